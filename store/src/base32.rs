@@ -1,0 +1,120 @@
+//! Nix's base 32: the alphabet without `e o u t`, least significant digit last, bytes read as a little-endian number.
+//!
+//! The text of a digest therefore sorts as its bytes do when compared from the last to the first.
+
+/// The thirty-two digits, in ascending order of value and of ASCII.
+pub const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
+
+const INVALID: u8 = 0xff;
+
+const VALUES: [u8; 256] = {
+    let mut values = [INVALID; 256];
+    let mut i = 0;
+    while i < 32 {
+        values[ALPHABET[i] as usize] = i as u8;
+        i += 1;
+    }
+    values
+};
+
+/// Why a text is not base 32.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Base32Error {
+    /// A byte outside the alphabet.
+    #[error("`{}` at position {position} is not a digit of Nix base 32 (0-9 and a-z without e, o, u, t)", char::from(*byte))]
+    Digit { byte: u8, position: usize },
+    /// No number of bytes has a text of this length.
+    #[error("{length} digits are not the length of any base 32 text")]
+    Length { length: usize },
+    /// The first digit carries bits beyond the last byte.
+    #[error("the first digit of the base 32 text carries bits that no byte holds")]
+    TrailingBits,
+}
+
+/// Returns how many digits `bytes` bytes have.
+pub const fn encoded_len(bytes: usize) -> usize {
+    (bytes * 8).div_ceil(5)
+}
+
+/// Returns the text of `bytes`.
+pub fn encode(bytes: &[u8]) -> String {
+    let length = encoded_len(bytes.len());
+    let mut text = String::with_capacity(length);
+    for n in (0..length).rev() {
+        let bit = n * 5;
+        let (i, shift) = (bit / 8, bit % 8);
+        let low = u16::from(bytes[i]);
+        let high = u16::from(bytes.get(i + 1).copied().unwrap_or(0));
+        let digit = ((high << 8 | low) >> shift) & 0x1f;
+        text.push(char::from(ALPHABET[usize::from(digit)]));
+    }
+    text
+}
+
+/// Returns whether `byte` is a digit.
+pub const fn is_digit(byte: u8) -> bool {
+    VALUES[byte as usize] != INVALID
+}
+
+/// Returns the bytes that `text` stands for.
+///
+/// # Errors
+/// When a byte is no digit, the length is impossible, or bits are left over: each value has exactly one text.
+pub fn decode(text: &[u8]) -> Result<Vec<u8>, Base32Error> {
+    let size = text.len() * 5 / 8;
+    if encoded_len(size) != text.len() {
+        return Err(Base32Error::Length { length: text.len() });
+    }
+    let mut bytes = vec![0u8; size];
+    for (n, (position, &byte)) in text.iter().enumerate().rev().enumerate() {
+        let digit = VALUES[byte as usize];
+        if digit == INVALID {
+            return Err(Base32Error::Digit { byte, position });
+        }
+        let bit = n * 5;
+        let (i, shift) = (bit / 8, bit % 8);
+        let spread = u16::from(digit) << shift;
+        if let Some(slot) = bytes.get_mut(i) {
+            *slot |= spread as u8;
+        }
+        let carry = (spread >> 8) as u8;
+        match bytes.get_mut(i + 1) {
+            Some(slot) => *slot |= carry,
+            None if carry != 0 => return Err(Base32Error::TrailingBits),
+            None => {}
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn known_value() {
+        // nix-hash --type sha1 --to-base32 800d59cfcd3c05e900cb4e214be48f6b886a08df
+        let bytes = data_encoding::HEXLOWER.decode(b"800d59cfcd3c05e900cb4e214be48f6b886a08df").unwrap();
+        assert_eq!(encode(&bytes), "vw46m23bizj4n8afrc0fj19wrp7mj3c0");
+    }
+
+    #[test]
+    fn refuses_what_is_not_base32() {
+        assert_eq!(decode(b"0e"), Err(Base32Error::Digit { byte: b'e', position: 1 }));
+        assert_eq!(decode(b"000"), Err(Base32Error::Length { length: 3 }));
+        assert_eq!(decode(b"zz"), Err(Base32Error::TrailingBits));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+            prop_assert_eq!(decode(encode(&bytes).as_bytes()).unwrap(), bytes);
+        }
+
+        #[test]
+        fn text_sorts_as_reversed_bytes(a: [u8; 20], b: [u8; 20]) {
+            prop_assert_eq!(encode(&a).cmp(&encode(&b)), a.iter().rev().cmp(b.iter().rev()));
+        }
+    }
+}

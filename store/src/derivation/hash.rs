@@ -1,0 +1,142 @@
+//! The hash of a derivation modulo its inputs, from which output paths are made.
+//!
+//! Nix's rule: in the text of the derivation every input derivation's path is replaced by that input's own hash, and
+//! a fixed-output derivation's hash depends on its output alone, so that two ways of fetching one file give
+//! everything above them the same paths.
+//!
+//! Hashes of derivations already seen are kept by path. Nothing here recurses, however deep a graph is.
+
+use super::aterm::Masking;
+use super::{Derivation, DerivationError};
+use crate::hash::Hash;
+use crate::path::{StoreModel, StorePath};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
+
+/// The hash of one derivation modulo its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DerivationHash {
+    pub hash: Hash,
+    /// Whether the paths of its outputs depend on contents not yet known.
+    pub deferred: bool,
+}
+
+/// The hashes of derivations seen so far, by the path of the `.drv`. One of these serves one [`StoreModel`].
+#[derive(Default)]
+pub struct DerivationHashes {
+    known: Mutex<HashMap<StorePath, DerivationHash>>,
+}
+
+impl DerivationHashes {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Remembers the hash of `derivation`, whose `.drv` is `path`; its inputs are asked for from `load` when unknown.
+    ///
+    /// # Errors
+    /// When an input cannot be read or lacks an output that is asked for.
+    pub fn insert(
+        &self,
+        model: StoreModel,
+        path: &StorePath,
+        derivation: &Derivation,
+        load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
+    ) -> Result<DerivationHash, DerivationError> {
+        if let Some(hash) = self.get(path) {
+            return Ok(hash);
+        }
+        if derivation.fixed_output().is_none() {
+            self.learn_inputs(model, derivation, load)?;
+        }
+        let hash = self.compute(model, derivation, false)?;
+        self.lock().insert(path.clone(), hash);
+        Ok(hash)
+    }
+
+    /// Returns the hash of a derivation already seen.
+    pub fn get(&self, path: &StorePath) -> Option<DerivationHash> {
+        self.lock().get(path).copied()
+    }
+
+    /// Returns the hash from which the output paths of `derivation` are made: its own output paths are left out.
+    pub(super) fn of_masked(
+        &self,
+        model: StoreModel,
+        derivation: &Derivation,
+        load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
+    ) -> Result<DerivationHash, DerivationError> {
+        self.learn_inputs(model, derivation, load)?;
+        self.compute(model, derivation, true)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StorePath, DerivationHash>> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn unknown_inputs(&self, derivation: &Derivation) -> Vec<StorePath> {
+        let known = self.lock();
+        derivation.input_derivations.keys().filter(|input| !known.contains_key(input)).cloned().collect()
+    }
+
+    /// Makes sure that the hash of every input is known, in depth first order on an explicit stack.
+    fn learn_inputs(
+        &self,
+        model: StoreModel,
+        derivation: &Derivation,
+        mut load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
+    ) -> Result<(), DerivationError> {
+        let mut todo: Vec<(StorePath, Option<Derivation>)> =
+            self.unknown_inputs(derivation).into_iter().map(|path| (path, None)).collect();
+        let mut open = BTreeSet::new();
+        while let Some((path, loaded)) = todo.pop() {
+            if self.get(&path).is_some() {
+                continue;
+            }
+            match loaded {
+                Some(input) => {
+                    let hash = self.compute(model, &input, false)?;
+                    self.lock().insert(path.clone(), hash);
+                    open.remove(&path);
+                }
+                None => {
+                    if !open.insert(path.clone()) {
+                        return Err(DerivationError::Cycle { path: path.to_string() });
+                    }
+                    let input = load(&path)?;
+                    let unknown = if input.fixed_output().is_some() { Vec::new() } else { self.unknown_inputs(&input) };
+                    todo.push((path, Some(input)));
+                    todo.extend(unknown.into_iter().map(|path| (path, None)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the hash of a derivation whose inputs' hashes are known.
+    fn compute(
+        &self,
+        model: StoreModel,
+        derivation: &Derivation,
+        masked: bool,
+    ) -> Result<DerivationHash, DerivationError> {
+        let algorithm = model.algorithm();
+        if let Some((ingestion, hash)) = derivation.fixed_output() {
+            let path = derivation.output_path(model, "out")?.expect("a fixed output has a path");
+            let text =
+                format!("fixed:out:{}{}:{}:{}", ingestion.marker(), hash.algorithm(), hash.hex(), model.print(&path));
+            return Ok(DerivationHash { hash: algorithm.hash(text.as_bytes()), deferred: false });
+        }
+        let mut deferred = false;
+        let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (input, outputs) in &derivation.input_derivations {
+            let hash = self.get(input).expect("the inputs were learnt");
+            deferred |= hash.deferred;
+            inputs.entry(hash.hash.hex()).or_default().extend(outputs.iter().cloned());
+        }
+        let text = derivation.write_aterm(model, &Masking { outputs: masked, inputs: Some(&inputs) })?;
+        // Outputs without a path of their own make everything above wait for contents.
+        let floating = derivation.outputs.values().any(|output| matches!(output, super::Output::Floating { .. }));
+        Ok(DerivationHash { hash: algorithm.hash(&text), deferred: deferred || (floating && !masked) })
+    }
+}

@@ -1,0 +1,376 @@
+//! Store paths: `<hash>-<name>`, and how the hash is made.
+//!
+//! A [`StorePath`] is the name of a store object within *a* store directory; it is neither a path of this machine nor
+//! bound to a [`StoreModel`]. The model says which directory is meant and which hash the fingerprints use; the
+//! fingerprints themselves are those of Nix in both models ("Store path specification" of the Nix manual).
+
+use crate::base32;
+use crate::hash::{Hash, HashAlgorithm};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest name of a store object, in bytes.
+pub const NAME_LEN_MAX: usize = 211;
+/// The bytes of a hash part, and the digits of its text.
+pub const HASH_LEN: usize = 20;
+pub const HASH_TEXT_LEN: usize = 32;
+
+/// Why a text is not a store path, or a path cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("the name of a store path is empty")]
+    EmptyName,
+    #[error("the name `{name}` is longer than the {NAME_LEN_MAX} characters a store path may have")]
+    LongName { name: String },
+    #[error("the name `{name}` holds {character:?}; the name of a store path is made of letters, digits and `+-._?=`")]
+    Character { name: String, character: char },
+    #[error("the name `{name}` must not be `.` or `..`, nor start with `.-` or `..-`")]
+    Dots { name: String },
+    #[error("`{path}` is not below the store directory `{store_dir}`")]
+    OutsideStore { path: String, store_dir: &'static str },
+    #[error("`{path}` is not a store path but something below one")]
+    Below { path: String },
+    #[error("`{path}` is not a store path: it does not start with 32 digits of Nix base 32 and a dash")]
+    HashPart { path: String },
+    #[error("the fixed output `{name}` may not have references: only recursive sha256 and text may")]
+    References { name: String },
+}
+
+/// The name of a store object: 1 to 211 characters of letters, digits and `+-._?=`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StorePathName(Box<str>);
+
+impl StorePathName {
+    /// Checks `name` by Nix's rules.
+    ///
+    /// # Errors
+    /// When it is empty, too long, has other characters, or reads as `.` or `..` up to its first dash.
+    pub fn new(name: &str) -> Result<Self, PathError> {
+        if name.is_empty() {
+            return Err(PathError::EmptyName);
+        }
+        if name.len() > NAME_LEN_MAX {
+            return Err(PathError::LongName { name: name.to_owned() });
+        }
+        let bad = |c: &char| !(c.is_ascii_alphanumeric() || "+-._?=".contains(*c));
+        if let Some(character) = name.chars().find(bad) {
+            return Err(PathError::Character { name: name.to_owned(), character });
+        }
+        if matches!(name.split('-').next(), Some("." | "..")) {
+            return Err(PathError::Dots { name: name.to_owned() });
+        }
+        Ok(Self(name.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StorePathName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for StorePathName {
+    type Err = PathError;
+
+    fn from_str(name: &str) -> Result<Self, PathError> {
+        Self::new(name)
+    }
+}
+
+/// A store object's name in its store directory: a hash of 20 bytes and a name.
+///
+/// Sorts as its text does, which is the order of everything that reaches a hash.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct StorePath {
+    hash: [u8; HASH_LEN],
+    name: StorePathName,
+}
+
+impl StorePath {
+    pub fn new(hash: [u8; HASH_LEN], name: StorePathName) -> Self {
+        Self { hash, name }
+    }
+
+    /// Parses `<hash>-<name>`, without a store directory.
+    ///
+    /// # Errors
+    /// When the hash part is not 32 digits of base 32, or the name is not a [`StorePathName`].
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let bad = || PathError::HashPart { path: text.to_owned() };
+        if text.as_bytes().get(HASH_TEXT_LEN) != Some(&b'-') {
+            return Err(bad());
+        }
+        let digits = &text.as_bytes()[..HASH_TEXT_LEN];
+        let hash = base32::decode(digits).map_err(|_| bad())?.try_into().map_err(|_| bad())?;
+        Ok(Self { hash, name: StorePathName::new(&text[HASH_TEXT_LEN + 1..])? })
+    }
+
+    pub const fn hash(&self) -> &[u8; HASH_LEN] {
+        &self.hash
+    }
+
+    /// Returns the 32 digits that a reference scan looks for.
+    pub fn hash_text(&self) -> String {
+        base32::encode(&self.hash)
+    }
+
+    pub fn name(&self) -> &StorePathName {
+        &self.name
+    }
+
+    /// Returns whether this names a derivation.
+    pub fn is_derivation(&self) -> bool {
+        self.name.as_str().ends_with(".drv")
+    }
+}
+
+impl Ord for StorePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let texts = self.hash.iter().rev().cmp(other.hash.iter().rev());
+        texts.then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for StorePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Prints `<hash>-<name>`.
+impl fmt::Display for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.hash_text(), self.name)
+    }
+}
+
+impl fmt::Debug for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for StorePath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        Self::parse(text)
+    }
+}
+
+/// How a fixed output or an added source is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ingestion {
+    /// The bytes of one regular file.
+    Flat,
+    /// The NAR of a file tree (`recursive`, `nar`).
+    Recursive,
+    /// The bytes of one file that may have references (`text`).
+    Text,
+}
+
+impl Ingestion {
+    /// Returns what stands before the algorithm in a derivation's output: nothing, `r:` or `text:`.
+    pub const fn marker(self) -> &'static str {
+        match self {
+            Self::Flat => "",
+            Self::Recursive => "r:",
+            Self::Text => "text:",
+        }
+    }
+}
+
+/// How store objects are named: which hash the fingerprints use, and the store directory they hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StoreModel {
+    /// blake3 and `/eval/store`: what is built with.
+    #[default]
+    Native,
+    /// sha256 and `/nix/store`: prints the very paths a real Nix prints.
+    Nix,
+}
+
+impl StoreModel {
+    pub const fn store_dir(self) -> &'static str {
+        match self {
+            Self::Native => "/eval/store",
+            Self::Nix => "/nix/store",
+        }
+    }
+
+    /// Returns the hash of fingerprints, of texts and of derivations.
+    pub const fn algorithm(self) -> HashAlgorithm {
+        match self {
+            Self::Native => HashAlgorithm::Blake3,
+            Self::Nix => HashAlgorithm::Sha256,
+        }
+    }
+
+    /// Returns the logical path, such as `/eval/store/<hash>-<name>`.
+    pub fn print(self, path: &StorePath) -> String {
+        format!("{}/{path}", self.store_dir())
+    }
+
+    /// Parses a logical path that is an immediate child of the store directory.
+    ///
+    /// # Errors
+    /// When it is elsewhere, deeper, or no store path.
+    pub fn parse(self, text: &str) -> Result<StorePath, PathError> {
+        let (path, rest) = self.split(text)?;
+        if rest.is_empty() { Ok(path) } else { Err(PathError::Below { path: text.to_owned() }) }
+    }
+
+    /// Splits a logical path into its store path and what is below it (empty, or starting with a slash).
+    ///
+    /// # Errors
+    /// When it is not in the store directory, or its first component is no store path.
+    pub fn split(self, text: &str) -> Result<(StorePath, &str), PathError> {
+        let inside = text
+            .strip_prefix(self.store_dir())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(|| PathError::OutsideStore { path: text.to_owned(), store_dir: self.store_dir() })?;
+        let end = inside.find('/').unwrap_or(inside.len());
+        Ok((StorePath::parse(&inside[..end])?, &inside[end..]))
+    }
+
+    /// Returns the path of the object with this fingerprint: `<kind>:<algorithm>:<hex>:<store dir>:<name>`.
+    pub fn make_path(self, kind: &str, hash: &Hash, name: StorePathName) -> StorePath {
+        let fingerprint = format!("{kind}:{}:{}:{}:{name}", hash.algorithm(), hash.hex(), self.store_dir());
+        StorePath::new(self.algorithm().hash(fingerprint.as_bytes()).compress(), name)
+    }
+
+    /// Returns the path of output `output` of a derivation called `name`, whose hash modulo its inputs is `hash`.
+    ///
+    /// # Errors
+    /// When `<name>-<output>` is not a valid name.
+    pub fn make_output_path(self, output: &str, hash: &Hash, name: &str) -> Result<StorePath, PathError> {
+        Ok(self.make_path(&format!("output:{output}"), hash, output_path_name(name, output)?))
+    }
+
+    /// Returns the path of an object named by what it holds: `hash` is that of its bytes or of its NAR, as `ingestion` says.
+    ///
+    /// # Errors
+    /// When references are given and the object may not have any (only recursive sha256 and text may).
+    pub fn make_fixed_output_path(
+        self,
+        ingestion: Ingestion,
+        hash: &Hash,
+        name: StorePathName,
+        references: &References,
+    ) -> Result<StorePath, PathError> {
+        match (ingestion, hash.algorithm()) {
+            (Ingestion::Text, _) => return self.make_text_path_of(hash, name, references),
+            (Ingestion::Recursive, HashAlgorithm::Sha256) => {
+                return Ok(self.make_path(&self.kind("source", references), hash, name));
+            }
+            _ => {}
+        }
+        if references.itself || !references.others.is_empty() {
+            return Err(PathError::References { name: name.to_string() });
+        }
+        let inner = format!("fixed:out:{}{}:{}:", ingestion.marker(), hash.algorithm(), hash.hex());
+        Ok(self.make_path("output:out", &self.algorithm().hash(inner.as_bytes()), name))
+    }
+
+    /// Returns the path of a source tree. In the native model `hash` is the blake3 fingerprint of its root node; in
+    /// Nix's it is the sha256 of its NAR.
+    pub fn make_source_path(self, hash: &Hash, name: StorePathName, references: &References) -> StorePath {
+        self.make_path(&self.kind("source", references), hash, name)
+    }
+
+    /// Returns the path of a text (such as a `.drv`) with the store paths it mentions.
+    pub fn make_text_path(self, name: StorePathName, text: &[u8], references: &BTreeSet<StorePath>) -> StorePath {
+        let references = References { others: references.clone(), itself: false };
+        self.make_path(&self.kind("text", &references), &self.algorithm().hash(text), name)
+    }
+
+    fn make_text_path_of(
+        self,
+        hash: &Hash,
+        name: StorePathName,
+        references: &References,
+    ) -> Result<StorePath, PathError> {
+        if references.itself {
+            return Err(PathError::References { name: name.to_string() });
+        }
+        Ok(self.make_path(&self.kind("text", references), hash, name))
+    }
+
+    fn kind(self, base: &str, references: &References) -> String {
+        let mut kind = base.to_owned();
+        for path in &references.others {
+            kind.push(':');
+            kind.push_str(&self.print(path));
+        }
+        if references.itself {
+            kind.push_str(":self");
+        }
+        kind
+    }
+}
+
+/// The references that are part of a content-addressed name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    pub others: BTreeSet<StorePath>,
+    pub itself: bool,
+}
+
+/// Returns the name that output `output` of derivation `name` has: the bare name for `out`.
+///
+/// # Errors
+/// When the result is not a valid name.
+pub fn output_path_name(name: &str, output: &str) -> Result<StorePathName, PathError> {
+    if output == "out" { StorePathName::new(name) } else { StorePathName::new(&format!("{name}-{output}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(text: &str) -> String {
+        match StoreModel::Nix.parse(text) {
+            Ok(path) => path.to_string(),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn store_paths_parse() {
+        assert_snapshot!(check("/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-hello-2.12"), @"vw46m23bizj4n8afrc0fj19wrp7mj3c0-hello-2.12");
+        assert_snapshot!(check("/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-a/bin"), @"error: `/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-a/bin` is not a store path but something below one");
+        assert_snapshot!(check("/eval/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-a"), @"error: `/eval/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-a` is not below the store directory `/nix/store`");
+        assert_snapshot!(check("/nix/store/ew46m23bizj4n8afrc0fj19wrp7mj3c0-a"), @"error: `ew46m23bizj4n8afrc0fj19wrp7mj3c0-a` is not a store path: it does not start with 32 digits of Nix base 32 and a dash");
+        assert_snapshot!(check("/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-"), @"error: the name of a store path is empty");
+        assert_snapshot!(check("/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-a b"), @"error: the name `a b` holds ' '; the name of a store path is made of letters, digits and `+-._?=`");
+        assert_snapshot!(check("/nix/store/vw46m23bizj4n8afrc0fj19wrp7mj3c0-..-b"), @"error: the name `..-b` must not be `.` or `..`, nor start with `.-` or `..-`");
+        assert!(StorePathName::new(&"a".repeat(211)).is_ok());
+        assert!(matches!(StorePathName::new(&"a".repeat(212)), Err(PathError::LongName { .. })));
+        assert!(StorePathName::new(".gitignore").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip_and_order(a: [u8; 20], b: [u8; 20], name in "[a-z+_?=][-a-zA-Z0-9+._?=]{0,40}") {
+            let path = |hash| StorePath::new(hash, StorePathName::new(&name).unwrap());
+            let (a, b) = (path(a), path(b));
+            prop_assert_eq!(&StorePath::parse(&a.to_string()).unwrap(), &a);
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn parsing_never_panics(text: String) {
+            let _ = StorePath::parse(&text);
+            let _ = StoreModel::Nix.parse(&format!("/nix/store/{text}"));
+        }
+    }
+}
