@@ -1,1 +1,4 @@
+//! Turns derivations into store paths: what a build needs, in which order builds run, and the sandbox they run in.
 
+pub mod request;
+pub mod sandbox;

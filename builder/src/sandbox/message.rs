@@ -1,0 +1,44 @@
+//! What the sandbox child tells the process that started it: JSON, one message a line, on the child's standard output.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::SandboxError;
+
+/// One line of the report, in the order of the variants.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The sandbox stands and the builder is about to start.
+    Ready {
+        /// Level of Landlock in force, if any.
+        landlock_abi: Option<i32>,
+        /// Parts left out in relaxed mode.
+        skipped: Vec<String>,
+    },
+    /// A step failed; nothing follows but [`Message::Usage`].
+    Failed(SandboxError),
+    /// The builder exited by itself.
+    Exited {
+        /// Its status.
+        code: i32,
+        /// Largest resident set of the builder and what it waited for, in bytes.
+        max_rss_bytes: u64,
+    },
+    /// A signal ended the builder.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+        /// Largest resident set of the builder and what it waited for, in bytes.
+        max_rss_bytes: u64,
+    },
+    /// Everything inside is dead.
+    Usage {
+        /// Processor time in user mode.
+        user: Duration,
+        /// Processor time in the kernel.
+        system: Duration,
+        /// Largest resident set of any process inside, in bytes.
+        max_rss_bytes: u64,
+    },
+}

@@ -1,0 +1,349 @@
+//! The caller's side: starts the monitor, hands it the request, carries the log, and ends the build at its limits.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::error::Named;
+use super::message::Message;
+use super::{CHILD_NAME, LAYERS_MAX, SandboxError};
+use crate::request::Request;
+
+/// How often `cancelled` is looked at.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How long the monitor may take to bury the dead before it is killed itself.
+const BURIAL: Duration = Duration::from_secs(20);
+
+/// How a build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The builder exited with this status.
+    Exited(i32),
+    /// This signal ended the builder.
+    Signalled(i32),
+    /// Killed after [`crate::request::Limits::timeout`].
+    TimedOut,
+    /// Killed after [`crate::request::Limits::max_silent`] without output.
+    Silent,
+    /// Killed when the log reached [`crate::request::Limits::max_log_bytes`].
+    LogTooLong,
+    /// Killed as the caller wished.
+    Cancelled,
+}
+
+/// What a build took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// From the start of the monitor to the death of the last process.
+    pub wall: Duration,
+    /// Processor time in user mode, of all processes.
+    pub user: Duration,
+    /// Processor time in the kernel, of all processes.
+    pub system: Duration,
+    /// Largest resident set of a single process, in bytes; the sandbox's own few megabytes are its lower bound.
+    pub max_rss_bytes: u64,
+}
+
+/// What came of a build that could be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// What it took.
+    pub usage: Usage,
+    /// Level of Landlock that was in force.
+    pub landlock_abi: Option<i32>,
+    /// Parts of the sandbox that were missing; empty unless the mode was relaxed.
+    pub skipped: Vec<String>,
+}
+
+/// Runs builds.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The executable whose `main` calls [`super::child_entry`] first.
+    pub child_exe: PathBuf,
+}
+
+impl Default for Sandbox {
+    /// Uses the running executable.
+    fn default() -> Sandbox {
+        Sandbox { child_exe: PathBuf::from("/proc/self/exe") }
+    }
+}
+
+/// Runs a build with the running executable as the monitor; see [`Sandbox::run`].
+///
+/// # Errors
+/// As [`Sandbox::run`].
+pub fn run(request: &Request, on_log: &mut dyn FnMut(&[u8]), cancelled: &AtomicBool) -> Result<Outcome, SandboxError> {
+    Sandbox::default().run(request, on_log, cancelled)
+}
+
+impl Sandbox {
+    /// Runs one build to its end and returns how it ended.
+    ///
+    /// `on_log` gets what the builder writes to its standard output and error, in order, in pieces that need not be
+    /// lines. Setting `cancelled` ends the build within a fraction of a second. The calling thread must live until the
+    /// call returns, as its death kills the build.
+    ///
+    /// # Errors
+    /// [`SandboxError`] when the sandbox could not be set up or the builder not started.
+    pub fn run(
+        &self,
+        request: &Request,
+        on_log: &mut dyn FnMut(&[u8]),
+        cancelled: &AtomicBool,
+    ) -> Result<Outcome, SandboxError> {
+        check(request)?;
+        let started = Instant::now();
+        let mut child = Command::new(&self.child_exe)
+            .arg0(CHILD_NAME)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .named("start the sandbox process", || format!("execve({})", self.child_exe.display()))?;
+        let mut control = child.stdin.take().map(OwnedFd::from).map(File::from);
+        let report = pipe_end(child.stdout.take())?;
+        let log = pipe_end(child.stderr.take())?;
+        if let Some(control) = &mut control {
+            send(control, request)?;
+        }
+        let mut watch = Watch {
+            request,
+            on_log,
+            started,
+            last_output: started,
+            log_bytes: 0,
+            killed: None,
+            killed_at: started,
+            report: Vec::new(),
+        };
+        let supervised = watch.supervise(&mut child, &mut control, &report, &log, cancelled);
+        drop(control);
+        let status = child.wait().named("wait for the sandbox process", || "waitpid".into())?;
+        supervised?;
+        let (killed, report) = (watch.killed, watch.report);
+        conclude(&report, killed, started.elapsed(), &status.to_string())
+    }
+}
+
+/// The state of one running build.
+struct Watch<'a> {
+    request: &'a Request,
+    on_log: &'a mut dyn FnMut(&[u8]),
+    started: Instant,
+    last_output: Instant,
+    log_bytes: u64,
+    killed: Option<Status>,
+    killed_at: Instant,
+    report: Vec<u8>,
+}
+
+impl Watch<'_> {
+    fn supervise(
+        &mut self,
+        child: &mut Child,
+        control: &mut Option<File>,
+        report: &File,
+        log: &File,
+        cancelled: &AtomicBool,
+    ) -> Result<(), SandboxError> {
+        let mut log_open = true;
+        loop {
+            if self.killed.is_none()
+                && let Some(reason) = self.reason_to_end(cancelled)
+            {
+                self.killed = Some(reason);
+                self.killed_at = Instant::now();
+            }
+            if self.killed.is_some() {
+                drop(control.take());
+                if self.killed_at.elapsed() > BURIAL {
+                    child.kill().named("end the sandbox process", || "kill(SIGKILL)".into())?;
+                }
+            }
+            let mut polled = vec![PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+            if log_open {
+                polled.push(PollFd::new(log.as_fd(), PollFlags::POLLIN));
+            }
+            match poll(&mut polled, self.patience()) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).named("watch the build", || "poll".into()),
+            }
+            let ready = |index: usize| polled.get(index).and_then(PollFd::any).unwrap_or(false);
+            let (report_ready, log_ready) = (ready(0), ready(1));
+            if log_ready {
+                log_open = self.read_log(log)?;
+            }
+            if report_ready && !self.read_report(report)? {
+                break;
+            }
+        }
+        while log_open {
+            let before = self.log_bytes;
+            log_open = self.read_log(log)? && self.log_bytes != before;
+        }
+        Ok(())
+    }
+
+    fn reason_to_end(&self, cancelled: &AtomicBool) -> Option<Status> {
+        let limits = &self.request.limits;
+        let over = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
+        if cancelled.load(Ordering::Relaxed) {
+            Some(Status::Cancelled)
+        } else if limits.max_log_bytes.is_some_and(|max| self.log_bytes > max) {
+            Some(Status::LogTooLong)
+        } else if over(limits.timeout, self.started) {
+            Some(Status::TimedOut)
+        } else if over(limits.max_silent, self.last_output) {
+            Some(Status::Silent)
+        } else {
+            None
+        }
+    }
+
+    /// How long nothing can be due.
+    fn patience(&self) -> PollTimeout {
+        let limits = &self.request.limits;
+        let left = |limit: Option<Duration>, since: Instant| limit.map(|limit| limit.saturating_sub(since.elapsed()));
+        let mut wait = CANCEL_POLL;
+        if self.killed.is_none() {
+            for due in [left(limits.timeout, self.started), left(limits.max_silent, self.last_output)] {
+                wait = wait.min(due.unwrap_or(wait));
+            }
+        }
+        // Rounded up, as a poll of zero milliseconds before the limit would spin.
+        PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO)
+    }
+
+    /// Passes on what is there; false at the end.
+    fn read_log(&mut self, mut log: &File) -> Result<bool, SandboxError> {
+        let mut buffer = [0; 32 << 10];
+        match log.read(&mut buffer) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                let max = self.request.limits.max_log_bytes.unwrap_or(u64::MAX);
+                let room = usize::try_from(max.saturating_sub(self.log_bytes)).unwrap_or(usize::MAX);
+                if room > 0 {
+                    (self.on_log)(&buffer[..count.min(room)]);
+                }
+                self.log_bytes += count as u64;
+                self.last_output = Instant::now();
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error).named("read the build log", || "read(pipe)".into()),
+        }
+    }
+
+    /// Collects what is there; false at the end.
+    fn read_report(&mut self, mut report: &File) -> Result<bool, SandboxError> {
+        let mut buffer = [0; 4 << 10];
+        match report.read(&mut buffer) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.report.extend_from_slice(&buffer[..count]);
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error).named("read the sandbox's report", || "read(pipe)".into()),
+        }
+    }
+}
+
+fn check(request: &Request) -> Result<(), SandboxError> {
+    let wrong = |reason: String| Err(SandboxError::Request { reason });
+    if request.root_layers.len() > LAYERS_MAX {
+        return Err(SandboxError::TooManyLayers { count: request.root_layers.len(), max: LAYERS_MAX });
+    }
+    let here = format!("{}-linux", std::env::consts::ARCH);
+    if request.system != here {
+        return Err(SandboxError::ForeignSystem { wanted: request.system.clone(), here });
+    }
+    if request.argv.is_empty() {
+        return wrong("no builder is named".into());
+    }
+    let hosts = request.root_layers.iter().chain(request.binds.iter().map(|bind| &bind.host));
+    let insides = request.binds.iter().map(|bind| bind.inside.as_path());
+    let others = [request.build_dir.as_path(), request.outputs.host_dir(), request.outputs.inside()];
+    for path in hosts.map(PathBuf::as_path).chain(insides).chain(others) {
+        if !path.is_absolute() {
+            return wrong(format!("`{}` is not absolute", path.display()));
+        }
+    }
+    for (name, value) in &request.env {
+        let name = name.as_encoded_bytes();
+        if name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.as_encoded_bytes().contains(&0) {
+            return wrong(format!(
+                "environment variable `{}`: a name must not be empty nor contain `=`, and neither name nor value a NUL",
+                String::from_utf8_lossy(name)
+            ));
+        }
+    }
+    if request.argv.iter().any(|argument| argument.as_encoded_bytes().contains(&0)) {
+        return wrong("an argument of the builder contains a NUL".into());
+    }
+    Ok(())
+}
+
+/// Makes one end of a pipe a file that never blocks.
+fn pipe_end(end: Option<impl Into<OwnedFd>>) -> Result<File, SandboxError> {
+    let Some(end) = end else {
+        return Err(SandboxError::Request { reason: "a pipe of the sandbox process is missing".into() });
+    };
+    let fd: OwnedFd = end.into();
+    fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).named("set up a pipe", || "fcntl(F_SETFL)".into())?;
+    Ok(File::from(fd))
+}
+
+fn send(control: &mut File, request: &Request) -> Result<(), SandboxError> {
+    let body = serde_json::to_vec(request).map_err(|error| SandboxError::Request { reason: error.to_string() })?;
+    let sent = control.write_all(&(body.len() as u64).to_le_bytes()).and_then(|()| control.write_all(&body));
+    match sent {
+        // The monitor is gone already; its report says why.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        sent => sent.named("hand the request to the sandbox process", || "write(pipe)".into()),
+    }
+}
+
+/// Makes the outcome of the report's messages.
+fn conclude(report: &[u8], killed: Option<Status>, wall: Duration, how: &str) -> Result<Outcome, SandboxError> {
+    let mut status = killed;
+    let mut usage = Usage { wall, ..Usage::default() };
+    let (mut landlock_abi, mut skipped) = (None, Vec::new());
+    let mut exact_rss = None;
+    for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let message = serde_json::from_slice(line)
+            .map_err(|error| SandboxError::Lost { how: format!("{how}; its report is garbled: {error}") })?;
+        match message {
+            Message::Ready { landlock_abi: abi, skipped: parts } => (landlock_abi, skipped) = (abi, parts),
+            Message::Failed(error) => return Err(error),
+            Message::Exited { code, max_rss_bytes } => {
+                status.get_or_insert(Status::Exited(code));
+                exact_rss = Some(max_rss_bytes);
+            }
+            Message::Signalled { signal, max_rss_bytes } => {
+                status.get_or_insert(Status::Signalled(signal));
+                exact_rss = Some(max_rss_bytes);
+            }
+            Message::Usage { user, system, max_rss_bytes } => {
+                usage = Usage { wall, user, system, max_rss_bytes: exact_rss.unwrap_or(max_rss_bytes) };
+            }
+        }
+    }
+    match status {
+        Some(status) => Ok(Outcome { status, usage, landlock_abi, skipped }),
+        None => Err(SandboxError::Lost { how: how.into() }),
+    }
+}
