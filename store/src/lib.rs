@@ -9,6 +9,10 @@ pub mod path;
 
 pub mod derivation;
 
+pub mod references;
+pub mod tree;
+
 pub use derivation::{Derivation, DerivationHashes, Output};
 pub use hash::{Hash, HashAlgorithm, Hasher};
 pub use path::{StoreModel, StorePath, StorePathName};
+pub use tree::{Digest, Directories, Directory, Node};
