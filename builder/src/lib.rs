@@ -3,3 +3,4 @@
 pub mod fetch;
 pub mod request;
 pub mod sandbox;
+pub mod unpack;

@@ -1,0 +1,110 @@
+//! The entries of a tar stream.
+//!
+//! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format are written in full;
+//! pax sparse maps are refused, since without them such an entry would silently be a file of holes and headers.
+
+use super::Sink;
+use super::destination::EntryPath;
+use super::error::{EntryError, UnpackError};
+use super::format::BLOCK;
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::path::Path;
+use tar::EntryType;
+
+/// Unpacks a stream that starts with a tar header, up to its end.
+pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Result<(), UnpackError> {
+    let position = sink.position;
+    let broken = |source| UnpackError::Broken { archive: archive.to_owned(), offset: position.get(), source };
+    let zeros = Cell::new(0);
+    let mut tar = tar::Archive::new(TrailingZeros { inner: stream, zeros: &zeros });
+    for entry in tar.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let name = entry.path_bytes().into_owned();
+        write_entry(&mut entry, &name, sink).map_err(|error| sink.place(archive, &name, error))?;
+    }
+    // Reading on to the end makes the decoder check what it has at the end: lengths and checksums.
+    let mut rest = tar.into_inner();
+    let end_seen = zeros.get() >= BLOCK;
+    io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
+    if !end_seen {
+        return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the tar has no end mark")));
+    }
+    Ok(())
+}
+
+fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink) -> Result<(), EntryError> {
+    let refuse = |what: &str| Err(EntryError::Refused(what.to_owned()));
+    let kind = entry.header().entry_type();
+    // Comments on the whole archive, a volume's label: no entries.
+    if kind == EntryType::XGlobalHeader || kind.as_byte() == b'V' {
+        return Ok(());
+    }
+    sink.next_entry()?;
+    if let Some(extensions) = entry.pax_extensions().map_err(EntryError::Read)? {
+        for extension in extensions {
+            let extension = extension.map_err(EntryError::Read)?;
+            if extension.key_bytes().starts_with(b"GNU.sparse.") {
+                return refuse("it is a sparse file in pax format; pack it without `--sparse`");
+            }
+        }
+    }
+    let strip = sink.options.strip;
+    let Some(path) = EntryPath::new(name, strip)? else { return Ok(()) };
+    let mode = entry.header().mode().map_err(EntryError::Read)?;
+    let link_target = || {
+        entry
+            .link_name_bytes()
+            .map(|target| target.into_owned())
+            .ok_or_else(|| EntryError::Refused("it is a link without a target".to_owned()))
+    };
+    match kind {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+            if name.ends_with(b"/") && entry.size() == 0 =>
+        {
+            // How tar marked directories before there was a type for them.
+            sink.destination.directory(&path)?;
+            sink.stats.directories += 1;
+        }
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            let size = entry.size();
+            sink.write_file(&path, mode & 0o100 != 0, size, entry)?;
+        }
+        EntryType::Directory => {
+            sink.destination.directory(&path)?;
+            sink.stats.directories += 1;
+        }
+        EntryType::Symlink => {
+            sink.destination.symlink(&path, &link_target()?)?;
+            sink.stats.symlinks += 1;
+        }
+        EntryType::Link => {
+            let target = link_target()?;
+            let Some(target) = EntryPath::new(&target, strip)? else {
+                return refuse("it is a hard link to something that `strip` drops");
+            };
+            let copied = sink.destination.hard_link(&path, &target)?;
+            sink.count_bytes(copied)?;
+            sink.stats.hard_links += 1;
+        }
+        EntryType::Char | EntryType::Block => return refuse("it is a device"),
+        EntryType::Fifo => return refuse("it is a fifo"),
+        kind => return refuse(&format!("its type `{}` is not known", kind.as_byte().escape_ascii())),
+    }
+    Ok(())
+}
+
+/// Counts the zero bytes that were read last: a whole tar ends with two blocks of them, and one must have been seen.
+struct TrailingZeros<'a, R> {
+    inner: R,
+    zeros: &'a Cell<usize>,
+}
+
+impl<R: Read> Read for TrailingZeros<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
+        self.zeros.set(if zeros == n { self.zeros.get().saturating_add(n) } else { zeros });
+        Ok(n)
+    }
+}
