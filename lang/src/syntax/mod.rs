@@ -1,3 +1,53 @@
 //! Text to syntax tree.
+//!
+//! [`parse`] makes tokens of the text (`lexer`, its words in `token`), then one [`ast::Expr`] of the tokens: `parser`
+//! holds everything but operators (`precedence`), the inside of braces (`bindings`) and quoted text (`strings`).
+//! A parse always returns a tree; what could not be understood is [`ast::ExprKind::Error`] in it, and every mistake is
+//! in [`Parsed::errors`]. [`print`] turns a tree back into text.
+//!
+//! No text, however deep its brackets, overflows the stack: trees are at most [`DEPTH_MAX`] deep, and the parser moves
+//! to a larger stack when the thread's own runs out.
 
 pub mod ast;
+mod bindings;
+mod error;
+mod lexer;
+mod parser;
+mod precedence;
+pub mod print;
+mod strings;
+mod token;
+
+use bumpalo::Bump;
+
+pub use error::SyntaxError;
+
+/// How deep expressions may nest; also a bound on the depth of every tree, so a walk of one may recurse if it has
+/// room for this many steps.
+pub const DEPTH_MAX: u32 = 10_000;
+
+/// How many mistakes are reported before the parser gives up.
+pub const ERRORS_MAX: usize = 50;
+
+/// What the language is taken to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Allow `|>` and `<|`.
+    pub pipe_operators: bool,
+    /// Keep the pieces of `''…''` strings apart as Nix's parser does. They mean the same joined, which is the default
+    /// and faster to evaluate; but [`print`] is only then exact.
+    pub separate_string_pieces: bool,
+}
+
+/// A syntax tree and what is wrong with it.
+#[derive(Debug)]
+pub struct Parsed<'a> {
+    pub expr: ast::Expr<'a>,
+    /// In order of place; empty when the tree is the whole meaning of the text.
+    pub errors: Vec<SyntaxError>,
+}
+
+/// Returns the tree of a file's text, allocated in `arena`; strings without escapes are slices of `text`.
+pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Parsed<'a> {
+    parser::parse(arena, text, options)
+}

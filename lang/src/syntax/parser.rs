@@ -1,0 +1,788 @@
+//! Tokens to expressions, by recursive descent.
+//!
+//! The grammar is Nix's, quirks included. A function that meets a token it cannot use reports it once (a second
+//! complaint about the same token is dropped) and returns what it has; the loops over elements and bindings skip to a
+//! place where they can go on, so one mistake does not hide the next.
+
+use bumpalo::Bump;
+
+use super::ast::*;
+use super::bindings::Entry;
+use super::error::{SyntaxError, excerpt};
+use super::strings::{IndentedPart, escape, strip_indentation, unescape};
+use super::token::{Kind, Token};
+use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed, lexer};
+use crate::source::Span;
+use crate::symbol::Symbol;
+
+/// Stack that one step of nesting may use before the next step checks again, and the size of a further stack.
+pub(super) const STACK_RESERVE: usize = 128 * 1024;
+pub(super) const STACK_SEGMENT: usize = 4 * 1024 * 1024;
+
+pub struct Parser<'a> {
+    pub arena: &'a Bump,
+    pub text: &'a [u8],
+    pub options: ParseOptions,
+    tokens: Vec<Token>,
+    at: usize,
+    errors: Vec<SyntaxError>,
+    /// The token last complained about.
+    complained_at: usize,
+    depth: u32,
+    // Stacks that the lists of the tree are gathered on before they are copied to the arena; each function takes back
+    // what it put there.
+    exprs: Vec<Expr<'a>>,
+    names: Vec<AttrName<'a>>,
+    parts: Vec<StringPart<'a>>,
+    indented: Vec<IndentedPart<'a>>,
+    pub entries: Vec<Entry<'a>>,
+}
+
+pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Parsed<'a> {
+    let (text, too_long) = match u32::try_from(text.len()) {
+        Ok(length) if length < u32::MAX => (text, false),
+        _ => (&text[..0], true),
+    };
+    let (tokens, errors) = lexer::tokens(text);
+    let mut parser = Parser {
+        arena,
+        text,
+        options,
+        tokens,
+        at: 0,
+        errors,
+        complained_at: usize::MAX,
+        depth: 0,
+        exprs: Vec::new(),
+        names: Vec::new(),
+        parts: Vec::new(),
+        indented: Vec::new(),
+        entries: Vec::new(),
+    };
+    if too_long {
+        parser.complained_at = 0;
+        parser.errors.push(SyntaxError::new("file_too_long", Span::default(), "the file is longer than 4 GiB"));
+    }
+    let expr = parser.expr();
+    if parser.kind() != Kind::End {
+        parser.unexpected("the end of the file");
+    }
+    let mut errors = parser.errors;
+    errors.sort_by_key(|error| error.span.start);
+    errors.truncate(ERRORS_MAX);
+    Parsed { expr, errors }
+}
+
+impl<'a> Parser<'a> {
+    // Tokens.
+
+    pub fn token(&self) -> Token {
+        self.tokens[self.at]
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.tokens[self.at].kind
+    }
+
+    /// The kind of the token `offset` after the next one.
+    fn kind_after(&self, offset: usize) -> Kind {
+        self.tokens[(self.at + offset).min(self.tokens.len() - 1)].kind
+    }
+
+    /// Takes the next token; the end of the file is never taken.
+    pub fn take(&mut self) -> Token {
+        let token = self.tokens[self.at];
+        if token.kind != Kind::End {
+            self.at += 1;
+        }
+        token
+    }
+
+    pub fn take_if(&mut self, kind: Kind) -> Option<Token> {
+        (self.kind() == kind).then(|| self.take())
+    }
+
+    /// Takes a token of this kind or complains; `what` names it.
+    pub fn expect(&mut self, kind: Kind, what: &str) -> Option<Token> {
+        let token = self.take_if(kind);
+        if token.is_none() {
+            self.unexpected(what);
+        }
+        token
+    }
+
+    /// Like [`Parser::expect`] for the bracket that ends what `open` began.
+    fn expect_close(&mut self, kind: Kind, what: &str, open: Token) -> Option<Token> {
+        let before = self.errors.len();
+        let token = self.expect(kind, what);
+        if self.errors.len() > before {
+            let label = (open.span(), format!("opened by this `{}`", excerpt(self.text_of(open))));
+            self.errors[before].labels.push(label);
+        }
+        token
+    }
+
+    pub fn text_of(&self, token: Token) -> &'a [u8] {
+        &self.text[token.start as usize..token.end as usize]
+    }
+
+    /// From the start of `start` to the end of the last token taken.
+    pub fn span_from(&self, start: u32) -> Span {
+        let end = if self.at == 0 { start } else { self.tokens[self.at - 1].end };
+        Span::new(start, end.max(start))
+    }
+
+    pub fn is_at(&self) -> usize {
+        self.at
+    }
+
+    // Complaints.
+
+    pub fn report(&mut self, error: SyntaxError) {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(error);
+        }
+    }
+
+    /// Complains about the next token, unless that was already done.
+    pub fn unexpected(&mut self, expected: &str) {
+        if self.complained_at == self.at {
+            return;
+        }
+        self.complained_at = self.at;
+        let token = self.token();
+        if token.kind == Kind::Invalid {
+            return; // The lexer said so.
+        }
+        let found = match token.kind.description() {
+            Some(description) => description.to_string(),
+            None => format!("`{}`", excerpt(self.text_of(token))),
+        };
+        let mut error =
+            SyntaxError::new("unexpected_token", token.span(), format!("unexpected {found}, expected {expected}"));
+        if let Some(help) = self.advice(token, expected) {
+            error = error.help(help);
+        }
+        self.report(error);
+    }
+
+    /// What a reader who wrote this most likely meant.
+    fn advice(&self, token: Token, expected: &str) -> Option<&'static str> {
+        let before = self.at.checked_sub(1).map(|at| self.tokens[at]);
+        match token.kind {
+            Kind::Assign if expected == "`;`" => Some("is the `;` of the binding before missing?"),
+            Kind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
+            Kind::RightBrace if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
+            Kind::In if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
+            Kind::Comma => Some("elements of a list are separated by spaces, bindings end in `;`"),
+            Kind::Colon if before.is_some_and(|before| before.kind == Kind::Identifier) => {
+                Some("put the function in parentheses: `(x: …)`")
+            }
+            Kind::If | Kind::With | Kind::AssertWord | Kind::Let if expected != "an attribute name" => {
+                Some("put it in parentheses")
+            }
+            kind if kind.is_keyword() && expected == "an attribute name" => Some("quote keywords: `\"if\"`"),
+            _ => None,
+        }
+    }
+
+    // Nesting.
+
+    /// Runs one step of nesting, on a further stack when this one is nearly used up.
+    ///
+    /// When the step would exceed [`DEPTH_MAX`] the rest of the file is given up, as every closing bracket of it would
+    /// be one more mistake.
+    pub fn nested(&mut self, step: impl FnOnce(&mut Self) -> Expr<'a>) -> Expr<'a> {
+        if !self.deeper(1) {
+            return self.error_expr();
+        }
+        let expr = stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || step(self));
+        self.depth -= 1;
+        expr
+    }
+
+    /// Accounts for `steps` levels of the tree; gives them back by subtracting from `depth`.
+    pub fn deeper(&mut self, steps: u32) -> bool {
+        if self.depth.saturating_add(steps) > DEPTH_MAX {
+            if self.at < self.tokens.len() - 1 {
+                let message = format!("expressions nest deeper than {DEPTH_MAX}");
+                let error = SyntaxError::new("too_deep", self.token().span(), message);
+                self.report(error.help("name inner parts with `let`, or read data with `builtins.fromJSON`"));
+                self.at = self.tokens.len() - 1;
+            }
+            self.complained_at = self.at;
+            return false;
+        }
+        self.depth += steps;
+        true
+    }
+
+    pub fn shallower(&mut self, steps: u32) {
+        self.depth -= steps;
+    }
+
+    // Building.
+
+    pub fn new_expr(&self, kind: ExprKind<'a>, span: Span) -> Expr<'a> {
+        Expr { kind: self.arena.alloc(kind), span }
+    }
+
+    pub fn error_expr(&self) -> Expr<'a> {
+        let start = self.token().start;
+        self.new_expr(ExprKind::Error, Span::new(start, start))
+    }
+
+    fn drain_exprs(&mut self, base: usize) -> &'a [Expr<'a>] {
+        let slice = self.arena.alloc_slice_copy(&self.exprs[base..]);
+        self.exprs.truncate(base);
+        slice
+    }
+
+    fn symbol(&self, token: Token) -> Symbol {
+        Symbol::new(self.text_of(token))
+    }
+
+    // Expressions, from the loosest down.
+
+    /// Any expression.
+    pub fn expr(&mut self) -> Expr<'a> {
+        self.nested(|parser| {
+            let start = parser.token().start;
+            match parser.kind() {
+                Kind::Identifier if parser.kind_after(1) == Kind::Colon => {
+                    let name = parser.take();
+                    parser.take();
+                    parser.lambda(start, Some(name), None)
+                }
+                Kind::Identifier if parser.kind_after(1) == Kind::At => {
+                    let name = parser.take();
+                    parser.take();
+                    let formals = parser.formals();
+                    parser.expect(Kind::Colon, "`:`");
+                    parser.lambda(start, Some(name), formals)
+                }
+                Kind::LeftBrace if parser.starts_formals() => {
+                    let formals = parser.formals();
+                    let mut name = None;
+                    if parser.take_if(Kind::At).is_some() {
+                        name = parser.expect(Kind::Identifier, "the name of the argument");
+                    }
+                    parser.expect(Kind::Colon, "`:`");
+                    parser.lambda(start, name, formals)
+                }
+                Kind::AssertWord => {
+                    parser.take();
+                    let condition = parser.expr();
+                    parser.expect(Kind::Semicolon, "`;`");
+                    let body = parser.expr();
+                    parser.new_expr(ExprKind::Assert { condition, body }, parser.span_from(start))
+                }
+                Kind::With => {
+                    parser.take();
+                    let scope = parser.expr();
+                    parser.expect(Kind::Semicolon, "`;`");
+                    let body = parser.expr();
+                    parser.new_expr(ExprKind::With { scope, body }, parser.span_from(start))
+                }
+                Kind::Let if parser.kind_after(1) != Kind::LeftBrace => {
+                    let open = parser.take();
+                    let bindings = parser.bindings(true, Kind::In);
+                    parser.no_dynamics(bindings);
+                    parser.expect_close(Kind::In, "`in`", open);
+                    let body = parser.expr();
+                    parser.new_expr(ExprKind::Let { bindings, body }, parser.span_from(start))
+                }
+                Kind::If => {
+                    parser.take();
+                    let condition = parser.expr();
+                    parser.expect(Kind::Then, "`then`");
+                    let then = parser.expr();
+                    parser.expect(Kind::Else, "`else`");
+                    let otherwise = parser.expr();
+                    parser.new_expr(ExprKind::If { condition, then, otherwise }, parser.span_from(start))
+                }
+                _ => parser.pipes(),
+            }
+        })
+    }
+
+    fn no_dynamics(&mut self, bindings: &Bindings<'a>) {
+        for dynamic in bindings.dynamics {
+            let error = SyntaxError::new("dynamic_in_let", dynamic.span, "dynamic attributes are not allowed in `let`");
+            self.report(error.help("names of variables are known before evaluation; use a set and `.${…}`"));
+        }
+    }
+
+    fn lambda(&mut self, start: u32, name: Option<Token>, formals: Option<Formals<'a>>) -> Expr<'a> {
+        let body = self.expr();
+        let argument = name.map(|token| (self.symbol(token), token.span()));
+        if let (Some((name, span)), Some(formals)) = (argument, formals)
+            && let Some(formal) = formals.entries.iter().find(|formal| formal.name == name)
+        {
+            self.duplicate_formal(name, span, formal.span);
+        }
+        let lambda = self.arena.alloc(Lambda { argument, formals, body });
+        self.new_expr(ExprKind::Lambda(lambda), self.span_from(start))
+    }
+
+    fn duplicate_formal(&mut self, name: Symbol, one: Span, other: Span) {
+        let (first, second) = if one.start < other.start { (one, other) } else { (other, one) };
+        let message = format!("duplicate formal function argument `{}`", excerpt(name.name()));
+        let error = SyntaxError::new("duplicate_formal", second, message);
+        self.report(error.label(first, "first named here").label(second, "and again here"));
+    }
+
+    /// Whether the `{` at hand begins the formals of a function rather than a set.
+    fn starts_formals(&self) -> bool {
+        match self.kind_after(1) {
+            Kind::Ellipsis => true,
+            Kind::Identifier => match self.kind_after(2) {
+                Kind::Comma | Kind::Question => true,
+                Kind::RightBrace => matches!(self.kind_after(3), Kind::Colon | Kind::At),
+                _ => false,
+            },
+            Kind::RightBrace => matches!(self.kind_after(2), Kind::Colon | Kind::At),
+            _ => false,
+        }
+    }
+
+    fn formals(&mut self) -> Option<Formals<'a>> {
+        let open = self.expect(Kind::LeftBrace, "`{`")?;
+        let mut entries = Vec::new();
+        let mut ellipsis = false;
+        loop {
+            match self.kind() {
+                Kind::RightBrace => break,
+                Kind::Ellipsis => {
+                    self.take();
+                    ellipsis = true;
+                    break;
+                }
+                Kind::Identifier => {
+                    let name = self.take();
+                    let default = self.take_if(Kind::Question).map(|_| self.expr());
+                    entries.push(Formal { name: self.symbol(name), default, span: name.span() });
+                    if self.take_if(Kind::Comma).is_none() {
+                        break;
+                    }
+                }
+                _ => {
+                    self.unexpected("the name of an argument, `...` or `}`");
+                    break;
+                }
+            }
+        }
+        if self.expect_close(Kind::RightBrace, if ellipsis { "`}`" } else { "`,` or `}`" }, open).is_none() {
+            self.skip_to(&[Kind::RightBrace]);
+            self.take_if(Kind::RightBrace);
+        }
+        self.unique_formals(&mut entries);
+        let entries = self.arena.alloc_slice_copy(&entries);
+        Some(Formals { entries, ellipsis, span: self.span_from(open.start) })
+    }
+
+    fn unique_formals(&mut self, entries: &mut Vec<Formal<'a>>) {
+        let mut sorted: Vec<(Symbol, Span)> = entries.iter().map(|formal| (formal.name, formal.span)).collect();
+        sorted.sort_by_key(|&(name, span)| (name, span.start));
+        let mut twice = Vec::new();
+        for pair in sorted.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                self.duplicate_formal(pair[0].0, pair[0].1, pair[1].1);
+                twice.push(pair[1].1);
+            }
+        }
+        if !twice.is_empty() {
+            entries.retain(|formal| !twice.contains(&formal.span));
+        }
+    }
+
+    /// `f a b`, or something that is no call.
+    pub fn application(&mut self) -> Expr<'a> {
+        let function = self.select();
+        if !self.starts_simple() {
+            return function;
+        }
+        let base = self.exprs.len();
+        // `(f a) b` is one call too: the parentheses make no difference to what it means.
+        let function = match *function.kind {
+            ExprKind::Call { function, arguments } => {
+                self.exprs.extend_from_slice(arguments);
+                function
+            }
+            _ => function,
+        };
+        let start = self.token().start;
+        while self.starts_simple() {
+            let argument = self.select();
+            self.exprs.push(argument);
+        }
+        let arguments = self.drain_exprs(base);
+        let span = self.span_from(function.span.start.min(start));
+        self.new_expr(ExprKind::Call { function, arguments }, span)
+    }
+
+    /// Whether the next token can begin an argument or a list element.
+    fn starts_simple(&self) -> bool {
+        match self.kind() {
+            Kind::Identifier | Kind::Int | Kind::Float | Kind::Uri | Kind::LookupPath | Kind::Path => true,
+            Kind::PathOpen | Kind::StringOpen | Kind::IndentedOpen => true,
+            Kind::LeftParen | Kind::LeftBracket | Kind::LeftBrace | Kind::Rec => true,
+            Kind::Let => self.kind_after(1) == Kind::LeftBrace,
+            _ => false,
+        }
+    }
+
+    /// `e.a.b or c`, or something without a selection.
+    fn select(&mut self) -> Expr<'a> {
+        let subject = self.simple();
+        match self.kind() {
+            Kind::Dot => {
+                self.take();
+                let path = self.attr_path();
+                let default = self.take_if(Kind::OrWord).map(|_| self.nested(Self::select));
+                let span = self.span_from(subject.span.start);
+                self.new_expr(ExprKind::Select { subject, path, default }, span)
+            }
+            // `or` was a name before it was a keyword: `map or [ ]` still calls `map` with it.
+            Kind::OrWord => {
+                let word = self.take();
+                let or = self.new_expr(ExprKind::Variable(self.symbol(word)), word.span());
+                let span = self.span_from(subject.span.start);
+                let arguments = self.arena.alloc_slice_copy(&[or]);
+                self.new_expr(ExprKind::Call { function: subject, arguments }, span)
+            }
+            _ => subject,
+        }
+    }
+
+    fn simple(&mut self) -> Expr<'a> {
+        let token = self.token();
+        let kind = match token.kind {
+            Kind::Identifier => {
+                self.take();
+                match self.text_of(token) {
+                    b"__curPos" => ExprKind::CurrentPosition,
+                    name => ExprKind::Variable(Symbol::new(name)),
+                }
+            }
+            Kind::Int => self.int(),
+            Kind::Float => self.float(),
+            Kind::Uri => ExprKind::Uri(self.take_text()),
+            Kind::LookupPath => {
+                let text = self.take_text();
+                ExprKind::LookupPath(&text[1..text.len() - 1])
+            }
+            Kind::Path => {
+                let text = self.take_text();
+                ExprKind::Path(path_kind(text), text)
+            }
+            Kind::PathOpen => self.path(),
+            Kind::StringOpen | Kind::IndentedOpen => self.string(),
+            Kind::LeftParen => {
+                self.take();
+                let inner = self.expr();
+                if self.expect_close(Kind::RightParen, "`)`", token).is_none() {
+                    self.skip_to(&[Kind::RightParen, Kind::RightBracket, Kind::RightBrace, Kind::Semicolon, Kind::In]);
+                    self.take_if(Kind::RightParen);
+                }
+                // The span with the parentheses, so that what is around it covers them.
+                return Expr { kind: inner.kind, span: self.span_from(token.start) };
+            }
+            Kind::LeftBracket => return self.nested(Self::list),
+            Kind::LeftBrace => {
+                self.take();
+                self.set(token, false)
+            }
+            Kind::Rec => {
+                self.take();
+                match self.expect(Kind::LeftBrace, "`{`") {
+                    Some(open) => self.set(open, true),
+                    None => ExprKind::Error,
+                }
+            }
+            Kind::Let if self.kind_after(1) == Kind::LeftBrace => {
+                self.take();
+                let open = self.take();
+                match self.set(open, true) {
+                    ExprKind::Attrs(bindings) => ExprKind::LetBody(bindings),
+                    other => other,
+                }
+            }
+            _ => {
+                self.unexpected("an expression");
+                ExprKind::Error
+            }
+        };
+        self.new_expr(kind, self.span_from(token.start))
+    }
+
+    fn take_text(&mut self) -> &'a [u8] {
+        let token = self.take();
+        self.text_of(token)
+    }
+
+    fn int(&mut self) -> ExprKind<'a> {
+        let token = self.take();
+        let text = self.text_of(token);
+        let value =
+            text.iter().try_fold(0i64, |value, digit| value.checked_mul(10)?.checked_add(i64::from(digit - b'0')));
+        match value {
+            Some(value) => ExprKind::Int(value),
+            None => {
+                let message = format!("invalid integer `{}`", excerpt(text));
+                let error = SyntaxError::new("integer_too_large", token.span(), message);
+                self.report(error.help(format!("the largest integer is {}; write `.0` for a float", i64::MAX)));
+                ExprKind::Error
+            }
+        }
+    }
+
+    fn float(&mut self) -> ExprKind<'a> {
+        let token = self.take();
+        let text = self.text_of(token);
+        let value: Option<f64> = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        // As C's `strtod` has it, a number too small to be exact is an error unless it is zero.
+        let digits = text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
+        let zero = digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
+        match value {
+            Some(value) if value.is_normal() || zero => ExprKind::Float(value),
+            _ => {
+                let message = format!("invalid float `{}`", excerpt(text));
+                let error = SyntaxError::new("float_out_of_range", token.span(), message);
+                self.report(error.help("floats have 64 bits: from about 2.2e-308 to 1.8e308"));
+                ExprKind::Error
+            }
+        }
+    }
+
+    fn list(&mut self) -> Expr<'a> {
+        let open = self.take();
+        let base = self.exprs.len();
+        loop {
+            if self.starts_simple() {
+                let element = self.select();
+                self.exprs.push(element);
+                continue;
+            }
+            if self.take_if(Kind::RightBracket).is_some() {
+                break;
+            }
+            self.expect_close(Kind::RightBracket, "a list element or `]`", open);
+            match self.kind() {
+                Kind::End | Kind::Semicolon | Kind::RightBrace | Kind::RightParen | Kind::In => break,
+                Kind::Then | Kind::Else | Kind::StringClose | Kind::IndentedClose | Kind::PathClose => break,
+                _ => _ = self.take(),
+            }
+        }
+        let elements = self.drain_exprs(base);
+        self.new_expr(ExprKind::List(elements), self.span_from(open.start))
+    }
+
+    fn set(&mut self, open: Token, recursive: bool) -> ExprKind<'a> {
+        let bindings = self.bindings(recursive, Kind::RightBrace);
+        self.expect_close(Kind::RightBrace, "an attribute name or `}`", open);
+        ExprKind::Attrs(bindings)
+    }
+
+    /// Skips to one of these tokens, over whole brackets; stops at a bracket that closes more than was opened.
+    pub fn skip_to(&mut self, stops: &[Kind]) {
+        let mut open = 0u32;
+        loop {
+            let kind = self.kind();
+            match kind {
+                Kind::End => return,
+                _ if open == 0 && stops.contains(&kind) => return,
+                Kind::LeftBrace | Kind::LeftBracket | Kind::LeftParen | Kind::DollarBrace => open += 1,
+                Kind::StringOpen | Kind::IndentedOpen | Kind::PathOpen => open += 1,
+                Kind::RightBrace | Kind::RightBracket | Kind::RightParen if open == 0 => return,
+                Kind::StringClose | Kind::IndentedClose | Kind::PathClose if open == 0 => return,
+                Kind::RightBrace | Kind::RightBracket | Kind::RightParen => open -= 1,
+                Kind::StringClose | Kind::IndentedClose | Kind::PathClose => open -= 1,
+                _ => {}
+            }
+            self.take();
+        }
+    }
+
+    // Names.
+
+    /// `a."b".${c}`
+    pub fn attr_path(&mut self) -> &'a [AttrName<'a>] {
+        let base = self.names.len();
+        loop {
+            match self.attr_name() {
+                Some(name) => self.names.push(name),
+                None => self.unexpected("an attribute name"),
+            }
+            if self.take_if(Kind::Dot).is_none() {
+                break;
+            }
+        }
+        let path = self.arena.alloc_slice_copy(&self.names[base..]);
+        self.names.truncate(base);
+        path
+    }
+
+    pub fn attr_name(&mut self) -> Option<AttrName<'a>> {
+        let token = self.token();
+        let kind = match token.kind {
+            Kind::Identifier | Kind::OrWord => {
+                self.take();
+                AttrNameKind::Static(self.symbol(token))
+            }
+            Kind::StringOpen => {
+                let kind = self.string();
+                self.static_or_dynamic(kind, token.start)
+            }
+            Kind::DollarBrace => {
+                let expr = self.interpolated();
+                match *expr.kind {
+                    ExprKind::Str(text) => AttrNameKind::Static(Symbol::new(text)),
+                    _ => AttrNameKind::Dynamic(expr),
+                }
+            }
+            _ => return None,
+        };
+        Some(AttrName { kind, span: self.span_from(token.start) })
+    }
+
+    fn static_or_dynamic(&mut self, kind: ExprKind<'a>, start: u32) -> AttrNameKind<'a> {
+        match kind {
+            ExprKind::Str(text) => AttrNameKind::Static(Symbol::new(text)),
+            kind => AttrNameKind::Dynamic(self.new_expr(kind, self.span_from(start))),
+        }
+    }
+
+    /// Takes `${ e }`.
+    fn interpolated(&mut self) -> Expr<'a> {
+        let open = self.take();
+        let expr = self.expr();
+        if self.expect_close(Kind::RightBrace, "`}`", open).is_none() {
+            self.skip_to(&[Kind::RightBrace]);
+            self.take_if(Kind::RightBrace);
+        }
+        expr
+    }
+
+    // Strings and paths.
+
+    fn path(&mut self) -> ExprKind<'a> {
+        let base = self.parts.len();
+        let first = self.take_text();
+        self.parts.push(StringPart::Text(first));
+        loop {
+            match self.kind() {
+                Kind::PathText => {
+                    let text = self.take_text();
+                    self.parts.push(StringPart::Text(text));
+                }
+                Kind::DollarBrace => {
+                    let expr = self.interpolated();
+                    self.parts.push(StringPart::Expr(expr));
+                }
+                _ => break,
+            }
+        }
+        self.expect(Kind::PathClose, "the end of the path");
+        ExprKind::PathInterpolation(path_kind(first), self.drain_parts(base))
+    }
+
+    fn drain_parts(&mut self, base: usize) -> &'a [StringPart<'a>] {
+        let parts = self.arena.alloc_slice_copy(&self.parts[base..]);
+        self.parts.truncate(base);
+        parts
+    }
+
+    fn string(&mut self) -> ExprKind<'a> {
+        let base = self.parts.len();
+        let close = match self.kind() {
+            Kind::StringOpen => {
+                self.take();
+                self.string_parts();
+                Kind::StringClose
+            }
+            _ => {
+                self.take();
+                self.indented_parts();
+                Kind::IndentedClose
+            }
+        };
+        if self.expect(close, "the end of the string").is_none() {
+            self.skip_to(&[close]);
+            self.take_if(close);
+        }
+        match self.parts[base..] {
+            [] => ExprKind::Str(b""),
+            [StringPart::Text(text)] => {
+                self.parts.truncate(base);
+                ExprKind::Str(text)
+            }
+            _ => ExprKind::Interpolation(self.drain_parts(base)),
+        }
+    }
+
+    fn string_parts(&mut self) {
+        loop {
+            let token = self.token();
+            let part = match token.kind {
+                Kind::StringText | Kind::StringEscaped => {
+                    self.take();
+                    let text = self.string_text(token);
+                    let plain = token.kind == Kind::StringText && memchr::memchr(b'\r', text).is_none();
+                    StringPart::Text(if plain { text } else { unescape(self.arena, text) })
+                }
+                Kind::DollarBrace => StringPart::Expr(self.interpolated()),
+                _ => return,
+            };
+            self.parts.push(part);
+        }
+    }
+
+    fn indented_parts(&mut self) {
+        let base = self.indented.len();
+        loop {
+            let token = self.token();
+            let text = match token.kind {
+                Kind::IndentedText => self.string_text(token),
+                Kind::IndentedSymbol => self.text_of(token),
+                Kind::IndentedDollar => b"$",
+                Kind::IndentedQuotes => b"''",
+                Kind::IndentedEscape => {
+                    let text = self.string_text(token);
+                    self.arena.alloc_slice_copy(&[escape(text[3])])
+                }
+                Kind::DollarBrace => {
+                    let expr = self.interpolated();
+                    self.indented.push(IndentedPart { part: StringPart::Expr(expr), plain: false });
+                    continue;
+                }
+                _ => break,
+            };
+            self.take();
+            let plain = token.kind == Kind::IndentedText;
+            self.indented.push(IndentedPart { part: StringPart::Text(text), plain });
+        }
+        let separate = self.options.separate_string_pieces;
+        strip_indentation(self.arena, &self.indented[base..], separate, &mut self.parts);
+        self.indented.truncate(base);
+    }
+
+    /// The text of a token inside a string, which may hold any byte but NUL.
+    fn string_text(&mut self, token: Token) -> &'a [u8] {
+        let text = self.text_of(token);
+        if let Some(offset) = memchr::memchr(0, text) {
+            let at = token.start + offset as u32;
+            let error = SyntaxError::new("nul_in_string", Span::new(at, at + 1), "NUL byte in a string");
+            self.report(error.help("strings hold any byte but NUL, as file names and environments do"));
+        }
+        text
+    }
+}
+
+fn path_kind(text: &[u8]) -> PathKind {
+    match text[0] {
+        b'/' => PathKind::Absolute,
+        b'~' => PathKind::Home,
+        _ => PathKind::Relative,
+    }
+}
