@@ -1,0 +1,165 @@
+# A package from source: the phases unpack, patch, configure, make, install, fixup.
+#
+#     build {
+#       pname = "zlib";
+#       license = "Zlib";
+#       homepage = "https://zlib.net/";
+#       source = fetchDebSource { name = "zlib"; };
+#       inputs = [ ];                        # packages of the same prefix
+#       configureFlags = [ "--prefix=$prefix" ];
+#     }
+#
+# The phases are shell text, run by bash with `-eux -o pipefail`, so the log ends with the command that failed. `$prefix` is the
+# prefix, `$out` the folder that stands for `/` at install time, `$root` is `$out$prefix`.
+#
+# The build sees the seed's tools, the prefix toolchain, and the `dev` and `lib` domains of its inputs at the
+# prefix. Its result, and so the name under which it is remembered, depends on their contents only.
+{
+  builders,
+  domains,
+  prefixPath,
+  stage0,
+}:
+let
+  # Every package reachable over `inputs`, each once, in a fixed order.
+  closure =
+    packages:
+    map (node: node.package) (
+      builtins.genericClosure {
+        startSet = map (package: { key = package.pname; inherit package; }) packages;
+        operator = node: map (package: { key = package.pname; inherit package; }) node.package.inputs;
+      }
+    );
+
+  lines = builtins.concatStringsSep "\n";
+  words = builtins.concatStringsSep " ";
+
+  phase =
+    name: text:
+    if text == "" then
+      ""
+    else
+      ''
+        { set +x; } 2>/dev/null; echo "@phase ${name}"; set -x
+        ${text}
+      '';
+in
+{
+  inherit closure;
+
+  build =
+    {
+      pname,
+      license,
+      homepage ? null,
+      version ? source.version,
+      # `{ src; debian; version; }` of fetchDebSource.
+      source ? null,
+      # Further trees and files, at /source/<name>.
+      sources ? { },
+      # Names below the distribution's debian/patches, in the order of its series.
+      patches ? [ ],
+      # Patch files of our own, from the package's directory.
+      ownPatches ? [ ],
+      # Packages of the same prefix that this one is compiled against and runs with.
+      inputs ? [ ],
+      # Trees with further build programs.
+      tools ? [ ],
+      # The prefix toolchain; a package that the toolchain is made of has none.
+      toolchain,
+      # Further environment variables.
+      environment ? { },
+      unpack ? null,
+      prepare ? "",
+      configureFlags ? [ ],
+      configure ? ''
+        ./configure --prefix="$prefix" ${words configureFlags}
+      '',
+      makeFlags ? [ ],
+      make ? ''
+        make -j"$EVAL_CORES" ${words makeFlags}
+      '',
+      installFlags ? makeFlags,
+      install ? ''
+        make install DESTDIR="$out" ${words installFlags}
+      '',
+      # After the install: what this package has to put right.
+      fixup ? "",
+      # Domain rules that come before the standard ones.
+      rules ? [ ],
+      # A command of the finished prefix; see prefix.nix.
+      integration ? "",
+    }:
+    let
+      ownPatchName = file: "own-${baseNameOf file}";
+      allSources =
+        (if source == null then { } else { src = source.src; })
+        // (if source == null || source.debian == null || patches == [ ] then { } else { debian = source.debian; })
+        // builtins.listToAttrs (map (file: { name = ownPatchName file; value = "${file}"; }) ownPatches)
+        // sources;
+      applied = map (p: "/source/debian/patches/${p}") patches ++ map (p: "/source/${ownPatchName p}") ownPatches;
+
+      script = lines [
+        "set -eu -o pipefail"
+        # bash reads this text from its arguments; what it starts must not wait for input
+        "exec </dev/null"
+        (phase "unpack" (
+          if unpack != null then
+            unpack
+          else if source == null then
+            ""
+          else
+            ''
+              cp -a /source/src "/build/${pname}-${version}"
+              chmod -R u+w "/build/${pname}-${version}"
+              cd "/build/${pname}-${version}"
+            ''
+        ))
+        (phase "patch" (
+          if applied == [ ] then
+            ""
+          else
+            ''
+              for patch in ${words applied}; do patch -p1 -i "$patch"; done
+              # one time for all files: make must not regenerate what the tarball ships generated
+              find . -exec touch -h -d @1 {} +
+            ''
+        ))
+        (phase "prepare" prepare)
+        (phase "configure" configure)
+        (phase "make" make)
+        (phase "install" install)
+        (phase "fixup" ''
+          root="$out$prefix"
+          ${fixup}
+          # libtool's archives name build folders, and nothing here needs them; the info index is different in every package
+          find "$out" -name '*.la' -delete
+          rm -f "$root/share/info/dir" "$root/etc/ld.so.cache"
+          find "$out" -type d -empty -delete
+        '')
+      ];
+
+      package = derivation (
+        {
+          name = builders.storeName "${pname}-${version}";
+          inherit (builders) system;
+          builder = "/bin/bash";
+          args = [ "-c" script ];
+          prefix = prefixPath;
+          PATH = "/toolchain/bin:/usr/bin:/bin";
+          CONFIG_SHELL = "/bin/bash";
+          PKG_CONFIG_LIBDIR = "${prefixPath}/lib/pkgconfig";
+          CC = "gcc";
+          CXX = "g++";
+          CFLAGS = "-O2 -g0";
+          CXXFLAGS = "-O2 -g0";
+          __rootfs = [ stage0.tools ] ++ tools ++ toolchain ++ map (p: domains.select p [ "dev" "lib" ]) (closure inputs);
+          __sources = builtins.toJSON allSources;
+        }
+        // environment
+      );
+    in
+    package // {
+      inherit pname version license homepage inputs rules integration;
+    };
+}

@@ -1,0 +1,18 @@
+# Other people's programs that the tests compare ours with: pinned packages, unpacked as a root of their own each.
+{
+  builders,
+  seed,
+  tree,
+}:
+let
+  names = builtins.filter (name: builtins.match "oracle-.*" name != null) (builtins.attrNames seed.sets);
+  # what the tree needs to be entered as a root
+  skeleton = builders.write {
+    name = "oracle-skeleton";
+    files = {
+      "etc/passwd".text = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
+      "etc/group".text = "root:x:0:\nnogroup:x:65534:\n";
+    };
+  };
+in
+builtins.listToAttrs (map (name: { inherit name; value = tree name [ skeleton ]; }) names)

@@ -1,0 +1,30 @@
+# The run-time libraries of the compiler, at the place where the prefix's programs look for libraries.
+#
+# They are the distribution's binaries: their symbol versions ask for a C library that is not newer than the one that
+# stands beside the compiler, which is the version that glibc here is built from.
+{ build, fetchDeb }:
+build {
+  pname = "gcc-runtime";
+  version = "12.2.0";
+  license = "GPL-3.0-or-later WITH GCC-exception-3.1";
+  sources = {
+    libgcc = fetchDeb "libgcc-s1";
+    libstdcxx = fetchDeb "libstdc++6";
+    libgomp = fetchDeb "libgomp1";
+    libatomic = fetchDeb "libatomic1";
+  };
+  toolchain = [ ];
+  configure = "";
+  make = "";
+  install = ''
+    mkdir -p "$out$prefix/lib"
+    for library in libgcc_s.so.1 libstdc++.so.6 libgomp.so.1 libatomic.so.1; do
+      file=$(find /source -path "*/x86_64-linux-gnu/$library")
+      cp "$(readlink -f "$file")" "$out$prefix/lib/$library"
+    done
+    # what the linker looks for, so that it never has to look beyond the prefix
+    for library in libstdc++ libgomp libatomic; do
+      ln -s "$(basename "$out$prefix/lib/$library".so.*)" "$out$prefix/lib/$library.so"
+    done
+  '';
+}
