@@ -17,6 +17,7 @@
         here.packages
         // rename "-prefix" here.prefixes
         // here.images
+        // here.checks
         // corpus.oracles
         // {
           stage0 = corpus.stage0.tools;

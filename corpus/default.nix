@@ -59,9 +59,10 @@ let
       packages = fromList (name: call scope (./packages + "/${name}/package.nix")) (directories ./packages);
       prefixes = fromList (name: call scope (./prefixes + "/${name}.nix")) (nixFiles ./prefixes);
       images = fromList (name: call scope (./images + "/${name}.nix")) (nixFiles ./images);
+      checks = fromList (name: call scope (./checks + "/${name}.nix")) (nixFiles ./checks);
     in
     {
-      inherit packages prefixes images;
+      inherit packages prefixes images checks;
     };
 in
 {

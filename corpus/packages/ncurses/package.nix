@@ -19,6 +19,7 @@ build {
     "--without-manpages"
     "--without-tests"
     "--enable-widec"
+    "--disable-root-environ"
     "--disable-stripping"
     "--enable-pc-files"
     "--with-pkg-config-libdir=$prefix/lib/pkgconfig"

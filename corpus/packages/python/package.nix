@@ -120,6 +120,8 @@ build {
   fixup = ''
     stdlib="$root/lib/python3.11"
     config=$(echo "$stdlib"/config-3.11-*)
+    # tests that this release forgets to install
+    cp -r Lib/test/test_sqlite3 "$stdlib/test/"
     # a build folder that does not exist any more: what is left of it is the config folder
     sed -i "s|/build/python-3.11.2|''${config#"$out"}|g" "$stdlib"/_sysconfigdata_*.py "$config/Makefile"
     # modules are not programs, and their first lines name interpreters of some host
