@@ -36,16 +36,26 @@ in
 rec {
   # A set of seed.json as one tree.
   tree =
-    name: extra:
+    {
+      set,
+      name ? "stage0-${set}",
+      extra ? [ ],
+    }:
     builders.union {
-      name = "stage0-${name}";
-      trees = map fetchDeb seed.sets.${name} ++ extra;
+      inherit name;
+      trees = map fetchDeb seed.sets.${set} ++ extra;
       # Documentation only: packages of one source ship the same changelog, packed at different times.
       overlap = "usr/share/doc/**";
     };
 
-  tools = tree "tools" [ (linksOf "tools" links) ];
-  libc-dev = tree "libc-dev" [ ];
-  tcl = tree "tcl" [ (linksOf "tcl" { "usr/bin/tclsh" = "tclsh8.6"; }) ];
-  squashfs = tree "squashfs" [ ];
+  tools = tree {
+    set = "tools";
+    extra = [ (linksOf "tools" links) ];
+  };
+  libc-dev = tree { set = "libc-dev"; };
+  tcl = tree {
+    set = "tcl";
+    extra = [ (linksOf "tcl" { "usr/bin/tclsh" = "tclsh8.6"; }) ];
+  };
+  squashfs = tree { set = "squashfs"; };
 }

@@ -15,4 +15,4 @@ let
     };
   };
 in
-builtins.listToAttrs (map (name: { inherit name; value = tree name [ skeleton ]; }) names)
+builtins.listToAttrs (map (name: { inherit name; value = tree { inherit name; set = name; extra = [ skeleton ]; }; }) names)
