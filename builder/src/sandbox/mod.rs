@@ -1,7 +1,7 @@
 //! The sandbox: runs one builder so that it sees its declared inputs and nothing else.
 //!
 //! Three processes take part. The *caller* (this module) starts its own executable again as the *monitor*
-//! (`child_entry`), which is therefore single-threaded and may enter a user namespace. The monitor makes the
+//! ([`child_entry`]), which is therefore single-threaded and may enter a user namespace. The monitor makes the
 //! namespaces and forks the *init*, process 1 of the new process-id namespace, which
 //!
 //! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`);
@@ -18,14 +18,24 @@
 //! [`message::Message`]s, standard error the log.
 //!
 //! Invariants: a step that fails ends the build with an error that names the call; the builder starts only after all
-//! steps; when  returns, no process of the build lives. What the outputs contain, and removing the
-//! directories, is left to the caller.
+//! steps; when [`Sandbox::run`] returns, no process of the build lives. What the outputs contain, and removing the
+//! directories, is left to the caller ([`remove_tree`] helps).
 
+mod child;
 mod error;
+mod filter;
+mod landlock;
+mod limits;
 mod message;
+mod mounts;
+mod namespaces;
+mod remove;
 mod run;
+mod sys;
 
+pub use child::child_entry;
 pub use error::SandboxError;
+pub use remove::remove_tree;
 pub use run::{Outcome, Sandbox, Status, Usage, run};
 
 /// `argv[0]` by which the executable knows that it is the monitor.

@@ -1,0 +1,209 @@
+//! The two processes between the caller and the builder: the monitor outside the process-id namespace, the init inside.
+//! The order of the init's steps is told in [`super`].
+//!
+//! Neither has a second thread. Both die with the process above them: by the parent-death signal, and the monitor also
+//! when its standard input closes.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use super::error::Named;
+use super::message::Message;
+use super::{CHILD_NAME, SandboxError};
+use super::{filter, landlock, limits, mounts, namespaces, sys};
+use crate::request::Request;
+
+/// Descriptor on which the init and the builder's process before `execve` report.
+const REPORT: i32 = 3;
+
+/// Becomes the sandbox's monitor when that is what this process was started as, and does not return then.
+///
+/// It must be the first thing in `main`, before any thread exists.
+pub fn child_entry() {
+    if std::env::args_os().next().as_deref() != Some(OsStr::new(CHILD_NAME)) {
+        return;
+    }
+    let Err(error) = monitor();
+    report(std::io::stdout().as_fd(), &Message::Failed(error));
+    sys::exit_now(1);
+}
+
+fn report(to: BorrowedFd, message: &Message) {
+    if let Ok(mut line) = serde_json::to_vec(message) {
+        line.push(b'\n');
+        // Less than the size of a pipe, so written at once or, when the caller is dead, to nobody.
+        let _ = nix::unistd::write(to, &line);
+    }
+}
+
+fn monitor() -> Result<Infallible, SandboxError> {
+    let control = std::io::stdin();
+    let request = receive(&mut control.lock())?;
+    limits::raise_open_files()?;
+    // Otherwise descriptors that a caller forgot to mark could be inherited all the way down.
+    sys::close_from(3).named("close inherited files", || "close_range(3, ~0)".into())?;
+    let mut skipped = Vec::new();
+    namespaces::enter_outer(request.mode, &mut skipped)?;
+    // After the change of credentials, which would clear it.
+    die_with_parent()?;
+    let Some(init) = sys::fork_single_threaded().named("start the init of the sandbox", || "fork".into())? else {
+        let Ok(to_caller) = sys::duplicate_to(std::io::stdout().as_fd(), REPORT) else { sys::exit_now(1) };
+        let Err(error) = init(&request, skipped, to_caller.as_fd());
+        report(to_caller.as_fd(), &Message::Failed(error));
+        sys::exit_now(1);
+    };
+    let pidfd = sys::pidfd_open(init).named("watch the init of the sandbox", || format!("pidfd_open({init})"))?;
+    // The log's end must come when the builder's processes are gone.
+    let null = null(OFlag::O_WRONLY)?;
+    dup2_stderr(null.as_fd()).named("let go of the log", || "dup2(null, 2)".into())?;
+
+    let control = control.as_fd();
+    loop {
+        let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(control, PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).named("watch the build", || "poll".into()),
+        }
+        let [ended, closed] = polled.map(|polled| polled.any().unwrap_or(false));
+        if ended {
+            break;
+        }
+        if closed {
+            sys::pidfd_kill(pidfd.as_fd()).named("kill the build", || "pidfd_send_signal(SIGKILL)".into())?;
+            break;
+        }
+    }
+    // The init counts as dead only when all of its namespace is.
+    let waited = sys::wait_any().named("wait for the init of the sandbox", || "wait4".into())?;
+    let usage = Message::Usage { user: waited.user, system: waited.system, max_rss_bytes: waited.max_rss_bytes };
+    report(std::io::stdout().as_fd(), &usage);
+    sys::exit_now(0)
+}
+
+fn receive(from: &mut impl Read) -> Result<Request, SandboxError> {
+    const DOING: &str = "read the build request";
+    let mut size = [0; 8];
+    from.read_exact(&mut size).named(DOING, || "read(0)".into())?;
+    let size = usize::try_from(u64::from_le_bytes(size))
+        .map_err(|_| SandboxError::Request { reason: "it is larger than memory".into() })?;
+    let mut body = Vec::new();
+    from.take(size as u64).read_to_end(&mut body).named(DOING, || "read(0)".into())?;
+    serde_json::from_slice(&body).map_err(|error| SandboxError::Request { reason: error.to_string() })
+}
+
+fn die_with_parent() -> Result<(), SandboxError> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+        .named("tie the sandbox to its caller", || "prctl(PR_SET_PDEATHSIG, SIGKILL)".into())
+        .map(drop)
+}
+
+fn null(flags: OFlag) -> Result<OwnedFd, SandboxError> {
+    open("/dev/null", flags | OFlag::O_CLOEXEC, Mode::empty())
+        .named("open the null device", || "open(/dev/null)".into())
+}
+
+/// Process 1 of the sandbox.
+fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> Result<Infallible, SandboxError> {
+    die_with_parent()?;
+    // What the builder is given, made now: nothing later looks at the request.
+    let command = Command::new(request)?;
+
+    let proc = mounts::assemble(request)?;
+    namespaces::settle_network_and_names()?;
+    namespaces::enter_inner(&proc)?;
+    drop(proc);
+
+    setsid().named("leave the caller's terminal", || "setsid".into())?;
+    let input = null(OFlag::O_RDONLY)?;
+    dup2_stdin(input.as_fd()).named("set the standard input", || "dup2(null, 0)".into())?;
+    drop(input);
+    dup2_stdout(std::io::stderr().as_fd()).named("set the standard output", || "dup2(2, 1)".into())?;
+    sys::close_from(REPORT.unsigned_abs() + 1).named("close inherited files", || "close_range(4, ~0)".into())?;
+
+    limits::fix_surroundings()?;
+    limits::drop_privileges()?;
+    // Process 1 is as confined as the builder; not dumpable, it also keeps its files and its executable to itself.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0)
+        .named("hide the init from the builder", || "prctl(PR_SET_DUMPABLE, 0)".into())?;
+    let landlock_abi = landlock::restrict(request, &mut skipped)?;
+    filter::apply(request.mode, &mut skipped)?;
+
+    report(to_caller, &Message::Ready { landlock_abi, skipped });
+    let Some(builder) = sys::fork_alone().named("start the builder", || "fork".into())? else {
+        let Err(error) = command.become_builder();
+        report(to_caller, &Message::Failed(error));
+        sys::exit_now(127);
+    };
+    loop {
+        let waited = sys::wait_any().named("wait for the builder", || "wait4".into())?;
+        if waited.pid == builder {
+            let max_rss_bytes = waited.max_rss_bytes;
+            let message = match waited.status {
+                Ok(code) => Message::Exited { code, max_rss_bytes },
+                Err(signal) => Message::Signalled { signal, max_rss_bytes },
+            };
+            report(to_caller, &message);
+            sys::exit_now(0);
+        }
+    }
+}
+
+/// What the builder is started with.
+struct Command {
+    program: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    working_dir: CString,
+}
+
+impl Command {
+    fn new(request: &Request) -> Result<Command, SandboxError> {
+        let text = |bytes: &[u8]| {
+            CString::new(bytes).map_err(|_| SandboxError::Request { reason: "a text contains a NUL".into() })
+        };
+        let arguments: Vec<CString> =
+            request.argv.iter().map(|argument| text(argument.as_bytes())).collect::<Result<_, _>>()?;
+        let Some(program) = arguments.first().cloned() else {
+            return Err(SandboxError::Request { reason: "no builder is named".into() });
+        };
+        let variable = |name: &OsStr, value: &OsStr| text(&[name.as_bytes(), b"=", value.as_bytes()].concat());
+        let mut environment: Vec<CString> =
+            request.env.iter().map(|(name, value)| variable(name, value)).collect::<Result<_, _>>()?;
+        for name in ["EVAL_CORES", "NIX_BUILD_CORES"] {
+            if !request.env.iter().any(|(set, _)| set == name) {
+                environment.push(variable(OsStr::new(name), OsStr::new(&request.cores.to_string()))?);
+            }
+        }
+        let working_dir = text(request.working_dir.as_os_str().as_bytes())?;
+        Ok(Command { program, arguments, environment, working_dir })
+    }
+
+    fn become_builder(&self) -> Result<Infallible, SandboxError> {
+        let directory = self.working_dir.as_c_str();
+        chdir(directory).named("enter the working directory", || format!("chdir({})", directory.to_string_lossy()))?;
+        sys::reset_signals();
+        let errno = sys::execute(&self.program, &self.arguments, &self.environment);
+        let program = self.program.to_string_lossy().into_owned();
+        let remedy = match errno {
+            Errno::ENOENT if std::fs::symlink_metadata(&program).is_ok() => Some(
+                "the file is there: the interpreter named in its first line or in its ELF header is not".to_owned(),
+            ),
+            Errno::ENOENT => Some("no tree of the root and no input brings this file".to_owned()),
+            Errno::ENOEXEC => {
+                Some("it is neither a program for this machine nor a script that starts with `#!`".to_owned())
+            }
+            Errno::EACCES => Some("the file is not executable".to_owned()),
+            _ => None,
+        };
+        Err(SandboxError::Builder { program, errno: errno as i32, remedy })
+    }
+}

@@ -1,0 +1,319 @@
+//! The file system of a build.
+//!
+//!     /                  overlay, read-only: skeleton (tmpfs: mount points, /etc files) below the layers
+//!     ├── build          the build directory, writable
+//!     ├── dev            tmpfs, read-only: null zero full random urandom tty; pts (devpts), shm (tmpfs)
+//!     ├── eval/store     store paths; or the writable directory of the outputs with the store paths in it
+//!     ├── output         the outputs, writable, in a build that sees its inputs at `/`
+//!     ├── proc           this process-id namespace, read-only
+//!     ├── source         sources by name
+//!     └── tmp            tmpfs
+//!
+//! Everything of the host is opened before the root changes and attached after, so that no path of the host is looked
+//! up inside and no symbolic link of a layer can lead out. Invariants: all mounts are `nosuid`; all but the device
+//! nodes are `nodev`; the skeleton lies at the bottom, so that a layer's own `/etc/passwd` wins.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, fchdir, pivot_root};
+
+use super::SandboxError;
+use super::error::Named;
+use super::sys::{self, attr};
+use crate::request::{Bind, OutputPlace, Request};
+
+/// Any directory of the host that is not needed once the sources are open: the new root is attached here for a moment.
+const STAGING: &str = "/dev";
+/// Device nodes of the host that every build sees.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const MOUNT_POINTS: [&str; 10] =
+    ["build", "dev", "eval/store", "etc", "output", "proc", "source", "tmp", "usr/bin", "var/tmp"];
+const ETC: [(&str, &str); 3] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/build:/noshell\nbuild:x:1000:1000:build user:/build:/noshell\nnobody:x:65534:65534:nobody:/:/noshell\n",
+    ),
+    ("etc/group", "root:x:0:\nbuild:x:1000:\nnogroup:x:65534:\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+];
+const PLAIN: u64 = attr::NOSUID | attr::NODEV;
+
+/// A bind, taken from the host and not yet attached.
+enum Source {
+    Mount(OwnedFd),
+    Link(PathBuf),
+}
+
+/// Replaces the root, and returns a writable `/proc` that is attached nowhere.
+pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
+    let everywhere = None::<&str>;
+    mount(everywhere, "/", everywhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, everywhere)
+        .named("detach the sandbox's mounts from the host's", || "mount(/, MS_REC|MS_PRIVATE)".into())?;
+
+    let proc = fresh("proc", &[], PLAIN | attr::NOEXEC)?;
+    let devices = DEVICES.iter().map(|name| host_tree(Path::new("/dev").join(name).as_path(), attr::NOSUID));
+    let devices: Vec<OwnedFd> = devices.collect::<Result<_, _>>()?;
+    let build = host_tree(&request.build_dir, PLAIN)?;
+    let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
+    let mut binds: Vec<(&Bind, Source)> =
+        request.binds.iter().map(|bind| Ok((bind, source(bind)?))).collect::<Result<_, SandboxError>>()?;
+    binds.sort_by(|(a, _), (b, _)| a.inside.cmp(&b.inside));
+    let layers: Vec<OwnedFd> = request.root_layers.iter().map(|layer| open_layer(layer)).collect::<Result<_, _>>()?;
+
+    let skeleton = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+    furnish(&skeleton, request, &binds)?;
+    attach(skeleton.as_fd(), STAGING)?;
+    let root = if layers.is_empty() {
+        read_only(skeleton.as_fd(), "/")?;
+        skeleton
+    } else {
+        let root = overlay(&skeleton, &layers, request)?;
+        attach(root.as_fd(), STAGING)?;
+        root
+    };
+    enter(&root)?;
+
+    let shown = sys::clone_mount(proc.as_fd()).named("mount /proc", || "open_tree(proc, OPEN_TREE_CLONE)".into())?;
+    read_only(shown.as_fd(), "/proc")?;
+    attach(shown.as_fd(), "/proc")?;
+    devices_at_dev(&devices)?;
+    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
+    attach(build.as_fd(), "/build")?;
+    attach(outputs.as_fd(), request.outputs.inside())?;
+    for (bind, source) in &binds {
+        if hidden_in_skeleton(request, &bind.inside) {
+            stand_in(Path::new("/"), &bind.inside, source)?;
+        }
+        if let Source::Mount(tree) = source {
+            attach(tree.as_fd(), &bind.inside)?;
+        }
+    }
+    Ok(proc)
+}
+
+/// A new file system of `kind`, attached nowhere.
+fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, SandboxError> {
+    let doing = format!("make a {kind} file system");
+    let remedy = |errno| {
+        (kind == "proc" && errno == Errno::EPERM).then(|| {
+        "parts of this machine's /proc are covered by other mounts, as in a container, and the kernel then refuses a new one: run outside of the container, or let it show all of /proc (docker: `--security-opt systempaths=unconfined`; podman: `--security-opt unmask=ALL`)".to_owned()
+    })
+    };
+    let fs = sys::fsopen(kind).named(&doing, || format!("fsopen({kind})"))?;
+    for (key, value) in options {
+        sys::fsconfig_string(fs.as_fd(), key, value).named(&doing, || format!("fsconfig({kind}, {key}={value})"))?;
+    }
+    sys::fsconfig_create(fs.as_fd()).remedied(&doing, || format!("fsconfig({kind}, CMD_CREATE)"), remedy)?;
+    sys::fsmount(fs.as_fd(), attributes).remedied(&doing, || format!("fsmount({kind})"), remedy)
+}
+
+/// A copy of what the host has at `path`, attached nowhere.
+fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
+    let doing = format!("take `{}` into the sandbox", path.display());
+    // Recursive, as the kernel does not let a user namespace uncover what is below a mount of its parent.
+    let tree = sys::clone_tree(path.as_os_str(), true)
+        .named(&doing, || format!("open_tree({}, OPEN_TREE_CLONE|AT_RECURSIVE)", path.display()))?;
+    sys::set_tree_attributes(tree.as_fd(), attributes)
+        .named(&doing, || format!("mount_setattr({}, {attributes:#x})", path.display()))?;
+    Ok(tree)
+}
+
+fn source(bind: &Bind) -> Result<Source, SandboxError> {
+    let doing = || format!("take `{}` into the sandbox", bind.host.display());
+    let kind =
+        fs::symlink_metadata(&bind.host).named(&doing(), || format!("lstat({})", bind.host.display()))?.file_type();
+    if kind.is_symlink() {
+        let target = fs::read_link(&bind.host).named(&doing(), || format!("readlink({})", bind.host.display()))?;
+        return Ok(Source::Link(target));
+    }
+    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
+        return Err(SandboxError::Request {
+            reason: format!("`{}` is neither file, directory nor symbolic link", bind.host.display()),
+        });
+    }
+    host_tree(&bind.host, PLAIN | if bind.writable { 0 } else { attr::RDONLY }).map(Source::Mount)
+}
+
+fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .named("open a tree of the root", || format!("open({}, O_PATH|O_DIRECTORY)", path.display()))
+}
+
+fn read_only(mount: BorrowedFd, what: &str) -> Result<(), SandboxError> {
+    sys::set_mount_attributes(mount, attr::RDONLY)
+        .named(&format!("make `{what}` read-only"), || format!("mount_setattr({what}, MOUNT_ATTR_RDONLY)"))
+}
+
+fn attach(mount: BorrowedFd, target: impl AsRef<Path>) -> Result<(), SandboxError> {
+    let target = target.as_ref();
+    let remedy = |errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            Some(format!("a tree of the root has something else at `{}` or above it", target.display()))
+        }
+        _ => None,
+    };
+    sys::move_mount(mount, target.as_os_str()).remedied(
+        &format!("attach a mount at `{}`", target.display()),
+        || format!("move_mount({}, {})", mount.as_raw_fd(), target.display()),
+        remedy,
+    )
+}
+
+/// Makes the mount points and the few files that programs expect.
+fn furnish(skeleton: &OwnedFd, request: &Request, binds: &[(&Bind, Source)]) -> Result<(), SandboxError> {
+    let top = PathBuf::from(format!("/proc/self/fd/{}", skeleton.as_raw_fd()));
+    let in_store = request.outputs.inside();
+    for directory in MOUNT_POINTS.iter().map(Path::new).chain([relative(in_store)?.as_path()]) {
+        make_directories(&top, directory)?;
+    }
+    for (name, text) in ETC {
+        fs::write(top.join(name), text).named("furnish the root", || format!("write(/{name})"))?;
+    }
+    // Links last, so that no mount point is made through one.
+    let (links, mounts): (Vec<_>, Vec<_>) = binds
+        .iter()
+        .filter(|(bind, _)| !hidden_in_skeleton(request, &bind.inside))
+        .partition(|(_, source)| matches!(source, Source::Link(_)));
+    for (bind, source) in mounts.into_iter().chain(links) {
+        stand_in(&top, &bind.inside, source)?;
+    }
+    Ok(())
+}
+
+/// Whether a directory of its own is mounted above `inside`, so that its mount point must be made there.
+fn hidden_in_skeleton(request: &Request, inside: &Path) -> bool {
+    let in_store = matches!(&request.outputs, OutputPlace::InStore { store_dir, .. } if inside.starts_with(store_dir));
+    in_store || ["/build", "/tmp", "/output"].iter().any(|place| inside.starts_with(place))
+}
+
+/// Makes what `source` is to be mounted on, or the symbolic link that it is.
+fn stand_in(top: &Path, inside: &Path, source: &Source) -> Result<(), SandboxError> {
+    let inside = relative(inside)?;
+    let doing = || format!("make a place for `/{}`", inside.display());
+    if let Some(parent) = inside.parent() {
+        make_directories(top, parent)?;
+    }
+    let at = top.join(&inside);
+    match source {
+        Source::Link(target) => {
+            symlink(target, &at).named(&doing(), || format!("symlink({}, /{})", target.display(), inside.display()))
+        }
+        Source::Mount(tree) => {
+            let is_directory = fs::metadata(format!("/proc/self/fd/{}", tree.as_raw_fd()))
+                .or_else(|_| fs::File::from(tree.try_clone()?).metadata())
+                .named(&doing(), || "fstat".into())?
+                .is_dir();
+            if is_directory {
+                make_directories(top, &inside)
+            } else if fs::symlink_metadata(&at).is_ok() {
+                Ok(())
+            } else {
+                fs::write(&at, "").named(&doing(), || format!("open(/{}, O_CREAT)", inside.display()))
+            }
+        }
+    }
+}
+
+/// `path` below the root, refused when it could lead elsewhere.
+fn relative(path: &Path) -> Result<PathBuf, SandboxError> {
+    let mut below = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir => {}
+            Component::Normal(name) => below.push(name),
+            _ => {
+                return Err(SandboxError::Request {
+                    reason: format!("`{}` is not a plain absolute path", path.display()),
+                });
+            }
+        }
+    }
+    Ok(below)
+}
+
+fn make_directories(top: &Path, below: &Path) -> Result<(), SandboxError> {
+    fs::create_dir_all(top.join(below))
+        .named(&format!("make a place for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
+}
+
+/// The union of the skeleton and the layers, attached nowhere.
+fn overlay(skeleton: &OwnedFd, layers: &[OwnedFd], request: &Request) -> Result<OwnedFd, SandboxError> {
+    const DOING: &str = "unite the trees of the root";
+    let fs = sys::fsopen("overlay").remedied(
+        DOING,
+        || "fsopen(overlay)".into(),
+        |errno| {
+            (errno == Errno::ENODEV)
+                .then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
+        },
+    )?;
+    // The kernel takes the topmost first.
+    let named = layers.iter().zip(request.root_layers.iter().map(PathBuf::as_path)).rev();
+    for (layer, path) in named.chain([(skeleton, Path::new("skeleton"))]) {
+        sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())).remedied(
+            DOING,
+            || format!("fsconfig(overlay, lowerdir+={}): {}", path.display(), sys::fs_messages(fs.as_fd())),
+            |errno| {
+                (errno == Errno::EINVAL).then(|| "the kernel must be 6.7 or newer for roots that are unions".into())
+            },
+        )?;
+    }
+    sys::fsconfig_create(fs.as_fd()).remedied(
+        DOING,
+        || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
+        |errno| (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into()),
+    )?;
+    sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(DOING, || "fsmount(overlay)".into())
+}
+
+/// Makes `root` the root and forgets the old one.
+fn enter(root: &OwnedFd) -> Result<(), SandboxError> {
+    const DOING: &str = "enter the root of the sandbox";
+    fchdir(root.as_fd()).named(DOING, || "fchdir(root)".into())?;
+    // With the same directory twice the old root comes to lie over the new one, whence it is taken off.
+    pivot_root(".", ".").remedied(
+        DOING,
+        || "pivot_root(., .)".into(),
+        |errno| {
+            (errno == Errno::EINVAL).then(|| {
+                "the kernel refuses this where the root is an initramfs: run from a real root file system".into()
+            })
+        },
+    )?;
+    umount2(".", MntFlags::MNT_DETACH).named(DOING, || "umount2(old root, MNT_DETACH)".into())?;
+    chdir("/").named(DOING, || "chdir(/)".into())
+}
+
+/// Furnishes `/dev`.
+fn devices_at_dev(devices: &[OwnedFd]) -> Result<(), SandboxError> {
+    let doing = "furnish /dev";
+    let dev = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+    attach(dev.as_fd(), "/dev")?;
+    for (name, device) in DEVICES.iter().zip(devices) {
+        let path = format!("/dev/{name}");
+        fs::write(&path, "").named(doing, || format!("open({path}, O_CREAT)"))?;
+        attach(device.as_fd(), &path)?;
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        symlink(target, Path::new("/dev").join(name)).named(doing, || format!("symlink({target}, /dev/{name})"))?;
+    }
+    for directory in ["/dev/pts", "/dev/shm"] {
+        fs::create_dir(directory).named(doing, || format!("mkdir({directory})"))?;
+    }
+    attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
+    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
+    read_only(dev.as_fd(), "/dev")
+}

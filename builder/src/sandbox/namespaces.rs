@@ -1,0 +1,131 @@
+//! Namespaces and identity: two user namespaces deep, with the network down to a loopback device.
+//!
+//! The first user namespace owns all others, and in it the sandbox's own processes are root, which mounting a `devpts`
+//! requires. The second, entered when everything is mounted, maps the same user to 1000 and owns nothing: whatever
+//! capabilities a process might get there, they cover no mount and no device. In both the map has one entry, the user
+//! who runs the build, so that no setuid program could lead to another user, and no privilege is needed to set it up.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::stat::Mode as Permissions;
+use nix::unistd::{getegid, geteuid, sethostname, write};
+
+use super::SandboxError;
+use super::error::Named;
+use super::sys;
+use crate::request::Mode;
+
+/// The user and the group as which a build runs.
+const BUILD_ID: u32 = 1000;
+const TIME_NAMESPACE: &str = "time namespace";
+
+/// Enters the first user namespace and all others; process ids and clocks change for the children only.
+pub fn enter_outer(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let flags = CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    unshare(flags).remedied(
+        "make the namespaces of the sandbox",
+        || "unshare(NEWUSER|NEWNS|NEWPID|NEWNET|NEWIPC|NEWUTS|NEWCGROUP)".into(),
+        |errno| Some(user_namespace_remedy(errno)),
+    )?;
+    for (file, text) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        let path = format!("/proc/self/{file}");
+        fs::write(&path, &text).remedied(
+            "map the user into the sandbox",
+            || format!("write({path}, `{text}`)"),
+            |errno| Some(user_namespace_remedy(errno)),
+        )?;
+    }
+    match unshare(CloneFlags::from_bits_retain(sys::CLONE_NEWTIME)) {
+        Ok(()) => start_clocks(),
+        Err(_) if mode == Mode::Relaxed => {
+            skipped.push(TIME_NAMESPACE.into());
+            Ok(())
+        }
+        Err(errno) => Err(errno).remedied(
+            "make a time namespace",
+            || "unshare(NEWTIME)".into(),
+            |_| Some("the kernel needs CONFIG_TIME_NS; relaxed mode does without".into()),
+        ),
+    }
+}
+
+/// Lets the clocks that count from boot start at about zero.
+fn start_clocks() -> Result<(), SandboxError> {
+    let path = "/proc/self/timens_offsets";
+    let mut text = String::new();
+    for (name, clock) in [("monotonic", libc::CLOCK_MONOTONIC), ("boottime", libc::CLOCK_BOOTTIME)] {
+        let now = sys::clock_seconds(clock).named("read a clock", || format!("clock_gettime({name})"))?;
+        text.push_str(&format!("{name} -{now} 0\n"));
+    }
+    fs::write(path, &text).named("set the clocks of the sandbox", || format!("write({path}, {text:?})"))
+}
+
+/// What to change on a machine that refuses user namespaces.
+pub fn user_namespace_remedy(errno: Errno) -> String {
+    let setting = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|text| text.trim().to_owned());
+    let mut advice = Vec::new();
+    if setting("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        advice.push("run `sysctl -w kernel.unprivileged_userns_clone=1` as root".to_owned());
+    }
+    if setting("user/max_user_namespaces").as_deref() == Some("0") {
+        advice.push("run `sysctl -w user.max_user_namespaces=10000` as root".to_owned());
+    }
+    if setting("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        advice.push("run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` as root, or install an AppArmor profile for this program that has `userns,`".to_owned());
+    }
+    if !advice.is_empty() {
+        return advice.join("; ");
+    }
+    match errno {
+        Errno::ENOSPC | Errno::EUSERS => {
+            "the limit on namespaces is reached: raise `user.max_user_namespaces` and its siblings under `user.` with sysctl, or end other sandboxes".into()
+        }
+        Errno::EINVAL => "the kernel lacks a kind of namespace: it needs CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_IPC_NS, CONFIG_UTS_NS and CONFIG_CGROUPS".into(),
+        _ => "something forbids user namespaces here, as a container's seccomp profile or a chroot does: allow `unshare` there (for docker: `--security-opt seccomp=unconfined`), or run outside of it".into(),
+    }
+}
+
+/// Brings up the loopback device and names the machine.
+pub fn settle_network_and_names() -> Result<(), SandboxError> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .named("bring up the loopback device", || "socket(AF_INET)".into())?;
+    sys::set_device_up(socket.as_fd(), "lo")
+        .named("bring up the loopback device", || "ioctl(SIOCSIFFLAGS, `lo`, IFF_UP)".into())?;
+    sethostname("localhost").named("set the host name", || "sethostname(`localhost`)".into())?;
+    sys::set_domain_name("(none)").named("set the domain name", || "setdomainname(`(none)`)".into())
+}
+
+/// Enters the second user namespace, as user and group 1000.
+///
+/// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere.
+pub fn enter_inner(proc: &OwnedFd) -> Result<(), SandboxError> {
+    unshare(CloneFlags::CLONE_NEWUSER).remedied(
+        "make the user namespace of the build",
+        || "unshare(NEWUSER)".into(),
+        |errno| Some(user_namespace_remedy(errno)),
+    )?;
+    let map = format!("{BUILD_ID} 0 1");
+    for (file, text) in [("setgroups", "deny"), ("uid_map", map.as_str()), ("gid_map", map.as_str())] {
+        let path = format!("self/{file}");
+        openat(proc.as_fd(), path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Permissions::empty())
+            .and_then(|file| write(file, text.as_bytes()))
+            .named("map the user to the build user", || {
+                format!("write({path} of proc {}, `{text}`)", proc.as_raw_fd())
+            })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,351 @@
+#![allow(unsafe_code)]
+//! System calls for which `nix` has no function, as safe functions: the mount interface of Linux 5.2 and later, forking
+//! the single-threaded monitor, capabilities, seccomp.
+//!
+//! Unsafe code is needed because these are raw system calls. Each function checks what it passes; none keeps a pointer
+//! beyond the call.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// `CLONE_NEWTIME`, which `libc` spells only for `clone3`.
+pub const CLONE_NEWTIME: i32 = 0x80;
+
+/// Attributes of a mount, `MOUNT_ATTR_*` of `mount_setattr(2)`.
+pub mod attr {
+    /// The mount is read-only.
+    pub const RDONLY: u64 = 0x1;
+    /// Setuid bits have no effect.
+    pub const NOSUID: u64 = 0x2;
+    /// Device nodes cannot be opened.
+    pub const NODEV: u64 = 0x4;
+    /// Nothing can be executed.
+    pub const NOEXEC: u64 = 0x8;
+}
+
+fn cstring(bytes: &OsStr) -> Result<CString> {
+    CString::new(bytes.as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+/// The kernel's answer to a raw call, as a descriptor that is ours.
+fn new_fd(answer: libc::c_long) -> Result<OwnedFd> {
+    let fd = RawFd::try_from(Errno::result(answer)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call that just succeeded returned `fd` as a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `fsopen(kind, FSOPEN_CLOEXEC)`: a file system to be configured.
+pub fn fsopen(kind: &str) -> Result<OwnedFd> {
+    let kind = cstring(OsStr::new(kind))?;
+    // SAFETY: the string is NUL-terminated and outlives the call.
+    new_fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })
+}
+
+/// `fsconfig(fs, FSCONFIG_SET_STRING, key, value)`.
+pub fn fsconfig_string(fs: BorrowedFd, key: &str, value: &str) -> Result<()> {
+    let (key, value) = (cstring(OsStr::new(key))?, cstring(OsStr::new(value))?);
+    // SAFETY: both strings are NUL-terminated and outlive the call.
+    let answer = unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), 1, key.as_ptr(), value.as_ptr(), 0) };
+    Errno::result(answer).map(drop)
+}
+
+/// `fsconfig(fs, FSCONFIG_CMD_CREATE)`.
+pub fn fsconfig_create(fs: BorrowedFd) -> Result<()> {
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: this command takes neither key nor value.
+    let answer = unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), 6, none, none, 0) };
+    Errno::result(answer).map(drop)
+}
+
+/// The messages that a configured file system holds about what it refused.
+pub fn fs_messages(fs: BorrowedFd) -> String {
+    let mut text = String::new();
+    let mut buffer = [0u8; 1024];
+    while let Ok(count) = nix::unistd::read(fs, &mut buffer) {
+        if count == 0 {
+            break;
+        }
+        text.push_str(String::from_utf8_lossy(&buffer[..count]).trim_end());
+        text.push(' ');
+    }
+    text.trim_end().to_owned()
+}
+
+/// `fsmount(fs, FSMOUNT_CLOEXEC, attributes)`: the file system as a mount that is attached nowhere.
+pub fn fsmount(fs: BorrowedFd, attributes: u64) -> Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    new_fd(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1, attributes) })
+}
+
+/// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)`: a copy of what is mounted there, attached nowhere; symbolic links at
+/// the end of the path are not followed.
+pub fn clone_tree(path: &OsStr, recursive: bool) -> Result<OwnedFd> {
+    let path = cstring(path)?;
+    let flags = 1 | libc::O_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    new_fd(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// The same for a mount that a descriptor stands for.
+pub fn clone_mount(mount: BorrowedFd) -> Result<OwnedFd> {
+    let flags = 1 | libc::O_CLOEXEC | libc::AT_EMPTY_PATH;
+    // SAFETY: the empty path is a NUL-terminated literal.
+    new_fd(unsafe { libc::syscall(libc::SYS_open_tree, mount.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// `move_mount(mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)`.
+pub fn move_mount(mount: BorrowedFd, target: &OsStr) -> Result<()> {
+    let target = cstring(target)?;
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            target.as_ptr(),
+            0x4 | 0x10,
+        )
+    };
+    Errno::result(answer).map(drop)
+}
+
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+/// `mount_setattr(mount, "", AT_EMPTY_PATH, set)`: adds attributes to one mount.
+pub fn set_mount_attributes(mount: BorrowedFd, set: u64) -> Result<()> {
+    mount_setattr(mount, set, 0)
+}
+
+/// `mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, set)`: adds attributes to a mount and all below it.
+pub fn set_tree_attributes(mount: BorrowedFd, set: u64) -> Result<()> {
+    mount_setattr(mount, set, libc::AT_RECURSIVE)
+}
+
+fn mount_setattr(mount: BorrowedFd, set: u64, flags: libc::c_int) -> Result<()> {
+    let attributes = MountAttr { set, clear: 0, propagation: 0, userns: 0 };
+    // SAFETY: the structure is that of the kernel's first version, its size is passed, and it outlives the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | flags,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(answer).map(drop)
+}
+
+/// `fork()` for a process with a single thread; `None` in the child.
+///
+/// # Errors
+/// `EBUSY` when the process has more threads, as the child could then find any lock taken for ever.
+pub fn fork_single_threaded() -> Result<Option<libc::pid_t>> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(Errno::EBUSY);
+    }
+    fork_alone()
+}
+
+/// The same where `/proc` may not be readable any more; only for the child of [`fork_single_threaded`].
+pub fn fork_alone() -> Result<Option<libc::pid_t>> {
+    // SAFETY: the process has one thread: `fork_single_threaded` looked, and its child starts with one. So no lock can
+    // be held by a thread that does not exist in the child.
+    let answer = Errno::result(unsafe { libc::fork() })?;
+    Ok((answer != 0).then_some(answer))
+}
+
+/// `pidfd_open(pid, 0)`.
+pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// `pidfd_send_signal(pidfd, SIGKILL)`.
+pub fn pidfd_kill(pidfd: BorrowedFd) -> Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null `siginfo` means that the kernel fills it in.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, 0) };
+    Errno::result(answer).map(drop)
+}
+
+/// What `wait4` tells of a dead process and of those it waited for.
+pub struct Waited {
+    /// The process.
+    pub pid: libc::pid_t,
+    /// Exit status, or the signal's number.
+    pub status: std::result::Result<i32, i32>,
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// Largest resident set of a single process, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// `wait4(-1)`: waits for any child.
+pub fn wait_any() -> Result<Waited> {
+    let mut status = 0;
+    // SAFETY: `rusage` is plain integers, for which all zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that outlive the call.
+    let pid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, 0, &raw mut usage) })?;
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
+    };
+    let signalled = libc::WIFSIGNALED(status);
+    Ok(Waited {
+        pid,
+        status: if signalled { Err(libc::WTERMSIG(status)) } else { Ok(libc::WEXITSTATUS(status)) },
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        max_rss_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
+    })
+}
+
+/// Exits at once, running no destructors.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: `_exit` has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Closes all descriptors from `first` on.
+pub fn close_from(first: libc::c_uint) -> Result<()> {
+    // SAFETY: closing is sound here because the callers are about to start another program or only to wait and exit;
+    // values that own one of these descriptors are not used, nor dropped, any more.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
+}
+
+/// Makes descriptor `to`, which must not be open, a copy of `from` that is closed when a program is started.
+pub fn duplicate_to(from: BorrowedFd, to: RawFd) -> Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    if unsafe { libc::fcntl(to, libc::F_GETFD) } >= 0 {
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: only integers are passed, and nothing is closed, as `to` was found free in a process of one thread.
+    new_fd(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }.into())
+}
+
+/// `execve`; returns only when it failed.
+pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer and point to NUL-terminated strings that outlive the call.
+    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    Errno::last()
+}
+
+/// Gives every signal its default action and unblocks all.
+pub fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: the default action refers to no code of ours. The calls that fail (SIGKILL, SIGSTOP, numbers that the
+        // C library keeps) leave what cannot be changed anyway.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: `sigset_t` is plain integers and is initialised by `sigemptyset` before use.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// `prctl` with integer arguments.
+pub fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<libc::c_int> {
+    let zero: libc::c_ulong = 0;
+    // SAFETY: the options used here take integers only: the parent-death signal, the dumpable flag, no_new_privs,
+    // the capability bounding set.
+    Errno::result(unsafe { libc::prctl(option, argument, zero, zero, zero) })
+}
+
+/// `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)`.
+pub fn clear_ambient_capabilities() -> Result<()> {
+    let zero: libc::c_ulong = 0;
+    let (option, clear): (libc::c_int, libc::c_ulong) = (libc::PR_CAP_AMBIENT, 4);
+    // SAFETY: only integers are passed.
+    Errno::result(unsafe { libc::prctl(option, clear, zero, zero, zero) }).map(drop)
+}
+
+/// `capset` to no capabilities at all.
+pub fn clear_capabilities() -> Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    let none = [[0u32; 3]; 2];
+    // SAFETY: version 3 of the interface takes two triples of 32-bit sets; both outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const none) }).map(drop)
+}
+
+/// `personality(persona)`.
+pub fn personality(persona: libc::c_ulong) -> Result<()> {
+    // SAFETY: only an integer is passed; what changes is the layout of programs started later.
+    Errno::result(unsafe { libc::personality(persona) }).map(drop)
+}
+
+/// Sets the NIS domain name.
+pub fn set_domain_name(name: &str) -> Result<()> {
+    // SAFETY: pointer and length are those of one string, which the kernel copies.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// Sets the flags of a network device, as `ip link set DEVICE up` does.
+pub fn set_device_up(socket: BorrowedFd, name: &str) -> Result<()> {
+    // SAFETY: `ifreq` is plain bytes, for which all zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(Errno::EINVAL);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: this request reads an `ifreq`, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
+}
+
+/// One instruction of a classic BPF program.
+pub type Instruction = libc::sock_filter;
+
+/// `seccomp(SECCOMP_SET_MODE_FILTER)`; `no_new_privs` must be set.
+pub fn set_seccomp_filter(program: &[Instruction]) -> Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: length and pointer are those of one slice, which the kernel copies and does not write to.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    Errno::result(answer).map(drop)
+}
+
+/// The level of Landlock that the kernel has, or why it has none.
+pub fn landlock_abi() -> Result<i32> {
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: with the version flag the call takes no structure.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, 1) };
+    Errno::result(answer).map(|level| i32::try_from(level).unwrap_or(i32::MAX))
+}
+
+/// Seconds that the clock shows.
+pub fn clock_seconds(clock: libc::clockid_t) -> Result<i64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local that outlives the call.
+    Errno::result(unsafe { libc::clock_gettime(clock, &raw mut time) }).map(|_| time.tv_sec)
+}
