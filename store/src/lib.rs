@@ -1,18 +1,42 @@
 //! The store: what things are called, what trees are made of, and where they are kept.
 //!
-//! The pure half does no I/O and is all that the language uses: [`hash`], [`path`], [`derivation`], [`archive`],
-//! [`references`] and [`tree`].
+//! The pure half does no I/O and is all that the language uses: [`hash`], [`path`], [`derivation`], [`references`] and
+//! [`tree`]. The effect half keeps trees on this machine: [`LocalStore`] is its door.
 
 pub mod base32;
 pub mod hash;
 pub mod path;
 
+pub mod archive;
 pub mod derivation;
-
 pub mod references;
 pub mod tree;
 
+mod db;
+mod error;
+mod local;
+mod lock;
+mod scratch;
+mod sys;
+
+mod add;
+mod cas;
+mod checkout;
+mod import;
+mod register;
+
+#[cfg(test)]
+mod tests;
+
 pub use derivation::{Derivation, DerivationHashes, Output};
 pub use hash::{Hash, HashAlgorithm, Hasher};
-pub use path::{StoreModel, StorePath, StorePathName};
+pub use path::{Ingestion, StoreModel, StorePath, StorePathName};
 pub use tree::{Digest, Directories, Directory, Node};
+
+pub use add::{SourceFilter, SourceKind, Text};
+pub use db::{BuildRecord, Durability, Realisation, ValidPath};
+pub use error::{StoreError, SysError};
+pub use import::Imported;
+pub use local::{ActionResult, LocalStore, OpenOptions};
+pub use lock::{Hold, Holder, Lock};
+pub use scratch::ScratchPath;

@@ -1,0 +1,3 @@
+//! Trees as one stream of bytes.
+
+pub mod nar;

@@ -1,0 +1,168 @@
+//! The store's database: which paths are valid, what they refer to, and what actions gave.
+//!
+//! Every statement is a file beside this one. A migration is `schema/NNNN-name.sql`, applied in order; the number of
+//! those applied is SQLite's `user_version`. Nothing here touches the file system: the promise that a row is written
+//! only after its bytes are durable is kept by [`crate::register`].
+
+mod records;
+
+pub(crate) use records::store_path;
+pub use records::{BuildRecord, Realisation, ValidPath};
+
+use crate::error::StoreError;
+use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How certain a registration is to survive a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Files and database are on disk before a registration returns.
+    #[default]
+    Full,
+    /// Left to the kernel: a killed process loses nothing, a power cut may. For tests and throw-away stores.
+    Relaxed,
+}
+
+const MIGRATIONS: [&str; 1] = [include_str!("schema/0001-initial.sql")];
+
+/// How long to wait for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A statement and the name that errors call it by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query {
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+macro_rules! queries {
+    ($($constant:ident $file:literal),* $(,)?) => {
+        $(pub(crate) const $constant: Query =
+            Query { name: $file, sql: include_str!(concat!("query/", $file, ".sql")) };)*
+    };
+}
+
+queries! {
+    INSERT_PATH "insert_path", INSERT_REFERENCE "insert_reference", PATH_ID "path_id", PATH_INFO "path_info",
+    PATH_NODE "path_node", PATH_REFERENCES "path_references", PATH_REFERRERS "path_referrers", ALL_PATHS "all_paths",
+    ALL_REFERENCES "all_references", SET_NAR "set_nar", DELETE_PATH "delete_path", DELETE_REFERENCES "delete_references",
+    INSERT_DERIVATION_OUTPUT "insert_derivation_output", DERIVERS_OF_PATH "derivers_of_path",
+    ACTION_OUTPUTS "action_outputs", ALL_ACTIONS "all_actions", INSERT_ACTION "insert_action",
+    DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
+    INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",
+    SOURCE_FILES "source_files", INSERT_SOURCE_FILE "insert_source_file", DELETE_SOURCE_FILES "delete_source_files",
+}
+
+/// An open database.
+pub(crate) struct Database {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+/// The database within one transaction, or outside of any.
+pub(crate) struct Session<'a> {
+    path: &'a Path,
+    connection: &'a Connection,
+}
+
+impl Database {
+    /// Opens or makes the database at `path` and brings its schema up to date.
+    pub fn open(path: PathBuf, durability: Durability) -> Result<Self, StoreError> {
+        let error = |query| {
+            let path = path.clone();
+            move |source| StoreError::Database { path, query, source }
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(error("open"))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(error("busy_timeout"))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let synchronous = match durability {
+            Durability::Full => "FULL",
+            Durability::Relaxed => "OFF",
+        };
+        let pragmas =
+            format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;");
+        connection.execute_batch(&pragmas).map_err(error("pragmas"))?;
+        migrate(&mut connection, &path)?;
+        Ok(Self { path, connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` outside of a transaction: for single statements.
+    pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        work(&Session { path: &self.path, connection: &self.lock() })
+    }
+
+    /// Runs `work` in one transaction, which is undone when it fails.
+    pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
+        let transaction = Transaction::new(&mut connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
+        let value = work(&Session { path: &self.path, connection: &transaction })?;
+        transaction.commit().map_err(error("commit"))?;
+        Ok(value)
+    }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let error = |query| move |source| StoreError::Database { path: path.to_owned(), query, source };
+    let known = MIGRATIONS.len() as u32;
+    let version = |connection: &Connection| -> Result<u32, StoreError> {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(error("user_version"))
+    };
+    let found = version(connection)?;
+    if found > known {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
+    // Another process may have been here while this one waited.
+    let found = version(&transaction)?;
+    for migration in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(migration).map_err(error("migration"))?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(error("user_version"))?;
+    transaction.commit().map_err(error("commit"))
+}
+
+impl Session<'_> {
+    /// Runs a statement that gives no rows; returns how many it changed.
+    pub fn execute(&self, query: Query, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        let run = || self.connection.prepare_cached(query.sql)?.execute(values);
+        run().map_err(|source| self.error(query, source))
+    }
+
+    /// Returns all rows.
+    pub fn rows<T>(
+        &self,
+        query: Query,
+        values: impl rusqlite::Params,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let run =
+            || self.connection.prepare_cached(query.sql)?.query_map(values, row)?.collect::<rusqlite::Result<_>>();
+        run().map_err(|source| self.error(query, source))
+    }
+
+    /// Returns the first row, if there is one.
+    pub fn row<T>(
+        &self,
+        query: Query,
+        values: impl rusqlite::Params,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let run = || self.connection.prepare_cached(query.sql)?.query_map(values, row)?.next().transpose();
+        run().map_err(|source| self.error(query, source))
+    }
+
+    fn error(&self, query: Query, source: rusqlite::Error) -> StoreError {
+        StoreError::Database { path: self.path.to_owned(), query: query.name, source }
+    }
+}

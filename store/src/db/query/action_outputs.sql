@@ -1,0 +1,1 @@
+SELECT output, node FROM actions WHERE action = ?1

@@ -1,0 +1,1 @@
+SELECT action, node FROM actions

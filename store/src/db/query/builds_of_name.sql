@@ -1,0 +1,2 @@
+SELECT derivation, action, started_at, duration_ms, cpu_ms, memory_peak_bytes, log, status
+FROM builds WHERE substr(derivation, 34) = ?1 ORDER BY id DESC LIMIT 20

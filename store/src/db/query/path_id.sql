@@ -1,0 +1,1 @@
+SELECT id FROM valid_paths WHERE path = ?1

@@ -1,0 +1,1 @@
+SELECT node FROM valid_paths WHERE path = ?1

@@ -1,0 +1,106 @@
+//! What can go wrong in a store.
+
+use crate::derivation::DerivationError;
+use crate::path::{PathError, StorePath};
+use crate::tree::{Digest, TreeError};
+use nix::errno::Errno;
+use std::path::{Path, PathBuf};
+
+/// A system call that failed: which, on what, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {call} `{}`: {}{}", path.display(), explain(*errno), remedy(*errno))]
+pub struct SysError {
+    pub call: &'static str,
+    pub path: PathBuf,
+    pub errno: Errno,
+}
+
+impl SysError {
+    pub fn new(call: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
+        Self { call, path: path.into(), errno }
+    }
+
+    pub fn io(call: &'static str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+        Self::new(call, path, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    }
+}
+
+fn explain(errno: Errno) -> String {
+    format!("{} ({errno:?})", errno.desc())
+}
+
+fn remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOSPC => "; free some space (`eval store gc`) or set EVAL_ROOT to a larger file system",
+        Errno::EDQUOT => "; the quota is used up: free some space (`eval store gc`) or set EVAL_ROOT elsewhere",
+        Errno::EROFS => "; set EVAL_ROOT to a file system that can be written",
+        Errno::EXDEV => "; the two places must be on one file system",
+        Errno::EMFILE | Errno::ENFILE => "; raise the limit on open files (`ulimit -n`)",
+        _ => "",
+    }
+}
+
+/// What can go wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error("the store's database `{}` failed on {query}: {source}", path.display())]
+    Database { path: PathBuf, query: &'static str, source: rusqlite::Error },
+    #[error(
+        "the store's database `{}` has schema version {found}, and this eval knows {known}; use the newer eval that wrote it",
+        path.display()
+    )]
+    NewerSchema { path: PathBuf, found: u32, known: u32 },
+    #[error("the store's database holds a record that cannot be read: {what}; run `eval store rebuild-db`")]
+    Record { what: String },
+    #[error("`{}` is a {kind}; a store holds only regular files, directories and symbolic links", path.display())]
+    SpecialFile { path: PathBuf, kind: &'static str },
+    #[error("`{}` changed while it was read", path.display())]
+    Changed { path: PathBuf },
+    #[error("store path `{path}` is not valid: it was never made here, or was collected")]
+    NotValid { path: StorePath },
+    #[error("store path `{path}` cannot be registered: its reference `{reference}` is not valid")]
+    DanglingReference { path: StorePath, reference: StorePath },
+    #[error("blob {digest} is not in the store")]
+    MissingBlob { digest: Digest },
+    #[error("`{}` is not a root of the collector: {reason}", path.display())]
+    Root { path: PathBuf, reason: &'static str },
+    #[error("`{what}` is not of this store (`{store_dir}`)")]
+    OtherStore { what: String, store_dir: &'static str },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Derivation(#[from] DerivationError),
+    #[error(transparent)]
+    Nar(#[from] crate::archive::nar::NarError),
+}
+
+impl StoreError {
+    /// Returns the error number, when a system call failed.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Sys(error) => Some(error.errno),
+            _ => None,
+        }
+    }
+}
+
+/// Names the call and the path of a failed system call.
+pub(crate) trait Context<T> {
+    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError>;
+}
+
+impl<T> Context<T> for Result<T, Errno> {
+    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError> {
+        self.map_err(|errno| SysError::new(call, path.as_ref(), errno))
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError> {
+        self.map_err(|error| SysError::io(call, path.as_ref(), &error))
+    }
+}

@@ -1,0 +1,222 @@
+//! Trees from disk into the store, in one of two ways.
+//!
+//! *Adopting* takes a tree that is ours (a build's output, on the store's file system) as it stands: each file is hashed,
+//! made read-only and linked into `cas/`; nothing is copied. What is already in `cas/` replaces the file.
+//!
+//! *Copying* ([`LocalStore::copy_in`]) leaves a tree of somebody else as it is and puts what is new into `cas/`.
+//!
+//! Either way, within one tree no two names share an inode: the first of several equal files is the one in `cas/`, the others
+//! have inodes of their own. Otherwise an editor or `cp -a` working on a copy of the tree would change both. Files that
+//! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
+
+use crate::error::{Context, StoreError, SysError};
+use crate::local::LocalStore;
+use crate::scratch::TempRoot;
+use crate::sys::{Dir, Kind, finish_file, kind};
+use crate::tree::{DEPTH_MAX, Digest, Directory, Node, TreeError};
+use nix::errno::Errno;
+use nix::sys::stat::FileStat;
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Files up to this size are read into memory at once.
+pub(crate) const SMALL_MAX: u64 = 1 << 20;
+
+/// A tree that is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    pub node: Node,
+    /// Of all regular files together.
+    pub bytes: u64,
+    /// How many regular files.
+    pub files: u64,
+}
+
+/// What is shared by all threads that work on one tree.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Which blobs have a name in this tree that shares their inode.
+    taken: Mutex<HashSet<(Digest, bool)>>,
+    bytes: AtomicU64,
+    files: AtomicU64,
+}
+
+impl Tally {
+    /// Returns whether this name is the first for the blob in its tree.
+    pub fn take(&self, digest: &Digest, executable: bool) -> bool {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert((*digest, executable))
+    }
+
+    pub fn count(&self, size: u64) {
+        self.bytes.fetch_add(size, Ordering::Relaxed);
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn imported(&self, node: Node) -> Imported {
+        Imported { node, bytes: self.bytes.load(Ordering::Relaxed), files: self.files.load(Ordering::Relaxed) }
+    }
+}
+
+/// Splits a path into its directory, opened, and its last component.
+pub(crate) fn open_parent(path: &Path) -> Result<(Dir, Vec<u8>), SysError> {
+    let Some(name) = path.file_name() else {
+        return Err(SysError::new("open the directory of", path, Errno::EINVAL));
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((Dir::open(parent)?, name.as_bytes().to_vec()))
+}
+
+pub(crate) fn check_depth(depth: usize, path: &Path) -> Result<(), TreeError> {
+    if depth > DEPTH_MAX { Err(TreeError::Depth { path: path.display().to_string() }) } else { Ok(()) }
+}
+
+impl LocalStore {
+    /// Adopts the file, directory or link at `path`, which must be on the store's file system and ours to change.
+    ///
+    /// All of it is then as in the store, apart from a directory at `path` itself: that stays writable until
+    /// [`LocalStore::install`] has moved it. The collector leaves the tree while this process lives.
+    ///
+    /// # Errors
+    /// [`StoreError::SpecialFile`] for sockets, pipes and devices; or when something cannot be read or written.
+    pub fn import_tree(&self, path: &Path) -> Result<Imported, StoreError> {
+        let _hold = self.hold()?;
+        let (parent, name) = open_parent(path)?;
+        let tally = Tally::default();
+        let node = self.adopt(&parent, &name, &tally, 0)?;
+        self.scratch.root(&TempRoot::Node(node.clone()))?;
+        Ok(tally.imported(node))
+    }
+
+    fn adopt(&self, parent: &Dir, name: &[u8], tally: &Tally, depth: usize) -> Result<Node, StoreError> {
+        let stat = parent.stat(name)?;
+        match kind(&stat) {
+            Kind::File => self.adopt_file(parent, name, &stat, tally),
+            Kind::Symlink => {
+                let target = parent.read_link(name)?;
+                parent.touch(name)?;
+                Ok(Node::Symlink { target })
+            }
+            Kind::Directory => {
+                check_depth(depth, &parent.join(name))?;
+                let dir = parent.open_dir(name)?;
+                // Entries are replaced and renamed within; root needs no permission for that, others do.
+                if stat.st_mode & 0o700 != 0o700 {
+                    dir.finish(0o755)?;
+                }
+                let nodes: Vec<(Vec<u8>, Node)> = dir
+                    .names()?
+                    .into_par_iter()
+                    .map(|name| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node)))
+                    .collect::<Result<_, StoreError>>()?;
+                let mut directory = Directory::new();
+                for (name, node) in nodes {
+                    directory.insert(name, node)?;
+                }
+                dir.finish(if depth == 0 { 0o755 } else { 0o555 })?;
+                self.write_directory(&directory)
+            }
+            Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
+        }
+    }
+
+    fn adopt_file(&self, parent: &Dir, name: &[u8], stat: &FileStat, tally: &Tally) -> Result<Node, StoreError> {
+        let path = parent.join(name);
+        let executable = stat.st_mode & 0o100 != 0;
+        let single = stat.st_nlink == 1;
+        let mut file = match parent.open_file(name) {
+            // A file that even its owner may not read. One with other names is not ours to change.
+            Err(error) if error.errno == Errno::EACCES && single => {
+                parent.chmod(name, 0o600)?;
+                parent.open_file(name)?
+            }
+            opened => opened?,
+        };
+        let opened = nix::sys::stat::fstat(&file).context("stat", &path)?;
+        if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
+            return Err(StoreError::Changed { path });
+        }
+        let (digest, size) = hash_file(&mut file, &path)?;
+        tally.count(size);
+        let node = Node::File { digest, executable, size };
+        let first = tally.take(&digest, executable);
+        if single {
+            finish_file(&file, executable, &path)?;
+            if !first {
+                return Ok(node);
+            }
+        }
+        self.step("file hashed");
+        let blob = crate::cas::blob_name(&digest, executable);
+        loop {
+            match self.cas.find(&blob)? {
+                Some(there) if there.st_size as u64 != size => self.cas.remove_file(&blob)?,
+                Some(there) if first => {
+                    if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
+                        return Ok(node);
+                    }
+                    let scratch = self.scratch.fresh("link");
+                    if self.link_blob(&digest, executable, &self.scratch.dir, &scratch)? {
+                        self.scratch.dir.rename(&scratch, parent, name)?;
+                        self.step("file replaced by its blob");
+                        return Ok(node);
+                    }
+                    if single {
+                        return Ok(node);
+                    }
+                    return self.make_private(&digest, executable, parent, name).map(|()| node);
+                }
+                Some(_) => return self.make_private(&digest, executable, parent, name).map(|()| node),
+                None if single => match parent.hard_link(name, &self.cas, &blob) {
+                    Ok(()) => {
+                        self.step("file linked into cas");
+                        return Ok(node);
+                    }
+                    Err(error) if error.errno == Errno::EEXIST => {}
+                    Err(error) => return Err(error.into()),
+                },
+                None => {
+                    let (again, _) = self.stream_blob(&mut parent.open_file(name)?, executable, &path)?;
+                    if again != digest {
+                        return Err(StoreError::Changed { path });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replaces the file `name` by a copy of the blob.
+    fn make_private(&self, digest: &Digest, executable: bool, parent: &Dir, name: &[u8]) -> Result<(), StoreError> {
+        let scratch = self.scratch.fresh("copy");
+        self.copy_blob(digest, executable, &self.scratch.dir, &scratch)?;
+        Ok(self.scratch.dir.rename(&scratch, parent, name)?)
+    }
+}
+
+/// Returns the digest and the size of an open file, read from where it stands.
+pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(1 << 18, 0);
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok((Digest::from(hasher.finalize()), size)),
+                Ok(read) => {
+                    hasher.update(&buffer[..read]);
+                    size += read as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(SysError::io("read", path, &error)),
+            }
+        }
+    })
+}

@@ -1,0 +1,405 @@
+//! A store on this machine.
+//!
+//!     <root>/
+//!         cas/<2 hex>/<hash>[.x]   blobs: files and directories of trees
+//!         store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
+//!         db/store.sqlite          what is valid, what refers to what, what actions gave
+//!         tmp/<process>/           what is being made; see scratch.rs
+//!         locks/                   locks in use
+//!         log/                     logs of builds, written by the builder
+//!         gcroots/                 links that keep store objects alive
+//!
+//! Two kinds of path never mix: a [`StorePath`] names an object wherever its store is, and a `std::path::Path` is a place
+//! on this machine. [`LocalStore::physical_path`] leads from the one to the other. What builds see, `/eval/store/…`, is
+//! text, made by [`StoreModel::print`].
+//!
+//! **Crash rule.** Whatever is made is made below `tmp/`, renamed into place, made durable, and only then registered. So what
+//! the database says is there is there; everything else is garbage, which [`LocalStore::gc`] collects.
+//!
+//! **Collector.** Whoever adds holds the collector's lock shared while something is neither registered nor rooted. Roots
+//! of a process ([`LocalStore::temp_root`]) last until it ends.
+
+use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, Database, PATH_REFERENCES, PATH_REFERRERS};
+use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
+use crate::derivation::{Derivation, name_of_path};
+use crate::error::{Context, StoreError, SysError};
+use crate::lock::{Hold, Holder, Lock, SharedLock};
+use crate::path::{StoreModel, StorePath};
+use crate::register::Registrar;
+use crate::scratch::{Scratch, ScratchPath, TempRoot};
+use crate::sys::{Dir, make_dir};
+use crate::tree::union::{Layer, Overlap, Union};
+use crate::tree::{Digest, Directory, Node};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// What an action gave: its outputs by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionResult {
+    pub outputs: BTreeMap<String, Node>,
+}
+
+/// How to open a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    pub durability: Durability,
+}
+
+/// A store on this machine. Threads and processes may share it in any number.
+pub struct LocalStore {
+    root: PathBuf,
+    pub(crate) cas: Dir,
+    pub(crate) objects: Dir,
+    pub(crate) database: Database,
+    pub(crate) collector: SharedLock,
+    pub(crate) scratch: Scratch,
+    pub(crate) registrar: Registrar,
+    pub(crate) durability: Durability,
+    pub(crate) directories: Mutex<HashMap<Digest, Arc<Directory>>>,
+}
+
+impl std::fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalStore").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+const DIRECTORIES: [&str; 9] = ["", "cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
+
+impl LocalStore {
+    /// Opens the store at `root`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, or the database not be opened or brought up to date.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, OpenOptions::default())
+    }
+
+    /// As [`LocalStore::open`], with options.
+    ///
+    /// # Errors
+    /// As [`LocalStore::open`].
+    pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(root).context("make directory", root)?;
+        let root = root.canonicalize().context("resolve", root)?;
+        for name in DIRECTORIES {
+            make_dir(&root.join(name), 0o755)?;
+        }
+        let collector = SharedLock::new(root.join("locks/collector"));
+        let scratch = Scratch::new(&root.join("tmp"))?;
+        let cas = Dir::open(root.join("cas"))?;
+        if cas.find(b"ff")?.is_none() {
+            for byte in 0..=255u8 {
+                make_dir(&root.join(format!("cas/{byte:02x}")), 0o755)?;
+            }
+        }
+        Ok(Self {
+            cas,
+            objects: Dir::open(root.join("store"))?,
+            database: Database::open(root.join("db/store.sqlite"), options.durability)?,
+            collector,
+            scratch,
+            registrar: Registrar::default(),
+            durability: options.durability,
+            directories: Mutex::default(),
+            root,
+        })
+    }
+
+    /// Returns how this store names its objects: always the native model.
+    pub fn model(&self) -> StoreModel {
+        StoreModel::Native
+    }
+
+    /// Returns where the store is on this machine.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns where logs of builds are kept.
+    pub fn log_dir(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// Returns where a store object is on this machine, whether it is there or not.
+    pub fn physical_path(&self, path: &StorePath) -> PathBuf {
+        self.root.join("store").join(path.to_string())
+    }
+
+    /// Returns the store path that a path on this machine, or a logical one, is or is below, and the rest.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherStore`] when it is outside of this store.
+    pub fn parse_any(&self, text: &str) -> Result<(StorePath, String), StoreError> {
+        let physical = self.root.join("store");
+        let inside = Path::new(text).strip_prefix(&physical).ok().and_then(Path::to_str);
+        let logical = match inside {
+            Some(inside) => format!("{}/{inside}", self.model().store_dir()),
+            None => text.to_owned(),
+        };
+        match self.model().split(&logical) {
+            Ok((path, rest)) => Ok((path, rest.to_owned())),
+            Err(crate::path::PathError::OutsideStore { .. }) => {
+                Err(StoreError::OtherStore { what: text.to_owned(), store_dir: self.model().store_dir() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// Keeps the collector out, in all processes, until the result is dropped. Not to be held while calling [`LocalStore::gc`].
+    ///
+    /// # Errors
+    /// When the lock cannot be taken.
+    pub fn hold(&self) -> Result<Hold<'_>, StoreError> {
+        Ok(self.collector.hold()?)
+    }
+
+    /// Keeps the collector off a store path, valid already or still to be made, while this process lives.
+    ///
+    /// # Errors
+    /// When the root cannot be written.
+    pub fn temp_root(&self, path: &StorePath) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        Ok(self.scratch.root(&TempRoot::Path(path.clone()))?)
+    }
+
+    /// Makes a directory to work in, on the store's file system, below a directory that only this user can enter.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch_dir(&self, what: &str) -> Result<ScratchPath, StoreError> {
+        Ok(ScratchPath::new(&self.scratch, what)?)
+    }
+
+    /// Waits for the lock on a store path; calls `on_wait` with its holder when it is not free at once.
+    ///
+    /// # Errors
+    /// When the lock cannot be taken.
+    pub fn lock_path(&self, path: &StorePath, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
+        Ok(Lock::take(&self.lock_file(&path.to_string()), on_wait)?)
+    }
+
+    /// Takes the lock on a store path if it is free; else returns its holder, when that is known.
+    ///
+    /// # Errors
+    /// When the lock cannot be asked for.
+    pub fn try_lock_path(&self, path: &StorePath) -> Result<Result<Lock, Option<Holder>>, StoreError> {
+        Ok(Lock::try_take(&self.lock_file(&path.to_string()))?)
+    }
+
+    /// Waits for the lock on an action, as [`LocalStore::lock_path`].
+    ///
+    /// # Errors
+    /// When the lock cannot be taken.
+    pub fn lock_action(&self, action: &Digest, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
+        Ok(Lock::take(&self.lock_file(&format!("action-{action}")), on_wait)?)
+    }
+
+    /// Takes the lock on an action if it is free, as [`LocalStore::try_lock_path`].
+    ///
+    /// # Errors
+    /// When the lock cannot be asked for.
+    pub fn try_lock_action(&self, action: &Digest) -> Result<Result<Lock, Option<Holder>>, StoreError> {
+        Ok(Lock::try_take(&self.lock_file(&format!("action-{action}")))?)
+    }
+
+    pub(crate) fn lock_file(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(name)
+    }
+
+    /// Returns whether the store has this object, whole.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_valid(&self, path: &StorePath) -> Result<bool, StoreError> {
+        self.database.read(|session| session.is_valid(path))
+    }
+
+    /// Returns what is known of a valid path, or `None` when it is not valid.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn path_info(&self, path: &StorePath) -> Result<Option<ValidPath>, StoreError> {
+        self.database.read(|session| session.path_info(path))
+    }
+
+    /// Returns what is at a valid path.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`].
+    pub fn tree_of(&self, path: &StorePath) -> Result<Node, StoreError> {
+        let node = self.database.read(|session| session.node(path))?;
+        node.ok_or_else(|| StoreError::NotValid { path: path.clone() })
+    }
+
+    /// Returns every valid path.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn all_paths(&self) -> Result<Vec<StorePath>, StoreError> {
+        let rows = self.database.read(|session| session.rows(ALL_PATHS, [], |row| row.get::<_, String>(0)))?;
+        rows.iter().map(|text| crate::db::store_path(text)).collect()
+    }
+
+    /// Returns the paths that `path` mentions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn references(&self, path: &StorePath) -> Result<BTreeSet<StorePath>, StoreError> {
+        self.database.read(|session| session.neighbours(PATH_REFERENCES, path))
+    }
+
+    /// Returns the valid paths that mention `path`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn referrers(&self, path: &StorePath) -> Result<BTreeSet<StorePath>, StoreError> {
+        self.database.read(|session| session.neighbours(PATH_REFERRERS, path))
+    }
+
+    /// Returns everything that can be reached from `path` over references, itself included.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`] when `path` is not valid.
+    pub fn closure(&self, path: &StorePath) -> Result<BTreeSet<StorePath>, StoreError> {
+        if !self.is_valid(path)? {
+            return Err(StoreError::NotValid { path: path.clone() });
+        }
+        let mut closure = BTreeSet::from([path.clone()]);
+        let mut todo = vec![path.clone()];
+        while let Some(next) = todo.pop() {
+            for reference in self.references(&next)? {
+                if closure.insert(reference.clone()) {
+                    todo.push(reference);
+                }
+            }
+        }
+        Ok(closure)
+    }
+
+    /// Returns the valid derivations that have `path` as an output.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn derivers(&self, path: &StorePath) -> Result<BTreeSet<StorePath>, StoreError> {
+        self.database.read(|session| session.neighbours(crate::db::DERIVERS_OF_PATH, path))
+    }
+
+    /// Reads the derivation at a path.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`] when it is not in the store; or when it is no derivation.
+    pub fn derivation(&self, path: &StorePath) -> Result<Derivation, StoreError> {
+        let name = name_of_path(path)?;
+        let text = match self.objects.open_file(path.to_string().as_bytes()) {
+            Ok(mut file) => {
+                let mut text = Vec::new();
+                std::io::Read::read_to_end(&mut file, &mut text).context("read", self.physical_path(path))?;
+                text
+            }
+            Err(error) if error.errno == nix::errno::Errno::ENOENT => {
+                return Err(StoreError::NotValid { path: path.clone() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Derivation::from_aterm(self.model(), name, &text)?)
+    }
+
+    /// Returns the union of trees, which is kept in the store; the collector leaves it while this process lives.
+    ///
+    /// # Errors
+    /// As [`crate::tree::union::union`].
+    pub fn union(&self, layers: &[Layer], overlap: &Overlap) -> Result<Union, StoreError> {
+        let _hold = self.hold()?;
+        Ok(crate::tree::union::union(self, layers, overlap)?)
+    }
+
+    /// Returns what running `action` gave, if it was run; the collector leaves that while this process lives.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn action_result(&self, action: &Digest) -> Result<Option<ActionResult>, StoreError> {
+        let _hold = self.hold()?;
+        let outputs = self.database.read(|session| session.action_result(action))?;
+        for node in outputs.values() {
+            self.scratch.root(&TempRoot::Node(node.clone()))?;
+        }
+        Ok((!outputs.is_empty()).then_some(ActionResult { outputs }))
+    }
+
+    /// Remembers what running `action` gave. The trees are made durable first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_action(&self, action: &Digest, result: &ActionResult) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        self.make_durable()?;
+        self.database.write(|session| session.insert_action(action, &result.outputs, self.now()))
+    }
+
+    /// Remembers that `action` realised an output of a derivation, and at which path the output is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_realisation(
+        &self,
+        derivation: &StorePath,
+        output: &str,
+        value: &Realisation,
+    ) -> Result<(), StoreError> {
+        self.database.write(|session| session.insert_realisation(derivation, output, value))
+    }
+
+    /// Returns which action realised an output, and where it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn realisation(&self, derivation: &StorePath, output: &str) -> Result<Option<Realisation>, StoreError> {
+        self.database.read(|session| session.realisation(derivation, output))
+    }
+
+    /// Remembers one run of an action.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_build(&self, build: &BuildRecord) -> Result<(), StoreError> {
+        self.database.write(|session| session.insert_build(build))
+    }
+
+    /// Returns the runs for a derivation, latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn builds(&self, derivation: &StorePath) -> Result<Vec<BuildRecord>, StoreError> {
+        self.database.read(|session| session.builds(BUILDS_OF_DERIVATION, &derivation.to_string()))
+    }
+
+    /// Returns the last runs for derivations of this name (`hello-2.12.drv`), latest first: to tell how long one may take.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn builds_of_name(&self, name: &str) -> Result<Vec<BuildRecord>, StoreError> {
+        self.database.read(|session| session.builds(BUILDS_OF_NAME, name))
+    }
+
+    /// Has everything written to the store's file system so far reach the disk, as the durability asks for.
+    pub(crate) fn make_durable(&self) -> Result<(), SysError> {
+        match self.durability {
+            Durability::Full => nix::unistd::syncfs(&self.cas).context("sync the file system of", &self.root),
+            Durability::Relaxed => Ok(()),
+        }
+    }
+
+    /// Marks a step between which a crash is tested.
+    pub(crate) fn step(&self, name: &'static str) {
+        #[cfg(test)]
+        crate::tests::crash::step(name);
+        let _ = name;
+    }
+}

@@ -1,0 +1,225 @@
+//! Making paths valid: the tree into its place, its bytes durable, then the row.
+//!
+//! Registrations that come at the same time share one sync and one transaction: the first to come does the work for
+//! all that wait, which makes full durability cheap.
+
+use crate::db::ValidPath;
+use crate::error::StoreError;
+use crate::import::open_parent;
+use crate::local::LocalStore;
+use crate::lock::Lock;
+use crate::path::StorePath;
+use crate::scratch::TempRoot;
+use crate::sys::{Dir, Kind, kind};
+use crate::tree::Node;
+use nix::errno::Errno;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Collects registrations that come at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Registrar {
+    queue: Mutex<Queue>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    tickets: u64,
+    waiting: Vec<(u64, Vec<ValidPath>)>,
+    results: HashMap<u64, Result<(), StoreError>>,
+    busy: bool,
+}
+
+impl ValidPath {
+    /// Returns what to register for `node` at `path`: without references and deriver, to be set as known.
+    pub fn new(path: StorePath, node: Node, bytes: u64) -> Self {
+        Self {
+            path,
+            node,
+            references: Default::default(),
+            deriver: None,
+            bytes,
+            nar_hash: None,
+            nar_size_bytes: None,
+            registered_at: 0,
+        }
+    }
+}
+
+impl LocalStore {
+    /// Makes `info.path` valid by moving what is at `staged` there: a tree that [`LocalStore::import_tree`] has adopted.
+    ///
+    /// When the path is valid already, `staged` stays where it is.
+    ///
+    /// # Errors
+    /// [`StoreError::DanglingReference`]; or when the tree cannot be moved or registered.
+    pub fn install(&self, staged: &Path, info: &ValidPath) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        self.scratch.root(&TempRoot::Path(info.path.clone()))?;
+        if self.is_valid(&info.path)? {
+            return Ok(());
+        }
+        let (parent, name) = open_parent(staged)?;
+        self.place(&parent, &name, &info.path)?;
+        self.register_paths(std::slice::from_ref(info))
+    }
+
+    /// Makes `info.path` valid by checking out `info.node`, whose blobs are in the store.
+    ///
+    /// # Errors
+    /// As [`LocalStore::install`]; [`StoreError::MissingBlob`].
+    pub fn add_tree(&self, info: &ValidPath) -> Result<(), StoreError> {
+        self.add_trees(std::slice::from_ref(info))
+    }
+
+    /// As [`LocalStore::add_tree`], for several paths with one registration.
+    ///
+    /// # Errors
+    /// As [`LocalStore::add_tree`]; none of them is registered then.
+    pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        let mut new = Vec::new();
+        for info in infos {
+            self.scratch.root(&TempRoot::Path(info.path.clone()))?;
+            if self.is_valid(&info.path)? {
+                continue;
+            }
+            if let Node::File { digest, executable, .. } = &info.node
+                && self.link_object(digest, *executable, &info.path)?
+            {
+                new.push(info.clone());
+                continue;
+            }
+            let name = self.scratch.fresh("checkout");
+            let laid = self.lay_out(&info.node, &self.scratch.dir, &name, 0o755);
+            self.step("checked out");
+            let placed = laid.and_then(|()| self.place(&self.scratch.dir, &name, &info.path));
+            if placed.is_err() {
+                // The first error is the one to tell; what stays is swept.
+                let _ = self.scratch.dir.remove_all(&name);
+            }
+            placed?;
+            new.push(info.clone());
+        }
+        if new.is_empty() { Ok(()) } else { self.register_paths(&new) }
+    }
+
+    /// Gives a blob the name of a store object; `false` when that needs more than a link.
+    fn link_object(
+        &self,
+        digest: &crate::tree::Digest,
+        executable: bool,
+        path: &StorePath,
+    ) -> Result<bool, StoreError> {
+        match self.link_blob(digest, executable, &self.objects, path.to_string().as_bytes()) {
+            Err(StoreError::Sys(error)) if error.errno == Errno::EEXIST => Ok(false),
+            other => other,
+        }
+    }
+
+    /// Moves a finished tree to its place in `store/`. What a crash has left there is removed.
+    fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<(), StoreError> {
+        let target = path.to_string();
+        let directory = kind(&from.stat(name)?) == Kind::Directory;
+        let _lock = Lock::take(&self.lock_file(&format!("{path}.place")), |_| {})?;
+        loop {
+            match from.rename_new(name, &self.objects, target.as_bytes()) {
+                Ok(()) => break,
+                Err(error) if error.errno == Errno::EEXIST => {
+                    if self.is_valid(path)? {
+                        from.remove_all(name)?;
+                        return Ok(());
+                    }
+                    let scratch = self.scratch.fresh("leftover");
+                    self.objects.make_movable(target.as_bytes())?;
+                    self.objects.rename(target.as_bytes(), &self.scratch.dir, &scratch)?;
+                    self.scratch.dir.remove_all(&scratch)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.step("in place");
+        if directory {
+            self.objects.open_dir(target.as_bytes())?.finish(0o555)?;
+        }
+        self.step("read-only");
+        Ok(())
+    }
+
+    /// Registers paths whose trees are in place, in one transaction. References may be among them.
+    ///
+    /// Bytes are made durable first. The caller holds the collector off since the trees came into place.
+    ///
+    /// # Errors
+    /// [`StoreError::DanglingReference`]; or when the database fails. None of them is registered then.
+    pub fn register_paths(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
+        let registrar = &self.registrar;
+        let mut queue = registrar.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = queue.tickets;
+        queue.tickets += 1;
+        queue.waiting.push((ticket, infos.to_vec()));
+        loop {
+            if let Some(result) = queue.results.remove(&ticket) {
+                return result;
+            }
+            if queue.busy {
+                queue = registrar.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.busy = true;
+            let batch = std::mem::take(&mut queue.waiting);
+            drop(queue);
+            let results = self.commit(&batch);
+            queue = registrar.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.busy = false;
+            queue.results.extend(batch.iter().map(|(ticket, _)| *ticket).zip(results));
+            registrar.done.notify_all();
+        }
+    }
+
+    /// Commits a batch; when it fails, each of its parts alone, so that one's mistake is not another's.
+    fn commit(&self, batch: &[(u64, Vec<ValidPath>)]) -> Vec<Result<(), StoreError>> {
+        let all: Vec<&ValidPath> = batch.iter().flat_map(|(_, infos)| infos).collect();
+        match self.commit_paths(&all) {
+            Ok(()) => batch.iter().map(|_| Ok(())).collect(),
+            Err(error) if batch.len() == 1 => vec![Err(error)],
+            Err(_) => batch.iter().map(|(_, infos)| self.commit_paths(&infos.iter().collect::<Vec<_>>())).collect(),
+        }
+    }
+
+    fn commit_paths(&self, infos: &[&ValidPath]) -> Result<(), StoreError> {
+        self.make_durable()?;
+        self.step("durable");
+        let now = self.now();
+        self.database.write(|session| {
+            for info in infos {
+                let registered_at = if info.registered_at == 0 { now } else { info.registered_at };
+                session.insert_path(&ValidPath { registered_at, ..(*info).clone() })?;
+            }
+            for info in infos {
+                session.insert_references(info)?;
+                if info.path.is_derivation() {
+                    self.insert_outputs(session, &info.path)?;
+                }
+            }
+            self.step("written");
+            Ok(())
+        })?;
+        self.step("registered");
+        Ok(())
+    }
+
+    fn insert_outputs(&self, session: &crate::db::Session<'_>, path: &StorePath) -> Result<(), StoreError> {
+        // A source may be called `x.drv` without being one.
+        let Ok(derivation) = self.derivation(path) else { return Ok(()) };
+        for (output, output_path) in derivation.output_paths(self.model())? {
+            if let Some(output_path) = output_path {
+                let values = [path.to_string(), output, output_path.to_string()];
+                session.execute(crate::db::INSERT_DERIVATION_OUTPUT, values)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! What one process has in the making: its directory below `tmp/`, and the roots that keep the collector off.
+//!
+//!     tmp/<pid>-<nanoseconds>/          locked (flock on the directory) while its process lives
+//!         roots                         one line an object in use: `path <hash>-<name>` or `node <hex>`
+//!         <n>-<what>                    files and trees being made
+//!
+//! A directory that can be locked belongs to a dead process, and the collector removes it. Lines are appended while the
+//! collector's lock is held shared, so a collector that has the lock alone sees whole lines only.
+
+use crate::error::{Context, StoreError, SysError};
+use crate::lock::is_at;
+use crate::path::StorePath;
+use crate::sys::{Dir, make_dir};
+use crate::tree::Node;
+use data_encoding::HEXLOWER;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+const ROOTS: &str = "roots";
+
+/// This process's directory below `tmp/`.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    tmp: PathBuf,
+    name: String,
+    pub dir: Dir,
+    counter: AtomicU64,
+    roots: Mutex<(File, HashSet<String>)>,
+    _lock: Flock<File>,
+}
+
+/// Something in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TempRoot {
+    Path(StorePath),
+    Node(Node),
+}
+
+impl Scratch {
+    pub fn new(tmp: &Path) -> Result<Self, StoreError> {
+        loop {
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let name = format!("{}-{nanos}", std::process::id());
+            let path = tmp.join(&name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => make_private(&path)?,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(SysError::io("make directory", path, &error).into()),
+            }
+            // A collector may remove it before it is locked; then start again.
+            let lock = match File::open(&path) {
+                Ok(file) => Flock::lock(file, FlockArg::LockExclusiveNonblock),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(SysError::io("open", path, &error).into()),
+            };
+            let Ok(lock) = lock else { continue };
+            if !is_at(&lock, &path)? {
+                continue;
+            }
+            let dir = Dir::open(&path)?;
+            let roots = dir.create_file(ROOTS.as_bytes(), 0o644)?;
+            let roots = Mutex::new((roots, HashSet::new()));
+            return Ok(Self { tmp: tmp.to_owned(), name, dir, counter: AtomicU64::new(0), roots, _lock: lock });
+        }
+    }
+
+    /// Returns a name in `dir` that nothing has.
+    pub fn fresh(&self, what: &str) -> Vec<u8> {
+        format!("{}-{what}", self.counter.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    }
+
+    /// Keeps the collector off `root` while this process lives. The caller holds the collector's lock shared.
+    pub fn root(&self, root: &TempRoot) -> Result<(), SysError> {
+        let line = match root {
+            TempRoot::Path(path) => format!("path {path}\n"),
+            TempRoot::Node(node) => format!("node {}\n", HEXLOWER.encode(&node.to_bytes())),
+        };
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if roots.1.contains(&line) {
+            return Ok(());
+        }
+        roots.0.write_all(line.as_bytes()).context("write", self.dir.join(ROOTS.as_bytes()))?;
+        roots.1.insert(line);
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is swept by the next collection.
+        if let Ok(tmp) = Dir::open(&self.tmp) {
+            let _ = tmp.remove_all(self.name.as_bytes());
+        }
+    }
+}
+
+fn make_private(path: &Path) -> Result<(), SysError> {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(path, permissions).context("chmod", path)
+}
+
+/// Reads the roots of all living processes, and names the directories of dead ones. The caller has the collector's lock alone.
+pub(crate) fn survey(tmp: &Dir) -> Result<(Vec<TempRoot>, Vec<Vec<u8>>), StoreError> {
+    let (mut roots, mut dead) = (Vec::new(), Vec::new());
+    for name in tmp.names()? {
+        let path = tmp.join(&name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(SysError::io("open", path, &error).into()),
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_free) => dead.push(name),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                let text = match std::fs::read_to_string(path.join(ROOTS)) {
+                    Ok(text) => text,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(SysError::io("read", path.join(ROOTS), &error).into()),
+                };
+                for line in text.lines() {
+                    roots.push(
+                        parse(line).ok_or_else(|| StoreError::Record { what: format!("a temporary root `{line}`") })?,
+                    );
+                }
+            }
+            Err((_, errno)) => return Err(SysError::new("lock", path, errno).into()),
+        }
+    }
+    Ok((roots, dead))
+}
+
+fn parse(line: &str) -> Option<TempRoot> {
+    match line.split_once(' ')? {
+        ("path", text) => StorePath::parse(text).ok().map(TempRoot::Path),
+        ("node", hex) => Node::from_bytes(&HEXLOWER.decode(hex.as_bytes()).ok()?).map(TempRoot::Node),
+        _ => None,
+    }
+}
+
+/// A place on the store's file system to make something in; removed with all in it when dropped.
+#[derive(Debug)]
+pub struct ScratchPath {
+    path: PathBuf,
+}
+
+impl ScratchPath {
+    pub(crate) fn new(scratch: &Scratch, what: &str) -> Result<Self, SysError> {
+        let path = scratch.dir.join(&scratch.fresh(what));
+        make_dir(&path, 0o755)?;
+        Ok(Self { path })
+    }
+
+    /// Returns the directory, which only this process's user can reach.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchPath {
+    fn drop(&mut self) {
+        // What cannot be removed goes with the process's directory, or with the next collection.
+        if let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
+            && let Ok(parent) = Dir::open(parent)
+        {
+            let _ = parent.remove_all(name.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Directories by handle: nothing here follows a symbolic link below the directory it was given.
+//!
+//! Paths are not handles: whoever can write a directory can exchange it while we work in it. So everything that touches
+//! trees made by others goes through a [`Dir`], one name at a time; its path serves messages only.
+
+use crate::error::{Context, SysError};
+use nix::dir::Dir as NixDir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
+use nix::sys::time::TimeSpec;
+use nix::unistd::UnlinkatFlags;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Modification time of everything in a store, in seconds: as Nix has it, since 0 confuses some tools.
+pub const MTIME: TimeSpec = TimeSpec::new(1, 0);
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What an entry is, as far as a store cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    Other(&'static str),
+}
+
+pub fn kind(stat: &FileStat) -> Kind {
+    let format = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    match format {
+        SFlag::S_IFREG => Kind::File,
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFLNK => Kind::Symlink,
+        SFlag::S_IFIFO => Kind::Other("named pipe"),
+        SFlag::S_IFSOCK => Kind::Other("socket"),
+        SFlag::S_IFCHR => Kind::Other("character device"),
+        SFlag::S_IFBLK => Kind::Other("block device"),
+        _ => Kind::Other("special file"),
+    }
+}
+
+impl Dir {
+    /// Opens a directory by path; links on the way are followed, a link at the end is not.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, SysError> {
+        let path = path.into();
+        let fd = nix::fcntl::open(&path, DIRECTORY, Mode::empty()).context("open directory", &path)?;
+        Ok(Self { fd, path })
+    }
+
+    /// Opens the directory `name` in this one; makes it accessible first when its owner has no permission.
+    pub fn open_dir(&self, name: &[u8]) -> Result<Self, SysError> {
+        let fd = match nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
+            Err(Errno::EACCES) => {
+                self.chmod(name, 0o755)?;
+                nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty())
+            }
+            opened => opened,
+        };
+        Ok(Self { fd: fd.context("open directory", self.join(name))?, path: self.join(name) })
+    }
+
+    /// Opens the directory `name` in this one, without touching its permissions.
+    pub fn open_dir_as_is(&self, name: &[u8]) -> Result<Self, SysError> {
+        let fd = nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty());
+        Ok(Self { fd: fd.context("open directory", self.join(name))?, path: self.join(name) })
+    }
+
+    /// Makes sure that `name` can be moved to another directory: its owner needs to be able to write it for that.
+    pub fn make_movable(&self, name: &[u8]) -> Result<(), SysError> {
+        if kind(&self.stat(name)?) == Kind::Directory { self.chmod(name, 0o755) } else { Ok(()) }
+    }
+
+    /// Makes the directory `name`, open to its owner for now, and opens it.
+    pub fn make_dir(&self, name: &[u8]) -> Result<Self, SysError> {
+        nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
+            .context("make directory", self.join(name))?;
+        self.open_dir(name)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the path of an entry, for messages.
+    pub fn join(&self, name: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(name))
+    }
+
+    /// Returns the names in the directory, sorted by their bytes.
+    pub fn names(&self) -> Result<Vec<Vec<u8>>, SysError> {
+        let copy = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
+        let mut directory = NixDir::from_fd(copy).context("read directory", &self.path)?;
+        let mut names = Vec::new();
+        for entry in directory.iter() {
+            let entry = entry.context("read directory", &self.path)?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub fn stat(&self, name: &[u8]) -> Result<FileStat, SysError> {
+        nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("stat", self.join(name))
+    }
+
+    /// Returns what `name` is, or `None` when there is nothing.
+    pub fn find(&self, name: &[u8]) -> Result<Option<FileStat>, SysError> {
+        match nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(SysError::new("stat", self.join(name), errno)),
+        }
+    }
+
+    /// Opens the regular file `name` for reading; makes it readable first when its owner has no permission.
+    pub fn open_file(&self, name: &[u8]) -> Result<File, SysError> {
+        // Without O_NONBLOCK a pipe put there since would block us.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
+        fd.map(File::from).context("open", self.join(name))
+    }
+
+    /// Makes the file `name`, which must not exist.
+    pub fn create_file(&self, name: &[u8], mode: u32) -> Result<File, SysError> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::from_bits_truncate(mode));
+        fd.map(File::from).context("create", self.join(name))
+    }
+
+    /// Sets the permissions of a file or directory, never those of what a link points to.
+    pub fn chmod(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty()).context("open", self.join(name))?;
+        let stat = nix::sys::stat::fstat(&fd).context("stat", self.join(name))?;
+        if kind(&stat) == Kind::Symlink {
+            return Err(SysError::new("chmod", self.join(name), Errno::ELOOP));
+        }
+        // A handle opened by path alone can be chmodded through its name in /proc, and only so.
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        nix::sys::stat::fchmodat(
+            nix::fcntl::AT_FDCWD,
+            link.as_str(),
+            Mode::from_bits_truncate(mode),
+            nix::sys::stat::FchmodatFlags::FollowSymlink,
+        )
+        .context("chmod", self.join(name))
+    }
+
+    /// Sets this directory's permissions and its modification time to that of the store.
+    pub fn finish(&self, mode: u32) -> Result<(), SysError> {
+        nix::sys::stat::fchmod(&self.fd, Mode::from_bits_truncate(mode)).context("chmod", &self.path)?;
+        nix::sys::stat::futimens(&self.fd, &MTIME, &MTIME).context("set the time of", &self.path)
+    }
+
+    /// Sets the modification time of an entry, a link included, to that of the store.
+    pub fn touch(&self, name: &[u8]) -> Result<(), SysError> {
+        nix::sys::stat::utimensat(&self.fd, name, &MTIME, &MTIME, UtimensatFlags::NoFollowSymlink)
+            .context("set the time of", self.join(name))
+    }
+
+    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, SysError> {
+        nix::fcntl::readlinkat(&self.fd, name).map(OsStringExt::into_vec).context("read link", self.join(name))
+    }
+
+    pub fn make_link(&self, name: &[u8], target: &[u8]) -> Result<(), SysError> {
+        nix::unistd::symlinkat(target, &self.fd, name).context("make link", self.join(name))
+    }
+
+    /// Gives the file `name` of this directory a second name.
+    pub fn hard_link(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
+        nix::unistd::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()).context("link", to.join(to_name))
+    }
+
+    /// Renames, replacing what is there.
+    pub fn rename(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
+        nix::fcntl::renameat(&self.fd, name, &to.fd, to_name).context("rename to", to.join(to_name))
+    }
+
+    /// Renames, failing with `EEXIST` when there is something.
+    pub fn rename_new(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
+        let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
+        nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags).context("rename to", to.join(to_name))
+    }
+
+    pub fn remove_file(&self, name: &[u8]) -> Result<(), SysError> {
+        nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).context("remove", self.join(name))
+    }
+
+    /// Removes `name` and all below it, made writable on the way; nothing there is no error. Returns the bytes freed:
+    /// those of files that had no other name.
+    ///
+    /// Works on an explicit stack of open directories, so depth is bounded by the limit on open files only where the
+    /// tree is deeper than that.
+    pub fn remove_all(&self, name: &[u8]) -> Result<u64, SysError> {
+        let Some(stat) = self.find(name)? else { return Ok(0) };
+        if kind(&stat) != Kind::Directory {
+            self.remove_file(name)?;
+            return Ok(if stat.st_nlink == 1 && kind(&stat) == Kind::File { stat.st_size as u64 } else { 0 });
+        }
+        let mut freed = 0;
+        let first = self.open_to_empty(name)?;
+        let names = first.names()?;
+        let mut stack: Vec<(Dir, Vec<Vec<u8>>, Vec<u8>)> = vec![(first, names, name.to_vec())];
+        while let Some((dir, names, _)) = stack.last_mut() {
+            let Some(inner) = names.pop() else {
+                let (dir, _, own) = stack.pop().expect("there is a last");
+                drop(dir);
+                let parent = stack.last().map_or(self, |(dir, ..)| dir);
+                nix::unistd::unlinkat(&parent.fd, own.as_slice(), UnlinkatFlags::RemoveDir)
+                    .context("remove directory", parent.join(&own))?;
+                continue;
+            };
+            let stat = dir.stat(&inner)?;
+            if kind(&stat) == Kind::Directory {
+                let next = dir.open_to_empty(&inner)?;
+                let names = next.names()?;
+                stack.push((next, names, inner));
+            } else {
+                dir.remove_file(&inner)?;
+                if stat.st_nlink == 1 && kind(&stat) == Kind::File {
+                    freed += stat.st_size as u64;
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    fn open_to_empty(&self, name: &[u8]) -> Result<Self, SysError> {
+        let dir = self.open_dir(name)?;
+        nix::sys::stat::fchmod(&dir.fd, Mode::from_bits_truncate(0o700)).context("chmod", &dir.path)?;
+        Ok(dir)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Gives an open file the store's permissions and time.
+pub fn finish_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
+    let mode = if executable { 0o555 } else { 0o444 };
+    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(mode)).context("chmod", path)?;
+    nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
+}
+
+/// Makes a directory with exactly these permissions, whatever the umask; one that exists is left as it is.
+pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
+    match std::fs::create_dir(path) {
+        Ok(()) => {
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(path, permissions).context("chmod", path)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(SysError::io("make directory", path, &error)),
+    }
+}

@@ -1,0 +1,79 @@
+//! Tests of the effect half, each on a store of its own.
+
+mod basics;
+pub mod crash;
+
+use crate::{Durability, LocalStore, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// A store in a temporary directory, and room beside it.
+pub struct TempStore {
+    pub store: LocalStore,
+    pub dir: tempfile::TempDir,
+}
+
+impl std::ops::Deref for TempStore {
+    type Target = LocalStore;
+
+    fn deref(&self) -> &LocalStore {
+        &self.store
+    }
+}
+
+pub fn open(root: &Path) -> LocalStore {
+    LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed }).unwrap()
+}
+
+pub fn temp_store() -> TempStore {
+    let dir = tempfile::tempdir().unwrap();
+    TempStore { store: open(&dir.path().join("root")), dir }
+}
+
+pub fn name(text: &str) -> crate::StorePathName {
+    crate::StorePathName::new(text).unwrap()
+}
+
+/// Makes files of a text: lines `path = content`, `path * content` (executable), `path -> target`, `path/`.
+pub fn make(root: &Path, text: &str) {
+    std::fs::create_dir_all(root).unwrap();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (path, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let content = rest.get(2..).unwrap_or("").trim_start();
+        if rest.starts_with("->") {
+            std::os::unix::fs::symlink(content, path).unwrap();
+        } else if line.ends_with('/') {
+            std::fs::create_dir_all(path).unwrap();
+        } else {
+            std::fs::write(&path, content).unwrap();
+            let mode = if rest.starts_with('*') { 0o755 } else { 0o644 };
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+/// Prints what is on disk below `root`, with permissions, in order of name.
+pub fn show(root: &Path) -> String {
+    fn visit(path: &Path, shown: &str, lines: &mut Vec<String>) {
+        let meta = std::fs::symlink_metadata(path).unwrap();
+        assert!(meta.mtime() == 1 || shown.is_empty(), "{}", path.display());
+        if meta.is_symlink() {
+            lines.push(format!("{shown} -> {}", std::fs::read_link(path).unwrap().display()));
+        } else if meta.is_dir() {
+            lines.push(format!("{shown}/ {:o}", meta.mode() & 0o7777));
+            let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+            for name in names {
+                visit(&path.join(&name), &format!("{shown}/{}", name.display()), lines);
+            }
+        } else {
+            lines.push(format!("{shown} {:o} {}", meta.mode() & 0o7777, std::fs::read_to_string(path).unwrap()));
+        }
+    }
+    let mut lines = Vec::new();
+    visit(root, "", &mut lines);
+    lines.join("\n")
+}
