@@ -18,7 +18,6 @@ mod format;
 mod tarball;
 mod zipfile;
 
-
 pub use error::UnpackError;
 
 use destination::Destination;

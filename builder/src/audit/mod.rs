@@ -1,0 +1,281 @@
+//! The audit: does anything in a finished prefix lead out of it?
+//!
+//! A prefix is to run on any machine from its path and use nothing of that machine. So every ELF interpreter, library
+//! search path and needed library, every script's interpreter, every path in `.pc` and `.la` files and every symbolic
+//! link has to end inside the prefix, and no byte may name a directory that only existed while it was built.
+//!
+//! The tree is read, never run, and nothing of this machine is consulted: links are followed in memory, as if the tree
+//! were at its place. Broken files give findings, not panics. Strings that a compiler has split into immediates, and the
+//! content of compressed files, are not looked into.
+
+mod bytes;
+mod elf;
+mod text;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use globset::{GlobBuilder, GlobMatcher};
+use rayon::prelude::*;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use tree::{Node, Resolved, Tree};
+
+/// What counts as a leak.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Accepted findings: a glob on the path, relative to the prefix or to the tree (`**` for everything), and a text
+    /// the finding's text must contain (empty for any).
+    pub allow: Vec<(String, String)>,
+    /// Directories that exist only during builds; absolute, without a slash at the end.
+    pub build_directories: Vec<String>,
+    /// Where the prefix's dynamic loader looks when no rpath helps, relative to the prefix.
+    pub library_directories: Vec<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        Self {
+            allow: Vec::new(),
+            build_directories: owned(&["/build", "/output", "/source", "/eval/store"]),
+            library_directories: owned(&["lib", "lib64"]),
+        }
+    }
+}
+
+/// One way out of the prefix.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The file, relative to the tree that was audited.
+    pub path: PathBuf,
+    /// Where in the file, in bytes; none when it is about the file as a whole.
+    pub offset: Option<u64>,
+    /// What kind of leak.
+    pub kind: Kind,
+    /// What was found.
+    pub text: String,
+    /// What to do about it.
+    pub help: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, ", byte {offset}")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// The kinds of leaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An ELF program's interpreter is not in the prefix.
+    Interpreter,
+    /// `DT_RUNPATH`, which `LD_LIBRARY_PATH` overrides.
+    Runpath,
+    /// A library search path leads out.
+    Rpath,
+    /// A dynamic program has no search path of its own.
+    NoRpath,
+    /// A needed library is not in the prefix.
+    Needed,
+    /// An ELF file that cannot be read.
+    BrokenElf,
+    /// A script's interpreter is not in the prefix.
+    Script,
+    /// A path in a `.pc` file leads out.
+    PkgConfig,
+    /// A path in a `.la` file leads out.
+    Libtool,
+    /// A symbolic link leads out or nowhere.
+    Symlink,
+    /// The bytes name a directory of the build.
+    BuildDirectory,
+    /// A set-user-id or set-group-id bit.
+    SetId,
+    /// A device, fifo or socket.
+    SpecialFile,
+    /// A file beside the prefix.
+    Outside,
+}
+
+impl Kind {
+    /// Returns the name used in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interpreter => "interpreter",
+            Self::Runpath => "runpath",
+            Self::Rpath => "rpath",
+            Self::NoRpath => "no-rpath",
+            Self::Needed => "needed",
+            Self::BrokenElf => "broken-elf",
+            Self::Script => "script",
+            Self::PkgConfig => "pkg-config",
+            Self::Libtool => "libtool",
+            Self::Symlink => "symlink",
+            Self::BuildDirectory => "build-directory",
+            Self::SetId => "set-id",
+            Self::SpecialFile => "special-file",
+            Self::Outside => "outside",
+        }
+    }
+}
+
+/// The audit could not be made.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// A file or directory of the tree cannot be read.
+    #[error("cannot {call} `{}`: {source}", path.display())]
+    Read {
+        /// The call, as a verb.
+        call: &'static str,
+        /// Its argument.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The prefix is not an absolute path below `/`.
+    #[error("`{}` is not a prefix: it has to be an absolute path without `..`", path.display())]
+    Prefix {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A glob of the allow list is malformed.
+    #[error("the allow list's glob `{glob}` is malformed: {reason}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Looks for everything in `tree` that leads out of `prefix`; the answer is sorted by path and offset.
+///
+/// `tree` is the directory that is copied to `/`, and so holds `usr/local/my-stuff/…` for the prefix
+/// `/usr/local/my-stuff`, or it is the prefix's directory itself, recognised by not holding the prefix's path.
+///
+/// # Errors
+/// Only when the audit cannot be made; leaks are findings.
+pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>, AuditError> {
+    let allow = compile_allow_list(&policy.allow)?;
+    let tree = Tree::read(tree, prefix)?;
+    let needles = bytes::Needles::new(&policy.build_directories, tree.prefix());
+    let library_directories: Vec<Vec<u8>> =
+        policy.library_directories.iter().map(|dir| tree::join(tree.prefix(), dir.as_bytes())).collect();
+
+    let found: Result<Vec<Vec<Finding>>, AuditError> = tree
+        .nodes()
+        .par_bridge()
+        .map(|(path, node)| {
+            let mut report = Report { path, relative: tree.relative(path), findings: Vec::new() };
+            if !tree::is_inside(path, tree.prefix()) && !matches!(node, Node::Directory) {
+                report.add(
+                    None,
+                    Kind::Outside,
+                    "the file lies beside the prefix".to_owned(),
+                    "install below the prefix only",
+                );
+            }
+            match node {
+                Node::Directory => {}
+                Node::Symlink { target } => check_symlink(&tree, target, &mut report),
+                Node::Special { what } => {
+                    report.add(
+                        None,
+                        Kind::SpecialFile,
+                        format!("it is a {what}"),
+                        "a prefix holds files, directories and links only",
+                    );
+                }
+                Node::File { executable, set_id, .. } => {
+                    if *set_id {
+                        report.add(None, Kind::SetId, "the set-id bit is set".to_owned(), "install it with mode 755");
+                    }
+                    let host = tree.host_path(path);
+                    let content = fs::read(&host).map_err(|source| AuditError::Read {
+                        call: "read",
+                        path: host.clone(),
+                        source,
+                    })?;
+                    needles.check(&content, &mut report);
+                    if content.starts_with(b"\x7fELF") {
+                        elf::check(&content, &tree, &library_directories, &mut report);
+                    } else if *executable && content.starts_with(b"#!") {
+                        text::check_script(&content, &tree, &mut report);
+                    }
+                    if path.ends_with(b".pc") {
+                        text::check_paths(&content, Kind::PkgConfig, &tree, &mut report);
+                    } else if path.ends_with(b".la") {
+                        text::check_paths(&content, Kind::Libtool, &tree, &mut report);
+                    }
+                }
+            }
+            let in_prefix = tree.in_prefix(path);
+            report.findings.retain(|finding| {
+                !allow.iter().any(|(glob, text)| {
+                    (glob.is_match(&finding.path) || in_prefix.as_ref().is_some_and(|path| glob.is_match(path)))
+                        && finding.text.contains(text)
+                })
+            });
+            Ok(report.findings)
+        })
+        .collect();
+    let mut findings: Vec<Finding> = found?.into_iter().flatten().collect();
+    findings.sort();
+    findings.dedup();
+    Ok(findings)
+}
+
+/// The findings of one file.
+struct Report<'a> {
+    /// Its absolute path once the tree is at its place.
+    path: &'a [u8],
+    relative: PathBuf,
+    findings: Vec<Finding>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, offset: Option<u64>, kind: Kind, text: String, help: &'static str) {
+        self.findings.push(Finding { path: self.relative.clone(), offset, kind, text, help });
+    }
+}
+
+fn compile_allow_list(allow: &[(String, String)]) -> Result<Vec<(GlobMatcher, &str)>, AuditError> {
+    allow
+        .iter()
+        .map(|(glob, text)| match GlobBuilder::new(glob).literal_separator(true).build() {
+            Ok(compiled) => Ok((compiled.compile_matcher(), text.as_str())),
+            Err(error) => Err(AuditError::Glob { glob: glob.clone(), reason: error.kind().to_string() }),
+        })
+        .collect()
+}
+
+fn check_symlink(tree: &Tree, target: &[u8], report: &mut Report) {
+    let shown = String::from_utf8_lossy(target).into_owned();
+    match tree.resolve(report.path) {
+        Resolved::Found(path, _) if tree::is_inside(&path, tree.prefix()) => {}
+        Resolved::Found(..) | Resolved::Outside(_) => report.add(
+            None,
+            Kind::Symlink,
+            format!("the link leads out of the prefix, to `{shown}`"),
+            "make it a relative link inside the prefix, or copy the target in",
+        ),
+        Resolved::Missing(_) => report.add(
+            None,
+            Kind::Symlink,
+            format!("the link leads nowhere: `{shown}` is not in the prefix"),
+            "remove it, or keep its target in the same domain",
+        ),
+        Resolved::Loop => {
+            report.add(None, Kind::Symlink, format!("the link to `{shown}` leads in circles"), "remove it")
+        }
+    }
+}
