@@ -24,7 +24,8 @@ thread_local! {
 }
 
 /// Names by index, in segments of doubling size that never move: segment `k` holds `FIRST << k` of them.
-static NAMES: [OnceLock<Box<[OnceLock<&'static [u8]>]>>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
+static NAMES: [OnceLock<Segment>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
+type Segment = Box<[OnceLock<&'static [u8]>]>;
 const FIRST: u32 = 1024;
 const SEGMENTS: usize = 22;
 

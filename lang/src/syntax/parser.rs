@@ -717,6 +717,11 @@ impl<'a> Parser<'a> {
                 self.parts.truncate(base);
                 ExprKind::Str(text)
             }
+            // Nix drops an interpolation that is a whole `''…''` string, if it is a string itself.
+            [StringPart::Expr(Expr { kind: &ExprKind::Str(text), .. })] if close == Kind::IndentedClose => {
+                self.parts.truncate(base);
+                ExprKind::Str(text)
+            }
             _ => ExprKind::Interpolation(self.drain_parts(base)),
         }
     }

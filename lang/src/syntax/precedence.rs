@@ -13,7 +13,7 @@
 //! | 9 | `+` `-` | left |
 //! | 10 | `*` `/` | left |
 //! | 11 | `++` | right |
-//! | 12 | `?` | neither |
+//! | 12 | `?` | left |
 //! | 13 | `-` before an operand | |
 //!
 //! `!` takes as its operand everything that binds tighter, wherever it stands: `a * !b + c` is `a * !(b + c)`.
@@ -126,10 +126,10 @@ impl<'a> Parser<'a> {
                 self.take();
                 let path = self.attr_path();
                 left = self.new_expr(ExprKind::HasAttr { subject: left, path }, self.span_from(start));
-                self.not_chained(HAS_ATTR, token);
-                if self.kind() == Kind::Question && self.deeper(1) {
-                    steps += 1;
+                if !self.deeper(1) {
+                    break;
                 }
+                steps += 1;
                 continue;
             }
             let Some((level, groups, operator)) = infix(token.kind) else { break };
@@ -159,11 +159,7 @@ impl<'a> Parser<'a> {
     /// Complains when an operator that groups to neither side is followed by one of its level.
     fn not_chained(&mut self, level: u8, before: Token) {
         let token = self.token();
-        let next = match token.kind {
-            Kind::Question => HAS_ATTR,
-            kind => infix(kind).map_or(0, |(level, ..)| level),
-        };
-        if next == level {
+        if infix(token.kind).is_some_and(|(next, ..)| next == level) {
             let text = |token| String::from_utf8_lossy(self.text_of(token)).into_owned();
             let message = format!("`{}` cannot follow `{}` without parentheses", text(token), text(before));
             let error = SyntaxError::new("chained_operators", token.span(), message);

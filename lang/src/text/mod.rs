@@ -1,3 +1,8 @@
-//! Pure algorithms over bytes that builtins are made of: nothing here knows values, contexts or files.
+//! Pure algorithms over bytes that builtins are made of: nothing here knows values, string contexts or files.
 
+pub mod json;
 pub mod number;
+pub mod regex;
+pub mod toml;
+pub mod version;
+pub mod xml;

@@ -23,6 +23,32 @@ pub fn general(value: f64, digits: usize) -> String {
     }
 }
 
+/// Writes a float with six decimals, as `toString` does.
+pub fn fixed(value: f64) -> String {
+    if value.is_finite() { format!("{value:.6}") } else { general(value, 6) }
+}
+
+/// Writes a finite float as JSON: the fewest digits that read back as the same number, and a `.0` or an exponent so
+/// that it reads back as a float. Infinities and not-a-number are `null`.
+pub fn json(value: f64) -> String {
+    if !value.is_finite() {
+        return "null".into();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("the exponent format writes an e");
+    let exponent: i32 = exponent.parse().expect("the exponent format writes an integer after the e");
+    if (-4..15).contains(&exponent) {
+        return format!("{value:?}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+/// Reads a decimal integer that may have a `-` or `+`; none when it is not one or does not fit in 64 bits.
+pub fn parse_int(text: &[u8]) -> Option<i64> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
 fn without_zeros(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
@@ -50,5 +76,39 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(general(value, 6), text, "{value:?}");
         }
+    }
+
+    #[test]
+    fn json_reads_back() {
+        let cases = [
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (-0.0, "-0.0"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1e+15"),
+            (123456789012345680.0, "1.2345678901234568e+17"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (f64::NAN, "null"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(json(value), text, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn fixed_has_six_decimals() {
+        assert_eq!(fixed(1.0), "1.000000");
+        assert_eq!(fixed(0.1234567), "0.123457");
+        assert_eq!(fixed(1e20), "100000000000000000000.000000");
+    }
+
+    #[test]
+    fn ints_are_checked() {
+        assert_eq!(parse_int(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(parse_int(b"9223372036854775808"), None);
+        assert_eq!(parse_int(b"1 "), None);
+        assert_eq!(parse_int(b""), None);
     }
 }

@@ -1,0 +1,318 @@
+//! The walk over an automaton: depth first, on a stack of its own.
+
+use super::program::{Program, Step};
+use super::{Groups, Match};
+
+/// How many steps a walk takes for each byte before it begins to remember where it failed. Most walks end sooner and
+/// need no memory.
+const STEPS_FREE: usize = 32;
+
+#[derive(Debug)]
+pub struct Run<'t> {
+    program: &'t Program,
+    text: &'t [u8],
+    /// Where a match must begin, what `^` and the ban on empty matches go by.
+    begin: usize,
+    at_text_start: bool,
+    non_empty: bool,
+    whole: bool,
+    groups: Vec<Group>,
+    /// End and groups of the best match so far.
+    best: Option<(usize, Vec<Group>)>,
+    /// Where each repetition was last entered on this path, and how often at that place: at most twice.
+    entered: Vec<(usize, u8)>,
+    stack: Vec<Frame>,
+    steps: usize,
+    memory: Option<Memory>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Group {
+    start: usize,
+    end: usize,
+    matched: bool,
+}
+
+/// What to do when the walk comes back, with whether it found a match.
+#[derive(Debug)]
+enum Frame {
+    OpenAs {
+        group: u32,
+        start: usize,
+    },
+    CloseAs {
+        group: u32,
+        old: Group,
+    },
+    /// Try this as well, whatever came of the first.
+    Other {
+        step: u32,
+        at: usize,
+    },
+    /// The second has been tried; the first found this.
+    Either {
+        found: bool,
+    },
+    /// Try this if nothing was found.
+    Else {
+        step: u32,
+        at: usize,
+    },
+    EnteredAs {
+        branch: u32,
+        old: (usize, u8),
+    },
+    /// Give back one byte and try again, down to `least`.
+    Fewer {
+        step: u32,
+        at: usize,
+        least: usize,
+    },
+    Remember {
+        bit: usize,
+    },
+}
+
+/// Results of branches at places: two bits each.
+#[derive(Debug)]
+struct Memory {
+    failed: Vec<u64>,
+    found: Vec<u64>,
+    /// The bits of `found`, which hold for one beginning only.
+    found_bits: Vec<usize>,
+}
+
+impl<'t> Run<'t> {
+    pub fn new(program: &'t Program, text: &'t [u8]) -> Self {
+        Run {
+            program,
+            text,
+            begin: 0,
+            at_text_start: true,
+            non_empty: false,
+            whole: false,
+            groups: vec![Group::default(); program.group_count],
+            best: None,
+            entered: vec![(usize::MAX, 0); program.branch_count],
+            stack: Vec::new(),
+            steps: 0,
+            memory: None,
+        }
+    }
+
+    pub fn whole(mut self) -> Option<Groups> {
+        self.whole = true;
+        self.walk().then(|| self.take_best().groups)
+    }
+
+    /// The first match that begins at `start` or later; `^` holds at `start` if `at_text_start`.
+    pub fn search(&mut self, start: usize, at_text_start: bool) -> Option<Match> {
+        self.non_empty = false;
+        self.at_text_start = at_text_start;
+        let first = self.program.first;
+        for begin in start..=self.text.len() {
+            if first.is_none_or(|first| self.text.get(begin).is_some_and(|&byte| first.contains(byte))) {
+                self.begin = begin;
+                if self.walk() {
+                    return Some(self.take_best());
+                }
+            }
+            self.at_text_start = false;
+        }
+        None
+    }
+
+    /// The match that begins at `start` and is not empty.
+    pub fn non_empty_at(&mut self, start: usize) -> Option<Match> {
+        self.begin = start;
+        self.non_empty = true;
+        self.at_text_start = start == 0;
+        self.walk().then(|| self.take_best())
+    }
+
+    fn take_best(&mut self) -> Match {
+        let (end, groups) = self.best.take().expect("a walk that found something left it here");
+        let groups = groups.into_iter().map(|group| group.matched.then_some(group.start..group.end)).collect();
+        Match { range: self.begin..end, groups }
+    }
+
+    /// Walks from the start of the automaton at `begin`; true when `best` holds a match.
+    fn walk(&mut self) -> bool {
+        self.groups.fill(Group::default());
+        self.entered.fill((usize::MAX, 0));
+        self.stack.clear();
+        self.best = None;
+        if let Some(memory) = &mut self.memory {
+            memory.forget_found();
+        }
+        let (mut step, mut at) = (self.program.start, self.begin);
+        loop {
+            let Some(found) = self.forward(step, at) else { return true };
+            match self.back(found) {
+                Ok(place) => (step, at) = place,
+                Err(found) => return found,
+            }
+        }
+    }
+
+    /// Follows steps until one ends this path; returns whether it ended in a match, or nothing if that match cannot be
+    /// bettered.
+    fn forward(&mut self, mut step: u32, mut at: usize) -> Option<bool> {
+        loop {
+            match self.program.steps[step as usize] {
+                Step::Set { set, next } => {
+                    if !self.text.get(at).is_some_and(|&byte| set.contains(byte)) {
+                        return Some(false);
+                    }
+                    at += 1;
+                    step = next;
+                }
+                Step::Run { set, next, branch } => {
+                    if let Some(found) = self.recall(branch, at) {
+                        return Some(found);
+                    }
+                    let length = self.text[at..].iter().take_while(|&&byte| set.contains(byte)).count();
+                    if length > 0 {
+                        self.stack.push(Frame::Fewer { step: next, at: at + length, least: at });
+                    }
+                    self.steps += 1;
+                    at += length;
+                    step = next;
+                }
+                Step::Begin { next } => {
+                    if at != self.begin || !self.at_text_start {
+                        return Some(false);
+                    }
+                    step = next;
+                }
+                Step::End { next } => {
+                    if at != self.text.len() {
+                        return Some(false);
+                    }
+                    step = next;
+                }
+                Step::Open { group, next } => {
+                    let start = std::mem::replace(&mut self.groups[group as usize].start, at);
+                    self.stack.push(Frame::OpenAs { group, start });
+                    step = next;
+                }
+                Step::Close { group, next } => {
+                    let old = self.groups[group as usize];
+                    self.groups[group as usize] = Group { end: at, matched: true, ..old };
+                    self.stack.push(Frame::CloseAs { group, old });
+                    step = next;
+                }
+                Step::Either { one, other, branch } => {
+                    if let Some(found) = self.recall(branch, at) {
+                        return Some(found);
+                    }
+                    self.stack.push(Frame::Other { step: other, at });
+                    step = one;
+                }
+                Step::Repeat { body, next, branch } => {
+                    if let Some(found) = self.recall(branch, at) {
+                        return Some(found);
+                    }
+                    let old = self.entered[branch as usize];
+                    let count = if old.0 == at { old.1 + 1 } else { 1 };
+                    if count > 2 {
+                        step = next;
+                        continue;
+                    }
+                    self.entered[branch as usize] = (at, count);
+                    self.stack.push(Frame::Else { step: next, at });
+                    self.stack.push(Frame::EnteredAs { branch, old });
+                    step = body;
+                }
+                Step::Accept => return self.accept(at),
+            }
+        }
+    }
+
+    fn accept(&mut self, at: usize) -> Option<bool> {
+        let refused = if self.whole { at != self.text.len() } else { self.non_empty && at == self.begin };
+        if refused {
+            return Some(false);
+        }
+        if self.best.as_ref().is_none_or(|&(end, _)| end < at) {
+            self.best = Some((at, self.groups.clone()));
+        }
+        // Nothing is longer than to the end, and of equals the first counts.
+        if at == self.text.len() { None } else { Some(true) }
+    }
+
+    /// Unwinds to the next place to try; the result if there is none.
+    fn back(&mut self, mut found: bool) -> Result<(u32, usize), bool> {
+        while let Some(frame) = self.stack.pop() {
+            match frame {
+                Frame::OpenAs { group, start } => self.groups[group as usize].start = start,
+                Frame::CloseAs { group, old } => self.groups[group as usize] = old,
+                Frame::Other { step, at } => {
+                    self.stack.push(Frame::Either { found });
+                    return Ok((step, at));
+                }
+                Frame::Either { found: before } => found |= before,
+                Frame::Else { step, at } => {
+                    if !found {
+                        return Ok((step, at));
+                    }
+                }
+                Frame::EnteredAs { branch, old } => self.entered[branch as usize] = old,
+                Frame::Fewer { step, at, least } => {
+                    if !found && at > least {
+                        let at = at - 1;
+                        self.steps += 1;
+                        if at > least {
+                            self.stack.push(Frame::Fewer { step, at, least });
+                        }
+                        return Ok((step, at));
+                    }
+                }
+                Frame::Remember { bit } => {
+                    let memory = self.memory.as_mut().expect("frames that remember are pushed with the memory");
+                    memory.remember(bit, found);
+                }
+            }
+        }
+        Err(found)
+    }
+
+    /// What this branch came to at this place before, if that is known; else arranges to remember it.
+    fn recall(&mut self, branch: u32, at: usize) -> Option<bool> {
+        self.steps += 1;
+        if self.memory.is_none() {
+            if self.steps < STEPS_FREE * (self.text.len() + 64) {
+                return None;
+            }
+            let words = (self.program.branch_count * (self.text.len() + 1)).div_ceil(64);
+            self.memory = Some(Memory { failed: vec![0; words], found: vec![0; words], found_bits: Vec::new() });
+        }
+        let memory = self.memory.as_mut()?;
+        let bit = branch as usize * (self.text.len() + 1) + at;
+        if memory.failed[bit / 64] >> (bit % 64) & 1 != 0 {
+            return Some(false);
+        }
+        if memory.found[bit / 64] >> (bit % 64) & 1 != 0 {
+            return Some(true);
+        }
+        self.stack.push(Frame::Remember { bit });
+        None
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, bit: usize, found: bool) {
+        if found {
+            self.found[bit / 64] |= 1 << (bit % 64);
+            self.found_bits.push(bit);
+        } else {
+            self.failed[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    fn forget_found(&mut self) {
+        for bit in self.found_bits.drain(..) {
+            self.found[bit / 64] &= !(1 << (bit % 64));
+        }
+    }
+}
