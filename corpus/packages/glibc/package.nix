@@ -47,6 +47,7 @@ build {
 
   fixup = ''
     # C.UTF-8 is a locale like any other for this C library, and the one that everything falls back to
+    mkdir -p "$root/lib/locale"
     I18NPATH="$source/localedata" GCONV_PATH=/build/objects/iconvdata \
       /build/objects/elf/ld.so --library-path /build/objects /build/objects/locale/localedef \
       --no-archive -i C -f UTF-8 "$root/lib/locale/C.utf8"
