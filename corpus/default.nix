@@ -34,10 +34,10 @@ let
       builder = import ./lib/build.nix { inherit builders domains prefixPath stage0; };
 
       # What a build sees of the prefix before its own inputs, and what every program in it runs with.
-      toolchain = [ packages.compiler ] ++ map (p: domains.select p [ "dev" "lib" ]) [
+      toolchain = [ packages.compiler ] ++ map (p: domains.select p [ "cxx" "dev" "lib" ]) [
+        packages.gcc-runtime
         packages.glibc
         packages.linux-headers
-        packages.gcc-runtime
       ];
       runtime = [
         packages.glibc

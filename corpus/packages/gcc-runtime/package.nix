@@ -1,7 +1,8 @@
 # The run-time libraries of the compiler, at the place where the prefix's programs look for libraries.
 #
 # They are the distribution's binaries: their symbol versions ask for a C library that is not newer than the one that
-# stands beside the compiler, which is the version that glibc here is built from.
+# stands beside the compiler, which is the version that glibc here is built from. What C++ programs and OpenMP need is a
+# domain of its own, `cxx`: a prefix that has such programs names it in `keep`.
 { build, fetchDeb }:
 build {
   pname = "gcc-runtime";
@@ -27,4 +28,12 @@ build {
       ln -s "$(basename "$out$prefix/lib/$library".so.*)" "$out$prefix/lib/$library.so"
     done
   '';
+
+  # libgcc_s is what the C library itself loads to unwind a thread; the others are for those who ask
+  rules = [
+    [ "dev" "lib/*.so" ]
+    [ "cxx" "lib/libstdc++.so.6" ]
+    [ "cxx" "lib/libgomp.so.1" ]
+    [ "cxx" "lib/libatomic.so.1" ]
+  ];
 }
