@@ -141,18 +141,15 @@ impl LocalStore {
     ) -> Result<(), StoreError> {
         self.step("blob written");
         let name = blob_name(digest, executable);
-        let settled = written.and_then(|()| {
-            loop {
-                match self.scratch.dir.rename_new(scratch, &self.cas, &name) {
-                    Err(error) if error.errno == Errno::EEXIST => {}
-                    done => return done,
-                }
+        let settled = written.and_then(|()| match self.scratch.dir.rename_new(scratch, &self.cas, &name) {
+            Err(error) if error.errno == Errno::EEXIST => {
                 if self.has_blob(digest, executable, size)? {
-                    return self.scratch.dir.remove_file(scratch);
+                    self.scratch.dir.remove_file(scratch)
+                } else {
+                    self.scratch.dir.rename(scratch, &self.cas, &name)
                 }
-                self.scratch.dir.rename(scratch, &self.cas, &name)?;
-                return Ok(());
             }
+            done => done,
         });
         self.step("blob in place");
         if settled.is_err() {

@@ -25,6 +25,10 @@ mod checkout;
 mod import;
 mod register;
 
+mod gc;
+mod rebuild;
+mod verify;
+
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +40,10 @@ pub use tree::{Digest, Directories, Directory, Node};
 pub use add::{SourceFilter, SourceKind, Text};
 pub use db::{BuildRecord, Durability, Realisation, ValidPath};
 pub use error::{StoreError, SysError};
+pub use gc::roots::Root;
+pub use gc::{GcOptions, GcReport};
 pub use import::Imported;
 pub use local::{ActionResult, LocalStore, OpenOptions};
 pub use lock::{Hold, Holder, Lock};
 pub use scratch::ScratchPath;
+pub use verify::{Damage, VerifyReport};

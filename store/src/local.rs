@@ -19,10 +19,12 @@
 //! **Collector.** Whoever adds holds the collector's lock shared while something is neither registered nor rooted. Roots
 //! of a process ([`LocalStore::temp_root`]) last until it ends.
 
-use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, Database, PATH_REFERENCES, PATH_REFERRERS};
+use crate::archive::nar;
+use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, Database, PATH_REFERENCES, PATH_REFERRERS, SET_NAR};
 use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
 use crate::derivation::{Derivation, name_of_path};
 use crate::error::{Context, StoreError, SysError};
+use crate::hash::{Hash, HashAlgorithm, Hasher};
 use crate::lock::{Hold, Holder, Lock, SharedLock};
 use crate::path::{StoreModel, StorePath};
 use crate::register::Registrar;
@@ -34,6 +36,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+
+/// Hashes what is written and counts it.
+struct Counted {
+    hasher: Hasher,
+    size: u64,
+}
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// What an action gave: its outputs by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,6 +338,39 @@ impl LocalStore {
     pub fn union(&self, layers: &[Layer], overlap: &Overlap) -> Result<Union, StoreError> {
         let _hold = self.hold()?;
         Ok(crate::tree::union::union(self, layers, overlap)?)
+    }
+
+    /// Writes the NAR of a tree that is in the store.
+    ///
+    /// # Errors
+    /// When a blob is missing or `out` fails.
+    pub fn write_nar(&self, node: &Node, out: &mut dyn std::io::Write) -> Result<(), StoreError> {
+        nar::write_node(self, node, &mut |digest| self.open_blob(digest), out)
+    }
+
+    /// Returns hash and size of the NAR of a tree that is in the store.
+    ///
+    /// # Errors
+    /// When a blob is missing.
+    pub fn hash_nar(&self, node: &Node, algorithm: HashAlgorithm) -> Result<(Hash, u64), StoreError> {
+        let mut counted = Counted { hasher: Hasher::new(algorithm), size: 0 };
+        self.write_nar(node, &mut counted)?;
+        Ok((counted.hasher.finish(), counted.size))
+    }
+
+    /// Returns the sha256 and the size of a valid path's NAR; computed once, then remembered.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`]; or when a blob is missing.
+    pub fn nar_info(&self, path: &StorePath) -> Result<(Hash, u64), StoreError> {
+        let info = self.path_info(path)?.ok_or_else(|| StoreError::NotValid { path: path.clone() })?;
+        if let (Some(hash), Some(size)) = (info.nar_hash, info.nar_size_bytes) {
+            return Ok((hash, size));
+        }
+        let (hash, size) = self.hash_nar(&info.node, HashAlgorithm::Sha256)?;
+        self.database
+            .write(|session| session.execute(SET_NAR, rusqlite::params![path.to_string(), size as i64, hash.sri()]))?;
+        Ok((hash, size))
     }
 
     /// Returns what running `action` gave, if it was run; the collector leaves that while this process lives.

@@ -3,6 +3,7 @@
 //! Registrations that come at the same time share one sync and one transaction: the first to come does the work for
 //! all that wait, which makes full durability cheap.
 
+use crate::cas::blob_name;
 use crate::db::ValidPath;
 use crate::error::StoreError;
 use crate::import::open_parent;
@@ -11,7 +12,7 @@ use crate::lock::Lock;
 use crate::path::StorePath;
 use crate::scratch::TempRoot;
 use crate::sys::{Dir, Kind, kind};
-use crate::tree::Node;
+use crate::tree::{Digest, Node};
 use nix::errno::Errno;
 use std::collections::HashMap;
 use std::path::Path;
@@ -51,7 +52,7 @@ impl ValidPath {
 impl LocalStore {
     /// Makes `info.path` valid by moving what is at `staged` there: a tree that [`LocalStore::import_tree`] has adopted.
     ///
-    /// When the path is valid already, `staged` stays where it is.
+    /// When the path is valid already, `staged` may stay where it is.
     ///
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when the tree cannot be moved or registered.
@@ -62,7 +63,7 @@ impl LocalStore {
             return Ok(());
         }
         let (parent, name) = open_parent(staged)?;
-        self.place(&parent, &name, &info.path)?;
+        let _placed = self.place(&parent, &name, &info.path)?;
         self.register_paths(std::slice::from_ref(info))
     }
 
@@ -80,58 +81,63 @@ impl LocalStore {
     /// As [`LocalStore::add_tree`]; none of them is registered then.
     pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
         let _hold = self.hold()?;
-        let mut new = Vec::new();
-        for info in infos {
+        // In one order for everybody, as each holds the locks of those before.
+        let mut sorted: Vec<&ValidPath> = infos.iter().collect();
+        sorted.sort_by(|a, b| a.path.cmp(&b.path));
+        let (mut new, mut placed) = (Vec::new(), Vec::new());
+        for info in sorted {
             self.scratch.root(&TempRoot::Path(info.path.clone()))?;
             if self.is_valid(&info.path)? {
                 continue;
             }
+            new.push(info.clone());
             if let Node::File { digest, executable, .. } = &info.node
                 && self.link_object(digest, *executable, &info.path)?
             {
-                new.push(info.clone());
                 continue;
             }
             let name = self.scratch.fresh("checkout");
             let laid = self.lay_out(&info.node, &self.scratch.dir, &name, 0o755);
             self.step("checked out");
-            let placed = laid.and_then(|()| self.place(&self.scratch.dir, &name, &info.path));
-            if placed.is_err() {
+            let done = laid.and_then(|()| self.place(&self.scratch.dir, &name, &info.path));
+            if done.is_err() {
                 // The first error is the one to tell; what stays is swept.
                 let _ = self.scratch.dir.remove_all(&name);
             }
-            placed?;
-            new.push(info.clone());
+            placed.extend(done?);
         }
         if new.is_empty() { Ok(()) } else { self.register_paths(&new) }
     }
 
-    /// Gives a blob the name of a store object; `false` when that needs more than a link.
-    fn link_object(
-        &self,
-        digest: &crate::tree::Digest,
-        executable: bool,
-        path: &StorePath,
-    ) -> Result<bool, StoreError> {
-        match self.link_blob(digest, executable, &self.objects, path.to_string().as_bytes()) {
-            Err(StoreError::Sys(error)) if error.errno == Errno::EEXIST => Ok(false),
+    /// Gives a blob the name of a store object, or finds that it has it; `false` when that needs more than a link.
+    fn link_object(&self, digest: &Digest, executable: bool, path: &StorePath) -> Result<bool, StoreError> {
+        let name = path.to_string();
+        match self.link_blob(digest, executable, &self.objects, name.as_bytes()) {
+            Err(StoreError::Sys(error)) if error.errno == Errno::EEXIST => {
+                let blob = self.cas.stat(&blob_name(digest, executable))?;
+                let there = self.objects.find(name.as_bytes())?;
+                Ok(there.is_some_and(|there| (there.st_dev, there.st_ino) == (blob.st_dev, blob.st_ino)))
+            }
             other => other,
         }
     }
 
     /// Moves a finished tree to its place in `store/`. What a crash has left there is removed.
-    fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<(), StoreError> {
+    ///
+    /// The lock that is returned is to be held until the path is registered: who gets it and finds the path not valid may
+    /// know that whatever is there is a leftover. `None` when the path has become valid meanwhile.
+    fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
         let directory = kind(&from.stat(name)?) == Kind::Directory;
-        let _lock = Lock::take(&self.lock_file(&format!("{path}.place")), |_| {})?;
+        let lock = Lock::take(&self.lock_file(&format!("{path}.place")), |_| {})?;
+        if self.is_valid(path)? {
+            from.remove_all(name)?;
+            return Ok(None);
+        }
         loop {
             match from.rename_new(name, &self.objects, target.as_bytes()) {
                 Ok(()) => break,
                 Err(error) if error.errno == Errno::EEXIST => {
-                    if self.is_valid(path)? {
-                        from.remove_all(name)?;
-                        return Ok(());
-                    }
                     let scratch = self.scratch.fresh("leftover");
                     self.objects.make_movable(target.as_bytes())?;
                     self.objects.rename(target.as_bytes(), &self.scratch.dir, &scratch)?;
@@ -145,7 +151,7 @@ impl LocalStore {
             self.objects.open_dir(target.as_bytes())?.finish(0o555)?;
         }
         self.step("read-only");
-        Ok(())
+        Ok(Some(lock))
     }
 
     /// Registers paths whose trees are in place, in one transaction. References may be among them.

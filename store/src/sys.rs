@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// Modification time of everything in a store, in seconds: as Nix has it, since 0 confuses some tools.
 pub const MTIME: TimeSpec = TimeSpec::new(1, 0);
 
+/// How many directories [`Dir::remove_all`] has open at once.
+const REMOVE_DEPTH_MAX: usize = 100;
+
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// An open directory.
@@ -204,9 +207,31 @@ impl Dir {
     /// Removes `name` and all below it, made writable on the way; nothing there is no error. Returns the bytes freed:
     /// those of files that had no other name.
     ///
-    /// Works on an explicit stack of open directories, so depth is bounded by the limit on open files only where the
-    /// tree is deeper than that.
+    /// Works on an explicit stack of open directories. What is nested deeper than [`REMOVE_DEPTH_MAX`] is first moved up
+    /// into this directory, so that neither the stack nor the limit on open files is ever reached.
     pub fn remove_all(&self, name: &[u8]) -> Result<u64, SysError> {
+        let mut freed = 0;
+        let mut pending = vec![name.to_vec()];
+        let mut moved = 0;
+        while let Some(next) = pending.pop() {
+            freed += self.remove_one(&next, |dir, inner| {
+                let mut up = name.to_vec();
+                up.extend_from_slice(format!(".deep{moved}").as_bytes());
+                moved += 1;
+                dir.make_movable(inner)?;
+                dir.rename_new(inner, self, &up)?;
+                pending.push(up);
+                Ok(())
+            })?;
+        }
+        Ok(freed)
+    }
+
+    fn remove_one(
+        &self,
+        name: &[u8],
+        mut too_deep: impl FnMut(&Dir, &[u8]) -> Result<(), SysError>,
+    ) -> Result<u64, SysError> {
         let Some(stat) = self.find(name)? else { return Ok(0) };
         if kind(&stat) != Kind::Directory {
             self.remove_file(name)?;
@@ -216,25 +241,28 @@ impl Dir {
         let first = self.open_to_empty(name)?;
         let names = first.names()?;
         let mut stack: Vec<(Dir, Vec<Vec<u8>>, Vec<u8>)> = vec![(first, names, name.to_vec())];
-        while let Some((dir, names, _)) = stack.last_mut() {
+        while let Some(depth) = stack.len().checked_sub(1) {
+            let (dir, names, own) = &mut stack[depth];
             let Some(inner) = names.pop() else {
-                let (dir, _, own) = stack.pop().expect("there is a last");
-                drop(dir);
+                let own = std::mem::take(own);
+                stack.pop();
                 let parent = stack.last().map_or(self, |(dir, ..)| dir);
                 nix::unistd::unlinkat(&parent.fd, own.as_slice(), UnlinkatFlags::RemoveDir)
                     .context("remove directory", parent.join(&own))?;
                 continue;
             };
             let stat = dir.stat(&inner)?;
-            if kind(&stat) == Kind::Directory {
-                let next = dir.open_to_empty(&inner)?;
-                let names = next.names()?;
-                stack.push((next, names, inner));
-            } else {
+            if kind(&stat) != Kind::Directory {
                 dir.remove_file(&inner)?;
                 if stat.st_nlink == 1 && kind(&stat) == Kind::File {
                     freed += stat.st_size as u64;
                 }
+            } else if depth + 1 == REMOVE_DEPTH_MAX {
+                too_deep(dir, &inner)?;
+            } else {
+                let next = dir.open_to_empty(&inner)?;
+                let names = next.names()?;
+                stack.push((next, names, inner));
             }
         }
         Ok(freed)

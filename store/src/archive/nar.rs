@@ -6,7 +6,7 @@
 
 use crate::error::SysError;
 use crate::sys::{Dir, Kind, finish_file, kind};
-use crate::tree::{DEPTH_MAX, is_entry_name};
+use crate::tree::{DEPTH_MAX, Digest, Directories, Node, TreeError, is_entry_name};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -64,6 +64,24 @@ pub fn write(path: &Path, out: &mut dyn Write) -> Result<(), NarError> {
     }
 }
 
+/// Writes the archive of a tree that is not on disk; `open` gives the contents of a file by its digest.
+///
+/// # Errors
+/// When a directory or file cannot be read, a file has another size than its node says, or `out` fails.
+pub fn write_node<E>(
+    directories: &dyn Directories,
+    node: &Node,
+    open: &mut dyn FnMut(&Digest) -> Result<File, E>,
+    out: &mut dyn Write,
+) -> Result<(), E>
+where
+    E: From<NarError> + From<TreeError>,
+{
+    let mut writer = NarWriter { out, buffer: vec![0; 1 << 16] };
+    writer.strings(&[MAGIC])?;
+    writer.tree_node(directories, node, open, 0)
+}
+
 struct NarWriter<'a> {
     out: &'a mut dyn Write,
     buffer: Vec<u8>,
@@ -83,7 +101,7 @@ impl NarWriter<'_> {
     fn node(&mut self, parent: &Dir, name: &[u8], depth: usize) -> Result<(), NarError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
-            Kind::Directory => self.directory(&parent.open_dir(name)?, depth),
+            Kind::Directory => self.directory(&parent.open_dir_as_is(name)?, depth),
             Kind::Symlink => {
                 let target = parent.read_link(name)?;
                 self.strings(&[b"(", b"type", b"symlink", b"target", &target, b")"])
@@ -100,31 +118,61 @@ impl NarWriter<'_> {
         if kind(&stat) != Kind::File {
             return Err(NarError::Changed { path });
         }
+        self.contents(&mut file, stat.st_mode & 0o100 != 0, stat.st_size as u64, &path)
+    }
+
+    fn contents(&mut self, file: &mut File, executable: bool, size: u64, path: &Path) -> Result<(), NarError> {
         self.strings(&[b"(", b"type", b"regular"])?;
-        if stat.st_mode & 0o100 != 0 {
+        if executable {
             self.strings(&[b"executable", b""])?;
         }
         self.strings(&[b"contents"])?;
-        let size = stat.st_size as u64;
         self.out.write_all(&size.to_le_bytes()).map_err(write_error)?;
         let mut left = size;
         loop {
             let read = match file.read(&mut self.buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(SysError::io("read", &path, &error).into()),
+                Err(error) => return Err(SysError::io("read", path, &error).into()),
             };
             if read == 0 {
                 break;
             }
-            left = left.checked_sub(read as u64).ok_or_else(|| NarError::Changed { path: path.clone() })?;
+            left = left.checked_sub(read as u64).ok_or_else(|| NarError::Changed { path: path.to_owned() })?;
             self.out.write_all(&self.buffer[..read]).map_err(write_error)?;
         }
         if left != 0 {
-            return Err(NarError::Changed { path });
+            return Err(NarError::Changed { path: path.to_owned() });
         }
         self.out.write_all(&[0; 8][..padding(size)]).map_err(write_error)?;
         self.strings(&[b")"])
+    }
+
+    fn tree_node<E: From<NarError> + From<TreeError>>(
+        &mut self,
+        directories: &dyn Directories,
+        node: &Node,
+        open: &mut dyn FnMut(&Digest) -> Result<File, E>,
+        depth: usize,
+    ) -> Result<(), E> {
+        match node {
+            Node::File { digest, executable, size } => {
+                Ok(self.contents(&mut open(digest)?, *executable, *size, Path::new(&digest.hex()))?)
+            }
+            Node::Symlink { target } => Ok(self.strings(&[b"(", b"type", b"symlink", b"target", target, b")"])?),
+            Node::Directory { digest, .. } => {
+                if depth > DEPTH_MAX {
+                    return Err(NarError::Depth { path: digest.hex() }.into());
+                }
+                self.strings(&[b"(", b"type", b"directory"])?;
+                for (name, node) in directories.load(digest)?.iter() {
+                    self.strings(&[b"entry", b"(", b"name", name, b"node"])?;
+                    self.tree_node(directories, node, open, depth + 1)?;
+                    self.strings(&[b")"])?;
+                }
+                Ok(self.strings(&[b")"])?)
+            }
+        }
     }
 
     fn directory(&mut self, dir: &Dir, depth: usize) -> Result<(), NarError> {
@@ -449,14 +497,14 @@ mod tests {
         assert_snapshot!(check(&entry(&[b"a", b"b"])), @"/ | a -> t | b -> t | ..");
         assert_snapshot!(check(&entry(&[b"b", b"a"])), @"error: the archive is not valid at byte 320: the entry `a` does not come after the one before");
         assert_snapshot!(check(&entry(&[b"a", b"a"])), @"error: the archive is not valid at byte 320: the entry `a` does not come after the one before");
-        assert_snapshot!(check(&entry(&[b".."])), @"error: the archive is not valid at byte 136: `..` cannot be the name of an entry");
-        assert_snapshot!(check(&entry(&[b"."])), @"error: the archive is not valid at byte 136: `.` cannot be the name of an entry");
-        assert_snapshot!(check(&entry(&[b""])), @"error: the archive is not valid at byte 136: `` cannot be the name of an entry");
-        assert_snapshot!(check(&entry(&[b"a/b"])), @"error: the archive is not valid at byte 136: `a/b` cannot be the name of an entry");
-        assert_snapshot!(check(&entry(&[b"a\0"])), @r"error: the archive is not valid at byte 136: `a\x00` cannot be the name of an entry");
+        assert_snapshot!(check(&entry(&[b".."])), @"error: the archive is not valid at byte 128: `..` cannot be the name of an entry");
+        assert_snapshot!(check(&entry(&[b"."])), @"error: the archive is not valid at byte 128: `.` cannot be the name of an entry");
+        assert_snapshot!(check(&entry(&[b""])), @"error: the archive is not valid at byte 128: `` cannot be the name of an entry");
+        assert_snapshot!(check(&entry(&[b"a/b"])), @"error: the archive is not valid at byte 128: `a/b` cannot be the name of an entry");
+        assert_snapshot!(check(&entry(&[b"a\0"])), @r"error: the archive is not valid at byte 128: `a\x00` cannot be the name of an entry");
         let mut bytes = archive(&[MAGIC, b"(", b"type", b"regular", b"contents"]);
         bytes.extend_from_slice(&(u64::MAX - 7).to_le_bytes());
-        assert_snapshot!(check(&bytes), @"error: the archive is not valid at byte 96: a length of 18446744073709551608 bytes, where at most 9223372036854775807 are possible");
+        assert_snapshot!(check(&bytes), @"error: the archive is not valid at byte 88: a length of 18446744073709551608 bytes, where at most 9223372036854775807 are possible");
         let mut bytes = archive(&[MAGIC]);
         bytes[23] = 1;
         assert_snapshot!(check(&bytes), @"error: the archive is not valid at byte 21: expected padding of zeros");

@@ -174,7 +174,7 @@ fn actions_and_builds_are_remembered() {
         status: "succeeded".to_owned(),
     };
     store.record_build(&build).unwrap();
-    assert_eq!(store.builds(&build.derivation).unwrap(), [build.clone()]);
+    assert_eq!(store.builds(&build.derivation).unwrap(), std::slice::from_ref(&build));
     assert_eq!(store.builds_of_name("hello-2.12.drv").unwrap(), [build]);
 }
 

@@ -1,4 +1,124 @@
-//! Stops at every step of what changes a store, then opens the store again.
+//! Stops at every step of what changes a store, by `kill -9` of a process of its own, then opens the store again.
+//!
+//! Whatever the step: the store opens, what is valid is whole, the same work succeeds, and a collection leaves no trace.
+
+use super::*;
+use crate::{GcOptions, ValidPath};
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which step a child process stops at.
+const STOP_AT: &str = "EVAL_STORE_TEST_STOP_AT";
+const WORK: &str = "EVAL_STORE_TEST_WORK";
+const ROOT: &str = "EVAL_STORE_TEST_ROOT";
+
+static STEPS: AtomicU64 = AtomicU64::new(0);
 
 /// Called between any two steps; kills this very process at the step it was told to.
-pub fn step(_name: &'static str) {}
+pub fn step(_name: &'static str) {
+    static STOP: std::sync::LazyLock<Option<u64>> =
+        std::sync::LazyLock::new(|| std::env::var(STOP_AT).ok().and_then(|text| text.parse().ok()));
+    if let Some(stop) = *STOP
+        && STEPS.fetch_add(1, Ordering::SeqCst) == stop
+    {
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+}
+
+const FILES: &str = "a = 1\nb/c * 2\nb/d -> ../a\ne/\nf = 1";
+
+fn adopt(store: &LocalStore) {
+    let scratch = store.scratch_dir("out").unwrap();
+    let staged = scratch.path().join("out");
+    make(&staged, FILES);
+    let imported = store.import_tree(&staged).unwrap();
+    let hash = crate::Digest::of(b"x").into();
+    let path = store.model().make_output_path("out", &hash, "adopted").unwrap();
+    store.install(&staged, &ValidPath::new(path, imported.node, imported.bytes)).unwrap();
+}
+
+fn work(store: &LocalStore, what: &str) {
+    match what {
+        "adopt" => adopt(store),
+        "source" => drop(store.add_source(&store.root().join("../source"), name("src"), None).unwrap()),
+        "text" => {
+            let first = store.add_text(name("one"), b"one", &BTreeSet::new()).unwrap();
+            store.add_text(name("two"), b"two", &BTreeSet::from([first])).unwrap();
+        }
+        "gc" => drop(store.gc(GcOptions::default()).unwrap()),
+        _ => unreachable!("{what}"),
+    }
+}
+
+/// Not a test by itself: what the tests below run in a process of its own.
+#[test]
+fn child() {
+    if let (Ok(root), Ok(what)) = (std::env::var(ROOT), std::env::var(WORK)) {
+        work(&open(Path::new(&root)), &what);
+    }
+}
+
+#[track_caller]
+fn check(what: &str) {
+    for stop in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        make(&dir.path().join("source"), FILES);
+        let root = dir.path().join("root");
+        if what == "gc" {
+            let store = open(&root);
+            for what in ["adopt", "source", "text"] {
+                work(&store, what);
+            }
+        } else {
+            drop(open(&root));
+        }
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::crash::child", "--test-threads=1"])
+            .env(STOP_AT, stop.to_string())
+            .env(WORK, what)
+            .env(ROOT, &root)
+            .output()
+            .unwrap();
+        let killed = std::os::unix::process::ExitStatusExt::signal(&ended.status) == Some(9);
+        assert!(killed || ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+
+        let store = open(&root);
+        assert_eq!(store.verify(false).unwrap().damage, [], "after stopping at step {stop}");
+        work(&store, what);
+        assert_eq!(store.verify(false).unwrap().damage, [], "after step {stop} and doing it again");
+        drop(store);
+        let store = open(&root);
+        store.gc(GcOptions::default()).unwrap();
+        assert_eq!(store.all_paths().unwrap(), []);
+        assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 1);
+        for fan in std::fs::read_dir(root.join("cas")).unwrap() {
+            assert_eq!(std::fs::read_dir(fan.unwrap().path()).unwrap().count(), 0, "a blob stays after step {stop}");
+        }
+        if !killed {
+            assert!(stop > 3, "`{what}` has only {stop} steps");
+            break;
+        }
+    }
+}
+
+#[test]
+fn adopting() {
+    check("adopt");
+}
+
+#[test]
+fn adding_a_source() {
+    check("source");
+}
+
+#[test]
+fn adding_texts() {
+    check("text");
+}
+
+#[test]
+fn collecting() {
+    check("gc");
+}

@@ -1,6 +1,8 @@
 //! Tests of the effect half, each on a store of its own.
 
 mod basics;
+mod collect;
+mod concurrency;
 pub mod crash;
 
 use crate::{Durability, LocalStore, OpenOptions};

@@ -1,0 +1,146 @@
+//! Roots: the links below `gcroots/` that keep store objects alive.
+//!
+//! A direct root is a link into the store. An indirect one, below `gcroots/auto/`, is a link to a link elsewhere, such as
+//! `result` in somebody's directory: when that is gone or leads elsewhere, so is the root.
+
+use crate::error::{Context, StoreError, SysError};
+use crate::local::LocalStore;
+use crate::path::{StorePath, StorePathName};
+use crate::tree::Digest;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Something that keeps a store object alive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Root {
+    /// The link that leads into the store.
+    pub link: PathBuf,
+    pub path: StorePath,
+}
+
+/// Roots that are in force, and indirect ones that lead nowhere any more.
+pub(super) struct Roots {
+    pub live: Vec<Root>,
+    pub stale: Vec<PathBuf>,
+}
+
+impl LocalStore {
+    /// Makes `link` a symbolic link to a valid path, and a root while it is one. A link into the store that is there
+    /// already is replaced, anything else is not.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`]; [`StoreError::Root`] when there is something else at `link`.
+    pub fn add_root(&self, link: &Path, path: &StorePath) -> Result<PathBuf, StoreError> {
+        let link = absolute(link)?;
+        match std::fs::read_link(&link) {
+            Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => {}
+            Ok(_) => return Err(StoreError::Root { path: link, reason: "there is a link to somewhere else" }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                return Err(StoreError::Root { path: link, reason: "there is something else of that name" });
+            }
+            Err(error) => return Err(SysError::io("read link", link, &error).into()),
+        }
+        self.temp_root(path)?;
+        if !self.is_valid(path)? {
+            return Err(StoreError::NotValid { path: path.clone() });
+        }
+        let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
+        // In this order: an indirect root that leads nowhere is cleaned up, a link that is no root would dangle one day.
+        replace_link(&self.root().join("gcroots/auto").join(name), &link)?;
+        replace_link(&link, &self.physical_path(path))?;
+        Ok(link)
+    }
+
+    /// Makes `name` below `gcroots/` a root for a valid path; one of that name is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`].
+    pub fn add_named_root(&self, name: &StorePathName, path: &StorePath) -> Result<(), StoreError> {
+        if name.as_str() == "auto" {
+            let path = self.root().join("gcroots/auto");
+            return Err(StoreError::Root { path, reason: "the name `auto` is taken by indirect roots" });
+        }
+        self.temp_root(path)?;
+        if !self.is_valid(path)? {
+            return Err(StoreError::NotValid { path: path.clone() });
+        }
+        Ok(replace_link(&self.root().join("gcroots").join(name.as_str()), &self.physical_path(path))?)
+    }
+
+    /// Removes a root of [`LocalStore::add_named_root`]; nothing there is no error.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_named_root(&self, name: &StorePathName) -> Result<(), StoreError> {
+        let link = self.root().join("gcroots").join(name.as_str());
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(SysError::io("remove", link, &error).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns all roots in force, sorted by link; those of running processes are not among them.
+    ///
+    /// # Errors
+    /// When `gcroots/` cannot be read.
+    pub fn roots(&self) -> Result<Vec<Root>, StoreError> {
+        Ok(self.find_roots()?.live)
+    }
+
+    pub(super) fn find_roots(&self) -> Result<Roots, StoreError> {
+        let top = self.root().join("gcroots");
+        let auto = top.join("auto");
+        let mut roots = Roots { live: Vec::new(), stale: Vec::new() };
+        let mut todo = vec![top];
+        while let Some(dir) = todo.pop() {
+            for entry in std::fs::read_dir(&dir).context("read directory", &dir)? {
+                let entry = entry.context("read directory", &dir)?;
+                let link = entry.path();
+                let kind = entry.file_type().context("stat", &link)?;
+                if kind.is_dir() {
+                    todo.push(link);
+                } else if kind.is_symlink() {
+                    let target = std::fs::read_link(&link).context("read link", &link)?;
+                    if let Some(path) = self.object_at(&target) {
+                        roots.live.push(Root { link, path });
+                    } else if let Some(path) = std::fs::read_link(&target).ok().and_then(|inner| self.object_at(&inner))
+                    {
+                        roots.live.push(Root { link: target, path });
+                    } else if dir == auto {
+                        roots.stale.push(link);
+                    }
+                }
+            }
+        }
+        roots.live.sort();
+        roots.stale.sort();
+        Ok(roots)
+    }
+
+    fn object_at(&self, target: &Path) -> Option<StorePath> {
+        self.parse_any(target.to_str()?).ok().map(|(path, _)| path)
+    }
+}
+
+/// Resolves all but the last component, which may be a link.
+fn absolute(link: &Path) -> Result<PathBuf, StoreError> {
+    let Some(name) = link.file_name() else {
+        return Err(StoreError::Root { path: link.to_owned(), reason: "it has no file name" });
+    };
+    let parent = link.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(parent.canonicalize().context("resolve", parent)?.join(name))
+}
+
+/// Puts a link in place in one step.
+fn replace_link(link: &Path, target: &Path) -> Result<(), SysError> {
+    let mut scratch = link.as_os_str().to_owned();
+    scratch.push(format!(".{}.new", std::process::id()));
+    let scratch = PathBuf::from(scratch);
+    match std::fs::remove_file(&scratch) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(SysError::io("remove", scratch, &error)),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(target, &scratch).context("make link", &scratch)?;
+    std::fs::rename(&scratch, link).context("rename to", link)
+}

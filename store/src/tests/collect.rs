@@ -1,0 +1,254 @@
+//! The collector, verification and rebuilding the database.
+
+use super::*;
+use crate::{Damage, GcOptions, GcReport, StorePath, ValidPath};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Adds a tree as a path that mentions others.
+fn add(store: &LocalStore, label: &str, files: &str, references: &[&StorePath]) -> StorePath {
+    let scratch = store.scratch_dir("out").unwrap();
+    let staged = scratch.path().join("out");
+    make(&staged, files);
+    let imported = store.import_tree(&staged).unwrap();
+    let hash = crate::Digest::of(label.as_bytes()).into();
+    let path = store.model().make_output_path("out", &hash, label).unwrap();
+    let references = references.iter().map(|&path| path.clone()).collect();
+    store
+        .install(&staged, &ValidPath { references, ..ValidPath::new(path.clone(), imported.node, imported.bytes) })
+        .unwrap();
+    path
+}
+
+/// Ends the process's temporary roots by opening the store anew.
+fn reopen(temp: TempStore) -> TempStore {
+    let TempStore { store, dir } = temp;
+    drop(store);
+    TempStore { store: open(&dir.path().join("root")), dir }
+}
+
+fn blobs(store: &LocalStore) -> usize {
+    let mut count = 0;
+    for fan in std::fs::read_dir(store.root().join("cas")).unwrap() {
+        count += std::fs::read_dir(fan.unwrap().path()).unwrap().count();
+    }
+    count
+}
+
+#[track_caller]
+fn assert_clean(store: &LocalStore) {
+    assert_eq!(store.verify(false).unwrap().damage, []);
+}
+
+#[test]
+fn what_roots_lead_to_stays() {
+    let temp = temp_store();
+    let shared = "lib = shared bytes";
+    let a = add(&temp, "a", &format!("{shared}\na = only a"), &[]);
+    let b = add(&temp, "b", shared, &[&a]);
+    let c = add(&temp, "c", &format!("{shared}\nc = only c"), &[&a]);
+    let link = temp.dir.path().join("result");
+    temp.add_root(&link, &b).unwrap();
+    // All is in use by this process.
+    assert_eq!(temp.gc(GcOptions::default()).unwrap().removed, []);
+
+    let temp = reopen(temp);
+    assert_eq!(std::fs::read_link(&link).unwrap(), temp.physical_path(&b));
+    let dry = temp.gc(GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
+    assert_eq!(dry.removed, std::slice::from_ref(&c));
+    assert!(temp.is_valid(&c).unwrap());
+    let report = temp.gc(GcOptions::default()).unwrap();
+    let directory = temp.store.tree_of(&a).unwrap();
+    assert!(directory.is_directory());
+    assert_eq!((report.removed.clone(), report.kept, report.leftovers), (vec![c.clone()], 2, 0));
+    assert_eq!((report.freed_bytes, report.removed_blobs), (dry.freed_bytes, dry.removed_blobs));
+    assert!(!temp.physical_path(&c).exists());
+    assert_clean(&temp);
+
+    std::fs::remove_file(&link).unwrap();
+    let temp = reopen(temp);
+    let report = temp.gc(GcOptions::default()).unwrap();
+    assert_eq!(report.removed, [b, a]);
+    assert_eq!(blobs(&temp), 0);
+    assert_eq!(std::fs::read_dir(temp.root().join("gcroots/auto")).unwrap().count(), 0);
+    assert_eq!(temp.gc(GcOptions::default()).unwrap(), GcReport::default());
+}
+
+#[test]
+fn limits_on_age_and_size() {
+    let temp = temp_store();
+    let old = add(&temp, "old", "a = 12345", &[]);
+    let new = add(&temp, "new", "b = 123456", &[&old]);
+    let temp = reopen(temp);
+    let options = GcOptions { older_than: Some(Duration::from_secs(3600)), ..GcOptions::default() };
+    assert_eq!(temp.gc(options).unwrap().removed, []);
+    let options = GcOptions { max_bytes: Some(11), ..GcOptions::default() };
+    assert_eq!(temp.gc(options).unwrap().removed, []);
+    let options = GcOptions { max_bytes: Some(10), ..GcOptions::default() };
+    assert_eq!(temp.gc(options).unwrap().removed, [new]);
+    assert!(temp.is_valid(&old).unwrap());
+}
+
+#[test]
+fn a_derivation_lives_with_its_output() {
+    let temp = temp_store();
+    let mut derivation = crate::Derivation {
+        name: name("x"),
+        outputs: [("out".to_owned(), crate::Output::Deferred)].into(),
+        input_derivations: Default::default(),
+        input_sources: Default::default(),
+        system: b"s".to_vec(),
+        builder: b"b".to_vec(),
+        args: Vec::new(),
+        env: Default::default(),
+    };
+    derivation.fill_output_paths(temp.model(), &crate::DerivationHashes::new(), |_| panic!("no inputs")).unwrap();
+    let drv = temp.add_derivation(&derivation).unwrap();
+    let out = derivation.output_path(temp.model(), "out").unwrap().unwrap();
+    let node = temp.put_blob(b"out", false).unwrap();
+    temp.add_tree(&ValidPath::new(out.clone(), node, 3)).unwrap();
+    assert_eq!(temp.derivers(&out).unwrap(), BTreeSet::from([drv.clone()]));
+    temp.add_named_root(&name("keep"), &out).unwrap();
+    let temp = reopen(temp);
+    temp.gc(GcOptions::default()).unwrap();
+    assert!(temp.is_valid(&drv).unwrap());
+    temp.remove_named_root(&name("keep")).unwrap();
+    assert_eq!(temp.gc(GcOptions::default()).unwrap().removed.len(), 2);
+}
+
+#[test]
+fn a_result_whose_blobs_go_is_forgotten() {
+    let temp = temp_store();
+    let node = temp.put_blob(b"result", false).unwrap();
+    let result = crate::ActionResult { outputs: [("out".to_owned(), node.clone())].into() };
+    let (kept, lost) = (crate::Digest::of(b"kept"), crate::Digest::of(b"lost"));
+    temp.record_action(&kept, &result).unwrap();
+    let other = crate::ActionResult { outputs: [("out".to_owned(), temp.put_blob(b"other", false).unwrap())].into() };
+    temp.record_action(&lost, &other).unwrap();
+    let path = temp.add_source_node(name("x"), &crate::Imported { node, bytes: 6, files: 1 }).unwrap();
+    temp.add_named_root(&name("keep"), &path).unwrap();
+    let temp = reopen(temp);
+    temp.gc(GcOptions::default()).unwrap();
+    assert_eq!(temp.action_result(&kept).unwrap(), Some(result));
+    assert_eq!(temp.action_result(&lost).unwrap(), None);
+}
+
+#[test]
+fn leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not() {
+    let temp = temp_store();
+    let living = temp.scratch_dir("work").unwrap();
+    make(living.path(), "a = 1");
+    let dead = temp.root().join("tmp/1-1");
+    make(&dead.join("0-out"), "a = 1\nb/c = 2");
+    make(&temp.root().join("store/something"), "x = 1");
+    std::fs::write(temp.root().join("locks/stale"), "1\nx\n").unwrap();
+    // Deeper than the collector has directories open, and without permissions.
+    let mut deep = dead.join("deep");
+    for _ in 0..700 {
+        deep = deep.join("d");
+    }
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::set_permissions(dead.join("deep"), PermissionsExt::from_mode(0o000)).unwrap();
+    let report = temp.gc(GcOptions::default()).unwrap();
+    assert_eq!(report.leftovers, 2);
+    assert!(!dead.exists() && living.path().join("a").exists() && !temp.root().join("locks/stale").exists());
+    assert_eq!(std::fs::read_dir(temp.root().join("store")).unwrap().count(), 0);
+    let left: Vec<_> =
+        std::fs::read_dir(temp.root().join("tmp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn a_link_to_elsewhere_is_not_replaced() {
+    let temp = temp_store();
+    let path = temp.add_file(name("x"), b"x", false).unwrap();
+    let check = |link: &str| {
+        let error = temp.add_root(&temp.dir.path().join(link), &path).unwrap_err().to_string();
+        error.replace(&*temp.dir.path().to_string_lossy(), "…")
+    };
+    make(temp.dir.path(), "file = x\nlink -> /etc");
+    insta::assert_snapshot!(check("file"), @"`…/file` is not a root of the collector: there is something else of that name");
+    insta::assert_snapshot!(check("link"), @"`…/link` is not a root of the collector: there is a link to somewhere else");
+}
+
+fn overwrite(path: &Path, text: &str) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o444)).unwrap();
+}
+
+#[test]
+fn damage_is_found_and_repaired_or_made_invalid() {
+    let temp = temp_store();
+    let a = add(&temp, "a", "file = bytes\ndir/x = other", &[]);
+    let b = add(&temp, "b", "y = third", &[&a]);
+    let c = add(&temp, "c", "z = fourth\nsame1 = twice\nsame2 = twice", &[]);
+    assert_clean(&temp);
+    overwrite(&temp.physical_path(&a).join("file"), "bites");
+    std::fs::set_permissions(temp.physical_path(&c), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(temp.physical_path(&c).join("new"), "").unwrap();
+    let report = temp.verify(false).unwrap();
+    let damaged: Vec<String> = report
+        .damage
+        .iter()
+        .map(Damage::to_string)
+        .map(|text| text.split_once(' ').unwrap().1[..0].to_owned() + &text)
+        .collect();
+    assert_eq!(damaged.len(), 4, "{damaged:?}");
+    assert!(damaged.iter().any(|text| text.ends_with("-a` is damaged at `/file`: its blob is damaged")), "{damaged:?}");
+    assert!(
+        damaged.iter().any(|text| text.ends_with("-c` is damaged at `/new`: it does not belong there")),
+        "{damaged:?}"
+    );
+
+    let report = temp.verify(true).unwrap();
+    assert_eq!(report.repaired, BTreeSet::from([c.clone()]));
+    assert_eq!(report.invalidated, BTreeSet::from([a.clone(), b.clone()]));
+    assert!(!temp.is_valid(&a).unwrap() && !temp.is_valid(&b).unwrap() && temp.is_valid(&c).unwrap());
+    assert!(!temp.physical_path(&c).join("new").exists());
+    assert_clean(&temp);
+    // Made again, it is whole.
+    assert_eq!(add(&temp, "a", "file = bytes\ndir/x = other", &[]), a);
+    assert_eq!(std::fs::read_to_string(temp.physical_path(&a).join("file")).unwrap(), "bytes");
+    assert_clean(&temp);
+}
+
+#[test]
+fn missing_blobs_come_back_from_what_is_on_disk() {
+    let temp = temp_store();
+    let a = add(&temp, "a", "file = bytes\ndir/x = other", &[]);
+    for fan in std::fs::read_dir(temp.root().join("cas")).unwrap() {
+        for blob in std::fs::read_dir(fan.unwrap().path()).unwrap() {
+            std::fs::remove_file(blob.unwrap().path()).unwrap();
+        }
+    }
+    let temp = reopen(temp);
+    assert!(!temp.verify(false).unwrap().is_clean());
+    assert_eq!(temp.verify(true).unwrap().repaired, BTreeSet::from([a]));
+    assert_clean(&temp);
+}
+
+#[test]
+fn the_database_can_be_made_again() {
+    let temp = temp_store();
+    let a = add(&temp, "a", "x = 1", &[]);
+    let mention = temp.model().print(&a);
+    let b = add(&temp, "b", &format!("y = {mention}"), &[&a]);
+    let text = temp.add_text(name("t"), b"text", &BTreeSet::new()).unwrap();
+    let before: Vec<_> = [&a, &b, &text].map(|path| temp.path_info(path).unwrap().unwrap()).into();
+    make(&temp.root().join("store/00000000000000000000000000000000-unfinished"), "x = 1");
+    let TempStore { store, dir } = temp;
+    drop(store);
+    let root = dir.path().join("root");
+    std::fs::write(root.join("db/store.sqlite"), "not a database at all").unwrap();
+    let options = OpenOptions { durability: Durability::Relaxed };
+    assert!(LocalStore::open_with(&root, options).is_err());
+    let (store, count) = LocalStore::rebuild_db(&root, options).unwrap();
+    assert_eq!(count, 3);
+    for info in before {
+        let mut after = store.path_info(&info.path).unwrap().unwrap();
+        after.registered_at = info.registered_at;
+        assert_eq!(after, info);
+    }
+    assert_eq!(store.verify(false).unwrap().damage, []);
+}

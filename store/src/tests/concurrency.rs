@@ -1,0 +1,66 @@
+//! Several threads, each with a store of its own as if it were a process, add the same things to one root.
+
+use super::*;
+use crate::{GcOptions, ValidPath};
+use std::collections::BTreeSet;
+
+#[test]
+fn many_add_the_same_at_once() {
+    let temp = temp_store();
+    let root = temp.root().to_owned();
+    let source = temp.dir.path().join("source");
+    let files: String = (0..40).map(|n| format!("d{}/f{n} = {}\n", n % 5, n % 17)).collect();
+    make(&source, &files);
+    let paths: BTreeSet<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let (root, source, files) = (&root, &source, &files);
+                scope.spawn(move || {
+                    let store = open(root);
+                    let mut paths = Vec::new();
+                    for round in 0..6 {
+                        if worker == 3 && round % 2 == 0 {
+                            store.gc(GcOptions::default()).unwrap();
+                        }
+                        paths.push(store.add_source(source, name("src"), None).unwrap());
+                        let scratch = store.scratch_dir("out").unwrap();
+                        let staged = scratch.path().join("out");
+                        make(&staged, files);
+                        let imported = store.import_tree(&staged).unwrap();
+                        let hash = crate::Digest::of(&[round]).into();
+                        let path = store.model().make_output_path("out", &hash, "out").unwrap();
+                        store.install(&staged, &ValidPath::new(path.clone(), imported.node, imported.bytes)).unwrap();
+                        assert_eq!(show(&store.physical_path(&path)).lines().count(), 46);
+                        paths.push(path);
+                        paths.push(store.add_text(name("t"), &[round], &BTreeSet::new()).unwrap());
+                    }
+                    for path in &paths {
+                        assert!(store.is_valid(path).unwrap(), "{path} is in use and was collected");
+                    }
+                    paths
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert_eq!(paths.len(), 13);
+    assert_eq!(temp.verify(false).unwrap().damage, []);
+    temp.gc(GcOptions::default()).unwrap();
+    assert_eq!(temp.all_paths().unwrap(), []);
+}
+
+#[test]
+fn registrations_that_wait_together_do_not_share_mistakes() {
+    let temp = temp_store();
+    std::thread::scope(|scope| {
+        for n in 0..16u8 {
+            let store = &temp.store;
+            scope.spawn(move || {
+                let stray = crate::StorePath::new([n; 20], name("stray"));
+                let references = if n % 4 == 0 { BTreeSet::from([stray]) } else { BTreeSet::new() };
+                assert_eq!(store.add_text(name("t"), &[n], &references).is_err(), n % 4 == 0);
+            });
+        }
+    });
+    assert_eq!(temp.all_paths().unwrap().len(), 12);
+}
