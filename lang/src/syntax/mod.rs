@@ -16,6 +16,8 @@ mod parser;
 mod precedence;
 pub mod print;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use bumpalo::Bump;

@@ -174,14 +174,20 @@ impl<'a> Parser<'a> {
             Kind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
             Kind::RightBrace if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
             Kind::In if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
+            Kind::Comma if before.is_some_and(|before| before.kind == Kind::Ellipsis) => Some("`...` stands last"),
             Kind::Comma => Some("elements of a list are separated by spaces, bindings end in `;`"),
             Kind::Colon if before.is_some_and(|before| before.kind == Kind::Identifier) => {
                 Some("put the function in parentheses: `(x: …)`")
             }
-            Kind::If | Kind::With | Kind::AssertWord | Kind::Let if expected != "an attribute name" => {
-                Some("put it in parentheses")
+            kind if kind.is_keyword() && expected.starts_with("an attribute name") => {
+                Some("a keyword must be quoted to be a name: `\"if\"`")
             }
-            kind if kind.is_keyword() && expected == "an attribute name" => Some("quote keywords: `\"if\"`"),
+            Kind::If | Kind::With | Kind::AssertWord | Kind::Let => Some("put it in parentheses"),
+            Kind::Minus | Kind::Not | Kind::Question | Kind::Plus | Kind::Concat | Kind::Update
+                if expected.starts_with("a list element") =>
+            {
+                Some("put an element with operators in parentheses: `[ (-1) ]`")
+            }
             _ => None,
         }
     }

@@ -164,7 +164,8 @@ impl<'a> Parser<'a> {
             let message = format!("`{}` cannot follow `{}` without parentheses", text(token), text(before));
             let error = SyntaxError::new("chained_operators", token.span(), message);
             let error = error.label(before.span(), "the first operator").label(token.span(), "the second");
-            self.report(error.help("say which is meant first: `(a == b) == c`"));
+            let help = format!("say which comes first: `(a {} b) {} c`", text(before), text(token));
+            self.report(error.help(help));
         }
     }
 }

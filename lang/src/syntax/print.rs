@@ -1,8 +1,9 @@
 //! Syntax trees as text, exactly as `nix-instantiate --parse` prints them.
 //!
 //! Every operator is parenthesised, bindings are sorted, what the language defines by other parts of it is shown as
-//! those: `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. The text parses again, to a tree that
-//! prints the same.
+//! those: `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. The form was
+//! chosen by Nix, for eyes: interpolation shows as `+` and `assert` without parentheses, so only without those does the
+//! text parse to the same tree again.
 
 use super::ast::*;
 use super::parser::{STACK_RESERVE, STACK_SEGMENT};

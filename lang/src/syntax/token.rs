@@ -126,12 +126,12 @@ impl Kind {
     /// What messages call a token when its text would not help.
     pub fn description(self) -> Option<&'static str> {
         Some(match self {
-            Kind::End => "the end of the file",
-            Kind::StringOpen | Kind::StringText | Kind::StringEscaped => "a string",
-            Kind::IndentedOpen | Kind::IndentedText | Kind::IndentedSymbol | Kind::IndentedEscape => "a string",
-            Kind::IndentedDollar | Kind::IndentedQuotes => "a string",
-            Kind::StringClose | Kind::IndentedClose => "the end of a string",
-            Kind::PathClose => "the end of a path",
+            Kind::End => "end of the file",
+            Kind::StringOpen | Kind::StringText | Kind::StringEscaped => "string",
+            Kind::IndentedOpen | Kind::IndentedText | Kind::IndentedSymbol | Kind::IndentedEscape => "string",
+            Kind::IndentedDollar | Kind::IndentedQuotes => "string",
+            Kind::StringClose | Kind::IndentedClose => "end of the string",
+            Kind::PathClose => "end of the path",
             _ => return None,
         })
     }
