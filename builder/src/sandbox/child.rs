@@ -51,11 +51,14 @@ fn monitor() -> Result<Infallible, SandboxError> {
     limits::raise_open_files()?;
     // Otherwise descriptors that a caller forgot to mark could be inherited all the way down.
     sys::close_from(3).named("close inherited files", || "close_range(3, ~0)".into())?;
+    // The init changes the root of this process too, so what has a path is opened before.
+    let null = null(OFlag::O_WRONLY)?;
     let mut skipped = Vec::new();
     namespaces::enter_outer(request.mode, &mut skipped)?;
     // After the change of credentials, which would clear it.
     die_with_parent()?;
     let Some(init) = sys::fork_single_threaded().named("start the init of the sandbox", || "fork".into())? else {
+        drop(null);
         let Ok(to_caller) = sys::duplicate_to(std::io::stdout().as_fd(), REPORT) else { sys::exit_now(1) };
         let Err(error) = init(&request, skipped, to_caller.as_fd());
         report(to_caller.as_fd(), &Message::Failed(error));
@@ -63,7 +66,6 @@ fn monitor() -> Result<Infallible, SandboxError> {
     };
     let pidfd = sys::pidfd_open(init).named("watch the init of the sandbox", || format!("pidfd_open({init})"))?;
     // The log's end must come when the builder's processes are gone.
-    let null = null(OFlag::O_WRONLY)?;
     dup2_stderr(null.as_fd()).named("let go of the log", || "dup2(null, 2)".into())?;
 
     let control = control.as_fd();

@@ -29,12 +29,14 @@ mod limits;
 mod message;
 mod mounts;
 mod namespaces;
+mod probe;
 mod remove;
 mod run;
 mod sys;
 
 pub use child::child_entry;
 pub use error::SandboxError;
+pub use probe::{Feature, probe};
 pub use remove::remove_tree;
 pub use run::{Outcome, Sandbox, Status, Usage, run};
 

@@ -1,0 +1,114 @@
+//! What this machine offers to the sandbox, for a user who wonders why builds do not run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use nix::errno::Errno;
+
+use super::{Sandbox, SandboxError, namespaces, remove_tree, sys};
+use crate::request::{Limits, Mode, OutputPlace, Request};
+
+/// One thing that builds need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// What it is.
+    pub name: &'static str,
+    /// Which level or version there is, or what is wrong.
+    pub level: String,
+    /// Whether it is enough.
+    pub ok: bool,
+    /// What to do where it is not.
+    pub remedy: Option<String>,
+}
+
+/// Probes with the running executable as the monitor; see [`Sandbox::probe`].
+pub fn probe() -> Vec<Feature> {
+    Sandbox::default().probe()
+}
+
+impl Sandbox {
+    /// Looks at each part by itself, and last sets up a whole sandbox, with a builder that does not exist.
+    pub fn probe(&self) -> Vec<Feature> {
+        let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
+        let mut features = vec![Feature {
+            name: "kernel",
+            level: read("/proc/sys/kernel/osrelease").unwrap_or_else(|error| error.to_string()),
+            ok: true,
+            remedy: None,
+        }];
+        let mut add = |name, level: Result<String, String>, remedy: &dyn Fn() -> String| {
+            let ok = level.is_ok();
+            let (Ok(level) | Err(level)) = level;
+            features.push(Feature { name, level, ok, remedy: (!ok).then(remedy) });
+        };
+        let forbidden = [
+            ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+            ("/proc/sys/user/max_user_namespaces", "0"),
+            ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+        ];
+        let forbidding = forbidden.iter().find(|(path, value)| read(path).is_ok_and(|text| text == *value));
+        let user = match forbidding {
+            Some((path, value)) => Err(format!("{path} is {value}")),
+            None if Path::new("/proc/self/ns/user").exists() => Ok("available".into()),
+            None => Err("the kernel has none".into()),
+        };
+        add("user namespaces", user, &|| namespaces::user_namespace_remedy(Errno::EINVAL));
+        let time =
+            if Path::new("/proc/self/ns/time").exists() { Ok("available".into()) } else { Err("missing".into()) };
+        add("time namespaces", time, &|| "the kernel needs CONFIG_TIME_NS; relaxed mode does without".into());
+        let landlock = sys::landlock_abi().map(|level| format!("level {level}")).map_err(|errno| format!("{errno:?}"));
+        add("landlock", landlock, &|| {
+            "the kernel needs CONFIG_SECURITY_LANDLOCK and `landlock` in its `lsm=` parameter (5.13 or newer); relaxed mode does without".into()
+        });
+        let actions = read("/proc/sys/kernel/seccomp/actions_avail").map_err(|error| error.to_string());
+        add("seccomp", actions, &|| "the kernel needs CONFIG_SECCOMP_FILTER; relaxed mode does without".into());
+        let systems = read("/proc/filesystems").unwrap_or_default();
+        let overlay = systems.lines().any(|line| line.ends_with("\toverlay"));
+        let overlay = if overlay { Ok("available".into()) } else { Err("not loaded".into()) };
+        add("overlay", overlay, &|| "run `modprobe overlay` as root; the kernel must be 6.7 or newer".into());
+
+        let (ok, level, remedy) = match self.trial() {
+            Ok(()) => (true, "works".to_owned(), None),
+            Err(SandboxError::Call { remedy: Some(remedy), doing, call, errno }) => {
+                (false, format!("cannot {doing}: {call}: {:?}", Errno::from_raw(errno)), Some(remedy))
+            }
+            Err(error) => (false, error.to_string(), None),
+        };
+        features.push(Feature { name: "sandbox", level, ok, remedy });
+        features
+    }
+
+    /// Sets up a sandbox whose builder is missing, which is the last thing to be found out.
+    fn trial(&self) -> Result<(), SandboxError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("eval-probe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let place = std::env::temp_dir().join(name);
+        let directory = |name: &str| -> Result<PathBuf, SandboxError> {
+            let path = place.join(name);
+            fs::create_dir_all(&path)
+                .map_err(|error| SandboxError::Request { reason: format!("mkdir({}): {error}", path.display()) })?;
+            Ok(path)
+        };
+        let request = Request {
+            root_layers: vec![directory("layer")?],
+            binds: Vec::new(),
+            outputs: OutputPlace::Rooted { host_dir: directory("output")? },
+            build_dir: directory("build")?,
+            argv: vec!["/no-builder".into()],
+            env: Vec::new(),
+            working_dir: "/build".into(),
+            system: format!("{}-linux", std::env::consts::ARCH),
+            cores: 1,
+            limits: Limits::default(),
+            mode: Mode::Strict,
+        };
+        let ran = self.run(&request, &mut |_| {}, &AtomicBool::new(false));
+        remove_tree(&place)?;
+        match ran {
+            Err(SandboxError::Builder { errno, .. }) if errno == Errno::ENOENT as i32 => Ok(()),
+            Err(error) => Err(error),
+            Ok(outcome) => Err(SandboxError::Lost { how: format!("a builder that does not exist ended: {outcome:?}") }),
+        }
+    }
+}

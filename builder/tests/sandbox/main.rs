@@ -1,0 +1,12 @@
+//! What the sandbox promises, one promise a test: what is allowed works *and* what is forbidden fails.
+//!
+//! The root is made of this machine's `/usr`, so the scripts have a shell and perl. Where the tests run as root, the
+//! last one runs all the others again as an ordinary user.
+
+mod attacks;
+mod errors;
+mod limits;
+mod machine;
+mod place;
+mod promises;
+mod roots;
