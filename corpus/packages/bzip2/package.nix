@@ -3,7 +3,10 @@ build {
   pname = "bzip2";
   license = "bzip2-1.0.6";
   homepage = "https://sourceware.org/bzip2/";
-  source = fetchDebSource { name = "bzip2"; };
+  source = fetchDebSource {
+    name = "bzip2";
+    upstream = [ "https://sourceware.org/pub/bzip2/bzip2-1.0.8.tar.gz" ];
+  };
   patches = [ "bzip2recover-race-open-output.diff" ];
   configure = "";
   make = ''

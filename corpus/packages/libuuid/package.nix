@@ -4,7 +4,10 @@ build {
   pname = "libuuid";
   license = "BSD-3-Clause";
   homepage = "https://www.kernel.org/pub/linux/utils/util-linux/";
-  source = fetchDebSource { name = "util-linux"; };
+  source = fetchDebSource {
+    name = "util-linux";
+    upstream = [ "https://www.kernel.org/pub/linux/utils/util-linux/v2.38/util-linux-2.38.1.tar.xz" ];
+  };
   patches = [
     "upstream/0002-libuuid-Implement-continuous-clock-handling-for-time.patch"
     "upstream/0004-libuuid-check-clock-value-from-LIBUUID_CLOCK_FILE.patch"

@@ -5,7 +5,10 @@ build {
   pname = "ncurses";
   license = "X11";
   homepage = "https://invisible-island.net/ncurses/";
-  source = fetchDebSource { name = "ncurses"; };
+  source = fetchDebSource {
+    name = "ncurses";
+    upstream = [ "https://ftp.gnu.org/gnu/ncurses/ncurses-6.4.tar.gz" ];
+  };
   patches = [
     "fix_crash_on_very_long_tc-use_clause.diff"
     "debian-env-access.diff"

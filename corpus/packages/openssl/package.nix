@@ -3,7 +3,10 @@ build {
   pname = "openssl";
   license = "Apache-2.0";
   homepage = "https://openssl-library.org/";
-  source = fetchDebSource { name = "openssl"; };
+  source = fetchDebSource {
+    name = "openssl";
+    upstream = [ "https://github.com/openssl/openssl/releases/download/openssl-3.0.20/openssl-3.0.20.tar.gz" ];
+  };
   # what the distribution's security team added after this release
   patches = [
     "Reject-oversized-inputs-in-ASN1_mbstring_ncopy.patch"

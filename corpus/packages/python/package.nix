@@ -34,7 +34,10 @@ build {
   pname = "python";
   license = "PSF-2.0";
   homepage = "https://www.python.org/";
-  source = fetchDebSource { name = "python3.11"; };
+  source = fetchDebSource {
+    name = "python3.11";
+    upstream = [ "https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz" ];
+  };
 
   # The security and stability fixes of the distribution's series. What else is in it moves files to the
   # distribution's places, or turns ensurepip off; neither belongs here.

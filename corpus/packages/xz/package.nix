@@ -3,7 +3,10 @@ build {
   pname = "xz";
   license = "0BSD";
   homepage = "https://tukaani.org/xz/";
-  source = fetchDebSource { name = "xz-utils"; };
+  source = fetchDebSource {
+    name = "xz-utils";
+    upstream = [ "https://github.com/tukaani-project/xz/releases/download/v5.4.1/xz-5.4.1.tar.xz" ];
+  };
   patches = [
     "liblzma-Add-assertions-to-lzma_bufcpy.patch"
     "liblzma-mt-dec-Fix-a-comment.patch"
