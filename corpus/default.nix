@@ -29,6 +29,9 @@ let
   # Everything for one prefix path.
   at =
     prefixPath:
+    if builtins.match "(/[A-Za-z0-9._+-]+)+" prefixPath == null then
+      throw "the prefix path `${prefixPath}` has to be absolute, of letters, digits and ._+-, and without a slash at the end"
+    else
     let
       domains = import ./lib/domains.nix { inherit builders prefixPath; };
       builder = import ./lib/build.nix { inherit builders domains prefixPath stage0; };

@@ -22,7 +22,7 @@ build {
   ];
   configure = ''
     perl ./Configure linux-x86_64 --prefix="$prefix" --libdir=lib --openssldir="$prefix/etc/ssl" \
-      shared no-tests no-ssl3 $CFLAGS
+      shared no-tests no-ssl3
   '';
   install = ''
     make install_sw install_ssldirs DESTDIR="$out"
