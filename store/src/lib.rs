@@ -9,6 +9,7 @@ pub mod path;
 
 pub mod archive;
 pub mod derivation;
+pub mod export;
 pub mod references;
 pub mod tree;
 

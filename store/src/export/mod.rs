@@ -1,0 +1,3 @@
+//! Results leaving the store for the places people use them at.
+
+pub mod prefix;
