@@ -186,17 +186,7 @@ impl Client {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((response, url));
             }
-            let status = response.status().as_u16();
-            let location = text(response.headers(), header::LOCATION)
-                .ok_or_else(|| TransferError::last(format!("HTTP {status} without a `Location`")))?;
-            let next = url.join(location).map_err(|reason| {
-                TransferError::last(format!("redirected to `{}`: {reason}", url::redact(location)))
-            })?;
-            if url.scheme == "https" && next.scheme == "http" {
-                return Err(TransferError::last(format!(
-                    "redirected from https to `{next}`, which anyone could change on the way"
-                )));
-            }
+            let next = redirect_target(&url, response.status(), response.headers())?;
             hops += 1;
             if hops > config.redirects_max {
                 return Err(TransferError::last(format!(
@@ -267,6 +257,21 @@ impl Client {
         agents.insert(route, agent.clone());
         Ok((agent, proxy_login))
     }
+}
+
+/// Returns where a redirect leads; https never leads to http.
+fn redirect_target(url: &Url, status: StatusCode, headers: &HeaderMap) -> Result<Url, TransferError> {
+    let location = text(headers, header::LOCATION)
+        .ok_or_else(|| TransferError::last(format!("HTTP {} without a `Location`", status.as_u16())))?;
+    let next = url
+        .join(location)
+        .map_err(|reason| TransferError::last(format!("redirected to `{}`: {reason}", url::redact(location))))?;
+    if url.scheme == "https" && next.scheme == "http" {
+        return Err(TransferError::last(format!(
+            "redirected from https to `{next}`, which anyone could change on the way"
+        )));
+    }
+    Ok(next)
 }
 
 fn part_name(url: &Url) -> &str {
@@ -498,6 +503,19 @@ impl<In: Transport> fmt::Debug for AbsoluteFormTransport<In> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn https_stays_https() {
+        let target = |from: &str, location: &'static str| {
+            let headers = [(header::LOCATION, location.parse().unwrap())].into_iter().collect();
+            let target = redirect_target(&Url::parse(from).unwrap(), StatusCode::FOUND, &headers);
+            target.map(|url| url.to_string()).map_err(|error| error.reason)
+        };
+        assert_eq!(target("https://a.example/x", "/y").unwrap(), "https://a.example/y");
+        assert_eq!(target("http://a.example/x", "https://b.example/y").unwrap(), "https://b.example/y");
+        let refused = target("https://a.example/x", "http://a.example/y").unwrap_err();
+        assert_eq!(refused, "redirected from https to `http://a.example/y`, which anyone could change on the way");
+    }
 
     #[test]
     fn content_ranges() {
