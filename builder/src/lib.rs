@@ -1,7 +1,274 @@
-//! Turns derivations into store paths: what a build needs, in which order builds run, and the sandbox they run in.
+//! The builder: makes store paths out of derivations.
+//!
+//! ```text
+//!   targets ──plan──▶ Plan ──schedule──▶ for each node, when all it needs is there:
+//!                                          lock its output   (another process may be at it: wait, then look again)
+//!                                          action            (command + contents of the inputs; known? take its trees: cut off)
+//!                                          builtin | sandbox (makes trees)
+//!                                          outputs           (checked, scanned, registered)
+//! ```
+//!
+//! Nothing here prints, reads the environment or knows the language: events go to an [`EventSink`], everything that
+//! depends on the user comes in [`Options`], and what is to be built comes as paths of `.drv` files in the store.
 
+pub mod error;
+pub mod events;
+pub mod plan;
+pub mod request;
+
+pub mod action;
 pub mod audit;
 pub mod fetch;
-pub mod request;
+pub mod log;
+pub mod outputs;
 pub mod sandbox;
 pub mod unpack;
+
+mod attributes;
+mod builtin;
+mod derivation;
+mod inputs;
+mod realise;
+mod rootfs;
+mod schedule;
+
+pub use error::{BuildError, BuilderFailure, Failure, HashMismatch};
+pub use events::{Event, EventSink, Holder, NodeId, Origin, Silent};
+pub use log::read_log;
+pub use plan::{Kind, Plan, PlanNode, PlannedTarget, Target};
+
+use schedule::{Budgets, Ended};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+use store::{LocalStore, StorePath};
+
+/// What a user can choose about building. None of it reaches the hash of an action, save for a relaxed sandbox.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Builds at once; 0 for one a core.
+    pub jobs: usize,
+    /// Cores each build is told to use; 0 shares the machine among the builds there are.
+    pub cores: usize,
+    /// Downloads at once; 0 for the default of 16.
+    pub fetches: usize,
+    /// Go on with everything that does not need what failed.
+    pub keep_going: bool,
+    /// Build valid targets again and compare.
+    pub rebuild: bool,
+    /// Leave the directories of failed builds.
+    pub keep_failed: bool,
+    /// Longest time without output; a derivation's `maxSilent` wins when it is shorter.
+    pub max_silent: Option<Duration>,
+    /// Longest time; a derivation's `timeout` wins when it is shorter.
+    pub timeout: Option<Duration>,
+    /// Most bytes of log.
+    pub max_log_bytes: Option<u64>,
+    /// What this machine builds for.
+    pub system: String,
+    /// What derivations may ask for in `requiredSystemFeatures`.
+    pub system_features: BTreeSet<String>,
+    /// Where sources come from. Its cancel flag is the builder's; unfinished downloads wait in the store when it names
+    /// no directory for them.
+    pub fetch: fetch::FetchConfig,
+    /// Whether parts of the sandbox that the kernel lacks may be left out.
+    pub sandbox_mode: request::Mode,
+    /// The executable that has [`sandbox::child_entry`] first in its `main`; this one when `None`.
+    pub sandbox_child: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            jobs: 0,
+            cores: 0,
+            fetches: 0,
+            keep_going: false,
+            rebuild: false,
+            keep_failed: false,
+            max_silent: None,
+            timeout: None,
+            max_log_bytes: Some(4 << 30),
+            system: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            system_features: BTreeSet::new(),
+            fetch: fetch::FetchConfig::new(PathBuf::new()),
+            sandbox_mode: request::Mode::Strict,
+            sandbox_child: None,
+        }
+    }
+}
+
+/// Makes derivations real in one store.
+pub struct Builder {
+    store: Arc<LocalStore>,
+    options: Options,
+    sink: Arc<dyn EventSink>,
+    cancelled: Arc<AtomicBool>,
+    realiser: realise::Shared,
+}
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How each derivation that was realised came to be, and how long it took.
+    pub realised: BTreeMap<StorePath, (Origin, Duration)>,
+    /// The targets with the outputs asked for, valid unless something failed.
+    pub targets: Vec<(StorePath, BTreeMap<String, StorePath>)>,
+    pub failures: Vec<Arc<Failure>>,
+    /// Derivations that were not started, with the failed one below them.
+    pub blocked: Vec<(StorePath, StorePath)>,
+    /// Derivations that were not started since work was stopped.
+    pub not_started: Vec<StorePath>,
+    pub cancelled: bool,
+}
+
+impl Report {
+    /// How many derivations came about in the way of `origin`.
+    pub fn count(&self, origin: Origin) -> usize {
+        self.realised.values().filter(|(o, _)| *o == origin).count()
+    }
+
+    /// The failures in full, then what they held up, and the names of the failed last, where the eye rests.
+    pub(crate) fn failure_text(&self) -> String {
+        let name = |drv: &StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
+        let mut text = String::new();
+        for failure in &self.failures {
+            text.push_str(&failure.to_string());
+            text.push('\n');
+        }
+        for failure in &self.failures {
+            let held: Vec<String> =
+                self.blocked.iter().filter(|(_, by)| *by == failure.drv).map(|(drv, _)| name(drv)).collect();
+            if !held.is_empty() {
+                let shown = held.iter().take(5).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                let more = if held.len() > 5 { format!(" and {} more", held.len() - 5) } else { String::new() };
+                text.push_str(&format!("not built, since they need `{}`: {shown}{more}\n", failure.name()));
+            }
+        }
+        let failed: Vec<String> = self.failures.iter().map(|f| format!("`{}`", f.name())).collect();
+        if self.cancelled {
+            text.push_str("stopped on request");
+            if !failed.is_empty() {
+                text.push_str("; ");
+            }
+        }
+        if !failed.is_empty() {
+            text.push_str(&format!("failed: {}", failed.join(", ")));
+        }
+        text
+    }
+}
+
+impl Builder {
+    pub fn new(store: Arc<LocalStore>, options: Options, sink: Arc<dyn EventSink>) -> Builder {
+        let cancelled = Arc::clone(&options.fetch.cancel);
+        let realiser = realise::Shared::new(&store, &options);
+        Builder { store, options, sink, cancelled, realiser }
+    }
+
+    /// The flag that stops everything when it is set: nothing more is started, running builds are killed, and
+    /// [`Builder::realise`] returns with the store in order. A signal handler may set it.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
+    }
+
+    /// Finds out what has to be done for `targets`. Changes nothing.
+    ///
+    /// # Errors
+    /// When a derivation cannot be read, or lacks an output that is asked for.
+    pub fn plan(&self, targets: &[Target]) -> Result<Plan, BuildError> {
+        plan::plan(&self.store, targets, self.options.rebuild)
+    }
+
+    /// Does what `plan` says.
+    ///
+    /// # Errors
+    /// [`BuildError::Failed`] with the whole report when anything failed or was stopped.
+    pub fn realise(&self, plan: Plan) -> Result<Report, BuildError> {
+        let plan = Arc::new(plan);
+        self.sink.event(Event::Planned { plan: Arc::clone(&plan) });
+        let mut report = Report {
+            targets: plan.targets.iter().map(|t| (t.drv.clone(), t.outputs.clone())).collect(),
+            ..Report::default()
+        };
+        if plan.is_empty() {
+            return Ok(report);
+        }
+        let realiser = realise::Realiser {
+            store: &self.store,
+            options: &self.options,
+            sink: &*self.sink,
+            cancelled: &self.cancelled,
+            shared: &self.realiser,
+            plan: &plan,
+        };
+        let ended = schedule::run(
+            &plan,
+            self.budgets(),
+            self.options.keep_going,
+            &self.cancelled,
+            &|id, load| realiser.node(id, load),
+            &|node, by| self.sink.event(Event::Blocked { node, by }),
+        );
+        for (node, ended) in plan.nodes.iter().zip(ended) {
+            match ended {
+                Ended::Done(how) => {
+                    report.realised.insert(node.drv.clone(), how);
+                }
+                Ended::Failed(failure) if matches!(failure.error, BuildError::Cancelled) => {
+                    report.not_started.push(node.drv.clone());
+                }
+                Ended::Failed(failure) => report.failures.push(failure),
+                Ended::Blocked(by) => report.blocked.push((node.drv.clone(), plan.nodes[by].drv.clone())),
+                Ended::NotStarted => report.not_started.push(node.drv.clone()),
+            }
+        }
+        report.cancelled = self.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+        let all_well = report.failures.is_empty() && report.blocked.is_empty() && report.not_started.is_empty();
+        if all_well { Ok(report) } else { Err(BuildError::Failed(Box::new(report))) }
+    }
+
+    /// Makes outputs of one derivation valid and returns their paths: what import from derivation needs.
+    ///
+    /// # Errors
+    /// As [`Builder::plan`] and [`Builder::realise`].
+    pub fn realise_now(
+        &self,
+        drv: &StorePath,
+        outputs: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, StorePath>, BuildError> {
+        let plan = plan::plan(&self.store, &[Target { drv: drv.clone(), outputs: outputs.clone() }], false)?;
+        let paths = plan.targets.iter().flat_map(|target| target.outputs.clone()).collect();
+        if !plan.is_empty() {
+            self.realise(plan)?;
+        }
+        Ok(paths)
+    }
+
+    /// Removes what builds keep beside the store and can make again: checkouts of unions and private copies of shared
+    /// files. Returns whether that was done; it is not while any build runs on the store.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear_cache(&self) -> Result<bool, BuildError> {
+        rootfs::clear(&self.store)
+    }
+
+    /// The store that is built in.
+    pub fn store(&self) -> &Arc<LocalStore> {
+        &self.store
+    }
+
+    fn budgets(&self) -> Budgets {
+        let cpus = realise::cpus();
+        Budgets {
+            builds: if self.options.jobs == 0 { cpus } else { self.options.jobs },
+            fetches: if self.options.fetches == 0 { 16 } else { self.options.fetches },
+            unpacks: cpus,
+            trees: cpus,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The builders that run in-process: they need no tool and no sandbox, since they run nothing that was declared.
+//!
+//! Each is first read into a [`Task`], which checks all its attributes; the task is keyed as an action over the
+//! *contents* of its inputs, so it is cut off like any other build; then it runs and gives one output, `out`.
+
+mod union;
+mod write;
+
+use crate::{
+    action::{Action, Command, MessageDigest},
+    attributes::{Attributes, TreeName},
+    audit,
+    error::{BuildError, attribute, cause},
+    inputs::{Tree, closure, resolve},
+    unpack,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+use store::{
+    Derivation, Hash, LocalStore, StoreModel,
+    path::Ingestion,
+    tree::{Directory, Node},
+};
+
+const KNOWN: [&str; 5] = ["builtin:audit", "builtin:fetchurl", "builtin:union", "builtin:unpack", "builtin:write"];
+
+/// What one of these derivations asks for, with its inputs looked up.
+pub(crate) enum Task {
+    Fetch(FetchTask),
+    Unpack { archives: Vec<Tree>, strip: u64 },
+    Union { trees: Vec<Tree>, spec: union::Spec },
+    Write(write::Sketch),
+    Audit { tree: Tree, prefix: String, allow: Vec<(String, String)> },
+}
+
+/// Bytes that a URL has and whose hash is known.
+pub(crate) struct FetchTask {
+    pub urls: Vec<String>,
+    pub executable: bool,
+    pub ingestion: Ingestion,
+    pub hash: Hash,
+    /// The hash as the user wrote it.
+    pub written: Option<String>,
+}
+
+/// What a task gives.
+pub(crate) enum Made {
+    /// Nodes whose blobs are in the store.
+    Tree(Node),
+    /// Something on disk, to be taken over.
+    OnDisk(PathBuf),
+}
+
+impl Task {
+    /// Reads the task of `derivation`.
+    ///
+    /// # Errors
+    /// When an attribute is missing or wrong, or the builder unknown.
+    pub fn read(store: &LocalStore, derivation: &Derivation, attributes: &Attributes) -> Result<Task, BuildError> {
+        let builder = String::from_utf8_lossy(&derivation.builder).into_owned();
+        if !KNOWN.contains(&builder.as_str()) {
+            return Err(BuildError::UnknownBuiltin { builder, known: KNOWN.map(str::to_owned).to_vec() });
+        }
+        if derivation.outputs.len() != 1 || !derivation.outputs.contains_key("out") {
+            return Err(attribute("outputs", format!("`{builder}` has exactly one output, `out`")));
+        }
+        let model = StoreModel::Native;
+        let resolve_all =
+            |names: Vec<TreeName>| names.iter().map(|name| resolve(store, name)).collect::<Result<Vec<_>, _>>();
+        let needed = |name: &str| attribute(name, format!("is missing, and `{builder}` needs it"));
+        match builder.as_str() {
+            "builtin:fetchurl" => Ok(Task::Fetch(read_fetch(derivation, attributes)?)),
+            "builtin:unpack" => {
+                let names = attributes.trees(model, "srcs")?.ok_or_else(|| needed("srcs"))?;
+                let archives = resolve_all(names)?;
+                if archives.is_empty() {
+                    return Err(attribute("srcs", "is an empty list; name at least one archive"));
+                }
+                for archive in &archives {
+                    if !matches!(archive.node, Node::File { .. }) {
+                        let problem = format!("`{}` is a {}, not an archive", archive.owner, archive.node.kind());
+                        return Err(attribute("srcs", problem));
+                    }
+                }
+                Ok(Task::Unpack { archives, strip: attributes.number("strip")?.unwrap_or(0) })
+            }
+            "builtin:union" => {
+                let names = attributes.trees(model, "trees")?.ok_or_else(|| needed("trees"))?;
+                Ok(Task::Union { trees: resolve_all(names)?, spec: union::Spec::read(attributes)? })
+            }
+            "builtin:write" => Ok(Task::Write(write::read(attributes)?)),
+            _ => {
+                let tree = resolve(store, &attributes.tree(model, "tree")?)?;
+                let prefix = attributes.required_text("prefix")?;
+                if !prefix.starts_with('/') {
+                    return Err(attribute("prefix", format!("`{prefix}` is not an absolute path")));
+                }
+                Ok(Task::Audit { tree, prefix, allow: attributes.json_pairs("allow")?.unwrap_or_default() })
+            }
+        }
+    }
+
+    /// The action of this task: its parameters, and its input trees by number.
+    pub fn action(&self, derivation: &Derivation) -> Result<Action, BuildError> {
+        let mut parameters: BTreeMap<&str, String> = BTreeMap::new();
+        let mut inputs: Vec<&Tree> = Vec::new();
+        match self {
+            // Where the bytes come from does not matter, so a file that another derivation has fetched is known.
+            Task::Fetch(task) => {
+                parameters.insert("hash", format!("{}{}", task.ingestion.marker(), task.hash.sri()));
+                parameters.insert("executable", task.executable.to_string());
+            }
+            Task::Unpack { archives, strip } => {
+                inputs.extend(archives);
+                parameters.insert("strip", strip.to_string());
+            }
+            Task::Union { trees, spec } => {
+                inputs.extend(trees);
+                spec.parameters(&mut parameters);
+            }
+            Task::Write(sketch) => {
+                parameters.insert("files", format!("{sketch:?}"));
+            }
+            Task::Audit { tree, prefix, allow } => {
+                inputs.push(tree);
+                parameters.insert("prefix", prefix.clone());
+                parameters.insert(
+                    "allow",
+                    serde_json::Value::from_iter(allow.iter().map(|(a, b)| vec![a.clone(), b.clone()])).to_string(),
+                );
+            }
+        }
+        let mut root = Directory::new();
+        for (number, tree) in inputs.iter().enumerate() {
+            root.insert(format!("{number:06}"), tree.node.clone()).map_err(cause)?;
+        }
+        let command = Command {
+            arguments: vec![derivation.builder.clone()],
+            environment: parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            output_paths: vec!["out".into()],
+            working_directory: String::new(),
+        };
+        Ok(Action::new(&command, MessageDigest::of(&root.encode()), BTreeMap::new()))
+    }
+
+    /// Runs the task; `scratch` is an empty directory for what has to be on disk. Fetching is left to the caller, who
+    /// has the fetcher.
+    pub fn run(&self, store: &LocalStore, scratch: &Path, cancelled: &Arc<AtomicBool>) -> Result<Made, BuildError> {
+        match self {
+            Task::Fetch(_) => Err(BuildError::Unsupported { what: "fetching without a fetcher".into() }),
+            Task::Unpack { archives, strip } => {
+                let dest = scratch.join("out");
+                let archives: Vec<PathBuf> = archives.iter().map(|archive| archive.host(store)).collect();
+                let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
+                let options = unpack::Options { strip, cancel: Arc::clone(cancelled), ..Default::default() };
+                unpack::unpack(&archives, &dest, &options).map_err(cause)?;
+                Ok(Made::OnDisk(dest))
+            }
+            Task::Union { trees, spec } => Ok(Made::Tree(spec.unite(store, trees)?)),
+            Task::Write(sketch) => Ok(Made::Tree(write::store(store, sketch)?)),
+            Task::Audit { tree, prefix, allow } => {
+                let policy = audit::Policy { allow: allow.clone(), ..Default::default() };
+                let findings = audit::audit(&tree.host(store), Path::new(prefix), &policy).map_err(cause)?;
+                if findings.is_empty() {
+                    Ok(Made::Tree(tree.node.clone()))
+                } else {
+                    Err(BuildError::Audit { findings: findings.iter().map(|finding| finding.to_string()).collect() })
+                }
+            }
+        }
+    }
+
+    /// Which store paths may be mentioned in the output: none when nothing that goes into it mentions any.
+    pub fn reference_candidates(
+        &self,
+        store: &LocalStore,
+        direct: &BTreeSet<store::StorePath>,
+    ) -> Result<BTreeSet<store::StorePath>, BuildError> {
+        let all = || -> Result<_, BuildError> { closure(store, direct) };
+        match self {
+            Task::Fetch(_) | Task::Unpack { .. } => Ok(BTreeSet::new()),
+            Task::Write(_) => all(),
+            Task::Union { .. } | Task::Audit { .. } => {
+                for path in direct {
+                    if store.path_info(path)?.is_some_and(|info| !info.references.is_empty()) {
+                        return all();
+                    }
+                }
+                Ok(BTreeSet::new())
+            }
+        }
+    }
+}
+
+fn read_fetch(derivation: &Derivation, attributes: &Attributes) -> Result<FetchTask, BuildError> {
+    let Some((ingestion, hash)) = derivation.fixed_output() else {
+        return Err(attribute(
+            "outputHash",
+            "is missing: only what is known beforehand is fetched; any wrong hash will make the right one be shown",
+        ));
+    };
+    let mut urls = attributes.words("urls")?.unwrap_or_default();
+    urls.extend(attributes.text("url")?);
+    if urls.is_empty() {
+        return Err(attribute("urls", "is missing or empty; name at least one URL"));
+    }
+    let executable = attributes.flag("executable")?;
+    if executable && ingestion != Ingestion::Recursive {
+        return Err(attribute(
+            "executable",
+            "needs `outputHashMode = \"recursive\"`, as a flat hash does not cover the executable bit",
+        ));
+    }
+    Ok(FetchTask { urls, executable, ingestion, hash: *hash, written: attributes.text("outputHash")? })
+}

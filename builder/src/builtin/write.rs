@@ -1,0 +1,133 @@
+//! `builtin:write`: a tree from text given in the derivation itself.
+
+use crate::{
+    attributes::Attributes,
+    error::{BuildError, attribute},
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use store::{LocalStore, tree::Node};
+
+const FILES: &str = "files";
+/// Deeper paths than this are refused; no file system wants them.
+const DEPTH_MAX: usize = 128;
+
+/// A tree that is not stored yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sketch {
+    File { text: String, executable: bool },
+    Link { target: String },
+    Directory(BTreeMap<String, Sketch>),
+}
+
+/// Reads the attribute `files`.
+pub(super) fn read(attributes: &Attributes) -> Result<Sketch, BuildError> {
+    let files = match attributes.json(FILES)? {
+        Some(Value::Object(files)) => files,
+        Some(_) => return Err(attribute(FILES, "expected a set from paths to what is there")),
+        None => return Err(attribute(FILES, "is missing, and this builder needs it")),
+    };
+    let mut root = BTreeMap::new();
+    for (path, value) in &files {
+        insert(&mut root, path, entry(path, value)?)?;
+    }
+    Ok(Sketch::Directory(root))
+}
+
+fn entry(path: &str, value: &Value) -> Result<Sketch, BuildError> {
+    let wrong = |problem: &str| attribute(FILES, format!("`{path}`: {problem}"));
+    let form = r#"expected {"text": "…", "executable": false}, {"link": "target"} or {"directory": true}"#;
+    let Value::Object(map) = value else { return Err(wrong(form)) };
+    let keys: Vec<&str> = map.keys().map(String::as_str).collect();
+    match (keys.as_slice(), map.get("text"), map.get("link"), map.get("directory")) {
+        (["text"], Some(Value::String(text)), ..) => Ok(Sketch::File { text: text.clone(), executable: false }),
+        (["executable", "text"] | ["text", "executable"], Some(Value::String(text)), ..) => match map["executable"] {
+            Value::Bool(executable) => Ok(Sketch::File { text: text.clone(), executable }),
+            _ => Err(wrong("`executable` is neither true nor false")),
+        },
+        (["link"], _, Some(Value::String(target)), _) => {
+            if target.is_empty() || target.contains('\0') || target.len() > 4095 {
+                return Err(wrong("the target of a link is 1 to 4095 bytes without NUL"));
+            }
+            Ok(Sketch::Link { target: target.clone() })
+        }
+        (["directory"], _, _, Some(Value::Bool(true))) => Ok(Sketch::Directory(BTreeMap::new())),
+        _ => Err(wrong(form)),
+    }
+}
+
+fn insert(root: &mut BTreeMap<String, Sketch>, path: &str, new: Sketch) -> Result<(), BuildError> {
+    let wrong = |problem: String| attribute(FILES, format!("`{path}`: {problem}"));
+    let names: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if names.len() > DEPTH_MAX {
+        return Err(wrong(format!("is more than {DEPTH_MAX} directories deep")));
+    }
+    if names.iter().any(|name| matches!(*name, "" | "." | "..") || name.contains('\0') || name.len() > 255) {
+        return Err(wrong("is not a path made of plain names".into()));
+    }
+    let (last, parents) = names.split_last().expect("splitting gives at least one piece");
+    let mut at = root;
+    for (depth, name) in parents.iter().enumerate() {
+        let below = at.entry((*name).to_owned()).or_insert_with(|| Sketch::Directory(BTreeMap::new()));
+        match below {
+            Sketch::Directory(entries) => at = entries,
+            _ => return Err(wrong(format!("`{}` is given too and is not a directory", names[..=depth].join("/")))),
+        }
+    }
+    match (at.get(*last), &new) {
+        (None, _) => {
+            at.insert((*last).to_owned(), new);
+            Ok(())
+        }
+        // The directory came about as the parent of another path, or is named with and without a slash.
+        (Some(Sketch::Directory(_)), Sketch::Directory(_)) => Ok(()),
+        (Some(_), _) => Err(wrong("is given twice, or is also a directory of another path".into())),
+    }
+}
+
+/// Puts a sketch into the store's blobs and returns its root.
+pub(super) fn store(store: &LocalStore, sketch: &Sketch) -> Result<Node, BuildError> {
+    Ok(match sketch {
+        Sketch::File { text, executable } => crate::inputs::store_file(store, text.as_bytes(), *executable)?,
+        Sketch::Link { target } => crate::inputs::link(target.as_bytes()),
+        Sketch::Directory(entries) => {
+            let mut nodes = BTreeMap::new();
+            for (name, below) in entries {
+                nodes.insert(name.clone().into_bytes(), self::store(store, below)?);
+            }
+            crate::inputs::store_directory(store, nodes)?
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    #[track_caller]
+    fn check(json: &str) -> String {
+        let mut root = BTreeMap::new();
+        let files: serde_json::Map<String, Value> = serde_json::from_str(json).unwrap();
+        for (path, value) in &files {
+            if let Err(e) = entry(path, value).and_then(|new| insert(&mut root, path, new)) {
+                return format!("error: {e}");
+            }
+        }
+        format!("{root:?}")
+    }
+
+    #[test]
+    fn trees_are_put_together() {
+        assert_snapshot!(check(r#"{"a/b": {"text": "x", "executable": true}, "a": {"directory": true}, "/a/c/": {"link": "b"}}"#), @r#"{"a": Directory({"b": File { text: "x", executable: true }, "c": Link { target: "b" }})}"#);
+    }
+
+    #[test]
+    fn mistakes_name_the_path() {
+        assert_snapshot!(check(r#"{"a/../b": {"text": "x"}}"#), @"error: attribute `files`: `a/../b`: is not a path made of plain names");
+        assert_snapshot!(check(r#"{"a": {"text": "x"}, "a/b": {"text": "x"}}"#), @"error: attribute `files`: `a/b`: `a` is given too and is not a directory");
+        assert_snapshot!(check(r#"{"a/b": {"text": "x"}, "a": {"text": "x"}}"#), @"error: attribute `files`: `a/b`: `a` is given too and is not a directory");
+        assert_snapshot!(check(r#"{"a": {"txt": "x"}}"#), @r#"error: attribute `files`: `a`: expected {"text": "…", "executable": false}, {"link": "target"} or {"directory": true}"#);
+        assert_snapshot!(check(r#"{"a": {"text": "x", "executable": 1}}"#), @"error: attribute `files`: `a`: `executable` is neither true nor false");
+    }
+}

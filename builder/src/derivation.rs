@@ -1,0 +1,173 @@
+//! What a derivation asks the sandbox to run, before its inputs are looked at.
+
+use crate::{
+    attributes::{Attributes, shell_declarations},
+    error::{BuildError, attribute},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use store::{Derivation, HashAlgorithm, Output, StoreModel, StorePath};
+
+/// The working directory of every build.
+pub(crate) const BUILD_DIR: &str = "/build";
+/// Where the outputs of a rootfs build are.
+pub(crate) const OUTPUT_DIR: &str = "/output";
+
+/// Where the outputs of `derivation` will be.
+///
+/// # Errors
+/// When an output is named by what it will turn out to hold: such derivations are not built here.
+pub(crate) fn output_paths(
+    drv: &StorePath,
+    derivation: &Derivation,
+) -> Result<BTreeMap<String, StorePath>, BuildError> {
+    let mut paths = BTreeMap::new();
+    for (name, output) in &derivation.outputs {
+        let path = match output {
+            Output::Floating { .. } | Output::Deferred => None,
+            _ => derivation.output_path(StoreModel::Native, name).map_err(crate::error::cause)?,
+        };
+        let Some(path) = path else {
+            return Err(BuildError::Unsupported {
+                what: format!(
+                    "the output `{name}` of `{drv}`, whose path is not known before it is built (`__contentAddressed`),"
+                ),
+            });
+        };
+        paths.insert(name.clone(), path);
+    }
+    Ok(paths)
+}
+
+/// A command with the places of its outputs filled in.
+pub(crate) struct Invocation {
+    /// Builder and arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// The environment; cores are added when it runs, as they are not part of the action.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Files that `/build` starts with, by name.
+    pub build_files: BTreeMap<String, Vec<u8>>,
+    /// Output names and where the builder makes them.
+    pub places: BTreeMap<String, String>,
+}
+
+/// Puts a command together from a derivation. With `rooted` the outputs are at `/output/<name>`, and every mention of
+/// an output's own store path becomes that place.
+pub(crate) fn invocation(
+    derivation: &Derivation,
+    attributes: &Attributes,
+    outputs: &BTreeMap<String, StorePath>,
+    rooted: bool,
+) -> Result<Invocation, BuildError> {
+    let place = |name: &String, path: &StorePath| {
+        if rooted { format!("{OUTPUT_DIR}/{name}") } else { StoreModel::Native.print(path) }
+    };
+    let places: BTreeMap<String, String> = outputs.iter().map(|(n, p)| (n.clone(), place(n, p))).collect();
+    let mut rewrites: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (name, path) in outputs {
+        rewrites.push((placeholder(name).into_bytes(), places[name].clone().into_bytes()));
+        if rooted {
+            rewrites.push((StoreModel::Native.print(path).into_bytes(), places[name].clone().into_bytes()));
+        }
+    }
+    let rewrite = |bytes: &[u8]| rewrites.iter().fold(bytes.to_vec(), |bytes, (from, to)| replace(bytes, from, to));
+
+    let mut argv = vec![rewrite(&derivation.builder)];
+    argv.extend(derivation.args.iter().map(|arg| rewrite(arg)));
+    if !argv[0].starts_with(b"/") {
+        return Err(attribute("builder", format!("`{}` is not an absolute path", String::from_utf8_lossy(&argv[0]))));
+    }
+
+    let mut env = BTreeMap::new();
+    let mut build_files = BTreeMap::new();
+    if let Some(structured) = attributes.structured() {
+        let mut map: serde_json::Map<String, serde_json::Value> = structured
+            .iter()
+            .filter(|(name, _)| !name.starts_with("__"))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
+        map.insert(
+            "outputs".into(),
+            places.iter().map(|(n, p)| (n.clone(), p.clone().into())).collect::<serde_json::Map<_, _>>().into(),
+        );
+        let json = serde_json::Value::Object(map.clone()).to_string();
+        build_files.insert(".attrs.json".to_owned(), rewrite(json.as_bytes()));
+        build_files.insert(".attrs.sh".to_owned(), rewrite(shell_declarations(&map).as_bytes()));
+        env.insert(b"NIX_ATTRS_JSON_FILE".to_vec(), b"/build/.attrs.json".to_vec());
+        env.insert(b"NIX_ATTRS_SH_FILE".to_vec(), b"/build/.attrs.sh".to_vec());
+    } else {
+        let as_file: BTreeSet<String> = attributes.words("passAsFile")?.unwrap_or_default().into_iter().collect();
+        for (name, value) in &derivation.env {
+            let text = std::str::from_utf8(name).ok();
+            if name.starts_with(b"__") || text == Some("passAsFile") {
+                continue;
+            }
+            if let Some(text) = text.filter(|text| as_file.contains(*text)) {
+                let file = format!(".attr-{text}");
+                env.insert(format!("{text}Path").into_bytes(), format!("{BUILD_DIR}/{file}").into_bytes());
+                build_files.insert(file, rewrite(value));
+            } else {
+                env.insert(name.clone(), rewrite(value));
+            }
+        }
+    }
+    // The places of outputs that the derivation itself did not write into its environment (fixed outputs may not).
+    for (name, place) in &places {
+        if attributes.structured().is_none() {
+            env.insert(name.clone().into_bytes(), place.clone().into_bytes());
+        }
+    }
+    for (name, value) in DEFAULTS {
+        env.entry(name.as_bytes().to_vec()).or_insert_with(|| value.as_bytes().to_vec());
+    }
+    Ok(Invocation { argv, env, build_files, places })
+}
+
+/// What every build finds in its environment unless an attribute says otherwise.
+const DEFAULTS: [(&str, &str); 8] = [
+    ("PATH", "/usr/bin:/bin"),
+    ("HOME", BUILD_DIR),
+    ("TMPDIR", "/tmp"),
+    ("PWD", BUILD_DIR),
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+    ("TERM", "dumb"),
+    ("SOURCE_DATE_EPOCH", "1700000000"),
+];
+
+/// What `builtins.placeholder` returns: a stand-in that the builder's environment has replaced by the output's place.
+fn placeholder(output: &str) -> String {
+    let hash = HashAlgorithm::Sha256.hash(format!("nix-output:{output}").as_bytes());
+    format!("/{}", hash.base32())
+}
+
+fn replace(bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let finder = memchr::memmem::Finder::new(from);
+    let mut out = Vec::new();
+    let mut done = 0;
+    for at in finder.find_iter(&bytes) {
+        out.extend_from_slice(&bytes[done..at]);
+        out.extend_from_slice(to);
+        done = at + from.len();
+    }
+    if done == 0 {
+        return bytes;
+    }
+    out.extend_from_slice(&bytes[done..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_those_of_nix() {
+        assert_eq!(placeholder("out"), "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9");
+    }
+
+    #[test]
+    fn replacing_leaves_the_rest_alone() {
+        assert_eq!(replace(b"a--b--".to_vec(), b"--", b"+"), b"a+b+");
+        assert_eq!(replace(b"plain".to_vec(), b"--", b"+"), b"plain");
+    }
+}

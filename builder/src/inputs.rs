@@ -1,0 +1,191 @@
+//! The inputs of a build: which store paths a derivation means, what they hold, and the root they make together.
+
+use crate::{
+    attributes::{Attributes, TreeName},
+    error::{BuildError, cause},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+use store::{
+    Derivation, LocalStore, StoreModel, StorePath,
+    references::ReferenceScanner,
+    tree::{self, Directories, Directory, Node},
+};
+
+/// A tree that goes into a build.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    pub name: TreeName,
+    pub node: Node,
+    /// What messages call it.
+    pub owner: String,
+}
+
+impl Tree {
+    /// Where it lies on this machine.
+    pub fn host(&self, store: &LocalStore) -> PathBuf {
+        let path = store.physical_path(&self.name.path);
+        match self.name.below.strip_prefix('/') {
+            Some(below) => path.join(below),
+            None => path,
+        }
+    }
+}
+
+/// Looks up what a tree named by an attribute holds.
+pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<Tree, BuildError> {
+    let info = store.path_info(&name.path)?.ok_or_else(|| BuildError::MissingInput { path: name.path.clone() })?;
+    let node = tree::lookup(store, &info.node, name.below.as_bytes()).map_err(cause)?;
+    Ok(Tree { name: name.clone(), node, owner: format!("{}{}", name.path.name(), name.below) })
+}
+
+/// Everything a sandboxed build sees.
+pub(crate) struct Inputs {
+    /// The trees of `__rootfs`; `None` for a build that sees its inputs at their store paths only.
+    pub roots: Option<Vec<Tree>>,
+    /// What is at `/source/<name>`.
+    pub sources: BTreeMap<String, Tree>,
+    /// What is at its store path, closures included.
+    pub mounted: BTreeMap<StorePath, Node>,
+}
+
+impl Inputs {
+    /// Sorts the inputs of `derivation` by how the build sees them. `direct` are its input paths.
+    pub fn of(
+        store: &LocalStore,
+        derivation: &Derivation,
+        attributes: &Attributes,
+        direct: &BTreeSet<StorePath>,
+    ) -> Result<Inputs, BuildError> {
+        let model = StoreModel::Native;
+        let resolve_all =
+            |names: &Vec<TreeName>| names.iter().map(|name| resolve(store, name)).collect::<Result<Vec<_>, _>>();
+        let roots = attributes.trees(model, "__rootfs")?.as_ref().map(resolve_all).transpose()?;
+        let sources: BTreeMap<String, Tree> = attributes
+            .sources(model)?
+            .into_iter()
+            .map(|(name, tree)| Ok((name, resolve(store, &tree)?)))
+            .collect::<Result<_, BuildError>>()?;
+        let mounted = if roots.is_some() || !sources.is_empty() {
+            seen_by_path(derivation, attributes, direct, roots.iter().flatten().chain(sources.values()))
+        } else {
+            direct.clone()
+        };
+        let mut nodes = BTreeMap::new();
+        if !mounted.is_empty() {
+            for path in closure(store, &mounted)? {
+                let info = store.path_info(&path)?.ok_or_else(|| BuildError::MissingInput { path: path.clone() })?;
+                nodes.insert(path, info.node);
+            }
+        }
+        Ok(Inputs { roots, sources, mounted: nodes })
+    }
+
+    /// The root of the sandbox as one directory: `base` (the union of the root trees) with everything else put in its
+    /// place. Only the digests are made; nothing is stored.
+    pub fn root_directory(
+        &self,
+        directories: &dyn Directories,
+        base: Option<&Node>,
+        build_files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Directory, BuildError> {
+        let mut root = match base {
+            Some(Node::Directory { digest, .. }) => (*directories.load(digest).map_err(cause)?).clone(),
+            _ => Directory::new(),
+        };
+        if !self.sources.is_empty() {
+            let mut directory = below(directories, &root, b"source")?;
+            for (name, tree) in &self.sources {
+                directory.insert(name.as_bytes(), tree.node.clone()).map_err(cause)?;
+            }
+            root.insert("source", directory.node()).map_err(cause)?;
+        }
+        if !self.mounted.is_empty() {
+            let mut eval = below(directories, &root, b"eval")?;
+            let mut directory = below(directories, &eval, b"store")?;
+            for (path, node) in &self.mounted {
+                directory.insert(path.to_string(), node.clone()).map_err(cause)?;
+            }
+            eval.insert("store", directory.node()).map_err(cause)?;
+            root.insert("eval", eval.node()).map_err(cause)?;
+        }
+        if !build_files.is_empty() {
+            let mut directory = Directory::new();
+            for (name, bytes) in build_files {
+                directory.insert(name.as_bytes(), file(bytes, false)).map_err(cause)?;
+            }
+            root.insert("build", directory.node()).map_err(cause)?;
+        }
+        Ok(root)
+    }
+}
+
+/// Everything that can be reached from `paths` over references, themselves included.
+pub(crate) fn closure(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, BuildError> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        if !all.contains(path) {
+            all.extend(store.closure(path)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The input paths that a rootfs build sees at their store paths: all but those that are only trees of its root or
+/// sources. An input that is mentioned nowhere, but is in a context all the same, is seen too.
+fn seen_by_path<'a>(
+    derivation: &Derivation,
+    attributes: &Attributes,
+    direct: &BTreeSet<StorePath>,
+    placed: impl Iterator<Item = &'a Tree>,
+) -> BTreeSet<StorePath> {
+    let mut scanner = ReferenceScanner::new(direct.iter().cloned());
+    let mut scan = |bytes: &[u8]| {
+        scanner.update(bytes);
+        scanner.boundary();
+    };
+    scan(&derivation.builder);
+    derivation.args.iter().for_each(|arg| scan(arg));
+    match attributes.structured() {
+        None => derivation.env.iter().filter(|(name, _)| !name.starts_with(b"__")).for_each(|(_, value)| scan(value)),
+        Some(map) => map
+            .iter()
+            .filter(|(name, _)| !name.starts_with("__"))
+            .for_each(|(_, value)| scan(value.to_string().as_bytes())),
+    }
+    let mentioned = scanner.finish();
+    let placed: BTreeSet<&StorePath> = placed.map(|tree| &tree.name.path).collect();
+    direct.iter().filter(|path| mentioned.contains(*path) || !placed.contains(path)).cloned().collect()
+}
+
+/// The directory at `name`, empty when there is something else or nothing: mount points win over what trees bring.
+fn below(directories: &dyn Directories, directory: &Directory, name: &[u8]) -> Result<Directory, BuildError> {
+    match directory.get(name) {
+        Some(Node::Directory { digest, .. }) => Ok((*directories.load(digest).map_err(cause)?).clone()),
+        _ => Ok(Directory::new()),
+    }
+}
+
+fn file(bytes: &[u8], executable: bool) -> Node {
+    Node::File { digest: tree::Digest::of(bytes), executable, size: bytes.len() as u64 }
+}
+
+/// Keeps a file's bytes and returns its node.
+pub(crate) fn store_file(store: &LocalStore, bytes: &[u8], executable: bool) -> Result<Node, BuildError> {
+    Ok(store.put_blob(bytes, executable)?)
+}
+
+pub(crate) fn link(target: &[u8]) -> Node {
+    Node::Symlink { target: target.to_vec() }
+}
+
+/// Keeps a directory and returns its node.
+pub(crate) fn store_directory(store: &LocalStore, entries: BTreeMap<Vec<u8>, Node>) -> Result<Node, BuildError> {
+    let mut directory = Directory::new();
+    for (name, node) in entries {
+        directory.insert(name, node).map_err(cause)?;
+    }
+    Ok(store.store_directory(&directory)?)
+}

@@ -1,0 +1,248 @@
+//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote.
+//!
+//! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the suffix `.part` and
+//! takes its final name when the build ends, however it ends. Bytes reach the disk as they were printed; lines handed
+//! to events and reports have carriage-return progress and control characters removed, since they end up on terminals.
+
+use crate::error::{BuildError, io_error};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// How many last lines a failure report quotes.
+pub const TAIL_LINES: usize = 25;
+/// Longer lines are cut in events and reports (never in the log itself).
+const LINE_BYTES_MAX: usize = 4096;
+
+/// What a line of a log means to the progress display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// `@phase NAME`: the builder says what it does now.
+    Phase(String),
+    Text(String),
+}
+
+/// What is left of a log when its build has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// The last lines, at most [`TAIL_LINES`].
+    pub tail: Vec<String>,
+    /// The phase that was announced last.
+    pub phase: Option<String>,
+    /// The last command a shell traced with `set -x`.
+    pub command: Option<String>,
+    /// The first line that reads like an error message.
+    pub first_error: Option<String>,
+}
+
+/// Writes one log.
+pub struct LogWriter {
+    encoder: zstd::stream::write::Encoder<'static, File>,
+    part: PathBuf,
+    path: PathBuf,
+    line: Vec<u8>,
+    line_cut: bool,
+    summary: Summary,
+    tail: VecDeque<String>,
+}
+
+impl LogWriter {
+    /// Starts the log of the derivation whose file is called `drv_file_name`.
+    pub fn create(root: &Path, drv_file_name: &str) -> Result<LogWriter, BuildError> {
+        let directory = root.join("log");
+        std::fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
+        let path = directory.join(format!("{drv_file_name}.zst"));
+        let part = directory.join(format!("{drv_file_name}.{}.part", std::process::id()));
+        let file = File::create(&part).map_err(|e| io_error("open", &part, e))?;
+        let encoder = zstd::stream::write::Encoder::new(file, 1).map_err(|e| io_error("zstd", &part, e))?;
+        Ok(LogWriter {
+            encoder,
+            part,
+            path,
+            line: Vec::new(),
+            line_cut: false,
+            summary: Summary::default(),
+            tail: VecDeque::with_capacity(TAIL_LINES),
+        })
+    }
+
+    /// Adds what the builder printed; complete lines are passed to `on_line`.
+    pub fn write(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(Line)) -> Result<(), BuildError> {
+        self.encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))?;
+        self.summary.bytes += bytes.len() as u64;
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.extend_line(&rest[..end]);
+            self.end_line(on_line);
+            rest = &rest[end + 1..];
+        }
+        self.extend_line(rest);
+        Ok(())
+    }
+
+    /// Ends the stream and gives the log its final name.
+    pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<Summary, BuildError> {
+        if !self.line.is_empty() {
+            self.end_line(on_line);
+        }
+        self.encoder.finish().map_err(|e| io_error("write", &self.part, e))?;
+        std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
+        self.summary.path = self.path;
+        self.summary.tail = self.tail.into();
+        Ok(self.summary)
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) {
+        let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+        self.line_cut |= bytes.len() > room;
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn end_line(&mut self, on_line: &mut dyn FnMut(Line)) {
+        let mut text = printable(&self.line);
+        if std::mem::take(&mut self.line_cut) {
+            text.push('…');
+        }
+        self.line.clear();
+        if let Some(phase) = text.strip_prefix("@phase ") {
+            let phase = phase.trim().to_owned();
+            self.summary.phase = Some(phase.clone());
+            on_line(Line::Phase(phase));
+            return;
+        }
+        let traced = text.trim_start_matches('+');
+        if traced.len() < text.len() && traced.starts_with(' ') {
+            self.summary.command = Some(traced.trim_start().to_owned());
+        } else if self.summary.first_error.is_none() && reads_like_error(&text) {
+            self.summary.first_error = Some(text.clone());
+        }
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.clone());
+        on_line(Line::Text(text));
+    }
+}
+
+/// Returns the log of the derivation whose file is called `drv_file_name`, decompressed; `None` when it was never built here.
+///
+/// A log that is being written is returned as far as it has reached the disk.
+pub fn read_log(root: &Path, drv_file_name: &str) -> Result<Option<Vec<u8>>, BuildError> {
+    let path = root.join("log").join(format!("{drv_file_name}.zst"));
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("open", &path, e)),
+    };
+    let mut bytes = Vec::new();
+    let mut decoder = zstd::stream::read::Decoder::new(file).map_err(|e| io_error("zstd", &path, e))?;
+    decoder.read_to_end(&mut bytes).map_err(|e| io_error("read", &path, e))?;
+    Ok(Some(bytes))
+}
+
+/// What a terminal would show of a line, as text: the part after the last carriage return, no escape sequences, no
+/// control characters but tabs, invalid UTF-8 replaced.
+fn printable(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = memchr::memrchr(b'\r', line).map_or(line, |at| &line[at + 1..]);
+    let text = String::from_utf8_lossy(line);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // ECMA-48: CSI sequences end in 0x40..0x7e, OSC strings in BEL or ESC \, others are one character long.
+            '\x1b' => match chars.next() {
+                Some('[') => while chars.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {},
+                Some(']') => {
+                    while let Some(c) = chars.next() {
+                        if c == '\x07' || (c == '\x1b' && chars.next().is_some()) {
+                            break;
+                        }
+                    }
+                }
+                _ => {}
+            },
+            '\t' => out.push('\t'),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn reads_like_error(line: &str) -> bool {
+    const SIGNS: [&str; 13] = [
+        "error:",
+        "fatal:",
+        "undefined reference",
+        "command not found",
+        ": not found",
+        "no such file or directory",
+        "permission denied",
+        "read-only file system",
+        "cannot find",
+        "segmentation fault",
+        "traceback (most recent call last)",
+        "network is unreachable",
+        "panicked at",
+    ];
+    let lower = line.to_ascii_lowercase();
+    // `configure` reports features that are missing with the same words.
+    !lower.starts_with("checking ") && SIGNS.iter().any(|sign| lower.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(chunks: &[&[u8]]) -> (Vec<Line>, Summary, Vec<u8>) {
+        let root = tempfile::tempdir().unwrap();
+        let mut lines = Vec::new();
+        let mut log = LogWriter::create(root.path(), "abc-x.drv").unwrap();
+        for chunk in chunks {
+            log.write(chunk, &mut |line| lines.push(line)).unwrap();
+        }
+        let summary = log.finish(&mut |line| lines.push(line)).unwrap();
+        let bytes = read_log(root.path(), "abc-x.drv").unwrap().unwrap();
+        (lines, summary, bytes)
+    }
+
+    #[test]
+    fn splits_lines_across_chunks_and_keeps_every_byte() {
+        let (lines, summary, bytes) = run(&[b"@phase con", b"figure\n++ ./configure --x\nfoo: err", b"or: bad\nlast"]);
+        assert_eq!(lines[0], Line::Phase("configure".into()));
+        assert_eq!(lines.len(), 4);
+        assert_eq!(summary.phase.as_deref(), Some("configure"));
+        assert_eq!(summary.command.as_deref(), Some("./configure --x"));
+        assert_eq!(summary.first_error.as_deref(), Some("foo: error: bad"));
+        assert_eq!(summary.tail, ["++ ./configure --x", "foo: error: bad", "last"]);
+        assert_eq!(bytes, b"@phase configure\n++ ./configure --x\nfoo: error: bad\nlast");
+    }
+
+    #[test]
+    fn lines_are_safe_to_print() {
+        let (lines, _, _) = run(&[b"1%\r50%\r100%\r\n\x1b[31mred\x1b[0m\x07 \xff\n\x1b]0;title\x07shown\n"]);
+        let texts: Vec<_> = lines.iter().map(|l| if let Line::Text(t) = l { t.as_str() } else { "" }).collect();
+        assert_eq!(texts, ["100%", "red \u{fffd}", "shown"]);
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let text = (0..100).map(|i| format!("line {i}\n")).collect::<String>();
+        let (_, summary, _) = run(&[text.as_bytes(), &[b'x'; 100_000]]);
+        assert_eq!(summary.tail.len(), TAIL_LINES);
+        assert_eq!(summary.tail[0], "line 76");
+        assert!(summary.tail[TAIL_LINES - 1].len() < 5000);
+    }
+
+    #[test]
+    fn a_log_that_never_was_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(read_log(root.path(), "zzz.drv").unwrap().is_none());
+    }
+}

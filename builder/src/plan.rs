@@ -1,0 +1,410 @@
+//! The plan: which derivations have to be realised for the targets, and what needs what. Pure data once it is made.
+//!
+//! Planning reads derivations level by level from the targets down and asks the store once a level which outputs are
+//! valid; below a valid output nothing is read. So the price of "nothing to do" is one small file and one query for
+//! each target, and the depth of a graph costs no stack.
+
+use crate::{error::BuildError, events::NodeId};
+use rayon::prelude::*;
+use serde::{Serialize, Serializer};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+use store::{Derivation, LocalStore, StorePath};
+
+/// The status of build records that count.
+pub(crate) const SUCCEEDED: &str = "succeeded";
+
+/// Something to have: outputs of a derivation; no names mean all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub drv: StorePath,
+    pub outputs: BTreeSet<String>,
+}
+
+impl Target {
+    /// All outputs of `drv`.
+    pub fn all(drv: StorePath) -> Target {
+        Target { drv, outputs: BTreeSet::new() }
+    }
+}
+
+/// What it takes to realise a node; each kind has its own budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Runs in the sandbox; takes a build slot.
+    Build,
+    /// `builtin:fetchurl`: waits for the network.
+    Fetch,
+    /// `builtin:unpack`: one core for a while.
+    Unpack,
+    /// `builtin:union`, `builtin:write`, `builtin:audit`: short work on trees.
+    Tree,
+}
+
+impl Kind {
+    pub(crate) fn of(builder: &[u8]) -> Kind {
+        match builder {
+            b"builtin:fetchurl" => Kind::Fetch,
+            b"builtin:unpack" => Kind::Unpack,
+            other if other.starts_with(b"builtin:") => Kind::Tree,
+            _ => Kind::Build,
+        }
+    }
+
+    /// What a node of this kind is thought to take when it was never seen: only the order of magnitude matters.
+    pub(crate) fn guess(self) -> Duration {
+        Duration::from_millis(match self {
+            Kind::Build => 10_000,
+            Kind::Fetch => 1_000,
+            Kind::Unpack => 500,
+            Kind::Tree => 20,
+        })
+    }
+}
+
+/// A derivation to realise.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanNode {
+    #[serde(serialize_with = "text")]
+    pub drv: StorePath,
+    pub name: String,
+    pub kind: Kind,
+    /// The outputs somebody asked for.
+    pub wanted: BTreeSet<String>,
+    /// Where all its outputs will be.
+    #[serde(serialize_with = "texts")]
+    pub outputs: BTreeMap<String, StorePath>,
+    /// Nodes that come first, ascending.
+    pub needs: Vec<NodeId>,
+    /// Is valid already, and is built a second time to be compared.
+    pub rebuild: bool,
+    /// How long a build of this name took the last time.
+    #[serde(rename = "expectedSecs", serialize_with = "secs")]
+    pub expected: Option<Duration>,
+    /// The longest way from the start of this node to the end of a target, in expected time.
+    #[serde(rename = "criticalSecs", serialize_with = "secs_of")]
+    pub critical: Duration,
+}
+
+/// One target as planned.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedTarget {
+    #[serde(serialize_with = "text")]
+    pub drv: StorePath,
+    #[serde(serialize_with = "texts")]
+    pub outputs: BTreeMap<String, StorePath>,
+    /// The node that makes it; `None` when its outputs are valid.
+    pub node: Option<NodeId>,
+}
+
+/// What has to be done, in an order in which it can be done: a node comes after all it needs.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    pub nodes: Vec<PlanNode>,
+    pub targets: Vec<PlannedTarget>,
+    /// Derivations that were looked at and whose wanted outputs are valid.
+    pub valid: usize,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many nodes of `kind` there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.nodes.iter().filter(|node| node.kind == kind).count()
+    }
+
+    /// Returns the plan as `--dry-run --json` prints it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).expect("a plan holds only strings, numbers and lists");
+        value["version"] = 1.into();
+        value
+    }
+}
+
+fn text<S: Serializer>(path: &StorePath, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(path)
+}
+
+fn texts<S: Serializer>(paths: &BTreeMap<String, StorePath>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(paths.iter().map(|(name, path)| (name, path.to_string())))
+}
+
+fn secs<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|d| d.as_secs_f64()).serialize(serializer)
+}
+
+fn secs_of<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.as_secs_f64().serialize(serializer)
+}
+
+/// What planning remembers of a derivation; the rest is read again when its turn comes, so that a plan of 100,000
+/// nodes stays small.
+struct Entry {
+    drv: StorePath,
+    kind: Kind,
+    wanted: BTreeSet<String>,
+    outputs: BTreeMap<String, StorePath>,
+    inputs: Vec<(StorePath, BTreeSet<String>)>,
+    needed: bool,
+    rebuild: bool,
+}
+
+impl Entry {
+    fn new(drv: StorePath, derivation: &Derivation) -> Result<Entry, BuildError> {
+        let outputs = crate::derivation::output_paths(&drv, derivation)?;
+        let inputs = derivation.input_derivations.iter().map(|(path, names)| (path.clone(), names.clone())).collect();
+        let kind = Kind::of(&derivation.builder);
+        Ok(Entry { drv, kind, wanted: BTreeSet::new(), outputs, inputs, needed: false, rebuild: false })
+    }
+
+    fn want(&mut self, names: &BTreeSet<String>) -> Result<bool, BuildError> {
+        let before = self.wanted.len();
+        if names.is_empty() {
+            self.wanted.extend(self.outputs.keys().cloned());
+        }
+        for name in names {
+            if !self.outputs.contains_key(name) {
+                return Err(BuildError::UnknownOutput {
+                    drv: self.drv.clone(),
+                    output: name.clone(),
+                    known: self.outputs.keys().cloned().collect(),
+                });
+            }
+            self.wanted.insert(name.clone());
+        }
+        Ok(self.wanted.len() > before)
+    }
+}
+
+/// Finds out what `targets` take. With `rebuild` the targets themselves are built again when they are valid.
+pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Result<Plan, BuildError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut index: HashMap<StorePath, usize> = HashMap::new();
+    let mut asked: Vec<(StorePath, BTreeSet<String>)> =
+        targets.iter().map(|target| (target.drv.clone(), target.outputs.clone())).collect();
+    let mut first_level = true;
+    while !asked.is_empty() {
+        load(store, &asked, &mut entries, &mut index)?;
+        let mut level = BTreeSet::new();
+        for (drv, names) in &asked {
+            let at = index[drv];
+            if entries[at].want(names)? && !entries[at].needed {
+                level.insert(at);
+            }
+        }
+        let paths: Vec<StorePath> = level
+            .iter()
+            .flat_map(|&at| entries[at].wanted.iter().map(move |name| (at, name)))
+            .map(|(at, name)| entries[at].outputs[name].clone())
+            .collect();
+        let valid = valid_paths(store, paths)?;
+        asked.clear();
+        for at in level {
+            let entry = &mut entries[at];
+            let all_valid = entry.wanted.iter().all(|name| valid.contains(&entry.outputs[name]));
+            entry.rebuild = rebuild && first_level && all_valid;
+            entry.needed = !all_valid || entry.rebuild;
+            if entry.needed {
+                asked.extend(entry.inputs.iter().cloned());
+            }
+        }
+        first_level = false;
+    }
+    order(store, entries, &index, targets)
+}
+
+/// Which of `paths` are valid.
+pub(crate) fn valid_paths(
+    store: &LocalStore,
+    paths: impl IntoIterator<Item = StorePath>,
+) -> Result<BTreeSet<StorePath>, BuildError> {
+    let mut valid = BTreeSet::new();
+    for path in paths {
+        if store.is_valid(&path)? {
+            valid.insert(path);
+        }
+    }
+    Ok(valid)
+}
+
+/// How long a derivation of this name took the last time it was built.
+fn past_duration(store: &LocalStore, name: &str) -> Result<Option<Duration>, BuildError> {
+    let builds = store.builds_of_name(name)?;
+    Ok(builds.iter().find(|build| build.status == SUCCEEDED).map(|build| Duration::from_millis(build.duration_ms)))
+}
+
+fn load(
+    store: &LocalStore,
+    asked: &[(StorePath, BTreeSet<String>)],
+    entries: &mut Vec<Entry>,
+    index: &mut HashMap<StorePath, usize>,
+) -> Result<(), BuildError> {
+    let new: BTreeSet<&StorePath> = asked.iter().map(|(drv, _)| drv).filter(|drv| !index.contains_key(*drv)).collect();
+    let read = |drv: &StorePath| -> Result<Entry, BuildError> {
+        if !drv.is_derivation() {
+            return Err(BuildError::NotADerivation { path: drv.clone() });
+        }
+        Entry::new(drv.clone(), &store.derivation(drv)?)
+    };
+    // A pool is not worth waking for a handful of small files.
+    let loaded: Vec<Entry> = if new.len() < 64 {
+        new.into_iter().map(read).collect::<Result<_, _>>()?
+    } else {
+        new.into_par_iter().map(read).collect::<Result<_, _>>()?
+    };
+    for entry in loaded {
+        index.insert(entry.drv.clone(), entries.len());
+        entries.push(entry);
+    }
+    Ok(())
+}
+
+/// Numbers the needed entries so that each comes after what it needs, and finds the critical path.
+fn order(
+    store: &LocalStore,
+    entries: Vec<Entry>,
+    index: &HashMap<StorePath, usize>,
+    targets: &[Target],
+) -> Result<Plan, BuildError> {
+    let needs: Vec<Vec<usize>> = entries
+        .iter()
+        .map(|entry| {
+            let inputs = entry.inputs.iter().map(|(drv, _)| index.get(drv).copied());
+            if entry.needed { inputs.flatten().filter(|&at| entries[at].needed).collect() } else { Vec::new() }
+        })
+        .collect();
+    let sorted = topological(&needs, |at| entries[at].needed).map_err(|stuck| BuildError::Cycle {
+        chain: stuck.into_iter().map(|at| entries[at].drv.name().to_string()).collect(),
+    })?;
+    let mut number = vec![usize::MAX; entries.len()];
+    for (id, &at) in sorted.iter().enumerate() {
+        number[at] = id;
+    }
+    let targets = targets
+        .iter()
+        .map(|target| {
+            let entry = &entries[index[&target.drv]];
+            let wanted = |name: &String| target.outputs.is_empty() || target.outputs.contains(name);
+            PlannedTarget {
+                drv: target.drv.clone(),
+                outputs: entry
+                    .outputs
+                    .iter()
+                    .filter(|(name, _)| wanted(name))
+                    .map(|(n, p)| (n.clone(), p.clone()))
+                    .collect(),
+                node: entry.needed.then(|| number[index[&target.drv]]),
+            }
+        })
+        .collect();
+    let valid = entries.len() - sorted.len();
+    let mut slots: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+    let mut nodes: Vec<PlanNode> = sorted
+        .iter()
+        .map(|&at| {
+            let entry = slots[at].take().expect("a topological order names each entry once");
+            let mut needs: Vec<NodeId> = needs[at].iter().map(|&need| number[need]).collect();
+            needs.sort_unstable();
+            needs.dedup();
+            let name = entry.drv.name().as_str();
+            PlanNode {
+                name: name.strip_suffix(".drv").unwrap_or(name).to_owned(),
+                drv: entry.drv,
+                kind: entry.kind,
+                wanted: entry.wanted,
+                outputs: entry.outputs,
+                needs,
+                rebuild: entry.rebuild,
+                expected: None,
+                critical: Duration::ZERO,
+            }
+        })
+        .collect();
+    if !nodes.is_empty() {
+        for node in &mut nodes {
+            // What is done in an instant needs no history.
+            if node.kind != Kind::Tree {
+                node.expected = past_duration(store, node.drv.name().as_str())?;
+            }
+        }
+        critical_path(&mut nodes);
+    }
+    Ok(Plan { nodes, targets, valid })
+}
+
+/// Kahn's algorithm over the members; those left over when it stops are in or above a cycle.
+fn topological(needs: &[Vec<usize>], member: impl Fn(usize) -> bool) -> Result<Vec<usize>, Vec<usize>> {
+    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
+    for (at, needs) in needs.iter().enumerate() {
+        for &need in needs {
+            needed_by[need].push(at);
+        }
+    }
+    let mut sorted: Vec<usize> = (0..needs.len()).filter(|&at| member(at) && missing[at] == 0).collect();
+    let mut next = 0;
+    while let Some(&at) = sorted.get(next) {
+        next += 1;
+        for &above in &needed_by[at] {
+            missing[above] -= 1;
+            if missing[above] == 0 {
+                sorted.push(above);
+            }
+        }
+    }
+    let stuck: Vec<usize> = (0..needs.len()).filter(|&at| member(at) && missing[at] > 0).collect();
+    if stuck.is_empty() { Ok(sorted) } else { Err(stuck) }
+}
+
+fn critical_path(nodes: &mut [PlanNode]) {
+    for id in (0..nodes.len()).rev() {
+        // Whatever needs this node has a higher number and has already raised `critical` to its own.
+        let total = nodes[id].critical + nodes[id].expected.unwrap_or_else(|| nodes[id].kind.guess());
+        nodes[id].critical = total;
+        for need in nodes[id].needs.clone() {
+            nodes[need].critical = nodes[need].critical.max(total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_circle_is_found() {
+        assert_eq!(topological(&[vec![1], vec![2], vec![0], vec![]], |_| true), Err(vec![0, 1, 2]));
+    }
+
+    proptest! {
+        #[test]
+        fn order_follows_needs(edges in proptest::collection::vec((0usize..40, 0usize..40), 0..200)) {
+            let mut needs = vec![Vec::new(); 40];
+            for (a, b) in edges {
+                if a != b {
+                    needs[a.max(b)].push(a.min(b));
+                }
+            }
+            let sorted = topological(&needs, |_| true).unwrap();
+            let mut place = vec![0; 40];
+            for (i, &at) in sorted.iter().enumerate() {
+                place[at] = i;
+            }
+            for (at, needs) in needs.iter().enumerate() {
+                for &need in needs {
+                    prop_assert!(place[need] < place[at]);
+                }
+            }
+        }
+    }
+}

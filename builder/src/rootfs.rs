@@ -1,0 +1,352 @@
+//! The root of a build: the union of trees, computed on Merkle nodes, and the host directories that show it.
+//!
+//! When mounting the trees over each other shows the union, the trees themselves are the layers, and nothing is copied
+//! but the few files that two trees share: as equal files are one inode in the store, tools that look for hard links
+//! would see them, so all but one of their names get private copies in a layer on top. When it does not (a link in one
+//! tree counts as a directory of another), or there are too many trees, the union is checked out.
+//!
+//! ```text
+//!   <root>/cache/.lock            held shared while building, exclusively while clearing
+//!   <root>/cache/layers/<digest>  private copies for one list of trees; often empty
+//!   <root>/cache/unions/<digest>  the checkout of one union
+//! ```
+//! Everything below `cache` can be made again, so losing it costs only time.
+
+use crate::{
+    error::{BuildError, cause, io_error},
+    inputs::Tree,
+    sandbox,
+};
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ffi::OsStr,
+    fs::{self, File, Permissions},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use store::{
+    LocalStore,
+    tree::{
+        Digest, Directories, Directory, MemoryDirectories, Node, TreeError,
+        union::{Layer, Overlap, union},
+        walk::{join, walk},
+    },
+};
+
+/// The store's directories, and those of unions that need not be stored.
+pub(crate) struct Forest {
+    store: Arc<LocalStore>,
+    memory: MemoryDirectories,
+}
+
+impl Directories for Forest {
+    fn load(&self, digest: &Digest) -> Result<Arc<Directory>, TreeError> {
+        self.memory.load(digest).or_else(|_| self.store.load(digest))
+    }
+
+    fn save(&self, directory: &Directory) -> Result<Node, TreeError> {
+        self.memory.save(directory)
+    }
+}
+
+/// The union of some trees.
+#[derive(Clone, Debug)]
+pub(crate) struct United {
+    pub node: Node,
+    /// Whether mounting the trees over each other shows something else.
+    redirected: bool,
+}
+
+/// A regular file's identity in the store: files that are equal in both are one inode, but for private copies.
+type FileKey = (Digest, bool);
+
+/// Unions and what was learnt about trees, kept for the life of a builder.
+pub(crate) struct Roots {
+    pub forest: Forest,
+    unions: Mutex<HashMap<(Vec<Digest>, String), United>>,
+    files: Mutex<HashMap<Digest, Arc<Vec<FileKey>>>>,
+    number: AtomicU64,
+}
+
+impl Roots {
+    pub fn new(store: &Arc<LocalStore>) -> Roots {
+        Roots {
+            forest: Forest { store: Arc::clone(store), memory: MemoryDirectories::new() },
+            unions: Mutex::default(),
+            files: Mutex::default(),
+            number: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the union of `trees`.
+    ///
+    /// # Errors
+    /// When they conflict outside of `overlap`, or one is no directory.
+    pub fn unite(&self, trees: &[Tree], overlap: &str) -> Result<United, BuildError> {
+        let key = (trees.iter().map(|tree| tree.node.fingerprint()).collect::<Vec<_>>(), overlap.to_owned());
+        if let Some(known) = lock(&self.unions).get(&key) {
+            return Ok(known.clone());
+        }
+        let layers: Vec<Layer> =
+            trees.iter().map(|tree| Layer { root: tree.node.clone(), owner: tree.owner.clone() }).collect();
+        let overlap = Overlap::parse(overlap).map_err(|e| crate::error::attribute("__overlap", e.to_string()))?;
+        let union = union(&self.forest, &layers, &overlap).map_err(cause)?;
+        let united = United { node: union.root, redirected: union.redirected };
+        lock(&self.unions).insert(key, united.clone());
+        Ok(united)
+    }
+
+    /// Returns the host directories that, mounted over each other from first to last, show `united`.
+    pub fn layers(&self, trees: &[Tree], united: &United) -> Result<Vec<PathBuf>, BuildError> {
+        let store = &*self.forest.store;
+        // Of a tree that is there twice only the upper one counts.
+        let mut seen = HashSet::new();
+        let mut used: Vec<&Tree> = trees.iter().rev().filter(|tree| seen.insert(tree.node.fingerprint())).collect();
+        used.reverse();
+        if let [tree] = used.as_slice() {
+            return Ok(vec![tree.host(store)]);
+        }
+        let mut paths = HashSet::new();
+        // The kernel refuses layers that lie in each other.
+        let nested = used.iter().any(|tree| !paths.insert(&tree.name.path));
+        if united.redirected || nested || used.len() >= sandbox::LAYERS_MAX {
+            return Ok(vec![self.checkout(&united.node)?]);
+        }
+        let mut layers: Vec<PathBuf> = used.iter().map(|tree| tree.host(store)).collect();
+        layers.extend(self.private_copies(&used, &layers)?);
+        Ok(layers)
+    }
+
+    fn checkout(&self, node: &Node) -> Result<PathBuf, BuildError> {
+        let store = &*self.forest.store;
+        self.cached("unions", node.fingerprint(), |dest| {
+            self.store_directories(node)?;
+            Ok(store.checkout(node, dest)?)
+        })
+    }
+
+    /// Stores those directories of a union that are only in memory.
+    fn store_directories(&self, node: &Node) -> Result<(), BuildError> {
+        walk(&self.forest, node, |_, node| -> Result<bool, TreeError> {
+            let Node::Directory { digest, .. } = node else { return Ok(false) };
+            let Ok(directory) = self.forest.memory.load(digest) else { return Ok(false) };
+            self.forest.store.save(&directory)?;
+            Ok(true)
+        })
+        .map_err(cause)
+    }
+
+    /// Returns the layer of private copies for `trees`, which lie at `hosts`; `None` when they share no file.
+    fn private_copies(&self, trees: &[&Tree], hosts: &[PathBuf]) -> Result<Option<PathBuf>, BuildError> {
+        let mut key = b"private copies 1".to_vec();
+        trees.iter().for_each(|tree| key.extend_from_slice(tree.node.fingerprint().bytes()));
+        let layer = self.cached("layers", Digest::of(&key), |dest| {
+            fs::create_dir(dest).map_err(|e| io_error("mkdir", dest, e))?;
+            let shared = self.shared_files(trees)?;
+            if !shared.is_empty() {
+                for (path, host) in self.extra_names(trees, hosts, &shared)? {
+                    copy_into(dest, &path, &host)?;
+                }
+            }
+            seal(dest)
+        })?;
+        let empty = fs::read_dir(&layer).map_err(|e| io_error("opendir", &layer, e))?.next().is_none();
+        Ok((!empty).then_some(layer))
+    }
+
+    /// Files that are in more than one tree.
+    fn shared_files(&self, trees: &[&Tree]) -> Result<HashSet<FileKey>, BuildError> {
+        let mut seen = HashSet::new();
+        let mut shared = HashSet::new();
+        for tree in trees {
+            for key in self.files(&tree.node)?.iter() {
+                if !seen.insert(*key) {
+                    shared.insert(*key);
+                }
+            }
+        }
+        Ok(shared)
+    }
+
+    /// Returns the different files of a tree.
+    fn files(&self, node: &Node) -> Result<Arc<Vec<FileKey>>, BuildError> {
+        if let Some(known) = lock(&self.files).get(&node.fingerprint()) {
+            return Ok(Arc::clone(known));
+        }
+        let mut files = BTreeSet::new();
+        walk(&self.forest, node, |_, node| -> Result<bool, TreeError> {
+            if let Node::File { digest, executable, .. } = node {
+                files.insert((*digest, *executable));
+            }
+            Ok(true)
+        })
+        .map_err(cause)?;
+        let files = Arc::new(files.into_iter().collect::<Vec<_>>());
+        lock(&self.files).insert(node.fingerprint(), Arc::clone(&files));
+        Ok(files)
+    }
+
+    /// Finds the names in the mounted union that share an inode with a name before them, with the file each stands for.
+    fn extra_names(
+        &self,
+        trees: &[&Tree],
+        hosts: &[PathBuf],
+        shared: &HashSet<FileKey>,
+    ) -> Result<Vec<(PathBuf, PathBuf)>, BuildError> {
+        let mut inodes = HashSet::new();
+        let mut extra = Vec::new();
+        let start: Vec<(usize, Node)> =
+            trees.iter().enumerate().map(|(layer, tree)| (layer, tree.node.clone())).collect();
+        let mut todo = vec![(Vec::new(), start)];
+        while let Some((path, parts)) = todo.pop() {
+            let mut entries: BTreeMap<Vec<u8>, Vec<(usize, Node)>> = BTreeMap::new();
+            for (layer, node) in parts {
+                let Node::Directory { digest, .. } = node else { continue };
+                for (name, node) in self.forest.load(&digest).map_err(cause)?.iter() {
+                    entries.entry(name.to_vec()).or_default().push((layer, node.clone()));
+                }
+            }
+            for (name, parts) in entries {
+                let inner = join(&path, &name);
+                match parts.last() {
+                    Some((_, Node::Directory { .. })) => {
+                        // As the kernel does: what is below the last entry that is no directory does not show.
+                        let start = parts.iter().rposition(|(_, node)| !node.is_directory()).map_or(0, |at| at + 1);
+                        todo.push((inner, parts[start..].to_vec()));
+                    }
+                    Some((layer, Node::File { digest, executable, .. }))
+                        if shared.contains(&(*digest, *executable)) =>
+                    {
+                        let relative = PathBuf::from(OsStr::from_bytes(&inner));
+                        let host = hosts[*layer].join(&relative);
+                        let metadata = fs::symlink_metadata(&host).map_err(|e| io_error("lstat", &host, e))?;
+                        if !inodes.insert((metadata.dev(), metadata.ino())) {
+                            extra.push((relative, host));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(extra)
+    }
+
+    /// Returns the directory `<root>/cache/<kind>/<digest>`, made by `make` at a temporary name when it is not there.
+    fn cached(
+        &self,
+        kind: &str,
+        digest: Digest,
+        make: impl FnOnce(&Path) -> Result<(), BuildError>,
+    ) -> Result<PathBuf, BuildError> {
+        let directory = self.forest.store.root().join("cache").join(kind);
+        let path = directory.join(digest.to_string());
+        if path.is_dir() {
+            return Ok(path);
+        }
+        fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        // A sibling, since a read-only directory can be renamed but not moved.
+        let part = directory.join(format!(".{digest}.{}.{number}", std::process::id()));
+        let made = make(&part).and_then(|()| match fs::rename(&part, &path) {
+            // Somebody else was faster.
+            Err(_) if path.is_dir() => Ok(()),
+            renamed => renamed.map_err(|e| io_error("rename", &part, e)),
+        });
+        if part.exists() {
+            // Left over after a lost race or an error; when it stays, clearing the cache removes it.
+            let _ = sandbox::remove_tree(&part);
+        }
+        made.map(|()| path)
+    }
+}
+
+/// Keeps the cache from being cleared while it lives.
+pub(crate) struct CacheInUse(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl CacheInUse {
+    pub fn new(store: &LocalStore) -> Result<CacheInUse, BuildError> {
+        let (file, path) = lock_file(store)?;
+        match Flock::lock(file, FlockArg::LockShared) {
+            Ok(lock) => Ok(CacheInUse(lock)),
+            Err((_, errno)) => Err(io_error("flock", &path, errno.into())),
+        }
+    }
+}
+
+/// Removes what can be made again, unless a build is using it. Returns whether it was removed.
+pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
+    let (file, path) = lock_file(store)?;
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(false),
+        Err((_, errno)) => return Err(io_error("flock", &path, errno.into())),
+    };
+    for kind in ["layers", "unions"] {
+        let directory = store.root().join("cache").join(kind);
+        if directory.exists() {
+            sandbox::remove_tree(&directory).map_err(cause)?;
+        }
+    }
+    drop(lock);
+    Ok(true)
+}
+
+fn lock_file(store: &LocalStore) -> Result<(File, PathBuf), BuildError> {
+    let directory = store.root().join("cache");
+    fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
+    let path = directory.join(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    Ok((file.map_err(|e| io_error("open", &path, e))?, path))
+}
+
+/// Copies the file at `host` to `path` below `layer`.
+fn copy_into(layer: &Path, path: &Path, host: &Path) -> Result<(), BuildError> {
+    let dest = layer.join(path);
+    if let Some(parent) = dest.parent() {
+        fs::create_dir_all(parent).map_err(|e| io_error("mkdir", parent, e))?;
+    }
+    fs::copy(host, &dest).map_err(|e| io_error("write", &dest, e))?;
+    Ok(())
+}
+
+/// Gives everything below `directory` the modes and the time that files in the store have.
+fn seal(directory: &Path) -> Result<(), BuildError> {
+    let mut directories = vec![directory.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = directories.get(next).cloned() {
+        next += 1;
+        for entry in fs::read_dir(&directory).map_err(|e| io_error("readdir", &directory, e))? {
+            let path = entry.map_err(|e| io_error("readdir", &directory, e))?.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                set_time(&path)?;
+            }
+        }
+    }
+    for directory in directories.iter().rev() {
+        set_time(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o555)).map_err(|e| io_error("chmod", directory, e))?;
+    }
+    Ok(())
+}
+
+fn set_time(path: &Path) -> Result<(), BuildError> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let file = File::open(path).map_err(|e| io_error("open", path, e))?;
+    file.set_times(fs::FileTimes::new().set_modified(time).set_accessed(time))
+        .map_err(|e| io_error("utimensat", path, e))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,343 @@
+//! The order in which the nodes of a plan are worked on, and by how many threads.
+//!
+//! Each [`Kind`] of node has its own budget and its own threads, so that downloads neither take nor wait for a build
+//! slot. Among the nodes of a kind that could start, the one with the longest way to the end goes first. What it means
+//! to realise a node is a function given by the caller: this module knows graphs and threads and nothing of stores.
+//!
+//! Invariant: a node is started at most once, and only when all it needs has succeeded.
+
+use crate::{
+    events::NodeId,
+    plan::{Kind, Plan},
+};
+use std::{
+    collections::BinaryHeap,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How often a waiting thread looks at the cancel flag, which a signal handler sets without being able to wake anybody.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// How many nodes of each kind are worked on at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budgets {
+    pub builds: usize,
+    pub fetches: usize,
+    pub unpacks: usize,
+    pub trees: usize,
+}
+
+impl Budgets {
+    fn of(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Build => self.builds,
+            Kind::Fetch => self.fetches,
+            Kind::Unpack => self.unpacks,
+            Kind::Tree => self.trees,
+        }
+        .max(1)
+    }
+}
+
+/// How busy the sandboxes are when a node starts; what a build may use of the machine is derived from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Builds running, the one that starts included.
+    pub running: usize,
+    /// Builds that could run if there were slots.
+    pub ready: usize,
+}
+
+/// How it ended for each node.
+#[derive(Debug)]
+pub(crate) enum Ended<T, E> {
+    Done(T),
+    Failed(E),
+    /// Something it needs failed: the failed node.
+    Blocked(NodeId),
+    /// Never started, since work was stopped.
+    NotStarted,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ready {
+    critical: Duration,
+    /// Lower numbers first, so that equal nodes keep the plan's order.
+    number: std::cmp::Reverse<NodeId>,
+}
+
+struct State<T, E> {
+    ready: [BinaryHeap<Ready>; 4],
+    missing: Vec<usize>,
+    ended: Vec<Ended<T, E>>,
+    /// Nodes that may still be started or are running.
+    left: usize,
+    builds_running: usize,
+    stop: bool,
+}
+
+/// Works through `plan`. Returns how each node ended, by node.
+///
+/// After the first failure no node is started any more, unless `keep_going`; those that run are let finish. Setting
+/// `cancelled` stops likewise, and `work` is expected to look at it too.
+pub(crate) fn run<T: Send, E: Send>(
+    plan: &Plan,
+    budgets: Budgets,
+    keep_going: bool,
+    cancelled: &AtomicBool,
+    work: &(dyn Fn(NodeId, Load) -> Result<T, E> + Sync),
+    on_blocked: &(dyn Fn(NodeId, NodeId) + Sync),
+) -> Vec<Ended<T, E>> {
+    let count = plan.nodes.len();
+    let mut needed_by = vec![Vec::new(); count];
+    for (id, node) in plan.nodes.iter().enumerate() {
+        for &need in &node.needs {
+            needed_by[need].push(id);
+        }
+    }
+    let mut state = State {
+        ready: Default::default(),
+        missing: plan.nodes.iter().map(|node| node.needs.len()).collect(),
+        ended: (0..count).map(|_| Ended::NotStarted).collect(),
+        left: count,
+        builds_running: 0,
+        stop: false,
+    };
+    for id in 0..count {
+        if state.missing[id] == 0 {
+            push(&mut state, plan, id);
+        }
+    }
+    let shared = Shared {
+        plan,
+        needed_by,
+        keep_going,
+        cancelled,
+        work,
+        on_blocked,
+        state: Mutex::new(state),
+        changed: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            for _ in 0..budgets.of(kind).min(plan.count(kind)) {
+                let shared = &shared;
+                scope.spawn(move || shared.worker(kind));
+            }
+        }
+    });
+    shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended
+}
+
+const KINDS: [Kind; 4] = [Kind::Build, Kind::Fetch, Kind::Unpack, Kind::Tree];
+
+fn push<T, E>(state: &mut State<T, E>, plan: &Plan, id: NodeId) {
+    let node = &plan.nodes[id];
+    state.ready[node.kind as usize].push(Ready { critical: node.critical, number: std::cmp::Reverse(id) });
+}
+
+struct Shared<'a, T, E> {
+    plan: &'a Plan,
+    needed_by: Vec<Vec<NodeId>>,
+    keep_going: bool,
+    cancelled: &'a AtomicBool,
+    work: &'a (dyn Fn(NodeId, Load) -> Result<T, E> + Sync),
+    on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
+    state: Mutex<State<T, E>>,
+    changed: Condvar,
+}
+
+impl<T: Send, E: Send> Shared<'_, T, E> {
+    fn worker(&self, kind: Kind) {
+        let mut state = self.lock();
+        loop {
+            state.stop |= self.cancelled.load(Ordering::Relaxed);
+            if state.stop || state.left == 0 {
+                return;
+            }
+            let Some(next) = state.ready[kind as usize].pop() else {
+                let waited = self.changed.wait_timeout(state, CANCEL_POLL);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            };
+            let id = next.number.0;
+            if kind == Kind::Build {
+                state.builds_running += 1;
+            }
+            let load = Load { running: state.builds_running, ready: state.ready[Kind::Build as usize].len() };
+            drop(state);
+            let result = (self.work)(id, load);
+            state = self.lock();
+            if kind == Kind::Build {
+                state.builds_running -= 1;
+            }
+            state.left -= 1;
+            match result {
+                Ok(value) => {
+                    state.ended[id] = Ended::Done(value);
+                    for &above in &self.needed_by[id] {
+                        state.missing[above] -= 1;
+                        // A node that is blocked by another need never gets here: that need stays missing.
+                        if state.missing[above] == 0 {
+                            push(&mut state, self.plan, above);
+                        }
+                    }
+                }
+                Err(error) => {
+                    state.ended[id] = Ended::Failed(error);
+                    state.stop |= !self.keep_going;
+                    self.block(&mut state, id);
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Marks everything above `failed`.
+    fn block(&self, state: &mut State<T, E>, failed: NodeId) {
+        let mut todo = self.needed_by[failed].clone();
+        while let Some(id) = todo.pop() {
+            if matches!(state.ended[id], Ended::NotStarted) {
+                state.ended[id] = Ended::Blocked(failed);
+                state.left -= 1;
+                todo.extend(&self.needed_by[id]);
+                (self.on_blocked)(id, failed);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanNode;
+    use std::sync::atomic::AtomicUsize;
+
+    fn node(kind: Kind, critical: u64, needs: &[NodeId]) -> PlanNode {
+        PlanNode {
+            drv: store::StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
+            name: "x".into(),
+            kind,
+            wanted: Default::default(),
+            outputs: Default::default(),
+            needs: needs.to_vec(),
+            rebuild: false,
+            expected: None,
+            critical: Duration::from_secs(critical),
+        }
+    }
+
+    const ONE: Budgets = Budgets { builds: 1, fetches: 1, unpacks: 1, trees: 1 };
+
+    fn order(nodes: Vec<PlanNode>, budgets: Budgets, keep_going: bool, bad: &[NodeId]) -> (Vec<NodeId>, String) {
+        let plan = Plan { nodes, ..Plan::default() };
+        let started = Mutex::new(Vec::new());
+        let work = |id: NodeId, _| {
+            started.lock().unwrap().push(id);
+            if bad.contains(&id) { Err(()) } else { Ok(()) }
+        };
+        let ended = run(&plan, budgets, keep_going, &AtomicBool::new(false), &work, &|_, _| {});
+        let text = ended
+            .iter()
+            .map(|e| match e {
+                Ended::Done(()) => "done".to_owned(),
+                Ended::Failed(()) => "failed".to_owned(),
+                Ended::Blocked(by) => format!("blocked by {by}"),
+                Ended::NotStarted => "not started".to_owned(),
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        (started.into_inner().unwrap(), text)
+    }
+
+    #[test]
+    fn the_critical_path_goes_first() {
+        let nodes = vec![
+            node(Kind::Build, 1, &[]),
+            node(Kind::Build, 9, &[]),
+            node(Kind::Build, 8, &[1]),
+            node(Kind::Build, 2, &[]),
+        ];
+        assert_eq!(order(nodes, ONE, false, &[]).0, [1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn the_first_failure_stops_what_has_not_started() {
+        let nodes = vec![node(Kind::Build, 9, &[]), node(Kind::Build, 8, &[0]), node(Kind::Build, 1, &[])];
+        assert_eq!(order(nodes, ONE, false, &[0]), (vec![0], "failed, blocked by 0, not started".into()));
+    }
+
+    #[test]
+    fn keep_going_builds_all_that_does_not_need_the_failed() {
+        let nodes = vec![
+            node(Kind::Build, 9, &[]),
+            node(Kind::Build, 1, &[]),
+            node(Kind::Build, 8, &[0, 1]),
+            node(Kind::Build, 7, &[2]),
+            node(Kind::Build, 6, &[1]),
+        ];
+        let (started, text) = order(nodes, ONE, true, &[0]);
+        assert_eq!(started, [0, 1, 4]);
+        assert_eq!(text, "failed, done, blocked by 0, blocked by 0, done");
+    }
+
+    #[test]
+    fn fetches_do_not_take_build_slots() {
+        let plan = Plan { nodes: vec![node(Kind::Build, 9, &[]), node(Kind::Fetch, 1, &[])], ..Plan::default() };
+        let fetched = AtomicBool::new(false);
+        let work = |id: NodeId, _| {
+            if id == 1 {
+                fetched.store(true, Ordering::SeqCst);
+                return Ok(());
+            }
+            let begin = std::time::Instant::now();
+            while !fetched.load(Ordering::SeqCst) {
+                if begin.elapsed() > Duration::from_secs(20) {
+                    return Err("the fetch waits for the build");
+                }
+                std::thread::yield_now();
+            }
+            Ok(())
+        };
+        let ended = run(&plan, ONE, false, &AtomicBool::new(false), &work, &|_, _| {});
+        assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
+    }
+
+    #[test]
+    fn a_budget_is_never_exceeded_and_every_node_runs_once() {
+        let nodes = (0..200).map(|i| node(Kind::Build, i % 7, if i < 3 { &[] } else { &[0, 1, 2] })).collect();
+        let plan = Plan { nodes, ..Plan::default() };
+        let (running, peak, total) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |_: NodeId, load: Load| {
+            assert!((1..=3).contains(&load.running));
+            peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_micros(100));
+            running.fetch_sub(1, Ordering::SeqCst);
+            total.fetch_add(1, Ordering::SeqCst);
+            Ok::<(), ()>(())
+        };
+        run(&plan, Budgets { builds: 3, ..ONE }, false, &AtomicBool::new(false), &work, &|_, _| {});
+        assert!(peak.into_inner() <= 3);
+        assert_eq!(total.into_inner(), 200);
+    }
+
+    #[test]
+    fn cancelling_starts_nothing_more() {
+        let plan = Plan { nodes: (0..50).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
+        let cancelled = AtomicBool::new(false);
+        let work = |_: NodeId, _| {
+            cancelled.store(true, Ordering::SeqCst);
+            Ok::<(), ()>(())
+        };
+        let ended = run(&plan, ONE, false, &cancelled, &work, &|_, _| {});
+        assert_eq!(ended.iter().filter(|e| matches!(e, Ended::Done(()))).count(), 1);
+    }
+}

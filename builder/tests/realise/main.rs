@@ -1,0 +1,10 @@
+//! Whole builds in stores of their own: what is built, what is cut off, what is refused, and what a failure tells.
+//!
+//! Sandboxed builds run a shell of this machine, copied into the store with the libraries it needs, as no package is at
+//! hand here.
+
+mod common;
+
+mod built_in;
+mod failing;
+mod sandboxed;
