@@ -18,6 +18,9 @@ mod format;
 mod tarball;
 mod zipfile;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::UnpackError;
 
 use destination::Destination;

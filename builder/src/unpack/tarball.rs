@@ -22,6 +22,9 @@ pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Resu
         let mut entry = entry.map_err(broken)?;
         let name = entry.path_bytes().into_owned();
         write_entry(&mut entry, &name, sink).map_err(|error| sink.place(archive, &name, error))?;
+        // What a skipped entry has left, so that zeros counted from here on are padding or the end.
+        io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
+        zeros.set(0);
     }
     // Reading on to the end makes the decoder check what it has at the end: lengths and checksums.
     let mut rest = tar.into_inner();
