@@ -107,6 +107,8 @@ impl<'a> Attributes<'a> {
         }
         match self.text(name)? {
             None => Ok(None),
+            // What a null attribute becomes.
+            Some(text) if text.is_empty() => Ok(None),
             Some(text) => match serde_json::from_str(&text) {
                 Ok(value) => Ok(Some(value)),
                 Err(e) => Err(attribute(name, format!("is not valid JSON ({e}); give it as `builtins.toJSON …`"))),

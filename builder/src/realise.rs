@@ -149,6 +149,9 @@ impl Realiser<'_> {
             return Ok(Origin::Found);
         }
         let direct = self.input_paths(&derivation)?;
+        for path in &direct {
+            self.store.temp_root(path).map_err(boxed)?;
+        }
         let job = Job { id, node, derivation, direct, started: SystemTime::now(), begin, load };
         let attributes = Attributes::of(&job.derivation).map_err(boxed)?;
         if job.derivation.builder.starts_with(b"builtin:") {
@@ -603,12 +606,13 @@ impl Realiser<'_> {
             bytes.insert(name.clone(), count);
         }
         outputs::check_references(self.store, attributes, &job.node.outputs, &references, &bytes).map_err(boxed)?;
-        self.register(job, action, made, references, bytes, cost)?;
+        self.register(job, action, made, references, bytes, cost, origin)?;
         Ok(origin)
     }
 
     /// Moves the outputs to their places and makes them known, then the action and what it took: an action is recorded
     /// only when its outputs are there, so that a crash in between costs one build and promises nothing false.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of what is registered")]
     fn register(
         &self,
         job: &Job,
@@ -617,6 +621,7 @@ impl Realiser<'_> {
         mut references: BTreeMap<String, BTreeSet<StorePath>>,
         bytes: BTreeMap<String, u64>,
         cost: Cost,
+        origin: Origin,
     ) -> Result<(), Box<Stopped>> {
         let result =
             ActionResult { outputs: made.iter().map(|(name, output)| (name.clone(), output.node.clone())).collect() };
@@ -635,7 +640,10 @@ impl Realiser<'_> {
             ([info], Some(staged)) => self.store.install(staged, info).map_err(boxed)?,
             _ => self.store.add_trees(&infos).map_err(boxed)?,
         }
-        self.store.record_action(action, &result).map_err(boxed)?;
+        if origin == Origin::CutOff {
+            // The action is known, and how long it took to find that out says nothing about building it.
+            return Ok(());
+        }
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let record = BuildRecord {
             derivation: job.node.drv.clone(),
@@ -647,7 +655,7 @@ impl Realiser<'_> {
             log: cost.log,
             status: plan::SUCCEEDED.to_owned(),
         };
-        self.store.record_build(&record).map_err(boxed)
+        self.store.record_run(&result, &record).map_err(boxed)
     }
 
     fn compare(&self, job: &Job, made: &BTreeMap<String, Output>) -> Result<Origin, Box<Stopped>> {

@@ -5,7 +5,7 @@ use crate::{
     error::{BuildError, attribute, cause},
     inputs::Tree,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::{
     LocalStore,
     tree::{
@@ -38,13 +38,6 @@ impl Spec {
         };
         spec.selection()?;
         Overlap::parse(&spec.overlap).map_err(|e| attribute("__overlap", e.to_string()))?;
-        if let Some(domains) = &spec.domains {
-            let named: BTreeSet<&str> = spec.rules.iter().map(|(domain, _)| domain.as_str()).collect();
-            if let Some(unknown) = domains.iter().find(|domain| !domain.is_empty() && !named.contains(domain.as_str()))
-            {
-                return Err(attribute("domains", format!("no rule puts a file into the domain `{unknown}`")));
-            }
-        }
         Ok(spec)
     }
 

@@ -45,10 +45,6 @@ fn mistakes_in_attributes_are_told() {
         `unknown` failed: there is no built-in builder `builtin:download`; there are `builtin:audit`, `builtin:fetchurl`, `builtin:union`, `builtin:unpack`, `builtin:write`
         failed: `unknown`
         "#);
-    assert_snapshot!(error(world.union("domains", &[&a]).set("domains", r#"["bin"]"#)), @r#"
-        `domains` failed: attribute `domains`: no rule puts a file into the domain `bin`
-        failed: `domains`
-        "#);
     assert_snapshot!(error(world.union("json", &[&a]).set("rules", "bin/*")), @r#"
         `json` failed: attribute `rules`: is not valid JSON (expected value at line 1 column 1); give it as `builtins.toJSON …`
         failed: `json`

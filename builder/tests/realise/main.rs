@@ -7,4 +7,5 @@ mod common;
 
 mod built_in;
 mod failing;
+mod measure;
 mod sandboxed;
