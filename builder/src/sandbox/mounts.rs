@@ -43,6 +43,7 @@ const ETC: [(&str, &str); 3] = [
     ("etc/group", "root:x:0:\nbuild:x:1000:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
+const UNITING: &str = "unite the trees of the root";
 const PLAIN: u64 = attr::NOSUID | attr::NODEV;
 
 /// A bind, taken from the host and not yet attached.
@@ -74,9 +75,7 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
         read_only(skeleton.as_fd(), "/")?;
         skeleton
     } else {
-        let root = overlay(&skeleton, &layers, request)?;
-        attach(root.as_fd(), STAGING)?;
-        root
+        overlay(&skeleton, &layers, request)?
     };
     enter(&root)?;
 
@@ -243,34 +242,64 @@ fn make_directories(top: &Path, below: &Path) -> Result<(), SandboxError> {
         .named(&format!("make a place for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
 }
 
-/// The union of the skeleton and the layers, attached nowhere.
+/// Attaches the union of the skeleton and the layers at the staging place.
 fn overlay(skeleton: &OwnedFd, layers: &[OwnedFd], request: &Request) -> Result<OwnedFd, SandboxError> {
-    const DOING: &str = "unite the trees of the root";
+    // The kernel takes the topmost first.
+    let named: Vec<(&OwnedFd, &Path)> = layers
+        .iter()
+        .zip(request.root_layers.iter().map(PathBuf::as_path))
+        .rev()
+        .chain([(skeleton, Path::new("skeleton"))])
+        .collect();
     let fs = sys::fsopen("overlay").remedied(
-        DOING,
+        UNITING,
         || "fsopen(overlay)".into(),
         |errno| {
             (errno == Errno::ENODEV)
                 .then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
         },
     )?;
-    // The kernel takes the topmost first.
-    let named = layers.iter().zip(request.root_layers.iter().map(PathBuf::as_path)).rev();
-    for (layer, path) in named.chain([(skeleton, Path::new("skeleton"))]) {
-        sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())).remedied(
-            DOING,
-            || format!("fsconfig(overlay, lowerdir+={}): {}", path.display(), sys::fs_messages(fs.as_fd())),
-            |errno| {
-                (errno == Errno::EINVAL).then(|| "the kernel must be 6.7 or newer for roots that are unions".into())
-            },
-        )?;
+    for (index, (layer, path)) in named.iter().enumerate() {
+        match sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())) {
+            // Before Linux 6.7 there is no such option.
+            Err(Errno::EINVAL) if index == 0 => return overlay_in_one_string(&named),
+            set => set.named(UNITING, || {
+                format!("fsconfig(overlay, lowerdir+={}): {}", path.display(), sys::fs_messages(fs.as_fd()))
+            })?,
+        }
     }
     sys::fsconfig_create(fs.as_fd()).remedied(
-        DOING,
+        UNITING,
         || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
-        |errno| (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into()),
+        overlay_remedy,
     )?;
-    sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(DOING, || "fsmount(overlay)".into())
+    let root = sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())?;
+    attach(root.as_fd(), STAGING)?;
+    Ok(root)
+}
+
+/// The same through `mount(2)`, whose options must fit a page: the layers are named by their descriptors' numbers,
+/// relative to the directory that lists those, which takes some two thousand bytes for as many as are allowed.
+fn overlay_in_one_string(layers: &[(&OwnedFd, &Path)]) -> Result<OwnedFd, SandboxError> {
+    const DESCRIPTORS: &str = "/proc/self/fd";
+    chdir(DESCRIPTORS).named(UNITING, || format!("chdir({DESCRIPTORS})"))?;
+    let numbers: Vec<String> = layers.iter().map(|(layer, _)| layer.as_raw_fd().to_string()).collect();
+    let options = format!("lowerdir={}", numbers.join(":"));
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("overlay"), STAGING, Some("overlay"), flags, Some(options.as_str())).remedied(
+        UNITING,
+        || {
+            let paths: Vec<String> = layers.iter().map(|(_, path)| path.display().to_string()).collect();
+            format!("mount(overlay, lowerdir={})", paths.join(":"))
+        },
+        overlay_remedy,
+    )?;
+    open(STAGING, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .named(UNITING, || format!("open({STAGING})"))
+}
+
+fn overlay_remedy(errno: Errno) -> Option<String> {
+    (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into())
 }
 
 /// Makes `root` the root and forgets the old one.

@@ -66,7 +66,7 @@ impl Sandbox {
         let systems = read("/proc/filesystems").unwrap_or_default();
         let overlay = systems.lines().any(|line| line.ends_with("\toverlay"));
         let overlay = if overlay { Ok("available".into()) } else { Err("not loaded".into()) };
-        add("overlay", overlay, &|| "run `modprobe overlay` as root; the kernel must be 6.7 or newer".into());
+        add("overlay", overlay, &|| "run `modprobe overlay` as root".into());
 
         let (ok, level, remedy) = match self.trial() {
             Ok(()) => (true, "works".to_owned(), None),
