@@ -10,7 +10,7 @@ build {
   make = "";
   install = ''
     mkdir -p "$out$prefix/include"
-    cp -r /source/headers/usr/include/. "$out$prefix/include/"
+    cp -r --no-preserve=mode /source/headers/usr/include/. "$out$prefix/include/"
     mv "$out$prefix/include/x86_64-linux-gnu/asm" "$out$prefix/include/asm"
     rmdir "$out$prefix/include/x86_64-linux-gnu"
   '';
