@@ -262,7 +262,7 @@ impl Realiser<'_> {
         };
         self.shared.fetcher.fetch(&fetch, &dest, &progress).map_err(|error| match error.mismatch() {
             _ if matches!(error, FetchError::Cancelled { .. }) => boxed(BuildError::Cancelled),
-            // When every URL has a whole file with the same other hash, the pin is what is wrong.
+            // Some URL has a whole file with another hash: that is worth more than what the unreachable ones said.
             Some((expected, got)) => {
                 boxed(outputs::mismatch(&name, task.written.as_deref(), expected, got, task.urls.clone()))
             }
