@@ -331,6 +331,12 @@ impl Realiser<'_> {
         if !missing.is_empty() {
             return Err(boxed(BuildError::MissingFeatures { features: missing }));
         }
+        // Leaving out what the recipe counts on would make a wrong output without a word.
+        for name in ["__base", "__metadata"] {
+            if attributes.text(name).map_err(boxed)?.is_some_and(|text| !text.is_empty()) {
+                return Err(boxed(BuildError::Unsupported { what: format!("`{name}`") }));
+            }
+        }
         if attributes.flag("__network").map_err(boxed)? {
             return Err(boxed(BuildError::Unsupported {
                 what: "`__network` (sources are fetched with `builtin:fetchurl`)".into(),

@@ -93,6 +93,16 @@ fn another_machine() {
 }
 
 #[test]
+fn reserved_attributes_that_are_not_known_here_are_refused() {
+    let world = World::new();
+    for (name, value) in [("__base", "x"), ("__metadata", "full"), ("__network", "1")] {
+        let drv = world.script("reserved", "echo x > $out").set(name, value).add(&world);
+        let error = world.error(&drv);
+        assert!(error.contains(name) && error.contains("is not supported"), "{error}");
+    }
+}
+
+#[test]
 fn keep_going_builds_what_it_can_and_names_what_it_cannot() {
     let mut world = World::new();
     world.options.jobs = 1;
