@@ -1,8 +1,29 @@
 //! The language: text → tokens → AST → bytecode → value → derivation.
 //!
-//! This crate does no input or output of its own: what the language asks of the world is the trait `Host`.
+//! This crate does no input or output of its own: what the language asks of the world is the trait [`Host`].
+//!
+//! ```text
+//! Evaluator::new(host, options)
+//!     .eval_file(path)            syntax::parse → compile::compile → vm, a value in head form
+//!     .select_path(value, "a.b")  …and what else one asks of values: vm::inspect, value::print
+//! ```
 
 pub mod source;
 pub mod symbol;
 pub mod syntax;
 pub mod text;
+
+mod compile;
+pub mod value;
+mod vm;
+
+pub mod builtins;
+
+pub mod error;
+pub mod host;
+
+pub use error::{Error, ErrorKind, Report, Result};
+pub use host::{EvalOptions, Host};
+pub use symbol::Symbol;
+pub use value::{Attrs, Value, View};
+pub use vm::{DerivationRef, Evaluator};

@@ -20,6 +20,18 @@ impl Span {
     }
 }
 
+/// A byte offset in the row of all sources that a [`SourceMap`] holds: file and offset in four bytes. 0 is nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct Pos(pub u32);
+
+impl Pos {
+    pub const NONE: Pos = Pos(0);
+
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// Index of a file in the evaluator's table of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u32);
@@ -58,5 +70,41 @@ impl Source {
         });
         let line = starts.partition_point(|&start| start <= offset);
         (line as u32, offset - starts[line - 1] + 1)
+    }
+}
+
+/// All texts read so far, each at its place in the row that [`Pos`] counts along.
+#[derive(Debug, Default)]
+pub struct SourceMap {
+    /// Where each source starts, ascending.
+    bases: Vec<u32>,
+    sources: Vec<std::sync::Arc<Source>>,
+}
+
+/// The most bytes of source text that one evaluator reads.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
+
+impl SourceMap {
+    /// Adds a source and returns the position of its first byte; `None` when the 4 GiB are full.
+    pub fn add(&mut self, source: Arc<Source>) -> Option<Pos> {
+        let base = match (self.bases.last(), self.sources.last()) {
+            (Some(&base), Some(last)) => base as usize + last.text.len() + 1,
+            _ => 1,
+        };
+        if base + source.text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        self.bases.push(base as u32);
+        self.sources.push(source);
+        Some(Pos(base as u32))
+    }
+
+    /// Returns the source that a position is in and the offset there.
+    pub fn locate(&self, pos: Pos) -> Option<(&Arc<Source>, u32)> {
+        if pos.is_none() {
+            return None;
+        }
+        let index = self.bases.partition_point(|&base| base <= pos.0).checked_sub(1)?;
+        Some((&self.sources[index], pos.0 - self.bases[index]))
     }
 }

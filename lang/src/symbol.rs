@@ -77,6 +77,11 @@ impl Symbol {
         name.expect("a symbol exists only after its name was stored")
     }
 
+    /// The names of many symbols, in the same order.
+    pub fn names(symbols: &[Symbol]) -> Vec<&'static [u8]> {
+        symbols.iter().map(|symbol| symbol.name()).collect()
+    }
+
     /// A number from 1, dense over all symbols.
     pub fn index(self) -> u32 {
         self.0.get()

@@ -1,0 +1,47 @@
+//! TOML.
+
+use super::json::plain_attrs;
+use crate::error::{Error, Result};
+use crate::text::toml;
+use crate::value::Value;
+use crate::vm::Evaluator;
+
+pub(super) fn from_toml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let text = ev.expect_plain(arguments[0])?;
+    let text = std::str::from_utf8(text)
+        .map_err(|error| Error::other("lang::toml", format!("while parsing TOML: {error}")))?;
+    let table =
+        toml::parse(text).map_err(|error| Error::other("lang::toml", format!("while parsing TOML: {error}")))?;
+    members(table)
+}
+
+fn members(table: Vec<(String, toml::Value)>) -> Result<Value> {
+    let members: Result<Vec<(String, Value)>> =
+        table.into_iter().map(|(name, member)| Ok((name, value(member)?))).collect();
+    Ok(plain_attrs(members?))
+}
+
+fn value(value: toml::Value) -> Result<Value> {
+    Ok(match value {
+        toml::Value::String(text) => {
+            if text.contains('\0') {
+                return Err(Error::other(
+                    "lang::nul_byte",
+                    "input string cannot be represented as a Nix string because it contains null bytes",
+                ));
+            }
+            Value::string(text.as_bytes())
+        }
+        toml::Value::Int(number) => Value::int(number),
+        toml::Value::Float(number) => Value::float(number),
+        toml::Value::Bool(flag) => Value::bool(flag),
+        toml::Value::Timestamp(_) => {
+            return Err(Error::other("lang::toml", "while parsing TOML: Dates and times are not supported"));
+        }
+        toml::Value::Array(elements) => {
+            let elements: Result<Vec<Value>> = elements.into_iter().map(self::value).collect();
+            Value::list(&elements?)
+        }
+        toml::Value::Table(table) => members(table)?,
+    })
+}

@@ -1,0 +1,424 @@
+//! `derivation`: from a set to a store derivation.
+//!
+//! `derivation` itself only adds lazy attributes; `derivationStrict` evaluates everything, computes the paths and
+//! hands the `.drv` to the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use store::derivation::DerivationError;
+use store::path::Ingestion;
+use store::{Derivation, Hash, HashAlgorithm, Output, StorePath, StorePathName};
+
+use super::expect::lossy;
+use crate::compile::code::Code;
+use crate::error::{Error, FrameKind, Result};
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::value::coerce::Coercion;
+use crate::value::{Attr, Attrs, Context, ContextBuilder, ContextElement, Str, Value};
+use crate::vm::Evaluator;
+
+/// `derivationStrict arguments`, when a path is asked for.
+static STRICT: Code = Code::native(&[0], derivation_strict);
+/// One attribute of a set that is a thunk: set, name.
+static MEMBER: Code = Code::native(&[0, 0], |ev, captures| {
+    let set = ev.force(captures[0])?;
+    let name = ev.expect_string(captures[1])?;
+    ev.select_slow(set, Symbol::new(name.bytes()))
+});
+/// The list of all outputs' sets: the output set itself has it as `all`.
+static ALL: Code = Code::native(&[0, 0], |ev, captures| {
+    let common = ev.expect_attrs(captures[0])?;
+    let outputs = ev.expect_list(captures[1])?;
+    let mut all = Vec::with_capacity(outputs.len());
+    for &output in outputs.values() {
+        let name = ev.expect_string(output)?;
+        all.extend(common.get(Symbol::new(name.bytes())));
+    }
+    Ok(Value::list(&all))
+});
+/// The set of one output: common attributes, strict set, name of the output.
+static OUTPUT: Code = Code::native(&[0, 0, 0], |ev, captures| {
+    let common = ev.expect_attrs(captures[0])?;
+    let name = ev.expect_string(captures[2])?;
+    Ok(output_set(ev, common, captures[1], name))
+});
+
+/// The attributes that are not the same in all outputs' sets.
+fn output_set(ev: &mut Evaluator, common: Attrs, strict: Value, name: Str) -> Value {
+    let names = &ev.shared.names;
+    let attr = |name, value| Attr { name, pos: Pos::NONE, value };
+    let drv_path = Value::string(b"drvPath");
+    let own = Value::attrs(vec![
+        attr(names.out_path, Value::thunk(&MEMBER, &[strict, name.value()])),
+        attr(names.drv_path, Value::thunk(&MEMBER, &[strict, drv_path])),
+        attr(names.r#type, Value::string(b"derivation")),
+        attr(names.output_name, name.value()),
+    ]);
+    common.update(own.as_attrs().expect("a set was made just now"))
+}
+
+pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let set = ev.expect_attrs(arguments[0])?;
+    let outputs = match set.get(ev.shared.names.outputs) {
+        Some(outputs) => ev.expect_list(outputs)?,
+        None => Value::list(&[Value::string(b"out")]).as_list().expect("a list was made just now"),
+    };
+    let strict = Value::thunk(&STRICT, &[set.value()]);
+    let mut names = Vec::with_capacity(outputs.len());
+    for &output in outputs.values() {
+        names.push(ev.expect_string(output)?);
+    }
+    let Some(&first) = names.first() else {
+        return Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs"));
+    };
+    // The outputs' sets refer to the common attributes, which refer to them: thunks are filled once the set exists.
+    let mut attrs = vec![Attr { name: Symbol::new(b"drvAttrs"), pos: Pos::NONE, value: set.value() }];
+    let all = Value::thunk_unfilled(&ALL);
+    attrs.push(Attr { name: Symbol::new(b"all"), pos: Pos::NONE, value: all });
+    let mut output_thunks = Vec::with_capacity(names.len());
+    for name in &names {
+        let value = Value::thunk_unfilled(&OUTPUT);
+        output_thunks.push((value, *name));
+        attrs.push(Attr { name: Symbol::new(name.bytes()), pos: Pos::NONE, value });
+    }
+    let extra = Value::attrs(attrs);
+    let common = set.update(extra.as_attrs().expect("a set was made just now"));
+    fill(all, &[common, outputs.value()]);
+    for (value, name) in output_thunks {
+        fill(value, &[common, strict, name.value()]);
+    }
+    let common = common.as_attrs().expect("`//` gives a set");
+    Ok(output_set(ev, common, strict, first))
+}
+
+fn fill(thunk: Value, captures: &[Value]) {
+    if let crate::value::View::Thunk(thunk) = thunk.view() {
+        for (index, &capture) in captures.iter().enumerate() {
+            thunk.fill(index, capture);
+        }
+    }
+}
+
+/// What the attributes say, before it becomes a [`Derivation`].
+#[derive(Default)]
+struct Draft {
+    builder: Option<Vec<u8>>,
+    system: Option<Vec<u8>>,
+    args: Vec<Vec<u8>>,
+    env: BTreeMap<Vec<u8>, Vec<u8>>,
+    outputs: Option<Vec<String>>,
+    output_hash: Option<String>,
+    output_hash_algorithm: Option<String>,
+    output_hash_mode: Option<String>,
+}
+
+pub(super) fn derivation_strict(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let set = ev.expect_attrs(arguments[0])?;
+    let name_attr = set.get_attr(ev.shared.names.name);
+    let Some(name_attr) = name_attr else {
+        return Err(Error::other("lang::derivation", "attribute 'name' required in the argument of 'derivation'"));
+    };
+    let name =
+        lossy(ev.expect_plain(name_attr.value).map_err(|error| {
+            error.note("while evaluating the `name` attribute passed to builtins.derivationStrict")
+        })?);
+    strict(ev, set, &name)
+        .map_err(|error| error.frame(name_attr.pos, FrameKind::Note(format!("while evaluating derivation '{name}'"))))
+}
+
+fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
+    let store_name = StorePathName::new(name)
+        .map_err(|error| Error::other("lang::derivation_name", format!("invalid derivation name '{name}': {error}")))?;
+    if name.ends_with(".drv") {
+        return Err(Error::other(
+            "lang::derivation_name",
+            "derivation names are allowed to end in '.drv' only if they produce a single derivation file",
+        ));
+    }
+    let mut context = ContextBuilder::default();
+    let draft = read_attributes(ev, set, name, &mut context)?;
+    let model = ev.shared.options.store_model;
+
+    let missing = |what: &str| Error::other("lang::derivation", format!("required attribute '{what}' missing"));
+    let builder = draft.builder.ok_or_else(|| missing("builder"))?;
+    let system = draft.system.ok_or_else(|| missing("system"))?;
+    let output_names = draft.outputs.unwrap_or_else(|| vec!["out".to_owned()]);
+    let outputs: BTreeMap<String, Output> = match &draft.output_hash {
+        Some(hash) => {
+            if output_names != ["out"] {
+                return Err(Error::other(
+                    "lang::derivation",
+                    "multiple outputs are not supported in fixed-output derivations",
+                ));
+            }
+            let (ingestion, hash) = fixed_output(
+                hash,
+                draft.output_hash_algorithm.as_deref().unwrap_or_default(),
+                draft.output_hash_mode.as_deref().unwrap_or_default(),
+            )?;
+            BTreeMap::from([("out".to_owned(), Output::Fixed { ingestion, hash })])
+        }
+        None => output_names.into_iter().map(|output| (output, Output::Deferred)).collect(),
+    };
+
+    let mut derivation = Derivation {
+        name: store_name,
+        outputs,
+        input_derivations: BTreeMap::new(),
+        input_sources: BTreeSet::new(),
+        system,
+        builder,
+        args: draft.args,
+        env: draft.env,
+    };
+    add_inputs(ev, context.finish(), &mut derivation)?;
+
+    let failed = |error: DerivationError| Error::other("lang::derivation", error.to_string());
+    let shared = ev.shared.clone();
+    let load = |path: &StorePath| {
+        shared
+            .host
+            .read_derivation(path)
+            .map_err(|error| DerivationError::Load { path: model.print(path), reason: error.to_string() })
+    };
+    derivation.fill_output_paths(model, &shared.hashes, load).map_err(failed)?;
+    let (path, text) = derivation.path_and_text(model).map_err(failed)?;
+    shared.hashes.insert(model, &path, &derivation, load).map_err(failed)?;
+    if shared.options.write {
+        shared.host.write_derivation(&path, &derivation, &text)?;
+    }
+
+    let path_text = model.print(&path);
+    let path_symbol = Symbol::new(path_text.as_bytes());
+    let mut attrs = vec![Attr {
+        name: ev.shared.names.drv_path,
+        pos: Pos::NONE,
+        value: Value::string_with_context(
+            path_text.as_bytes(),
+            Context::one(ContextElement::DerivationDeep(path_symbol)),
+        ),
+    }];
+    for (output, output_path) in derivation.output_paths(model).map_err(failed)? {
+        let Some(output_path) = output_path else {
+            return Err(Error::other(
+                "lang::derivation",
+                format!("the path of output '{output}' depends on the contents of an input, which is not supported"),
+            ));
+        };
+        let output = Symbol::new(output.as_bytes());
+        let context = Context::one(ContextElement::Built { derivation: path_symbol, output });
+        let value = Value::string_with_context(model.print(&output_path).as_bytes(), context);
+        attrs.push(Attr { name: output, pos: Pos::NONE, value });
+    }
+    Ok(Value::attrs(attrs))
+}
+
+fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut ContextBuilder) -> Result<Draft> {
+    let flag = |ev: &mut Evaluator, name: &[u8]| match set.get(Symbol::new(name)) {
+        Some(value) => ev.expect_forced_bool(value),
+        None => Ok(false),
+    };
+    let structured = flag(ev, b"__structuredAttrs")?;
+    let ignore_nulls = flag(ev, b"__ignoreNulls")?;
+    for unsupported in ["__contentAddressed", "__impure"] {
+        if flag(ev, unsupported.as_bytes())? {
+            return Err(Error::other(
+                "lang::derivation",
+                format!(
+                    "'{unsupported}' derivations are not supported: name outputs by their inputs or by `outputHash`"
+                ),
+            ));
+        }
+    }
+    let mut draft = Draft::default();
+    let mut json: Vec<u8> = b"{".to_vec();
+    for attr in set.sorted() {
+        let key = attr.name.name();
+        if ignore_nulls && ev.force(attr.value)?.is_null() {
+            continue;
+        }
+        if matches!(key, b"__ignoreNulls" | b"__contentAddressed" | b"__impure") {
+            if key == b"__ignoreNulls" {
+                continue;
+            }
+            if !structured && key != b"__ignoreNulls" {
+                // False: a variable like any other.
+            }
+        }
+        let read = read_attribute(ev, attr, structured, &mut draft, &mut json, context);
+        read.map_err(|error| {
+            let what = format!("while evaluating attribute '{}' of derivation '{name}'", lossy(key));
+            error.frame(attr.pos, FrameKind::Note(what))
+        })?;
+    }
+    if structured {
+        json.push(b'}');
+        draft.env.insert(b"__json".to_vec(), json);
+    }
+    if let Some(outputs) = &draft.outputs {
+        for (index, output) in outputs.iter().enumerate() {
+            if outputs[..index].contains(output) {
+                return Err(Error::other("lang::derivation", format!("duplicate derivation output '{output}'")));
+            }
+            if output == "drv" {
+                return Err(Error::other("lang::derivation", "invalid derivation output name 'drv'"));
+            }
+        }
+        if outputs.is_empty() {
+            return Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs"));
+        }
+    }
+    Ok(draft)
+}
+
+fn read_attribute(
+    ev: &mut Evaluator,
+    attr: Attr,
+    structured: bool,
+    draft: &mut Draft,
+    json: &mut Vec<u8>,
+    context: &mut ContextBuilder,
+) -> Result<()> {
+    let key = attr.name.name();
+    let how = Coercion { copy_to_store: true, more: true };
+    if key == b"args" {
+        for &argument in ev.expect_list(attr.value)?.values() {
+            let mut text = Vec::new();
+            ev.coerce(argument, how, &mut text, context)?;
+            draft.args.push(text);
+        }
+        return Ok(());
+    }
+    if structured {
+        if key == b"__structuredAttrs" {
+            return Ok(());
+        }
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        super::json::write_text(key, json)?;
+        json.push(b':');
+        ev.write_json(attr.value, true, json, context)?;
+        let special: &[&[u8]] = &[b"builder", b"system", b"outputHash", b"outputHashAlgo", b"outputHashMode"];
+        if key == b"outputs" {
+            let mut outputs = Vec::new();
+            for &output in ev.expect_list(attr.value)?.values() {
+                outputs.push(lossy(ev.expect_string(output)?.bytes()));
+            }
+            draft.outputs = Some(outputs);
+        } else if special.contains(&key) {
+            let text = ev.expect_string(attr.value)?;
+            context.add(text.context());
+            set_special(draft, key, text.bytes());
+        }
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    ev.coerce(attr.value, how, &mut text, context)?;
+    if key == b"outputs" {
+        let words = lossy(&text);
+        draft.outputs = Some(words.split_ascii_whitespace().map(str::to_owned).collect());
+    } else {
+        set_special(draft, key, &text);
+    }
+    draft.env.insert(key.to_vec(), text);
+    Ok(())
+}
+
+fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) {
+    match key {
+        b"builder" => draft.builder = Some(text.to_vec()),
+        b"system" => draft.system = Some(text.to_vec()),
+        b"outputHash" => draft.output_hash = Some(lossy(text)),
+        b"outputHashAlgo" => draft.output_hash_algorithm = Some(lossy(text)),
+        b"outputHashMode" => draft.output_hash_mode = Some(lossy(text)),
+        _ => {}
+    }
+}
+
+fn fixed_output(hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, Hash)> {
+    let ingestion = match mode {
+        "" | "flat" => Ingestion::Flat,
+        "recursive" | "nar" => Ingestion::Recursive,
+        "text" => Ingestion::Text,
+        other => {
+            return Err(Error::other(
+                "lang::derivation",
+                format!("invalid value '{other}' for 'outputHashMode' attribute"),
+            ));
+        }
+    };
+    let algorithm: Option<HashAlgorithm> = match algorithm {
+        "" => None,
+        name => Some(
+            name.parse()
+                .map_err(|_| Error::other("lang::hash_algorithm", format!("unknown hash algorithm '{name}'")))?,
+        ),
+    };
+    if hash.is_empty() {
+        // As Nix: a hash still to be found out is all zeros, and the build then tells the right one.
+        let algorithm = algorithm.ok_or_else(|| {
+            Error::other("lang::hash", "empty hash requires explicit hash algorithm").help("set `outputHashAlgo`")
+        })?;
+        let zeros = vec![0; algorithm.digest_len()];
+        let hash = Hash::new(algorithm, &zeros).expect("the digest has the algorithm's length");
+        return Ok((ingestion, hash));
+    }
+    let hash = Hash::parse(hash, algorithm).map_err(|error| Error::other("lang::hash", error.to_string()))?;
+    Ok((ingestion, hash))
+}
+
+fn add_inputs(ev: &mut Evaluator, context: Context, derivation: &mut Derivation) -> Result<()> {
+    for &element in context.elements() {
+        let path = ev.store_path_of(element.path())?;
+        match element {
+            ContextElement::Opaque(_) => {
+                derivation.input_sources.insert(path);
+            }
+            ContextElement::Built { output, .. } => {
+                derivation.input_derivations.entry(path).or_default().insert(lossy(output.name()));
+            }
+            ContextElement::DerivationDeep(_) => add_closure(ev, path, derivation)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes all outputs of a derivation and of everything it is built from inputs.
+fn add_closure(ev: &mut Evaluator, start: StorePath, derivation: &mut Derivation) -> Result<()> {
+    let mut seen = BTreeSet::from([start.clone()]);
+    let mut work = vec![start];
+    while let Some(path) = work.pop() {
+        let references: Vec<StorePath> = if path.is_derivation() {
+            let input = ev.shared.host.read_derivation(&path)?;
+            derivation.input_derivations.entry(path.clone()).or_default().extend(input.outputs.keys().cloned());
+            // The `.drv` file itself is an input too.
+            derivation.input_sources.insert(path);
+            input.references().into_iter().collect()
+        } else {
+            derivation.input_sources.insert(path.clone());
+            ev.shared.host.references(&path)?
+        };
+        work.extend(references.into_iter().filter(|reference| seen.insert(reference.clone())));
+    }
+    Ok(())
+}
+
+impl Evaluator {
+    /// The store path a context element names.
+    pub(crate) fn store_path_of(&self, text: &[u8]) -> Result<StorePath> {
+        let text = lossy(text);
+        self.shared
+            .options
+            .store_model
+            .parse(&text)
+            .map_err(|error| Error::other("lang::store_path", error.to_string()))
+    }
+}
+
+pub(super) fn placeholder(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let output = ev.expect_plain(arguments[0])?;
+    let hash = HashAlgorithm::Sha256.hash(&[b"nix-output:", output].concat());
+    Ok(Value::string(format!("/{}", hash.base32()).as_bytes()))
+}

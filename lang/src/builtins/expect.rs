@@ -1,0 +1,96 @@
+//! What builtins ask of their arguments.
+
+use crate::error::{Error, Result};
+use crate::value::coerce::Coercion;
+use crate::value::print::type_with_article;
+use crate::value::{Attrs, List, Str, Value, View};
+use crate::vm::Evaluator;
+
+impl Evaluator {
+    pub(crate) fn expect_attrs(&mut self, value: Value) -> Result<Attrs> {
+        let value = self.force(value)?;
+        match value.as_attrs() {
+            Some(set) => Ok(set),
+            None => Err(self.mismatch("a set", value)),
+        }
+    }
+
+    pub(crate) fn expect_list(&mut self, value: Value) -> Result<List> {
+        let value = self.force(value)?;
+        match value.as_list() {
+            Some(list) => Ok(list),
+            None => Err(self.mismatch("a list", value)),
+        }
+    }
+
+    pub(crate) fn expect_string(&mut self, value: Value) -> Result<Str> {
+        let value = self.force(value)?;
+        match value.as_string() {
+            Some(text) => Ok(text),
+            None => Err(self.mismatch("a string", value)),
+        }
+    }
+
+    /// A string without context.
+    pub(crate) fn expect_plain(&mut self, value: Value) -> Result<&'static [u8]> {
+        let text = self.expect_string(value)?;
+        self.no_context(text)?;
+        Ok(text.bytes())
+    }
+
+    pub(crate) fn expect_int(&mut self, value: Value) -> Result<i64> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::Int(number) => Ok(number),
+            _ => Err(self.mismatch("an integer", value)),
+        }
+    }
+
+    pub(crate) fn expect_forced_bool(&mut self, value: Value) -> Result<bool> {
+        let value = self.force(value)?;
+        self.expect_bool(value)
+    }
+
+    /// A value that can be called, in head form.
+    pub(crate) fn expect_function(&mut self, value: Value) -> Result<Value> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::Function(_) | View::Builtin(_) | View::Partial(_) => Ok(value),
+            View::Attrs(set) if set.contains(self.shared.names.functor) => Ok(value),
+            _ => Err(self.mismatch("a function", value)),
+        }
+    }
+
+    /// A string, or what interpolation makes one of, without copying paths.
+    pub(crate) fn text_of(&mut self, value: Value) -> Result<Str> {
+        self.coerce_to_string(value, Coercion { copy_to_store: false, more: false })
+    }
+
+    /// Attribute `name` of the set a builtin got as its argument.
+    pub(crate) fn required(&mut self, set: Attrs, name: &str, builtin: &str) -> Result<Value> {
+        match set.get(crate::symbol::Symbol::new(name.as_bytes())) {
+            Some(value) => Ok(value),
+            None => Err(Error::other(
+                "lang::missing_attribute",
+                format!("attribute '{name}' required in the argument of 'builtins.{builtin}'"),
+            )),
+        }
+    }
+
+    /// Complaint about an attribute a builtin does not know.
+    pub(crate) fn unsupported_attribute(&mut self, name: &[u8], builtin: &str) -> Error {
+        Error::other(
+            "lang::unsupported_argument",
+            format!("unsupported argument '{}' to '{builtin}'", String::from_utf8_lossy(name)),
+        )
+    }
+
+    pub(crate) fn wrong_type(&mut self, value: Value, what: &str) -> Error {
+        Error::type_mismatch(format!("{what} is {}", type_with_article(value)))
+    }
+}
+
+/// A UTF-8 view for messages and host calls.
+pub(crate) fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,193 @@
+//! Fetchers: what to fetch is worked out here, fetching is the host's.
+
+use std::collections::BTreeMap;
+
+use store::{Hash, HashAlgorithm, StorePath};
+
+use super::expect::lossy;
+use super::json::plain_attrs;
+use crate::error::{Error, Result};
+use crate::host::{FetchKind, FetchRequest, FetchValue, Fetched};
+use crate::value::path::base_name;
+use crate::value::{Value, View};
+use crate::vm::Evaluator;
+
+impl Evaluator {
+    /// Fetches and unpacks an archive that nothing pins.
+    pub(super) fn fetch_tarball_url(&mut self, url: &str) -> Result<StorePath> {
+        let request = FetchRequest {
+            kind: FetchKind::Tarball,
+            name: Some("source".to_owned()),
+            expected: None,
+            attributes: BTreeMap::from([("url".to_owned(), FetchValue::String(url.to_owned()))]),
+        };
+        Ok(self.fetch(&request)?.path)
+    }
+
+    pub(super) fn fetch(&mut self, request: &FetchRequest) -> Result<Fetched> {
+        let locked = request.expected.is_some()
+            || request.attributes.contains_key("rev")
+            || request.attributes.contains_key("narHash");
+        if self.shared.options.pure && !locked {
+            let what = match request.attributes.get("url") {
+                Some(FetchValue::String(url)) => format!("'{url}'"),
+                _ => "an input".to_owned(),
+            };
+            return Err(Error::other(
+                "lang::unlocked_fetch",
+                format!("in pure evaluation mode, fetching {what} requires a hash or a revision"),
+            )
+            .help("add `sha256 = \"\"` and take the hash from the error that follows, or use `--impure`"));
+        }
+        Ok(self.shared.host.fetch(request)?)
+    }
+
+    /// What a fetcher gives: a set with the path and what is known about it.
+    fn fetched_value(&mut self, fetched: &Fetched) -> Value {
+        let mut members: Vec<(String, Value)> = fetched
+            .attributes
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    FetchValue::String(text) => Value::string(text.as_bytes()),
+                    FetchValue::Int(number) => Value::int(*number),
+                    FetchValue::Bool(flag) => Value::bool(*flag),
+                };
+                (name.clone(), value)
+            })
+            .collect();
+        members.push(("outPath".to_owned(), self.store_value(&fetched.path)));
+        plain_attrs(members)
+    }
+
+    fn fetch_attributes(&mut self, set: crate::value::Attrs, builtin: &str) -> Result<BTreeMap<String, FetchValue>> {
+        let mut attributes = BTreeMap::new();
+        for attr in set.sorted() {
+            let value = self.force(attr.value)?;
+            let value = match value.view() {
+                View::String(text) => FetchValue::String(lossy(text.bytes())),
+                View::Path(path) => FetchValue::String(lossy(path.bytes())),
+                View::Int(number) => FetchValue::Int(number),
+                View::Bool(flag) => FetchValue::Bool(flag),
+                View::Null => continue,
+                _ => {
+                    let what = format!("attribute '{}' in the argument of '{builtin}'", lossy(attr.name.name()));
+                    return Err(self.wrong_type(value, &what));
+                }
+            };
+            attributes.insert(lossy(attr.name.name()), value);
+        }
+        Ok(attributes)
+    }
+}
+
+/// A URL on its own, or a set with `url`, `sha256` and `name`.
+fn url_request(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) -> Result<FetchRequest> {
+    let value = ev.force(value)?;
+    let (mut url, mut name, mut expected) = (None, None, None);
+    if let Some(set) = value.as_attrs() {
+        for attr in set.sorted() {
+            match attr.name.name() {
+                b"url" => url = Some(lossy(ev.text_of(attr.value)?.bytes())),
+                b"name" => name = Some(lossy(ev.expect_plain(attr.value)?)),
+                b"sha256" | b"hash" => {
+                    let text = lossy(ev.expect_plain(attr.value)?);
+                    let algorithm = (attr.name.name() == b"sha256").then_some(HashAlgorithm::Sha256);
+                    let hash = if text.is_empty() {
+                        Hash::new(HashAlgorithm::Sha256, &[0; 32]).expect("a sha256 digest has 32 bytes")
+                    } else {
+                        Hash::parse(&text, algorithm).map_err(|error| Error::other("lang::hash", error.to_string()))?
+                    };
+                    expected = Some(hash);
+                }
+                other => return Err(ev.unsupported_attribute(other, builtin)),
+            }
+        }
+    } else {
+        url = Some(lossy(ev.text_of(value)?.bytes()));
+    }
+    let Some(url) = url else {
+        return Err(Error::other(
+            "lang::missing_attribute",
+            format!("'url' argument required in the argument of '{builtin}'"),
+        ));
+    };
+    let name = name.unwrap_or_else(|| match kind {
+        FetchKind::Tarball => "source".to_owned(),
+        _ => lossy(base_name(url.split(['?', '#']).next().unwrap_or_default().as_bytes())),
+    });
+    Ok(FetchRequest {
+        kind,
+        name: Some(name),
+        expected,
+        attributes: BTreeMap::from([("url".to_owned(), FetchValue::String(url))]),
+    })
+}
+
+pub(super) fn fetchurl(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let request = url_request(ev, arguments[0], FetchKind::File, "fetchurl")?;
+    let fetched = ev.fetch(&request)?;
+    Ok(ev.store_value(&fetched.path))
+}
+
+pub(super) fn fetch_tarball(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let request = url_request(ev, arguments[0], FetchKind::Tarball, "fetchTarball")?;
+    let fetched = ev.fetch(&request)?;
+    Ok(ev.store_value(&fetched.path))
+}
+
+pub(super) fn fetch_git(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    repository(ev, arguments[0], FetchKind::Git, "fetchGit")
+}
+
+pub(super) fn fetch_mercurial(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    repository(ev, arguments[0], FetchKind::Mercurial, "fetchMercurial")
+}
+
+fn repository(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) -> Result<Value> {
+    let value = ev.force(value)?;
+    let mut attributes = match value.as_attrs() {
+        Some(set) if !set.contains(ev.shared.names.out_path) => ev.fetch_attributes(set, builtin)?,
+        _ => {
+            let url = lossy(ev.text_of(value)?.bytes());
+            BTreeMap::from([("url".to_owned(), FetchValue::String(url))])
+        }
+    };
+    let name = match attributes.remove("name") {
+        Some(FetchValue::String(name)) => name,
+        _ => "source".to_owned(),
+    };
+    let expected = nar_hash(&attributes)?;
+    let fetched = ev.fetch(&FetchRequest { kind, name: Some(name), expected, attributes })?;
+    Ok(ev.fetched_value(&fetched))
+}
+
+fn nar_hash(attributes: &BTreeMap<String, FetchValue>) -> Result<Option<Hash>> {
+    match attributes.get("narHash") {
+        Some(FetchValue::String(text)) => Hash::parse(text, Some(HashAlgorithm::Sha256))
+            .map(Some)
+            .map_err(|error| Error::other("lang::hash", error.to_string())),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let value = ev.force(arguments[0])?;
+    let mut attributes = match value.as_attrs() {
+        Some(set) => ev.fetch_attributes(set, "fetchTree")?,
+        None => {
+            let text = lossy(ev.text_of(value)?.bytes());
+            super::flake::parse_reference(&text)?
+        }
+    };
+    if !attributes.contains_key("type") {
+        return Err(Error::other("lang::missing_attribute", "attribute 'type' is missing in call to 'fetchTree'"));
+    }
+    let name = match attributes.remove("name") {
+        Some(FetchValue::String(name)) => name,
+        _ => "source".to_owned(),
+    };
+    let expected = nar_hash(&attributes)?;
+    let fetched = ev.fetch(&FetchRequest { kind: FetchKind::Tree, name: Some(name), expected, attributes })?;
+    Ok(ev.fetched_value(&fetched))
+}

@@ -1,0 +1,380 @@
+//! Flakes: references, and `getFlake` for flakes that are folders.
+//!
+//! Inputs are evaluated without a lock file: `path:` inputs relative to the flake, `follows`, and whatever else the host's
+//! fetcher can lock (pure evaluation asks for a `rev` or `narHash` there).
+
+use std::collections::BTreeMap;
+
+use super::expect::lossy;
+use super::json::plain_attrs;
+use crate::compile::code::Code;
+use crate::error::{Error, Result};
+use crate::host::{FetchKind, FetchRequest, FetchValue};
+use crate::symbol::Symbol;
+use crate::value::path::normalise;
+use crate::value::{Attrs, Value};
+use crate::vm::Evaluator;
+
+/// A flake that an input names, loaded when asked for: reference, base folder.
+static INPUT: Code = Code::native(&[0, 0], |ev, captures| {
+    let reference = lossy(ev.expect_string(captures[0])?.bytes());
+    let base = ev.expect_string(captures[1])?.bytes();
+    load(ev, &parse_reference(&reference)?, base, None)
+});
+/// An input that follows another: the inputs of the root flake, path such as `a/b`.
+static FOLLOWS: Code = Code::native(&[0, 0], |ev, captures| {
+    let path = ev.expect_string(captures[1])?.bytes();
+    let mut value = captures[0];
+    for (index, name) in path.split(|&byte| byte == b'/').enumerate() {
+        let symbol = Symbol::new(name);
+        let set = ev.force(value)?;
+        let inputs = if index == 0 { set } else { ev.select_slow(set, Symbol::new(b"inputs"))? };
+        let inputs = ev.force(inputs)?;
+        value = ev.select_slow(inputs, symbol)?;
+    }
+    ev.force(value)
+});
+/// What `outputs` returns: flake's own value, function, inputs.
+static OUTPUTS: Code = Code::native(&[0, 0, 0], |ev, captures| {
+    let inputs = ev.expect_attrs(captures[2])?;
+    let own = plain_attrs(vec![("self".to_owned(), captures[0])]);
+    let arguments = inputs.update(own.as_attrs().expect("a set was made just now"));
+    ev.call(captures[1], &[arguments])
+});
+/// The flake itself: facts, outputs.
+static FLAKE: Code = Code::native(&[0, 0], |ev, captures| {
+    let facts = ev.expect_attrs(captures[0])?;
+    let outputs = ev.expect_attrs(captures[1])?;
+    Ok(outputs.update(facts))
+});
+
+pub(super) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let value = ev.force(arguments[0])?;
+    let text = match value.as_path() {
+        Some(path) => lossy(path.bytes()),
+        None => lossy(ev.text_of(value)?.bytes()),
+    };
+    load(ev, &parse_reference(&text)?, b"/", None)
+}
+
+impl Evaluator {
+    /// The flake in a folder: its outputs with `inputs`, `outputs`, `sourceInfo` and `outPath`.
+    pub fn eval_flake(&mut self, dir: &std::path::Path) -> Result<Value> {
+        let attributes = BTreeMap::from([
+            ("type".to_owned(), FetchValue::String("path".to_owned())),
+            ("path".to_owned(), FetchValue::String(dir.to_string_lossy().into_owned())),
+        ]);
+        self.on_large_stack(|ev| load(ev, &attributes, b"/", None))
+    }
+}
+
+type Reference = BTreeMap<String, FetchValue>;
+
+fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
+    match reference.get(name) {
+        Some(FetchValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Loads the flake a reference names. `overrides` replaces inputs by their names.
+fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Option<Attrs>) -> Result<Value> {
+    let mut facts: Vec<(String, Value)> = Vec::new();
+    let root: Vec<u8> = match (text(reference, "type"), text(reference, "path")) {
+        (Some("path"), Some(path)) => {
+            let path = path.as_bytes();
+            normalise(&if path.starts_with(b"/") { path.to_vec() } else { [base, b"/", path].concat() })
+        }
+        _ => {
+            let expected = match text(reference, "narHash") {
+                Some(hash) => Some(
+                    store::Hash::parse(hash, Some(store::HashAlgorithm::Sha256))
+                        .map_err(|error| Error::other("lang::hash", error.to_string()))?,
+                ),
+                None => None,
+            };
+            let fetched = ev.fetch(&FetchRequest {
+                kind: FetchKind::Tree,
+                name: Some("source".to_owned()),
+                expected,
+                attributes: reference.clone(),
+            })?;
+            for (name, value) in &fetched.attributes {
+                let value = match value {
+                    FetchValue::String(text) => Value::string(text.as_bytes()),
+                    FetchValue::Int(number) => Value::int(*number),
+                    FetchValue::Bool(flag) => Value::bool(*flag),
+                };
+                facts.push((name.clone(), value));
+            }
+            ev.shared.options.store_model.print(&fetched.path).into_bytes()
+        }
+    };
+    let dir = match text(reference, "dir") {
+        Some(dir) => normalise(&[&root, &b"/"[..], dir.as_bytes()].concat()),
+        None => root.clone(),
+    };
+    let flake = ev.import(&[&dir, &b"/flake.nix"[..]].concat())?;
+    let flake = ev.expect_attrs(flake)?;
+    let outputs = ev.required(flake, "outputs", "getFlake")?;
+    let outputs = ev.expect_function(outputs)?;
+    let inputs = inputs(ev, flake, outputs, &dir, overrides)?;
+
+    // `sourceInfo.outPath` is the tree as a string; copying it to the store is left to who interpolates a path in it.
+    facts.push(("outPath".to_owned(), source_string(ev, &root)));
+    let source_info = plain_attrs(facts.clone());
+    facts.push(("sourceInfo".to_owned(), source_info));
+    facts.push(("inputs".to_owned(), inputs));
+    facts.push(("_type".to_owned(), Value::string(b"flake")));
+    let out_path = source_string(ev, &dir);
+    facts.retain(|(name, _)| name != "outPath");
+    facts.push(("outPath".to_owned(), out_path));
+    let own = Value::thunk_unfilled(&FLAKE);
+    let result = Value::thunk(&OUTPUTS, &[own, outputs, inputs]);
+    facts.push(("outputs".to_owned(), result));
+    if let crate::value::View::Thunk(thunk) = own.view() {
+        thunk.fill(0, plain_attrs(facts));
+        thunk.fill(1, result);
+    }
+    ev.force(own)
+}
+
+/// A folder as the string a flake sees: with context, when it is in the store.
+fn source_string(ev: &Evaluator, path: &[u8]) -> Value {
+    let model = ev.shared.options.store_model;
+    match model.split(&lossy(path)) {
+        Ok((object, rest)) => {
+            let (text, context) = ev.store_string(&object);
+            Value::string_with_context(format!("{text}{rest}").as_bytes(), context)
+        }
+        Err(_) => Value::string(path),
+    }
+}
+
+/// The inputs of a flake: those it declares, and those its function asks for by name.
+fn inputs(ev: &mut Evaluator, flake: Attrs, outputs: Value, dir: &[u8], overrides: Option<Attrs>) -> Result<Value> {
+    let all = Value::thunk_unfilled(&ALL_INPUTS);
+    let mut members: Vec<(String, Value)> = Vec::new();
+    if let Some(declared) = flake.get(Symbol::new(b"inputs")) {
+        for attr in ev.expect_attrs(declared)?.sorted() {
+            let name = lossy(attr.name.name());
+            if let Some(value) = overrides.and_then(|overrides| overrides.get(attr.name)) {
+                members.push((name, value));
+                continue;
+            }
+            let input = ev.expect_attrs(attr.value)?;
+            let value = if let Some(follows) = input.get(Symbol::new(b"follows")) {
+                Value::thunk(&FOLLOWS, &[all, follows])
+            } else if let Some(url) = input.get(Symbol::new(b"url")) {
+                Value::thunk(&INPUT, &[url, Value::string(dir)])
+            } else if let Some(path) = input.get(ev.shared.names.path) {
+                let path = lossy(ev.text_of(path)?.bytes());
+                Value::thunk(&INPUT, &[Value::string(format!("path:{path}").as_bytes()), Value::string(dir)])
+            } else {
+                return Err(Error::other(
+                    "lang::flake_input",
+                    format!("input '{name}' of the flake in '{}' has no 'url'", lossy(dir)),
+                ));
+            };
+            members.push((name, value));
+        }
+    }
+    for (symbol, _, optional) in ev.formal_positions(outputs) {
+        let name = lossy(symbol.name());
+        if name == "self" || optional || members.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        return Err(Error::other(
+            "lang::flake_input",
+            format!("the flake in '{}' uses the input '{name}' without declaring it", lossy(dir)),
+        )
+        .help(format!("add `inputs.{name}.url = \"…\";` to its flake.nix")));
+    }
+    let set = plain_attrs(members);
+    if let crate::value::View::Thunk(thunk) = all.view() {
+        thunk.fill(0, set);
+    }
+    Ok(set)
+}
+
+static ALL_INPUTS: Code = Code::native(&[0], |ev, captures| ev.force(captures[0]));
+
+/// Takes a flake reference in URL form apart.
+pub(super) fn parse_reference(reference: &str) -> Result<Reference> {
+    let invalid = |why: &str| {
+        Error::other("lang::flake_reference", format!("'{reference}' is not a valid flake reference: {why}"))
+    };
+    let mut result = BTreeMap::new();
+    let mut set = |name: &str, value: &str| {
+        result.insert(name.to_owned(), FetchValue::String(value.to_owned()));
+    };
+    let (main, query) = reference.split_once('?').unwrap_or((reference, ""));
+    if main.contains('#') {
+        return Err(invalid("a fragment is not allowed here"));
+    }
+    if let Some(path) = main.strip_prefix("path:") {
+        set("type", "path");
+        set("path", path.strip_prefix("//").unwrap_or(path));
+    } else if main.starts_with('/') || main.starts_with('.') {
+        set("type", "path");
+        set("path", main);
+    } else if let Some((scheme @ ("github" | "gitlab" | "sourcehut"), rest)) = main.split_once(':') {
+        set("type", scheme);
+        let mut parts = rest.splitn(3, '/');
+        let (Some(owner), Some(repo)) = (parts.next(), parts.next()) else {
+            return Err(invalid("an owner and a repository are needed, as in 'github:owner/repo'"));
+        };
+        set("owner", owner);
+        set("repo", repo);
+        if let Some(version) = parts.next() {
+            set(if is_revision(version) { "rev" } else { "ref" }, version);
+        }
+    } else if let Some(url) = main.strip_prefix("git+") {
+        set("type", "git");
+        set("url", url);
+    } else if let Some(url) = main.strip_prefix("hg+") {
+        set("type", "hg");
+        set("url", url);
+    } else if let Some(url) = main.strip_prefix("tarball+") {
+        set("type", "tarball");
+        set("url", url);
+    } else if let Some(url) = main.strip_prefix("file+") {
+        set("type", "file");
+        set("url", url);
+    } else if main.starts_with("git://") || main.starts_with("ssh://") {
+        set("type", "git");
+        set("url", main);
+    } else if main.contains("://") {
+        let archive = [".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"];
+        set("type", if archive.iter().any(|end| main.ends_with(end)) { "tarball" } else { "file" });
+        set("url", main);
+    } else {
+        let main = main.strip_prefix("flake:").unwrap_or(main);
+        let mut parts = main.splitn(3, '/');
+        let id = parts.next().unwrap_or_default();
+        let valid = id.starts_with(|first: char| first.is_ascii_alphabetic())
+            && id.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character));
+        if !valid {
+            return Err(invalid("it is neither a path, a URL nor a name"));
+        }
+        set("type", "indirect");
+        set("id", id);
+        for part in parts {
+            set(if is_revision(part) { "rev" } else { "ref" }, part);
+        }
+    }
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(invalid("a parameter has no value"));
+        };
+        let value = match (name, value.parse::<i64>()) {
+            ("lastModified" | "revCount", Ok(number)) => FetchValue::Int(number),
+            ("submodules" | "shallow" | "allRefs" | "exportIgnore" | "lfs", _) => FetchValue::Bool(value == "1"),
+            _ => FetchValue::String(decode(value)),
+        };
+        result.insert(name.to_owned(), value);
+    }
+    Ok(result)
+}
+
+fn is_revision(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Undoes percent-encoding.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
+            .flatten();
+        match code {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    lossy(&out)
+}
+
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ if b"-._~!$'()*+,;:@/?".contains(&byte) => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+pub(super) fn parse_flake_ref(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let reference = lossy(ev.expect_plain(arguments[0])?);
+    let members = parse_reference(&reference)?
+        .into_iter()
+        .map(|(name, value)| {
+            let value = match value {
+                FetchValue::String(text) => Value::string(text.as_bytes()),
+                FetchValue::Int(number) => Value::int(number),
+                FetchValue::Bool(flag) => Value::bool(flag),
+            };
+            (name, value)
+        })
+        .collect();
+    Ok(plain_attrs(members))
+}
+
+pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let set = ev.expect_attrs(arguments[0])?;
+    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    for attr in set.sorted() {
+        let value = ev.force(attr.value)?;
+        let value = match value.view() {
+            crate::value::View::String(text) => lossy(text.bytes()),
+            crate::value::View::Int(number) => number.to_string(),
+            crate::value::View::Bool(flag) => u8::from(flag).to_string(),
+            _ => {
+                let what = format!("flake reference attribute '{}'", lossy(attr.name.name()));
+                return Err(ev.wrong_type(value, &what));
+            }
+        };
+        parts.insert(lossy(attr.name.name()), value);
+    }
+    let missing = |name: &str| {
+        Error::other("lang::flake_reference", format!("attribute '{name}' is missing in a flake reference"))
+    };
+    let mut take = |name: &str| parts.remove(name).ok_or_else(|| missing(name));
+    let kind = take("type")?;
+    let mut url = match kind.as_str() {
+        "path" => format!("path:{}", encode(&take("path")?)),
+        "github" | "gitlab" | "sourcehut" => format!("{kind}:{}/{}", take("owner")?, take("repo")?),
+        "indirect" => format!("flake:{}", take("id")?),
+        "git" | "hg" => format!("{kind}+{}", take("url")?),
+        "tarball" | "file" => take("url")?,
+        other => {
+            return Err(Error::other(
+                "lang::flake_reference",
+                format!("flake references of type '{other}' are not known"),
+            ));
+        }
+    };
+    if matches!(kind.as_str(), "github" | "gitlab" | "sourcehut" | "indirect") {
+        for name in ["ref", "rev"] {
+            if let Some(value) = parts.remove(name) {
+                url.push('/');
+                url.push_str(&value);
+            }
+        }
+    }
+    for (index, (name, value)) in parts.iter().enumerate() {
+        url.push(if index == 0 { '?' } else { '&' });
+        url.push_str(&format!("{name}={}", encode(value)));
+    }
+    Ok(Value::string(url.as_bytes()))
+}

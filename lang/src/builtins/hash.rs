@@ -1,0 +1,56 @@
+//! Builtins over hashes.
+
+use store::{Hash, HashAlgorithm};
+
+use super::expect::lossy;
+use crate::error::{Error, Result};
+use crate::symbol::Symbol;
+use crate::value::Value;
+use crate::vm::Evaluator;
+
+fn algorithm(ev: &mut Evaluator, value: Value) -> Result<HashAlgorithm> {
+    let name = lossy(ev.expect_plain(value)?);
+    name.parse().map_err(|_| {
+        Error::other("lang::hash_algorithm", format!("unknown hash algorithm '{name}'"))
+            .help("known are md5, sha1, sha256, sha512 and blake3")
+    })
+}
+
+pub(super) fn hash_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let algorithm = algorithm(ev, arguments[0])?;
+    let text = ev.expect_string(arguments[1])?;
+    Ok(Value::string(algorithm.hash(text.bytes()).hex().as_bytes()))
+}
+
+pub(super) fn hash_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let algorithm = algorithm(ev, arguments[0])?;
+    let path = ev.realise_path(arguments[1])?;
+    let path = ev.resolve_links(&path)?;
+    let bytes = ev.shared.host.read_file(&path)?;
+    Ok(Value::string(algorithm.hash(&bytes).hex().as_bytes()))
+}
+
+pub(super) fn convert_hash(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let set = ev.expect_attrs(arguments[0])?;
+    let text = ev.required(set, "hash", "convertHash")?;
+    let text = lossy(ev.expect_plain(text)?);
+    let expected = match set.get(Symbol::new(b"hashAlgo")) {
+        Some(value) => Some(algorithm(ev, value)?),
+        None => None,
+    };
+    let hash = Hash::parse(&text, expected).map_err(|error| Error::other("lang::hash", error.to_string()))?;
+    let format = ev.required(set, "toHashFormat", "convertHash")?;
+    let converted = match ev.expect_plain(format)? {
+        b"base16" => hash.hex(),
+        b"nix32" | b"base32" => hash.base32(),
+        b"base64" => hash.base64(),
+        b"sri" => hash.sri(),
+        other => {
+            return Err(Error::other(
+                "lang::hash_format",
+                format!("unknown hash format '{}', expect 'base16', 'base64', 'nix32' or 'sri'", lossy(other)),
+            ));
+        }
+    };
+    Ok(Value::string(converted.as_bytes()))
+}

@@ -1,0 +1,263 @@
+//! JSON, both ways.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, FrameKind, Result};
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::text::{json, number};
+use crate::value::print::type_with_article;
+use crate::value::{Attr, ContextBuilder, Value, View};
+use crate::vm::Evaluator;
+
+pub(super) fn to_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let mut out = Vec::new();
+    let mut context = ContextBuilder::default();
+    ev.write_json(arguments[0], true, &mut out, &mut context)?;
+    Ok(Value::string_with_context(&out, context.finish()))
+}
+
+/// Appends a quoted string.
+pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    json::write_string(text, out).map_err(|offset| {
+        Error::other("lang::json_utf8", format!("the string is not UTF-8 at byte {offset}, so JSON cannot hold it"))
+    })
+}
+
+impl Evaluator {
+    /// The value as JSON, evaluated all the way down.
+    pub fn json(&mut self, value: Value) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut context = ContextBuilder::default();
+        self.on_large_stack(|ev| ev.write_json(value, true, &mut out, &mut context))?;
+        Ok(out)
+    }
+
+    pub(super) fn write_json(
+        &mut self,
+        value: Value,
+        copy_to_store: bool,
+        out: &mut Vec<u8>,
+        context: &mut ContextBuilder,
+    ) -> Result<()> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::Null => out.extend(b"null"),
+            View::Bool(true) => out.extend(b"true"),
+            View::Bool(false) => out.extend(b"false"),
+            View::Int(number) => {
+                let mut digits = [0; 20];
+                out.extend_from_slice(decimal(number, &mut digits));
+            }
+            View::Float(value) => out.extend_from_slice(number::json(value).as_bytes()),
+            View::String(text) => {
+                context.add(text.context());
+                write_text(text.bytes(), out)?;
+            }
+            View::Path(path) => {
+                if copy_to_store {
+                    let (path, path_context) = self.copy_to_store(path.bytes())?;
+                    context.add(path_context);
+                    write_text(path.as_bytes(), out)?;
+                } else {
+                    write_text(path.bytes(), out)?;
+                }
+            }
+            View::List(list) => {
+                self.check_native_stack()?;
+                out.push(b'[');
+                for (index, &element) in list.values().iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.write_json(element, copy_to_store, out, context)
+                        .map_err(|error| error.note(format!("while evaluating list element at index {index}")))?;
+                }
+                out.push(b']');
+            }
+            View::Attrs(set) => {
+                self.check_native_stack()?;
+                if let Some(to_string) = set.get(self.shared.names.to_string) {
+                    let text = self.call(to_string, &[value])?;
+                    let how = crate::value::coerce::Coercion { copy_to_store, more: false };
+                    let text = self.coerce_to_string(text, how)?;
+                    context.add(text.context());
+                    return write_text(text.bytes(), out);
+                }
+                if let Some(out_path) = set.get(self.shared.names.out_path) {
+                    return self.write_json(out_path, copy_to_store, out, context);
+                }
+                out.push(b'{');
+                for (index, attr) in set.sorted().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    write_text(attr.name.name(), out)?;
+                    out.push(b':');
+                    self.write_json(attr.value, copy_to_store, out, context)
+                        .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))?;
+                }
+                out.push(b'}');
+            }
+            _ => {
+                return Err(Error::type_mismatch(format!("cannot convert {} to JSON", type_with_article(value))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The digits of a number, written into `digits` from the end.
+fn decimal(number: i64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut rest = number.unsigned_abs();
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    &digits[at..]
+}
+
+pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let text = ev.expect_plain(arguments[0])?;
+    let mut builder = Builder::default();
+    match json::read(text, &mut builder) {
+        Ok(()) => builder.root.ok_or_else(|| Error::other("lang::json", "the JSON text is empty")),
+        Err(json::ReadError::Visitor(error)) => Err(error),
+        Err(json::ReadError::Syntax { line, column, message, .. }) => {
+            Err(Error::other("lang::json", format!("cannot parse JSON: {message} at line {line}, column {column}")))
+        }
+    }
+}
+
+/// Makes values of a document as it is read. Objects with the same keys in a row share one shape.
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    values: Vec<Value>,
+    keys: Vec<Symbol>,
+    root: Option<Value>,
+    shapes: hashbrown::HashMap<Vec<Symbol>, Layout, rustc_hash::FxBuildHasher>,
+}
+
+/// How objects with given keys are laid out: their shape, and the place of each in it.
+struct Layout {
+    shape: &'static crate::value::attrs::Shape,
+    /// For each name of the shape the last key that had it.
+    order: Box<[u32]>,
+}
+
+struct Open {
+    values: usize,
+    keys: usize,
+}
+
+impl Builder {
+    fn add(&mut self, value: Value) -> Result<()> {
+        if self.open.is_empty() {
+            self.root = Some(value);
+        } else {
+            self.values.push(value);
+        }
+        Ok(())
+    }
+
+    fn text(text: &[u8]) -> Result<Value> {
+        if memchr::memchr(0, text).is_some() {
+            return Err(Error::other(
+                "lang::nul_byte",
+                "input string cannot be represented as a Nix string because it contains null bytes",
+            ));
+        }
+        Ok(Value::string(text))
+    }
+}
+
+impl json::Visitor for Builder {
+    type Error = Error;
+
+    fn null(&mut self) -> Result<()> {
+        self.add(Value::NULL)
+    }
+
+    fn boolean(&mut self, value: bool) -> Result<()> {
+        self.add(Value::bool(value))
+    }
+
+    fn int(&mut self, value: i64) -> Result<()> {
+        self.add(Value::int(value))
+    }
+
+    fn unsigned(&mut self, value: u64) -> Result<()> {
+        Err(Error::other(
+            "lang::integer_overflow",
+            format!("unsigned json number {value} outside of Nix integer range"),
+        ))
+    }
+
+    fn float(&mut self, value: f64) -> Result<()> {
+        self.add(Value::float(value))
+    }
+
+    fn string(&mut self, value: Cow<'_, [u8]>) -> Result<()> {
+        let value = Builder::text(&value)?;
+        self.add(value)
+    }
+
+    fn key(&mut self, value: Cow<'_, [u8]>) -> Result<()> {
+        Builder::text(&value)?;
+        self.keys.push(Symbol::new(&value));
+        Ok(())
+    }
+
+    fn begin_array(&mut self) -> Result<()> {
+        self.open.push(Open { values: self.values.len(), keys: self.keys.len() });
+        Ok(())
+    }
+
+    fn end_array(&mut self) -> Result<()> {
+        let open = self.open.pop().expect("the reader closes what it opened");
+        let value = Value::list(&self.values[open.values..]);
+        self.values.truncate(open.values);
+        self.add(value)
+    }
+
+    fn begin_object(&mut self) -> Result<()> {
+        self.begin_array()
+    }
+
+    fn end_object(&mut self) -> Result<()> {
+        let open = self.open.pop().expect("the reader closes what it opened");
+        let (keys, values) = (&self.keys[open.keys..], &self.values[open.values..]);
+        let layout = self.shapes.entry_ref(keys).or_insert_with(|| {
+            let mut places: Vec<(Symbol, u32)> =
+                keys.iter().enumerate().map(|(index, &key)| (key, index as u32)).collect();
+            places.sort_unstable_by_key(|&(key, index)| (key, std::cmp::Reverse(index)));
+            places.dedup_by_key(|(key, _)| *key);
+            let shape = crate::value::attrs::Shape::new(places.len(), places.iter().map(|&(key, _)| (key, Pos::NONE)));
+            Layout { shape, order: places.into_iter().map(|(_, index)| index).collect() }
+        });
+        let value = Value::attrs_from_fn(layout.shape, |index| values[layout.order[index] as usize]);
+        self.values.truncate(open.values);
+        self.keys.truncate(open.keys);
+        self.add(value)
+    }
+}
+
+/// For callers that make sets of plain data.
+pub(super) fn plain_attrs(members: Vec<(String, Value)>) -> Value {
+    Value::attrs(
+        members
+            .into_iter()
+            .map(|(name, value)| Attr { name: Symbol::new(name.as_bytes()), pos: Pos::NONE, value })
+            .collect(),
+    )
+}

@@ -1,0 +1,212 @@
+//! Builtins that look at files, and the search path.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::expect::lossy;
+use crate::error::{Error, Result};
+use crate::host::FileType;
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::value::path::{base_name, dir_name, normalise};
+use crate::value::{Attr, Context, ContextElement, Value};
+use crate::vm::Evaluator;
+
+/// Files that come with the evaluator: `<nix/…>`.
+const INTERNAL_DIR: &[u8] = b"/__corepkgs__/";
+
+/// The text of an internal file.
+pub(crate) fn internal_file(path: &[u8]) -> Option<&'static [u8]> {
+    match path.strip_prefix(INTERNAL_DIR)? {
+        b"fetchurl.nix" => Some(include_bytes!("fetchurl.nix")),
+        _ => None,
+    }
+}
+
+pub(super) fn base_name_of(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let value = ev.force(arguments[0])?;
+    if let Some(path) = value.as_path() {
+        return Ok(Value::string(base_name(path.bytes())));
+    }
+    let text = ev.text_of(value)?;
+    Ok(Value::string_with_context(base_name(text.bytes()), text.context()))
+}
+
+pub(super) fn dir_of(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let value = ev.force(arguments[0])?;
+    if let Some(path) = value.as_path() {
+        return Ok(Value::path(dir_name(path.bytes())));
+    }
+    let text = ev.text_of(value)?;
+    Ok(Value::string_with_context(dir_name(text.bytes()), text.context()))
+}
+
+pub(super) fn to_path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let (path, context) = ev.coerce_to_path(arguments[0])?;
+    Ok(Value::string_with_context(&normalise(&path), context))
+}
+
+pub(super) fn get_env(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let name = ev.expect_plain(arguments[0])?;
+    let value = if ev.shared.options.pure { None } else { ev.shared.host.env_var(name) };
+    Ok(Value::string(&value.unwrap_or_default()))
+}
+
+impl Evaluator {
+    /// Resolves the links on the way to a path, but not one that the path itself is.
+    fn resolve_parents(&mut self, path: &Path) -> Result<PathBuf> {
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok(self.resolve_links(parent)?.join(name)),
+            _ => Ok(path.to_owned()),
+        }
+    }
+
+    fn type_at(&mut self, path: &Path) -> Result<Option<FileType>> {
+        if internal_file(path.as_os_str().as_bytes()).is_some() {
+            return Ok(Some(FileType::Regular));
+        }
+        Ok(self.shared.host.file_type(path)?)
+    }
+}
+
+pub(super) fn path_exists(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let value = ev.force(arguments[0])?;
+    let (raw, context) = ev.coerce_to_path(value)?;
+    ev.realise_context(context)?;
+    let must_be_dir = value.as_path().is_none() && (raw.ends_with(b"/") || raw.ends_with(b"/."));
+    let Ok(path) = ev.checked_path(&normalise(&raw)) else { return Ok(Value::FALSE) };
+    let resolved = if must_be_dir { ev.resolve_links(&path)? } else { ev.resolve_parents(&path)? };
+    let found = ev.type_at(&resolved)?;
+    Ok(Value::bool(if must_be_dir { found == Some(FileType::Directory) } else { found.is_some() }))
+}
+
+pub(super) fn read_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let path = ev.realise_path(arguments[0])?;
+    let path = ev.resolve_links(&path)?;
+    if let Some(text) = internal_file(path.as_os_str().as_bytes()) {
+        return Ok(Value::string(text));
+    }
+    let bytes = ev.shared.host.read_file(&path)?;
+    if memchr::memchr(0, &bytes).is_some() {
+        return Err(Error::other(
+            "lang::nul_byte",
+            format!("the contents of the file '{}' cannot be represented as a Nix string", path.display()),
+        ));
+    }
+    // A file of a store object may mention what the object refers to; then the string does, too.
+    let model = ev.shared.options.store_model;
+    let mut elements = Vec::new();
+    if let Ok((object, _)) = model.split(&path.to_string_lossy()) {
+        for reference in ev.shared.host.references(&object)? {
+            if memchr::memmem::find(&bytes, reference.hash_text().as_bytes()).is_some() {
+                elements.push(ContextElement::Opaque(Symbol::new(model.print(&reference).as_bytes())));
+            }
+        }
+    }
+    Ok(Value::string_with_context(&bytes, Context::from_elements(elements)))
+}
+
+pub(super) fn read_dir(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let path = ev.realise_path(arguments[0])?;
+    let path = ev.resolve_links(&path)?;
+    let entries = ev.shared.host.read_dir(&path)?;
+    let attrs = entries
+        .into_iter()
+        .map(|(name, kind)| Attr {
+            name: Symbol::new(&name),
+            pos: Pos::NONE,
+            value: Value::string(kind.name().as_bytes()),
+        })
+        .collect();
+    Ok(Value::attrs(attrs))
+}
+
+pub(super) fn read_file_type(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let path = ev.realise_path(arguments[0])?;
+    let path = ev.resolve_parents(&path)?;
+    match ev.type_at(&path)? {
+        Some(kind) => Ok(Value::string(kind.name().as_bytes())),
+        None => Err(Error::other("lang::no_such_file", format!("path '{}' does not exist", path.display()))),
+    }
+}
+
+pub(super) fn find_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let entries = ev.expect_list(arguments[0])?;
+    let wanted = ev.expect_plain(arguments[1])?;
+    for &entry in entries.values() {
+        let entry = ev.expect_attrs(entry)?;
+        let prefix = match entry.get(Symbol::new(b"prefix")) {
+            Some(prefix) => ev.expect_plain(prefix)?,
+            None => b"",
+        };
+        let rest = if prefix.is_empty() {
+            Some(wanted)
+        } else {
+            match wanted.strip_prefix(prefix) {
+                Some(b"") => Some(&b""[..]),
+                Some([b'/', rest @ ..]) => Some(rest),
+                _ => None,
+            }
+        };
+        let Some(rest) = rest else { continue };
+        let place = ev.required(entry, "path", "findFile")?;
+        let place = ev.force(place)?;
+        let (place, context) = match place.as_path() {
+            Some(path) => (path.bytes().to_vec(), Context::EMPTY),
+            None => {
+                let text = ev.text_of(place)?;
+                (text.bytes().to_vec(), text.context())
+            }
+        };
+        ev.realise_context(context)?;
+        let Some(root) = ev.search_path_root(&place)? else { continue };
+        let full = normalise(&[root.as_os_str().as_bytes(), b"/", rest].concat());
+        let Ok(path) = ev.checked_path(&full) else { continue };
+        let resolved = ev.resolve_parents(&path)?;
+        if ev.type_at(&resolved)?.is_some() {
+            return Ok(Value::path(&full));
+        }
+    }
+    if let Some(rest) = wanted.strip_prefix(b"nix/") {
+        let internal = [INTERNAL_DIR, rest].concat();
+        if internal_file(&internal).is_some() {
+            return Ok(Value::path(&internal));
+        }
+    }
+    let wanted = lossy(wanted);
+    if ev.shared.options.pure {
+        return Err(Error::other(
+            "lang::lookup_path",
+            format!("cannot look up '<{wanted}>' in pure evaluation mode (use '--impure' to override)"),
+        ));
+    }
+    // As Nix: `throw`, so that `tryEval <name>` works.
+    Err(crate::error::ErrorKind::Throw(format!(
+        "file '{wanted}' was not found in the Nix search path (add it using $NIX_PATH or -I)"
+    ))
+    .into())
+}
+
+impl Evaluator {
+    /// The folder a search path entry means; archives are fetched once.
+    fn search_path_root(&mut self, place: &[u8]) -> Result<Option<PathBuf>> {
+        let text = lossy(place);
+        let url = if let Some(channel) = text.strip_prefix("channel:") {
+            format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz")
+        } else if ["http://", "https://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
+            text
+        } else {
+            let absolute = place.first() == Some(&b'/');
+            return Ok(absolute.then(|| PathBuf::from(std::ffi::OsString::from_vec(place.to_vec()))));
+        };
+        let known = self.shared.lookups.lock().expect(crate::vm::LOCK).get(place).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let fetched = self.fetch_tarball_url(&url)?;
+        let root = PathBuf::from(OsStr::new(&self.shared.options.store_model.print(&fetched)));
+        self.shared.lookups.lock().expect(crate::vm::LOCK).insert(place.to_vec(), Some(root.clone()));
+        Ok(Some(root))
+    }
+}

@@ -1,0 +1,60 @@
+//! Regular expressions.
+
+use std::sync::Arc;
+
+use super::expect::lossy;
+use crate::error::{Error, Result};
+use crate::text::regex::{Groups, Regex};
+use crate::value::Value;
+use crate::vm::{Evaluator, LOCK};
+
+impl Evaluator {
+    /// The compiled form of a pattern, made once.
+    fn regex(&mut self, pattern: &[u8]) -> Result<Arc<Regex>> {
+        let mut regexes = self.shared.regexes.lock().expect(LOCK);
+        if let Some(regex) = regexes.get(pattern) {
+            return Ok(regex.clone());
+        }
+        let regex = Regex::new(pattern).map_err(|error| {
+            Error::other("lang::regex", format!("invalid regular expression '{}'", lossy(pattern)))
+                .help(error.to_string())
+        })?;
+        let regex = Arc::new(regex);
+        regexes.insert(pattern.to_vec(), regex.clone());
+        Ok(regex)
+    }
+}
+
+fn groups(text: &[u8], groups: &Groups) -> Value {
+    Value::list_from_fn(groups.len(), |index| match &groups[index] {
+        Some(range) => Value::string(&text[range.clone()]),
+        None => Value::NULL,
+    })
+}
+
+pub(super) fn matches(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let pattern = ev.expect_plain(arguments[0])?;
+    let regex = ev.regex(pattern)?;
+    let text = ev.expect_string(arguments[1])?.bytes();
+    Ok(regex.match_whole(text).map_or(Value::NULL, |found| groups(text, &found)))
+}
+
+pub(super) fn split(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let pattern = ev.expect_plain(arguments[0])?;
+    let regex = ev.regex(pattern)?;
+    let whole = ev.expect_string(arguments[1])?;
+    let text = whole.bytes();
+    let piece = |from: usize, to: usize| Value::string_with_context(&text[from..to], whole.context());
+    let mut parts = Vec::new();
+    let mut end = 0;
+    for found in regex.matches(text) {
+        parts.push(piece(end, found.range.start));
+        parts.push(groups(text, &found.groups));
+        end = found.range.end;
+    }
+    if parts.is_empty() {
+        return Ok(Value::list(&[whole.value()]));
+    }
+    parts.push(piece(end, text.len()));
+    Ok(Value::list(&parts))
+}

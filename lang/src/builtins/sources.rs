@@ -1,0 +1,202 @@
+//! Builtins that import files or put them into the store.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use store::path::Ingestion;
+use store::{Hash, HashAlgorithm, StorePath};
+
+use super::expect::lossy;
+use crate::error::{Error, Result};
+use crate::host::{FileType, HostError, HostErrorKind};
+use crate::symbol::Symbol;
+use crate::value::path::{base_name, normalise};
+use crate::value::{Attr, Context, ContextElement, Value};
+use crate::vm::Evaluator;
+
+pub(super) fn import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let path = ev.realise_path(arguments[0])?;
+    if let Some(derivation) = ev.derivation_set(&path)? {
+        return Ok(derivation);
+    }
+    ev.import(path.as_os_str().as_bytes())
+}
+
+pub(super) fn scoped_import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let scope = ev.expect_attrs(arguments[0])?;
+    let path = ev.realise_path(arguments[1])?;
+    let names: Vec<(Symbol, Value)> = scope.iter().map(|attr| (attr.name, attr.value)).collect();
+    ev.import_scoped(path.as_os_str().as_bytes(), &names)
+}
+
+impl Evaluator {
+    /// Importing a `.drv` of the store gives a set of its outputs.
+    fn derivation_set(&mut self, path: &Path) -> Result<Option<Value>> {
+        let model = self.shared.options.store_model;
+        let text = path.to_string_lossy();
+        let Ok(store_path) = model.parse(&text) else { return Ok(None) };
+        if !store_path.is_derivation() {
+            return Ok(None);
+        }
+        let derivation = self.shared.host.read_derivation(&store_path)?;
+        let symbol = Symbol::new(text.as_bytes());
+        let attr = |name: &[u8], value| Attr { name: Symbol::new(name), pos: crate::source::Pos::NONE, value };
+        let deep = Context::one(ContextElement::DerivationDeep(symbol));
+        let mut attrs = vec![
+            attr(b"drvPath", Value::string_with_context(text.as_bytes(), deep)),
+            attr(b"name", Value::string(derivation.env("name").unwrap_or(derivation.name.as_str().as_bytes()))),
+            attr(b"type", Value::string(b"derivation")),
+        ];
+        let paths =
+            derivation.output_paths(model).map_err(|error| Error::other("lang::derivation", error.to_string()))?;
+        let mut names = Vec::new();
+        for (output, path) in paths {
+            names.push(Value::string(output.as_bytes()));
+            let Some(path) = path else { continue };
+            let built = ContextElement::Built { derivation: symbol, output: Symbol::new(output.as_bytes()) };
+            let value = Value::string_with_context(model.print(&path).as_bytes(), Context::one(built));
+            if output == "out" || names.len() == 1 {
+                attrs.retain(|attr| attr.name != self.shared.names.out_path);
+                attrs.push(attr(b"outPath", value));
+            }
+            attrs.push(attr(output.as_bytes(), value));
+        }
+        attrs.push(attr(b"outputs", Value::list(&names)));
+        Ok(Some(Value::attrs(attrs)))
+    }
+
+    /// Copies files to the store, chosen by `filter`, and gives the store path as a string.
+    fn add_filtered(
+        &mut self,
+        source: &Path,
+        name: &[u8],
+        ingestion: Ingestion,
+        filter: Option<Value>,
+        expected: Option<Hash>,
+    ) -> Result<Value> {
+        let name = self.source_name(name)?;
+        let host = self.shared.host.clone();
+        let mut failure: Option<Error> = None;
+        let result = match filter {
+            None => host.add_source(source, &name, ingestion, None, expected.as_ref()),
+            Some(filter) => {
+                let mut choose = |path: &Path, kind: FileType| {
+                    let path = Value::string(path.as_os_str().as_bytes());
+                    let kind = Value::string(kind.name().as_bytes());
+                    let chosen = self.call(filter, &[path, kind]).and_then(|chosen| self.expect_bool(chosen));
+                    chosen.map_err(|error| {
+                        failure = Some(error);
+                        HostError::new(HostErrorKind::Stopped, "the filter function failed")
+                    })
+                };
+                host.add_source(source, &name, ingestion, Some(&mut choose), expected.as_ref())
+            }
+        };
+        match (failure, result) {
+            (Some(error), _) => Err(error),
+            (None, Ok(path)) => Ok(self.store_value(&path)),
+            (None, Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// A store path as a string that refers to it.
+    pub(crate) fn store_value(&self, path: &StorePath) -> Value {
+        let (text, context) = self.store_string(path);
+        Value::string_with_context(text.as_bytes(), context)
+    }
+}
+
+/// A source's path: a value that may be a path or a string referring to the store.
+fn source_path(ev: &mut Evaluator, value: Value) -> Result<std::path::PathBuf> {
+    let path = ev.realise_path(value)?;
+    // Links on the way are followed; the source itself may be one.
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok(ev.resolve_links(parent)?.join(name)),
+        _ => Ok(path),
+    }
+}
+
+pub(super) fn filter_source(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let source = source_path(ev, arguments[1])?;
+    let filter = ev.expect_function(arguments[0])?;
+    let name = base_name(source.as_os_str().as_bytes()).to_vec();
+    ev.add_filtered(&source, &name, Ingestion::Recursive, Some(filter), None)
+}
+
+pub(super) fn path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let set = ev.expect_attrs(arguments[0])?;
+    let (mut source, mut name, mut filter, mut recursive, mut expected) = (None, None, None, true, None);
+    for attr in set.sorted() {
+        match attr.name.name() {
+            b"path" => source = Some(source_path(ev, attr.value)?),
+            b"name" => name = Some(ev.expect_plain(attr.value)?.to_vec()),
+            b"filter" => filter = Some(ev.expect_function(attr.value)?),
+            b"recursive" => recursive = ev.expect_forced_bool(attr.value)?,
+            b"sha256" => {
+                let text = lossy(ev.expect_plain(attr.value)?);
+                let hash = Hash::parse(&text, Some(HashAlgorithm::Sha256));
+                expected = Some(hash.map_err(|error| Error::other("lang::hash", error.to_string()))?);
+            }
+            other => return Err(ev.unsupported_attribute(other, "builtins.path")),
+        }
+    }
+    let Some(source) = source else {
+        return Err(Error::other(
+            "lang::missing_attribute",
+            "missing required 'path' attribute in the first argument to 'builtins.path'",
+        ));
+    };
+    let name = name.unwrap_or_else(|| base_name(source.as_os_str().as_bytes()).to_vec());
+    let ingestion = if recursive { Ingestion::Recursive } else { Ingestion::Flat };
+    ev.add_filtered(&source, &name, ingestion, filter, expected)
+}
+
+pub(super) fn to_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let name = ev.expect_plain(arguments[0])?;
+    let name = ev.source_name(name)?;
+    let text = ev.expect_string(arguments[1])?;
+    let mut references = BTreeSet::new();
+    for &element in text.context().elements() {
+        match element {
+            ContextElement::Opaque(path) => {
+                references.insert(ev.store_path_of(path.name())?);
+            }
+            ContextElement::DerivationDeep(path) | ContextElement::Built { derivation: path, .. } => {
+                return Err(Error::other(
+                    "lang::to_file",
+                    format!(
+                        "files created by 'toFile' may not reference derivations, but {name} references {}",
+                        lossy(path.name())
+                    ),
+                ));
+            }
+        }
+    }
+    let path = ev.shared.options.store_model.make_text_path(name, text.bytes(), &references);
+    if ev.shared.options.write {
+        let references: Vec<StorePath> = references.into_iter().collect();
+        ev.shared.host.add_text(&path, text.bytes(), &references)?;
+    }
+    Ok(ev.store_value(&path))
+}
+
+pub(super) fn store_path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    if ev.shared.options.pure {
+        return Err(Error::other("lang::pure_path", "'builtins.storePath' is not allowed in pure evaluation mode"));
+    }
+    let (path, context) = ev.coerce_to_path(arguments[0])?;
+    let path = normalise(&path);
+    let model = ev.shared.options.store_model;
+    let mut text = lossy(&path);
+    if model.split(&text).is_err() {
+        text = ev.resolve_links(Path::new(&text))?.to_string_lossy().into_owned();
+    }
+    let (object, rest) = model
+        .split(&text)
+        .map_err(|_| Error::other("lang::store_path", format!("path '{text}' is not in the Nix store")))?;
+    let rest = rest.to_owned();
+    ev.shared.host.ensure_path(&object)?;
+    let (object, own) = ev.store_string(&object);
+    Ok(Value::string_with_context(format!("{object}{rest}").as_bytes(), context.union(own)))
+}

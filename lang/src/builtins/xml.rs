@@ -1,0 +1,195 @@
+//! XML, as `toXML` and `--xml` print it.
+
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
+
+use crate::error::{FrameKind, Result};
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::text::number;
+use crate::text::xml::Writer;
+use crate::value::{Attrs, ContextBuilder, Value, View};
+use crate::vm::Evaluator;
+
+pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    let mut context = ContextBuilder::default();
+    let text = document(ev, arguments[0], false, true, &mut context)?;
+    Ok(Value::string_with_context(&text, context.finish()))
+}
+
+impl Evaluator {
+    /// The value as XML. With `strict` it is evaluated all the way down; else what is not known stays `unevaluated`.
+    pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
+        let mut context = ContextBuilder::default();
+        self.on_large_stack(|ev| document(ev, value, location, strict, &mut context))
+    }
+}
+
+fn document(
+    ev: &mut Evaluator,
+    value: Value,
+    location: bool,
+    strict: bool,
+    context: &mut ContextBuilder,
+) -> Result<Vec<u8>> {
+    let mut printer = Printer { writer: Writer::new(), location, strict, context, derivations: HashSet::default() };
+    printer.writer.open("expr", &[]);
+    printer.value(ev, value)?;
+    printer.writer.close();
+    Ok(printer.writer.finish())
+}
+
+struct Printer<'c> {
+    writer: Writer,
+    location: bool,
+    strict: bool,
+    context: &'c mut ContextBuilder,
+    /// Derivations printed already: told by their drvPath.
+    derivations: HashSet<Vec<u8>, FxBuildHasher>,
+}
+
+impl Printer<'_> {
+    fn value(&mut self, ev: &mut Evaluator, value: Value) -> Result<()> {
+        ev.check_native_stack()?;
+        let value = match value.view() {
+            View::Thunk(_) if self.strict => ev.force(value)?,
+            View::Thunk(thunk) => match thunk.done() {
+                Some(value) => value,
+                None => {
+                    self.writer.empty("unevaluated", &[]);
+                    return Ok(());
+                }
+            },
+            _ => value,
+        };
+        match value.view() {
+            View::Thunk(_) => {}
+            View::Null => self.writer.empty("null", &[]),
+            View::Bool(flag) => {
+                self.writer.empty("bool", &[("value", if flag { b"true" } else { b"false" })]);
+            }
+            View::Int(number) => self.writer.empty("int", &[("value", number.to_string().as_bytes())]),
+            View::Float(value) => self.writer.empty("float", &[("value", number::general(value, 6).as_bytes())]),
+            View::String(text) => {
+                self.context.add(text.context());
+                self.writer.empty("string", &[("value", text.bytes())]);
+            }
+            View::Path(path) => self.writer.empty("path", &[("value", path.bytes())]),
+            View::List(list) => {
+                self.writer.open("list", &[]);
+                for &element in list.values() {
+                    self.value(ev, element)?;
+                }
+                self.writer.close();
+            }
+            View::Attrs(set) => self.set(ev, value, set)?,
+            View::Function(_) | View::Partial(_) => self.function(ev, value),
+            View::Builtin(_) => self.writer.empty("unevaluated", &[]),
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, ev: &mut Evaluator, value: Value, set: Attrs) -> Result<()> {
+        if !ev.is_derivation(value)? {
+            self.writer.open("attrs", &[]);
+            self.members(ev, set)?;
+            self.writer.close();
+            return Ok(());
+        }
+        let (drv_path, out_path) = (ev.shared.names.drv_path, ev.shared.names.out_path);
+        let mut path_of = |name: Symbol| -> Result<Option<Vec<u8>>> {
+            let Some(member) = set.get(name) else { return Ok(None) };
+            let member = if self.strict { ev.force(member)? } else { member };
+            let member = match member.view() {
+                View::Thunk(thunk) => thunk.done().unwrap_or(member),
+                _ => member,
+            };
+            let Some(text) = member.as_string() else { return Ok(None) };
+            self.context.add(text.context());
+            Ok(Some(text.bytes().to_vec()))
+        };
+        let drv_path = path_of(drv_path)?;
+        let out_path = path_of(out_path)?;
+        let mut attributes: Vec<(&str, &[u8])> = Vec::new();
+        if let Some(path) = &drv_path {
+            attributes.push(("drvPath", path));
+        }
+        if let Some(path) = &out_path {
+            attributes.push(("outPath", path));
+        }
+        self.writer.open("derivation", &attributes);
+        if let Some(path) = &drv_path
+            && self.derivations.insert(path.clone())
+        {
+            self.members(ev, set)?;
+        } else {
+            self.writer.empty("repeated", &[]);
+        }
+        self.writer.close();
+        Ok(())
+    }
+
+    fn members(&mut self, ev: &mut Evaluator, set: Attrs) -> Result<()> {
+        for attr in set.sorted() {
+            let place = self.place(ev, attr.pos);
+            let mut attributes: Vec<(&str, &[u8])> = Vec::new();
+            if let Some((line, column, path)) = &place {
+                attributes.push(("column", column.as_bytes()));
+                attributes.push(("line", line.as_bytes()));
+                attributes.push(("name", attr.name.name()));
+                attributes.push(("path", path.as_bytes()));
+            } else {
+                attributes.push(("name", attr.name.name()));
+            }
+            self.writer.open("attr", &attributes);
+            self.value(ev, attr.value).map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))?;
+            self.writer.close();
+        }
+        Ok(())
+    }
+
+    fn place(&self, ev: &Evaluator, pos: Pos) -> Option<(String, String, String)> {
+        if !self.location {
+            return None;
+        }
+        let (file, line, column) = ev.locate(pos)?;
+        Some((line.to_string(), column.to_string(), file))
+    }
+
+    fn function(&mut self, ev: &mut Evaluator, value: Value) {
+        let Some(info) = ev.function_info(value) else {
+            self.writer.empty("unevaluated", &[]);
+            return;
+        };
+        let place = self.place(ev, info.pos);
+        let mut attributes: Vec<(&str, &[u8])> = Vec::new();
+        if let Some((line, column, path)) = &place {
+            attributes.push(("column", column.as_bytes()));
+            attributes.push(("line", line.as_bytes()));
+            attributes.push(("path", path.as_bytes()));
+        }
+        self.writer.open("function", &attributes);
+        match info.formals {
+            Some((mut names, ellipsis)) => {
+                names.sort_unstable_by_key(|name| name.name());
+                let mut attributes: Vec<(&str, &[u8])> = Vec::new();
+                if ellipsis {
+                    attributes.push(("ellipsis", b"1"));
+                }
+                if let Some(argument) = info.argument {
+                    attributes.push(("name", argument.name()));
+                }
+                self.writer.open("attrspat", &attributes);
+                for name in names {
+                    self.writer.empty("attr", &[("name", name.name())]);
+                }
+                self.writer.close();
+            }
+            None => {
+                let name = info.argument.map_or(&b"_"[..], |name| name.name());
+                self.writer.empty("varpat", &[("name", name)]);
+            }
+        }
+        self.writer.close();
+    }
+}

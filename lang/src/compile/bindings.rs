@@ -1,0 +1,416 @@
+//! Sets, `let` and recursion.
+//!
+//! The members of a recursive group refer to one another by register. Their code is compiled first, which tells the captures;
+//! members that are captured before their turn are allocated up front and filled later, the others are made in one go.
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::op::{Op, Reg};
+use super::{Compiler, Entry, Place};
+use crate::source::{Pos, Span};
+use crate::symbol::Symbol;
+use crate::syntax::ast::{Binding, BindingValue, Bindings, DynamicBinding, Expr, ExprKind};
+use crate::value::attrs::Shape;
+
+/// Names to forget at the end of a scope.
+pub(super) struct OpenScope(Vec<Symbol>);
+
+/// One member of a recursive group.
+struct Member {
+    register: Reg,
+    code: u32,
+    is_lambda: bool,
+    /// Register and name of a selection that may be known at once.
+    select: Option<(Reg, Symbol)>,
+}
+
+/// Where the set of an `inherit (set) …` is.
+#[derive(Clone, Copy)]
+enum From {
+    Register(Reg),
+    Constant(u32),
+}
+
+impl Compiler<'_> {
+    /// Makes the bindings of a `let` and brings them into scope.
+    pub(super) fn open_bindings(&mut self, bindings: &Bindings<'_>) -> OpenScope {
+        let scope = self.open_group(bindings, None);
+        // `let ${"a"} = …` is not allowed by the parser; only sets have dynamic names.
+        debug_assert!(bindings.dynamics.is_empty());
+        scope
+    }
+
+    pub(super) fn close_bindings(&mut self, scope: OpenScope) {
+        self.undefine(scope.0);
+    }
+
+    /// Brings recursive bindings into scope. `block` gives each binding the register where its value has to be in any case.
+    fn open_group(&mut self, bindings: &Bindings<'_>, block: Option<&dyn Fn(Symbol) -> Reg>) -> OpenScope {
+        let depth = self.functions.len() - 1;
+        let mut defined = Vec::with_capacity(bindings.statics.len());
+        let mut entries: Vec<(Symbol, Entry)> = Vec::with_capacity(bindings.statics.len());
+        let mut rest: Vec<(&Binding<'_>, Reg)> = Vec::new();
+        let group_names: Option<hashbrown::HashSet<Symbol, FxBuildHasher>> =
+            Some(bindings.statics.iter().map(|binding| binding.name).collect());
+        let in_group = |name: &Symbol| group_names.as_ref().is_some_and(|names| names.contains(name));
+
+        // What is known without evaluating, or lives outside the group, needs no member.
+        for binding in bindings.statics {
+            let place = match binding.value {
+                BindingValue::Inherit => match self.lookup(binding.name) {
+                    Some(entry @ Entry { place: Place::Register(_) | Place::Constant(_), .. }) => Some(entry),
+                    _ => {
+                        let dst = block.map_or_else(|| self.temporary(), |block| block(binding.name));
+                        let name = ExprKind::Variable(binding.name);
+                        self.lazy(Expr { kind: &name, span: binding.span }, dst, None, false);
+                        Some(Entry { function: depth, place: Place::Register(dst) })
+                    }
+                },
+                BindingValue::Expr(Expr { kind: ExprKind::Variable(name), .. }) if !in_group(name) => {
+                    match self.lookup(*name) {
+                        Some(entry @ Entry { place: Place::Register(_) | Place::Constant(_), .. }) => Some(entry),
+                        Some(_) => None,
+                        None => self.context.globals.names.get(name).copied().map(|value| {
+                            let index = self.constant(value);
+                            Entry { function: depth, place: Place::Constant(index) }
+                        }),
+                    }
+                }
+                BindingValue::Expr(expr) if !matches!(expr.kind, ExprKind::Variable(_)) => match expr.kind {
+                    // `builtins` itself may be a member of the group.
+                    ExprKind::Select { .. } if in_group(&self.symbols.builtins) => None,
+                    ExprKind::Select { subject: Expr { kind: ExprKind::Variable(name), .. }, .. } if in_group(name) => {
+                        None
+                    }
+                    _ => self.constant_of(expr).map(|index| Entry { function: depth, place: Place::Constant(index) }),
+                },
+                _ => None,
+            };
+            match place {
+                Some(entry) => entries.push((binding.name, entry)),
+                None => rest.push((binding, 0)),
+            }
+        }
+        if let Some(block) = block {
+            for &(name, entry) in &entries {
+                let dst = block(name);
+                match entry.place {
+                    Place::Constant(index) => {
+                        self.emit(Op::Const { dst, index });
+                    }
+                    Place::Register(register) => {
+                        let src = self.reach(entry.function, register);
+                        if src != dst {
+                            self.emit(Op::Move { dst, src });
+                        }
+                    }
+                    Place::Member { .. } => unreachable!("members are never aliased"),
+                }
+            }
+        }
+        for (name, entry) in entries {
+            self.names.entry(name).or_default().push(entry);
+            defined.push(name);
+        }
+        for (binding, register) in &mut rest {
+            *register = block.map_or_else(|| self.temporary(), |block| block(binding.name));
+            self.define(binding.name, Place::Register(*register));
+            defined.push(binding.name);
+        }
+        self.members(&rest);
+        OpenScope(defined)
+    }
+
+    /// Makes the members of a recursive group, whose names are in scope.
+    fn members(&mut self, bindings: &[(&Binding<'_>, Reg)]) {
+        let depth = self.functions.len() - 1;
+        let mut members: Vec<Member> = Vec::with_capacity(bindings.len());
+        let mut froms: Vec<(*const ExprKind<'_>, From)> = Vec::new();
+        let mut later: Vec<Op> = Vec::new();
+        for &(binding, _) in bindings {
+            let BindingValue::InheritFrom(expr) = binding.value else { continue };
+            if froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind)) {
+                continue;
+            }
+            let from = if let Some(index) = self.constant_of(expr) {
+                From::Constant(index)
+            } else if let ExprKind::Variable(name) = expr.kind
+                && let Some(Entry { function, place: Place::Register(register) }) = self.lookup(*name)
+            {
+                From::Register(self.reach(function, register))
+            } else {
+                let register = self.temporary();
+                let code = self.thunk_code(expr, None);
+                members.push(Member { register, code, is_lambda: false, select: None });
+                From::Register(register)
+            };
+            froms.push((expr.kind, from));
+        }
+        // Inherited names first, so that the others see which are constants and which are known early.
+        let inherited = bindings.iter().filter(|(binding, _)| matches!(binding.value, BindingValue::InheritFrom(_)));
+        let own = bindings.iter().filter(|(binding, _)| !matches!(binding.value, BindingValue::InheritFrom(_)));
+        for &(binding, register) in inherited.chain(own) {
+            match binding.value {
+                BindingValue::Expr(Expr { kind: ExprKind::Lambda(lambda), span }) => {
+                    let code = self.lambda_code(lambda, span, Some(binding.name));
+                    members.push(Member { register, code, is_lambda: true, select: None });
+                }
+                BindingValue::Expr(expr) => {
+                    let select = match expr.kind {
+                        ExprKind::Select {
+                            subject: Expr { kind: ExprKind::Variable(variable), .. },
+                            path: [name],
+                            default: None,
+                        } => match (self.lookup(*variable), name.kind) {
+                            (
+                                Some(Entry { function, place: Place::Register(register) }),
+                                crate::syntax::ast::AttrNameKind::Static(name),
+                            ) => Some((self.reach(function, register), name)),
+                            _ => None,
+                        },
+                        _ => None,
+                    };
+                    let code = self.thunk_code(expr, Some(binding.name));
+                    members.push(Member { register, code, is_lambda: false, select });
+                }
+                BindingValue::InheritFrom(expr) => {
+                    let from = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map(|(_, from)| *from);
+                    match from.expect("every `inherit (…)` was looked at above") {
+                        From::Constant(index) => {
+                            // A member of a constant set, such as `builtins`.
+                            let value =
+                                self.module.constants[index as usize].as_attrs().and_then(|set| set.get(binding.name));
+                            if let Some(value) = value {
+                                let index = self.constant(value);
+                                self.undefine([binding.name]);
+                                self.define(binding.name, Place::Constant(index));
+                                later.push(Op::Const { dst: register, index });
+                            } else {
+                                let code = self.select_code(None, index, binding.name, binding.span);
+                                members.push(Member { register, code, is_lambda: false, select: None });
+                            }
+                        }
+                        From::Register(from) => {
+                            let code = self.select_code(Some((depth, from)), 0, binding.name, binding.span);
+                            let select = Some((from, binding.name));
+                            members.push(Member { register, code, is_lambda: false, select });
+                        }
+                    }
+                }
+                BindingValue::Inherit => unreachable!("inherited variables are aliases"),
+            }
+        }
+        // Constants first: hidden members compiled before they were known to be constant capture their registers.
+        for op in later {
+            self.emit(op);
+        }
+        let position: HashMap<Reg, usize, FxBuildHasher> =
+            members.iter().enumerate().map(|(index, member)| (member.register, index)).collect();
+        let mut early = vec![false; members.len()];
+        for (index, member) in members.iter().enumerate() {
+            for register in self.captures_of(member.code) {
+                if let Some(&at) = position.get(register)
+                    && at >= index
+                {
+                    early[at] = true;
+                }
+            }
+        }
+        for (member, _) in members.iter().zip(&early).filter(|(_, early)| **early) {
+            let (dst, code) = (member.register, member.code);
+            self.emit(if member.is_lambda { Op::AllocLambda { dst, code } } else { Op::AllocThunk { dst, code } });
+        }
+        for (index, member) in members.iter().enumerate() {
+            let (dst, code) = (member.register, member.code);
+            match (early[index], member.is_lambda) {
+                (true, true) => self.emit(Op::FillLambda { dst, code }),
+                (true, false) => self.emit(Op::FillThunk { dst, code }),
+                (false, true) => self.emit(Op::Lambda { dst, code }),
+                (false, false) => {
+                    if let Some((src, name)) = member.select
+                        && position.get(&src).is_none_or(|&at| at < index)
+                    {
+                        let site = self.site(name);
+                        self.emit(Op::SpecSelect { dst, src, site });
+                    }
+                    self.emit(Op::Thunk { dst, code })
+                }
+            };
+        }
+    }
+
+    /// Code of a thunk that selects one name, from a register of an enclosing function or a constant.
+    fn select_code(&mut self, from: Option<(usize, Reg)>, constant: u32, name: Symbol, span: Span) -> u32 {
+        self.begin_function(0);
+        let dst = self.temporary();
+        let src = match from {
+            Some((function, register)) => self.reach(function, register),
+            None => {
+                self.emit(Op::Const { dst, index: constant });
+                dst
+            }
+        };
+        let site = self.site(name);
+        self.emit_at(span, Op::Select { dst, src, site });
+        self.emit_at(span, Op::Return { src: dst });
+        let pos = self.pos(span);
+        self.finish_function(0, None, Some(name), pos, None)
+    }
+
+    fn shape(&mut self, sorted: &[(Symbol, Pos)]) -> u32 {
+        self.module.shapes.push(Shape::new(sorted.len(), sorted.iter().copied()));
+        (self.module.shapes.len() - 1) as u32
+    }
+
+    pub(super) fn attrs(&mut self, bindings: &Bindings<'_>, span: Span, dst: Reg) {
+        if bindings.recursive {
+            self.recursive_attrs(bindings, span, dst);
+            return;
+        }
+        let mut statics: Vec<&Binding<'_>> = bindings.statics.iter().collect();
+        statics.sort_unstable_by_key(|binding| binding.name);
+        let names: Vec<(Symbol, Pos)> = statics.iter().map(|binding| (binding.name, self.pos(binding.span))).collect();
+        let shape = self.shape(&names);
+        let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
+        for binding in bindings.statics {
+            if let BindingValue::InheritFrom(expr) = binding.value
+                && !froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind))
+            {
+                let register = self.temporary();
+                self.lazy(expr, register, None, false);
+                froms.push((expr.kind, register));
+            }
+        }
+        const PART: usize = 64;
+        let set = self.temporary();
+        let whole = statics.len() <= PART;
+        if !whole {
+            self.emit(Op::AttrsUnfilled { dst: set, shape });
+        }
+        for (part_index, part) in statics.chunks(PART).enumerate() {
+            let mark = self.mark();
+            let first = self.registers(part.len());
+            for (index, binding) in part.iter().enumerate() {
+                self.binding_value(binding, &froms, first + index as Reg);
+            }
+            if whole {
+                self.emit(Op::Attrs { dst: set, first, shape });
+            } else {
+                let at = (part_index * PART) as u32;
+                self.emit(Op::AttrsFill { dst: set, first, count: part.len() as u8, at });
+            }
+            self.release(mark);
+        }
+        if statics.is_empty() {
+            self.emit(Op::Attrs { dst: set, first: 0, shape });
+        }
+        self.dynamics(bindings.dynamics, span, set);
+        self.emit(Op::Move { dst, src: set });
+    }
+
+    fn binding_value(&mut self, binding: &Binding<'_>, froms: &[(*const ExprKind<'_>, Reg)], dst: Reg) {
+        match binding.value {
+            BindingValue::Expr(expr) => self.lazy(expr, dst, Some(binding.name), false),
+            BindingValue::Inherit => {
+                let name = ExprKind::Variable(binding.name);
+                self.lazy(Expr { kind: &name, span: binding.span }, dst, None, false);
+            }
+            BindingValue::InheritFrom(expr) => {
+                let src = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map_or(dst, |(_, reg)| *reg);
+                let depth = self.functions.len() - 1;
+                let site = self.site(binding.name);
+                self.emit(Op::SpecSelect { dst, src, site });
+                let code = self.select_code(Some((depth, src)), 0, binding.name, binding.span);
+                self.emit(Op::Thunk { dst, code });
+            }
+        }
+    }
+
+    fn dynamics(&mut self, dynamics: &[DynamicBinding<'_>], span: Span, set: Reg) {
+        for part in dynamics.chunks(64) {
+            let mark = self.mark();
+            let first = self.registers(part.len() * 2);
+            for (index, binding) in part.iter().enumerate() {
+                let at = first + 2 * index as Reg;
+                self.into(binding.name, at);
+                self.lazy(binding.value, at + 1, None, false);
+            }
+            let span = part.first().map_or(span, |binding| binding.span);
+            self.emit_at(span, Op::AttrsDynamic { dst: set, first, count: part.len() as u32 });
+            self.release(mark);
+        }
+    }
+
+    /// `rec { … }`
+    pub(super) fn recursive_attrs(&mut self, bindings: &Bindings<'_>, span: Span, dst: Reg) {
+        let mut names: Vec<(Symbol, Pos)> =
+            bindings.statics.iter().map(|binding| (binding.name, self.pos(binding.span))).collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        let shape = self.shape(&names);
+        let first = self.registers(names.len());
+        let index: HashMap<Symbol, Reg, FxBuildHasher> =
+            names.iter().enumerate().map(|(index, (name, _))| (*name, first.wrapping_add(index as Reg))).collect();
+        if bindings.statics.iter().any(|binding| binding.name == self.symbols.overrides) {
+            self.overridden_attrs(bindings, span, dst, shape, first, &index);
+            return;
+        }
+        let scope = self.open_group(bindings, Some(&|name| index[&name]));
+        let set = self.temporary();
+        self.emit(Op::Attrs { dst: set, first, shape });
+        self.dynamics(bindings.dynamics, span, set);
+        self.close_bindings(scope);
+        self.emit(Op::Move { dst, src: set });
+    }
+
+    /// `rec` with `__overrides`: the names in scope are members of the finished set, itself a thunk.
+    fn overridden_attrs(
+        &mut self,
+        bindings: &Bindings<'_>,
+        span: Span,
+        dst: Reg,
+        shape: u32,
+        first: Reg,
+        index: &HashMap<Symbol, Reg, FxBuildHasher>,
+    ) {
+        let depth = self.functions.len() - 1;
+        let plain = self.temporary();
+        let whole = self.temporary();
+        self.begin_function(0);
+        let set = self.temporary();
+        let src = self.reach(depth, plain);
+        self.emit(Op::Move { dst: set, src });
+        let site = self.site(self.symbols.overrides);
+        self.emit_at(span, Op::Overrides { dst: set, site });
+        self.emit_at(span, Op::Return { src: set });
+        let pos = self.pos(span);
+        let code = self.finish_function(0, None, None, pos, None);
+        self.emit(Op::AllocThunk { dst: whole, code });
+        // Names inherited from outside are looked up there.
+        let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
+        for binding in bindings.statics.iter().filter(|binding| matches!(binding.value, BindingValue::Inherit)) {
+            self.binding_value(binding, &[], index[&binding.name]);
+        }
+        for binding in bindings.statics {
+            self.define(binding.name, Place::Member { set: whole });
+        }
+        for binding in bindings.statics {
+            if let BindingValue::InheritFrom(expr) = binding.value
+                && !froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind))
+            {
+                let register = self.temporary();
+                self.lazy(expr, register, None, false);
+                froms.push((expr.kind, register));
+            }
+        }
+        for binding in bindings.statics {
+            if !matches!(binding.value, BindingValue::Inherit) {
+                self.binding_value(binding, &froms, index[&binding.name]);
+            }
+        }
+        self.emit(Op::Attrs { dst: plain, first, shape });
+        self.emit(Op::FillThunk { dst: whole, code });
+        self.undefine(bindings.statics.iter().map(|binding| binding.name));
+        self.emit(Op::Move { dst, src: whole });
+    }
+}

@@ -1,0 +1,170 @@
+//! What compiling a file gives: code for every function and thunk, and the tables they share.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::op::{Op, Reg};
+use crate::error::Result;
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::value::Value;
+use crate::value::attrs::Shape;
+use crate::vm::Evaluator;
+
+/// A suspended computation written in Rust; gets the thunk's captures.
+pub(crate) type Native = fn(&mut Evaluator, &[Value]) -> Result<Value>;
+
+#[derive(Clone, Copy)]
+pub(crate) enum Body {
+    Ops(&'static [Op]),
+    Native(Native),
+}
+
+/// The code of one function or thunk. Aligned, since a thunk keeps its state in the low bits of the address.
+#[repr(align(8))]
+pub struct Code {
+    pub(crate) body: Body,
+    /// The registers *of the enclosing code* that are copied when the function or thunk is made.
+    pub(crate) captures: &'static [Reg],
+    pub(crate) module: &'static Module,
+    /// Arguments taken at once; 0 for thunks.
+    pub(crate) arity: u8,
+    /// The last argument is a pattern.
+    pub(crate) pattern: Option<u32>,
+    /// Registers from 0 up.
+    pub(crate) frame: u16,
+    /// Where `body` starts in the module's row of operations, for `Module::span`.
+    pub(crate) first_op: u32,
+    /// What it is bound to, if anything.
+    pub(crate) name: Option<Symbol>,
+    pub(crate) pos: Pos,
+    /// The name of the argument of a function without pattern, or of the `@`.
+    pub(crate) argument: Option<Symbol>,
+}
+
+impl Code {
+    /// Code for thunks that run a Rust function on `captures.len()` values.
+    pub(crate) const fn native(captures: &'static [Reg], run: Native) -> Code {
+        Code {
+            body: Body::Native(run),
+            captures,
+            module: &NO_MODULE,
+            arity: 0,
+            pattern: None,
+            frame: 0,
+            first_op: 0,
+            name: None,
+            pos: Pos::NONE,
+            argument: None,
+        }
+    }
+}
+
+/// The tables of one file.
+pub struct Module {
+    pub(crate) constants: Vec<Value>,
+    pub(crate) codes: OnceLock<&'static [Code]>,
+    pub(crate) shapes: Vec<&'static Shape>,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) withs: Vec<WithSite>,
+    pub(crate) patterns: Vec<Pattern>,
+    /// Operation, start and length of what it was compiled from; ascending.
+    pub(crate) spans: Vec<(u32, u32, u32)>,
+    /// Position of the file's first byte.
+    pub(crate) base: Pos,
+}
+
+static NO_MODULE: Module = Module {
+    constants: Vec::new(),
+    codes: OnceLock::new(),
+    shapes: Vec::new(),
+    sites: Vec::new(),
+    withs: Vec::new(),
+    patterns: Vec::new(),
+    spans: Vec::new(),
+    base: Pos::NONE,
+};
+
+impl Module {
+    #[inline(always)]
+    pub(crate) fn code(&self, index: u32) -> &'static Code {
+        &self.codes.get().expect("codes are set before anything runs")[index as usize]
+    }
+
+    /// Place of an operation, by its number in the module.
+    pub(crate) fn span(&self, op: u32) -> (Pos, u32) {
+        match self.spans.binary_search_by_key(&op, |&(at, ..)| at) {
+            Ok(index) => {
+                let (_, start, len) = self.spans[index];
+                (Pos(self.base.0 + start), len)
+            }
+            Err(_) => (Pos::NONE, 0),
+        }
+    }
+}
+
+/// A selection `.name` with its inline cache: the shape seen last and where it keeps the name.
+pub(crate) struct Site {
+    pub name: Symbol,
+    cache: AtomicU64,
+}
+
+impl Site {
+    pub fn new(name: Symbol) -> Site {
+        Site { name, cache: AtomicU64::new(0) }
+    }
+
+    /// Index of the name in sets of this shape.
+    #[inline(always)]
+    pub fn find(&self, shape: &'static Shape) -> Option<usize> {
+        let address = std::ptr::from_ref(shape) as u64;
+        let cached = self.cache.load(Ordering::Relaxed);
+        if cached >> 16 == address {
+            return Some((cached & 0xffff) as usize);
+        }
+        self.find_slow(shape, address)
+    }
+
+    #[inline(never)]
+    fn find_slow(&self, shape: &'static Shape, address: u64) -> Option<usize> {
+        let index = shape.find(self.name)?;
+        if index <= 0xffff && address >> 48 == 0 {
+            self.cache.store(address << 16 | index as u64, Ordering::Relaxed);
+        }
+        Some(index)
+    }
+}
+
+/// A name that only `with` can give, and the registers of the scopes around it, innermost first.
+pub(crate) struct WithSite {
+    pub name: Symbol,
+    pub scopes: Box<[Reg]>,
+}
+
+/// `{ a, b ? 1, ... }`
+pub(crate) struct Pattern {
+    /// Sorted by symbol.
+    pub formals: Box<[FormalSlot]>,
+    pub ellipsis: bool,
+    /// First register of the masks that say which defaults are in use (48 to a register).
+    pub mask: Reg,
+    pub masks: u16,
+}
+
+pub(crate) const MASK_BITS: usize = 48;
+
+pub(crate) struct FormalSlot {
+    pub name: Symbol,
+    pub pos: Pos,
+    /// Register, counted from the pattern's first.
+    pub slot: u16,
+    pub default: DefaultValue,
+}
+
+pub(crate) enum DefaultValue {
+    Required,
+    Constant(Value),
+    /// A thunk or function of this code; its captures are written by `FillDefault`.
+    Thunk(u32),
+    Lambda(u32),
+}

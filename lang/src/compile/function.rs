@@ -1,0 +1,165 @@
+//! One function (or thunk) being compiled: its registers, captures and operations.
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::op::{Op, Reg};
+use super::{CodeDraft, Compiler, Entry, Place};
+use crate::error::Error;
+use crate::source::{Pos, Span};
+use crate::symbol::Symbol;
+
+#[derive(Default)]
+pub(super) struct FunctionState {
+    pub ops: Vec<Op>,
+    /// Operation, start, length.
+    pub spans: Vec<(u32, u32, u32)>,
+    /// Register of the enclosing function to index of the capture.
+    captured: HashMap<Reg, usize, FxBuildHasher>,
+    captures: Vec<Reg>,
+    next: u16,
+    frame: u16,
+}
+
+const REGISTERS_MAX: u16 = i16::MAX as u16 - 64;
+
+impl FunctionState {
+    fn capture(&mut self, outer: Reg) -> Reg {
+        let captures = &mut self.captures;
+        let index = *self.captured.entry(outer).or_insert_with(|| {
+            captures.push(outer);
+            captures.len() - 1
+        });
+        -1 - (index.min(REGISTERS_MAX as usize) as Reg)
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn function(&mut self) -> &mut FunctionState {
+        self.functions.last_mut().expect("code is compiled inside a function")
+    }
+
+    pub(super) fn emit(&mut self, op: Op) -> u32 {
+        let ops = &mut self.function().ops;
+        ops.push(op);
+        (ops.len() - 1) as u32
+    }
+
+    /// An operation that can fail, and where to point then.
+    pub(super) fn emit_at(&mut self, span: Span, op: Op) -> u32 {
+        let at = self.emit(op);
+        self.function().spans.push((at, span.start, span.end - span.start));
+        at
+    }
+
+    pub(super) fn here(&mut self) -> u32 {
+        self.function().ops.len() as u32
+    }
+
+    /// Lets the jump at `at` go to the next operation.
+    pub(super) fn land(&mut self, at: u32) {
+        let here = self.here();
+        match &mut self.function().ops[at as usize] {
+            Op::Jump { target }
+            | Op::JumpIfFalse { target, .. }
+            | Op::JumpIfTrue { target, .. }
+            | Op::JumpUnlessInt { target, .. }
+            | Op::JumpUnlessLess { target, .. } => *target = here,
+            other => unreachable!("only jumps are patched, not {other:?}"),
+        }
+    }
+
+    pub(super) fn registers(&mut self, count: usize) -> Reg {
+        let function = self.function();
+        let first = function.next;
+        if count > REGISTERS_MAX as usize || first as usize + count > REGISTERS_MAX as usize {
+            let error = Error::other("lang::too_many_variables", "one function has more than 32,000 variables")
+                .help("split the bindings into several sets or files");
+            self.fail(Span::default(), error);
+            return 0;
+        }
+        function.next += count as u16;
+        function.frame = function.frame.max(function.next);
+        first as Reg
+    }
+
+    pub(super) fn temporary(&mut self) -> Reg {
+        self.registers(1)
+    }
+
+    /// Registers taken after `mark` are free again.
+    pub(super) fn mark(&mut self) -> u16 {
+        self.function().next
+    }
+
+    pub(super) fn release(&mut self, mark: u16) {
+        self.function().next = mark;
+    }
+
+    /// The register of this function for a register of function number `function`, capturing it all the way.
+    pub(super) fn reach(&mut self, function: usize, register: Reg) -> Reg {
+        let mut register = register;
+        for inner in function + 1..self.functions.len() {
+            register = self.functions[inner].capture(register);
+        }
+        register
+    }
+
+    pub(super) fn lookup(&self, name: Symbol) -> Option<Entry> {
+        self.names.get(&name).and_then(|entries| entries.last().copied())
+    }
+
+    pub(super) fn define(&mut self, name: Symbol, place: Place) {
+        let entry = Entry { function: self.functions.len() - 1, place };
+        self.names.entry(name).or_default().push(entry);
+    }
+
+    pub(super) fn undefine(&mut self, names: impl IntoIterator<Item = Symbol>) {
+        for name in names {
+            self.names.get_mut(&name).and_then(|entries| entries.pop()).expect("what is undefined was defined");
+        }
+    }
+
+    pub(super) fn begin_function(&mut self, arguments: usize) {
+        self.functions.push(FunctionState {
+            next: arguments as u16,
+            frame: arguments as u16,
+            ..FunctionState::default()
+        });
+    }
+
+    /// Ends the innermost function and returns the number of its code.
+    pub(super) fn finish_function(
+        &mut self,
+        arity: u8,
+        pattern: Option<u32>,
+        name: Option<Symbol>,
+        pos: Pos,
+        argument: Option<Symbol>,
+    ) -> u32 {
+        let function = self.functions.pop().expect("every function begun is finished once");
+        if function.captures.len() > REGISTERS_MAX as usize {
+            let error = Error::other("lang::too_many_variables", "one function uses more than 32,000 variables");
+            self.fail(Span::default(), error);
+        }
+        let first_op = self.ops.len() as u32;
+        self.ops.extend_from_slice(&function.ops);
+        self.module.spans.extend(function.spans.iter().map(|&(op, start, len)| (first_op + op, start, len)));
+        self.codes.push(CodeDraft {
+            first_op,
+            end_op: self.ops.len() as u32,
+            captures: function.captures,
+            arity,
+            pattern,
+            frame: function.frame,
+            name,
+            pos,
+            argument,
+        });
+        (self.codes.len() - 1) as u32
+    }
+
+    pub(super) fn captures_of(&self, code: u32) -> &[Reg] {
+        &self.codes[code as usize].captures
+    }
+}

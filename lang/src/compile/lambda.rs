@@ -1,0 +1,105 @@
+//! Functions and their patterns.
+//!
+//! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no function in between.
+
+use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
+use super::op::{Op, Reg};
+use super::{Compiler, Place};
+use crate::source::Span;
+use crate::symbol::Symbol;
+use crate::syntax::ast::{ExprKind, Formals, Lambda};
+
+/// The most arguments taken at once.
+const ARITY_MAX: usize = 16;
+
+impl Compiler<'_> {
+    pub(super) fn lambda(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>, dst: Reg) {
+        let code = self.lambda_code(lambda, span, name);
+        self.emit(Op::Lambda { dst, code });
+    }
+
+    pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
+        // Nested functions of plain arguments become one; a pattern can only come last, since it is taken apart
+        // when its own argument is given.
+        let mut parameters = vec![lambda];
+        let mut last = lambda;
+        while last.formals.is_none()
+            && parameters.len() < ARITY_MAX
+            && let ExprKind::Lambda(inner) = last.body.kind
+        {
+            parameters.push(inner);
+            last = inner;
+        }
+        let arity = parameters.len();
+        self.begin_function(arity);
+        let mut defined = Vec::new();
+        for (index, parameter) in parameters.iter().enumerate() {
+            if let Some((name, _)) = parameter.argument {
+                self.define(name, Place::Register(index as Reg));
+                defined.push(name);
+            }
+        }
+        let pattern = last.formals.as_ref().map(|formals| {
+            defined.extend(formals.entries.iter().map(|formal| formal.name));
+            self.formals(formals, (arity - 1) as Reg)
+        });
+        self.tail(last.body);
+        self.undefine(defined);
+        let pos = self.pos(span);
+        self.finish_function(arity as u8, pattern, name, pos, lambda.argument.map(|(name, _)| name))
+    }
+
+    fn formals(&mut self, formals: &Formals<'_>, argument: Reg) -> u32 {
+        let mut entries: Vec<_> = formals.entries.iter().collect();
+        entries.sort_unstable_by_key(|formal| formal.name);
+        let first = self.registers(entries.len());
+        let masks =
+            if entries.iter().any(|formal| formal.default.is_some()) { entries.len().div_ceil(MASK_BITS) } else { 0 };
+        let mask = self.registers(masks);
+        for (index, formal) in entries.iter().enumerate() {
+            self.define(formal.name, Place::Register(first.wrapping_add(index as Reg)));
+        }
+        let mut fills = Vec::new();
+        let mut slots = Vec::with_capacity(entries.len());
+        for (index, formal) in entries.iter().enumerate() {
+            let default = match formal.default {
+                None => DefaultValue::Required,
+                Some(expr) => {
+                    if let Some(constant) = self.constant_of(expr) {
+                        DefaultValue::Constant(self.module.constants[constant as usize])
+                    } else {
+                        let (code, default) = if let ExprKind::Lambda(lambda) = expr.kind {
+                            let code = self.lambda_code(lambda, expr.span, Some(formal.name));
+                            (code, DefaultValue::Lambda(code))
+                        } else {
+                            let code = self.thunk_code(expr, Some(formal.name));
+                            (code, DefaultValue::Thunk(code))
+                        };
+                        if !self.captures_of(code).is_empty() {
+                            fills.push(Op::FillDefault {
+                                dst: first.wrapping_add(index as Reg),
+                                mask: mask + (index / MASK_BITS) as Reg,
+                                bit: (index % MASK_BITS) as u8,
+                                code,
+                            });
+                        }
+                        default
+                    }
+                }
+            };
+            slots.push(FormalSlot { name: formal.name, pos: self.pos(formal.span), slot: index as u16, default });
+        }
+        let pattern = self.module.patterns.len() as u32;
+        self.module.patterns.push(Pattern {
+            formals: slots.into_boxed_slice(),
+            ellipsis: formals.ellipsis,
+            mask,
+            masks: masks as u16,
+        });
+        self.emit_at(formals.span, Op::Formals { argument, first, pattern });
+        for fill in fills {
+            self.emit(fill);
+        }
+        pattern
+    }
+}

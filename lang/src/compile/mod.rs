@@ -1,0 +1,227 @@
+//! Syntax tree to code.
+//!
+//! Scopes are resolved here, once: a variable is a register of its function, a capture, or a constant; only a name that nothing but
+//! `with` can give is looked up when running. Functions and thunks copy the variables they use
+//! (flat captures), so nothing else is kept alive, and reaching a variable is one load. Thunks are made only for
+//! what is not yet known: constants, variables and functions are passed as they are, and arithmetic, selections and `with` names are
+//! tried at once when their operands are known already ([`op`]: `Spec…`).
+//!
+//! - [`code`], [`op`]: what comes out
+//! - [`function`]: one function being compiled: registers, captures, operations
+//! - [`expression`]: expressions, strict, lazy and in tail position
+//! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
+
+mod bindings;
+pub mod code;
+mod expression;
+mod function;
+mod lambda;
+pub mod op;
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::source::{Pos, Source, Span};
+use crate::symbol::Symbol;
+use crate::syntax::ast::Expr;
+use crate::value::Value;
+use code::{Body, Code, Module};
+use function::FunctionState;
+use op::{Op, Reg};
+
+/// Names that need no definition.
+pub(crate) struct Globals {
+    pub names: HashMap<Symbol, Value, FxBuildHasher>,
+    /// The set `builtins`.
+    pub builtins: Value,
+}
+
+/// Where a variable's value is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Register(Reg),
+    Constant(u32),
+    /// Attribute of the set in a register: variables of a `rec` with `__overrides`.
+    Member {
+        set: Reg,
+    },
+}
+
+/// A name in scope: the depth of the function it belongs to, and where it is there.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    function: usize,
+    place: Place,
+}
+
+/// Everything about where a text stands that paths and messages need.
+pub(crate) struct Context<'c> {
+    pub source: &'c Arc<Source>,
+    /// Position of the text's first byte.
+    pub base: Pos,
+    /// Folder of relative paths.
+    pub base_dir: &'c [u8],
+    /// What `~` stands for, where it may be used.
+    pub home: Option<&'c [u8]>,
+    pub globals: &'c Globals,
+    /// Names that `scopedImport` or a caller adds, in front of the globals.
+    pub extra: &'c [(Symbol, Value)],
+}
+
+struct Compiler<'c> {
+    context: &'c Context<'c>,
+    /// Innermost last.
+    functions: Vec<FunctionState>,
+    /// For each name its definitions in scope, innermost last.
+    names: HashMap<Symbol, SmallVec<[Entry; 2]>, FxBuildHasher>,
+    /// The scopes of `with`, innermost last: function and register.
+    withs: Vec<(usize, Reg)>,
+    module: Module,
+    ops: Vec<Op>,
+    codes: Vec<CodeDraft>,
+    constants: HashMap<Vec<u8>, u32, FxBuildHasher>,
+    error: Option<Error>,
+    depth: usize,
+    symbols: OperatorSymbols,
+}
+
+/// The names that operators stand for.
+#[derive(Clone, Copy)]
+struct OperatorSymbols {
+    sub: Symbol,
+    mul: Symbol,
+    div: Symbol,
+    less_than: Symbol,
+    find_file: Symbol,
+    nix_path: Symbol,
+    builtins: Symbol,
+    overrides: Symbol,
+}
+
+struct CodeDraft {
+    first_op: u32,
+    end_op: u32,
+    captures: Vec<Reg>,
+    arity: u8,
+    pattern: Option<u32>,
+    frame: u16,
+    name: Option<Symbol>,
+    pos: Pos,
+    argument: Option<Symbol>,
+}
+
+/// Compiles a text to a thunk that gives its value.
+///
+/// # Errors
+/// Undefined variables, and texts that need more registers or nesting than there is.
+pub(crate) fn compile(expr: Expr<'_>, context: &Context<'_>) -> Result<Value, Error> {
+    let mut compiler = Compiler {
+        context,
+        functions: Vec::new(),
+        names: HashMap::default(),
+        withs: Vec::new(),
+        module: Module {
+            constants: Vec::new(),
+            codes: std::sync::OnceLock::new(),
+            shapes: Vec::new(),
+            sites: Vec::new(),
+            withs: Vec::new(),
+            patterns: Vec::new(),
+            spans: Vec::new(),
+            base: context.base,
+        },
+        ops: Vec::new(),
+        codes: Vec::new(),
+        constants: HashMap::default(),
+        error: None,
+        depth: 0,
+        symbols: OperatorSymbols {
+            sub: Symbol::new(b"__sub"),
+            mul: Symbol::new(b"__mul"),
+            div: Symbol::new(b"__div"),
+            less_than: Symbol::new(b"__lessThan"),
+            find_file: Symbol::new(b"__findFile"),
+            nix_path: Symbol::new(b"__nixPath"),
+            builtins: Symbol::new(b"builtins"),
+            overrides: Symbol::new(b"__overrides"),
+        },
+    };
+    for &(name, value) in context.extra {
+        let index = compiler.constant(value);
+        compiler.names.entry(name).or_default().push(Entry { function: 0, place: Place::Constant(index) });
+    }
+    compiler.functions.push(FunctionState::default());
+    compiler.tail(expr);
+    let root = compiler.finish_function(0, None, None, context.base, None);
+    match compiler.error.take() {
+        Some(error) => Err(error),
+        None => Ok(Value::thunk(compiler.link(root), &[])),
+    }
+}
+
+impl Compiler<'_> {
+    /// Turns the drafts into code that lives as long as the process.
+    fn link(mut self, root: u32) -> &'static Code {
+        self.module.constants.shrink_to_fit();
+        self.module.spans.shrink_to_fit();
+        let ops: &'static [Op] = Box::leak(self.ops.into_boxed_slice());
+        let module: &'static Module = Box::leak(Box::new(self.module));
+        let all: usize = self.codes.iter().map(|draft| draft.captures.len()).sum();
+        let mut captures = Vec::with_capacity(all);
+        captures.extend(self.codes.iter().flat_map(|draft| draft.captures.iter().copied()));
+        let mut captures: &'static [Reg] = Box::leak(captures.into_boxed_slice());
+        let codes: Vec<Code> = self
+            .codes
+            .into_iter()
+            .map(|draft| {
+                let (own, rest) = captures.split_at(draft.captures.len());
+                captures = rest;
+                Code {
+                    body: Body::Ops(&ops[draft.first_op as usize..draft.end_op as usize]),
+                    captures: own,
+                    module,
+                    arity: draft.arity,
+                    pattern: draft.pattern,
+                    frame: draft.frame,
+                    first_op: draft.first_op,
+                    name: draft.name,
+                    pos: draft.pos,
+                    argument: draft.argument,
+                }
+            })
+            .collect();
+        let codes: &'static [Code] = Box::leak(codes.into_boxed_slice());
+        assert!(module.codes.set(codes).is_ok(), "a module is linked once");
+        &codes[root as usize]
+    }
+
+    fn pos(&self, span: Span) -> Pos {
+        Pos(self.context.base.0 + span.start)
+    }
+
+    /// Notes the first error; what comes after it is compiled for nothing.
+    fn fail(&mut self, span: Span, error: Error) {
+        if self.error.is_none() {
+            self.error = Some(error.at(self.pos(span), span.end - span.start));
+        }
+    }
+
+    fn constant(&mut self, value: Value) -> u32 {
+        self.module.constants.push(value);
+        (self.module.constants.len() - 1) as u32
+    }
+
+    /// A constant string; equal ones share one value.
+    fn string_constant(&mut self, bytes: &[u8]) -> u32 {
+        if let Some(&index) = self.constants.get(bytes) {
+            return index;
+        }
+        let index = self.constant(Value::string(bytes));
+        self.constants.insert(bytes.to_vec(), index);
+        index
+    }
+}

@@ -1,0 +1,211 @@
+//! What the language asks of the world.
+//!
+//! This crate reads no file, clock or environment; whoever embeds it implements [`Host`]. All methods are synchronous
+//! and take `&self`, since several threads may evaluate over one host. Paths are *logical*: a path below the store
+//! directory of the chosen [`StoreModel`] means the store object, wherever the host really keeps it. Which paths may be looked at
+//! in pure mode is decided here in `lang`, before the host is asked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use store::path::Ingestion;
+use store::{Derivation, Hash, StoreModel, StorePath, StorePathName};
+
+/// Why the host could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    pub kind: HostErrorKind,
+    /// Whole sentence, lower case: what was tried, on what, and why it failed.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostErrorKind {
+    NotFound,
+    Denied,
+    /// A filter callback failed; the evaluator knows the reason.
+    Stopped,
+    /// This host has no such ability (no network, no builder).
+    Unsupported,
+    Other,
+}
+
+impl HostError {
+    pub fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
+        HostError { kind, message: message.into() }
+    }
+
+    pub fn unsupported(what: &str) -> Self {
+        HostError::new(HostErrorKind::Unsupported, format!("{what} is not possible here"))
+    }
+}
+
+pub type HostResult<T> = Result<T, HostError>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileType {
+    Regular,
+    Directory,
+    Symlink,
+    /// Sockets, devices, pipes.
+    Unknown,
+}
+
+impl FileType {
+    /// The word `readDir` and source filters use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FileType::Regular => "regular",
+            FileType::Directory => "directory",
+            FileType::Symlink => "symlink",
+            FileType::Unknown => "unknown",
+        }
+    }
+}
+
+/// Decides which files of a source are taken; gets the path as it stands in the source tree.
+pub type SourceFilter<'a> = &'a mut dyn FnMut(&Path, FileType) -> HostResult<bool>;
+
+/// What to fetch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FetchRequest {
+    pub kind: FetchKind,
+    /// Name of the store object.
+    pub name: Option<String>,
+    /// What the result must hash to: of the file for [`FetchKind::File`], of the tree otherwise.
+    pub expected: Option<Hash>,
+    /// `url`, `rev`, `ref`, `type`, `owner` … as the expression gave them.
+    pub attributes: BTreeMap<String, FetchValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchKind {
+    /// `fetchurl`: the bytes of one URL.
+    File,
+    /// `fetchTarball`: an archive, unpacked, its single top folder stripped.
+    Tarball,
+    Git,
+    Mercurial,
+    /// `fetchTree` and flake inputs: what `type` says.
+    Tree,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum FetchValue {
+    String(String),
+    Int(i64),
+    Bool(bool),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetched {
+    pub path: StorePath,
+    /// `rev`, `shortRev`, `revCount`, `lastModified`, `narHash` … as far as known.
+    pub attributes: BTreeMap<String, FetchValue>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// `builtins.trace`
+    Trace,
+    Warning,
+}
+
+/// The world, as far as expressions can see it.
+pub trait Host: Send + Sync {
+    /// The bytes of a file, symbolic links followed.
+    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>>;
+
+    /// Names and types of a folder's entries, in any order.
+    fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>>;
+
+    /// The type of what stands at `path` itself (lstat), `None` when nothing does. Missing or non-directory parents are `None`.
+    fn file_type(&self, path: &Path) -> HostResult<Option<FileType>>;
+
+    /// The text of a symbolic link.
+    fn read_link(&self, path: &Path) -> HostResult<PathBuf>;
+
+    /// Copies a file or tree to the store, leaving out what `filter` refuses. `expected`, when given, is the hash it must have, checked by the host.
+    fn add_source(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        ingestion: Ingestion,
+        filter: Option<SourceFilter<'_>>,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath>;
+
+    /// Writes a text to the store, with the store paths it refers to. `path` is what it will be called.
+    fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()>;
+
+    /// Writes a `.drv`; `text` is its ATerm and `path` its name.
+    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()>;
+
+    /// Reads a `.drv` back.
+    fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation>;
+
+    /// Makes outputs of derivations valid, because the evaluation wants to read them (import from derivation).
+    fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()>;
+
+    /// Makes a store path valid, if need be by substituting it.
+    fn ensure_path(&self, path: &StorePath) -> HostResult<()>;
+
+    /// The references of a valid path, for `readFile` of a store object; empty when not known.
+    fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>>;
+
+    fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched>;
+
+    /// An environment variable; never asked in pure mode.
+    fn env_var(&self, name: &[u8]) -> Option<Vec<u8>>;
+
+    /// Seconds since 1970; `None` leaves `builtins.currentTime` out. Never asked in pure mode.
+    fn current_time(&self) -> Option<i64>;
+
+    /// What `~/` stands for.
+    fn home_dir(&self) -> Option<PathBuf>;
+
+    /// The search path for `<name>`: prefix (perhaps empty) and path or URL, in order.
+    fn nix_path(&self) -> Vec<(String, String)>;
+
+    /// Shows a line to the user while the evaluation goes on.
+    fn message(&self, severity: Severity, text: &str);
+}
+
+/// How to evaluate. What is fixed for one evaluator.
+#[derive(Debug, Clone)]
+pub struct EvalOptions {
+    /// No environment, clock, search path, unlocked fetches, or paths outside `allowed_roots`.
+    pub pure: bool,
+    /// With `pure`: folders that may be read besides the store, such as the flake's.
+    pub allowed_roots: Vec<PathBuf>,
+    pub store_model: StoreModel,
+    /// `builtins.currentSystem`; `None` (or pure mode) leaves it out.
+    pub system: Option<String>,
+    /// `|>` and `<|`
+    pub pipe_operators: bool,
+    /// The most calls within calls.
+    pub depth_max: u32,
+    /// Write `.drv`s and texts through the host; off, everything is computed and nothing is written.
+    pub write: bool,
+    /// `builtins.traceVerbose` prints.
+    pub trace_verbose: bool,
+    /// `builtins.warn` ends the evaluation.
+    pub abort_on_warn: bool,
+}
+
+impl Default for EvalOptions {
+    fn default() -> Self {
+        EvalOptions {
+            pure: true,
+            allowed_roots: Vec::new(),
+            store_model: StoreModel::Native,
+            system: None,
+            pipe_operators: true,
+            depth_max: 10_000,
+            write: true,
+            trace_verbose: false,
+            abort_on_warn: false,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Values to strings, as interpolation, `toString` and derivation attributes do it.
+
+use super::{Context, ContextBuilder, ContextElement, Str, Value, View};
+use crate::error::{Error, Result};
+use crate::symbol::Symbol;
+use crate::value::print::type_with_article;
+use crate::vm::{Evaluator, LOCK};
+use store::path::Ingestion;
+use store::{StorePath, StorePathName};
+
+/// How far a value may be from a string.
+#[derive(Clone, Copy)]
+pub struct Coercion {
+    /// A path is copied to the store and becomes the store path.
+    pub copy_to_store: bool,
+    /// Numbers, booleans, null and lists too.
+    pub more: bool,
+}
+
+impl Evaluator {
+    /// Appends the text of `value` to `text` and what it refers to to `context`.
+    pub(crate) fn coerce(
+        &mut self,
+        value: Value,
+        how: Coercion,
+        text: &mut Vec<u8>,
+        context: &mut ContextBuilder,
+    ) -> Result<()> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::String(string) => {
+                text.extend_from_slice(string.bytes());
+                context.add(string.context());
+            }
+            View::Path(path) => {
+                if how.copy_to_store {
+                    let (path, path_context) = self.copy_to_store(path.bytes())?;
+                    text.extend_from_slice(path.as_bytes());
+                    context.add(path_context);
+                } else {
+                    text.extend_from_slice(path.bytes());
+                }
+            }
+            View::Attrs(set) => {
+                self.check_native_stack()?;
+                if let Some(to_string) = set.get(self.shared.names.to_string) {
+                    let string = self.call(to_string, &[value])?;
+                    return self.coerce(string, how, text, context);
+                }
+                match set.get(self.shared.names.out_path) {
+                    Some(out_path) => return self.coerce(out_path, how, text, context),
+                    None => return Err(self.not_coercible(value)),
+                }
+            }
+            View::Int(number) if how.more => text.extend_from_slice(number.to_string().as_bytes()),
+            View::Float(number) if how.more => text.extend_from_slice(format!("{number:.6}").as_bytes()),
+            View::Bool(true) if how.more => text.push(b'1'),
+            View::Bool(false) | View::Null if how.more => {}
+            View::List(list) if how.more => {
+                self.check_native_stack()?;
+                let values = list.values();
+                for (index, &element) in values.iter().enumerate() {
+                    self.coerce(element, how, text, context)?;
+                    let element = self.force(element)?;
+                    let empty = element.as_list().is_some_and(super::List::is_empty);
+                    if index + 1 < values.len() && !empty {
+                        text.push(b' ');
+                    }
+                }
+            }
+            _ => return Err(self.not_coercible(value)),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn not_coercible(&mut self, value: Value) -> Error {
+        let shown = self.show(value);
+        Error::type_mismatch(format!("cannot coerce {} to a string: {shown}", type_with_article(value)))
+    }
+
+    /// The value as a string.
+    pub(crate) fn coerce_to_string(&mut self, value: Value, how: Coercion) -> Result<Str> {
+        let value = self.force(value)?;
+        if let Some(string) = value.as_string() {
+            return Ok(string);
+        }
+        let mut text = Vec::new();
+        let mut context = ContextBuilder::default();
+        self.coerce(value, how, &mut text, &mut context)?;
+        let value = Value::string_with_context(&text, context.finish());
+        Ok(value.as_string().expect("a string was made just now"))
+    }
+
+    /// The value as an absolute path, with what it refers to.
+    pub(crate) fn coerce_to_path(&mut self, value: Value) -> Result<(Vec<u8>, Context)> {
+        let value = self.force(value)?;
+        if let Some(path) = value.as_path() {
+            return Ok((path.bytes().to_vec(), Context::EMPTY));
+        }
+        let string = self.coerce_to_string(value, Coercion { copy_to_store: false, more: false })?;
+        if string.bytes().first() != Some(&b'/') {
+            return Err(Error::other(
+                "lang::relative_path",
+                format!("string '{}' doesn't represent an absolute path", String::from_utf8_lossy(string.bytes())),
+            ));
+        }
+        Ok((string.bytes().to_vec(), string.context()))
+    }
+
+    /// Copies a path to the store, once, and returns where it is there.
+    pub(crate) fn copy_to_store(&mut self, path: &[u8]) -> Result<(String, Context)> {
+        let known = self.shared.copied.lock().expect(LOCK).get(path).cloned();
+        let store_path = match known {
+            Some(store_path) => store_path,
+            None => {
+                if path.ends_with(b".drv") && path.starts_with(self.shared.options.store_model.store_dir().as_bytes()) {
+                    return Err(Error::other(
+                        "lang::copy_derivation",
+                        format!("file names are not allowed to end in '.drv': '{}'", String::from_utf8_lossy(path)),
+                    ));
+                }
+                let source = self.checked_path(path)?;
+                let name = self.source_name(super::path::base_name(path))?;
+                let store_path = self.shared.host.add_source(&source, &name, Ingestion::Recursive, None, None)?;
+                self.shared.copied.lock().expect(LOCK).insert(path.to_vec(), store_path.clone());
+                store_path
+            }
+        };
+        Ok(self.store_string(&store_path))
+    }
+
+    /// A store path as text and the context that comes with it.
+    pub(crate) fn store_string(&self, path: &StorePath) -> (String, Context) {
+        let text = self.shared.options.store_model.print(path);
+        let context = Context::one(ContextElement::Opaque(Symbol::new(text.as_bytes())));
+        (text, context)
+    }
+
+    /// Checks a name for a store object.
+    pub(crate) fn source_name(&self, name: &[u8]) -> Result<StorePathName> {
+        let name = String::from_utf8_lossy(name);
+        StorePathName::new(&name).map_err(|error| Error::other("lang::store_name", error.to_string()))
+    }
+}

@@ -1,0 +1,271 @@
+//! Values as text: what `eval --eval` prints, and short forms for messages.
+
+use super::{Attrs, List, Value, View};
+use crate::error::Result;
+use crate::text::number;
+use crate::vm::Evaluator;
+
+/// The type of a value in head form, with its article, as messages use it.
+pub(crate) fn type_with_article(value: Value) -> &'static str {
+    match value.view() {
+        View::Thunk(_) => "a thunk",
+        View::Null => "null",
+        View::Bool(_) => "a Boolean",
+        View::Int(_) => "an integer",
+        View::Float(_) => "a float",
+        View::String(text) if text.context().is_empty() => "a string",
+        View::String(_) => "a string with context",
+        View::Path(_) => "a path",
+        View::List(_) => "a list",
+        View::Attrs(_) => "a set",
+        View::Function(_) => "a function",
+        View::Builtin(_) => "a built-in function",
+        View::Partial(partial) => match partial.function().view() {
+            View::Builtin(_) => "a partially applied built-in function",
+            _ => "a function",
+        },
+    }
+}
+
+/// The name `typeOf` gives a value in head form.
+pub fn type_name(value: Value) -> &'static str {
+    match value.view() {
+        View::Thunk(_) => "thunk",
+        View::Null => "null",
+        View::Bool(_) => "bool",
+        View::Int(_) => "int",
+        View::Float(_) => "float",
+        View::String(_) => "string",
+        View::Path(_) => "path",
+        View::List(_) => "list",
+        View::Attrs(_) => "set",
+        View::Function(_) | View::Builtin(_) | View::Partial(_) => "lambda",
+    }
+}
+
+/// A string literal of the language.
+pub fn quote(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for (index, &byte) in text.iter().enumerate() {
+        match byte {
+            b'"' | b'\\' => out.extend([b'\\', byte]),
+            b'\n' => out.extend(b"\\n"),
+            b'\r' => out.extend(b"\\r"),
+            b'\t' => out.extend(b"\\t"),
+            b'$' if text.get(index + 1) == Some(&b'{') => out.extend(b"\\$"),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+const KEYWORDS: [&[u8]; 9] = [b"if", b"then", b"else", b"assert", b"with", b"let", b"in", b"rec", b"inherit"];
+
+/// An attribute name, quoted where the language needs it.
+pub fn attr_name(name: &[u8], out: &mut Vec<u8>) {
+    let plain = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_'-".contains(byte))
+        && !KEYWORDS.contains(&name);
+    if plain {
+        out.extend_from_slice(name);
+    } else {
+        quote(name, out);
+    }
+}
+
+/// How much of a value a message shows.
+const SHOWN_ATTRS_MAX: usize = 10;
+const SHOWN_BYTES_MAX: usize = 1024;
+const SHOWN_DEPTH_MAX: usize = 10;
+
+/// The bounds of one printing.
+struct Printer {
+    out: Vec<u8>,
+    /// Sets and lists being printed or printed already.
+    seen: Vec<Value>,
+    /// In messages: shorten, and name functions by place.
+    brief: bool,
+    items: usize,
+}
+
+impl Evaluator {
+    /// The value as Nix prints it after `--eval`: what is not evaluated stays `<CODE>`.
+    pub fn print(&mut self, value: Value) -> Vec<u8> {
+        let mut printer = Printer { out: Vec::new(), seen: Vec::new(), brief: false, items: 0 };
+        self.on_large_stack(|ev| printer.value(ev, value, 0));
+        printer.out
+    }
+
+    /// The value in short, for messages.
+    pub(crate) fn show(&mut self, value: Value) -> String {
+        let mut printer = Printer { out: Vec::new(), seen: Vec::new(), brief: true, items: 0 };
+        printer.value(self, value, 0);
+        String::from_utf8_lossy(&printer.out).into_owned()
+    }
+
+    /// Evaluates a value all the way down. Cycles are fine.
+    pub fn force_deep(&mut self, value: Value) -> Result<()> {
+        let mut seen = hashbrown::HashSet::default();
+        self.on_large_stack(|ev| ev.force_deep_in(value, &mut seen))
+    }
+
+    fn force_deep_in(
+        &mut self,
+        value: Value,
+        seen: &mut hashbrown::HashSet<usize, rustc_hash::FxBuildHasher>,
+    ) -> Result<()> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::List(list) => {
+                if !list.is_empty() && seen.insert(value.address()) {
+                    self.check_native_stack()?;
+                    for &element in list.values() {
+                        self.force_deep_in(element, seen)?;
+                    }
+                }
+            }
+            View::Attrs(set) => {
+                if seen.insert(value.address()) {
+                    self.check_native_stack()?;
+                    for attr in set.iter() {
+                        if let Err(error) = self.force_deep_in(attr.value, seen) {
+                            return Err(error.frame(attr.pos, crate::error::FrameKind::Attribute(attr.name)));
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Printer {
+    fn value(&mut self, ev: &mut Evaluator, value: Value, depth: usize) {
+        let value = match value.view() {
+            View::Thunk(thunk) => match thunk.done() {
+                Some(value) => value,
+                None => {
+                    self.out.extend_from_slice(if self.brief { "«thunk»".as_bytes() } else { b"<CODE>" });
+                    return;
+                }
+            },
+            _ => value,
+        };
+        match value.view() {
+            View::Thunk(_) => {}
+            View::Null => self.out.extend(b"null"),
+            View::Bool(value) => self.out.extend_from_slice(if value { b"true" } else { b"false" }),
+            View::Int(value) => self.out.extend_from_slice(value.to_string().as_bytes()),
+            View::Float(value) => self.out.extend_from_slice(number::general(value, 6).as_bytes()),
+            View::String(text) => {
+                let bytes = text.bytes();
+                if self.brief && bytes.len() > SHOWN_BYTES_MAX {
+                    quote(&bytes[..SHOWN_BYTES_MAX], &mut self.out);
+                    let more = format!(" «{} bytes elided»", bytes.len() - SHOWN_BYTES_MAX);
+                    self.out.extend_from_slice(more.as_bytes());
+                } else {
+                    quote(bytes, &mut self.out);
+                }
+            }
+            View::Path(path) => self.out.extend_from_slice(path.bytes()),
+            View::List(list) => self.list(ev, value, list, depth),
+            View::Attrs(set) => self.attrs(ev, value, set, depth),
+            View::Function(function) => {
+                if self.brief {
+                    let code = function.code();
+                    self.out.extend_from_slice("«lambda".as_bytes());
+                    if let Some(name) = code.name {
+                        self.out.push(b' ');
+                        self.out.extend_from_slice(name.name());
+                    }
+                    self.out.extend_from_slice(format!(" @ {}»", ev.describe_pos(code.pos)).as_bytes());
+                } else {
+                    self.out.extend(b"<LAMBDA>");
+                }
+            }
+            View::Builtin(index) => {
+                if self.brief {
+                    let name = crate::builtins::TABLE[index].name;
+                    self.out.extend_from_slice(format!("«primop {}»", name.trim_start_matches('_')).as_bytes());
+                } else {
+                    self.out.extend(b"<PRIMOP>");
+                }
+            }
+            View::Partial(partial) => match (partial.function().view(), self.brief) {
+                (View::Builtin(index), true) => {
+                    let name = crate::builtins::TABLE[index].name;
+                    self.out.extend_from_slice(
+                        format!("«partially applied primop {}»", name.trim_start_matches('_')).as_bytes(),
+                    );
+                }
+                (View::Builtin(_), false) => self.out.extend(b"<PRIMOP-APP>"),
+                (_, true) => self.out.extend_from_slice("«lambda»".as_bytes()),
+                (_, false) => self.out.extend(b"<LAMBDA>"),
+            },
+        }
+    }
+
+    /// Whether to leave a set or list out, having said why.
+    fn skip(&mut self, value: Value, depth: usize) -> bool {
+        if self.seen.iter().any(|seen| seen.same(value)) {
+            self.out.extend_from_slice("«repeated»".as_bytes());
+            return true;
+        }
+        self.seen.push(value);
+        if self.brief && depth > SHOWN_DEPTH_MAX {
+            self.out.extend_from_slice("«too deep»".as_bytes());
+            return true;
+        }
+        false
+    }
+
+    fn list(&mut self, ev: &mut Evaluator, value: Value, list: List, depth: usize) {
+        if list.is_empty() {
+            self.out.extend(b"[ ]");
+            return;
+        }
+        if self.skip(value, depth) || ev.check_native_stack().is_err() {
+            return;
+        }
+        self.out.extend(b"[ ");
+        for (index, &element) in list.values().iter().enumerate() {
+            if self.brief && self.items >= SHOWN_ATTRS_MAX {
+                self.elided(list.len() - index, "item");
+                break;
+            }
+            self.items += 1;
+            self.value(ev, element, depth + 1);
+            self.out.push(b' ');
+        }
+        self.out.push(b']');
+    }
+
+    fn attrs(&mut self, ev: &mut Evaluator, value: Value, set: Attrs, depth: usize) {
+        if set.is_empty() {
+            self.out.extend(b"{ }");
+            return;
+        }
+        if self.skip(value, depth) || ev.check_native_stack().is_err() {
+            return;
+        }
+        self.out.extend(b"{ ");
+        for (index, attr) in set.sorted().enumerate() {
+            if self.brief && self.items >= SHOWN_ATTRS_MAX {
+                self.elided(set.len() - index, "attribute");
+                break;
+            }
+            self.items += 1;
+            attr_name(attr.name.name(), &mut self.out);
+            self.out.extend(b" = ");
+            self.value(ev, attr.value, depth + 1);
+            self.out.extend(b"; ");
+        }
+        self.out.push(b'}');
+    }
+
+    fn elided(&mut self, count: usize, what: &str) {
+        let plural = if count == 1 { "" } else { "s" };
+        self.out.extend_from_slice(format!("«{count} {what}{plural} elided» ").as_bytes());
+    }
+}

@@ -1,0 +1,224 @@
+//! What embedders ask of values.
+
+use super::Evaluator;
+use crate::compile::code::DefaultValue;
+use crate::error::{Error, ErrorKind, Result, SetRef};
+use crate::source::Pos;
+use crate::symbol::Symbol;
+use crate::value::coerce::Coercion;
+use crate::value::{Attr, Str, Value, View};
+
+/// A derivation as a value names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivationRef {
+    /// Logical path of the `.drv`.
+    pub drv_path: String,
+    pub name: String,
+    /// The output the value stands for.
+    pub output_name: String,
+    pub outputs: Vec<String>,
+}
+
+impl Evaluator {
+    /// The member at a path such as `a.b."c.d".2`, functions on the way called with their defaults. Numbers index lists.
+    pub fn select_path(&mut self, value: Value, path: &str) -> Result<Value> {
+        let mut value = self.auto_call(value, &[])?;
+        for part in split_attr_path(path)? {
+            value = self.auto_call(value, &[])?;
+            match value.view() {
+                View::Attrs(set) => {
+                    let name = Symbol::new(part.as_bytes());
+                    let member = set
+                        .get(name)
+                        .ok_or_else(|| Error::new(ErrorKind::MissingAttribute { name, set: SetRef(value) }))?;
+                    value = self.force(member)?;
+                }
+                View::List(list) => {
+                    let element = part.parse().ok().and_then(|index: usize| list.values().get(index).copied());
+                    let element = element.ok_or_else(|| {
+                        Error::other(
+                            "lang::list_index",
+                            format!("list index '{part}' in selection path '{path}' is out of range"),
+                        )
+                    })?;
+                    value = self.force(element)?;
+                }
+                _ => {
+                    return Err(Error::type_mismatch(format!(
+                        "the expression selected by the selection path '{path}' should be a set or list but is {}",
+                        crate::value::print::type_with_article(value)
+                    )));
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    /// Calls a function with a pattern by the arguments it asks for that are in `arguments`, and its own defaults.
+    /// Anything else is returned as it is.
+    pub fn auto_call(&mut self, value: Value, arguments: &[(Symbol, Value)]) -> Result<Value> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::Attrs(set) => match set.get(self.shared.names.functor) {
+                Some(functor) => {
+                    let function = self.call(functor, &[value])?;
+                    self.auto_call(function, arguments)
+                }
+                None => Ok(value),
+            },
+            View::Function(function) if function.code().arity == 1 => {
+                let code = function.code();
+                let Some(pattern) = code.pattern else { return Ok(value) };
+                let pattern = &code.module.patterns[pattern as usize];
+                let mut given: Vec<Attr> = Vec::new();
+                if pattern.ellipsis {
+                    given.extend(arguments.iter().map(|&(name, value)| Attr { name, pos: Default::default(), value }));
+                } else {
+                    for formal in &pattern.formals {
+                        if let Some(&(name, value)) = arguments.iter().find(|(name, _)| *name == formal.name) {
+                            given.push(Attr { name, pos: Default::default(), value });
+                        } else if matches!(formal.default, DefaultValue::Required) {
+                            let name = String::from_utf8_lossy(formal.name.name()).into_owned();
+                            return Err(Error::other(
+                                "lang::missing_argument",
+                                format!("cannot evaluate a function that has an argument without a value ('{name}')"),
+                            )
+                            .help(format!("give it with `--arg {name} VALUE` or `--argstr {name} TEXT`"))
+                            .at(formal.pos, 1));
+                        }
+                    }
+                }
+                self.call(value, &[Value::attrs(given)])
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// The derivation a value is, if it is one.
+    pub fn derivation_of(&mut self, value: Value) -> Result<Option<DerivationRef>> {
+        let value = self.force(value)?;
+        if !self.is_derivation(value)? {
+            return Ok(None);
+        }
+        let names = &self.shared.names;
+        let (drv_path, name, output_name, outputs) = (names.drv_path, names.name, names.output_name, names.outputs);
+        let drv_path = self.select_slow(value, drv_path)?;
+        let drv_path = self.string_of(drv_path)?;
+        let name = match value.as_attrs().and_then(|set| set.get(name)) {
+            Some(name) => self.string_of(name)?,
+            None => String::new(),
+        };
+        let output_name = match value.as_attrs().and_then(|set| set.get(output_name)) {
+            Some(output) => self.string_of(output)?,
+            None => "out".to_owned(),
+        };
+        let outputs = match value.as_attrs().and_then(|set| set.get(outputs)) {
+            Some(outputs) => self.strings_of(outputs)?,
+            None => vec![output_name.clone()],
+        };
+        Ok(Some(DerivationRef { drv_path, name, output_name, outputs }))
+    }
+
+    /// The value as a plain string, coerced as by interpolation.
+    pub fn string_of(&mut self, value: Value) -> Result<String> {
+        let text = self.coerce_str(value)?;
+        Ok(String::from_utf8_lossy(text.bytes()).into_owned())
+    }
+
+    /// The value as a string with its context, coerced as by interpolation (paths are copied to the store).
+    pub fn coerce_str(&mut self, value: Value) -> Result<Str> {
+        self.on_large_stack(|ev| ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false }))
+    }
+
+    pub fn strings_of(&mut self, value: Value) -> Result<Vec<String>> {
+        let value = self.force(value)?;
+        let Some(list) = value.as_list() else { return Err(self.mismatch("a list", value)) };
+        list.values().iter().map(|&element| self.string_of(element)).collect()
+    }
+
+    /// The attribute `name` of a set, in head form.
+    pub fn attr(&mut self, value: Value, name: &str) -> Result<Option<Value>> {
+        let value = self.force(value)?;
+        match value.as_attrs().and_then(|set| set.get(Symbol::new(name.as_bytes()))) {
+            Some(member) => Ok(Some(self.force(member)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What is known of a function without calling it; nothing of builtins.
+    pub(crate) fn function_info(&self, value: Value) -> Option<FunctionInfo> {
+        let (code, given) = match value.view() {
+            View::Function(function) => (function.code(), 0),
+            View::Partial(partial) => (partial.function().as_function()?.code(), partial.arguments().len()),
+            _ => return None,
+        };
+        let pattern = code.pattern.filter(|_| given + 1 == code.arity as usize);
+        let formals = pattern.map(|pattern| {
+            let pattern = &code.module.patterns[pattern as usize];
+            (pattern.formals.iter().map(|formal| formal.name).collect(), pattern.ellipsis)
+        });
+        Some(FunctionInfo { pos: code.pos, argument: code.argument, formals })
+    }
+
+    /// Names of a function's pattern, where they stand, and whether they have a default.
+    pub fn formal_positions(&mut self, value: Value) -> Vec<(Symbol, Pos, bool)> {
+        let code = match value.view() {
+            View::Function(function) if function.code().arity == 1 => Some(function.code()),
+            View::Partial(partial) => partial
+                .function()
+                .as_function()
+                .map(|function| function.code())
+                .filter(|code| partial.arguments().len() + 1 == code.arity as usize),
+            _ => None,
+        };
+        let Some((code, pattern)) = code.and_then(|code| Some((code, code.pattern?))) else { return Vec::new() };
+        code.module.patterns[pattern as usize]
+            .formals
+            .iter()
+            .map(|formal| (formal.name, formal.pos, !matches!(formal.default, DefaultValue::Required)))
+            .collect()
+    }
+}
+
+pub(crate) struct FunctionInfo {
+    pub pos: Pos,
+    pub argument: Option<Symbol>,
+    /// Names of the pattern, and whether it takes more.
+    pub formals: Option<(Vec<Symbol>, bool)>,
+}
+
+/// Splits `a."b.c".d`.
+fn split_attr_path(path: &str) -> Result<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut quoted = false;
+    let mut any = false;
+    for character in path.chars() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                any = true;
+            }
+            '.' if !quoted => {
+                if part.is_empty() && !any {
+                    return Err(Error::other(
+                        "lang::attr_path",
+                        format!("empty attribute name in selection path '{path}'"),
+                    ));
+                }
+                parts.push(std::mem::take(&mut part));
+                any = false;
+            }
+            _ => part.push(character),
+        }
+    }
+    if quoted {
+        return Err(Error::other("lang::attr_path", format!("missing closing quote in selection path '{path}'")));
+    }
+    if any || !part.is_empty() {
+        parts.push(part);
+    } else if !parts.is_empty() {
+        return Err(Error::other("lang::attr_path", format!("empty attribute name in selection path '{path}'")));
+    }
+    Ok(parts)
+}

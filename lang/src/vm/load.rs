@@ -1,0 +1,222 @@
+//! Texts and files to values; which files may be read at all.
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Evaluator, LOCK};
+use crate::compile;
+use crate::compile::code::Code;
+use crate::error::{Error, Result};
+use crate::host::FileType;
+use crate::source::{Origin, Source};
+use crate::symbol::Symbol;
+use crate::syntax::{ParseOptions, parse};
+use crate::value::{ContextElement, Value, path};
+
+/// A symbolic link in the way of a path is followed this many times.
+const LINKS_MAX: usize = 64;
+
+/// Thunk of a file's value; captures the path.
+static FILE: Code = Code::native(&[0], |ev, captures| {
+    let path = captures[0].as_path().map(|path| path.bytes()).unwrap_or_default();
+    ev.load_file(path, &[])
+});
+
+impl Evaluator {
+    /// Evaluates a file (or `default.nix` of a folder) to head form. A file is read and evaluated once.
+    pub fn eval_file(&mut self, path: &Path) -> Result<Value> {
+        let path = path::normalise(path.as_os_str().as_bytes());
+        self.on_large_stack(|ev| ev.import(&path))
+    }
+
+    /// Evaluates a text to head form; relative paths in it start at `base_dir`.
+    pub fn eval_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Value> {
+        let value = self.compile_text(text, origin, base_dir.as_os_str().as_bytes(), &[])?;
+        self.force(value)
+    }
+
+    /// As [`Evaluator::eval_text`], with more names in scope.
+    pub fn eval_text_with(
+        &mut self,
+        text: &[u8],
+        origin: Origin,
+        base_dir: &Path,
+        names: &[(Symbol, Value)],
+    ) -> Result<Value> {
+        let value = self.compile_text(text, origin, base_dir.as_os_str().as_bytes(), names)?;
+        self.force(value)
+    }
+
+    /// The value of a file, from the cache if it was imported before.
+    pub(crate) fn import(&mut self, path: &[u8]) -> Result<Value> {
+        let file = self.resolve_expression_file(path)?;
+        let thunk = {
+            let mut files = self.shared.files.lock().expect(LOCK);
+            *files.entry_ref(&file).or_insert_with(|| Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]))
+        };
+        self.force(thunk)
+    }
+
+    /// The value of a file with more names in scope; not cached.
+    pub(crate) fn import_scoped(&mut self, path: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
+        let file = self.resolve_expression_file(path)?;
+        self.load_file(file.as_os_str().as_bytes(), names)
+    }
+
+    fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
+        let host_path = Path::new(std::ffi::OsStr::from_bytes(file));
+        let text = match crate::builtins::internal_file(file) {
+            Some(text) => text.to_vec(),
+            None => self.shared.host.read_file(host_path)?,
+        };
+        let origin = Origin::File(Arc::from(&*String::from_utf8_lossy(file)));
+        let value = self.compile_text(&text, origin, path::dir_name(file), names)?;
+        self.force(value)
+    }
+
+    fn compile_text(
+        &mut self,
+        text: &[u8],
+        origin: Origin,
+        base_dir: &[u8],
+        names: &[(Symbol, Value)],
+    ) -> Result<Value> {
+        let source = Arc::new(Source::new(origin, Arc::from(text)));
+        let base = self.shared.sources.write().expect(LOCK).add(source.clone());
+        let Some(base) = base else {
+            return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));
+        };
+        let shared = self.shared.clone();
+        self.on_large_stack(|_| {
+            let arena = bumpalo::Bump::new();
+            let options = ParseOptions { pipe_operators: shared.options.pipe_operators, ..ParseOptions::default() };
+            let parsed = parse(&arena, &source.text, options);
+            if !parsed.errors.is_empty() {
+                return Err(Error::syntax(parsed.errors, base));
+            }
+            let home = if shared.options.pure { None } else { shared.host.home_dir() };
+            let context = compile::Context {
+                source: &source,
+                base,
+                base_dir,
+                home: home.as_deref().map(|home| home.as_os_str().as_bytes()),
+                globals: &shared.globals,
+                extra: names,
+            };
+            compile::compile(parsed.expr, &context)
+        })
+    }
+
+    /// The file that importing `path` means, links resolved.
+    fn resolve_expression_file(&mut self, path: &[u8]) -> Result<PathBuf> {
+        let path = self.checked_path(path)?;
+        let resolved = self.resolve_links(&path)?;
+        if self.shared.host.file_type(&resolved)? == Some(FileType::Directory) {
+            let default = resolved.join("default.nix");
+            return self.resolve_links(&default);
+        }
+        Ok(resolved)
+    }
+
+    /// Follows the symbolic links in a path, checking each place that is passed. What does not exist stays as it is.
+    pub(crate) fn resolve_links(&mut self, path: &Path) -> Result<PathBuf> {
+        let mut done = PathBuf::from("/");
+        let mut rest: Vec<std::ffi::OsString> = path
+            .components()
+            .rev()
+            .filter_map(|part| match part {
+                std::path::Component::Normal(part) => Some(part.to_owned()),
+                _ => None,
+            })
+            .collect();
+        let mut links = 0;
+        while let Some(part) = rest.pop() {
+            if part == ".." {
+                done.pop();
+                continue;
+            }
+            done.push(&part);
+            // Above the roots that may be read nothing is asked, so that pure evaluation sees no more than it should.
+            if self.shared.options.pure && !self.is_allowed(&done) {
+                continue;
+            }
+            if self.shared.host.file_type(&done)? == Some(FileType::Symlink) {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Error::other(
+                        "lang::link_loop",
+                        format!("too many symbolic links on the way to '{}'", path.display()),
+                    ));
+                }
+                let target = self.shared.host.read_link(&done)?;
+                done.pop();
+                if target.is_absolute() {
+                    done = PathBuf::from("/");
+                }
+                for part in target.components().rev() {
+                    match part {
+                        std::path::Component::Normal(part) => rest.push(part.to_owned()),
+                        std::path::Component::ParentDir => rest.push("..".into()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn is_allowed(&self, path: &Path) -> bool {
+        path.starts_with(self.shared.options.store_model.store_dir())
+            || crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some()
+            || self.shared.options.allowed_roots.iter().any(|root| path.starts_with(root))
+    }
+
+    /// The path as the host wants it, if it may be looked at.
+    pub(crate) fn checked_path(&self, path: &[u8]) -> Result<PathBuf> {
+        let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
+        if self.shared.options.pure && !self.is_allowed(&path) {
+            return Err(Error::other(
+                "lang::pure_path",
+                format!("access to absolute path '{}' is forbidden in pure evaluation mode", path.display()),
+            )
+            .help("use `--impure` to override"));
+        }
+        Ok(path)
+    }
+
+    /// Builds what a string refers to, so that it can be read (import from derivation).
+    pub(crate) fn realise_context(&mut self, context: crate::value::Context) -> Result<()> {
+        let model = self.shared.options.store_model;
+        let mut wanted: Vec<(store::StorePath, Vec<String>)> = Vec::new();
+        for element in context.elements() {
+            let text = String::from_utf8_lossy(element.path()).into_owned();
+            let path = model.parse(&text).map_err(|error| Error::other("lang::store_path", error.to_string()))?;
+            match element {
+                ContextElement::Built { output, .. } => {
+                    let output = String::from_utf8_lossy(output.name()).into_owned();
+                    match wanted.iter_mut().find(|(derivation, _)| *derivation == path) {
+                        Some((_, outputs)) => outputs.push(output),
+                        None => wanted.push((path, vec![output])),
+                    }
+                }
+                ContextElement::Opaque(_) | ContextElement::DerivationDeep(_) => {
+                    self.shared.host.ensure_path(&path)?;
+                }
+            }
+        }
+        if !wanted.is_empty() {
+            self.shared.host.realise(&wanted)?;
+        }
+        Ok(())
+    }
+
+    /// The path a value stands for, built if need be and allowed to be read.
+    pub(crate) fn realise_path(&mut self, value: Value) -> Result<PathBuf> {
+        let (path, context) = self.coerce_to_path(value)?;
+        if !context.is_empty() {
+            self.realise_context(context)?;
+        }
+        self.checked_path(&path::normalise(&path))
+    }
+}

@@ -1,0 +1,234 @@
+//! Operators that are more than a few instructions.
+
+use super::Evaluator;
+use super::frame::Frame;
+use crate::compile::op::Reg;
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::coerce::Coercion;
+use crate::value::print::type_with_article;
+use crate::value::{Context, ContextBuilder, Str, Value, View, path};
+
+impl Evaluator {
+    /// "expected X but found Y"
+    #[cold]
+    pub(crate) fn mismatch(&mut self, expected: &str, found: Value) -> Error {
+        let shown = self.show(found);
+        Error::type_mismatch(format!("expected {expected} but found {}: {shown}", type_with_article(found)))
+    }
+
+    #[inline]
+    pub(crate) fn expect_bool(&mut self, value: Value) -> Result<bool> {
+        match value.as_bool() {
+            Some(value) => Ok(value),
+            None => Err(self.mismatch("a Boolean", value)),
+        }
+    }
+
+    #[cold]
+    pub(super) fn assert_failed(&mut self, value: Value, text: Value) -> Result<()> {
+        if self.expect_bool(value)? {
+            return Ok(());
+        }
+        let text = text.as_string().map_or_else(String::new, |text| String::from_utf8_lossy(text.bytes()).into_owned());
+        Err(ErrorKind::Assertion(format!("assertion '{text}' failed")).into())
+    }
+
+    pub(crate) fn no_context(&mut self, text: Str) -> Result<()> {
+        let Some(element) = text.context().elements().first() else { return Ok(()) };
+        let path = String::from_utf8_lossy(element.path()).into_owned();
+        let shown = self.show(text.value());
+        Err(Error::other(
+            "lang::context_not_allowed",
+            format!("the string {shown} is not allowed to refer to a store path (such as '{path}')"),
+        ))
+    }
+
+    /// `a + b`, both in head form.
+    #[inline(never)]
+    pub(crate) fn add(&mut self, a: Value, b: Value) -> Result<Value> {
+        let b = self.force(b)?;
+        match (a.view(), b.view()) {
+            (View::Int(a), View::Int(b)) => match a.checked_add(b) {
+                Some(sum) => Ok(Value::int(sum)),
+                None => Err(overflow("adding", a, "+", b)),
+            },
+            (View::Int(a), View::Float(b)) => Ok(Value::float(a as f64 + b)),
+            (View::Float(a), View::Int(b)) => Ok(Value::float(a + b as f64)),
+            (View::Float(a), View::Float(b)) => Ok(Value::float(a + b)),
+            (View::String(a), View::String(b)) => {
+                let (left, right) = (a.bytes(), b.bytes());
+                let context = a.context().union(b.context());
+                Ok(Value::string_from_parts(left.len() + right.len(), context, |target| {
+                    target[..left.len()].copy_from_slice(left);
+                    target[left.len()..].copy_from_slice(right);
+                }))
+            }
+            (View::Int(_) | View::Float(_), _) => {
+                Err(Error::type_mismatch(format!("cannot add {} to {}", type_with_article(b), type_of_number(a))))
+            }
+            (View::Path(a), _) => {
+                let mut text = a.bytes().to_vec();
+                let mut context = ContextBuilder::default();
+                self.coerce(b, Coercion { copy_to_store: false, more: false }, &mut text, &mut context)?;
+                if let Some(element) = context.finish().elements().first() {
+                    return Err(appended_reference(element.path()));
+                }
+                Ok(Value::path(&path::normalise(&text)))
+            }
+            _ => {
+                let copy_to_store = a.as_string().is_some();
+                let mut text = Vec::new();
+                let mut context = ContextBuilder::default();
+                let coercion = Coercion { copy_to_store, more: false };
+                self.coerce(a, coercion, &mut text, &mut context)?;
+                self.coerce(b, coercion, &mut text, &mut context)?;
+                Ok(Value::string_with_context(&text, context.finish()))
+            }
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn interpolate(&mut self, frame: Frame, first: Reg, count: u32) -> Result<Value> {
+        // Most parts are strings already: then their lengths are known and nothing is copied twice.
+        let mut len = 0;
+        let mut context = Context::EMPTY;
+        let mut plain = true;
+        for index in 0..count as Reg {
+            let value = self.force(frame.get(first + index))?;
+            frame.set(first + index, value);
+            match value.as_string() {
+                Some(part) if plain => {
+                    len += part.bytes().len();
+                    context = context.union(part.context());
+                }
+                _ => plain = false,
+            }
+        }
+        let parts = frame.slice(first, count as usize);
+        if plain {
+            return Ok(Value::string_from_parts(len, context, |mut target| {
+                for part in parts.iter().filter_map(|part| part.as_string()) {
+                    let (here, rest) = std::mem::take(&mut target).split_at_mut(part.bytes().len());
+                    here.copy_from_slice(part.bytes());
+                    target = rest;
+                }
+            }));
+        }
+        let mut text = Vec::new();
+        let mut context = ContextBuilder::default();
+        for &part in parts {
+            self.coerce(part, Coercion { copy_to_store: true, more: false }, &mut text, &mut context)?;
+        }
+        Ok(Value::string_with_context(&text, context.finish()))
+    }
+
+    #[inline(never)]
+    pub(super) fn interpolate_path(&mut self, frame: Frame, first: Reg, count: u32) -> Result<Value> {
+        let mut text = Vec::new();
+        let mut context = ContextBuilder::default();
+        for index in 0..count as Reg {
+            let value = self.force(frame.get(first + index))?;
+            // The text before the first `${` is a path whose last slash matters, so it is kept as a string.
+            self.coerce(value, Coercion { copy_to_store: false, more: false }, &mut text, &mut context)?;
+        }
+        if let Some(element) = context.finish().elements().first() {
+            return Err(appended_reference(element.path()));
+        }
+        Ok(Value::path(&path::normalise(&text)))
+    }
+
+    #[inline(never)]
+    pub(crate) fn subtract(&mut self, a: Value, b: Value) -> Result<Value> {
+        match self.numbers(a, b)? {
+            Numbers::Ints(a, b) => match a.checked_sub(b) {
+                Some(difference) => Ok(Value::int(difference)),
+                None => Err(overflow("subtracting", a, "-", b)),
+            },
+            Numbers::Floats(a, b) => Ok(Value::float(a - b)),
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn multiply(&mut self, a: Value, b: Value) -> Result<Value> {
+        match self.numbers(a, b)? {
+            Numbers::Ints(a, b) => match a.checked_mul(b) {
+                Some(product) => Ok(Value::int(product)),
+                None => Err(overflow("multiplying", a, "*", b)),
+            },
+            Numbers::Floats(a, b) => Ok(Value::float(a * b)),
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn divide(&mut self, a: Value, b: Value) -> Result<Value> {
+        match self.numbers(a, b)? {
+            Numbers::Ints(_, 0) => Err(Error::other("lang::division_by_zero", "division by zero")),
+            Numbers::Ints(a, b) => match a.checked_div(b) {
+                Some(quotient) => Ok(Value::int(quotient)),
+                None => Err(overflow("dividing", a, "/", b)),
+            },
+            Numbers::Floats(_, 0.0) => Err(Error::other("lang::division_by_zero", "division by zero")),
+            Numbers::Floats(a, b) => Ok(Value::float(a / b)),
+        }
+    }
+
+    /// Two numbers, both as floats when one is.
+    pub(crate) fn numbers(&mut self, a: Value, b: Value) -> Result<Numbers> {
+        let (a, b) = (self.force(a)?, self.force(b)?);
+        match (a.view(), b.view()) {
+            (View::Int(a), View::Int(b)) => Ok(Numbers::Ints(a, b)),
+            (View::Int(a), View::Float(b)) => Ok(Numbers::Floats(a as f64, b)),
+            (View::Float(a), View::Int(b)) => Ok(Numbers::Floats(a, b as f64)),
+            (View::Float(a), View::Float(b)) => Ok(Numbers::Floats(a, b)),
+            (View::Int(_), _) => Err(self.mismatch("an integer", b)),
+            (View::Float(_), _) => Err(self.mismatch("a float", b)),
+            (_, View::Float(_)) => Err(self.mismatch("a float", a)),
+            _ => Err(self.mismatch("an integer", a)),
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn update(&mut self, a: Value, b: Value) -> Result<Value> {
+        let Some(left) = a.as_attrs() else { return Err(self.mismatch("a set", a)) };
+        let Some(right) = b.as_attrs() else { return Err(self.mismatch("a set", b)) };
+        Ok(left.update(right))
+    }
+
+    #[inline(never)]
+    pub(crate) fn concat(&mut self, a: Value, b: Value) -> Result<Value> {
+        let Some(left) = a.as_list() else { return Err(self.mismatch("a list", a)) };
+        let Some(right) = b.as_list() else { return Err(self.mismatch("a list", b)) };
+        if left.is_empty() {
+            return Ok(b);
+        }
+        if right.is_empty() {
+            return Ok(a);
+        }
+        Ok(Value::list_concat(&[left, right]))
+    }
+}
+
+pub(crate) enum Numbers {
+    Ints(i64, i64),
+    Floats(f64, f64),
+}
+
+#[cold]
+fn overflow(doing: &str, a: i64, sign: &str, b: i64) -> Error {
+    Error::other("lang::integer_overflow", format!("integer overflow in {doing} {a} {sign} {b}"))
+}
+
+#[cold]
+fn appended_reference(path: &[u8]) -> Error {
+    Error::other(
+        "lang::context_not_allowed",
+        format!(
+            "a string that refers to a store path cannot be appended to a path (it refers to '{}')",
+            String::from_utf8_lossy(path)
+        ),
+    )
+}
+
+fn type_of_number(value: Value) -> &'static str {
+    type_with_article(value)
+}

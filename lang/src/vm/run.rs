@@ -1,0 +1,854 @@
+//! The loop.
+//!
+//! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling recurse natively, tail calls do not.
+//! What is not the fast path of an operation is in functions of its own, so that the native frame stays small.
+
+use super::Evaluator;
+use super::frame::{Frame, fetch};
+use crate::compile::code::{Body, Code, DefaultValue, MASK_BITS, Pattern};
+use crate::compile::op::{Op, Reg};
+use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
+use crate::symbol::Symbol;
+use crate::value::thunk::{Claim, Thunk};
+use crate::value::{Attr, Value, View};
+
+/// More tail calls than this without a return are taken for an endless loop.
+const TAIL_CALLS_MAX: u32 = 20_000_000;
+
+/// Native stack of an evaluation; pages are only used when a recursion gets there.
+const NATIVE_STACK_BYTES: usize = 2 << 30;
+/// What is kept free for code that does not check.
+const NATIVE_RESERVE_BYTES: usize = 1 << 20;
+
+impl Evaluator {
+    /// The value in head form: never a thunk.
+    #[inline(always)]
+    pub fn force(&mut self, value: Value) -> Result<Value> {
+        if value.is_thunk() { self.force_thunk(value) } else { Ok(value) }
+    }
+
+    #[inline(never)]
+    fn force_thunk(&mut self, value: Value) -> Result<Value> {
+        let View::Thunk(thunk) = value.view() else { return Ok(value) };
+        match thunk.claim(self.worker, self.parallel) {
+            Claim::Done(value) => Ok(value),
+            Claim::Run(code) => match self.enter(code, thunk.captures(code), &[]) {
+                Ok(value) => {
+                    thunk.finish(value, self.parallel);
+                    Ok(value)
+                }
+                Err(error) => Err(self.abandon(thunk, code, error)),
+            },
+            Claim::Cycle => Err(ErrorKind::InfiniteRecursion.into()),
+        }
+    }
+
+    #[cold]
+    fn abandon(&mut self, thunk: Thunk, code: &'static Code, error: Error) -> Error {
+        thunk.restore(code, self.parallel);
+        match code.name {
+            Some(name) => error.frame(code.pos, FrameKind::Attribute(name)),
+            None => error,
+        }
+    }
+
+    /// Runs code to a value in head form.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
+        match code.body {
+            Body::Ops(ops) => {
+                let top = self.stack.top();
+                let frame = self.stack.push(captures, arguments, code.frame as usize)?;
+                let result = self.execute(code, ops, frame, top);
+                self.stack.reset(top);
+                result
+            }
+            Body::Native(run) => {
+                self.check_native_stack()?;
+                let captures: smallvec::SmallVec<[Value; 4]> = captures.iter().copied().collect();
+                let value = run(self, &captures)?;
+                self.force(value)
+            }
+        }
+    }
+
+    /// Fails when the native stack is nearly used up; for code that recurses without running any.
+    #[inline(always)]
+    pub(crate) fn check_native_stack(&mut self) -> Result<()> {
+        let marker = 0u8;
+        if (&raw const marker as usize) < self.native_limit && self.on_own_stack {
+            Err(ErrorKind::StackOverflow.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Moves to the machine's own stack, unless that is what just ran out.
+    #[cold]
+    #[inline(never)]
+    fn execute_elsewhere(
+        &mut self,
+        code: &'static Code,
+        ops: &'static [Op],
+        frame: Frame,
+        bottom: usize,
+    ) -> Result<Value> {
+        if self.on_own_stack {
+            return Err(ErrorKind::StackOverflow.into());
+        }
+        self.on_large_stack(|ev| ev.execute(code, ops, frame, bottom))
+    }
+
+    /// Runs `work` with room for deep recursion.
+    pub(crate) fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> T) -> T {
+        if self.on_own_stack {
+            return work(self);
+        }
+        stacker::grow(NATIVE_STACK_BYTES, || {
+            let marker = 0u8;
+            self.on_own_stack = true;
+            self.native_limit = (&raw const marker as usize) - NATIVE_STACK_BYTES + NATIVE_RESERVE_BYTES;
+            let result = work(self);
+            self.on_own_stack = false;
+            self.native_limit = usize::MAX;
+            result
+        })
+    }
+
+    /// Calls a function of exactly as many arguments.
+    #[inline(always)]
+    fn call_exact(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
+        if self.calls >= self.shared.options.depth_max {
+            return Err(ErrorKind::CallDepth.into());
+        }
+        self.calls += 1;
+        let result = self.enter(code, captures, arguments);
+        self.calls -= 1;
+        result
+    }
+
+    /// Applies a function to arguments; the result is in head form.
+    pub fn call(&mut self, function: Value, arguments: &[Value]) -> Result<Value> {
+        let value = self.apply(function, arguments)?;
+        self.force(value)
+    }
+
+    /// Applies a function to arguments; the result may be a thunk, when a builtin returned one.
+    pub(crate) fn apply(&mut self, function: Value, arguments: &[Value]) -> Result<Value> {
+        let mut function = self.force(function)?;
+        if let Some(lambda) = function.as_function()
+            && lambda.code().arity as usize == arguments.len()
+        {
+            return self.call_exact(lambda.code(), lambda.captures(), arguments);
+        }
+        let mut rest = arguments;
+        while !rest.is_empty() {
+            function = self.force(function)?;
+            match function.view() {
+                View::Function(lambda) => {
+                    let arity = lambda.code().arity as usize;
+                    if rest.len() < arity {
+                        return Ok(Value::partial(function, rest, &[]));
+                    }
+                    let (now, later) = rest.split_at(arity);
+                    function = self.call_exact(lambda.code(), lambda.captures(), now)?;
+                    rest = later;
+                }
+                View::Builtin(index) => {
+                    let builtin = &crate::builtins::TABLE[index];
+                    let arity = builtin.arity as usize;
+                    if rest.len() < arity {
+                        return Ok(Value::partial(function, rest, &[]));
+                    }
+                    let (now, later) = rest.split_at(arity);
+                    function = self.call_builtin(index, now)?;
+                    rest = later;
+                }
+                View::Partial(partial) => {
+                    let arity = arity(partial.function());
+                    let given = partial.arguments();
+                    if given.len() + rest.len() < arity {
+                        return Ok(Value::partial(partial.function(), given, rest));
+                    }
+                    let (now, later) = rest.split_at(arity - given.len());
+                    let all: smallvec::SmallVec<[Value; 8]> = given.iter().chain(now).copied().collect();
+                    function = self.apply(partial.function(), &all)?;
+                    rest = later;
+                }
+                View::Attrs(set) => match set.get(self.shared.names.functor) {
+                    Some(functor) => function = self.apply(functor, &[function])?,
+                    None => return Err(self.not_a_function(function)),
+                },
+                _ => return Err(self.not_a_function(function)),
+            }
+        }
+        Ok(function)
+    }
+
+    #[cold]
+    fn not_a_function(&mut self, value: Value) -> Error {
+        let shown = self.show(value);
+        Error::type_mismatch(format!(
+            "attempt to call something which is not a function but {}: {shown}",
+            crate::value::print::type_with_article(value)
+        ))
+    }
+
+    /// Calls builtin number `index` with exactly its arguments.
+    #[inline]
+    fn call_builtin(&mut self, index: usize, arguments: &[Value]) -> Result<Value> {
+        let builtin = &crate::builtins::TABLE[index];
+        self.check_native_stack()?;
+        (builtin.run)(self, arguments)
+    }
+
+    #[inline(never)]
+    fn call_slow(&mut self, function: Value, frame: Frame, first: Reg, count: u8) -> Result<Value> {
+        let arguments: smallvec::SmallVec<[Value; 8]> = frame.slice(first, count as usize).iter().copied().collect();
+        self.apply(function, &arguments)
+    }
+
+    fn execute(
+        &mut self,
+        mut code: &'static Code,
+        mut ops: &'static [Op],
+        mut frame: Frame,
+        bottom: usize,
+    ) -> Result<Value> {
+        let marker = 0u8;
+        if (&raw const marker as usize) < self.native_limit {
+            return self.execute_elsewhere(code, ops, frame, bottom);
+        }
+        let mut pc = 0;
+        let mut tail_calls = 0;
+        let error = loop {
+            let op = fetch(ops, pc);
+            pc += 1;
+            macro_rules! attempt {
+                ($result:expr) => {
+                    match $result {
+                        Ok(value) => value,
+                        Err(error) => break error,
+                    }
+                };
+            }
+            // The value of a register in head form, written back.
+            macro_rules! forced {
+                ($register:expr) => {{
+                    let value = frame.get($register);
+                    if value.is_thunk() {
+                        let value = attempt!(self.force_thunk(value));
+                        frame.set($register, value);
+                        value
+                    } else {
+                        value
+                    }
+                }};
+            }
+            match op {
+                Op::Const { dst, index } => frame.set(dst, code.module.constants[index as usize]),
+                Op::Move { dst, src } => frame.set(dst, frame.get(src)),
+                Op::Thunk { dst, code: index } => {
+                    let new = code.module.code(index);
+                    let value = Value::thunk_unfilled(new);
+                    fill_thunk(frame, value, new);
+                    frame.set(dst, value);
+                }
+                Op::Lambda { dst, code: index } => {
+                    let new = code.module.code(index);
+                    let value = Value::function_unfilled(new);
+                    fill_lambda(frame, value, new);
+                    frame.set(dst, value);
+                }
+                Op::AllocThunk { dst, code: index } => {
+                    frame.set(dst, Value::thunk_unfilled(code.module.code(index)));
+                }
+                Op::AllocLambda { dst, code: index } => {
+                    frame.set(dst, Value::function_unfilled(code.module.code(index)));
+                }
+                Op::FillThunk { dst, code: index } => fill_thunk(frame, frame.get(dst), code.module.code(index)),
+                Op::FillLambda { dst, code: index } => fill_lambda(frame, frame.get(dst), code.module.code(index)),
+
+                Op::SpecSelect { dst, src, site } => {
+                    if let Some(set) = known(frame.get(src)).as_attrs() {
+                        let site = &code.module.sites[site as usize];
+                        let found = match set.shape_if_flat() {
+                            Some(shape) => site.find(shape).map(|index| set.flat_value(index)),
+                            None => set.get(site.name),
+                        };
+                        if let Some(value) = found {
+                            frame.set(dst, value);
+                            pc += 1;
+                        }
+                    }
+                }
+                Op::SpecAdd { dst, a, b } => {
+                    if let Some(value) = known(frame.get(a)).small_add(known(frame.get(b))) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::SpecSub { dst, a, b } => {
+                    if let Some(value) = known(frame.get(a)).small_sub(known(frame.get(b))) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::SpecMul { dst, a, b } => {
+                    if let Some(value) = known(frame.get(a)).small_mul(known(frame.get(b))) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::SpecAddInt { dst, a, value } => {
+                    if let Some(value) = known(frame.get(a)).small_add(Value::int(i64::from(value))) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::SpecMulInt { dst, a, value } => {
+                    if let Some(value) = known(frame.get(a)).small_mul(Value::int(i64::from(value))) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::SpecWith { dst, site } => {
+                    if let Some(value) = self.with_known(code, site, frame) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+
+                Op::Attrs { dst, first, shape } => {
+                    let shape = code.module.shapes[shape as usize];
+                    frame.set(dst, Value::attrs_of_shape(shape, frame.slice(first, shape.len())));
+                }
+                Op::AttrsUnfilled { dst, shape } => {
+                    let shape = code.module.shapes[shape as usize];
+                    frame.set(dst, Value::attrs_from_fn(shape, |_| Value::NULL));
+                }
+                Op::AttrsFill { dst, first, count, at } => {
+                    let set = frame.get(dst).as_attrs().expect("the register holds the set being filled");
+                    set.fill(at as usize, frame.slice(first, count as usize));
+                }
+                Op::AttrsDynamic { dst, first, count } => {
+                    let value = attempt!(self.attrs_dynamic(frame, dst, first, count, code, pc - 1));
+                    frame.set(dst, value);
+                }
+                Op::Overrides { dst, site } => {
+                    let value = attempt!(self.overrides(frame.get(dst), code, site));
+                    frame.set(dst, value);
+                }
+                Op::List { dst, first, count } => frame.set(dst, Value::list(frame.slice(first, count as usize))),
+                Op::ListUnfilled { dst, count } => {
+                    frame.set(dst, Value::list_from_fn(count as usize, |_| Value::NULL));
+                }
+                Op::ListFill { dst, first, count, at } => {
+                    let list = frame.get(dst).as_list().expect("the register holds the list being filled");
+                    list.fill(at as usize, frame.slice(first, count as usize));
+                }
+
+                Op::Interpolate { dst, first, count } => {
+                    let value = attempt!(self.interpolate(frame, first, count));
+                    frame.set(dst, value);
+                }
+                Op::InterpolatePath { dst, first, count } => {
+                    let value = attempt!(self.interpolate_path(frame, first, count));
+                    frame.set(dst, value);
+                }
+
+                Op::Select { dst, src, site } => {
+                    let set = forced!(src);
+                    let site = &code.module.sites[site as usize];
+                    if let Some(set) = set.as_attrs()
+                        && let Some(shape) = set.shape_if_flat()
+                        && let Some(index) = site.find(shape)
+                    {
+                        frame.set(dst, set.flat_value(index));
+                    } else {
+                        let value = attempt!(self.select_slow(set, site.name));
+                        frame.set(dst, value);
+                    }
+                }
+                Op::SelectElse { dst, src, site } => {
+                    if let Some(set) = forced!(src).as_attrs() {
+                        let site = &code.module.sites[site as usize];
+                        let found = match set.shape_if_flat() {
+                            Some(shape) => site.find(shape).map(|index| set.flat_value(index)),
+                            None => set.get(site.name),
+                        };
+                        if let Some(value) = found {
+                            frame.set(dst, value);
+                            pc += 1;
+                        }
+                    }
+                }
+                Op::SelectDynamic { dst, src, name } => {
+                    let set = forced!(src);
+                    let name = attempt!(self.attr_name(frame.get(name)));
+                    let value = attempt!(self.select_slow(set, name));
+                    frame.set(dst, value);
+                }
+                Op::SelectDynamicElse { dst, src, name } => {
+                    let set = forced!(src);
+                    let name = attempt!(self.attr_name(frame.get(name)));
+                    if let Some(value) = set.as_attrs().and_then(|set| set.get(name)) {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
+                Op::Has { dst, src, site } => {
+                    let name = code.module.sites[site as usize].name;
+                    let found = forced!(src).as_attrs().is_some_and(|set| set.contains(name));
+                    frame.set(dst, Value::bool(found));
+                }
+                Op::HasDynamic { dst, src, name } => {
+                    let set = forced!(src);
+                    let name = attempt!(self.attr_name(frame.get(name)));
+                    frame.set(dst, Value::bool(set.as_attrs().is_some_and(|set| set.contains(name))));
+                }
+                Op::With { dst, site } => {
+                    let value = attempt!(self.with_lookup(code, site, frame));
+                    frame.set(dst, value);
+                }
+
+                Op::Add { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = match a.small_add(b) {
+                        Some(value) => value,
+                        None => attempt!(self.add(a, b)),
+                    };
+                    frame.set(dst, value);
+                }
+                Op::AddInt { dst, a, value } => {
+                    let a = forced!(a);
+                    let b = Value::int(i64::from(value));
+                    let value = match a.small_add(b) {
+                        Some(value) => value,
+                        None => attempt!(self.add(a, b)),
+                    };
+                    frame.set(dst, value);
+                }
+                Op::Subtract { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = match a.small_sub(b) {
+                        Some(value) => value,
+                        None => attempt!(self.subtract(a, b)),
+                    };
+                    frame.set(dst, value);
+                }
+                Op::SubtractInt { dst, a, value } => {
+                    let a = forced!(a);
+                    let b = Value::int(i64::from(value));
+                    let value = match a.small_sub(b) {
+                        Some(value) => value,
+                        None => attempt!(self.subtract(a, b)),
+                    };
+                    frame.set(dst, value);
+                }
+                Op::Multiply { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = match a.small_mul(b) {
+                        Some(value) => value,
+                        None => attempt!(self.multiply(a, b)),
+                    };
+                    frame.set(dst, value);
+                }
+                Op::Divide { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = attempt!(self.divide(a, b));
+                    frame.set(dst, value);
+                }
+                Op::Equal { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let equal = attempt!(self.equal_forced(a, b));
+                    frame.set(dst, Value::bool(equal));
+                }
+                Op::NotEqual { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let equal = attempt!(self.equal_forced(a, b));
+                    frame.set(dst, Value::bool(!equal));
+                }
+                Op::Less { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let less = match a.small_cmp(b) {
+                        Some(order) => order.is_lt(),
+                        None => attempt!(self.less_than(a, b)),
+                    };
+                    frame.set(dst, Value::bool(less));
+                }
+                Op::NotLess { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let less = match a.small_cmp(b) {
+                        Some(order) => order.is_lt(),
+                        None => attempt!(self.less_than(a, b)),
+                    };
+                    frame.set(dst, Value::bool(!less));
+                }
+                Op::Update { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = attempt!(self.update(a, b));
+                    frame.set(dst, value);
+                }
+                Op::Concat { dst, a, b } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let value = attempt!(self.concat(a, b));
+                    frame.set(dst, value);
+                }
+                Op::Not { dst, src } => {
+                    let value = forced!(src);
+                    let value = attempt!(self.expect_bool(value));
+                    frame.set(dst, Value::bool(!value));
+                }
+                Op::Negate { dst, src } => {
+                    let value = forced!(src);
+                    let value = attempt!(self.subtract(Value::int(0), value));
+                    frame.set(dst, value);
+                }
+
+                Op::Jump { target } => pc = target as usize,
+                Op::JumpIfFalse { condition, target } => {
+                    let value = forced!(condition);
+                    if value.same(Value::FALSE) {
+                        pc = target as usize;
+                    } else if !value.same(Value::TRUE) {
+                        attempt!(self.expect_bool(value));
+                    }
+                }
+                Op::JumpIfTrue { condition, target } => {
+                    let value = forced!(condition);
+                    if value.same(Value::TRUE) {
+                        pc = target as usize;
+                    } else if !value.same(Value::FALSE) {
+                        attempt!(self.expect_bool(value));
+                    }
+                }
+                Op::JumpUnlessInt { a, value, target } => {
+                    let a = forced!(a);
+                    let b = Value::int(i64::from(value));
+                    if !a.same(b) && !(a.as_float().is_some() && attempt!(self.equal_forced(a, b))) {
+                        pc = target as usize;
+                    }
+                }
+                Op::JumpUnlessLess { a, b, target } => {
+                    let (a, b) = (forced!(a), forced!(b));
+                    let less = match a.small_cmp(b) {
+                        Some(order) => order.is_lt(),
+                        None => attempt!(self.less_than(a, b)),
+                    };
+                    if !less {
+                        pc = target as usize;
+                    }
+                }
+                Op::CheckBool { reg } => {
+                    let value = forced!(reg);
+                    if value.as_bool().is_none() {
+                        attempt!(self.expect_bool(value));
+                    }
+                }
+                Op::Assert { condition, text } => {
+                    let value = forced!(condition);
+                    if !value.same(Value::TRUE) {
+                        attempt!(self.assert_failed(value, code.module.constants[text as usize]));
+                    }
+                }
+
+                Op::Formals { argument, first, pattern } => {
+                    let set = forced!(argument);
+                    attempt!(self.take_apart(set, code, first, pattern, frame));
+                }
+                Op::FillDefault { dst, mask, bit, code: index } => {
+                    if frame.get(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {
+                        let new = code.module.code(index);
+                        let value = frame.get(dst);
+                        if new.arity == 0 {
+                            fill_thunk(frame, value, new);
+                        } else {
+                            fill_lambda(frame, value, new);
+                        }
+                    }
+                }
+
+                Op::Call { dst, function, first, count } => {
+                    let function = forced!(function);
+                    let result = if let Some(lambda) = function.as_function()
+                        && lambda.code().arity == count
+                    {
+                        self.call_exact(lambda.code(), lambda.captures(), frame.slice(first, count as usize))
+                    } else {
+                        self.call_slow(function, frame, first, count)
+                    };
+                    match result {
+                        Ok(value) => frame.set(dst, value),
+                        Err(error) => break called(error, function, code, pc - 1),
+                    }
+                }
+                Op::CallBuiltin { dst, first, id } => {
+                    let builtin = &crate::builtins::TABLE[id as usize];
+                    let arguments = frame.slice(first, builtin.arity as usize);
+                    match (builtin.run)(self, arguments) {
+                        Ok(value) => frame.set(dst, value),
+                        Err(error) => {
+                            break error.frame(
+                                code.module.span(code.first_op + pc as u32 - 1).0,
+                                FrameKind::Builtin(builtin.name),
+                            );
+                        }
+                    }
+                }
+                Op::TailCall { function, first, count } => {
+                    let function = forced!(function);
+                    if let Some(lambda) = function.as_function()
+                        && lambda.code().arity == count
+                        && let Body::Ops(new_ops) = lambda.code().body
+                    {
+                        tail_calls += 1;
+                        if tail_calls > TAIL_CALLS_MAX {
+                            break ErrorKind::CallDepth.into();
+                        }
+                        let new = lambda.code();
+                        let mut arguments = [Value::NULL; 16];
+                        let arguments = &mut arguments[..count as usize];
+                        arguments.copy_from_slice(frame.slice(first, count as usize));
+                        self.stack.reset(bottom);
+                        frame = attempt!(self.stack.push(lambda.captures(), arguments, new.frame as usize));
+                        code = new;
+                        ops = new_ops;
+                        pc = 0;
+                    } else {
+                        let result = self.call_slow(function, frame, first, count);
+                        match result.and_then(|value| self.force(value)) {
+                            Ok(value) => return Ok(value),
+                            Err(error) => break called(error, function, code, pc - 1),
+                        }
+                    }
+                }
+                Op::Return { src } => return Ok(forced!(src)),
+            }
+        };
+        Err(locate(error, code, pc - 1))
+    }
+
+    fn with_known(&self, code: &'static Code, site: u32, frame: Frame) -> Option<Value> {
+        let site = &code.module.withs[site as usize];
+        for &scope in &site.scopes {
+            let set = known(frame.get(scope)).as_attrs()?;
+            if let Some(value) = set.get(site.name) {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn with_lookup(&mut self, code: &'static Code, site: u32, frame: Frame) -> Result<Value> {
+        let site = &code.module.withs[site as usize];
+        for &scope in &site.scopes {
+            let set = self.force(frame.get(scope))?;
+            frame.set(scope, set);
+            let Some(set) = set.as_attrs() else { return Err(self.mismatch("a set", set)) };
+            if let Some(value) = set.get(site.name) {
+                return Ok(value);
+            }
+        }
+        Err(ErrorKind::UndefinedVariable { name: site.name }.into())
+    }
+
+    #[inline(never)]
+    pub(crate) fn select_slow(&mut self, set: Value, name: Symbol) -> Result<Value> {
+        match set.as_attrs() {
+            Some(attrs) => match attrs.get(name) {
+                Some(value) => Ok(value),
+                None => Err(ErrorKind::MissingAttribute { name, set: SetRef(set) }.into()),
+            },
+            None => Err(self.mismatch("a set", set)),
+        }
+    }
+
+    /// An attribute name computed at run time.
+    #[inline(never)]
+    fn attr_name(&mut self, value: Value) -> Result<Symbol> {
+        let value = self.force(value)?;
+        match value.as_string() {
+            Some(text) => {
+                self.no_context(text)?;
+                Ok(Symbol::new(text.bytes()))
+            }
+            None => Err(self.mismatch("a string", value)),
+        }
+    }
+
+    #[inline(never)]
+    fn attrs_dynamic(
+        &mut self,
+        frame: Frame,
+        dst: Reg,
+        first: Reg,
+        count: u32,
+        code: &'static Code,
+        pc: usize,
+    ) -> Result<Value> {
+        let (pos, _) = code.module.span(code.first_op + pc as u32);
+        let set = frame.get(dst).as_attrs().expect("the register holds the set being made");
+        let mut attrs: Vec<Attr> = set.iter().collect();
+        for index in 0..count as Reg {
+            let name = self.force(frame.get(first + 2 * index))?;
+            if name.is_null() {
+                continue;
+            }
+            let name = self.attr_name(name)?;
+            if let Some(old) = attrs.iter().find(|attr| attr.name == name) {
+                let at = self.describe_pos(old.pos);
+                let name = String::from_utf8_lossy(name.name()).into_owned();
+                return Err(Error::other(
+                    "lang::duplicate_attribute",
+                    format!("dynamic attribute '{name}' already defined at {at}"),
+                ));
+            }
+            attrs.push(Attr { name, pos, value: frame.get(first + 2 * index + 1) });
+        }
+        Ok(Value::attrs(attrs))
+    }
+
+    #[inline(never)]
+    fn overrides(&mut self, set: Value, code: &'static Code, site: u32) -> Result<Value> {
+        let set = self.force(set)?;
+        let overrides = self.select_slow(set, code.module.sites[site as usize].name)?;
+        let overrides = self.force(overrides)?;
+        self.update(set, overrides)
+    }
+
+    /// Puts the attributes a pattern names into registers.
+    #[inline(never)]
+    fn take_apart(
+        &mut self,
+        argument: Value,
+        code: &'static Code,
+        first: Reg,
+        pattern: u32,
+        frame: Frame,
+    ) -> Result<()> {
+        let Some(set) = argument.as_attrs() else { return Err(self.mismatch("a set", argument)) };
+        let pattern = &code.module.patterns[pattern as usize];
+        for mask in 0..pattern.masks {
+            frame.set(pattern.mask + mask as Reg, Value::int(0));
+        }
+        let mut taken = 0;
+        let flat = set.shape_if_flat();
+        // Walk both sorted rows side by side, unless the set is so much bigger that looking up is cheaper.
+        let walk = flat.filter(|shape| shape.len() <= pattern.formals.len() * 8);
+        let mut at = 0;
+        for formal in &pattern.formals {
+            let found = if let Some(shape) = walk {
+                let names = shape.names();
+                while at < names.len() && names[at] < formal.name {
+                    at += 1;
+                }
+                (at < names.len() && names[at] == formal.name).then(|| set.flat_value(at))
+            } else {
+                set.get(formal.name)
+            };
+            let register = first + formal.slot as Reg;
+            let value = match (found, &formal.default) {
+                (Some(value), _) => {
+                    taken += 1;
+                    value
+                }
+                (None, DefaultValue::Constant(value)) => *value,
+                (None, DefaultValue::Thunk(index) | DefaultValue::Lambda(index)) => {
+                    let mask = pattern.mask + (formal.slot as usize / MASK_BITS) as Reg;
+                    let bits = frame.get(mask).as_int().unwrap_or_default();
+                    frame.set(mask, Value::int(bits | 1 << (formal.slot as usize % MASK_BITS)));
+                    let new = code.module.code(*index);
+                    if new.arity == 0 { Value::thunk_unfilled(new) } else { Value::function_unfilled(new) }
+                }
+                (None, DefaultValue::Required) => {
+                    let name = String::from_utf8_lossy(formal.name.name()).into_owned();
+                    return Err(Error::other(
+                        "lang::missing_argument",
+                        format!("function '{}' called without required argument '{name}'", function_name(code)),
+                    )
+                    .at(code.pos, 1));
+                }
+            };
+            frame.set(register, value);
+        }
+        if !pattern.ellipsis && (flat.map_or_else(|| set.len(), crate::value::attrs::Shape::len)) > taken {
+            return Err(unexpected_argument(set, pattern, code));
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn unexpected_argument(set: crate::value::Attrs, pattern: &Pattern, code: &'static Code) -> Error {
+    let known = |name: Symbol| pattern.formals.iter().any(|formal| formal.name == name);
+    let Some(extra) = set.sorted().find(|attr| !known(attr.name)) else {
+        return Error::other("lang::unexpected_argument", "function called with an unexpected argument");
+    };
+    let name = String::from_utf8_lossy(extra.name.name()).into_owned();
+    let error = Error::other(
+        "lang::unexpected_argument",
+        format!("function '{}' called with unexpected argument '{name}'", function_name(code)),
+    )
+    .at(code.pos, 1);
+    let names: Vec<String> =
+        pattern.formals.iter().map(|formal| String::from_utf8_lossy(formal.name.name()).into_owned()).collect();
+    match crate::error::suggest(&name, names.iter().map(String::as_str)) {
+        Some(close) => error.help(format!("did you mean `{close}`?")),
+        None => error,
+    }
+}
+
+fn function_name(code: &Code) -> String {
+    code.name.map_or_else(|| "anonymous lambda".to_owned(), |name| String::from_utf8_lossy(name.name()).into_owned())
+}
+
+/// How many arguments a function, builtin or nothing else takes at once.
+pub(crate) fn arity(function: Value) -> usize {
+    match function.view() {
+        View::Function(lambda) => lambda.code().arity as usize,
+        View::Builtin(index) => crate::builtins::TABLE[index].arity as usize,
+        _ => 1,
+    }
+}
+
+/// The value of a thunk that has one; anything else as it is.
+#[inline(always)]
+fn known(value: Value) -> Value {
+    match value.view() {
+        View::Thunk(thunk) => thunk.done().unwrap_or(value),
+        _ => value,
+    }
+}
+
+#[inline(always)]
+fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
+    if let View::Thunk(thunk) = value.view() {
+        for (index, &register) in code.captures.iter().enumerate() {
+            thunk.fill(index, frame.get(register));
+        }
+    }
+}
+
+#[inline(always)]
+fn fill_lambda(frame: Frame, value: Value, code: &'static Code) {
+    if let Some(lambda) = value.as_function() {
+        for (index, &register) in code.captures.iter().enumerate() {
+            lambda.fill(index, frame.get(register));
+        }
+    }
+}
+
+#[cold]
+fn called(error: Error, function: Value, code: &'static Code, pc: usize) -> Error {
+    let name = function.as_function().and_then(|lambda| lambda.code().name);
+    let (pos, len) = code.module.span(code.first_op + pc as u32);
+    error.at(pos, len).frame(pos, FrameKind::Call(name))
+}
+
+#[cold]
+fn locate(error: Error, code: &'static Code, pc: usize) -> Error {
+    let (pos, len) = code.module.span(code.first_op + pc as u32);
+    error.at(pos, len)
+}
