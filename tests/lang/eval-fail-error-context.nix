@@ -1,0 +1,1 @@
+builtins.addErrorContext "while computing the answer" (throw "no answer")

@@ -1,0 +1,1 @@
+import <no-such-thing/x.nix>

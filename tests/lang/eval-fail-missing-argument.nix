@@ -1,0 +1,1 @@
+({ needed, optional ? 1 }: needed) { optional = 2; }

@@ -1,0 +1,1 @@
+let counter = 1; in countr + 1

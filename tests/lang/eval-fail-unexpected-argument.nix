@@ -1,0 +1,1 @@
+({ name, value }: name) { name = 1; value = 2; vlaue = 3; }
