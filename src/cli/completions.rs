@@ -1,0 +1,21 @@
+//! `completions SHELL`: a completion script on standard output.
+
+use clap::{Args, CommandFactory};
+
+use crate::report::Failure;
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell the script is for
+    pub shell: clap_complete::Shell,
+    /// The name to complete
+    #[arg(long, default_value = "ev")]
+    pub name: String,
+}
+
+impl Completions {
+    pub fn run(self) -> Result<(), Failure> {
+        clap_complete::generate(self.shell, &mut super::Cli::command(), self.name, &mut std::io::stdout());
+        Ok(())
+    }
+}
