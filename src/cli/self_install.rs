@@ -1,0 +1,73 @@
+//! `self install`: this program under its three names.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::report::Failure;
+
+#[derive(Debug, Subcommand)]
+pub enum SelfCommand {
+    /// Put this program on a PATH under its names `eval`, `ev` and `build`
+    Install(Install),
+}
+
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The folder to install to [default: the folder this program lies in]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Replace other programs of these names
+    #[arg(long)]
+    pub force: bool,
+}
+
+const MAIN_NAME: &str = "eval";
+const OTHER_NAMES: [&str; 2] = ["ev", "build"];
+
+impl SelfCommand {
+    pub fn run(self) -> Result<(), Failure> {
+        let SelfCommand::Install(Install { to, force }) = self;
+        let program = std::env::current_exe()
+            .map_err(|cause| Failure::io("cannot tell the path of this program:", Path::new("/proc/self/exe"), cause))?;
+        let folder = match to {
+            Some(folder) => folder,
+            None => program.parent().unwrap_or(Path::new("/")).to_owned(),
+        };
+        std::fs::create_dir_all(&folder).map_err(|cause| Failure::io("cannot make", &folder, cause))?;
+        let main = folder.join(MAIN_NAME);
+        if !same_file(&main, &program) {
+            refuse_foreign(&main, force)?;
+            let temporary = folder.join(format!(".{MAIN_NAME}-{}", std::process::id()));
+            std::fs::copy(&program, &temporary).map_err(|cause| Failure::io("cannot write", &temporary, cause))?;
+            std::fs::rename(&temporary, &main).map_err(|cause| Failure::io("cannot write", &main, cause))?;
+        }
+        println!("{}", main.display());
+        for name in OTHER_NAMES {
+            let link = folder.join(name);
+            if std::fs::read_link(&link).is_ok_and(|target| target == Path::new(MAIN_NAME)) {
+                println!("{}", link.display());
+                continue;
+            }
+            refuse_foreign(&link, force)?;
+            let temporary = folder.join(format!(".{name}-{}", std::process::id()));
+            std::os::unix::fs::symlink(MAIN_NAME, &temporary)
+                .and_then(|()| std::fs::rename(&temporary, &link))
+                .map_err(|cause| Failure::io("cannot link", &link, cause))?;
+            println!("{}", link.display());
+        }
+        Ok(())
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// An older copy of ours cannot be told from another program called `eval`, so only a link of ours or nothing may be replaced.
+fn refuse_foreign(path: &Path, force: bool) -> Result<(), Failure> {
+    if force || std::fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{}` exists already", path.display())).help("replace it with `--force`, or choose another folder with `--to`"))
+}

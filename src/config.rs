@@ -1,0 +1,56 @@
+//! What the surroundings say: where the store lies, how many cores there are, which system this is.
+
+use std::path::{Path, PathBuf};
+
+use store::LocalStore;
+
+use crate::cli::Global;
+use crate::report::Failure;
+
+/// The physical root of the store: `--root` or `$EVAL_ROOT`, else `/eval` when it exists and can be written, else
+/// `$XDG_DATA_HOME/eval`, else `~/.local/share/eval`.
+///
+/// # Errors
+/// When none of these can be known, as no home folder is set.
+pub fn store_root(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(root) = &global.root {
+        return std::path::absolute(root).map_err(|cause| Failure::io("cannot make absolute", root, cause));
+    }
+    let system = Path::new("/eval");
+    if system.is_dir() && writable(system) {
+        return Ok(system.to_owned());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("eval"))
+        .ok_or_else(|| {
+            Failure::new("cannot tell where the store lies: neither `EVAL_ROOT`, `XDG_DATA_HOME` nor `HOME` is an absolute path")
+                .help("set `EVAL_ROOT` to a folder that you can write to")
+        })
+}
+
+/// Opens the store at the root that the flags and the environment name.
+///
+/// # Errors
+/// When it cannot be made or opened.
+pub fn open_store(global: &Global) -> Result<LocalStore, Failure> {
+    Ok(LocalStore::open(&store_root(global)?)?)
+}
+
+
+/// The system that builds run on, as derivations name it.
+pub fn current_system() -> String {
+    format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether this process could make files in a folder, by trying: permission bits do not tell of read-only mounts.
+fn writable(folder: &Path) -> bool {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
+}

@@ -1,0 +1,279 @@
+//! Shows a realisation while it runs: the plan first, then a live tree on a terminal, or a line an event elsewhere.
+//!
+//! Everything goes to standard error. The sink only notes what happened; the tree is drawn by a thread of its own, ten
+//! times a second, so that no build ever waits for a slow terminal.
+
+mod plan;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use builder::{Event, EventSink, Kind, NodeId, Origin, Plan};
+
+use crate::cli::{Global, ProgressStyle};
+
+/// What is known of one realisation at a moment.
+#[derive(Default)]
+struct State {
+    plan: Arc<Plan>,
+    running: BTreeMap<NodeId, Running>,
+    done: BTreeMap<NodeId, Done>,
+    counts: Counts,
+    started: Option<Instant>,
+    /// Lines the live view has on the screen, to be overwritten.
+    drawn_lines: usize,
+}
+
+struct Running {
+    since: Instant,
+    phase: Option<String>,
+    line: Option<String>,
+    bytes: Option<(u64, Option<u64>)>,
+    waiting_for: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Finished,
+    Failed,
+    Blocked,
+}
+
+/// How many nodes ended in which way.
+#[derive(Default, Clone, Copy)]
+pub struct Counts {
+    pub built: usize,
+    pub cut_off: usize,
+    pub fetched: usize,
+    pub found: usize,
+    pub failed: usize,
+    pub blocked: usize,
+    pub bytes_fetched: u64,
+}
+
+/// The sink that shows.
+pub struct Progress {
+    shared: Arc<Shared>,
+    drawer: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    style: Style,
+    logs: bool,
+    stop: AtomicBool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Tree,
+    Plain,
+    None,
+}
+
+impl Progress {
+    /// Starts showing in the style that the flags and the terminal ask for.
+    pub fn start(global: &Global) -> Progress {
+        let style = match global.progress {
+            _ if global.quiet => Style::None,
+            ProgressStyle::Auto if std::io::stderr().is_terminal() => Style::Tree,
+            ProgressStyle::Auto | ProgressStyle::Plain => Style::Plain,
+            ProgressStyle::Tree => Style::Tree,
+            ProgressStyle::None => Style::None,
+        };
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), style, logs: global.logs, stop: AtomicBool::new(false) });
+        let drawer = (style == Style::Tree).then(|| {
+            let shared = shared.clone();
+            std::thread::spawn(move || shared.draw_until_stopped())
+        });
+        Progress { shared, drawer }
+    }
+
+    /// The sink to give to the builder.
+    pub fn sink(&self) -> Arc<dyn EventSink> {
+        self.shared.clone()
+    }
+
+    /// Takes the live view from the screen and says in one line what was done; nothing when there was nothing to do and `quiet_if_idle`.
+    pub fn finish(mut self) -> Counts {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(drawer) = self.drawer.take() {
+            drop(drawer.join());
+        }
+        let mut state = self.shared.state();
+        tree::erase(&mut state);
+        if self.shared.style != Style::None {
+            if let Some(line) = summary(&state) {
+                say(&line);
+            }
+        }
+        state.counts
+    }
+}
+
+/// Writes one line; a closed standard error is no reason to stop a build.
+fn say(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_until_stopped(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            tree::draw(&mut self.state());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// A line that stays, above the live view when there is one.
+    fn permanent(&self, state: &mut State, line: &str) {
+        if self.style != Style::None {
+            tree::erase(state);
+            say(line);
+        }
+    }
+}
+
+impl EventSink for Shared {
+    fn event(&self, event: Event) {
+        let mut state = self.state();
+        let state = &mut *state;
+        match event {
+            Event::Planned { plan } => {
+                if !plan.is_empty() {
+                    for line in plan::describe(&plan) {
+                        self.permanent(state, &line);
+                    }
+                }
+                *state = State { plan, started: Some(Instant::now()), ..State::default() };
+            }
+            Event::Started { node } => {
+                let running = Running { since: Instant::now(), phase: None, line: None, bytes: None, waiting_for: None };
+                state.running.insert(node, running);
+                if self.style == Style::Plain && state.plan.nodes[node].kind == Kind::Build {
+                    let line = format!("building {}", state.plan.nodes[node].name);
+                    self.permanent(state, &line);
+                }
+            }
+            Event::Waiting { node, holder } => {
+                let who = match holder.pid {
+                    Some(pid) => format!("process {pid} ({})", holder.command),
+                    None => holder.command,
+                };
+                let line = format!("waiting for {who}, which holds {}", state.plan.nodes[node].name);
+                if self.style == Style::Plain {
+                    self.permanent(state, &line);
+                }
+                update(state, node, |running| running.waiting_for = Some(who));
+            }
+            Event::Phase { node, phase } => update(state, node, |running| running.phase = Some(phase)),
+            Event::LogLine { node, line } => {
+                if self.logs {
+                    let shown = format!("{}> {line}", state.plan.nodes[node].name);
+                    self.permanent(state, &shown);
+                }
+                update(state, node, |running| running.line = Some(line));
+            }
+            Event::Progress { node, done_bytes, total_bytes } => {
+                update(state, node, |running| running.bytes = Some((done_bytes, total_bytes)));
+            }
+            Event::Finished { node, origin, duration } => {
+                if let Some((bytes, _)) = state.running.remove(&node).and_then(|running| running.bytes) {
+                    state.counts.bytes_fetched += bytes;
+                }
+                state.done.insert(node, Done::Finished);
+                let planned = &state.plan.nodes[node];
+                let visible = planned.kind == Kind::Build || (self.style == Style::Plain && planned.kind == Kind::Fetch);
+                let name = planned.name.clone();
+                let line = match origin {
+                    Origin::Built => format!("built    {name} in {}", seconds(duration)),
+                    Origin::CutOff => format!("cut off  {name}: its inputs came out as before, nothing to run"),
+                    Origin::Fetched => format!("fetched  {name}"),
+                    Origin::Found => format!("found    {name}: made meanwhile by another process"),
+                    Origin::Reproduced => format!("the same {name}: built again in {}, no byte differs", seconds(duration)),
+                };
+                match (origin, planned.kind) {
+                    (Origin::Fetched, _) => state.counts.fetched += 1,
+                    (Origin::Built | Origin::Reproduced, Kind::Build) => state.counts.built += 1,
+                    (Origin::CutOff, Kind::Build) => state.counts.cut_off += 1,
+                    (Origin::Found, Kind::Build) => state.counts.found += 1,
+                    _ => {}
+                }
+                if visible {
+                    self.permanent(state, &line);
+                }
+            }
+            Event::Failed { node, failure } => {
+                state.running.remove(&node);
+                state.done.insert(node, Done::Failed);
+                state.counts.failed += 1;
+                let line = format!("failed   {}", failure.name);
+                self.permanent(state, &line);
+            }
+            Event::Blocked { node, .. } => {
+                state.done.insert(node, Done::Blocked);
+                state.counts.blocked += 1;
+            }
+            Event::Warning { text, .. } => self.permanent(state, &format!("warning: {text}")),
+        }
+    }
+}
+
+fn update(state: &mut State, node: NodeId, change: impl FnOnce(&mut Running)) {
+    if let Some(running) = state.running.get_mut(&node) {
+        change(running);
+    }
+}
+
+fn summary(state: &State) -> Option<String> {
+    if state.plan.is_empty() {
+        return state.started.map(|_| "up to date: nothing to do".to_owned());
+    }
+    let counts = state.counts;
+    let parts = [
+        (counts.fetched, "fetched"),
+        (counts.built, "built"),
+        (counts.cut_off, "cut off"),
+        (counts.found, "found"),
+        (counts.failed, "failed"),
+        (counts.blocked, "blocked by failures"),
+    ];
+    let mut text: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if text.is_empty() {
+        text.push("nothing had to be built".to_owned());
+    }
+    let took = state.started.map(|at| seconds(at.elapsed())).unwrap_or_default();
+    Some(format!("{} in {took}", text.join(", ")))
+}
+
+/// `3.2 s`, `4 min 05 s`
+pub fn seconds(duration: Duration) -> String {
+    let secs = duration.as_secs_f64();
+    if secs < 9.95 {
+        format!("{secs:.1} s")
+    } else if secs < 60.0 {
+        format!("{secs:.0} s")
+    } else {
+        format!("{} min {:02} s", duration.as_secs() / 60, duration.as_secs() % 60)
+    }
+}
+
+/// `812 B`, `1.4 MB`
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.0} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}

@@ -1,0 +1,44 @@
+//! The plan in words, printed once before anything starts.
+
+use std::time::Duration;
+
+use builder::{Kind, Plan};
+
+use super::seconds;
+
+/// Names listed before the rest is only counted.
+const NAMES_MAX: usize = 24;
+
+/// Returns the lines that tell what is going to be done.
+pub fn describe(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    let builds: Vec<&str> = plan.nodes.iter().filter(|n| n.kind == Kind::Build).map(|n| n.name.as_str()).collect();
+    let mut parts = Vec::new();
+    for (kind, one, many) in [
+        (Kind::Fetch, "file to fetch", "files to fetch"),
+        (Kind::Unpack, "archive to unpack", "archives to unpack"),
+        (Kind::Tree, "tree to put together", "trees to put together"),
+        (Kind::Build, "build to run", "builds to run"),
+    ] {
+        match plan.count(kind) {
+            0 => {}
+            1 => parts.push(format!("1 {one}")),
+            count => parts.push(format!("{count} {many}")),
+        }
+    }
+    lines.push(format!("plan: {}{}", parts.join(", "), estimate(plan)));
+    if !builds.is_empty() {
+        let shown = builds.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+        let rest = builds.len().saturating_sub(NAMES_MAX);
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        lines.push(format!("      {shown}{more}"));
+    }
+    lines
+}
+
+/// The time along the critical path, when every build on the plan was seen before.
+fn estimate(plan: &Plan) -> String {
+    let known = plan.nodes.iter().filter(|node| node.kind == Kind::Build).all(|node| node.expected.is_some());
+    let longest = plan.nodes.iter().map(|node| node.critical).max().unwrap_or(Duration::ZERO);
+    if known && longest > Duration::from_secs(1) { format!("; at least {}", seconds(longest)) } else { String::new() }
+}
