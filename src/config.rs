@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use builder::fetch::FetchConfig;
 use store::LocalStore;
 
 use crate::cli::Global;
@@ -53,4 +54,26 @@ pub fn cores() -> usize {
 fn writable(folder: &Path) -> bool {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
+}
+
+/// How sources are fetched: `EVAL_MIRRORS`, then what the machine's own configuration says of mirrors, proxies and certificates.
+///
+/// # Errors
+/// When an entry of `EVAL_MIRRORS` is not `name=url`.
+pub fn fetch_config(store: &LocalStore) -> Result<FetchConfig, Failure> {
+    let mut config =
+        FetchConfig::from_environment(std::env::vars_os(), Path::new("/"), store.root().join("tmp").join("partial"));
+    let mut mirrors = Vec::new();
+    for entry in std::env::var("EVAL_MIRRORS").unwrap_or_default().split_whitespace() {
+        match entry.split_once('=') {
+            Some((name, url)) => mirrors.push((name.to_owned(), url.to_owned())),
+            None => {
+                return Err(Failure::usage(format!("`{entry}` in `EVAL_MIRRORS` is not of the form `name=url`"))
+                    .help("for example: EVAL_MIRRORS='debian=http://mirror.example/debian'"));
+            }
+        }
+    }
+    mirrors.append(&mut config.mirrors);
+    config.mirrors = mirrors;
+    Ok(config)
 }

@@ -1,1 +1,84 @@
-fn main() {}
+//! `eval`: describes packages, prefixes, stages and images, builds them hermetically and delivers them.
+//!
+//! One program with three names. The shell has a builtin `eval` that runs its arguments, so what a person types as
+//! `eval build .#x` reaches us as the program `build` with the argument `.#x`; `ev` is the name for daily use.
+
+mod cli;
+mod config;
+mod evaluate;
+mod host;
+mod installable;
+mod interrupt;
+mod progress;
+mod report;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, ColorChoice, Command};
+use report::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Before any thread exists: a sandbox's child is this program again.
+    builder::sandbox::child_entry();
+    let cli = Cli::parse_from(arguments());
+    match cli.global.color {
+        ColorChoice::Auto => {}
+        ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+        ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let (show_trace, json) = (cli.global.show_trace, wants_json(&cli.command));
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if json {
+                println!("{}", failure.to_json());
+            }
+            failure.print(show_trace);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Build(command) => command.run(&global),
+        Command::Expr(command) => command.run(&global),
+        Command::Instantiate(command) => command.run(&global),
+        Command::Derivation(command) => command.run(&global),
+        Command::Log(command) => command.run(&global),
+        Command::PathInfo(command) => command.run(&global),
+        Command::Store(command) => command.run(&global),
+        Command::Prefix(command) => command.run(&global),
+        Command::Completions(command) => command.run(),
+        Command::SelfCommand(command) => command.run(),
+    }
+}
+
+/// The arguments as if the program had been called `eval`: under the name `build`, the command `build` comes first.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let called_build = arguments.first().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "build");
+    if called_build {
+        arguments.insert(1, "build".into());
+    }
+    arguments
+}
+
+/// Whether a failure is to be told on standard output too, where a program waits for JSON.
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Build(command) => command.json,
+        Command::Expr(command) => command.json,
+        Command::PathInfo(command) => command.json,
+        Command::Derivation(_) => true,
+        _ => false,
+    }
+}

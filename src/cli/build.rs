@@ -1,0 +1,227 @@
+//! `build`: makes what is named real, and links it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use builder::{BuildError, Origin, Plan, Target};
+use clap::Args;
+use store::{LocalStore, StoreModel, StorePath};
+
+use super::{Building, Global, SandboxChoice, Source};
+use crate::evaluate::{Mode, Session, Wanted};
+use crate::progress::Progress;
+use crate::report::{Exit, Failure};
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// What to build: `.#attr`, `.#attr^output`, a `.drv`; with `-f` or `--expr` an attribute [default: .]
+    #[arg(value_name = "INSTALLABLE")]
+    pub installables: Vec<String>,
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    pub building: Building,
+    /// Make no `result` link
+    #[arg(long, conflicts_with = "out_link")]
+    pub no_link: bool,
+    /// Name of the link to make
+    #[arg(short, long, value_name = "PATH", default_value = "result")]
+    pub out_link: PathBuf,
+    /// Print where the outputs lie on this machine
+    #[arg(long)]
+    pub print_out_paths: bool,
+    /// Print what was done as JSON, on failure too
+    #[arg(long)]
+    pub json: bool,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Build again what is built, and compare
+    #[arg(long)]
+    pub rebuild: bool,
+}
+
+impl Build {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        let progress = Progress::start(global);
+        let session = Session::open(global, &self.source, &self.building, &Mode { rebuild: self.rebuild, ..Mode::default() }, progress.sink())?;
+        let done = self.build(&session);
+        progress.finish();
+        let (plan, report, wanted) = done.map_err(|failure| locate_hash(failure, &session))?;
+        if self.dry_run {
+            return self.print_plan(&session.store, &plan);
+        }
+        self.link(&session.store, &wanted)?;
+        let report = report.unwrap_or_default();
+        if self.json {
+            println!("{}", self.to_json(&session.store, &plan, &report, &wanted));
+        } else if self.print_out_paths {
+            for path in wanted.iter().flat_map(|built| built.outputs.values()) {
+                println!("{}", session.store.physical_path(path).display());
+            }
+        }
+        Ok(())
+    }
+
+    fn build(&self, session: &Session) -> Result<(Plan, Option<builder::Report>, Vec<Built>), Failure> {
+        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables.clone() };
+        let mut targets = Vec::new();
+        let mut ready = Vec::new();
+        for wanted in session.resolve(&self.source, &names)? {
+            match wanted {
+                Wanted::Derivation { drv, outputs } => targets.push(Target { drv, outputs }),
+                Wanted::Path(path) => ready.push(Built { drv: None, outputs: BTreeMap::from([("out".to_owned(), path)]) }),
+            }
+        }
+        let plan = session.builder.plan(&targets)?;
+        let outputs = |plan: &Plan| {
+            let built = plan.targets.iter().map(|t| Built { drv: Some(t.drv.clone()), outputs: t.outputs.clone() });
+            built.chain(ready).collect::<Vec<_>>()
+        };
+        if self.dry_run {
+            let wanted = outputs(&plan);
+            return Ok((plan, None, wanted));
+        }
+        let report = session.builder.realise(plan.clone())?;
+        let wanted = outputs(&plan);
+        Ok((plan, Some(report), wanted))
+    }
+
+    /// `result`, `result-dev`, `result-1`, …: the names Nix uses. Each is a root that keeps what it points to.
+    fn link(&self, store: &LocalStore, built: &[Built]) -> Result<(), Failure> {
+        if self.no_link {
+            return Ok(());
+        }
+        for (number, built) in built.iter().enumerate() {
+            for (output, path) in &built.outputs {
+                let mut name = self.out_link.clone().into_os_string();
+                if number > 0 {
+                    name.push(format!("-{number}"));
+                }
+                if output != "out" {
+                    name.push(format!("-{output}"));
+                }
+                store.add_root(Path::new(&name), path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_plan(&self, store: &LocalStore, plan: &Plan) -> Result<(), Failure> {
+        if self.json {
+            println!("{}", plan.to_json());
+            return Ok(());
+        }
+        if plan.is_empty() {
+            eprintln!("up to date: nothing to do");
+        }
+        for node in &plan.nodes {
+            let path = node.outputs.values().next().map(|path| store.physical_path(path).display().to_string());
+            println!("{:7} {}  {}", kind_name(node.kind), node.name, path.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn to_json(&self, store: &LocalStore, plan: &Plan, report: &builder::Report, wanted: &[Built]) -> serde_json::Value {
+        let results: Vec<_> = wanted.iter().map(|built| built.to_json(store)).collect();
+        let realised: Vec<_> = report
+            .realised
+            .iter()
+            .map(|(drv, (origin, duration))| {
+                serde_json::json!({
+                    "drvPath": StoreModel::Native.print(drv), "how": origin, "durationSecs": duration.as_secs_f64()
+                })
+            })
+            .collect();
+        let builds = |origin| {
+            let runs = plan.nodes.iter().filter(|node| node.kind == builder::Kind::Build);
+            runs.filter(|node| report.realised.get(&node.drv).is_some_and(|(o, _)| *o == origin)).count()
+        };
+        serde_json::json!({
+            "version": 1,
+            "success": true,
+            "results": results,
+            "realised": realised,
+            "summary": {
+                "built": builds(Origin::Built) + builds(Origin::Reproduced),
+                "cutOff": builds(Origin::CutOff),
+                "fetched": report.count(Origin::Fetched),
+            },
+        })
+    }
+}
+
+/// One target with the outputs asked for.
+struct Built {
+    drv: Option<StorePath>,
+    outputs: BTreeMap<String, StorePath>,
+}
+
+impl Built {
+    fn to_json(&self, store: &LocalStore) -> serde_json::Value {
+        let logical: BTreeMap<_, _> = self.outputs.iter().map(|(name, path)| (name, StoreModel::Native.print(path))).collect();
+        let physical: BTreeMap<_, _> = self.outputs.iter().map(|(name, path)| (name, store.physical_path(path))).collect();
+        serde_json::json!({
+            "drvPath": self.drv.as_ref().map(|drv| StoreModel::Native.print(drv)),
+            "outputs": logical,
+            "physicalOutputs": physical,
+        })
+    }
+}
+
+fn kind_name(kind: builder::Kind) -> &'static str {
+    match kind {
+        builder::Kind::Build => "build",
+        builder::Kind::Fetch => "fetch",
+        builder::Kind::Unpack => "unpack",
+        builder::Kind::Tree => "tree",
+    }
+}
+
+impl Building {
+    /// The builder's options that these flags ask for.
+    pub fn options(&self, rebuild: bool, fetch: builder::fetch::FetchConfig) -> builder::Options {
+        builder::Options {
+            jobs: self.jobs.unwrap_or(0),
+            cores: self.cores.unwrap_or(0),
+            keep_going: self.keep_going,
+            keep_failed: self.keep_failed,
+            rebuild,
+            timeout: self.timeout.map(Duration::from_secs),
+            max_silent: self.max_silent_time.map(Duration::from_secs),
+            sandbox_mode: match self.sandbox {
+                SandboxChoice::Strict => builder::request::Mode::Strict,
+                SandboxChoice::Relaxed => builder::request::Mode::Relaxed,
+            },
+            fetch,
+            ..builder::Options::default()
+        }
+    }
+}
+
+/// A hash mismatch is mended in a file: says in which line the old hash stands.
+fn locate_hash(mut failure: Failure, session: &Session) -> Failure {
+    if failure.exit != Exit::HashMismatch {
+        return failure;
+    }
+    let mismatches: Vec<(String, String)> = failure
+        .builds
+        .iter()
+        .flat_map(|report| &report.failures)
+        .filter_map(|failure| match &failure.error {
+            BuildError::HashMismatch(mismatch) => Some((mismatch.specified.clone(), mismatch.actual.clone())),
+            _ => None,
+        })
+        .collect();
+    let places: Vec<String> = mismatches
+        .iter()
+        .flat_map(|(specified, actual)| {
+            session.places_of(specified).into_iter().map(move |place| format!("{place}: change it to `{actual}`"))
+        })
+        .collect();
+    if !places.is_empty() {
+        failure = failure.help(format!("the hash stands in {}", places.join("; ")));
+    }
+    failure
+}

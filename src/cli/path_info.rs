@@ -1,0 +1,96 @@
+//! `path-info`: what the store knows of paths.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use store::{StoreModel, StorePath};
+
+use super::{Building, Global, Source};
+use crate::evaluate::{Session, Wanted};
+use crate::report::Failure;
+
+#[derive(Debug, Args)]
+pub struct PathInfo {
+    /// What to look up: `.#attr`, a store path, a result link [default: .]
+    #[arg(value_name = "INSTALLABLE")]
+    pub installables: Vec<String>,
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    pub building: Building,
+    /// With everything the paths refer to
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Also the size of the closure, in bytes
+    #[arg(short = 'S', long)]
+    pub closure_size: bool,
+    /// Also the size, in bytes
+    #[arg(short, long)]
+    pub size: bool,
+    /// Print all that is known as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl PathInfo {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        let session = Session::quiet(global, &self.source, &self.building)?;
+        let store = &session.store;
+        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables.clone() };
+        let mut paths: BTreeSet<StorePath> = BTreeSet::new();
+        for wanted in session.resolve(&self.source, &names)? {
+            match wanted {
+                Wanted::Path(path) => drop(paths.insert(path)),
+                Wanted::Derivation { drv, outputs } => {
+                    let plan = session.builder.plan(&[builder::Target { drv, outputs }])?;
+                    paths.extend(plan.targets.into_iter().flat_map(|target| target.outputs.into_values()));
+                }
+            }
+        }
+        if self.recursive {
+            let roots: Vec<StorePath> = paths.iter().cloned().collect();
+            paths.extend(store.closure(&roots)?);
+        }
+        let mut known = Vec::new();
+        for path in &paths {
+            let Some(info) = store.path_info(path)? else {
+                return Err(Failure::new(format!("`{}` is not in the store", StoreModel::Native.print(path)))
+                    .help("build it first"));
+            };
+            let closure_size = if self.closure_size || self.json {
+                let mut total = 0;
+                for member in store.closure(std::slice::from_ref(path))? {
+                    total += store.path_info(&member)?.map_or(0, |info| info.size_bytes);
+                }
+                Some(total)
+            } else {
+                None
+            };
+            if self.json {
+                known.push(serde_json::json!({
+                    "path": StoreModel::Native.print(path),
+                    "physicalPath": store.physical_path(path),
+                    "sizeBytes": info.size_bytes,
+                    "closureSizeBytes": closure_size,
+                    "node": info.node.to_string(),
+                    "deriver": info.deriver.as_ref().map(|drv| StoreModel::Native.print(drv)),
+                    "references": info.references.iter().map(|path| StoreModel::Native.print(path)).collect::<Vec<_>>(),
+                    "registrationTime": info.registration_time,
+                }));
+                continue;
+            }
+            let mut line = store.physical_path(path).display().to_string();
+            if self.size {
+                line.push_str(&format!("\t{}", info.size_bytes));
+            }
+            if let Some(closure_size) = closure_size {
+                line.push_str(&format!("\t{closure_size}"));
+            }
+            println!("{line}");
+        }
+        if self.json {
+            println!("{}", serde_json::json!({ "version": 1, "paths": known }));
+        }
+        Ok(())
+    }
+}

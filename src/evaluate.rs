@@ -1,0 +1,348 @@
+//! From what the user names to values and derivations: one session of evaluator, store and builder.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use builder::{Builder, EventSink};
+use lang::host::EvalOptions;
+use lang::source::Origin;
+use lang::symbol::Symbol;
+use lang::{Evaluator, Value};
+use store::{LocalStore, StoreModel, StorePath};
+
+use crate::cli::{Building, Global, Source};
+use crate::config;
+use crate::host::StoreHost;
+use crate::installable::{FlakeAttr, Installable, Outputs};
+use crate::report::Failure;
+
+/// Everything a command that evaluates works with.
+pub struct Session {
+    pub store: Arc<LocalStore>,
+    pub builder: Arc<Builder>,
+    evaluator: RefCell<Evaluator>,
+    cwd: PathBuf,
+    system: String,
+    model: StoreModel,
+    /// Folders whose files the user can edit: flakes, folders of `-f` files.
+    folders: RefCell<Vec<PathBuf>>,
+}
+
+/// What an installable came to.
+#[derive(Debug)]
+pub enum Wanted {
+    /// Outputs of a derivation; no names for all of them.
+    Derivation { drv: StorePath, outputs: BTreeSet<String> },
+    /// A store path that nothing has to be built for.
+    Path(StorePath),
+}
+
+/// How evaluations of a command differ from the usual.
+#[derive(Default)]
+pub struct Mode {
+    pub model: StoreModel,
+    /// Build again what is valid.
+    pub rebuild: bool,
+}
+
+impl Session {
+    /// # Errors
+    /// When the store cannot be opened or an option makes no sense.
+    pub fn open(
+        global: &Global,
+        source: &Source,
+        building: &Building,
+        mode: &Mode,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<Session, Failure> {
+        let store = Arc::new(config::open_store(global)?);
+        let cwd = std::env::current_dir().map_err(|cause| Failure::io("cannot tell", Path::new("the current folder"), cause))?;
+        let fetch = config::fetch_config(&store)?;
+        let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
+        crate::interrupt::cancel_on_signals(builder.cancel_flag());
+        let host = StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source));
+        let system = config::current_system();
+        let mut folders = Vec::new();
+        let mut allowed_roots = Vec::new();
+        if let Some(file) = &source.file {
+            let file = std::path::absolute(cwd.join(file)).map_err(|cause| Failure::io("cannot make absolute", file, cause))?;
+            folders.push(if file.is_dir() { file } else { file.parent().unwrap_or(Path::new("/")).to_owned() });
+        }
+        // A file or an expression that the user names may read what stands beside it, wherever it is.
+        allowed_roots.extend(folders.iter().cloned());
+        allowed_roots.push(cwd.clone());
+        let options = EvalOptions {
+            pure: !source.impure,
+            allowed_roots,
+            store_model: mode.model,
+            system: Some(system.clone()),
+            ..EvalOptions::default()
+        };
+        let evaluator = RefCell::new(Evaluator::new(Arc::new(host), options));
+        Ok(Session { store, builder, evaluator, cwd, system, model: mode.model, folders: RefCell::new(folders) })
+    }
+
+    /// A session that shows no progress.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn quiet(global: &Global, source: &Source, building: &Building) -> Result<Session, Failure> {
+        Session::open(global, source, building, &Mode::default(), Arc::new(builder::Silent))
+    }
+
+    pub fn evaluator(&self) -> RefMut<'_, Evaluator> {
+        self.evaluator.borrow_mut()
+    }
+
+    /// Runs `work` and gives its error places and source lines.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub fn evaluate<T>(&self, work: impl FnOnce(&mut Evaluator) -> lang::error::Result<T>) -> Result<T, Failure> {
+        let mut evaluator = self.evaluator();
+        match work(&mut evaluator) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(Failure::from(evaluator.report(&error))),
+        }
+    }
+
+    /// Finds out what `names` (and `-A`) mean.
+    ///
+    /// # Errors
+    /// When something does not exist, does not evaluate, or is nothing that can be built.
+    pub fn resolve(&self, source: &Source, names: &[String]) -> Result<Vec<Wanted>, Failure> {
+        let mut wanted = Vec::new();
+        for installable in self.installables(source, names)? {
+            match &installable {
+                Installable::StorePath { path, outputs } => wanted.push(self.store_path(path, outputs)?),
+                Installable::Flake { outputs, .. } | Installable::Attr { outputs, .. } => {
+                    let value = self.value(source, &installable)?;
+                    self.wanted_of(value, outputs, &describe(&installable), &mut wanted)?;
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Parses the arguments of a command, together with the attributes given by `-A`.
+    ///
+    /// # Errors
+    /// When one cannot be understood.
+    pub fn installables(&self, source: &Source, names: &[String]) -> Result<Vec<Installable>, Failure> {
+        let attr_mode = source.file.is_some() || source.expr.is_some();
+        if !attr_mode && !source.attr.is_empty() {
+            return Err(Failure::usage("`-A` takes attributes of a file or an expression: give one with `-f` or `--expr`"));
+        }
+        let mut texts: Vec<&str> = source.attr.iter().map(String::as_str).collect();
+        texts.extend(names.iter().map(String::as_str).filter(|name| !attr_mode || *name != "."));
+        if texts.is_empty() {
+            texts.push(if attr_mode { "" } else { "." });
+        }
+        texts.into_iter().map(|text| Ok(Installable::parse(text, attr_mode, &self.cwd)?)).collect()
+    }
+
+    /// Evaluates what an installable names to head form.
+    ///
+    /// # Errors
+    /// When it does not exist or does not evaluate.
+    pub fn value(&self, source: &Source, installable: &Installable) -> Result<Value, Failure> {
+        match installable {
+            Installable::Flake { folder, attr, .. } => self.flake_value(folder, attr),
+            Installable::Attr { path, .. } => {
+                let root = self.source_value(source)?;
+                self.evaluate(|evaluator| evaluator.select_path(root, path))
+            }
+            Installable::StorePath { path, .. } => {
+                Err(Failure::usage(format!("`{}` is a store path, and an expression is wanted here", path.display())))
+            }
+        }
+    }
+
+    fn flake_value(&self, folder: &Path, attr: &FlakeAttr) -> Result<Value, Failure> {
+        self.folders.borrow_mut().push(folder.to_owned());
+        let outputs = self.evaluate(|evaluator| evaluator.flake(folder))?;
+        let candidates = attr.candidates(&self.system);
+        for candidate in &candidates {
+            if self.evaluate(|evaluator| evaluator.has_path(outputs, candidate))? {
+                return self.evaluate(|evaluator| evaluator.select_path(outputs, candidate));
+            }
+        }
+        let shown = candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
+        let failure = Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown.replacen(", ", ", ", 1)));
+        Err(match self.similar_output(outputs, attr) {
+            Some(name) => failure.help(format!("did you mean `{name}`?")),
+            None => failure,
+        })
+    }
+
+    fn similar_output(&self, outputs: Value, attr: &FlakeAttr) -> Option<String> {
+        let FlakeAttr::Search(wanted) = attr else { return None };
+        let packages = format!("packages.{}", self.system);
+        let mut evaluator = self.evaluator();
+        let packages = evaluator.select_path(outputs, &packages).ok()?;
+        let names: Vec<String> =
+            packages.as_attrs()?.iter().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();
+        lang::error::suggest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// The value of `-f` or `--expr`, called with `--arg`s when it is a function.
+    fn source_value(&self, source: &Source) -> Result<Value, Failure> {
+        let arguments = self.arguments(source)?;
+        let value = match (&source.file, &source.expr) {
+            (Some(file), _) if file.as_os_str() == "-" => {
+                let mut text = Vec::new();
+                std::io::Read::read_to_end(&mut std::io::stdin(), &mut text)
+                    .map_err(|cause| Failure::io("cannot read", Path::new("standard input"), cause))?;
+                self.evaluate(|evaluator| evaluator.eval_text(&text, Origin::StandardInput, &self.cwd))?
+            }
+            (Some(file), _) => {
+                let path = self.cwd.join(file);
+                self.evaluate(|evaluator| evaluator.eval_file(&path))?
+            }
+            (None, Some(expr)) => {
+                self.evaluate(|evaluator| evaluator.eval_text(expr.as_bytes(), Origin::CommandLine, &self.cwd))?
+            }
+            (None, None) => return Err(Failure::usage("nothing to evaluate: give `-f FILE` or `--expr EXPRESSION`")),
+        };
+        self.evaluate(|evaluator| evaluator.auto_call(value, &arguments))
+    }
+
+    fn arguments(&self, source: &Source) -> Result<Vec<(Symbol, Value)>, Failure> {
+        let mut arguments = Vec::new();
+        for pair in source.arg.chunks_exact(2) {
+            let value =
+                self.evaluate(|evaluator| evaluator.eval_text(pair[1].as_bytes(), Origin::CommandLine, &self.cwd))?;
+            arguments.push((Symbol::new(pair[0].as_bytes()), value));
+        }
+        for pair in source.argstr.chunks_exact(2) {
+            arguments.push((Symbol::new(pair[0].as_bytes()), Value::string(pair[1].as_bytes())));
+        }
+        Ok(arguments)
+    }
+
+    fn wanted_of(&self, value: Value, outputs: &Outputs, name: &str, wanted: &mut Vec<Wanted>) -> Result<(), Failure> {
+        let derivation = self.evaluate(|evaluator| evaluator.derivation_of(value))?;
+        if let Some(derivation) = derivation {
+            let drv = self.model.parse(&derivation.drv_path).map_err(|error| Failure::new(error.to_string()))?;
+            let outputs = match outputs {
+                Outputs::Default => BTreeSet::from([derivation.output_name]),
+                Outputs::All => BTreeSet::new(),
+                Outputs::Named(names) => names.iter().cloned().collect(),
+            };
+            wanted.push(Wanted::Derivation { drv, outputs });
+            return Ok(());
+        }
+        // A list or a set of derivations stands for all of them, as with `-f` in Nix.
+        let members: Option<Vec<Value>> = match (value.as_list(), value.as_attrs()) {
+            (Some(list), _) => Some(list.values().to_vec()),
+            (None, Some(set)) => Some(set.iter().map(|attr| attr.value).collect()),
+            _ => None,
+        };
+        let Some(members) = members else {
+            let text = self.evaluate(|evaluator| evaluator.string_of(value));
+            if let Ok(path) = text.as_deref().map(|text| self.model.parse(text)).unwrap_or_else(|_| self.model.parse("")) {
+                wanted.push(Wanted::Path(path));
+                return Ok(());
+            }
+            return Err(Failure::new(format!("`{name}` is nothing that can be built: a derivation is wanted")));
+        };
+        let before = wanted.len();
+        for member in members {
+            let member = self.evaluate(|evaluator| evaluator.force(member))?;
+            if self.evaluate(|evaluator| evaluator.derivation_of(member))?.is_some() {
+                self.wanted_of(member, outputs, name, wanted)?;
+            }
+        }
+        if wanted.len() == before {
+            return Err(Failure::new(format!("`{name}` holds no derivation")));
+        }
+        Ok(())
+    }
+
+    /// A store path as it was typed: logical, physical, or a link such as `./result`.
+    fn store_path(&self, path: &Path, outputs: &Outputs) -> Result<Wanted, Failure> {
+        let mut at = path.to_owned();
+        for _ in 0..40 {
+            match std::fs::read_link(&at) {
+                Ok(target) if self.parse_store_path(&at).is_none() => {
+                    at = at.parent().unwrap_or(Path::new("/")).join(target);
+                }
+                _ => break,
+            }
+        }
+        let Some(found) = self.parse_store_path(&at) else {
+            return Err(Failure::new(format!("`{}` is not in the store at `{}`", path.display(), self.store.root().display())));
+        };
+        if found.is_derivation() {
+            let outputs = match outputs {
+                Outputs::Named(names) => names.iter().cloned().collect(),
+                Outputs::Default | Outputs::All => BTreeSet::new(),
+            };
+            return Ok(Wanted::Derivation { drv: found, outputs });
+        }
+        if self.store.is_valid(&found)? {
+            return Ok(Wanted::Path(found));
+        }
+        Err(Failure::new(format!("`{}` is not in the store, and a path does not say how to make it", StoreModel::Native.print(&found)))
+            .help("build the derivation or the flake output it comes from"))
+    }
+
+    fn parse_store_path(&self, path: &Path) -> Option<StorePath> {
+        let inside = path
+            .strip_prefix(StoreModel::Native.store_dir())
+            .or_else(|_| path.strip_prefix(self.store.root().join("store")))
+            .ok()?;
+        StorePath::parse(inside.components().next()?.as_os_str().to_str()?).ok()
+    }
+
+    /// `file:line` of each place in the user's files where a text stands.
+    pub fn places_of(&self, text: &str) -> Vec<String> {
+        const FILE_LEN_MAX: u64 = 16 << 20;
+        let mut places = Vec::new();
+        let mut folders: Vec<PathBuf> = self.folders.borrow().clone();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() && !hidden && entry.file_name() != "target" {
+                    folders.push(path);
+                } else if kind.is_file()
+                    && path.extension().is_some_and(|extension| extension == "nix" || extension == "json")
+                    && entry.metadata().is_ok_and(|meta| meta.len() <= FILE_LEN_MAX)
+                    && let Ok(content) = std::fs::read_to_string(&path)
+                {
+                    let lines = content.lines().enumerate().filter(|(_, line)| line.contains(text));
+                    places.extend(lines.map(|(number, _)| format!("{}:{}", path.display(), number + 1)));
+                }
+            }
+        }
+        places.sort();
+        places
+    }
+}
+
+fn describe(installable: &Installable) -> String {
+    match installable {
+        Installable::Flake { attr: FlakeAttr::Search(attr) | FlakeAttr::Exact(attr), .. } => attr.clone(),
+        Installable::Attr { path, .. } if path.is_empty() => "the expression".to_owned(),
+        Installable::Attr { path, .. } => path.clone(),
+        Installable::StorePath { path, .. } => path.display().to_string(),
+    }
+}
+
+/// `-I` before `$NIX_PATH`; the latter counts only where the environment may be seen.
+fn search_path(source: &Source) -> Vec<(String, String)> {
+    let split = |entry: &str| match entry.split_once('=') {
+        Some((name, path)) => (name.to_owned(), path.to_owned()),
+        None => (String::new(), entry.to_owned()),
+    };
+    let mut entries: Vec<_> = source.include.iter().map(|entry| split(entry)).collect();
+    if source.impure
+        && let Ok(path) = std::env::var("NIX_PATH")
+    {
+        entries.extend(path.split(':').filter(|entry| !entry.is_empty()).map(split));
+    }
+    entries
+}

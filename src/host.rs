@@ -1,0 +1,325 @@
+//! [`lang::Host`] over the store and the builder: what expressions can see of the world.
+//!
+//! With the native store model, sources, texts and derivations are written to the local store. With Nix's model nothing
+//! is written, since those paths lie in a store that is not ours: they are computed, and kept in memory for reading back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use builder::Builder;
+use lang::host::{
+    FetchKind, FetchRequest, FetchValue, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity,
+    SourceFilter,
+};
+use store::path::{Ingestion, References};
+use store::{Derivation, Hash, LocalStore, StoreModel, StorePath, StorePathName};
+
+/// The world as one command sees it.
+pub struct StoreHost {
+    store: Arc<LocalStore>,
+    model: StoreModel,
+    /// Runs what has to be built or fetched before the evaluation can go on.
+    builder: Arc<Builder>,
+    search_path: Vec<(String, String)>,
+    /// Derivations of a store model that is not kept on this machine.
+    unwritten: Mutex<BTreeMap<StorePath, Derivation>>,
+}
+
+impl StoreHost {
+    pub fn new(
+        store: Arc<LocalStore>,
+        builder: Arc<Builder>,
+        model: StoreModel,
+        search_path: Vec<(String, String)>,
+    ) -> StoreHost {
+        StoreHost { store, model, builder, search_path, unwritten: Mutex::default() }
+    }
+
+    /// Where a logical path lies on this machine. Below a store object symbolic links to other store objects are
+    /// followed here, as the kernel does not know the logical store directory.
+    fn physical(&self, path: &Path) -> HostResult<PathBuf> {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let Some((object, rest)) = self.in_store(&path) else { return Ok(path) };
+            match self.first_link_out(&object, &rest) {
+                Some(target) => path = target,
+                None => return Ok(self.store.physical_path(&object).join(rest)),
+            }
+        }
+        Err(HostError::new(HostErrorKind::Other, format!("too many symbolic links at `{}`", path.display())))
+    }
+
+    fn in_store(&self, path: &Path) -> Option<(StorePath, PathBuf)> {
+        let text = path.to_str()?;
+        let (object, rest) = StoreModel::Native.split(text).ok()?;
+        Some((object, PathBuf::from(rest.trim_start_matches('/'))))
+    }
+
+    /// Walks `rest` below a store object; when a component is a link into the store directory, returns what the whole path means.
+    fn first_link_out(&self, object: &StorePath, rest: &Path) -> Option<PathBuf> {
+        let mut at = self.store.physical_path(object);
+        let mut components = rest.components();
+        loop {
+            if let Ok(target) = std::fs::read_link(&at)
+                && target.starts_with(StoreModel::Native.store_dir())
+            {
+                return Some(target.join(components.as_path()));
+            }
+            match components.next()? {
+                Component::Normal(name) => at.push(name),
+                Component::ParentDir => drop(at.pop()),
+                _ => {}
+            }
+        }
+    }
+
+    fn write_to_store(&self) -> bool {
+        self.model == StoreModel::Native
+    }
+}
+
+/// As many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
+fn io_error(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
+    let kind = match cause.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => HostErrorKind::NotFound,
+        std::io::ErrorKind::PermissionDenied => HostErrorKind::Denied,
+        _ => HostErrorKind::Other,
+    };
+    HostError::new(kind, format!("{what} `{}`: {cause}", path.display()))
+}
+
+fn other(error: impl std::fmt::Display) -> HostError {
+    HostError::new(HostErrorKind::Other, error.to_string())
+}
+
+fn file_type(kind: std::fs::FileType) -> FileType {
+    if kind.is_file() {
+        FileType::Regular
+    } else if kind.is_dir() {
+        FileType::Directory
+    } else if kind.is_symlink() {
+        FileType::Symlink
+    } else {
+        FileType::Unknown
+    }
+}
+
+impl Host for StoreHost {
+    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
+        std::fs::read(self.physical(path)?).map_err(|cause| io_error("cannot read", path, &cause))
+    }
+
+    fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
+        let entries = std::fs::read_dir(self.physical(path)?);
+        entries
+            .and_then(|entries| {
+                entries
+                    .map(|entry| {
+                        let entry = entry?;
+                        Ok((entry.file_name().into_vec(), file_type(entry.file_type()?)))
+                    })
+                    .collect()
+            })
+            .map_err(|cause| io_error("cannot list", path, &cause))
+    }
+
+    fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
+        // The object itself may be a link; only what is above it is followed.
+        let physical = match (self.in_store(path), path.parent(), path.file_name()) {
+            (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
+            (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
+            _ => path.to_owned(),
+        };
+        match std::fs::symlink_metadata(physical) {
+            Ok(meta) => Ok(Some(file_type(meta.file_type()))),
+            Err(cause) => match io_error("cannot look at", path, &cause) {
+                error if error.kind == HostErrorKind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
+        let physical = match (self.in_store(path), path.parent(), path.file_name()) {
+            (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
+            (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
+            _ => path.to_owned(),
+        };
+        std::fs::read_link(physical).map_err(|cause| io_error("cannot read the link", path, &cause))
+    }
+
+    fn add_source(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        ingestion: Ingestion,
+        filter: Option<SourceFilter<'_>>,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath> {
+        let physical = self.physical(source)?;
+        let mut stopped = None;
+        let mut adapted = filter.map(|filter| {
+            let (physical, stopped) = (&physical, &mut stopped);
+            move |path: &Path, meta: &std::fs::Metadata| -> bool {
+                let below = path.strip_prefix(physical).unwrap_or(path);
+                match filter(&source.join(below), file_type(meta.file_type())) {
+                    Ok(keep) => keep && stopped.is_none(),
+                    Err(error) => {
+                        stopped.get_or_insert(error);
+                        false
+                    }
+                }
+            }
+        });
+        let request = store::AddSource {
+            path: &physical,
+            name,
+            ingestion,
+            filter: adapted.as_mut().map(|filter| filter as &mut dyn FnMut(&Path, &std::fs::Metadata) -> bool),
+            expected,
+            model: self.model,
+            write: self.write_to_store(),
+        };
+        let added = self.store.add_source(request);
+        drop(adapted);
+        match stopped {
+            Some(error) => Err(error),
+            None => added.map_err(other),
+        }
+    }
+
+    fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()> {
+        if self.write_to_store() {
+            self.store.add_text_at(path, text, references).map_err(other)?;
+        }
+        Ok(())
+    }
+
+    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
+        if self.write_to_store() {
+            self.store.add_derivation(path, derivation, text).map_err(other)
+        } else {
+            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            unwritten.insert(path.clone(), derivation.clone());
+            Ok(())
+        }
+    }
+
+    fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
+        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        match unwritten {
+            Some(derivation) => Ok(derivation),
+            None => self.store.derivation(path).map_err(other),
+        }
+    }
+
+    fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {
+        if !self.write_to_store() {
+            return Err(HostError::unsupported("import from derivation with a store model other than `native`"));
+        }
+        for (drv, outputs) in wanted {
+            let outputs: BTreeSet<String> = outputs.iter().cloned().collect();
+            self.builder.realise_now(drv, &outputs).map_err(other)?;
+        }
+        Ok(())
+    }
+
+    fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
+        if self.store.is_valid(path).map_err(other)? {
+            return Ok(());
+        }
+        Err(HostError::new(HostErrorKind::NotFound, format!("`{}` is not in the store", self.model.print(path))))
+    }
+
+    fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>> {
+        match self.store.path_info(path).map_err(other)? {
+            Some(info) => Ok(info.references.into_iter().collect()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Fetching is a derivation like any other: the same code fetches, verifies, unpacks, and remembers.
+    fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
+        let Some(FetchValue::String(url)) = request.attributes.get("url") else {
+            return Err(HostError::unsupported("fetching something that has no `url`"));
+        };
+        let Some(expected) = &request.expected else {
+            return Err(HostError::unsupported(&format!("fetching `{url}` without a hash")));
+        };
+        let name = match &request.name {
+            Some(name) => name.clone(),
+            None => url.rsplit('/').find(|part| !part.is_empty()).unwrap_or("source").to_owned(),
+        };
+        let derivation = match request.kind {
+            FetchKind::File => fetch_derivation(&name, url, expected)?,
+            FetchKind::Tarball => {
+                return Err(HostError::unsupported("`builtins.fetchTarball`; a derivation with `builtin:fetchurl` and `builtin:unpack`"));
+            }
+            FetchKind::Git | FetchKind::Mercurial | FetchKind::Tree => {
+                return Err(HostError::unsupported(&format!("fetching the repository `{url}`")));
+            }
+        };
+        let no_references = References::default();
+        let path = self
+            .model
+            .make_fixed_output_path(Ingestion::Flat, expected, derivation.name.clone(), &no_references)
+            .map_err(other)?;
+        let fetched = |path| Ok(Fetched { path, attributes: BTreeMap::new() });
+        if !self.write_to_store() || self.store.is_valid(&path).map_err(other)? {
+            return fetched(path);
+        }
+        let text = derivation.to_aterm(self.model).map_err(other)?;
+        let drv = derivation.path(self.model).map_err(other)?;
+        self.store.add_derivation(&drv, &derivation, &text).map_err(other)?;
+        self.realise(&[(drv, vec!["out".to_owned()])])?;
+        fetched(path)
+    }
+
+    fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
+        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+    }
+
+    fn current_time(&self) -> Option<i64> {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(elapsed.as_secs()).ok()
+    }
+
+    fn home_dir(&self) -> Option<PathBuf> {
+        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+    }
+
+    fn nix_path(&self) -> Vec<(String, String)> {
+        self.search_path.clone()
+    }
+
+    fn message(&self, severity: Severity, text: &str) {
+        use std::io::Write;
+        let start = match severity {
+            Severity::Trace => "trace: ",
+            Severity::Warning => "warning: ",
+        };
+        let _ = writeln!(anstream::stderr().lock(), "{start}{text}");
+    }
+}
+
+/// The derivation that fetches one file of a known hash.
+fn fetch_derivation(name: &str, url: &str, expected: &Hash) -> HostResult<Derivation> {
+    let output = store::Output::Fixed { ingestion: Ingestion::Flat, hash: expected.clone() };
+    let text = |value: &str| value.as_bytes().to_vec();
+    let env = [("name", name), ("urls", url), ("builder", "builtin:fetchurl"), ("system", "builtin")];
+    Ok(Derivation {
+        name: StorePathName::new(name).map_err(other)?,
+        outputs: BTreeMap::from([("out".to_owned(), output)]),
+        input_derivations: BTreeMap::new(),
+        input_sources: BTreeSet::new(),
+        system: text("builtin"),
+        builder: text("builtin:fetchurl"),
+        args: Vec::new(),
+        env: env.iter().map(|(name, value)| (text(name), text(value))).collect(),
+    })
+}

@@ -1,0 +1,209 @@
+//! Errors as people, pipes and other programs see them: text with the source line, JSON, and an exit status.
+//!
+//! Libraries return their own errors; a [`Failure`] is what becomes of any of them here. The table of exit statuses is in
+//! `docs/src/commands.md`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use builder::BuildError;
+use builder::error::BuilderFailure;
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Error = 1,
+    Usage = 2,
+    BuildFailed = 100,
+    TimedOut = 101,
+    HashMismatch = 102,
+    NotDeterministic = 104,
+    Interrupted = 130,
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub code: &'static str,
+    message: String,
+    help: Option<String>,
+    /// Present when the language tells of it: places, trace.
+    evaluation: Option<Box<lang::error::Report>>,
+    /// What had been built, for `--json`.
+    pub builds: Option<Box<builder::Report>>,
+}
+
+impl Failure {
+    pub fn new(message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Error, code: "error", message: message.into(), help: None, evaluation: None, builds: None }
+    }
+
+    /// Of a file operation; `what` is the call as a verb phrase, such as "cannot read".
+    pub fn io(what: &str, path: &Path, cause: std::io::Error) -> Failure {
+        Failure { code: "io", ..Failure::new(format!("{what} `{}`: {cause}", path.display())) }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Usage, code: "usage", ..Failure::new(message) }
+    }
+
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Failure {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Prints to standard error.
+    pub fn print(&self, show_trace: bool) {
+        use std::io::Write;
+        let text = match &self.evaluation {
+            Some(report) => render(report, show_trace),
+            None => {
+                let mut group = Group::with_title(Level::ERROR.primary_title(self.message.as_str()));
+                if let Some(help) = &self.help {
+                    group = group.element(Level::HELP.message(help.as_str()));
+                }
+                Renderer::styled().render(&[group])
+            }
+        };
+        let _ = writeln!(anstream::stderr().lock(), "{text}");
+    }
+
+    /// The form that `--json` prints.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+        if let Some(help) = &self.help {
+            error["help"] = help.as_str().into();
+        }
+        if let Some(report) = &self.evaluation {
+            error["places"] = report.labels.iter().map(place).collect();
+            error["trace"] = report.trace.iter().map(|frame| serde_json::json!(frame.text)).collect();
+        }
+        serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit as u8, "error": error })
+    }
+}
+
+fn place(label: &lang::error::Label) -> serde_json::Value {
+    let (line, column) = label.source.position(label.start);
+    serde_json::json!({
+        "file": lang::error::origin_name(&label.source.origin), "line": line, "column": column, "text": label.text
+    })
+}
+
+/// Frames of a trace that are shown unless all are asked for.
+const FRAMES_SHOWN: usize = 5;
+
+fn render(report: &lang::error::Report, show_trace: bool) -> String {
+    let renderer = Renderer::styled();
+    let mut text = renderer.render(&[group(report)]);
+    for further in &report.further {
+        text.push_str("\n\n");
+        text.push_str(&renderer.render(&[group(further)]));
+    }
+    let shown = if show_trace { report.trace.len() } else { report.trace.len().min(FRAMES_SHOWN) };
+    for frame in &report.trace[..shown] {
+        text.push_str("\n  … ");
+        text.push_str(&frame.text);
+        if let Some((source, offset)) = &frame.place {
+            let (line, column) = source.position(*offset);
+            text.push_str(&format!("\n    at {}:{line}:{column}", lang::error::origin_name(&source.origin)));
+        }
+    }
+    let hidden = report.trace.len() - shown + report.frames_dropped;
+    if hidden > 0 {
+        text.push_str(&format!("\n  … {hidden} more frames (`--show-trace` shows all)"));
+    }
+    text
+}
+
+fn group(report: &lang::error::Report) -> Group<'_> {
+    let mut group = Group::with_title(Level::ERROR.primary_title(report.message.as_str()).id(report.code));
+    let mut files: Vec<&Arc<lang::source::Source>> = Vec::new();
+    for label in &report.labels {
+        if !files.iter().any(|file| Arc::ptr_eq(file, &label.source)) {
+            files.push(&label.source);
+        }
+    }
+    for (nth, file) in files.iter().enumerate() {
+        // What is not UTF-8 cannot be shown beside carets, as the columns would not fit.
+        let Ok(text) = std::str::from_utf8(&file.text) else { continue };
+        let here = report.labels.iter().filter(|label| Arc::ptr_eq(&label.source, file));
+        let annotations = here.enumerate().map(|(index, label)| {
+            let kind = if nth == 0 && index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            kind.span(char_range(text, label.start as usize, label.end as usize)).label(label.text.as_str())
+        });
+        group = group.element(
+            Snippet::source(text).path(lang::error::origin_name(&file.origin)).annotations(annotations),
+        );
+    }
+    if let Some(help) = &report.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    group
+}
+
+/// Widens a range to whole characters that lie inside the text.
+fn char_range(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
+    let floor = |mut at: usize| {
+        at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = floor(start);
+    start..floor(end).max(start)
+}
+
+impl From<lang::error::Report> for Failure {
+    fn from(report: lang::error::Report) -> Failure {
+        let failure = Failure { code: report.code, ..Failure::new(report.message.clone()) };
+        Failure { help: report.help.clone(), evaluation: Some(Box::new(report)), ..failure }
+    }
+}
+
+impl From<store::StoreError> for Failure {
+    fn from(error: store::StoreError) -> Failure {
+        Failure { code: "store", ..Failure::new(error.to_string()) }
+    }
+}
+
+impl From<crate::installable::InstallableError> for Failure {
+    fn from(error: crate::installable::InstallableError) -> Failure {
+        Failure { code: "installable", ..Failure::new(error.to_string()) }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        let (exit, code) = exit_of(&error);
+        let mut failure = Failure { exit, code, ..Failure::new(error.to_string()) };
+        if let BuildError::Failed(report) = error {
+            let logs = report.failures.iter().find(|failure| failure.log.is_some());
+            failure.help = logs.map(|first| format!("the whole log: ev log /eval/store/{}", first.drv));
+            failure.builds = Some(report);
+        }
+        failure
+    }
+}
+
+/// Under `--keep-going` several builds may fail in several ways: the first one decides.
+fn exit_of(error: &BuildError) -> (Exit, &'static str) {
+    match error {
+        BuildError::Failed(report) => match report.failures.first() {
+            Some(failure) => exit_of(&failure.error),
+            None => (Exit::Interrupted, "build::interrupted"),
+        },
+        BuildError::Cancelled => (Exit::Interrupted, "build::interrupted"),
+        BuildError::HashMismatch(_) => (Exit::HashMismatch, "build::hash_mismatch"),
+        BuildError::NotReproducible { .. } => (Exit::NotDeterministic, "build::not_deterministic"),
+        BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {
+            (Exit::TimedOut, "build::timed_out")
+        }
+        BuildError::Store(_) => (Exit::Error, "store"),
+        _ => (Exit::BuildFailed, "build::failed"),
+    }
+}
