@@ -15,7 +15,9 @@ use lang::host::{
     SourceFilter,
 };
 use store::path::{Ingestion, References};
-use store::{Derivation, Hash, LocalStore, StoreModel, StorePath, StorePathName};
+use store::{
+    Derivation, Hash, HashAlgorithm, Hasher, LocalStore, SourceKind, StoreModel, StorePath, StorePathName, ValidPath,
+};
 
 /// The world as one command sees it.
 pub struct StoreHost {
@@ -76,6 +78,60 @@ impl StoreHost {
         }
     }
 
+    fn add_filtered(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        ingestion: Ingestion,
+        filter: Option<&mut store::SourceFilter<'_>>,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath> {
+        if self.write_to_store() && ingestion == Ingestion::Recursive && expected.is_none() {
+            return self.store.add_source(source, name.clone(), filter).map_err(other);
+        }
+        // Named by a hash that others know too, of the file's bytes or of the archive Nix would make of the tree.
+        let algorithm = expected.map_or(HashAlgorithm::Sha256, Hash::algorithm);
+        let imported = match filter.is_some() || self.write_to_store() {
+            true => Some(self.store.copy_in(source, filter).map_err(other)?),
+            false => None,
+        };
+        let scratch = self.store.scratch_dir("source").map_err(other)?;
+        let copy = scratch.path().join("source");
+        let hashed = match &imported {
+            Some(imported) => {
+                self.store.checkout(&imported.node, &copy).map_err(other)?;
+                copy.as_path()
+            }
+            None => source,
+        };
+        let mut hasher = HashWriter(Hasher::new(algorithm));
+        match ingestion {
+            Ingestion::Recursive => store::archive::nar::write(hashed, &mut hasher).map_err(other)?,
+            Ingestion::Flat | Ingestion::Text => {
+                let copied = std::fs::File::open(hashed).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+                copied.map_err(|cause| io_error("cannot read", source, &cause))?;
+            }
+        }
+        let hash = hasher.0.finish();
+        if let Some(expected) = expected.filter(|expected| **expected != hash) {
+            let message = format!(
+                "`{}` has another hash than the expression says\n  specified: {}\n  got:       {}",
+                source.display(),
+                expected.sri(),
+                hash.sri()
+            );
+            return Err(HostError::new(HostErrorKind::Other, message));
+        }
+        let path = self
+            .model
+            .make_fixed_output_path(ingestion, &hash, name.clone(), &References::default())
+            .map_err(other)?;
+        if let (true, Some(imported)) = (self.write_to_store(), imported) {
+            self.store.add_tree(&ValidPath::new(path.clone(), imported.node, imported.bytes)).map_err(other)?;
+        }
+        Ok(path)
+    }
+
     fn write_to_store(&self) -> bool {
         self.model == StoreModel::Native
     }
@@ -95,6 +151,29 @@ fn io_error(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
 
 fn other(error: impl std::fmt::Display) -> HostError {
     HostError::new(HostErrorKind::Other, error.to_string())
+}
+
+/// A hasher as something to write to.
+struct HashWriter(Hasher);
+
+impl std::io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn source_type(kind: SourceKind) -> FileType {
+    match kind {
+        SourceKind::File => FileType::Regular,
+        SourceKind::Directory => FileType::Directory,
+        SourceKind::Symlink => FileType::Symlink,
+        SourceKind::Other(_) => FileType::Unknown,
+    }
 }
 
 fn file_type(kind: std::fs::FileType) -> FileType {
@@ -164,45 +243,42 @@ impl Host for StoreHost {
         let physical = self.physical(source)?;
         let mut stopped = None;
         let mut adapted = filter.map(|filter| {
-            let (physical, stopped) = (&physical, &mut stopped);
-            move |path: &Path, meta: &std::fs::Metadata| -> bool {
-                let below = path.strip_prefix(physical).unwrap_or(path);
-                match filter(&source.join(below), file_type(meta.file_type())) {
-                    Ok(keep) => keep && stopped.is_none(),
-                    Err(error) => {
-                        stopped.get_or_insert(error);
-                        false
-                    }
-                }
+            let stopped = &mut stopped;
+            move |below: &Path, kind: SourceKind| {
+                let kept = match stopped {
+                    None => filter(&source.join(below), source_type(kind)),
+                    Some(_) => Ok(false),
+                };
+                Ok(kept.unwrap_or_else(|error| {
+                    *stopped = Some(error);
+                    false
+                }))
             }
         });
-        let request = store::AddSource {
-            path: &physical,
-            name,
-            ingestion,
-            filter: adapted.as_mut().map(|filter| filter as &mut dyn FnMut(&Path, &std::fs::Metadata) -> bool),
-            expected,
-            model: self.model,
-            write: self.write_to_store(),
-        };
-        let added = self.store.add_source(request);
+        let filter = adapted.as_mut().map(|filter| filter as &mut store::SourceFilter<'_>);
+        let added = self.add_filtered(&physical, name, ingestion, filter, expected);
         drop(adapted);
         match stopped {
             Some(error) => Err(error),
-            None => added.map_err(other),
+            None => added,
         }
     }
 
     fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()> {
         if self.write_to_store() {
-            self.store.add_text_at(path, text, references).map_err(other)?;
+            let references = references.iter().cloned().collect();
+            let written = self.store.add_text(path.name().clone(), text, &references).map_err(other)?;
+            debug_assert_eq!(&written, path, "the language and the store name texts in the same way");
         }
         Ok(())
     }
 
     fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
         if self.write_to_store() {
-            self.store.add_derivation(path, derivation, text).map_err(other)
+            let references = derivation.references();
+            let written = self.store.add_text(path.name().clone(), text, &references).map_err(other)?;
+            debug_assert_eq!(&written, path, "the language and the store name derivations in the same way");
+            Ok(())
         } else {
             let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
             unwritten.insert(path.clone(), derivation.clone());
@@ -273,9 +349,7 @@ impl Host for StoreHost {
         if !self.write_to_store() || self.store.is_valid(&path).map_err(other)? {
             return fetched(path);
         }
-        let text = derivation.to_aterm(self.model).map_err(other)?;
-        let drv = derivation.path(self.model).map_err(other)?;
-        self.store.add_derivation(&drv, &derivation, &text).map_err(other)?;
+        let drv = self.store.add_derivation(&derivation).map_err(other)?;
         self.realise(&[(drv, vec!["out".to_owned()])])?;
         fetched(path)
     }

@@ -60,7 +60,7 @@ impl PathInfo {
             let closure_size = if self.closure_size || self.json {
                 let mut total = 0;
                 for member in store.closure(std::slice::from_ref(path))? {
-                    total += store.path_info(&member)?.map_or(0, |info| info.size_bytes);
+                    total += store.path_info(&member)?.map_or(0, |info| info.bytes);
                 }
                 Some(total)
             } else {
@@ -70,18 +70,18 @@ impl PathInfo {
                 known.push(serde_json::json!({
                     "path": StoreModel::Native.print(path),
                     "physicalPath": store.physical_path(path),
-                    "sizeBytes": info.size_bytes,
+                    "sizeBytes": info.bytes,
                     "closureSizeBytes": closure_size,
                     "node": info.node.to_string(),
                     "deriver": info.deriver.as_ref().map(|drv| StoreModel::Native.print(drv)),
                     "references": info.references.iter().map(|path| StoreModel::Native.print(path)).collect::<Vec<_>>(),
-                    "registrationTime": info.registration_time,
+                    "registrationTime": info.registered_at,
                 }));
                 continue;
             }
             let mut line = store.physical_path(path).display().to_string();
             if self.size {
-                line.push_str(&format!("\t{}", info.size_bytes));
+                line.push_str(&format!("\t{}", info.bytes));
             }
             if let Some(closure_size) = closure_size {
                 line.push_str(&format!("\t{closure_size}"));
