@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use store::LocalStore;
 use store::path::StorePathName;
 
 use super::Global;
@@ -33,6 +34,9 @@ pub struct Add {
 
 #[derive(Debug, Args)]
 pub struct Verify {
+    /// Mend what can be mended from another copy, and forget the paths that cannot
+    #[arg(long)]
+    pub repair: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -43,9 +47,9 @@ pub struct Gc {
     /// Only print what would be deleted, with sizes
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop when this many bytes are free again
+    /// Keep the newest of what could go, up to this size of the whole store
     #[arg(long, value_name = "BYTES")]
-    pub max_freed: Option<u64>,
+    pub max_size: Option<u64>,
     /// Only what was registered longer ago than this, in days
     #[arg(long, value_name = "DAYS")]
     pub older_than: Option<u64>,
@@ -53,6 +57,11 @@ pub struct Gc {
 
 impl Store {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
+        if let Store::RebuildDb = self {
+            let (_, paths) = LocalStore::rebuild_db(&config::store_root(global)?, store::OpenOptions::default())?;
+            eprintln!("{paths} paths found");
+            return Ok(());
+        }
         let store = config::open_store(global)?;
         match self {
             Store::Add(add) => {
@@ -68,39 +77,49 @@ impl Store {
                 Ok(())
             }
             Store::Verify(verify) => {
-                let report = store.verify()?;
+                let report = store.verify(verify.repair)?;
+                let damage: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
                 if verify.json {
-                    println!("{}", serde_json::json!({
-                        "version": 1, "blobs": report.blobs, "paths": report.paths, "bytes": report.bytes,
-                        "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                    }));
+                    println!(
+                        "{}",
+                        serde_json::json!({
+                            "version": 1, "files": report.blobs, "paths": report.objects,
+                            "readBytes": report.hashed_bytes, "damage": damage,
+                            "repaired": report.repaired.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                            "invalidated": report.invalidated.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                        })
+                    );
                 } else {
-                    for problem in &report.problems {
-                        println!("{problem}");
-                    }
-                    eprintln!("{} paths, {} files, {} read", report.paths, report.blobs, bytes(report.bytes));
+                    damage.iter().for_each(|line| println!("{line}"));
+                    eprintln!("{} paths, {} files, {} read", report.objects, report.blobs, bytes(report.hashed_bytes));
                 }
-                match report.problems.len() {
-                    0 => Ok(()),
-                    count => Err(Failure::new(format!("the store has {count} {}", if count == 1 { "problem" } else { "problems" }))
-                        .help("delete the paths named above with `ev store gc` after removing their roots, and build them again")),
+                if report.is_clean() {
+                    return Ok(());
                 }
+                let failure = Failure::new(format!("the store is damaged in {} places", damage.len()));
+                Err(if verify.repair { failure } else { failure.help("mend it with `ev store verify --repair`") })
             }
             Store::Gc(gc) => {
-                let options = store::GcOptions {
+                let report = store.gc(store::GcOptions {
                     dry_run: gc.dry_run,
-                    max_freed_bytes: gc.max_freed,
+                    max_bytes: gc.max_size,
                     older_than: gc.older_than.map(|days| Duration::from_secs(days * 24 * 60 * 60)),
-                };
-                let report = store.gc(&options)?;
-                for (path, size) in &report.paths {
-                    println!("{}\t{size}", store.physical_path(path).display());
+                })?;
+                for path in &report.removed {
+                    println!("{}", store.physical_path(path).display());
                 }
-                let verb = if gc.dry_run { "would free" } else { "freed" };
-                eprintln!("{} paths; {verb} {}", report.paths.len(), bytes(report.freed_bytes));
+                eprintln!(
+                    "{} paths and {} files {} {}; {} paths with {} stay",
+                    report.removed.len(),
+                    report.removed_blobs,
+                    if gc.dry_run { "would free" } else { "freed" },
+                    bytes(report.freed_bytes),
+                    report.kept,
+                    bytes(report.kept_bytes)
+                );
                 Ok(())
             }
-            Store::RebuildDb => Ok(store.rebuild_database()?),
+            Store::RebuildDb => unreachable!("handled before the store is opened"),
         }
     }
 }
