@@ -45,11 +45,6 @@ pub fn current_system() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-/// Cores this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Whether this process could make files in a folder, by trying: permission bits do not tell of read-only mounts.
 fn writable(folder: &Path) -> bool {
     let probe = folder.join(format!(".probe-{}", std::process::id()));

@@ -162,11 +162,11 @@ impl Session {
 
     fn flake_value(&self, folder: &Path, attr: &FlakeAttr) -> Result<Value, Failure> {
         self.folders.borrow_mut().push(folder.to_owned());
-        let outputs = self.evaluate(|evaluator| evaluator.flake(folder))?;
+        let outputs = self.evaluate(|evaluator| evaluator.eval_flake(folder))?;
         let candidates = attr.candidates(&self.system);
         for candidate in &candidates {
-            if self.evaluate(|evaluator| evaluator.has_path(outputs, candidate))? {
-                return self.evaluate(|evaluator| evaluator.select_path(outputs, candidate));
+            if let Some(value) = self.evaluate(|evaluator| select(evaluator, outputs, candidate))? {
+                return Ok(value);
             }
         }
         let shown = candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
@@ -321,6 +321,20 @@ impl Session {
         places.sort();
         places
     }
+}
+
+/// The member at a path, or nothing when a set on the way has no such attribute.
+fn select(evaluator: &mut Evaluator, mut value: Value, path: &str) -> lang::error::Result<Option<Value>> {
+    if path.contains('"') {
+        return evaluator.select_path(value, path).map(Some);
+    }
+    for name in path.split('.') {
+        match evaluator.attr(value, name)? {
+            Some(member) => value = member,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(value))
 }
 
 fn describe(installable: &Installable) -> String {

@@ -40,7 +40,7 @@ impl Expr {
         for installable in session.installables(&self.source, &names)? {
             let value = session.value(&self.source, &installable)?;
             if self.json {
-                output.extend(session.evaluate(|evaluator| evaluator.to_json(value))?);
+                output.extend(session.evaluate(|evaluator| evaluator.json(value))?);
                 output.push(b'\n');
             } else if self.raw {
                 output.extend(session.evaluate(|evaluator| Ok(evaluator.coerce_str(value)?.bytes().to_vec()))?);

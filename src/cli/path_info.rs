@@ -48,8 +48,9 @@ impl PathInfo {
             }
         }
         if self.recursive {
-            let roots: Vec<StorePath> = paths.iter().cloned().collect();
-            paths.extend(store.closure(&roots)?);
+            for path in paths.clone() {
+                paths.extend(store.closure(&path)?);
+            }
         }
         let mut known = Vec::new();
         for path in &paths {
@@ -59,7 +60,7 @@ impl PathInfo {
             };
             let closure_size = if self.closure_size || self.json {
                 let mut total = 0;
-                for member in store.closure(std::slice::from_ref(path))? {
+                for member in store.closure(path)? {
                     total += store.path_info(&member)?.map_or(0, |info| info.bytes);
                 }
                 Some(total)
@@ -72,7 +73,7 @@ impl PathInfo {
                     "physicalPath": store.physical_path(path),
                     "sizeBytes": info.bytes,
                     "closureSizeBytes": closure_size,
-                    "node": info.node.to_string(),
+                    "contents": info.node.fingerprint().hex(),
                     "deriver": info.deriver.as_ref().map(|drv| StoreModel::Native.print(drv)),
                     "references": info.references.iter().map(|path| StoreModel::Native.print(path)).collect::<Vec<_>>(),
                     "registrationTime": info.registered_at,

@@ -1,14 +1,15 @@
 //! `prefix install`, `prefix check`: the delivery of prefixes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use builder::audit::{self, Policy};
 use clap::{Args, Subcommand, ValueEnum};
+use store::export::prefix;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};
 use crate::progress::Progress;
-use crate::report::{Exit, Failure};
+use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Prefix {
@@ -62,6 +63,9 @@ pub struct Installed {
     /// The root below which it lies
     #[arg(long, value_name = "ROOT", default_value = "/")]
     pub to: PathBuf,
+    /// Go on although files were changed or added by somebody else
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -82,14 +86,15 @@ impl Prefix {
             Prefix::Install(command) => command.run(global),
             Prefix::Check(command) => command.run(),
             Prefix::Rollback(at) => {
-                let generation = store::export::prefix::rollback(&at.to, &at.prefix).map_err(failure)?;
-                println!("{generation}");
+                let installed = prefix::rollback(&at.to, &at.prefix, None, at.force).map_err(failure)?;
+                println!("{}\tgeneration {}", installed.path.display(), installed.generation);
                 Ok(())
             }
-            Prefix::Uninstall(at) => store::export::prefix::uninstall(&at.to, &at.prefix).map_err(failure),
+            Prefix::Uninstall(at) => prefix::uninstall(&at.to, &at.prefix, at.force).map_err(failure),
             Prefix::Generations(at) => {
-                for generation in store::export::prefix::generations(&at.to, &at.prefix).map_err(failure)? {
-                    println!("{generation}");
+                for generation in prefix::generations(&at.to, &at.prefix).map_err(failure)? {
+                    let current = if generation.current { "\tcurrent" } else { "" };
+                    println!("{}\t{}{current}", generation.number, generation.source.display());
                 }
                 Ok(())
             }
@@ -109,15 +114,20 @@ impl Install {
         progress.finish();
         let path = built?;
         let mode = match self.mode {
-            InstallMode::Copy => store::export::prefix::Mode::Copy,
-            InstallMode::Symlink => store::export::prefix::Mode::Symlink,
-            InstallMode::Hardlink => store::export::prefix::Mode::Hardlink,
+            InstallMode::Copy => prefix::Mode::Copy,
+            InstallMode::Symlink => prefix::Mode::Symlink,
+            InstallMode::Hardlink => prefix::Mode::Hardlink,
         };
-        let options = store::export::prefix::Options { mode, force: self.force };
-        let installed = store::export::prefix::install(&session.store.physical_path(&path), &self.to, &options).map_err(failure)?;
-        for prefix in installed {
-            println!("{prefix}");
+        let options = prefix::InstallOptions { force: self.force, ..prefix::InstallOptions::default() };
+        let installed =
+            prefix::install(&session.store.physical_path(&path), &self.to, mode, &options).map_err(failure)?;
+        if mode == prefix::Mode::Symlink {
+            // The link stays outside of the store, so the store has to be told that it needs the tree.
+            let name = format!("prefix-{}-{}", installed.generation, path.hash_text());
+            let name = store::StorePathName::new(&name).map_err(failure)?;
+            session.store.add_named_root(&name, &path)?;
         }
+        println!("{}", installed.path.display());
         Ok(())
     }
 }
@@ -139,14 +149,12 @@ fn build_one(session: &Session, source: &Source, name: &str) -> Result<store::St
 
 impl Check {
     fn run(self) -> Result<(), Failure> {
-        let prefix = match &self.prefix {
-            Some(prefix) => prefix.clone(),
-            None => audit::guess_prefix(&self.dir).ok_or_else(|| {
-                Failure::usage(format!("cannot tell the path of the prefix in `{}`", self.dir.display()))
-                    .help("give it with `--prefix /usr/local/my-stuff`")
-            })?,
+        let path = match &self.prefix {
+            Some(path) => path.clone(),
+            None => prefix::find_prefix(&self.dir)
+                .map_err(|error| failure(error).help("give the path with `--prefix /usr/local/my-stuff`"))?,
         };
-        let findings = audit::audit(&self.dir, &prefix, &Policy::default()).map_err(failure)?;
+        let findings = audit::audit(&self.dir, &path, &Policy::default()).map_err(failure)?;
         if self.json {
             let shown: Vec<_> = findings
                 .iter()
@@ -157,7 +165,7 @@ impl Check {
                     })
                 })
                 .collect();
-            println!("{}", serde_json::json!({ "version": 1, "prefix": prefix, "findings": shown }));
+            println!("{}", serde_json::json!({ "version": 1, "prefix": path, "findings": shown }));
         } else {
             for finding in &findings {
                 println!("{finding}");
@@ -167,8 +175,8 @@ impl Check {
             0 => Ok(()),
             count => {
                 let places = if count == 1 { "place" } else { "places" };
-                let message = format!("`{}` leads out of the prefix `{}` in {count} {places}", self.dir.display(), Path::display(&prefix));
-                Err(Failure { exit: Exit::Error, code: "prefix::leak", ..Failure::new(message) })
+                let message = format!("`{}` leads out of the prefix `{}` in {count} {places}", self.dir.display(), path.display());
+                Err(Failure::new(message).help("the lines above name each place"))
             }
         }
     }

@@ -216,7 +216,7 @@ impl EventSink for Shared {
                 state.running.remove(&node);
                 state.done.insert(node, Done::Failed);
                 state.counts.failed += 1;
-                let line = format!("failed   {}", failure.name);
+                let line = format!("failed   {}", failure.name());
                 self.permanent(state, &line);
             }
             Event::Blocked { node, .. } => {

@@ -597,7 +597,7 @@ fn below_slash<'a>(prefix: &'a Path, tree: &Path) -> Result<&'a Path> {
 }
 
 /// Goes down from the top of a prefix root as long as there is one way, to the first directory that looks like a prefix.
-fn find_prefix(tree: &Path) -> Result<PathBuf> {
+pub fn find_prefix(tree: &Path) -> Result<PathBuf> {
     let mut path = PathBuf::from("/");
     let mut at = tree.to_owned();
     loop {
