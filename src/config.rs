@@ -26,8 +26,10 @@ pub fn store_root(global: &Global) -> Result<PathBuf, Failure> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("eval"))
         .ok_or_else(|| {
-            Failure::new("cannot tell where the store lies: neither `EVAL_ROOT`, `XDG_DATA_HOME` nor `HOME` is an absolute path")
-                .help("set `EVAL_ROOT` to a folder that you can write to")
+            Failure::new(
+                "cannot tell where the store lies: neither `EVAL_ROOT`, `XDG_DATA_HOME` nor `HOME` is an absolute path",
+            )
+            .help("set `EVAL_ROOT` to a folder that you can write to")
         })
 }
 
@@ -38,7 +40,6 @@ pub fn store_root(global: &Global) -> Result<PathBuf, Failure> {
 pub fn open_store(global: &Global) -> Result<LocalStore, Failure> {
     Ok(LocalStore::open(&store_root(global)?)?)
 }
-
 
 /// The system that builds run on, as derivations name it.
 pub fn current_system() -> String {

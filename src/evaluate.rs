@@ -58,7 +58,8 @@ impl Session {
         sink: Arc<dyn EventSink>,
     ) -> Result<Session, Failure> {
         let store = Arc::new(config::open_store(global)?);
-        let cwd = std::env::current_dir().map_err(|cause| Failure::io("cannot tell", Path::new("the current folder"), cause))?;
+        let cwd = std::env::current_dir()
+            .map_err(|cause| Failure::io("cannot tell", Path::new("the current folder"), cause))?;
         let fetch = config::fetch_config(&store)?;
         let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
         crate::interrupt::cancel_on_signals(builder.cancel_flag());
@@ -67,7 +68,8 @@ impl Session {
         let mut folders = Vec::new();
         let mut allowed_roots = Vec::new();
         if let Some(file) = &source.file {
-            let file = std::path::absolute(cwd.join(file)).map_err(|cause| Failure::io("cannot make absolute", file, cause))?;
+            let file = std::path::absolute(cwd.join(file))
+                .map_err(|cause| Failure::io("cannot make absolute", file, cause))?;
             folders.push(if file.is_dir() { file } else { file.parent().unwrap_or(Path::new("/")).to_owned() });
         }
         // A file or an expression that the user names may read what stands beside it, wherever it is.
@@ -133,7 +135,9 @@ impl Session {
     pub fn installables(&self, source: &Source, names: &[String]) -> Result<Vec<Installable>, Failure> {
         let attr_mode = source.file.is_some() || source.expr.is_some();
         if !attr_mode && !source.attr.is_empty() {
-            return Err(Failure::usage("`-A` takes attributes of a file or an expression: give one with `-f` or `--expr`"));
+            return Err(Failure::usage(
+                "`-A` takes attributes of a file or an expression: give one with `-f` or `--expr`",
+            ));
         }
         let mut texts: Vec<&str> = source.attr.iter().map(String::as_str).collect();
         texts.extend(names.iter().map(String::as_str).filter(|name| !attr_mode || *name != "."));
@@ -170,7 +174,8 @@ impl Session {
             }
         }
         let shown = candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
-        let failure = Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown.replacen(", ", ", ", 1)));
+        let failure =
+            Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown.replacen(", ", ", ", 1)));
         Err(match self.similar_output(outputs, attr) {
             Some(name) => failure.help(format!("did you mean `{name}`?")),
             None => failure,
@@ -242,7 +247,9 @@ impl Session {
         };
         let Some(members) = members else {
             let text = self.evaluate(|evaluator| evaluator.string_of(value));
-            if let Ok(path) = text.as_deref().map(|text| self.model.parse(text)).unwrap_or_else(|_| self.model.parse("")) {
+            if let Ok(path) =
+                text.as_deref().map(|text| self.model.parse(text)).unwrap_or_else(|_| self.model.parse(""))
+            {
                 wanted.push(Wanted::Path(path));
                 return Ok(());
             }
@@ -273,7 +280,11 @@ impl Session {
             }
         }
         let Some(found) = self.parse_store_path(&at) else {
-            return Err(Failure::new(format!("`{}` is not in the store at `{}`", path.display(), self.store.root().display())));
+            return Err(Failure::new(format!(
+                "`{}` is not in the store at `{}`",
+                path.display(),
+                self.store.root().display()
+            )));
         };
         if found.is_derivation() {
             let outputs = match outputs {
@@ -285,8 +296,11 @@ impl Session {
         if self.store.is_valid(&found)? {
             return Ok(Wanted::Path(found));
         }
-        Err(Failure::new(format!("`{}` is not in the store, and a path does not say how to make it", StoreModel::Native.print(&found)))
-            .help("build the derivation or the flake output it comes from"))
+        Err(Failure::new(format!(
+            "`{}` is not in the store, and a path does not say how to make it",
+            StoreModel::Native.print(&found)
+        ))
+        .help("build the derivation or the flake output it comes from"))
     }
 
     fn parse_store_path(&self, path: &Path) -> Option<StorePath> {

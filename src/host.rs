@@ -122,10 +122,8 @@ impl StoreHost {
             );
             return Err(HostError::new(HostErrorKind::Other, message));
         }
-        let path = self
-            .model
-            .make_fixed_output_path(ingestion, &hash, name.clone(), &References::default())
-            .map_err(other)?;
+        let path =
+            self.model.make_fixed_output_path(ingestion, &hash, name.clone(), &References::default()).map_err(other)?;
         if let (true, Some(imported)) = (self.write_to_store(), imported) {
             self.store.add_tree(&ValidPath::new(path.clone(), imported.node, imported.bytes)).map_err(other)?;
         }
@@ -334,7 +332,9 @@ impl Host for StoreHost {
         let derivation = match request.kind {
             FetchKind::File => fetch_derivation(&name, url, expected)?,
             FetchKind::Tarball => {
-                return Err(HostError::unsupported("`builtins.fetchTarball`; a derivation with `builtin:fetchurl` and `builtin:unpack`"));
+                return Err(HostError::unsupported(
+                    "`builtins.fetchTarball`; a derivation with `builtin:fetchurl` and `builtin:unpack`",
+                ));
             }
             FetchKind::Git | FetchKind::Mercurial | FetchKind::Tree => {
                 return Err(HostError::unsupported(&format!("fetching the repository `{url}`")));

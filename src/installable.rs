@@ -159,8 +159,14 @@ mod tests {
         let flake = |attr, outputs| Ok(Installable::Flake { folder: root.to_owned(), attr, outputs });
         assert_eq!(parse(".#x"), flake(FlakeAttr::Search("x".into()), Outputs::Default));
         assert_eq!(parse("../..#.x.y^*"), flake(FlakeAttr::Exact("x.y".into()), Outputs::All));
-        assert_eq!(parse(".#x^dev,lib"), flake(FlakeAttr::Search("x".into()), Outputs::Named(vec!["dev".into(), "lib".into()])));
-        assert_eq!(parse("path:.#x").unwrap_err(), InstallableError::NoFlake(root.join("a/b").display().to_string(), ""));
+        assert_eq!(
+            parse(".#x^dev,lib"),
+            flake(FlakeAttr::Search("x".into()), Outputs::Named(vec!["dev".into(), "lib".into()]))
+        );
+        assert_eq!(
+            parse("path:.#x").unwrap_err(),
+            InstallableError::NoFlake(root.join("a/b").display().to_string(), "")
+        );
         assert_eq!(parse("x^").unwrap_err(), InstallableError::NoOutputs("x^".into()));
         assert_eq!(parse("github:a/b").unwrap_err(), InstallableError::Unsupported("github:a/b".into()));
         assert_eq!(

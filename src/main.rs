@@ -65,7 +65,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
 /// The arguments as if the program had been called `eval`: under the name `build`, the command `build` comes first.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
-    let called_build = arguments.first().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "build");
+    let called_build =
+        arguments.first().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "build");
     if called_build {
         arguments.insert(1, "build".into());
     }

@@ -38,7 +38,14 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Error, code: "error", message: message.into(), help: None, evaluation: None, builds: None }
+        Failure {
+            exit: Exit::Error,
+            code: "error",
+            message: message.into(),
+            help: None,
+            evaluation: None,
+            builds: None,
+        }
     }
 
     /// Of a file operation; `what` is the call as a verb phrase, such as "cannot read".
@@ -135,9 +142,8 @@ fn group(report: &lang::error::Report) -> Group<'_> {
             let kind = if nth == 0 && index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             kind.span(char_range(text, label.start as usize, label.end as usize)).label(label.text.as_str())
         });
-        group = group.element(
-            Snippet::source(text).path(lang::error::origin_name(&file.origin)).annotations(annotations),
-        );
+        group =
+            group.element(Snippet::source(text).path(lang::error::origin_name(&file.origin)).annotations(annotations));
     }
     if let Some(help) = &report.help {
         group = group.element(Level::HELP.message(help.as_str()));

@@ -45,7 +45,13 @@ pub struct Build {
 impl Build {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let progress = Progress::start(global);
-        let session = Session::open(global, &self.source, &self.building, &Mode { rebuild: self.rebuild, ..Mode::default() }, progress.sink())?;
+        let session = Session::open(
+            global,
+            &self.source,
+            &self.building,
+            &Mode { rebuild: self.rebuild, ..Mode::default() },
+            progress.sink(),
+        )?;
         let done = self.build(&session);
         progress.finish();
         let (plan, report, wanted) = done.map_err(|failure| locate_hash(failure, &session))?;
@@ -71,7 +77,9 @@ impl Build {
         for wanted in session.resolve(&self.source, &names)? {
             match wanted {
                 Wanted::Derivation { drv, outputs } => targets.push(Target { drv, outputs }),
-                Wanted::Path(path) => ready.push(Built { drv: None, outputs: BTreeMap::from([("out".to_owned(), path)]) }),
+                Wanted::Path(path) => {
+                    ready.push(Built { drv: None, outputs: BTreeMap::from([("out".to_owned(), path)]) })
+                }
             }
         }
         let plan = session.builder.plan(&targets)?;
@@ -123,7 +131,13 @@ impl Build {
         Ok(())
     }
 
-    fn to_json(&self, store: &LocalStore, plan: &Plan, report: &builder::Report, wanted: &[Built]) -> serde_json::Value {
+    fn to_json(
+        &self,
+        store: &LocalStore,
+        plan: &Plan,
+        report: &builder::Report,
+        wanted: &[Built],
+    ) -> serde_json::Value {
         let results: Vec<_> = wanted.iter().map(|built| built.to_json(store)).collect();
         let realised: Vec<_> = report
             .realised
@@ -160,8 +174,10 @@ struct Built {
 
 impl Built {
     fn to_json(&self, store: &LocalStore) -> serde_json::Value {
-        let logical: BTreeMap<_, _> = self.outputs.iter().map(|(name, path)| (name, StoreModel::Native.print(path))).collect();
-        let physical: BTreeMap<_, _> = self.outputs.iter().map(|(name, path)| (name, store.physical_path(path))).collect();
+        let logical: BTreeMap<_, _> =
+            self.outputs.iter().map(|(name, path)| (name, StoreModel::Native.print(path))).collect();
+        let physical: BTreeMap<_, _> =
+            self.outputs.iter().map(|(name, path)| (name, store.physical_path(path))).collect();
         serde_json::json!({
             "drvPath": self.drv.as_ref().map(|drv| StoreModel::Native.print(drv)),
             "outputs": logical,

@@ -60,7 +60,10 @@ impl Show {
             if self.recursive {
                 todo.extend(derivation.input_derivations.keys().cloned());
             }
-            shown.insert(StoreModel::Native.print(&drv), derivation.to_json(StoreModel::Native).map_err(|error| Failure::new(error.to_string()))?);
+            shown.insert(
+                StoreModel::Native.print(&drv),
+                derivation.to_json(StoreModel::Native).map_err(|error| Failure::new(error.to_string()))?,
+            );
         }
         println!("{}", serde_json::to_string_pretty(&shown).expect("derivations are strings, lists and maps"));
         Ok(())

@@ -30,7 +30,8 @@ impl Expr {
     pub fn run(mut self, global: &Global) -> Result<(), Failure> {
         // `.#a` and `/x#a` can only be references: a comment would swallow the rest. Anything else is an expression.
         let named = self.source.file.is_some() || self.source.expr.is_some();
-        let reference = self.expression.as_deref().is_some_and(|text| text.starts_with(['.', '/']) && text.contains('#'));
+        let reference =
+            self.expression.as_deref().is_some_and(|text| text.starts_with(['.', '/']) && text.contains('#'));
         if !named && !reference {
             self.source.expr = self.expression.take();
         }
@@ -50,6 +51,8 @@ impl Expr {
                 output.push(b'\n');
             }
         }
-        std::io::stdout().write_all(&output).map_err(|cause| Failure::io("cannot write to", Path::new("standard output"), cause))
+        std::io::stdout()
+            .write_all(&output)
+            .map_err(|cause| Failure::io("cannot write to", Path::new("standard output"), cause))
     }
 }

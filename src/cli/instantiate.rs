@@ -39,7 +39,9 @@ impl Instantiate {
         let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables };
         for wanted in session.resolve(&self.source, &names)? {
             match (wanted, model) {
-                (Wanted::Derivation { drv, .. }, StoreModel::Native) => println!("{}", session.store.physical_path(&drv).display()),
+                (Wanted::Derivation { drv, .. }, StoreModel::Native) => {
+                    println!("{}", session.store.physical_path(&drv).display())
+                }
                 (Wanted::Derivation { drv, .. }, StoreModel::Nix) => println!("{}", model.print(&drv)),
                 (Wanted::Path(path), _) => {
                     return Err(Failure::new(format!("`{}` is a store path and not a derivation", model.print(&path))));

@@ -34,9 +34,14 @@ impl Log {
             return Err(Failure::new(format!("`{}` was not built here, so it has no log", self.installable)));
         };
         let log = builder::read_log(session.store.root(), &drv.to_string())?.ok_or_else(|| {
-            Failure::new(format!("there is no log of `{drv}` in {}", config::store_root(global).map(|r| r.display().to_string()).unwrap_or_default()))
-                .help("a result that was cut off has the log of the build it was taken from; fetches have none")
+            Failure::new(format!(
+                "there is no log of `{drv}` in {}",
+                config::store_root(global).map(|r| r.display().to_string()).unwrap_or_default()
+            ))
+            .help("a result that was cut off has the log of the build it was taken from; fetches have none")
         })?;
-        std::io::stdout().write_all(&log).map_err(|cause| Failure::io("cannot write to", "standard output".as_ref(), cause))
+        std::io::stdout()
+            .write_all(&log)
+            .map_err(|cause| Failure::io("cannot write to", "standard output".as_ref(), cause))
     }
 }

@@ -175,7 +175,11 @@ impl Check {
             0 => Ok(()),
             count => {
                 let places = if count == 1 { "place" } else { "places" };
-                let message = format!("`{}` leads out of the prefix `{}` in {count} {places}", self.dir.display(), path.display());
+                let message = format!(
+                    "`{}` leads out of the prefix `{}` in {count} {places}",
+                    self.dir.display(),
+                    path.display()
+                );
                 Err(Failure::new(message).help("the lines above name each place"))
             }
         }

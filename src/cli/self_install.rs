@@ -28,8 +28,9 @@ const OTHER_NAMES: [&str; 2] = ["ev", "build"];
 impl SelfCommand {
     pub fn run(self) -> Result<(), Failure> {
         let SelfCommand::Install(Install { to, force }) = self;
-        let program = std::env::current_exe()
-            .map_err(|cause| Failure::io("cannot tell the path of this program:", Path::new("/proc/self/exe"), cause))?;
+        let program = std::env::current_exe().map_err(|cause| {
+            Failure::io("cannot tell the path of this program:", Path::new("/proc/self/exe"), cause)
+        })?;
         let folder = match to {
             Some(folder) => folder,
             None => program.parent().unwrap_or(Path::new("/")).to_owned(),
@@ -69,5 +70,6 @@ fn refuse_foreign(path: &Path, force: bool) -> Result<(), Failure> {
     if force || std::fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
-    Err(Failure::new(format!("`{}` exists already", path.display())).help("replace it with `--force`, or choose another folder with `--to`"))
+    Err(Failure::new(format!("`{}` exists already", path.display()))
+        .help("replace it with `--force`, or choose another folder with `--to`"))
 }

@@ -67,7 +67,9 @@ impl Store {
             Store::Add(add) => {
                 let name = match (&add.name, add.path.canonicalize()) {
                     (Some(name), _) => name.clone(),
-                    (None, Ok(path)) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+                    (None, Ok(path)) => {
+                        path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+                    }
                     (None, Err(cause)) => return Err(Failure::io("cannot find", &add.path, cause)),
                 };
                 let name = StorePathName::new(&name)

@@ -157,7 +157,8 @@ impl EventSink for Shared {
                 *state = State { plan, started: Some(Instant::now()), ..State::default() };
             }
             Event::Started { node } => {
-                let running = Running { since: Instant::now(), phase: None, line: None, bytes: None, waiting_for: None };
+                let running =
+                    Running { since: Instant::now(), phase: None, line: None, bytes: None, waiting_for: None };
                 state.running.insert(node, running);
                 if self.style == Style::Plain && state.plan.nodes[node].kind == Kind::Build {
                     let line = format!("building {}", state.plan.nodes[node].name);
@@ -192,14 +193,17 @@ impl EventSink for Shared {
                 }
                 state.done.insert(node, Done::Finished);
                 let planned = &state.plan.nodes[node];
-                let visible = planned.kind == Kind::Build || (self.style == Style::Plain && planned.kind == Kind::Fetch);
+                let visible =
+                    planned.kind == Kind::Build || (self.style == Style::Plain && planned.kind == Kind::Fetch);
                 let name = planned.name.clone();
                 let line = match origin {
                     Origin::Built => format!("built    {name} in {}", seconds(duration)),
                     Origin::CutOff => format!("cut off  {name}: its inputs came out as before, nothing to run"),
                     Origin::Fetched => format!("fetched  {name}"),
                     Origin::Found => format!("found    {name}: made meanwhile by another process"),
-                    Origin::Reproduced => format!("the same {name}: built again in {}, no byte differs", seconds(duration)),
+                    Origin::Reproduced => {
+                        format!("the same {name}: built again in {}, no byte differs", seconds(duration))
+                    }
                 };
                 match (origin, planned.kind) {
                     (Origin::Fetched, _) => state.counts.fetched += 1,

@@ -45,10 +45,15 @@ pub fn draw(state: &mut State) {
 
 fn totals(state: &State) -> String {
     let mut text = String::new();
-    for (kind, what) in [(Kind::Fetch, "fetched"), (Kind::Unpack, "unpacked"), (Kind::Tree, "trees"), (Kind::Build, "built")] {
+    for (kind, what) in
+        [(Kind::Fetch, "fetched"), (Kind::Unpack, "unpacked"), (Kind::Tree, "trees"), (Kind::Build, "built")]
+    {
         let all = state.plan.count(kind);
         if all > 0 {
-            let done = state.done.iter().filter(|&(&node, &done)| done == Done::Finished && state.plan.nodes[node].kind == kind);
+            let done = state
+                .done
+                .iter()
+                .filter(|&(&node, &done)| done == Done::Finished && state.plan.nodes[node].kind == kind);
             let _ = write!(text, "{}/{all} {what}  ", done.count());
         }
     }
