@@ -174,8 +174,7 @@ impl Session {
             }
         }
         let shown = candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
-        let failure =
-            Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown.replacen(", ", ", ", 1)));
+        let failure = Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown));
         Err(match self.similar_output(outputs, attr) {
             Some(name) => failure.help(format!("did you mean `{name}`?")),
             None => failure,

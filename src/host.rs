@@ -240,22 +240,22 @@ impl Host for StoreHost {
     ) -> HostResult<StorePath> {
         let physical = self.physical(source)?;
         let mut stopped = None;
-        let mut adapted = filter.map(|filter| {
-            let stopped = &mut stopped;
-            move |below: &Path, kind: SourceKind| {
-                let kept = match stopped {
-                    None => filter(&source.join(below), source_type(kind)),
-                    Some(_) => Ok(false),
+        let added = match filter {
+            None => self.add_filtered(&physical, name, ingestion, None, expected),
+            Some(filter) => {
+                let mut adapted = |below: &Path, kind: SourceKind| {
+                    let kept = match stopped {
+                        None => filter(&source.join(below), source_type(kind)),
+                        Some(_) => Ok(false),
+                    };
+                    Ok(kept.unwrap_or_else(|error| {
+                        stopped = Some(error);
+                        false
+                    }))
                 };
-                Ok(kept.unwrap_or_else(|error| {
-                    *stopped = Some(error);
-                    false
-                }))
+                self.add_filtered(&physical, name, ingestion, Some(&mut adapted), expected)
             }
-        });
-        let filter = adapted.as_mut().map(|filter| filter as &mut store::SourceFilter<'_>);
-        let added = self.add_filtered(&physical, name, ingestion, filter, expected);
-        drop(adapted);
+        };
         match stopped {
             Some(error) => Err(error),
             None => added,
@@ -383,7 +383,7 @@ impl Host for StoreHost {
 
 /// The derivation that fetches one file of a known hash.
 fn fetch_derivation(name: &str, url: &str, expected: &Hash) -> HostResult<Derivation> {
-    let output = store::Output::Fixed { ingestion: Ingestion::Flat, hash: expected.clone() };
+    let output = store::Output::Fixed { ingestion: Ingestion::Flat, hash: *expected };
     let text = |value: &str| value.as_bytes().to_vec();
     let env = [("name", name), ("urls", url), ("builder", "builtin:fetchurl"), ("system", "builtin")];
     Ok(Derivation {

@@ -14,7 +14,7 @@ use crate::report::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Prefix {
     /// Build a prefix and put it below a root
-    Install(Install),
+    Install(Box<Install>),
     /// Go back to the generation before the current one
     Rollback(Installed),
     /// Remove a prefix with all its generations

@@ -108,10 +108,10 @@ impl Progress {
         }
         let mut state = self.shared.state();
         tree::erase(&mut state);
-        if self.shared.style != Style::None {
-            if let Some(line) = summary(&state) {
-                say(&line);
-            }
+        if self.shared.style != Style::None
+            && let Some(line) = summary(&state)
+        {
+            say(&line);
         }
         state.counts
     }
