@@ -30,7 +30,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
     fs,
-    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -735,7 +738,8 @@ impl Scratch {
     /// Moves what is inside to `dest`, replacing what is there, with the request beside it.
     fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
         sandbox::remove_tree(dest).map_err(cause)?;
-        fs::create_dir_all(dest).map_err(|e| io_error("mkdir", dest, e))?;
+        // What a failed build left is for nobody but the user who ran it.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
         for name in ["build", "output"] {
             let from = self.path().join(name);
             fs::rename(&from, dest.join(name)).map_err(|e| io_error("rename", &from, e))?;

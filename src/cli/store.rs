@@ -102,6 +102,11 @@ impl Store {
                 Err(if verify.repair { failure } else { failure.help("mend it with `ev store verify --repair`") })
             }
             Store::Gc(gc) => {
+                let store = std::sync::Arc::new(store);
+                if !gc.dry_run {
+                    let sink = std::sync::Arc::new(builder::Silent);
+                    builder::Builder::new(store.clone(), builder::Options::default(), sink).clear_cache()?;
+                }
                 let report = store.gc(store::GcOptions {
                     dry_run: gc.dry_run,
                     max_bytes: gc.max_size,
