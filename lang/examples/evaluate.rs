@@ -1,199 +1,15 @@
 //! Evaluates one file over the plain file system and prints it, for measuring and for comparing with other evaluators:
-//! `evaluate FILE [ATTRIBUTE-PATH]`. Nothing is written; `STORE=nix` selects Nix's store paths.
-#![allow(clippy::disallowed_methods)] // reason: this is an embedder, who does the reading for the language.
+//! `evaluate FILE [ATTRIBUTE-PATH]`. Nothing is written; `STORE=native` selects our own store paths instead of Nix's.
+#![allow(clippy::disallowed_methods, reason = "this is an embedder, who does the reading for the language")]
 
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use lang::host::*;
 use lang::{EvalOptions, Evaluator};
-use store::path::{Ingestion, References};
-use store::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
+use store::StoreModel;
 
-struct Files {
-    model: StoreModel,
-    derivations: Mutex<BTreeMap<StorePath, Derivation>>,
-}
-
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> HostError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => HostErrorKind::NotFound,
-        _ => HostErrorKind::Other,
-    };
-    HostError::new(kind, format!("cannot {what} '{}': {error}", path.display()))
-}
-
-fn kind_of(kind: std::fs::FileType) -> FileType {
-    if kind.is_file() {
-        FileType::Regular
-    } else if kind.is_dir() {
-        FileType::Directory
-    } else if kind.is_symlink() {
-        FileType::Symlink
-    } else {
-        FileType::Unknown
-    }
-}
-
-/// The NAR of a tree, for its hash.
-fn nar(path: &Path, filter: &mut Option<SourceFilter<'_>>, out: &mut Vec<u8>) -> HostResult<()> {
-    fn text(bytes: &[u8], out: &mut Vec<u8>) {
-        out.extend((bytes.len() as u64).to_le_bytes());
-        out.extend(bytes);
-        out.extend(std::iter::repeat_n(0, bytes.len().wrapping_neg() % 8));
-    }
-    let io = |error: std::io::Error| failed("read", path, &error);
-    let meta = std::fs::symlink_metadata(path).map_err(io)?;
-    text(b"(", out);
-    text(b"type", out);
-    if meta.is_symlink() {
-        text(b"symlink", out);
-        text(b"target", out);
-        text(&std::fs::read_link(path).map_err(io)?.into_os_string().into_vec(), out);
-    } else if meta.is_dir() {
-        text(b"directory", out);
-        let mut entries: Vec<_> =
-            std::fs::read_dir(path).map_err(io)?.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
-        entries.sort();
-        for name in entries {
-            let child = path.join(&name);
-            let kind = kind_of(std::fs::symlink_metadata(&child).map_err(io)?.file_type());
-            if let Some(filter) = filter
-                && !filter(&child, kind)?
-            {
-                continue;
-            }
-            text(b"entry", out);
-            text(b"(", out);
-            text(b"name", out);
-            text(&name.into_vec(), out);
-            text(b"node", out);
-            nar(&child, filter, out)?;
-            text(b")", out);
-        }
-    } else {
-        text(b"regular", out);
-        if std::os::unix::fs::MetadataExt::mode(&meta) & 0o100 != 0 {
-            text(b"executable", out);
-            text(b"", out);
-        }
-        text(b"contents", out);
-        text(&std::fs::read(path).map_err(io)?, out);
-    }
-    text(b")", out);
-    Ok(())
-}
-
-impl Host for Files {
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
-        std::fs::read(path).map_err(|error| failed("read", path, &error))
-    }
-
-    fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-        let entries = std::fs::read_dir(path).map_err(|error| failed("read directory", path, &error))?;
-        entries
-            .map(|entry| {
-                let entry = entry.map_err(|error| failed("read directory", path, &error))?;
-                let kind = entry.file_type().map_err(|error| failed("read directory", path, &error))?;
-                Ok((entry.file_name().into_vec(), kind_of(kind)))
-            })
-            .collect()
-    }
-
-    fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
-        Ok(std::fs::symlink_metadata(path).ok().map(|meta| kind_of(meta.file_type())))
-    }
-
-    fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
-        std::fs::read_link(path).map_err(|error| failed("read link", path, &error))
-    }
-
-    fn add_source(
-        &self,
-        source: &Path,
-        name: &StorePathName,
-        ingestion: Ingestion,
-        mut filter: Option<SourceFilter<'_>>,
-        _expected: Option<&Hash>,
-    ) -> HostResult<StorePath> {
-        let mut bytes = Vec::new();
-        if ingestion == Ingestion::Recursive {
-            let mut header = 13u64.to_le_bytes().to_vec();
-            header.extend(b"nix-archive-1\0\0\0");
-            bytes.extend(header);
-            nar(source, &mut filter, &mut bytes)?;
-        } else {
-            bytes = self.read_file(source)?;
-        }
-        let hash = HashAlgorithm::Sha256.hash(&bytes);
-        self.model
-            .make_fixed_output_path(ingestion, &hash, name.clone(), &References::default())
-            .map_err(|error| HostError::new(HostErrorKind::Other, error.to_string()))
-    }
-
-    fn add_text(&self, _path: &StorePath, _text: &[u8], _references: &[StorePath]) -> HostResult<()> {
-        Ok(())
-    }
-
-    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, _text: &[u8]) -> HostResult<()> {
-        self.derivations.lock().expect("no panic under the lock").insert(path.clone(), derivation.clone());
-        Ok(())
-    }
-
-    fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
-        let known = self.derivations.lock().expect("no panic under the lock").get(path).cloned();
-        known.ok_or_else(|| HostError::new(HostErrorKind::NotFound, format!("no derivation '{path}'")))
-    }
-
-    fn realise(&self, _wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {
-        Err(HostError::unsupported("building"))
-    }
-
-    fn ensure_path(&self, _path: &StorePath) -> HostResult<()> {
-        Ok(())
-    }
-
-    fn references(&self, _path: &StorePath) -> HostResult<Vec<StorePath>> {
-        Ok(Vec::new())
-    }
-
-    fn fetch(&self, _request: &FetchRequest) -> HostResult<Fetched> {
-        Err(HostError::unsupported("fetching"))
-    }
-
-    fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
-        std::env::var_os(String::from_utf8_lossy(name).as_ref()).map(OsStringExt::into_vec)
-    }
-
-    fn current_time(&self) -> Option<i64> {
-        Some(1_700_000_000)
-    }
-
-    fn home_dir(&self) -> Option<PathBuf> {
-        std::env::var_os("HOME").map(PathBuf::from)
-    }
-
-    fn nix_path(&self) -> Vec<(String, String)> {
-        let text = std::env::var("NIX_PATH").unwrap_or_default();
-        let cwd = std::env::current_dir().unwrap_or_default();
-        let entries = text.split(':').filter(|entry| !entry.is_empty());
-        entries
-            .map(|entry| {
-                let (prefix, path) = entry.split_once('=').unwrap_or(("", entry));
-                (prefix.to_owned(), cwd.join(path).to_string_lossy().into_owned())
-            })
-            .collect()
-    }
-
-    fn message(&self, severity: Severity, text: &str) {
-        match severity {
-            Severity::Trace => eprintln!("trace: {text}"),
-            Severity::Warning => eprintln!("evaluation warning: {text}"),
-        }
-    }
-}
+#[path = "../tests/support/mod.rs"]
+mod support;
+use support::Files;
 
 fn main() -> std::process::ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -204,7 +20,7 @@ fn main() -> std::process::ExitCode {
     } else {
         StoreModel::Nix
     };
-    let host = Arc::new(Files { model, derivations: Mutex::default() });
+    let host = Arc::new(Files::new(model));
     let options = EvalOptions {
         pure: false,
         store_model: model,
@@ -212,7 +28,7 @@ fn main() -> std::process::ExitCode {
         write: std::env::var_os("KEEP_DERIVATIONS").is_some(),
         ..EvalOptions::default()
     };
-    let mut evaluator = Evaluator::new(host, options);
+    let mut evaluator = Evaluator::new(host.clone(), options);
     let result = evaluator.eval_file(&path).and_then(|value| {
         let value = match arguments.next() {
             Some(attribute) => evaluator.select_path(value, &attribute)?,
@@ -221,6 +37,9 @@ fn main() -> std::process::ExitCode {
         evaluator.force_deep(value)?;
         Ok(value)
     });
+    for message in host.take_messages() {
+        eprintln!("{message}");
+    }
     match result {
         Ok(value) => {
             println!("{}", String::from_utf8_lossy(&evaluator.print(value)));

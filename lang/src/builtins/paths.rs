@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::expect::lossy;
 use crate::error::{Error, Result};
@@ -53,31 +53,12 @@ pub(super) fn get_env(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> 
     Ok(Value::string(&value.unwrap_or_default()))
 }
 
-impl Evaluator {
-    /// Resolves the links on the way to a path, but not one that the path itself is.
-    fn resolve_parents(&mut self, path: &Path) -> Result<PathBuf> {
-        match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => Ok(self.resolve_links(parent)?.join(name)),
-            _ => Ok(path.to_owned()),
-        }
-    }
-
-    fn type_at(&mut self, path: &Path) -> Result<Option<FileType>> {
-        if internal_file(path.as_os_str().as_bytes()).is_some() {
-            return Ok(Some(FileType::Regular));
-        }
-        Ok(self.shared.host.file_type(path)?)
-    }
-}
-
 pub(super) fn path_exists(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let value = ev.force(arguments[0])?;
     let (raw, context) = ev.coerce_to_path(value)?;
     ev.realise_context(context)?;
     let must_be_dir = value.as_path().is_none() && (raw.ends_with(b"/") || raw.ends_with(b"/."));
-    let Ok(path) = ev.checked_path(&normalise(&raw)) else { return Ok(Value::FALSE) };
-    let resolved = if must_be_dir { ev.resolve_links(&path)? } else { ev.resolve_parents(&path)? };
-    let found = ev.type_at(&resolved)?;
+    let found = ev.type_if_visible(&normalise(&raw), must_be_dir)?;
     Ok(Value::bool(if must_be_dir { found == Some(FileType::Directory) } else { found.is_some() }))
 }
 
@@ -162,9 +143,7 @@ pub(super) fn find_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
         ev.realise_context(context)?;
         let Some(root) = ev.search_path_root(&place)? else { continue };
         let full = normalise(&[root.as_os_str().as_bytes(), b"/", rest].concat());
-        let Ok(path) = ev.checked_path(&full) else { continue };
-        let resolved = ev.resolve_parents(&path)?;
-        if ev.type_at(&resolved)?.is_some() {
+        if ev.type_if_visible(&full, false)?.is_some() {
             return Ok(Value::path(&full));
         }
     }

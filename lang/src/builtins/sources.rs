@@ -110,11 +110,8 @@ impl Evaluator {
 /// A source's path: a value that may be a path or a string referring to the store.
 fn source_path(ev: &mut Evaluator, value: Value) -> Result<std::path::PathBuf> {
     let path = ev.realise_path(value)?;
-    // Links on the way are followed; the source itself may be one.
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Ok(ev.resolve_links(parent)?.join(name)),
-        _ => Ok(path),
-    }
+    // The source itself may be a link.
+    ev.resolve_parents(&path)
 }
 
 pub(super) fn filter_source(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

@@ -53,7 +53,9 @@ impl Evaluator {
                 }
             }
             View::Int(number) if how.more => text.extend_from_slice(number.to_string().as_bytes()),
-            View::Float(number) if how.more => text.extend_from_slice(format!("{number:.6}").as_bytes()),
+            View::Float(number) if how.more => {
+                text.extend_from_slice(crate::text::number::fixed(number).as_bytes());
+            }
             View::Bool(true) if how.more => text.push(b'1'),
             View::Bool(false) | View::Null if how.more => {}
             View::List(list) if how.more => {
@@ -121,6 +123,7 @@ impl Evaluator {
                     ));
                 }
                 let source = self.checked_path(path)?;
+                let source = self.resolve_parents(&source)?;
                 let name = self.source_name(super::path::base_name(path))?;
                 let store_path = self.shared.host.add_source(&source, &name, Ingestion::Recursive, None, None)?;
                 self.shared.copied.lock().expect(LOCK).insert(path.to_vec(), store_path.clone());

@@ -119,8 +119,54 @@ impl Evaluator {
         Ok(resolved)
     }
 
-    /// Follows the symbolic links in a path, checking each place that is passed. What does not exist stays as it is.
+    /// Follows the symbolic links in a path, the last part too. What does not exist stays as it is.
+    ///
+    /// # Errors
+    /// In pure mode, when the place it leads to may not be read.
     pub(crate) fn resolve_links(&mut self, path: &Path) -> Result<PathBuf> {
+        let resolved = self.follow_links(path)?;
+        self.check_allowed(&resolved)?;
+        Ok(resolved)
+    }
+
+    /// Follows the symbolic links on the way to a path, but not one that the path itself is.
+    ///
+    /// # Errors
+    /// In pure mode, when the place it leads to may not be read.
+    pub(crate) fn resolve_parents(&mut self, path: &Path) -> Result<PathBuf> {
+        let resolved = match (path.parent(), path.file_name()) {
+            // A root that may be read lies in folders that may not; so only the whole path is checked.
+            (Some(parent), Some(name)) => self.follow_links(parent)?.join(name),
+            _ => path.to_owned(),
+        };
+        self.check_allowed(&resolved)?;
+        Ok(resolved)
+    }
+
+    /// Looks for what a path stands for; `None` when it does not exist or may not be known to.
+    pub(crate) fn type_if_visible(&mut self, path: &[u8], follow_last: bool) -> Result<Option<FileType>> {
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        if !self.may_read(path) {
+            return Ok(None);
+        }
+        let resolved = match (follow_last, path.parent(), path.file_name()) {
+            (false, Some(parent), Some(name)) => self.follow_links(parent)?.join(name),
+            (true, ..) => self.follow_links(path)?,
+            _ => path.to_owned(),
+        };
+        if self.may_read(&resolved) { self.type_at(&resolved) } else { Ok(None) }
+    }
+
+    /// The type of what stands at a resolved path.
+    pub(crate) fn type_at(&self, path: &Path) -> Result<Option<FileType>> {
+        if crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some() {
+            return Ok(Some(FileType::Regular));
+        }
+        Ok(self.shared.host.file_type(path)?)
+    }
+
+    /// Follows links without checking where they end: callers do, before the host is asked for more than links.
+    fn follow_links(&mut self, path: &Path) -> Result<PathBuf> {
         let mut done = PathBuf::from("/");
         let mut rest: Vec<std::ffi::OsString> = path
             .components()
@@ -138,7 +184,7 @@ impl Evaluator {
             }
             done.push(&part);
             // Above the roots that may be read nothing is asked, so that pure evaluation sees no more than it should.
-            if self.shared.options.pure && !self.is_allowed(&done) {
+            if !self.may_read(&done) {
                 continue;
             }
             if self.shared.host.file_type(&done)? == Some(FileType::Symlink) {
@@ -166,8 +212,9 @@ impl Evaluator {
         Ok(done)
     }
 
-    fn is_allowed(&self, path: &Path) -> bool {
-        path.starts_with(self.shared.options.store_model.store_dir())
+    fn may_read(&self, path: &Path) -> bool {
+        !self.shared.options.pure
+            || path.starts_with(self.shared.options.store_model.store_dir())
             || crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some()
             || self.shared.options.allowed_roots.iter().any(|root| path.starts_with(root))
     }
@@ -175,14 +222,19 @@ impl Evaluator {
     /// The path as the host wants it, if it may be looked at.
     pub(crate) fn checked_path(&self, path: &[u8]) -> Result<PathBuf> {
         let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
-        if self.shared.options.pure && !self.is_allowed(&path) {
+        self.check_allowed(&path)?;
+        Ok(path)
+    }
+
+    fn check_allowed(&self, path: &Path) -> Result<()> {
+        if !self.may_read(path) {
             return Err(Error::other(
                 "lang::pure_path",
                 format!("access to absolute path '{}' is forbidden in pure evaluation mode", path.display()),
             )
             .help("use `--impure` to override"));
         }
-        Ok(path)
+        Ok(())
     }
 
     /// Builds what a string refers to, so that it can be read (import from derivation).
