@@ -4,26 +4,32 @@
 //! |---|---|
 //! | `parse-okay` | `.exp`: the tree as `nix-instantiate --parse` prints it in the folder `/pwd` |
 //! | `parse-fail` | `.err.exp`: every mistake with its place, labels and help |
-//! | `eval-okay` | `.exp`: the value, printed strictly |
-//! | `eval-fail` | evaluation ends in an error |
+//! | `eval-okay` | `.exp`: the value as `nix-instantiate --eval --strict` prints it; `.err.exp`: traces and warnings, if any |
+//! | `eval-fail` | `.err.exp`: the error with its place, trace and help |
 //!
-//! `UPDATE_EXP=1` rewrites the expectations of the parser from what came out. Where a reference Nix is installed
-//! (`nix-instantiate` on the path), it is asked about the `eval` files too, so an expectation cannot drift from Nix.
+//! The files lie in `/pwd` as far as expectations know. `UPDATE_EXP=1` rewrites them from what came out; of `eval-okay`
+//! files the value must then be what Nix says.
+#![allow(clippy::disallowed_methods, reason = "a test reads its cases from files")]
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use lang::source::{Origin, Source};
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
+use lang::{EvalOptions, Evaluator, Report};
+use store::StoreModel;
 
-/// Files on which Nix 2.8 is known to differ: integers wrapped around then.
-const NEWER_THAN_REFERENCE: &[&str] = &["eval-fail-overflow"];
+mod support;
+use support::Files;
+
+/// Frames of a trace that an expectation shows.
+const TRACE_MAX: usize = 6;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lang")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/lang")
 }
 
 /// The files of a category, sorted; there is at least one.
@@ -43,7 +49,12 @@ fn cases(category: &str) -> Vec<PathBuf> {
 fn compare(case: &Path, extension: &str, got: &str) -> Option<String> {
     let expectation = case.with_extension(extension);
     if std::env::var_os("UPDATE_EXP").is_some() {
-        fs::write(&expectation, got).unwrap();
+        // No file says the same as an empty one.
+        if got.is_empty() {
+            _ = fs::remove_file(&expectation)
+        } else {
+            fs::write(&expectation, got).unwrap()
+        }
         return None;
     }
     let wanted = fs::read_to_string(&expectation).unwrap_or_default();
@@ -101,45 +112,74 @@ fn parse_fail() {
     report(cases("parse-fail").into_iter().filter_map(check).collect());
 }
 
-#[test]
-fn every_eval_file_parses() {
-    let files = cases("eval-okay").into_iter().chain(cases("eval-fail"));
-    report(
-        files
-            .filter_map(|case| parsed(&case).err().map(|mistakes| format!("{}:\n{mistakes}", case.display())))
-            .collect(),
-    );
-}
-
-/// What the reference Nix says of a file; none where there is no reference.
-fn reference(case: &Path, store: &Path) -> Option<Result<String, String>> {
-    let mut command = Command::new("nix-instantiate");
-    command.args(["--eval", "--strict", "--read-write-mode"]).arg(case).stdin(Stdio::null());
-    command.env("NIX_REMOTE", format!("local?root={}", store.display())).env("NIX_STORE_DIR", "/nix/store");
-    command.env_remove("NIX_PATH");
-    let output = command.output().ok()?;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Some(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
-}
-
-#[test]
-fn the_reference_agrees() {
-    let store = tempfile::tempdir().unwrap();
-    let mut differences = Vec::new();
-    for case in cases("eval-okay").into_iter().chain(cases("eval-fail")) {
-        let name = case.file_stem().unwrap().to_string_lossy().into_owned();
-        let Some(answer) = reference(&case, store.path()) else {
-            eprintln!("no reference Nix here: expectations are taken as they are");
-            return;
-        };
-        let wanted = fs::read_to_string(case.with_extension("exp")).ok();
-        match (answer, wanted) {
-            (Ok(got), Some(wanted)) if got == wanted => {}
-            (Err(_), None) => {}
-            _ if NEWER_THAN_REFERENCE.contains(&name.as_str()) => {}
-            (Ok(got), wanted) => differences.push(format!("{name}:\nwanted: {wanted:?}\nNix:    {got}")),
-            (Err(error), _) => differences.push(format!("{name}: Nix fails: {error}")),
+/// Evaluates a file strictly. What comes out is its value, or the error with places, help and trace; and what was traced
+/// and warned of on the way.
+fn evaluated(case: &Path) -> (Result<String, String>, String) {
+    let host = Arc::new(Files::new(StoreModel::Nix));
+    let options = EvalOptions {
+        pure: false,
+        store_model: StoreModel::Nix,
+        system: Some("x86_64-linux".into()),
+        ..Default::default()
+    };
+    let mut evaluator = Evaluator::new(host.clone(), options);
+    let value = evaluator.eval_file(case).and_then(|value| {
+        evaluator.force_deep(value)?;
+        Ok(value)
+    });
+    let outcome = match value {
+        Ok(value) => Ok(String::from_utf8(evaluator.print(value)).unwrap() + "\n"),
+        Err(error) => {
+            let mut out = String::new();
+            describe(&mut out, &evaluator.report(&error));
+            Err(out.replace(folder().to_str().unwrap(), "/pwd"))
         }
+    };
+    (outcome, host.take_messages().into_iter().map(|message| message + "\n").collect())
+}
+
+fn describe(out: &mut String, report: &Report) {
+    let place = |source: &Source, offset| {
+        let (line, column) = source.position(offset);
+        format!("{}:{line}:{column}", lang::error::origin_name(&source.origin))
+    };
+    writeln!(out, "error: {} [{}]", report.message, report.code).unwrap();
+    for label in &report.labels {
+        writeln!(out, "  {} {}", place(&label.source, label.start), label.text).unwrap();
     }
-    report(differences);
+    for frame in report.trace.iter().take(TRACE_MAX) {
+        let at = frame.place.as_ref().map(|(source, offset)| place(source, *offset));
+        writeln!(out, "  … {}{}{}", frame.text, if at.is_some() { " at " } else { "" }, at.unwrap_or_default())
+            .unwrap();
+    }
+    if report.trace.len() > TRACE_MAX {
+        writeln!(out, "  … more").unwrap();
+    }
+    if let Some(help) = &report.help {
+        writeln!(out, "  help: {help}").unwrap();
+    }
+    for report in &report.further {
+        describe(out, report);
+    }
+}
+
+#[test]
+fn eval_okay() {
+    let check = |case: PathBuf| {
+        let (value, messages) = evaluated(&case);
+        match value {
+            Ok(value) => compare(&case, "exp", &value).or_else(|| compare(&case, "err.exp", &messages)),
+            Err(error) => Some(format!("{}:\n{error}", case.display())),
+        }
+    };
+    report(cases("eval-okay").into_iter().filter_map(check).collect());
+}
+
+#[test]
+fn eval_fail() {
+    let check = |case: PathBuf| match evaluated(&case) {
+        (Ok(value), _) => Some(format!("{}: evaluates, to {value}", case.display())),
+        (Err(error), messages) => compare(&case, "err.exp", &(messages + &error)),
+    };
+    report(cases("eval-fail").into_iter().filter_map(check).collect());
 }

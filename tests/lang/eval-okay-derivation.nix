@@ -7,7 +7,7 @@ let
   };
   fixed = derivation { name = "fixed"; system = "builtin"; builder = "builtin:fetchurl"; outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = "0000000000000000000000000000000000000000000000000000"; url = "https://example.org"; };
   recursive = derivation { name = "rec"; system = "x"; builder = "/b"; outputHashMode = "recursive"; outputHash = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="; };
-  structured = derivation { name = "st"; system = "x"; builder = "/b"; __structuredAttrs = true; outputs = [ "out" "lib" ]; a.b = [ 1 2.0 true null ]; s = "é"; inherit dep; };
+  structured = derivation { name = "st"; system = "x"; builder = "/b"; __structuredAttrs = true; outputs = [ "out" "lib" ]; a.b = [ 1 2 true null ]; s = "é"; inherit dep; };
   ignore = derivation { name = "ig"; system = "x"; builder = "/b"; __ignoreNulls = true; a = null; b = 1; };
   onFixed = derivation { name = "onf"; system = "x"; builder = "/b"; inherit fixed; };
 in map (d: [ d.drvPath d.outPath ]) [ dep main main.dev main.doc fixed recursive structured structured.lib ignore onFixed ]

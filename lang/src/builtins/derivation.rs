@@ -12,6 +12,7 @@ use store::{Derivation, Hash, HashAlgorithm, Output, StorePath, StorePathName};
 use super::expect::lossy;
 use crate::compile::code::Code;
 use crate::error::{Error, FrameKind, Result};
+use crate::host::Severity;
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::coerce::Coercion;
@@ -153,6 +154,7 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
                 ));
             }
             let (ingestion, hash) = fixed_output(
+                ev,
                 hash,
                 draft.output_hash_algorithm.as_deref().unwrap_or_default(),
                 draft.output_hash_mode.as_deref().unwrap_or_default(),
@@ -238,13 +240,9 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
         if ignore_nulls && ev.force(attr.value)?.is_null() {
             continue;
         }
-        if matches!(key, b"__ignoreNulls" | b"__contentAddressed" | b"__impure") {
-            if key == b"__ignoreNulls" {
-                continue;
-            }
-            if !structured && key != b"__ignoreNulls" {
-                // False: a variable like any other.
-            }
+        // `__contentAddressed` and `__impure` are false here, and variables like any other.
+        if key == b"__ignoreNulls" {
+            continue;
         }
         let read = read_attribute(ev, attr, structured, &mut draft, &mut json, context);
         read.map_err(|error| {
@@ -337,7 +335,7 @@ fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) {
     }
 }
 
-fn fixed_output(hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, Hash)> {
+fn fixed_output(ev: &Evaluator, hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, Hash)> {
     let ingestion = match mode {
         "" | "flat" => Ingestion::Flat,
         "recursive" | "nar" => Ingestion::Recursive,
@@ -363,6 +361,7 @@ fn fixed_output(hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, H
         })?;
         let zeros = vec![0; algorithm.digest_len()];
         let hash = Hash::new(algorithm, &zeros).expect("the digest has the algorithm's length");
+        ev.shared.host.message(Severity::Warning, &format!("found empty hash, assuming '{}'", hash.sri()));
         return Ok((ingestion, hash));
     }
     let hash = Hash::parse(hash, algorithm).map_err(|error| Error::other("lang::hash", error.to_string()))?;

@@ -12,18 +12,36 @@ use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue};
 use crate::symbol::Symbol;
 use crate::value::path::normalise;
-use crate::value::{Attrs, Value};
+use crate::value::{Attrs, Value, View};
 use crate::vm::Evaluator;
 
-/// A flake that an input names, loaded when asked for: reference, base folder.
-static INPUT: Code = Code::native(&[0, 0], |ev, captures| {
-    let reference = lossy(ev.expect_string(captures[0])?.bytes());
+/// What an input names, loaded when asked for: reference (URL or set), base folder, overrides of its inputs, whether it
+/// is a flake.
+static INPUT: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
+    let value = ev.force(captures[0])?;
+    let reference = match value.as_attrs() {
+        Some(set) => reference_of_set(ev, set)?,
+        None => parse_reference(&lossy(ev.expect_string(value)?.bytes()))?,
+    };
     let base = ev.expect_string(captures[1])?.bytes();
-    load(ev, &parse_reference(&reference)?, base, None)
+    let overrides = ev.expect_attrs(captures[2])?;
+    if ev.expect_forced_bool(captures[3])? {
+        load(ev, &reference, base, Some(overrides))
+    } else {
+        let tree = fetch_tree(ev, &reference, base)?;
+        let mut facts = tree.facts;
+        facts.push(("outPath".to_owned(), source_string(ev, &tree.dir)));
+        facts.push(("sourceInfo".to_owned(), plain_attrs(facts.clone())));
+        Ok(plain_attrs(facts))
+    }
 });
-/// An input that follows another: the inputs of the root flake, path such as `a/b`.
-static FOLLOWS: Code = Code::native(&[0, 0], |ev, captures| {
+/// An input that follows another: the inputs of the flake that says so, path such as `a/b`, that flake itself, which is
+/// what an empty path means.
+static FOLLOWS: Code = Code::native(&[0, 0, 0], |ev, captures| {
     let path = ev.expect_string(captures[1])?.bytes();
+    if path.is_empty() {
+        return ev.force(captures[2]);
+    }
     let mut value = captures[0];
     for (index, name) in path.split(|&byte| byte == b'/').enumerate() {
         let symbol = Symbol::new(name);
@@ -77,8 +95,40 @@ fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
     }
 }
 
-/// Loads the flake a reference names. `overrides` replaces inputs by their names.
-fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Option<Attrs>) -> Result<Value> {
+/// A reference written as a set: `{ type = "github"; owner = …; }`.
+fn reference_of_set(ev: &mut Evaluator, set: Attrs) -> Result<Reference> {
+    let mut reference = Reference::new();
+    for attr in set.sorted() {
+        if matches!(attr.name.name(), b"flake" | b"inputs" | b"follows" | b"url") {
+            continue;
+        }
+        let value = ev.force(attr.value)?;
+        let value = match value.view() {
+            View::String(text) => FetchValue::String(lossy(text.bytes())),
+            View::Path(path) => FetchValue::String(lossy(path.bytes())),
+            View::Int(number) => FetchValue::Int(number),
+            View::Bool(flag) => FetchValue::Bool(flag),
+            _ => {
+                let what = format!("flake reference attribute '{}'", lossy(attr.name.name()));
+                return Err(ev.wrong_type(value, &what));
+            }
+        };
+        reference.insert(lossy(attr.name.name()), value);
+    }
+    Ok(reference)
+}
+
+/// A source tree that a reference names.
+struct Tree {
+    /// What is known of it: `narHash`, `rev` ….
+    facts: Vec<(String, Value)>,
+    /// Where it begins.
+    root: Vec<u8>,
+    /// The folder of it that is meant.
+    dir: Vec<u8>,
+}
+
+fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<Tree> {
     let mut facts: Vec<(String, Value)> = Vec::new();
     let root: Vec<u8> = match (text(reference, "type"), text(reference, "path")) {
         (Some("path"), Some(path)) => {
@@ -114,11 +164,19 @@ fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Optio
         Some(dir) => normalise(&[&root, &b"/"[..], dir.as_bytes()].concat()),
         None => root.clone(),
     };
+    Ok(Tree { facts, root, dir })
+}
+
+/// Loads the flake a reference names. `overrides` says of its inputs, by name, what they are (`value`) or what their own
+/// inputs are (`inputs`, of the same form).
+fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Option<Attrs>) -> Result<Value> {
+    let Tree { mut facts, root, dir } = fetch_tree(ev, reference, base)?;
     let flake = ev.import(&[&dir, &b"/flake.nix"[..]].concat())?;
     let flake = ev.expect_attrs(flake)?;
     let outputs = ev.required(flake, "outputs", "getFlake")?;
     let outputs = ev.expect_function(outputs)?;
-    let inputs = inputs(ev, flake, outputs, &dir, overrides)?;
+    let own = Value::thunk_unfilled(&FLAKE);
+    let inputs = inputs(ev, own, flake, outputs, &dir, overrides)?;
 
     // `sourceInfo.outPath` is the tree as a string; copying it to the store is left to who interpolates a path in it.
     facts.push(("outPath".to_owned(), source_string(ev, &root)));
@@ -129,10 +187,9 @@ fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Optio
     let out_path = source_string(ev, &dir);
     facts.retain(|(name, _)| name != "outPath");
     facts.push(("outPath".to_owned(), out_path));
-    let own = Value::thunk_unfilled(&FLAKE);
     let result = Value::thunk(&OUTPUTS, &[own, outputs, inputs]);
     facts.push(("outputs".to_owned(), result));
-    if let crate::value::View::Thunk(thunk) = own.view() {
+    if let View::Thunk(thunk) = own.view() {
         thunk.fill(0, plain_attrs(facts));
         thunk.fill(1, result);
     }
@@ -152,25 +209,30 @@ fn source_string(ev: &Evaluator, path: &[u8]) -> Value {
 }
 
 /// The inputs of a flake: those it declares, and those its function asks for by name.
-fn inputs(ev: &mut Evaluator, flake: Attrs, outputs: Value, dir: &[u8], overrides: Option<Attrs>) -> Result<Value> {
-    let all = Value::thunk_unfilled(&ALL_INPUTS);
+fn inputs(
+    ev: &mut Evaluator,
+    own: Value,
+    flake: Attrs,
+    outputs: Value,
+    dir: &[u8],
+    overrides: Option<Attrs>,
+) -> Result<Value> {
+    let scope = Scope { own, all: Value::thunk_unfilled(&ALL_INPUTS), dir };
     let mut members: Vec<(String, Value)> = Vec::new();
     if let Some(declared) = flake.get(Symbol::new(b"inputs")) {
         for attr in ev.expect_attrs(declared)?.sorted() {
             let name = lossy(attr.name.name());
-            if let Some(value) = overrides.and_then(|overrides| overrides.get(attr.name)) {
+            let from_outside = override_of(ev, overrides, attr.name)?;
+            if let Some(value) = from_outside.and_then(|given| given.get(ev.shared.names.value)) {
                 members.push((name, value));
                 continue;
             }
             let input = ev.expect_attrs(attr.value)?;
-            let value = if let Some(follows) = input.get(Symbol::new(b"follows")) {
-                Value::thunk(&FOLLOWS, &[all, follows])
-            } else if let Some(url) = input.get(Symbol::new(b"url")) {
-                Value::thunk(&INPUT, &[url, Value::string(dir)])
-            } else if let Some(path) = input.get(ev.shared.names.path) {
-                let path = lossy(ev.text_of(path)?.bytes());
-                Value::thunk(&INPUT, &[Value::string(format!("path:{path}").as_bytes()), Value::string(dir)])
-            } else {
+            let nested = match from_outside.and_then(|given| given.get(Symbol::new(b"inputs"))) {
+                Some(inputs) => Some(ev.expect_attrs(inputs)?),
+                None => None,
+            };
+            let Some(value) = scope.input(ev, input, nested)? else {
                 return Err(Error::other(
                     "lang::flake_input",
                     format!("input '{name}' of the flake in '{}' has no 'url'", lossy(dir)),
@@ -184,6 +246,10 @@ fn inputs(ev: &mut Evaluator, flake: Attrs, outputs: Value, dir: &[u8], override
         if name == "self" || optional || members.iter().any(|(known, _)| *known == name) {
             continue;
         }
+        if let Some(value) = override_of(ev, overrides, symbol)?.and_then(|given| given.get(ev.shared.names.value)) {
+            members.push((name, value));
+            continue;
+        }
         return Err(Error::other(
             "lang::flake_input",
             format!("the flake in '{}' uses the input '{name}' without declaring it", lossy(dir)),
@@ -191,10 +257,67 @@ fn inputs(ev: &mut Evaluator, flake: Attrs, outputs: Value, dir: &[u8], override
         .help(format!("add `inputs.{name}.url = \"…\";` to its flake.nix")));
     }
     let set = plain_attrs(members);
-    if let crate::value::View::Thunk(thunk) = all.view() {
+    if let View::Thunk(thunk) = scope.all.view() {
         thunk.fill(0, set);
     }
     Ok(set)
+}
+
+/// What is said of the input `name` by the flake that has this one as an input.
+fn override_of(ev: &mut Evaluator, overrides: Option<Attrs>, name: Symbol) -> Result<Option<Attrs>> {
+    match overrides.and_then(|overrides| overrides.get(name)) {
+        Some(given) => Ok(Some(ev.expect_attrs(given)?)),
+        None => Ok(None),
+    }
+}
+
+/// A flake whose inputs are being read.
+struct Scope<'d> {
+    own: Value,
+    /// Its inputs, once they are known.
+    all: Value,
+    dir: &'d [u8],
+}
+
+impl Scope<'_> {
+    /// The value of an input as declared here; none when it says neither where it is nor what it follows. `nested` are
+    /// overrides from outside of the input's own inputs, and win over those declared here.
+    fn input(&self, ev: &mut Evaluator, input: Attrs, nested: Option<Attrs>) -> Result<Option<Value>> {
+        if let Some(follows) = input.get(Symbol::new(b"follows")) {
+            return Ok(Some(Value::thunk(&FOLLOWS, &[self.all, follows, self.own])));
+        }
+        let reference = if let Some(url) = input.get(Symbol::new(b"url")) {
+            url
+        } else if input.contains(ev.shared.names.r#type) {
+            Value::attrs(input.iter().collect())
+        } else if let Some(path) = input.get(ev.shared.names.path) {
+            Value::string(format!("path:{}", lossy(ev.text_of(path)?.bytes())).as_bytes())
+        } else {
+            return Ok(None);
+        };
+        let mut overrides = self.overrides(ev, input)?;
+        if let Some(nested) = nested {
+            overrides = overrides.as_attrs().map_or(overrides, |declared| declared.update(nested));
+        }
+        let is_flake = input.get(Symbol::new(b"flake")).unwrap_or(Value::TRUE);
+        Ok(Some(Value::thunk(&INPUT, &[reference, Value::string(self.dir), overrides, is_flake])))
+    }
+
+    /// What `inputs.<name>.inputs` says, in the form [`load`] takes.
+    fn overrides(&self, ev: &mut Evaluator, input: Attrs) -> Result<Value> {
+        let mut members = Vec::new();
+        if let Some(inputs) = input.get(Symbol::new(b"inputs")) {
+            for attr in ev.expect_attrs(inputs)?.sorted() {
+                let given = ev.expect_attrs(attr.value)?;
+                let said = match self.input(ev, given, None)? {
+                    Some(value) => ("value".to_owned(), value),
+                    None => ("inputs".to_owned(), self.overrides(ev, given)?),
+                };
+                members.push((lossy(attr.name.name()), plain_attrs(vec![said])));
+            }
+        }
+        Ok(plain_attrs(members))
+    }
 }
 
 static ALL_INPUTS: Code = Code::native(&[0], |ev, captures| ev.force(captures[0]));
@@ -336,9 +459,9 @@ pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
     for attr in set.sorted() {
         let value = ev.force(attr.value)?;
         let value = match value.view() {
-            crate::value::View::String(text) => lossy(text.bytes()),
-            crate::value::View::Int(number) => number.to_string(),
-            crate::value::View::Bool(flag) => u8::from(flag).to_string(),
+            View::String(text) => lossy(text.bytes()),
+            View::Int(number) => number.to_string(),
+            View::Bool(flag) => u8::from(flag).to_string(),
             _ => {
                 let what = format!("flake reference attribute '{}'", lossy(attr.name.name()));
                 return Err(ev.wrong_type(value, &what));

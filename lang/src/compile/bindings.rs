@@ -255,7 +255,7 @@ impl Compiler<'_> {
         self.emit_at(span, Op::Select { dst, src, site });
         self.emit_at(span, Op::Return { src: dst });
         let pos = self.pos(span);
-        self.finish_function(0, None, Some(name), pos, None)
+        self.finish_function(0, None, Some(name), pos, Vec::new())
     }
 
     fn shape(&mut self, sorted: &[(Symbol, Pos)]) -> u32 {
@@ -384,7 +384,7 @@ impl Compiler<'_> {
         self.emit_at(span, Op::Overrides { dst: set, site });
         self.emit_at(span, Op::Return { src: set });
         let pos = self.pos(span);
-        let code = self.finish_function(0, None, None, pos, None);
+        let code = self.finish_function(0, None, None, pos, Vec::new());
         self.emit(Op::AllocThunk { dst: whole, code });
         // Names inherited from outside are looked up there.
         let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
@@ -410,7 +410,18 @@ impl Compiler<'_> {
         }
         self.emit(Op::Attrs { dst: plain, first, shape });
         self.emit(Op::FillThunk { dst: whole, code });
+        if bindings.dynamics.is_empty() {
+            self.undefine(bindings.statics.iter().map(|binding| binding.name));
+            self.emit(Op::Move { dst, src: whole });
+            return;
+        }
+        // Dynamic names are no variables: they join the set after the overrides.
+        let set = self.temporary();
+        let empty = self.shape(&[]);
+        self.emit(Op::Attrs { dst: set, first, shape: empty });
+        self.emit_at(span, Op::Update { dst: set, a: whole, b: set });
+        self.dynamics(bindings.dynamics, span, set);
         self.undefine(bindings.statics.iter().map(|binding| binding.name));
-        self.emit(Op::Move { dst, src: whole });
+        self.emit(Op::Move { dst, src: set });
     }
 }

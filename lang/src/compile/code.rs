@@ -38,8 +38,8 @@ pub struct Code {
     /// What it is bound to, if anything.
     pub(crate) name: Option<Symbol>,
     pub(crate) pos: Pos,
-    /// The name of the argument of a function without pattern, or of the `@`.
-    pub(crate) argument: Option<Symbol>,
+    /// Each argument's name (of a pattern, that after the `@`) and where the function that takes it begins.
+    pub(crate) arguments: Vec<(Option<Symbol>, Pos)>,
 }
 
 impl Code {
@@ -55,7 +55,7 @@ impl Code {
             first_op: 0,
             name: None,
             pos: Pos::NONE,
-            argument: None,
+            arguments: Vec::new(),
         }
     }
 }

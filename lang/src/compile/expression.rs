@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::source::Span;
 use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, Expr, ExprKind, PathKind, StringPart};
+use crate::syntax::print::{PrintOptions, Style, print};
 use crate::value::path::normalise;
 use crate::value::{Attr, Value};
 
@@ -362,8 +363,12 @@ impl Compiler<'_> {
     }
 
     fn assertion(&mut self, condition: Expr<'_>) {
-        let text = &self.context.source.text[condition.span.start as usize..condition.span.end as usize];
-        let text = self.string_constant(text);
+        let options = PrintOptions {
+            base: self.context.base_dir,
+            home: self.context.home.unwrap_or(b"~"),
+            style: Style::Current,
+        };
+        let text = self.string_constant(&print(condition, options));
         let mark = self.mark();
         let reg = self.operand(condition);
         self.emit_at(condition.span, Op::Assert { condition: reg, text });
@@ -817,6 +822,6 @@ impl Compiler<'_> {
         self.begin_function(0);
         self.tail(expr);
         let pos = self.pos(expr.span);
-        self.finish_function(0, None, name, pos, None)
+        self.finish_function(0, None, name, pos, Vec::new())
     }
 }

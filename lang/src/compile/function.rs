@@ -135,7 +135,7 @@ impl Compiler<'_> {
         pattern: Option<u32>,
         name: Option<Symbol>,
         pos: Pos,
-        argument: Option<Symbol>,
+        arguments: Vec<(Option<Symbol>, Pos)>,
     ) -> u32 {
         let function = self.functions.pop().expect("every function begun is finished once");
         if function.captures.len() > REGISTERS_MAX as usize {
@@ -154,7 +154,7 @@ impl Compiler<'_> {
             frame: function.frame,
             name,
             pos,
-            argument,
+            arguments,
         });
         (self.codes.len() - 1) as u32
     }

@@ -21,19 +21,19 @@ impl Compiler<'_> {
     pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
         // Nested functions of plain arguments become one; a pattern can only come last, since it is taken apart
         // when its own argument is given.
-        let mut parameters = vec![lambda];
+        let mut parameters = vec![(lambda, self.pos(span))];
         let mut last = lambda;
         while last.formals.is_none()
             && parameters.len() < ARITY_MAX
             && let ExprKind::Lambda(inner) = last.body.kind
         {
-            parameters.push(inner);
+            parameters.push((inner, self.pos(last.body.span)));
             last = inner;
         }
         let arity = parameters.len();
         self.begin_function(arity);
         let mut defined = Vec::new();
-        for (index, parameter) in parameters.iter().enumerate() {
+        for (index, (parameter, _)) in parameters.iter().enumerate() {
             if let Some((name, _)) = parameter.argument {
                 self.define(name, Place::Register(index as Reg));
                 defined.push(name);
@@ -46,7 +46,9 @@ impl Compiler<'_> {
         self.tail(last.body);
         self.undefine(defined);
         let pos = self.pos(span);
-        self.finish_function(arity as u8, pattern, name, pos, lambda.argument.map(|(name, _)| name))
+        let arguments =
+            parameters.iter().map(|(parameter, pos)| (parameter.argument.map(|(name, _)| name), *pos)).collect();
+        self.finish_function(arity as u8, pattern, name, pos, arguments)
     }
 
     fn formals(&mut self, formals: &Formals<'_>, argument: Reg) -> u32 {

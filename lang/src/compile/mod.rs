@@ -111,7 +111,7 @@ struct CodeDraft {
     frame: u16,
     name: Option<Symbol>,
     pos: Pos,
-    argument: Option<Symbol>,
+    arguments: Vec<(Option<Symbol>, Pos)>,
 }
 
 /// Compiles a text to a thunk that gives its value.
@@ -156,7 +156,7 @@ pub(crate) fn compile(expr: Expr<'_>, context: &Context<'_>) -> Result<Value, Er
     }
     compiler.functions.push(FunctionState::default());
     compiler.tail(expr);
-    let root = compiler.finish_function(0, None, None, context.base, None);
+    let root = compiler.finish_function(0, None, None, context.base, Vec::new());
     match compiler.error.take() {
         Some(error) => Err(error),
         None => Ok(Value::thunk(compiler.link(root), &[])),
@@ -190,7 +190,7 @@ impl Compiler<'_> {
                     first_op: draft.first_op,
                     name: draft.name,
                     pos: draft.pos,
-                    argument: draft.argument,
+                    arguments: draft.arguments,
                 }
             })
             .collect();

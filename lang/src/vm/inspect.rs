@@ -157,7 +157,8 @@ impl Evaluator {
             let pattern = &code.module.patterns[pattern as usize];
             (pattern.formals.iter().map(|formal| formal.name).collect(), pattern.ellipsis)
         });
-        Some(FunctionInfo { pos: code.pos, argument: code.argument, formals })
+        let (argument, pos) = code.arguments.get(given).copied().unwrap_or((None, code.pos));
+        Some(FunctionInfo { pos, argument, formals })
     }
 
     /// Names of a function's pattern, where they stand, and whether they have a default.

@@ -1,0 +1,4 @@
+{
+  inputs.lib.url = "path:../lib";
+  outputs = { self, lib }: { lib = lib.name; };
+}
