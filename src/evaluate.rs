@@ -361,9 +361,12 @@ fn describe(installable: &Installable) -> String {
 
 /// `-I` before `$NIX_PATH`; the latter counts only where the environment may be seen.
 fn search_path(source: &Source) -> Vec<(String, String)> {
-    let split = |entry: &str| match entry.split_once('=') {
-        Some((name, path)) => (name.to_owned(), path.to_owned()),
-        None => (String::new(), entry.to_owned()),
+    let here = std::env::current_dir().unwrap_or_default();
+    let split = |entry: &str| {
+        let (name, place) = entry.split_once('=').unwrap_or(("", entry));
+        let is_url = place.contains("://") || place.starts_with("channel:") || place.starts_with("flake:");
+        let place = if is_url { place.to_owned() } else { here.join(place).to_string_lossy().into_owned() };
+        (name.to_owned(), place)
     };
     let mut entries: Vec<_> = source.include.iter().map(|entry| split(entry)).collect();
     if source.impure
