@@ -51,12 +51,18 @@ fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/._-+~@%".contains(&byte)
 }
 
+/// Whether the bytes in front are a word of prose, as in "input/output/error". Type and length of a marshalled string are
+/// two letters at the most, and a compiler's option has its dash.
+fn is_word(run: &[u8]) -> bool {
+    run.len() > 2 && run.iter().all(u8::is_ascii_alphabetic)
+}
+
 fn is_hit(content: &[u8], at: usize, length: usize) -> bool {
     let before = &content[..at];
     let run = before.iter().rev().take(255).take_while(|byte| is_path_byte(**byte)).count();
     let run = &before[at - run..];
     match content.get(at + length) {
-        Some(b'/') => !run.contains(&b'/') && !run.ends_with(b"."),
+        Some(b'/') => !run.contains(&b'/') && !run.ends_with(b".") && !is_word(run),
         // The bare directory, as debug information has it: only as a string of its own.
         None | Some(0 | b'"' | b'\'' | b':' | b';' | b'\n') => {
             matches!(before.last(), None | Some(0 | b'"' | b'\'' | b'=' | b':' | b'\n')) || run == b"-I" || run == b"-L"
@@ -108,6 +114,7 @@ mod tests {
             b"https://a.example/build/x",
             b"../build/x",
             b"/builder/x",
+            b"an input/output/error",
             b"to/source or /source",
             b"",
         ] {
