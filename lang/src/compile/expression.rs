@@ -101,12 +101,12 @@ impl Compiler<'_> {
             return;
         }
         let mark = self.mark();
-        self.into_inner(expr, dst);
+        self.evaluate_here(expr, dst);
         self.release(mark);
         self.depth -= 1;
     }
 
-    fn into_inner(&mut self, expr: Expr<'_>, dst: Reg) {
+    fn evaluate_here(&mut self, expr: Expr<'_>, dst: Reg) {
         if let Some(index) = self.constant_of(expr) {
             self.emit(Op::Const { dst, index });
             return;

@@ -79,6 +79,11 @@ impl Shape {
     }
 
     #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline(always)]
     pub fn names(&self) -> &'static [Symbol] {
         // SAFETY: `Shape::new` wrote `len` symbols right behind the head; shapes live as long as the process.
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).add(1).cast::<Symbol>(), self.len()) }
@@ -258,7 +263,7 @@ impl Attrs {
     }
 
     pub fn is_empty(self) -> bool {
-        self.shape_if_flat().is_some_and(|shape| shape.len() == 0)
+        self.shape_if_flat().is_some_and(Shape::is_empty)
     }
 
     #[inline]

@@ -26,6 +26,7 @@ impl ContextElement {
 
 /// A set of elements, sorted, shared by all strings made from one another. Copying is free.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::borrowed_box, reason = "a string has one word for its context, and a slice takes two")]
 pub struct Context(Option<&'static Box<[ContextElement]>>);
 
 impl Context {

@@ -116,21 +116,17 @@ impl Evaluator {
     ) -> Result<()> {
         let value = self.force(value)?;
         match value.view() {
-            View::List(list) => {
-                if !list.is_empty() && seen.insert(value.address()) {
-                    self.check_native_stack()?;
-                    for &element in list.values() {
-                        self.force_deep_in(element, seen)?;
-                    }
+            View::List(list) if !list.is_empty() && seen.insert(value.address()) => {
+                self.check_native_stack()?;
+                for &element in list.values() {
+                    self.force_deep_in(element, seen)?;
                 }
             }
-            View::Attrs(set) => {
-                if seen.insert(value.address()) {
-                    self.check_native_stack()?;
-                    for attr in set.iter() {
-                        if let Err(error) = self.force_deep_in(attr.value, seen) {
-                            return Err(error.frame(attr.pos, crate::error::FrameKind::Attribute(attr.name)));
-                        }
+            View::Attrs(set) if seen.insert(value.address()) => {
+                self.check_native_stack()?;
+                for attr in set.iter() {
+                    if let Err(error) = self.force_deep_in(attr.value, seen) {
+                        return Err(error.frame(attr.pos, crate::error::FrameKind::Attribute(attr.name)));
                     }
                 }
             }

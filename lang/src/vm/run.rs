@@ -526,7 +526,8 @@ impl Evaluator {
                 Op::JumpUnlessInt { a, value, target } => {
                     let a = forced!(a);
                     let b = Value::int(i64::from(value));
-                    if !a.same(b) && !(a.as_float().is_some() && attempt!(self.equal_forced(a, b))) {
+                    let equal = a.same(b) || (a.as_float().is_some() && attempt!(self.equal_forced(a, b)));
+                    if !equal {
                         pc = target as usize;
                     }
                 }
