@@ -182,10 +182,11 @@ pub(crate) fn attribute(name: &str, problem: impl Into<String>) -> BuildError {
     BuildError::Attribute { attribute: name.to_owned(), problem: problem.into() }
 }
 
-fn remedy(cause: &io::Error) -> &'static str {
+/// What to do about a file operation's error, to be put after it; empty when nothing general can be said.
+pub(crate) fn remedy(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::StorageFull => {
-            "; free some space there (`eval store gc` drops what nothing keeps) and run it again"
+            "; free some space there (`ev store gc` drops what nothing keeps) and run it again"
         }
         io::ErrorKind::PermissionDenied => "; the store belongs to another user: choose another root with `EVAL_ROOT`",
         _ => "",

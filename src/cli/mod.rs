@@ -24,7 +24,7 @@ pub mod store;
 #[command(name = "eval", version, max_term_width = 110, disable_help_subcommand = true)]
 #[command(
     after_help = "In a shell, `eval` is a builtin that runs its arguments: `eval build .#x` starts the program `build`.\n\
-    That is this program too, as is `ev`; `eval self install` puts all three names on a PATH."
+    That is this program too, as is `ev`; its command `self install` puts all three names on a PATH."
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -31,8 +31,8 @@ fn explain(errno: Errno) -> String {
 
 fn remedy(errno: Errno) -> &'static str {
     match errno {
-        Errno::ENOSPC => "; free some space (`eval store gc`) or set EVAL_ROOT to a larger file system",
-        Errno::EDQUOT => "; the quota is used up: free some space (`eval store gc`) or set EVAL_ROOT elsewhere",
+        Errno::ENOSPC => "; free some space (`ev store gc`) or set EVAL_ROOT to a larger file system",
+        Errno::EDQUOT => "; the quota is used up: free some space (`ev store gc`) or set EVAL_ROOT elsewhere",
         Errno::EROFS => "; set EVAL_ROOT to a file system that can be written",
         Errno::EXDEV => "; the two places must be on one file system",
         Errno::EMFILE | Errno::ENFILE => "; raise the limit on open files (`ulimit -n`)",
@@ -52,7 +52,7 @@ pub enum StoreError {
         path.display()
     )]
     NewerSchema { path: PathBuf, found: u32, known: u32 },
-    #[error("the store's database holds a record that cannot be read: {what}; run `eval store rebuild-db`")]
+    #[error("the store's database holds a record that cannot be read: {what}; run `ev store rebuild-db`")]
     Record { what: String },
     #[error("`{}` is a {kind}; a store holds only regular files, directories and symbolic links", path.display())]
     SpecialFile { path: PathBuf, kind: &'static str },

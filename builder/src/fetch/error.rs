@@ -30,7 +30,7 @@ pub enum FetchError {
         name: String,
     },
     /// A local file could not be written or read.
-    #[error("cannot {call} `{path}` while fetching `{name}`: {source}")]
+    #[error("cannot {call} `{path}` while fetching `{name}`: {source}{}", crate::error::remedy(source))]
     Local {
         /// What was wanted.
         name: String,
