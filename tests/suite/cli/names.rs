@@ -1,0 +1,74 @@
+//! The names that the program has: `eval`, `ev` and `build`.
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use insta::assert_snapshot;
+
+use crate::workspace::{PROGRAM, Workspace};
+
+const TOY: &str = "(import ./prelude.nix).write { name = \"toy\"; files.x.text = \"x\"; }";
+
+#[test]
+fn called_build_it_builds() {
+    let workspace = Workspace::with_own_store(TOY);
+    let build = workspace.path().join("build");
+    symlink(PROGRAM, &build).expect("the workspace can be written");
+    let ran = workspace.prepare(Command::new(&build), ["-f", "default.nix", "--print-out-paths"]).output();
+    assert_snapshot!(workspace.text(&ran.expect("the program starts")), @r#"
+    status: 0
+    --- stdout
+    [STORE]/store/[HASH]-toy
+    --- stderr
+    plan: 1 tree to put together
+    nothing had to be built in [TIME]
+    "#);
+}
+
+/// What a person types: the shell's own `eval` runs its arguments.
+#[test]
+fn eval_build_typed_in_a_shell() {
+    let workspace = Workspace::with_own_store(TOY);
+    workspace.stdout("self install --to bin");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg("PATH=$PWD/bin:$PATH; eval build -f default.nix && ev path-info ./result");
+    let ran = workspace.prepare(shell, [] as [&str; 0]).output().expect("there is a shell");
+    assert_snapshot!(workspace.text(&ran), @r#"
+    status: 0
+    --- stdout
+    [STORE]/store/[HASH]-toy
+    --- stderr
+    plan: 1 tree to put together
+    nothing had to be built in [TIME]
+    "#);
+}
+
+#[test]
+fn self_install_replaces_no_other_program() {
+    let workspace = Workspace::with_own_store(TOY);
+    workspace.write("bin/build", "#!/bin/sh\necho somebody else's\n");
+    assert_snapshot!(workspace.check("self install --to bin"), @r#"
+    status: 1
+    --- stdout
+    bin/eval
+    bin/ev
+    --- stderr
+    error: `bin/build` exists already
+     |
+     = help: replace it with `--force`, or choose another folder with `--to`
+    "#);
+    assert_snapshot!(workspace.check("self install --to bin --force"), @r#"
+    status: 0
+    --- stdout
+    bin/eval
+    bin/ev
+    bin/build
+    "#);
+    assert_snapshot!(workspace.check("self install --to bin"), @r#"
+    status: 1
+    --- stderr
+    error: `bin/eval` exists already
+     |
+     = help: replace it with `--force`, or choose another folder with `--to`
+    "#);
+}

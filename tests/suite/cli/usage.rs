@@ -1,0 +1,78 @@
+//! What was typed makes no sense: exit status 2, and what would.
+
+use insta::assert_snapshot;
+
+use crate::workspace::Workspace;
+
+#[track_caller]
+fn check(words: &str) -> String {
+    Workspace::with_own_store("1").check(words)
+}
+
+#[test]
+fn unknown_command() {
+    assert_snapshot!(check("biuld"), @r#"
+    status: 2
+    --- stderr
+    error: unrecognized subcommand 'biuld'
+
+      tip: a similar subcommand exists: 'build'
+
+    Usage: eval [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn unknown_flag() {
+    assert_snapshot!(check("build --keep-goin"), @r#"
+    status: 2
+    --- stderr
+    error: unexpected argument '--keep-goin' found
+
+      tip: a similar argument exists: '--keep-going'
+
+    Usage: eval build --keep-going [INSTALLABLE]...
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn attribute_without_a_file() {
+    assert_snapshot!(check("build -A x"), @r#"
+    status: 2
+    --- stderr
+    error: `-A` takes attributes of a file or an expression: give one with `-f` or `--expr`
+    "#);
+}
+
+#[test]
+fn no_number() {
+    assert_snapshot!(check("build -j many"), @r#"
+    status: 2
+    --- stderr
+    error: invalid value 'many' for '--max-jobs <N>': invalid digit found in string
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn no_flake_here() {
+    assert_snapshot!(check("build .#x"), @r#"
+    status: 1
+    --- stderr
+    error: cannot find a `flake.nix` in `[DIR]` or a folder above it
+    "#);
+}
+
+#[test]
+fn file_that_is_not_there() {
+    assert_snapshot!(check("build -f nothing.nix"), @r#"
+    status: 1
+    --- stderr
+    error[lang::host]: cannot read `[DIR]/nothing.nix`: No such file or directory (os error 2)
+    "#);
+}

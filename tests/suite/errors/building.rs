@@ -1,0 +1,295 @@
+//! Builds that fail, and builds that try what they must not.
+
+use insta::assert_snapshot;
+
+use crate::workspace::Workspace;
+
+/// Builds one script, traced, as `set -x` scripts tell of the command that failed.
+#[track_caller]
+fn check(script: &str) -> String {
+    let source = format!("(import ./prelude.nix).sh {{ name = \"toy\"; script = ''\n{script}\n''; }}");
+    Workspace::new(&source).check("build -f default.nix --no-link")
+}
+
+#[test]
+fn failing_command_and_last_log_lines() {
+    assert_snapshot!(check("set -x; echo one; echo two >&2; ls /nonexistent; echo never"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder exited with status 2
+             command:     ls /nonexistent
+             first error: ls: cannot access '/nonexistent': No such file or directory
+             last lines of the log:
+             > + echo one
+             > one
+             > + echo two
+             > two
+             > + ls /nonexistent
+             > ls: cannot access '/nonexistent': No such file or directory
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn only_the_last_lines_of_a_long_log() {
+    assert_snapshot!(check("for i in {1..200}; do echo line $i; done; exit 3"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder exited with status 3
+             last lines of the log:
+             > line 176
+             > line 177
+             > line 178
+             > line 179
+             > line 180
+             > line 181
+             > line 182
+             > line 183
+             > line 184
+             > line 185
+             > line 186
+             > line 187
+             > line 188
+             > line 189
+             > line 190
+             > line 191
+             > line 192
+             > line 193
+             > line 194
+             > line 195
+             > line 196
+             > line 197
+             > line 198
+             > line 199
+             > line 200
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn killed_by_a_signal() {
+    assert_snapshot!(check("echo going; kill -SEGV $$"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder was killed by signal 11
+             last lines of the log:
+             > going
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn no_network() {
+    assert_snapshot!(check("set -x; echo > $out; exec 3<>/dev/tcp/192.0.2.1/80"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder exited with status 1
+             command:     exec
+             first error: /bin/bash: connect: Network is unreachable
+             last lines of the log:
+             > + echo
+             > + exec
+             > /bin/bash: connect: Network is unreachable
+             > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn writes_outside_its_output() {
+    assert_snapshot!(check("set -x; echo > $out; echo leak > /etc/leak"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder exited with status 1
+             command:     echo leak
+             first error: /bin/bash: line 1: /etc/leak: Read-only file system
+             last lines of the log:
+             > + echo
+             > + echo leak
+             > /bin/bash: line 1: /etc/leak: Read-only file system
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn writes_an_output_it_does_not_have() {
+    assert_snapshot!(check("echo > $out; echo leak > /output/other"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
+             the log is empty
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn makes_no_output() {
+    assert_snapshot!(check("true"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder ended well but did not make the output `out`: there is nothing at `/output/out`
+             the log is empty
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+#[test]
+fn takes_too_long() {
+    let workspace =
+        Workspace::new("(import ./prelude.nix).sh { name = \"slow\"; script = \"echo starting; sleep 300\"; }");
+    assert_snapshot!(workspace.check("build -f default.nix --no-link --timeout 1"), @r#"
+    status: 101
+    --- stderr
+    plan: 1 build to run
+          slow
+    building slow
+    failed   slow
+    1 failed in [TIME]
+    error: `slow` failed: the build took longer than its time limit of 1 seconds
+             last lines of the log:
+             > starting
+             whole log:   [STORE]/log/[HASH]-slow.drv.zst
+           failed: `slow`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-slow.drv
+    "#);
+    assert_snapshot!(workspace.check("build -f default.nix --no-link --max-silent-time 1"), @r#"
+    status: 101
+    --- stderr
+    plan: 1 build to run
+          slow
+    building slow
+    failed   slow
+    1 failed in [TIME]
+    error: `slow` failed: the builder printed nothing for 1 seconds, its limit of silence
+             last lines of the log:
+             > starting
+             whole log:   [STORE]/log/[HASH]-slow.drv.zst
+           failed: `slow`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-slow.drv
+    "#);
+}
+
+#[test]
+fn keep_going_builds_what_does_not_depend_on_the_failure() {
+    // Ties between builds are broken by their hashes, which have to be the same in each run.
+    let workspace = Workspace::with_own_store(
+        r#"
+        let
+          inherit (import ./prelude.nix) sh shell;
+        in
+        rec {
+          inherit shell;
+          bad = sh { name = "bad"; nonce = ""; script = "echo no luck; exit 1"; };
+          good = sh { name = "good"; nonce = ""; script = "echo > $out"; };
+          above = sh { name = "above"; nonce = ""; script = "echo > $out"; inherit bad; };
+        }
+        "#,
+    );
+    workspace.stdout("build -f default.nix --no-link shell");
+    assert_snapshot!(workspace.check("build -f default.nix --no-link -k -j1 above good"), @r#"
+    status: 100
+    --- stderr
+    plan: 3 builds to run
+          good, bad, above
+    building bad
+    failed   bad
+    building good
+    built    good in [TIME]
+    1 built, 1 failed, 1 blocked by failures in [TIME]
+    error: `bad` failed: the builder exited with status 1
+             last lines of the log:
+             > no luck
+             whole log:   [STORE]/log/[HASH]-bad.drv.zst
+           not built, since they need `bad`: `above`
+           failed: `bad`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-bad.drv
+    "#);
+    let json = workspace.json("build -f default.nix --no-link --json bad");
+    assert_snapshot!(workspace.json_text(&json), @r#"
+    {
+      "error": {
+        "code": "build::failed",
+        "help": "the whole log: ev log /eval/store/[HASH]-bad.drv",
+        "message": "`bad` failed: the builder exited with status 1\n  last lines of the log:\n  > no luck\n  whole log:   [STORE]/log/[HASH]-bad.drv.zst\nfailed: `bad`"
+      },
+      "exitStatus": 100,
+      "success": false,
+      "version": 1
+    }
+    "#);
+}
+
+#[test]
+fn another_system() {
+    let source = "derivation { name = \"x\"; system = \"riscv64-linux\"; builder = \"/bin/sh\"; }";
+    assert_snapshot!(Workspace::with_own_store(source).check("build -f default.nix"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          x
+    building x
+    failed   x
+    1 failed in [TIME]
+    error: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`; set `system = "x86_64-linux"`, or build it on a machine of that kind
+           failed: `x`
+    "#);
+}

@@ -1,0 +1,103 @@
+//! Sources that do not come, or come as something else.
+
+use insta::assert_snapshot;
+
+use crate::workspace::Workspace;
+
+const HASH: &str = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[test]
+fn hash_mismatch_shows_both_and_the_line_to_change() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("source.txt", "what the server has now\n");
+    workspace.write(
+        "default.nix",
+        &format!(
+            "(import ./prelude.nix).fetchurl {{\n  urls = [ \"file://{}/source.txt\" ];\n  sha256 = \"{HASH}\";\n}}\n",
+            workspace.path().display()
+        ),
+    );
+    assert_snapshot!(workspace.check("build -f default.nix"), @r#"
+    status: 102
+    --- stderr
+    plan: 1 file to fetch
+    failed   source.txt
+    1 failed in [TIME]
+    error: `source.txt` failed: the fixed output `source.txt` has another hash than its derivation says
+             specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+             got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
+             url:       file://[DIR]/source.txt
+           when the new contents are what you want, change `sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=` to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
+           failed: `source.txt`
+     |
+     = help: the hash stands in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
+    "#);
+}
+
+#[test]
+fn hash_mismatch_mended_as_told() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("source.txt", "what the server has now\n");
+    let url = format!("file://{}/source.txt", workspace.path().display());
+    let recipe =
+        |hash: &str| format!("(import ./prelude.nix).fetchurl {{ urls = [ \"{url}\" ]; sha256 = \"{hash}\"; }}");
+    workspace.write("default.nix", &recipe(HASH));
+    let json = workspace.json("build -f default.nix --json");
+    let told = json["error"]["message"].as_str().expect("a failure has a message");
+    let got = told.split("got:").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("both hashes are shown");
+    workspace.write("default.nix", &recipe(got));
+    assert_snapshot!(workspace.check("build -f default.nix"), @r#"
+    status: 0
+    --- stderr
+    plan: 1 file to fetch
+    fetched  source.txt
+    1 fetched in [TIME]
+    "#);
+}
+
+#[test]
+fn all_mirrors_dead_names_every_url() {
+    let source = format!(
+        "(import ./prelude.nix).fetchurl {{
+  name = \"dead.tar\";
+  urls = [ \"file:///nonexistent/dead.tar\" \"http://127.0.0.1:1/dead.tar\" \"mirror://toy/dead.tar\" ];
+  sha256 = \"{HASH}\";
+}}"
+    );
+    let workspace = Workspace::with_own_store(&source);
+    let mut command = workspace.command(["build", "-f", "default.nix"]);
+    command.env("EVAL_MIRRORS", "toy=http://127.0.0.1:1/a toy=file:///nonexistent/b");
+    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    assert_snapshot!(workspace.text(&command.output().expect("the program starts")), @r#"
+    status: 100
+    --- stderr
+    plan: 1 file to fetch
+    failed   dead.tar
+    1 failed in [TIME]
+    error: `dead.tar` failed: cannot fetch `dead.tar`: all its URLs failed
+             file:///nonexistent/dead.tar: cannot read `/nonexistent/dead.tar`: No such file or directory (os error 2)
+             http://127.0.0.1:1/dead.tar: Connection refused (os error 111) (tried 2 times)
+             http://127.0.0.1:1/a/dead.tar: Connection refused (os error 111) (tried 2 times)
+             file:///nonexistent/b/dead.tar: cannot read `/nonexistent/b/dead.tar`: No such file or directory (os error 2)
+           failed: `dead.tar`
+    "#);
+}
+
+#[test]
+fn unknown_mirror() {
+    let source = format!(
+        "(import ./prelude.nix).fetchurl {{ name = \"x\"; urls = [ \"mirror://nowhere/x\" ]; sha256 = \"{HASH}\"; }}"
+    );
+    assert_snapshot!(Workspace::with_own_store(&source).check("build -f default.nix"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 file to fetch
+    failed   x
+    1 failed in [TIME]
+    error: `x` failed: cannot fetch `x`: its one URL failed
+             mirror://nowhere/x: no mirror named `nowhere` is configured, only debian
+           failed: `x`
+    "#);
+}

@@ -1,0 +1,107 @@
+//! Machines that lack something: space, user namespaces, a store that can be written.
+
+use std::process::Command;
+
+use insta::assert_snapshot;
+
+use crate::workspace::{PROGRAM, Workspace};
+
+/// Runs the program in user and mount namespaces of its own, after the commands of `setup`.
+fn check_after(workspace: &Workspace, setup: &str, words: &str) -> String {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-e", "-c"]);
+    command.arg(format!("{setup}; exec \"$0\" \"$@\"")).arg(PROGRAM);
+    let ran = workspace.prepare(command, words.split_whitespace()).output().expect("`unshare` is installed");
+    workspace.text(&ran)
+}
+
+#[test]
+fn no_user_namespaces_says_what_to_set() {
+    let workspace = Workspace::new("(import ./prelude.nix).sh { name = \"toy\"; script = \"echo > $out\"; }");
+    let text = check_after(&workspace, "echo 0 > /proc/sys/user/max_user_namespaces", "build -f default.nix --no-link");
+    assert_snapshot!(text, @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS|NEWPID|NEWNET|NEWIPC|NEWUTS|NEWCGROUP): ENOSPC (No space left on device); run `sysctl -w user.max_user_namespaces=10000` as root
+             the log is empty
+             whole log:   [STORE]/log/[HASH]-toy.drv.zst
+           failed: `toy`
+     |
+     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+    "#);
+}
+
+const SMALL: &str = "mkdir -p store; mount -t tmpfs -o size=2m small store";
+
+#[test]
+fn full_disk_while_fetching() {
+    let workspace = Workspace::with_own_store("");
+    std::fs::write(workspace.path().join("big"), vec![b'x'; 8 << 20]).expect("the workspace can be written");
+    workspace.write(
+        "default.nix",
+        &format!(
+            "(import ./prelude.nix).fetchurl {{ urls = [ \"file://{}/big\" ]; sha256 = \"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"; }}",
+            workspace.path().display()
+        ),
+    );
+    assert_snapshot!(check_after(&workspace, SMALL, "build -f default.nix --no-link"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 file to fetch
+    failed   big
+    1 failed in [TIME]
+    error: `big` failed: cannot write `[STORE]/tmp/partial/sha256-0000000000000000000000000000000000000000000000000000000000000000.part` while fetching `big`: No space left on device (os error 28); free some space there (`ev store gc` drops what nothing keeps) and run it again
+           failed: `big`
+    "#);
+}
+
+#[test]
+fn full_disk_while_adding() {
+    let workspace = Workspace::with_own_store("");
+    std::fs::write(workspace.path().join("big"), vec![b'x'; 8 << 20]).expect("the workspace can be written");
+    let text = check_after(&workspace, SMALL, "store add big");
+    assert_snapshot!(without_temporary_names(&text), @r#"
+    status: 1
+    --- stderr
+    error: cannot write `[STORE]/tmp/[NAME]/0-blob`: No space left on device (ENOSPC); free some space (`ev store gc`) or set EVAL_ROOT to a larger file system
+    "#);
+}
+
+/// Names below `tmp/` hold a process id and a time.
+fn without_temporary_names(text: &str) -> String {
+    let mut parts = text.split("[STORE]/tmp/");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(part.len());
+        out.push_str("[STORE]/tmp/[NAME]");
+        out.push_str(&part[name..]);
+    }
+    out
+}
+
+#[test]
+fn store_that_cannot_be_written() {
+    let workspace = Workspace::with_own_store("(import ./prelude.nix).write { name = \"x\"; files.x.text = \"\"; }");
+    let setup = "mkdir -p store; mount -t tmpfs -o ro small store";
+    assert_snapshot!(check_after(&workspace, setup, "build -f default.nix --no-link"), @r#"
+    status: 1
+    --- stderr
+    error: cannot make directory `[STORE]/cas`: Read-only file system (EROFS); set EVAL_ROOT to a file system that can be written
+    "#);
+}
+
+#[test]
+fn store_where_a_file_is() {
+    let workspace = Workspace::with_own_store("5");
+    workspace.write("store", "not a folder");
+    assert_snapshot!(workspace.check("store verify"), @r#"
+    status: 1
+    --- stderr
+    error: cannot make directory `[STORE]`: File exists (EEXIST)
+    "#);
+}

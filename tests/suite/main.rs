@@ -1,0 +1,45 @@
+//! The command line's promises, each checked on the program itself as a user runs it.
+//!
+//! A test is data: files, a command, and the whole text that comes out. [`workspace`] knows how to run the program and
+//! how to make two runs' texts equal; everything else here is cases. Builds run in the real sandbox, in a root of
+//! pinned packages that the corpus names, so the first run fetches a few megabytes.
+
+mod normal;
+mod workspace;
+
+/// What is typed and what is printed.
+mod cli {
+    mod build;
+    mod completions;
+    mod expr;
+    mod inspect;
+    mod names;
+    mod prefix;
+    mod usage;
+}
+
+/// What can go wrong, with the whole text that the user meets.
+mod errors {
+    mod audit;
+    mod building;
+    mod evaluation;
+    mod fetching;
+    mod host;
+    mod union;
+}
+
+/// What runs and what does not.
+mod builds {
+    mod concurrent;
+    mod early_cutoff;
+    mod interrupted;
+    mod ordinary_user;
+    mod reproducible;
+}
+
+/// What stays and what goes.
+mod store {
+    mod add;
+    mod gc;
+    mod verify;
+}

@@ -1,0 +1,48 @@
+//! `store add`: a path that its contents name.
+
+use insta::assert_snapshot;
+
+use crate::workspace::Workspace;
+
+#[test]
+fn equal_contents_are_one_path() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("folder/a", "a\n");
+    workspace.write("other/folder/a", "a\n");
+    assert_snapshot!(workspace.check("store add folder"), @r#"
+    status: 0
+    --- stdout
+    [STORE]/store/[HASH]-folder
+    "#);
+    assert_eq!(workspace.stdout("store add folder"), workspace.stdout("store add other/folder"));
+    workspace.write("other/folder/a", "b\n");
+    assert_ne!(workspace.stdout("store add folder"), workspace.stdout("store add other/folder"));
+    assert_snapshot!(workspace.check("store add folder/a --name renamed"), @r#"
+    status: 0
+    --- stdout
+    [STORE]/store/[HASH]-renamed
+    "#);
+}
+
+#[test]
+fn what_cannot_be_added() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("a file", "");
+    assert_snapshot!(workspace.check("store add nothing-here"), @r#"
+    status: 1
+    --- stderr
+    error: cannot find `nothing-here`: No such file or directory (os error 2)
+    "#);
+    assert_snapshot!(workspace.text(&workspace.run(["store", "add", "a file"])), @r#"
+    status: 1
+    --- stderr
+    error: the name `a file` holds ' '; the name of a store path is made of letters, digits and `+-._?=`
+     |
+     = help: choose a name with `--name`
+    "#);
+    assert_snapshot!(workspace.check("store add /dev/null --name null"), @r#"
+    status: 1
+    --- stderr
+    error: `/dev/null` is a character device; a store holds only regular files, directories and symbolic links
+    "#);
+}

@@ -1,0 +1,221 @@
+//! A folder with files, a store, and the program run in it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use crate::normal::normalise;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_eval");
+
+/// How long anything may take before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const FILES: [(&str, &str); 4] = [
+    ("prelude.nix", include_str!("fixtures/prelude.nix")),
+    ("corpus/builders.nix", include_str!("../../corpus/lib/builders.nix")),
+    ("corpus/fetch.nix", include_str!("../../corpus/lib/fetch.nix")),
+    ("corpus/seed.json", include_str!("../../corpus/bootstrap/seed.json")),
+];
+
+/// A folder that the program runs in. Gone when dropped.
+pub struct Workspace {
+    folder: TempDir,
+    /// Unlike in any other workspace; written for `@nonce@` in files and removed from texts.
+    pub nonce: String,
+    store: PathBuf,
+}
+
+impl Workspace {
+    /// A folder with `default.nix`, and the store that all tests share.
+    pub fn new(default_nix: &str) -> Workspace {
+        static SHARED: OnceLock<PathBuf> = OnceLock::new();
+        let store = SHARED.get_or_init(|| {
+            let mut first = Workspace::with_own_store("(import ./prelude.nix).shell");
+            first.store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("suite-store");
+            let ran = first.run(["build", "-f", "default.nix", "--no-link"]);
+            assert!(ran.status.success(), "the shell for the tests cannot be had:\n{}", first.text(&ran));
+            first.store.clone()
+        });
+        Workspace { store: store.clone(), ..Workspace::with_own_store(default_nix) }
+    }
+
+    /// A folder with `default.nix` and a store of its own, which is empty.
+    pub fn with_own_store(default_nix: &str) -> Workspace {
+        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the folder for tests can be written");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+        let nonce = format!("nonce{:x}x{:x}", std::process::id(), since.as_nanos());
+        let store = folder.path().join("store");
+        let workspace = Workspace { folder, nonce, store };
+        for (name, text) in FILES {
+            workspace.write(name, text);
+        }
+        workspace.write("default.nix", default_nix);
+        workspace
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Writes a file, with its folders.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("it has a name")).expect("the workspace can be written");
+        fs::write(path, text.replace("@nonce@", &self.nonce)).expect("the workspace can be written");
+    }
+
+    /// The program with arguments, in the folder, with no configuration of the caller's.
+    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        self.prepare(Command::new(PROGRAM), args)
+    }
+
+    /// As [`Workspace::command`], started by another program such as `unshare`.
+    pub fn prepare(&self, mut command: Command, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        for variable in ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"] {
+            command.env_remove(variable);
+        }
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        command.env("EVAL_ROOT", &self.store).env("EVAL_PROGRESS", "plain").env("NO_COLOR", "1");
+        command
+    }
+
+    pub fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        self.command(args).output().expect("the program starts")
+    }
+
+    /// Runs the program with words split at spaces, and returns everything that came of it.
+    pub fn check(&self, words: &str) -> String {
+        self.text(&self.run(words.split_whitespace()))
+    }
+
+    /// Standard output of a run that has to succeed, without the final newline.
+    #[track_caller]
+    pub fn stdout(&self, words: &str) -> String {
+        let ran = self.run(words.split_whitespace());
+        assert!(ran.status.success(), "`{words}` failed:\n{}", self.text(&ran));
+        String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()
+    }
+
+    /// The JSON that a run prints, whether it succeeds or not.
+    #[track_caller]
+    pub fn json(&self, words: &str) -> serde_json::Value {
+        let ran = self.run(words.split_whitespace());
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.text(&ran)))
+    }
+
+    /// JSON as text that two runs have in common.
+    pub fn json_text(&self, json: &serde_json::Value) -> String {
+        self.normal(&serde_json::to_string_pretty(json).expect("it was JSON"))
+    }
+
+    /// Exit status, standard output and standard error, as two runs have them in common.
+    pub fn text(&self, ran: &Output) -> String {
+        let status = ran.status.code().map_or_else(|| ran.status.to_string(), |code| code.to_string());
+        let mut text = format!("status: {status}\n");
+        for (name, bytes) in [("stdout", &ran.stdout), ("stderr", &ran.stderr)] {
+            if !bytes.is_empty() {
+                text.push_str(&format!("--- {name}\n{}\n", String::from_utf8_lossy(bytes).trim_end()));
+            }
+        }
+        self.normal(&text)
+    }
+
+    pub fn normal(&self, text: &str) -> String {
+        let places = [
+            (self.store(), "[STORE]"),
+            (self.path(), "[DIR]"),
+            (Path::new(PROGRAM), "[PROGRAM]"),
+            (Path::new(&self.nonce), "[NONCE]"),
+        ];
+        normalise(text, &places)
+    }
+
+    /// Starts the program and returns once it has said `line` on standard error.
+    pub fn start_until(&self, words: &str, line: &str) -> Child {
+        let mut child = self
+            .command(words.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut said = String::new();
+        loop {
+            let before = said.len();
+            let length = stderr.read_line(&mut said).expect("standard error can be read");
+            assert!(length > 0, "`{words}` ended without saying `{line}`:\n{said}");
+            if said[before..].trim_end() == line {
+                break;
+            }
+        }
+        child.stderr = Some(stderr.into_inner());
+        child
+    }
+
+    /// Waits until no process is left whose arguments hold the nonce, as those of this workspace's builds do.
+    #[track_caller]
+    pub fn expect_no_build_left(&self) {
+        let start = Instant::now();
+        loop {
+            let left = self.builds_running();
+            if left.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "still running: {left:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until a build's script runs.
+    #[track_caller]
+    pub fn wait_for_build(&self) {
+        let start = Instant::now();
+        while self.builds_running().is_empty() {
+            assert!(start.elapsed() < PATIENCE, "no build started");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn builds_running(&self) -> Vec<String> {
+        let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+        let arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+        arguments
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .filter(|arguments| arguments.contains(&self.nonce))
+            .collect()
+    }
+}
+
+/// Everything a started program still says, once it has ended.
+pub fn finish(mut child: Child) -> Output {
+    let mut stderr = Vec::new();
+    let mut stdout = Vec::new();
+    child.stderr.take().expect("it is piped").read_to_end(&mut stderr).expect("standard error can be read");
+    child.stdout.take().expect("it is piped").read_to_end(&mut stdout).expect("standard output can be read");
+    let status = child.wait().expect("the program is our child");
+    Output { status, stdout, stderr }
+}
+
+/// Sends a signal to a program that was started and not yet waited for.
+pub fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+    assert!(status.is_ok_and(|status| status.success()), "cannot send {signal}");
+}
+
+/// Lets any user into a folder, or run a program.
+pub fn open_to_all(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+}
