@@ -21,10 +21,10 @@ derivation {
       exec </dev/null
       # curses is asked for: it wants a terminal that can do something
       export TERM=linux
-      # left out: what sets a second uid, of which the sandbox has none, and what asks the machine's gcc and ld where
+      # left out: what sets a second uid or gid, of which the sandbox has none, and what asks the machine's gcc and ld where
       # libraries are, of which the prefix has none
       "$prefix/bin/python3" -m test -v --timeout 300 -j "$EVAL_CORES" -u curses \
-        -i test_user -i 'ctypes.test.test_find.FindLibraryLinux.*' $modules > /build/report 2>&1 || {
+        -i test_user -i test_group -i 'ctypes.test.test_find.FindLibraryLinux.*' $modules > /build/report 2>&1 || {
         grep -E '^(FAIL|ERROR|test_.* (failed|crashed))' /build/report | head -50
         tail -n 40 /build/report
         exit 1
