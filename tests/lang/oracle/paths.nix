@@ -1,0 +1,1 @@
+builtins.mapAttrs (name: value: [ value.drvPath value.outPath ]) (import ./derivations.nix)
