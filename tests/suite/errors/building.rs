@@ -193,7 +193,7 @@ fn makes_no_output() {
 fn takes_too_long() {
     let workspace =
         Workspace::new("(import ./prelude.nix).sh { name = \"slow\"; script = \"echo starting; sleep 300\"; }");
-    assert_snapshot!(workspace.check("build -f default.nix --no-link --timeout 1"), @r#"
+    assert_snapshot!(workspace.check("build -f default.nix --no-link --timeout 2"), @r#"
     status: 101
     --- stderr
     plan: 1 build to run
@@ -201,7 +201,7 @@ fn takes_too_long() {
     building slow
     failed   slow
     1 failed in [TIME]
-    error: `slow` failed: the build took longer than its time limit of 1 seconds
+    error: `slow` failed: the build took longer than its time limit of 2 seconds
              last lines of the log:
              > starting
              whole log:   [STORE]/log/[HASH]-slow.drv.zst
@@ -209,7 +209,7 @@ fn takes_too_long() {
      |
      = help: the whole log: ev log /eval/store/[HASH]-slow.drv
     "#);
-    assert_snapshot!(workspace.check("build -f default.nix --no-link --max-silent-time 1"), @r#"
+    assert_snapshot!(workspace.check("build -f default.nix --no-link --max-silent-time 2"), @r#"
     status: 101
     --- stderr
     plan: 1 build to run
@@ -217,7 +217,7 @@ fn takes_too_long() {
     building slow
     failed   slow
     1 failed in [TIME]
-    error: `slow` failed: the builder printed nothing for 1 seconds, its limit of silence
+    error: `slow` failed: the builder printed nothing for 2 seconds, its limit of silence
              last lines of the log:
              > starting
              whole log:   [STORE]/log/[HASH]-slow.drv.zst
