@@ -24,6 +24,7 @@ static INPUT: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
         None => parse_reference(&lossy(ev.expect_string(value)?.bytes()))?,
     };
     let base = ev.expect_string(captures[1])?.bytes();
+    allow(ev, &reference, base);
     let overrides = ev.expect_attrs(captures[2])?;
     if ev.expect_forced_bool(captures[3])? {
         load(ev, &reference, base, Some(overrides))
@@ -82,6 +83,7 @@ impl Evaluator {
             ("type".to_owned(), FetchValue::String("path".to_owned())),
             ("path".to_owned(), FetchValue::String(dir.to_string_lossy().into_owned())),
         ]);
+        allow(self, &attributes, b"/");
         self.on_large_stack(|ev| load(ev, &attributes, b"/", None))
     }
 }
@@ -128,13 +130,23 @@ struct Tree {
     dir: Vec<u8>,
 }
 
+fn local_path(path: &str, base: &[u8]) -> Vec<u8> {
+    let path = path.as_bytes();
+    normalise(&if path.starts_with(b"/") { path.to_vec() } else { [base, b"/", path].concat() })
+}
+
+/// Lets pure evaluation read the folder of a flake that the user named, or that a flake declares as its input. What an
+/// expression makes up (`builtins.getFlake`) gets no such leave.
+fn allow(ev: &Evaluator, reference: &Reference, base: &[u8]) {
+    if let (Some("path"), Some(path)) = (text(reference, "type"), text(reference, "path")) {
+        ev.allow(lossy(&local_path(path, base)).into());
+    }
+}
+
 fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<Tree> {
     let mut facts: Vec<(String, Value)> = Vec::new();
     let root: Vec<u8> = match (text(reference, "type"), text(reference, "path")) {
-        (Some("path"), Some(path)) => {
-            let path = path.as_bytes();
-            normalise(&if path.starts_with(b"/") { path.to_vec() } else { [base, b"/", path].concat() })
-        }
+        (Some("path"), Some(path)) => local_path(path, base),
         _ => {
             let expected = match text(reference, "narHash") {
                 Some(hash) => Some(

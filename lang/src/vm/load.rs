@@ -212,11 +212,16 @@ impl Evaluator {
         Ok(done)
     }
 
+    /// Lets pure evaluation read a folder and what is below it.
+    pub(crate) fn allow(&self, root: PathBuf) {
+        self.shared.allowed_roots.write().expect(LOCK).push(root);
+    }
+
     fn may_read(&self, path: &Path) -> bool {
         !self.shared.options.pure
             || path.starts_with(self.shared.options.store_model.store_dir())
             || crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some()
-            || self.shared.options.allowed_roots.iter().any(|root| path.starts_with(root))
+            || self.shared.allowed_roots.read().expect(LOCK).iter().any(|root| path.starts_with(root))
     }
 
     /// The path as the host wants it, if it may be looked at.

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub names: Names,
     pub globals: Globals,
     pub sources: RwLock<SourceMap>,
+    /// What pure evaluation may read: the folders of the options, and those of flakes as they are named.
+    pub allowed_roots: RwLock<Vec<PathBuf>>,
     /// Thunks of imported files, by resolved path.
     pub files: Mutex<HashMap<PathBuf, Value, FxBuildHasher>>,
     /// Paths copied to the store, by source path.
@@ -104,12 +106,14 @@ static WORKERS: AtomicU32 = AtomicU32::new(1);
 impl Evaluator {
     pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
         let globals = crate::builtins::globals(&*host, &options);
+        let allowed_roots = RwLock::new(options.allowed_roots.clone());
         let shared = Shared {
             host,
             options,
             names: Names::new(),
             globals,
             sources: RwLock::default(),
+            allowed_roots,
             files: Mutex::default(),
             copied: Mutex::default(),
             hashes: DerivationHashes::new(),
