@@ -1,13 +1,15 @@
 //! A store on this machine.
 //!
-//!     <root>/
-//!         cas/<2 hex>/<hash>[.x]   blobs: files and directories of trees
-//!         store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
-//!         db/store.sqlite          what is valid, what refers to what, what actions gave
-//!         tmp/<process>/           what is being made; see scratch.rs
-//!         locks/                   locks in use
-//!         log/                     logs of builds, written by the builder
-//!         gcroots/                 links that keep store objects alive
+//! ```text
+//! <root>/
+//!     cas/<2 hex>/<hash>[.x]   blobs: files and directories of trees
+//!     store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
+//!     db/store.sqlite          what is valid, what refers to what, what actions gave
+//!     tmp/<process>/           what is being made; see scratch.rs
+//!     locks/                   locks in use
+//!     log/                     logs of builds, written by the builder
+//!     gcroots/                 links that keep store objects alive
+//! ```
 //!
 //! Two kinds of path never mix: a [`StorePath`] names an object wherever its store is, and a `std::path::Path` is a place
 //! on this machine. [`LocalStore::physical_path`] leads from the one to the other. What builds see, `/eval/store/…`, is

@@ -1,8 +1,10 @@
 //! What one process has in the making: its directory below `tmp/`, and the roots that keep the collector off.
 //!
-//!     tmp/<pid>-<nanoseconds>/          locked (flock on the directory) while its process lives
-//!         roots                         one line an object in use: `path <hash>-<name>` or `node <hex>`
-//!         <n>-<what>                    files and trees being made
+//! ```text
+//! tmp/<pid>-<nanoseconds>/          locked (flock on the directory) while its process lives
+//!     roots                         one line an object in use: `path <hash>-<name>` or `node <hex>`
+//!     <n>-<what>                    files and trees being made
+//! ```
 //!
 //! A directory that can be locked belongs to a dead process, and the collector removes it. Lines are appended while the
 //! collector's lock is held shared, so a collector that has the lock alone sees whole lines only.

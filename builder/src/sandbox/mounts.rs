@@ -1,13 +1,15 @@
 //! The file system of a build.
 //!
-//!     /                  overlay, read-only: skeleton (tmpfs: mount points, /etc files) below the layers
-//!     ├── build          the build directory, writable
-//!     ├── dev            tmpfs, read-only: null zero full random urandom tty; pts (devpts), shm (tmpfs)
-//!     ├── eval/store     store paths; or the writable directory of the outputs with the store paths in it
-//!     ├── output         the outputs, writable, in a build that sees its inputs at `/`
-//!     ├── proc           this process-id namespace, read-only
-//!     ├── source         sources by name
-//!     └── tmp            tmpfs
+//! ```text
+//! /                  overlay, read-only: skeleton (tmpfs: mount points, /etc files) below the layers
+//! ├── build          the build directory, writable
+//! ├── dev            tmpfs, read-only: null zero full random urandom tty; pts (devpts), shm (tmpfs)
+//! ├── eval/store     store paths; or the writable directory of the outputs with the store paths in it
+//! ├── output         the outputs, writable, in a build that sees its inputs at `/`
+//! ├── proc           this process-id namespace, read-only
+//! ├── source         sources by name
+//! └── tmp            tmpfs
+//! ```
 //!
 //! Everything of the host is opened before the root changes and attached after, so that no path of the host is looked
 //! up inside and no symbolic link of a layer can lead out. Invariants: all mounts are `nosuid`; all but the device
