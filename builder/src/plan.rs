@@ -1,6 +1,6 @@
 //! The plan: which derivations have to be realised for the targets, and what needs what. Pure data once it is made.
 //!
-//! Planning reads derivations level by level from the targets down and asks the store once a level which outputs are
+//! Planning reads derivations level by level from the targets down and asks the store for each output whether it is
 //! valid; below a valid output nothing is read. So the price of "nothing to do" is one small file and one query for
 //! each target, and the depth of a graph costs no stack.
 

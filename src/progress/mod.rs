@@ -100,7 +100,7 @@ impl Progress {
         self.shared.clone()
     }
 
-    /// Takes the live view from the screen and says in one line what was done; nothing when there was nothing to do and `quiet_if_idle`.
+    /// Takes the live view from the screen and says in one line what was done.
     pub fn finish(mut self) -> Counts {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(drawer) = self.drawer.take() {
