@@ -106,7 +106,8 @@ fn is_store_path_like(text: &str, cwd: &Path) -> bool {
     }
 }
 
-/// `.` and other relative references look for `flake.nix` in the folder and those above it, as Nix does.
+/// `.` and other relative references look for `flake.nix` in the folder and those above it, up to the root of the
+/// repository (the folder with `.git`), as Nix does.
 fn flake_folder(reference: &str, cwd: &Path) -> Result<PathBuf, InstallableError> {
     let (text, explicit) = match reference.strip_prefix("path:") {
         Some(path) => (path, true),
@@ -124,11 +125,15 @@ fn flake_folder(reference: &str, cwd: &Path) -> Result<PathBuf, InstallableError
     if explicit {
         return if start.join("flake.nix").is_file() { Ok(start) } else { Err(InstallableError::NoFlake(shown(), "")) };
     }
-    start
-        .ancestors()
-        .find(|folder| folder.join("flake.nix").is_file())
-        .map(Path::to_owned)
-        .ok_or_else(|| InstallableError::NoFlake(shown(), " or a folder above it"))
+    for folder in start.ancestors() {
+        if folder.join("flake.nix").is_file() {
+            return Ok(folder.to_owned());
+        }
+        if folder.join(".git").exists() {
+            break;
+        }
+    }
+    Err(InstallableError::NoFlake(shown(), " or a folder above it"))
 }
 
 fn lexically_normal(path: &Path) -> PathBuf {
