@@ -4,6 +4,10 @@ mod basics;
 mod collect;
 mod concurrency;
 pub mod crash;
+#[cfg(target_arch = "x86_64")]
+mod stops;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
 
 use crate::{Durability, LocalStore, OpenOptions};
 use std::os::unix::ffi::OsStrExt;

@@ -1,0 +1,317 @@
+//! Stops a process at its N-th system call while it opens, adds to, adopts into, verifies or collects a store, or has that
+//! call fail, and opens the store again.
+//!
+//! Whatever the call: what was valid and is kept stays, whatever is valid is whole, the same work succeeds afterwards, and a
+//! collection leaves nothing of what went wrong. `EVAL_STORE_STOPS=10000 cargo test -p store --release stops` makes that many
+//! stops; without the variable there are a few hundred. [`super::crash`] stops at our own steps instead, at each of them.
+
+use super::tracer::{Ended, Fault, Plan, run};
+use super::*;
+use crate::{GcOptions, StoreError, StorePath, ValidPath};
+use nix::errno::Errno;
+use nix::libc;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+const WORK: &str = "EVAL_STORE_TEST_STOPS_WORK";
+const ROOT: &str = "EVAL_STORE_TEST_STOPS_ROOT";
+/// How many stops or faults all tests here make together.
+const STOPS: &str = "EVAL_STORE_STOPS";
+
+/// What is done; each takes its share of the stops.
+const WORKS: [&str; 6] = ["open", "adopt", "source", "text", "gc", "verify"];
+
+/// How a child ends that met an error and said so.
+const FAILED: i32 = 3;
+
+fn work(root: &Path, what: &str) -> Result<(), StoreError> {
+    let store = LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed })?;
+    match what {
+        "open" => {}
+        "adopt" => {
+            let scratch = store.scratch_dir("out")?;
+            let staged = scratch.path().join("out");
+            // Made by a builder, in life: its failures are not ours.
+            std::fs::rename(root.join("../staged"), &staged)
+                .map_err(|error| crate::SysError::io("rename", &staged, &error))?;
+            let imported = store.import_tree(&staged)?;
+            let hash = crate::Digest::of(b"x").into();
+            let path = store.model().make_output_path("out", &hash, "adopted")?;
+            store.install(&staged, &ValidPath::new(path, imported.node, imported.bytes))?;
+        }
+        "source" => drop(store.add_source(&root.join("../source"), name("src"), None)?),
+        "text" => {
+            let first = store.add_text(name("one"), b"one", &BTreeSet::new())?;
+            store.add_text(name("two"), b"two", &BTreeSet::from([first]))?;
+        }
+        "gc" => drop(store.gc(GcOptions::default())?),
+        "verify" => drop(store.verify(true)?),
+        _ => unreachable!("{what}"),
+    }
+    Ok(())
+}
+
+/// Not a test by itself: what the tests below run in a process of its own.
+#[test]
+fn child() {
+    if let (Ok(root), Ok(what)) = (std::env::var(ROOT), std::env::var(WORK)) {
+        println!("\nready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        match work(Path::new(&root), &what) {
+            Ok(()) => std::process::exit(0),
+            Err(error) => {
+                eprintln!("error: {error}");
+                std::process::exit(FAILED);
+            }
+        }
+    }
+}
+
+/// A store with something to keep and something to collect, and beside it something to add.
+struct Place {
+    dir: tempfile::TempDir,
+    kept: Option<StorePath>,
+}
+
+impl Place {
+    fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("root")
+    }
+}
+
+fn files(extra: u64) -> String {
+    let extra: String = (0..extra).map(|n| format!("x{}/f{n} = {}\n", n % 3, n % 7)).collect();
+    format!("a = 1\nb/c * 2\nb/d -> ../a\ne/\nf = 1\n{extra}")
+}
+
+fn prepare(what: &str, extra: u64) -> Place {
+    // Killing a process loses nothing of any file system: in memory it is ten times faster.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    make(&dir.path().join("source"), &files(extra));
+    make(&dir.path().join("staged"), &files(extra));
+    let mut place = Place { dir, kept: None };
+    if what == "open" {
+        return place;
+    }
+    let store = open(&place.root());
+    make(&place.dir.path().join("kept"), "bin/k * kept\nlib/l = also kept");
+    let kept = store.add_source(&place.dir.path().join("kept"), name("kept"), None).unwrap();
+    store.add_named_root(&name("kept"), &kept).unwrap();
+    place.kept = Some(kept);
+    if matches!(what, "gc" | "verify") {
+        for n in 0..=extra as u8 {
+            store.add_text(name("gone"), &[n], &BTreeSet::new()).unwrap();
+        }
+        store.add_source(&place.dir.path().join("source"), name("src"), None).unwrap();
+    }
+    if what == "verify" {
+        // So that there is something to mend, or to forget: what is kept may be what is broken.
+        let (_, blob) = blobs(&place.root()).pop_first().unwrap();
+        std::fs::set_permissions(&blob, PermissionsExt::from_mode(0o644)).unwrap();
+        let broken = vec![b'!'; std::fs::metadata(&blob).unwrap().len() as usize];
+        std::fs::write(&blob, broken).unwrap();
+        place.kept = None;
+    }
+    place
+}
+
+/// The blobs of a store by name.
+fn blobs(root: &Path) -> std::collections::BTreeMap<std::ffi::OsString, std::path::PathBuf> {
+    let fans = std::fs::read_dir(root.join("cas")).unwrap();
+    let files = fans.flat_map(|fan| std::fs::read_dir(fan.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap()).map(|file| (file.file_name(), file.path())).collect()
+}
+
+fn start(place: &Place, what: &str, plan: Plan) -> Ended {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "tests::stops::child", "--test-threads=1", "--nocapture"]);
+    command.env(WORK, what).env(ROOT, place.root()).env("RAYON_NUM_THREADS", "1");
+    run(&mut command, plan)
+}
+
+/// What must hold after any end: see the head of this file.
+#[track_caller]
+fn check_after(place: &Place, what: &str, case: &str) {
+    let store = open(&place.root());
+    if let Some(kept) = &place.kept {
+        assert!(store.is_valid(kept).unwrap(), "{case}: a registered path was lost");
+        assert_eq!(show(&store.physical_path(kept)).lines().count(), 5, "{case}: a registered path is not whole");
+    }
+    if what != "verify" {
+        assert_eq!(store.verify(false).unwrap().damage, [], "{case}: something half was accepted");
+    }
+    drop(store);
+    if what == "adopt" && !place.dir.path().join("staged").exists() {
+        make(&place.dir.path().join("staged"), &files(0));
+    }
+    work(&place.root(), what).unwrap_or_else(|error| panic!("{case}: doing it again: {error}"));
+    let store = open(&place.root());
+    assert_eq!(store.verify(false).unwrap().damage, [], "{case}: after doing it again");
+    store.remove_named_root(&name("kept")).unwrap();
+    drop(store);
+    let store = open(&place.root());
+    store.gc(GcOptions::default()).unwrap();
+    assert_eq!(store.all_paths().unwrap(), [], "{case}: a path stays");
+    assert_eq!(blobs(&place.root()).len(), 0, "{case}: a blob stays");
+    for (dir, count) in [("store", 0), ("tmp", 1), ("locks", 1)] {
+        let names: Vec<_> =
+            std::fs::read_dir(place.root().join(dir)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), count, "{case}: {names:?} in {dir}");
+    }
+}
+
+/// How many stops one of `parts` equal parts of the tests here is to make.
+fn wanted(parts: u64) -> u64 {
+    std::env::var(STOPS).ok().and_then(|text| text.parse::<u64>().ok()).map_or(12, |stops| stops.div_ceil(parts))
+}
+
+/// Stops evenly over the work, and over ever larger work when one round is not enough.
+#[track_caller]
+fn stop_everywhere(what: &str) {
+    let (mut made, mut extra) = (0, 0);
+    while made < wanted(WORKS.len() as u64) {
+        let whole = start(&prepare(what, extra), what, Plan::Count);
+        assert_eq!(whole.status, Some(0), "{}", whole.printed);
+        assert!(whole.calls > 20, "`{what}` takes only {} calls", whole.calls);
+        let stops = (wanted(WORKS.len() as u64) - made).min(whole.calls);
+        for n in 0..stops {
+            let at = n * whole.calls / stops;
+            let place = prepare(what, extra);
+            let ended = start(&place, what, Plan::Stop(at));
+            let case = format!("`{what}` with {extra} more files, stopped at call {at} of {}", whole.calls);
+            // The last calls may differ from run to run.
+            assert!(ended.status.is_none_or(|status| status == 0), "{case}: {}", ended.printed);
+            check_after(&place, what, &case);
+        }
+        made += stops;
+        extra += 7;
+    }
+    println!("{what}: {made} stops");
+}
+
+#[test]
+fn opening() {
+    stop_everywhere("open");
+}
+
+#[test]
+fn adopting() {
+    stop_everywhere("adopt");
+}
+
+#[test]
+fn adding_a_source() {
+    stop_everywhere("source");
+}
+
+#[test]
+fn adding_texts() {
+    stop_everywhere("text");
+}
+
+#[test]
+fn collecting() {
+    stop_everywhere("gc");
+}
+
+#[test]
+fn verifying() {
+    stop_everywhere("verify");
+}
+
+const DISK_FULL: Fault = Fault {
+    errno: Errno::ENOSPC,
+    calls: &[
+        libc::SYS_write,
+        libc::SYS_pwrite64,
+        libc::SYS_mkdir,
+        libc::SYS_mkdirat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_ftruncate,
+        libc::SYS_fallocate,
+    ],
+};
+
+const DISK_BROKEN: Fault = Fault {
+    errno: Errno::EIO,
+    calls: &[
+        libc::SYS_read,
+        libc::SYS_pread64,
+        libc::SYS_write,
+        libc::SYS_pwrite64,
+        libc::SYS_fchmod,
+        libc::SYS_utimensat,
+        libc::SYS_getdents64,
+        libc::SYS_unlinkat,
+        libc::SYS_renameat2,
+        libc::SYS_newfstatat,
+    ],
+};
+
+const TOO_MANY_FILES: Fault = Fault { errno: Errno::EMFILE, calls: &[libc::SYS_openat, libc::SYS_open] };
+
+const READ_ONLY: Fault = Fault {
+    errno: Errno::EROFS,
+    calls: &[
+        libc::SYS_mkdir,
+        libc::SYS_mkdirat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_unlinkat,
+        libc::SYS_fchmod,
+        libc::SYS_utimensat,
+    ],
+};
+
+/// Has calls fail, one a run, evenly over the work: it ends well or with an error, never otherwise.
+#[track_caller]
+fn fail_everywhere(fault: &'static Fault) {
+    let (mut made, mut told) = (0, 0);
+    for what in ["open", "adopt", "source", "text", "gc"] {
+        let whole = start(&prepare(what, 3), what, Plan::Fail(u64::MAX - 1, fault));
+        assert_eq!(whole.status, Some(0), "{}", whole.printed);
+        let faults = wanted(20).min(whole.calls);
+        for n in 0..faults {
+            let at = n * whole.calls / faults;
+            let place = prepare(what, 3);
+            let ended = start(&place, what, Plan::Fail(at, fault));
+            let case = format!("`{what}` with {} at call {at} of {}", fault.errno, whole.calls);
+            match ended.status {
+                Some(0) => {}
+                Some(FAILED) => told += 1,
+                other => panic!("{case}: ended with {other:?}: {}", ended.printed),
+            }
+            made += u64::from(ended.struck);
+            check_after(&place, what, &case);
+        }
+    }
+    println!("{}: {made} faults, {told} of them told", fault.errno);
+    assert!(told > 0 && told <= made);
+}
+
+#[test]
+fn a_full_disk() {
+    fail_everywhere(&DISK_FULL);
+}
+
+#[test]
+fn a_broken_disk() {
+    fail_everywhere(&DISK_BROKEN);
+}
+
+#[test]
+fn too_many_open_files() {
+    fail_everywhere(&TOO_MANY_FILES);
+}
+
+#[test]
+fn a_file_system_that_became_read_only() {
+    fail_everywhere(&READ_ONLY);
+}
