@@ -54,6 +54,10 @@ pub enum InstallableError {
     NoOutputs(String),
     #[error("cannot find a `flake.nix` in `{0}`{1}")]
     NoFlake(String, &'static str),
+    #[error(
+        "`{0}` is a file outside the store; name a path in the store, a result link, or a folder with a `flake.nix`"
+    )]
+    PlainFile(String),
     #[error("flake reference `{0}` is of a kind that cannot be fetched yet; a path (`.`, `./dir`, `path:/dir`) can")]
     Unsupported(String),
 }
@@ -122,6 +126,9 @@ fn flake_folder(reference: &str, cwd: &Path) -> Result<PathBuf, InstallableError
     }
     let start = lexically_normal(&cwd.join(if text.is_empty() { "." } else { text }));
     let shown = || start.display().to_string();
+    if start.is_file() {
+        return Err(InstallableError::PlainFile(shown()));
+    }
     if explicit {
         return if start.join("flake.nix").is_file() { Ok(start) } else { Err(InstallableError::NoFlake(shown(), "")) };
     }
@@ -171,6 +178,15 @@ mod tests {
         assert_eq!(
             parse("path:.#x").unwrap_err(),
             InstallableError::NoFlake(root.join("a/b").display().to_string(), "")
+        );
+        assert_eq!(
+            parse("../../flake.nix").unwrap_err(),
+            InstallableError::PlainFile(root.join("flake.nix").display().to_string())
+        );
+        std::fs::create_dir_all(root.join("a/.git")).expect("made");
+        assert_eq!(
+            parse(".#x").unwrap_err(),
+            InstallableError::NoFlake(root.join("a/b").display().to_string(), " or a folder above it")
         );
         assert_eq!(parse("x^").unwrap_err(), InstallableError::NoOutputs("x^".into()));
         assert_eq!(parse("github:a/b").unwrap_err(), InstallableError::Unsupported("github:a/b".into()));

@@ -188,8 +188,9 @@ impl From<BuildError> for Failure {
         let (exit, code) = exit_of(&error);
         let mut failure = Failure { exit, code, ..Failure::new(error.to_string()) };
         if let BuildError::Failed(report) = error {
-            let logs = report.failures.iter().find(|failure| failure.log.is_some());
-            failure.help = logs.map(|first| format!("the whole log: ev log /eval/store/{}", first.drv));
+            let has_log = |failure: &builder::Failure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
+            let logs = report.failures.iter().find(|failure| has_log(failure));
+            failure.help = logs.map(|first| format!("the whole log: `ev log /eval/store/{}`", first.drv));
             failure.builds = Some(report);
         }
         failure

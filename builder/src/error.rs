@@ -53,6 +53,11 @@ pub enum BuildError {
     Size { output: String, rule: &'static str, actual: u64, max: u64, closure: bool },
     #[error("{0}")]
     Builder(BuilderFailure),
+    /// A builder failed, and ran out of space before.
+    #[error(
+        "{failure}, out of disk space: {free_bytes} bytes are free where the store is, `{}`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again", root.display()
+    )]
+    DiskFull { failure: BuilderFailure, root: PathBuf, free_bytes: u64 },
     #[error("built again, the outputs differ:\n{}", differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n"))]
     NotReproducible { differences: Vec<Difference> },
     #[error(
@@ -149,15 +154,14 @@ impl fmt::Display for Failure {
             if let Some(line) = &log.first_error {
                 write!(f, "\n  first error: {line}")?;
             }
-            if log.tail.is_empty() {
-                write!(f, "\n  the log is empty")?;
-            } else {
+            if !log.tail.is_empty() {
                 write!(f, "\n  last lines of the log:")?;
                 for line in &log.tail {
                     write!(f, "\n  > {line}")?;
                 }
+            } else if matches!(self.error, BuildError::Builder(_)) {
+                write!(f, "\n  the log is empty")?;
             }
-            write!(f, "\n  whole log:   {}", log.path.display())?;
         }
         if let Some(kept) = &self.kept {
             write!(f, "\n  kept:        {}", kept.display())?;

@@ -45,6 +45,8 @@ pub enum Event {
     Planned { plan: Arc<crate::Plan> },
     /// A node has left the queue.
     Started { node: NodeId },
+    /// Its builder runs now: nothing that was built before could be taken instead.
+    Building { node: NodeId },
     /// The node cannot go on until another process lets go of it.
     Waiting { node: NodeId, holder: Holder },
     /// The builder printed `@phase NAME`.
@@ -55,7 +57,8 @@ pub enum Event {
     Progress { node: NodeId, done_bytes: u64, total_bytes: Option<u64> },
     /// The outputs are registered.
     Finished { node: NodeId, origin: Origin, duration: Duration },
-    /// The node could not be realised; the same failure is in the report.
+    /// The node could not be realised, or was stopped ([`BuildError::Cancelled`](crate::BuildError::Cancelled)); the
+    /// same failure is in the report.
     Failed { node: NodeId, failure: Arc<Failure> },
     /// The node is not started since `by`, which it needs, failed.
     Blocked { node: NodeId, by: NodeId },

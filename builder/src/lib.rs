@@ -151,13 +151,13 @@ impl Report {
         let failed: Vec<String> = self.failures.iter().map(|f| format!("`{}`", f.name())).collect();
         if self.cancelled {
             text.push_str("stopped on request");
-            if !failed.is_empty() {
-                text.push_str("; ");
-            }
         }
-        if !failed.is_empty() {
+        // A single one is named in the first line already.
+        if failed.len() > 1 {
+            text.push_str(if self.cancelled { "; " } else { "" });
             text.push_str(&format!("failed: {}", failed.join(", ")));
         }
+        text.truncate(text.trim_end().len());
         text
     }
 }

@@ -443,6 +443,7 @@ impl Realiser<'_> {
     ) -> Result<(BTreeMap<String, Output>, Cost), Box<Stopped>> {
         let drv_file = job.node.drv.to_string();
         let mut log = LogWriter::create(self.store.root(), &drv_file).map_err(boxed)?;
+        self.sink.event(Event::Building { node: job.id });
         let on_line = &mut |line| {
             self.sink.event(match line {
                 Line::Phase(phase) => Event::Phase { node: job.id, phase },
@@ -485,7 +486,10 @@ impl Realiser<'_> {
             Status::Cancelled => return Err(stop(BuildError::Cancelled)),
         };
         if let Some(failure) = failure {
-            return Err(stop(BuildError::Builder(failure)));
+            return Err(stop(match no_space_left(self.store.root(), &summary) {
+                Some(free_bytes) => BuildError::DiskFull { failure, root: self.store.root().to_owned(), free_bytes },
+                None => BuildError::Builder(failure),
+            }));
         }
         let made = self.collect(job, request, invocation, rooted).map_err(|stopped| stop(stopped.error))?;
         let cost = Cost {
@@ -702,6 +706,16 @@ impl Realiser<'_> {
         }
         stopped
     }
+}
+
+/// Whether a builder probably failed since the disk with the store is full, and then how many bytes are free there: the
+/// log says so, or the disk does. (What a builder removes before it exits is free again by the time it is asked.)
+fn no_space_left(root: &Path, log: &log::Summary) -> Option<u64> {
+    const FULL_BELOW_BYTES: u64 = 1 << 20;
+    let stat = nix::sys::statvfs::statvfs(root).ok()?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    let said = log.first_error.iter().chain(&log.tail).any(|line| line.contains("No space left on device"));
+    (said || free < FULL_BELOW_BYTES).then_some(free)
 }
 
 /// Finds which of `candidates` are mentioned in the tree at `host`, in names, contents and targets of links.

@@ -38,7 +38,7 @@ impl Log {
                 "there is no log of `{drv}` in {}",
                 config::store_root(global).map(|r| r.display().to_string()).unwrap_or_default()
             ))
-            .help("a result that was cut off has the log of the build it was taken from; fetches have none")
+            .help("was it built yet? What was cut off has its log with the build it was taken from; fetches have none")
         })?;
         std::io::stdout()
             .write_all(&log)

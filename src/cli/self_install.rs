@@ -38,7 +38,8 @@ impl SelfCommand {
         std::fs::create_dir_all(&folder).map_err(|cause| Failure::io("cannot make", &folder, cause))?;
         let main = folder.join(MAIN_NAME);
         if !same_file(&main, &program) {
-            refuse_foreign(&main, force)?;
+            let ours = OTHER_NAMES.iter().any(|name| is_link_to_main(&folder.join(name)));
+            refuse_foreign(&main, force || ours)?;
             let temporary = folder.join(format!(".{MAIN_NAME}-{}", std::process::id()));
             std::fs::copy(&program, &temporary).map_err(|cause| Failure::io("cannot write", &temporary, cause))?;
             std::fs::rename(&temporary, &main).map_err(|cause| Failure::io("cannot write", &main, cause))?;
@@ -46,7 +47,7 @@ impl SelfCommand {
         println!("{}", main.display());
         for name in OTHER_NAMES {
             let link = folder.join(name);
-            if std::fs::read_link(&link).is_ok_and(|target| target == Path::new(MAIN_NAME)) {
+            if is_link_to_main(&link) {
                 println!("{}", link.display());
                 continue;
             }
@@ -65,7 +66,12 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// An older copy of ours cannot be told from another program called `eval`, so only a link of ours or nothing may be replaced.
+/// Whether it is one of our other names: a program `eval` beside such a link is an older copy of ours.
+fn is_link_to_main(link: &Path) -> bool {
+    std::fs::read_link(link).is_ok_and(|target| target == Path::new(MAIN_NAME))
+}
+
+/// Keeps other people's programs.
 fn refuse_foreign(path: &Path, force: bool) -> Result<(), Failure> {
     if force || std::fs::symlink_metadata(path).is_err() {
         return Ok(());

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use builder::{Event, EventSink, Kind, NodeId, Origin, Plan};
+use builder::{BuildError, Event, EventSink, Kind, NodeId, Origin, Plan};
 
 use crate::cli::{Global, ProgressStyle};
 
@@ -52,6 +52,7 @@ pub struct Counts {
     pub fetched: usize,
     pub found: usize,
     pub failed: usize,
+    pub stopped: usize,
     pub blocked: usize,
     pub bytes_fetched: u64,
 }
@@ -160,7 +161,9 @@ impl EventSink for Shared {
                 let running =
                     Running { since: Instant::now(), phase: None, line: None, bytes: None, waiting_for: None };
                 state.running.insert(node, running);
-                if self.style == Style::Plain && state.plan.nodes[node].kind == Kind::Build {
+            }
+            Event::Building { node } => {
+                if self.style == Style::Plain {
                     let line = format!("building {}", state.plan.nodes[node].name);
                     self.permanent(state, &line);
                 }
@@ -219,8 +222,12 @@ impl EventSink for Shared {
             Event::Failed { node, failure } => {
                 state.running.remove(&node);
                 state.done.insert(node, Done::Failed);
-                state.counts.failed += 1;
-                let line = format!("failed   {}", failure.name());
+                let (count, what) = match failure.error {
+                    BuildError::Cancelled => (&mut state.counts.stopped, "stopped "),
+                    _ => (&mut state.counts.failed, "failed  "),
+                };
+                *count += 1;
+                let line = format!("{what} {}", failure.name());
                 self.permanent(state, &line);
             }
             Event::Blocked { node, .. } => {
@@ -249,6 +256,7 @@ fn summary(state: &State) -> Option<String> {
         (counts.cut_off, "cut off"),
         (counts.found, "found"),
         (counts.failed, "failed"),
+        (counts.stopped, "stopped"),
         (counts.blocked, "blocked by failures"),
     ];
     let mut text: Vec<String> =

@@ -59,7 +59,7 @@ impl World {
                 Event::Failed { node, .. } => format!("failed {}", names[node]),
                 Event::Blocked { node, by } => format!("blocked {} by {}", names[node], names[by]),
                 Event::Waiting { node, holder } => format!("waiting {} {:?}", names[node], holder.pid),
-                Event::Progress { .. } | Event::Warning { .. } => return,
+                Event::Building { .. } | Event::Progress { .. } | Event::Warning { .. } => return,
             };
             events.lock().unwrap().push(text);
         };

@@ -110,7 +110,7 @@ fn keep_going_builds_what_it_can_and_names_what_it_cannot() {
     let good = world.script("good", "echo x > $out").add(&world);
     let above = world.script("above", "echo x > $out").needs(&world, &bad).needs(&world, &good).add(&world);
     let error = world.build(&[&above]).unwrap_err().to_string();
-    assert!(error.ends_with("not built, since they need `bad`: `above`\nfailed: `bad`"), "{error}");
+    assert!(error.ends_with("not built, since they need `bad`: `above`"), "{error}");
     world.options.keep_going = true;
     world.build(&[&above]).unwrap_err();
     assert!(world.store.is_valid(&world.output(&good, "out")).unwrap());

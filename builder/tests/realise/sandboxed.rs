@@ -189,7 +189,7 @@ fn building_again_compares() {
     assert_eq!(again.ended("steady"), "Reproduced");
     let error = again.error(&flaky);
     assert!(
-        error.contains("built again, the outputs differ:\n  out/b: other contents (37 bytes both times)\n"),
+        error.contains("built again, the outputs differ:\n  out/b: other contents (37 bytes both times)"),
         "{error}"
     );
 }

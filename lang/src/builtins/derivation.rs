@@ -120,12 +120,16 @@ pub(super) fn derivation_strict(ev: &mut Evaluator, arguments: &[Value]) -> Resu
     let Some(name_attr) = name_attr else {
         return Err(Error::other("lang::derivation", "attribute 'name' required in the argument of 'derivation'"));
     };
-    let name =
-        lossy(ev.expect_plain(name_attr.value).map_err(|error| {
-            error.note("while evaluating the `name` attribute passed to builtins.derivationStrict")
-        })?);
-    strict(ev, set, &name)
-        .map_err(|error| error.frame(name_attr.pos, FrameKind::Note(format!("while evaluating derivation '{name}'"))))
+    let name = lossy(ev.expect_plain(name_attr.value).map_err(|error| {
+        error
+            .at(name_attr.pos, "name".len() as u32)
+            .note("while evaluating the `name` attribute passed to builtins.derivationStrict")
+    })?);
+    strict(ev, set, &name).map_err(|error| {
+        error
+            .at(name_attr.pos, "name".len() as u32)
+            .frame(name_attr.pos, FrameKind::Note(format!("while evaluating derivation '{name}'")))
+    })
 }
 
 fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
@@ -247,7 +251,7 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
         let read = read_attribute(ev, attr, structured, &mut draft, &mut json, context);
         read.map_err(|error| {
             let what = format!("while evaluating attribute '{}' of derivation '{name}'", lossy(key));
-            error.frame(attr.pos, FrameKind::Note(what))
+            error.at(attr.pos, key.len() as u32).frame(attr.pos, FrameKind::Note(what))
         })?;
     }
     if structured {

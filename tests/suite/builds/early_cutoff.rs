@@ -41,9 +41,7 @@ fn a_changed_comment_runs_one_build() {
           lib-[NONCE], app-[NONCE], top-[NONCE]
     building lib-[NONCE]
     built    lib-[NONCE] in [TIME]
-    building app-[NONCE]
     cut off  app-[NONCE]: its inputs came out as before, nothing to run
-    building top-[NONCE]
     cut off  top-[NONCE]: its inputs came out as before, nothing to run
     1 built, 2 cut off in [TIME]
     "#);

@@ -30,8 +30,8 @@ fn ctrl_c_stops_builds_and_leaves_a_clean_store() {
     assert_snapshot!(workspace.text(&finish(child)), @r#"
     status: 130
     --- stderr
-    failed   second
-    9 fetched, 1 built, 1 failed in [TIME]
+    stopped  second
+    9 fetched, 1 built, 1 stopped in [TIME]
     error: stopped on request
     "#);
     workspace.expect_no_build_left();

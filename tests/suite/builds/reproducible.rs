@@ -35,7 +35,6 @@ fn not_the_same_again() {
     1 failed in [TIME]
     error: `fickle` failed: built again, the outputs differ:
              out/id: other contents (37 bytes both times)
-           failed: `fickle`
     "#);
 }
 

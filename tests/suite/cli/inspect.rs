@@ -80,7 +80,7 @@ fn path_info_of_any_spelling_of_a_path() {
     assert_snapshot!(workspace.check("path-info /etc/hostname"), @r#"
     status: 1
     --- stderr
-    error: cannot find a `flake.nix` in `/etc/hostname` or a folder above it
+    error: `/etc/hostname` is a file outside the store; name a path in the store, a result link, or a folder with a `flake.nix`
     "#);
     assert_snapshot!(workspace.check("path-info /eval/store/00000000000000000000000000000000-gone"), @r#"
     status: 1
@@ -157,6 +157,6 @@ fn no_log() {
     --- stderr
     error: there is no log of `[HASH]-app.drv` in [STORE]
      |
-     = help: a result that was cut off has the log of the build it was taken from; fetches have none
+     = help: was it built yet? What was cut off has its log with the build it was taken from; fetches have none
     "#);
 }

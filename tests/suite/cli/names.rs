@@ -57,6 +57,14 @@ fn self_install_replaces_no_other_program() {
      |
      = help: replace it with `--force`, or choose another folder with `--to`
     "#);
+    workspace.write("other/eval", "#!/bin/sh\necho somebody else's\n");
+    assert_snapshot!(workspace.check("self install --to other"), @r#"
+    status: 1
+    --- stderr
+    error: `other/eval` exists already
+     |
+     = help: replace it with `--force`, or choose another folder with `--to`
+    "#);
     assert_snapshot!(workspace.check("self install --to bin --force"), @r#"
     status: 0
     --- stdout
@@ -65,10 +73,10 @@ fn self_install_replaces_no_other_program() {
     bin/build
     "#);
     assert_snapshot!(workspace.check("self install --to bin"), @r#"
-    status: 1
-    --- stderr
-    error: `bin/eval` exists already
-     |
-     = help: replace it with `--force`, or choose another folder with `--to`
+    status: 0
+    --- stdout
+    bin/eval
+    bin/ev
+    bin/build
     "#);
 }

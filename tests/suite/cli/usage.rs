@@ -61,7 +61,10 @@ fn no_number() {
 
 #[test]
 fn no_flake_here() {
-    assert_snapshot!(check("build .#x"), @r#"
+    let workspace = Workspace::with_own_store("1");
+    // the end of the search, wherever the tests run
+    workspace.write(".git/HEAD", "");
+    assert_snapshot!(workspace.check("build .#x"), @r#"
     status: 1
     --- stderr
     error: cannot find a `flake.nix` in `[DIR]` or a folder above it

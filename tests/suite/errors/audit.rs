@@ -34,7 +34,6 @@ fn leak_names_file_and_offset() {
              opt/toy/bin/run, byte 2: the script is run by `/bin/sh`, which is not in the prefix
              opt/toy/lib/outside.so: the link leads out of the prefix, to `/usr/lib/outside.so`
              opt/toy/share/note, byte 9: the bytes name a directory of the build: `/build/toy-1.0/src`
-           failed: `toy-audited`
     "#);
 }
 

@@ -31,10 +31,8 @@ fn failing_command_and_last_log_lines() {
              > two
              > + ls /nonexistent
              > ls: cannot access '/nonexistent': No such file or directory
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -75,10 +73,8 @@ fn only_the_last_lines_of_a_long_log() {
              > line 198
              > line 199
              > line 200
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -95,10 +91,8 @@ fn killed_by_a_signal() {
     error: `toy` failed: the builder was killed by signal 11
              last lines of the log:
              > going
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -120,10 +114,8 @@ fn no_network() {
              > + exec
              > /bin/bash: connect: Network is unreachable
              > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -144,10 +136,8 @@ fn writes_outside_its_output() {
              > + echo
              > + echo leak
              > /bin/bash: line 1: /etc/leak: Read-only file system
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -162,11 +152,6 @@ fn writes_an_output_it_does_not_have() {
     failed   toy
     1 failed in [TIME]
     error: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
-             the log is empty
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
-     |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
     "#);
 }
 
@@ -181,11 +166,6 @@ fn makes_no_output() {
     failed   toy
     1 failed in [TIME]
     error: `toy` failed: the builder ended well but did not make the output `out`: there is nothing at `/output/out`
-             the log is empty
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
-     |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
     "#);
 }
 
@@ -204,10 +184,8 @@ fn takes_too_long() {
     error: `slow` failed: the build took longer than its time limit of 2 seconds
              last lines of the log:
              > starting
-             whole log:   [STORE]/log/[HASH]-slow.drv.zst
-           failed: `slow`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-slow.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
     "#);
     assert_snapshot!(workspace.check("build -f default.nix --no-link --max-silent-time 2"), @r#"
     status: 101
@@ -220,10 +198,8 @@ fn takes_too_long() {
     error: `slow` failed: the builder printed nothing for 2 seconds, its limit of silence
              last lines of the log:
              > starting
-             whole log:   [STORE]/log/[HASH]-slow.drv.zst
-           failed: `slow`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-slow.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
     "#);
 }
 
@@ -257,19 +233,17 @@ fn keep_going_builds_what_does_not_depend_on_the_failure() {
     error: `bad` failed: the builder exited with status 1
              last lines of the log:
              > no luck
-             whole log:   [STORE]/log/[HASH]-bad.drv.zst
            not built, since they need `bad`: `above`
-           failed: `bad`
      |
-     = help: the whole log: ev log /eval/store/[HASH]-bad.drv
+     = help: the whole log: `ev log /eval/store/[HASH]-bad.drv`
     "#);
     let json = workspace.json("build -f default.nix --no-link --json bad");
     assert_snapshot!(workspace.json_text(&json), @r#"
     {
       "error": {
         "code": "build::failed",
-        "help": "the whole log: ev log /eval/store/[HASH]-bad.drv",
-        "message": "`bad` failed: the builder exited with status 1\n  last lines of the log:\n  > no luck\n  whole log:   [STORE]/log/[HASH]-bad.drv.zst\nfailed: `bad`"
+        "help": "the whole log: `ev log /eval/store/[HASH]-bad.drv`",
+        "message": "`bad` failed: the builder exited with status 1\n  last lines of the log:\n  > no luck"
       },
       "exitStatus": 100,
       "success": false,
@@ -286,10 +260,8 @@ fn another_system() {
     --- stderr
     plan: 1 build to run
           x
-    building x
     failed   x
     1 failed in [TIME]
     error: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`; set `system = "x86_64-linux"`, or build it on a machine of that kind
-           failed: `x`
     "#);
 }

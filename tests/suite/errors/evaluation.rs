@@ -121,6 +121,10 @@ fn wrong_type_in_derivation() {
     status: 1
     --- stderr
     error[lang::type]: cannot coerce a function to a string: «lambda builder @ [DIR]/default.nix:4:13»
+     --> [DIR]/default.nix:4:3
+      |
+    4 |   builder = x: x;
+      |   ^^^^^^^
       … while evaluating attribute 'builder' of derivation 'x'
         at [DIR]/default.nix:4:3
       … while evaluating derivation 'x'
@@ -134,6 +138,10 @@ fn wrong_type_of_a_derivations_name() {
     status: 1
     --- stderr
     error[lang::type]: expected a string but found an integer: 5
+     --> [DIR]/default.nix:2:3
+      |
+    2 |   name = 5;
+      |   ^^^^
       … while evaluating the `name` attribute passed to builtins.derivationStrict
     "#);
 }

@@ -28,11 +28,6 @@ fn no_user_namespaces_says_what_to_set() {
     failed   toy
     1 failed in [TIME]
     error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS|NEWPID|NEWNET|NEWIPC|NEWUTS|NEWCGROUP): ENOSPC (No space left on device); run `sysctl -w user.max_user_namespaces=10000` as root
-             the log is empty
-             whole log:   [STORE]/log/[HASH]-toy.drv.zst
-           failed: `toy`
-     |
-     = help: the whole log: ev log /eval/store/[HASH]-toy.drv
     "#);
 }
 
@@ -56,8 +51,59 @@ fn full_disk_while_fetching() {
     failed   big
     1 failed in [TIME]
     error: `big` failed: cannot write `[STORE]/tmp/partial/sha256-0000000000000000000000000000000000000000000000000000000000000000.part` while fetching `big`: No space left on device (os error 28); free some space there (`ev store gc` drops what nothing keeps) and run it again
-           failed: `big`
     "#);
+}
+
+/// Builds a script in a store that has room for 100 MB, the shell that runs the script included.
+fn check_in_small_store(script: &str) -> String {
+    let shared = Workspace::new("");
+    let workspace =
+        Workspace::with_own_store(&format!("(import ./prelude.nix).sh {{ name = \"toy\"; script = \"{script}\"; }}"));
+    let setup =
+        format!("mkdir -p store; mount -t tmpfs -o size=100m small store; cp -a {}/. store/", shared.store().display());
+    let text = check_after(&workspace, &setup, "build -f default.nix --no-link");
+    without_number_before(&without_number_before(&text, " bytes are free"), ".part`")
+}
+
+#[test]
+fn full_disk_while_building() {
+    assert_snapshot!(check_in_small_store("head -c 200M /dev/zero > $out || { rm $out; exit 1; }"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again
+             last lines of the log:
+             > head: error writing 'standard output': No space left on device
+     |
+     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    "#);
+}
+
+#[test]
+fn full_disk_that_leaves_no_room_for_the_log() {
+    assert_snapshot!(check_in_small_store("head -c 200M /dev/zero > $out"), @r#"
+    status: 100
+    --- stderr
+    plan: 1 build to run
+          toy
+    building toy
+    failed   toy
+    1 failed in [TIME]
+    error: `toy` failed: write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (os error 28); free some space there (`ev store gc` drops what nothing keeps) and run it again
+    "#);
+}
+
+fn without_number_before(text: &str, what: &str) -> String {
+    match text.split_once(what) {
+        Some((before, after)) => {
+            format!("{}[NUMBER]{what}{after}", before.trim_end_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => text.to_owned(),
+    }
 }
 
 #[test]

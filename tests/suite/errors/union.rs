@@ -30,7 +30,6 @@ fn conflict_names_both_owners() {
     failed   united
     1 failed in [TIME]
     error: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
-           failed: `united`
     "#);
     assert_snapshot!(workspace.check("build -f default.nix kinds"), @r#"
     status: 100
@@ -39,7 +38,6 @@ fn conflict_names_both_owners() {
     failed   united
     1 failed in [TIME]
     error: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a directory in nested (add a path to `__overlap` to let the later tree win there)
-           failed: `united`
     "#);
 }
 
@@ -52,11 +50,9 @@ fn conflict_in_a_root() {
     --- stderr
     plan: 1 build to run
           toy
-    building toy
     failed   toy
     1 failed in [TIME]
     error: `toy` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
-           failed: `toy`
     "#);
 }
 
