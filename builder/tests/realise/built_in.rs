@@ -25,9 +25,8 @@ fn conflicts_name_path_and_owners() {
     let a = world.write("first", json!({"etc/x": {"text": "1"}}));
     let b = world.write("second", json!({"etc/x": {"text": "2"}}));
     assert_snapshot!(world.error(&world.union("both", &[&a, &b]).add(&world)), @r#"
-        `both` failed: the trees do not fit over each other: `etc/x` is a file in first and a different file in second (add a path to `__overlap` to let the later tree win there)
-        failed: `both`
-        "#);
+    `both` failed: the trees do not fit over each other: `etc/x` is a file in first and a different file in second (add a path to `__overlap` to let the later tree win there)
+    "#);
     let out = world.built(&world.union("over", &[&a, &b]).set("__overlap", "etc/**").add(&world));
     assert_eq!(text(&out.join("etc/x")), "2");
 }
@@ -38,29 +37,23 @@ fn mistakes_in_attributes_are_told() {
     let a = world.write("a", json!({"x": {"text": "1"}}));
     let error = |recipe: crate::common::Recipe| world.error(&recipe.add(&world));
     assert_snapshot!(error(recipe("nothing", "builtin:union")), @r#"
-        `nothing` failed: attribute `trees`: is missing, and `builtin:union` needs it
-        failed: `nothing`
-        "#);
+    `nothing` failed: attribute `trees`: is missing, and `builtin:union` needs it
+    "#);
     assert_snapshot!(error(recipe("unknown", "builtin:download")), @r#"
-        `unknown` failed: there is no built-in builder `builtin:download`; there are `builtin:audit`, `builtin:fetchurl`, `builtin:union`, `builtin:unpack`, `builtin:write`
-        failed: `unknown`
-        "#);
+    `unknown` failed: there is no built-in builder `builtin:download`; there are `builtin:audit`, `builtin:fetchurl`, `builtin:union`, `builtin:unpack`, `builtin:write`
+    "#);
     assert_snapshot!(error(world.union("json", &[&a]).set("rules", "bin/*")), @r#"
-        `json` failed: attribute `rules`: is not valid JSON (expected value at line 1 column 1); give it as `builtins.toJSON …`
-        failed: `json`
-        "#);
+    `json` failed: attribute `rules`: is not valid JSON (expected value at line 1 column 1); give it as `builtins.toJSON …`
+    "#);
     assert_snapshot!(error(world.union("up", &[&a]).set("at", "a/../../b")), @r#"
-        `up` failed: attribute `at`: `a/../../b` leads out of the tree
-        failed: `up`
-        "#);
+    `up` failed: attribute `at`: `a/../../b` leads out of the tree
+    "#);
     assert_snapshot!(error(recipe("tree", "builtin:union").set("trees", "/usr")), @r#"
-        `tree` failed: attribute `trees`: expected trees in the store: `/usr` is not below the store directory `/eval/store`
-        failed: `tree`
-        "#);
+    `tree` failed: attribute `trees`: expected trees in the store: `/usr` is not below the store directory `/eval/store`
+    "#);
     assert_snapshot!(error(recipe("loose", "builtin:fetchurl").set("url", "file:///x")), @r#"
-        `loose` failed: attribute `outputHash`: is missing: only what is known beforehand is fetched; any wrong hash will make the right one be shown
-        failed: `loose`
-        "#);
+    `loose` failed: attribute `outputHash`: is missing: only what is known beforehand is fetched; any wrong hash will make the right one be shown
+    "#);
 }
 
 #[test]
