@@ -57,6 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::PathInfo(command) => command.run(&global),
         Command::Store(command) => command.run(&global),
         Command::Prefix(command) => command.run(&global),
+        Command::Doctor(command) => command.run(&global),
         Command::Completions(command) => command.run(),
         Command::SelfCommand(command) => command.run(),
     }
@@ -79,6 +80,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Build(command) => command.json,
         Command::Expr(command) => command.json,
         Command::PathInfo(command) => command.json,
+        Command::Doctor(command) => command.json,
         Command::Derivation(_) => true,
         _ => false,
     }

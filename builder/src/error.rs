@@ -108,6 +108,8 @@ pub enum BuilderFailure {
     TimedOut { secs: u64 },
     Silent { secs: u64 },
     LogTooLong { bytes: u64 },
+    OutOfMemory { bytes: u64 },
+    TooManyProcesses { max: u64 },
 }
 
 impl fmt::Display for BuilderFailure {
@@ -118,6 +120,17 @@ impl fmt::Display for BuilderFailure {
             Self::TimedOut { secs } => write!(f, "the build took longer than its time limit of {secs} seconds"),
             Self::Silent { secs } => write!(f, "the builder printed nothing for {secs} seconds, its limit of silence"),
             Self::LogTooLong { bytes } => write!(f, "the builder printed more than {bytes} bytes, the limit of a log"),
+            Self::OutOfMemory { bytes } => {
+                write!(
+                    f,
+                    "the build used more than {} MiB of memory, its limit; `--max-memory` sets another",
+                    bytes >> 20
+                )
+            }
+            Self::TooManyProcesses { max } => write!(
+                f,
+                "the build started more than {max} processes and threads at a time, its limit; `--max-processes` sets another"
+            ),
         }
     }
 }

@@ -67,6 +67,12 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Most bytes of log.
     pub max_log_bytes: Option<u64>,
+    /// Most memory of one build, in bytes.
+    pub memory_max_bytes: Option<u64>,
+    /// Most processes and threads of one build at a time.
+    pub processes_max: Option<u64>,
+    /// By how much the priority of builds is below the caller's, 0 to 19.
+    pub niceness: u8,
     /// What this machine builds for.
     pub system: String,
     /// What derivations may ask for in `requiredSystemFeatures`.
@@ -92,6 +98,9 @@ impl Default for Options {
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
+            memory_max_bytes: machine_memory_bytes().map(|bytes| bytes / 10 * 9),
+            processes_max: Some(16_384),
+            niceness: 0,
             system: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             system_features: BTreeSet::new(),
             fetch: fetch::FetchConfig::new(PathBuf::new()),
@@ -99,6 +108,13 @@ impl Default for Options {
             sandbox_child: None,
         }
     }
+}
+
+/// The machine's memory.
+fn machine_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Makes derivations real in one store.

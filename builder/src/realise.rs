@@ -414,6 +414,9 @@ impl Realiser<'_> {
                 timeout: shorter(self.options.timeout, seconds("timeout")?),
                 max_silent: shorter(self.options.max_silent, seconds("maxSilent")?),
                 max_log_bytes: self.options.max_log_bytes,
+                memory_max_bytes: self.options.memory_max_bytes,
+                processes_max: self.options.processes_max,
+                niceness: self.options.niceness,
             },
             mode: self.options.sandbox_mode,
         })
@@ -483,6 +486,10 @@ impl Realiser<'_> {
             Status::TimedOut => Some(BuilderFailure::TimedOut { secs: secs(limits.timeout) }),
             Status::Silent => Some(BuilderFailure::Silent { secs: secs(limits.max_silent) }),
             Status::LogTooLong => Some(BuilderFailure::LogTooLong { bytes: limits.max_log_bytes.unwrap_or(0) }),
+            Status::OutOfMemory => Some(BuilderFailure::OutOfMemory { bytes: limits.memory_max_bytes.unwrap_or(0) }),
+            Status::TooManyProcesses => {
+                Some(BuilderFailure::TooManyProcesses { max: limits.processes_max.unwrap_or(0) })
+            }
             Status::Cancelled => return Err(stop(BuildError::Cancelled)),
         };
         if let Some(failure) = failure {

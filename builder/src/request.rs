@@ -109,6 +109,12 @@ pub struct Limits {
     pub max_silent: Option<Duration>,
     /// Bytes of output.
     pub max_log_bytes: Option<u64>,
+    /// Bytes of memory: of all processes together where a control group can be made, else of each process.
+    pub memory_max_bytes: Option<u64>,
+    /// Processes and threads at a time.
+    pub processes_max: Option<u64>,
+    /// By how much the build's priority is below the caller's, 0 to 19.
+    pub niceness: u8,
 }
 
 /// What to do where the kernel lacks a part of the sandbox.

@@ -198,7 +198,17 @@ fn kind_name(kind: builder::Kind) -> &'static str {
 impl Building {
     /// The builder's options that these flags ask for.
     pub fn options(&self, rebuild: bool, fetch: builder::fetch::FetchConfig) -> builder::Options {
+        let defaults = builder::Options::default();
+        // Zero lifts a limit.
+        let limit = |given: Option<u64>, unit: u64, default| match given {
+            None => default,
+            Some(0) => None,
+            Some(count) => Some(count.saturating_mul(unit)),
+        };
         builder::Options {
+            memory_max_bytes: limit(self.max_memory, 1 << 20, defaults.memory_max_bytes),
+            processes_max: limit(self.max_processes, 1, defaults.processes_max),
+            niceness: self.nice,
             jobs: self.jobs.unwrap_or(0),
             cores: self.cores.unwrap_or(0),
             keep_going: self.keep_going,
@@ -211,7 +221,7 @@ impl Building {
                 SandboxChoice::Relaxed => builder::request::Mode::Relaxed,
             },
             fetch,
-            ..builder::Options::default()
+            ..defaults
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub mod build;
 pub mod completions;
 pub mod derivation;
+pub mod doctor;
 pub mod expr;
 pub mod instantiate;
 pub mod log;
@@ -95,6 +96,8 @@ pub enum Command {
     /// Deliver and check prefixes
     #[command(subcommand)]
     Prefix(prefix::Prefix),
+    /// Say what this machine offers to builds, and what to do about what is missing
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Install this program itself
@@ -149,6 +152,15 @@ pub struct Building {
     /// End a build that prints nothing for longer than this, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub max_silent_time: Option<u64>,
+    /// Most memory of one build in MiB, 0 for no limit [default: nine tenths of the machine's]
+    #[arg(long, value_name = "MIB")]
+    pub max_memory: Option<u64>,
+    /// Most processes and threads of one build at a time, 0 for no limit [default: 16384]
+    #[arg(long, value_name = "N")]
+    pub max_processes: Option<u64>,
+    /// Run builds at a lower priority, by this many steps
+    #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub nice: u8,
     /// `relaxed` goes on without the second walls (Landlock, seccomp) where the kernel lacks them, and says so
     #[arg(long, value_enum, default_value_t)]
     pub sandbox: SandboxChoice,

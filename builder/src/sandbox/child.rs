@@ -54,6 +54,7 @@ fn monitor() -> Result<Infallible, SandboxError> {
     // The init changes the root of this process too, so what has a path is opened before.
     let null = null(OFlag::O_WRONLY)?;
     let mut skipped = Vec::new();
+    limits::stand_back(&request.limits)?;
     namespaces::enter_outer(request.mode, &mut skipped)?;
     // After the change of credentials, which would clear it.
     die_with_parent()?;
@@ -121,6 +122,7 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
 
     let proc = mounts::assemble(request)?;
     namespaces::settle_network_and_names()?;
+    limits::limit_process_ids(&proc, &request.limits);
     namespaces::enter_inner(&proc)?;
     drop(proc);
 
@@ -131,7 +133,7 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
     dup2_stdout(std::io::stderr().as_fd()).named("set the standard output", || "dup2(2, 1)".into())?;
     sys::close_from(REPORT.unsigned_abs() + 1).named("close inherited files", || "close_range(4, ~0)".into())?;
 
-    limits::fix_surroundings()?;
+    limits::fix_surroundings(&request.limits)?;
     limits::drop_privileges()?;
     // Process 1 is as confined as the builder; not dumpable, it also keeps its files and its executable to itself.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)

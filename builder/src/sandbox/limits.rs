@@ -1,13 +1,24 @@
 //! What a process inherits and a build should find the same everywhere: umask, resource limits, personality; and the
 //! capabilities, all of which go.
+//!
+//! Memory and processes are limited here where no control group does it (`cgroup`).
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::write;
 
 use super::SandboxError;
 use super::error::Named;
 use super::sys;
+use crate::request::Limits;
+
+/// The most that `pid_max` can be.
+const PID_LIMIT: u64 = 4 << 20;
 
 /// Soft limits of a build, so far as the hard limits of the caller allow.
 const SOFT_LIMITS: [(Resource, &str, u64); 3] = [
@@ -25,8 +36,36 @@ pub fn raise_open_files() -> Result<(), SandboxError> {
     set().named("raise the limit on open files", || "setrlimit(RLIMIT_NOFILE)".into())
 }
 
+/// How much sooner than others a build's processes are ended when the machine is out of memory, of 1000.
+const OOM_SCORE: &str = "500";
+/// Process ids below this are given out once and not again.
+const RESERVED_PIDS: u64 = 300;
+
+/// Lowers the priority as asked, and volunteers to be ended first when the machine has no memory left.
+pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
+    // Raising the score is always allowed; where something above has set a higher one, that stays.
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    if limits.niceness == 0 {
+        return Ok(());
+    }
+    sys::add_niceness(limits.niceness.min(19).into())
+        .named("lower the priority of the build", || format!("setpriority({})", limits.niceness))
+}
+
+/// Limits how many processes there can be at a time by the numbers that there are for them, for a build of the root
+/// user, whom `RLIMIT_NPROC` does not bind. The bound is coarse: [`RESERVED_PIDS`] more may be had on the first round.
+///
+/// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere. Kernels before 6.14
+/// have one limit for the whole machine and refuse; `doctor` says so.
+pub fn limit_process_ids(proc: &OwnedFd, limits: &Limits) {
+    let Some(max) = limits.processes_max else { return };
+    let text = max.saturating_add(RESERVED_PIDS).min(PID_LIMIT).to_string();
+    let _ = openat(proc.as_fd(), "sys/kernel/pid_max", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .and_then(|file| write(file, text.as_bytes()));
+}
+
 /// Fixes umask, resource limits and personality.
-pub fn fix_surroundings() -> Result<(), SandboxError> {
+pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
     umask(Mode::from_bits_truncate(0o022));
     for (resource, name, soft) in SOFT_LIMITS {
         getrlimit(resource)
@@ -35,6 +74,16 @@ pub fn fix_surroundings() -> Result<(), SandboxError> {
                 setrlimit(resource, soft.min(hard), hard)
             })
             .named("set a resource limit", || format!("setrlimit({name}, {soft})"))?;
+    }
+    let own = [
+        (Resource::RLIMIT_DATA, "RLIMIT_DATA", limits.memory_max_bytes),
+        (Resource::RLIMIT_NPROC, "RLIMIT_NPROC", limits.processes_max),
+    ];
+    for (resource, name, max) in own {
+        let Some(max) = max else { continue };
+        getrlimit(resource)
+            .and_then(|(_, hard)| setrlimit(resource, max.min(hard), max.min(hard)))
+            .named("set a resource limit", || format!("setrlimit({name}, {max})"))?;
     }
     // Addresses that change from run to run find their way into outputs.
     let persona = libc::ADDR_NO_RANDOMIZE.cast_unsigned().into();

@@ -21,6 +21,7 @@
 //! steps; when [`Sandbox::run`] returns, no process of the build lives. What the outputs contain, and removing the
 //! directories, is left to the caller ([`remove_tree`] helps).
 
+mod cgroup;
 mod child;
 mod error;
 mod filter;

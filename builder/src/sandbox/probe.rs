@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
+use super::cgroup::Parents;
 use super::{Sandbox, SandboxError, namespaces, remove_tree, sys};
 use crate::request::{Limits, Mode, OutputPlace, Request};
 
@@ -18,6 +19,8 @@ pub struct Feature {
     pub level: String,
     /// Whether it is enough.
     pub ok: bool,
+    /// Whether builds do not run without it; else they run with less, as `level` says.
+    pub required: bool,
     /// What to do where it is not.
     pub remedy: Option<String>,
 }
@@ -25,6 +28,50 @@ pub struct Feature {
 /// Probes with the running executable as the monitor; see [`Sandbox::probe`].
 pub fn probe() -> Vec<Feature> {
     Sandbox::default().probe()
+}
+
+/// The kinds of namespaces besides the user's: what they are called, their file in `/proc/self/ns`, the kernel's option.
+const NAMESPACES: [(&str, &str, &str); 7] = [
+    ("mount namespaces", "mnt", "CONFIG_NAMESPACES"),
+    ("process namespaces", "pid", "CONFIG_PID_NS"),
+    ("network namespaces", "net", "CONFIG_NET_NS"),
+    ("ipc namespaces", "ipc", "CONFIG_IPC_NS"),
+    ("host name namespaces", "uts", "CONFIG_UTS_NS"),
+    ("cgroup namespaces", "cgroup", "CONFIG_CGROUPS"),
+    ("time namespaces", "time", "CONFIG_TIME_NS; relaxed mode does without"),
+];
+
+/// What Landlock of this level adds to the other walls.
+fn landlock_walls(level: i32) -> &'static str {
+    match level {
+        ..=1 => "files, but no moving between directories, which many builds need; Linux 5.19 has level 2",
+        2 => "files; truncation from Linux 6.2",
+        3 | 4 => "files; device ioctls from Linux 6.10",
+        5 => "files and device ioctls; abstract sockets and signals from Linux 6.12",
+        6.. => "files, device ioctls, abstract sockets and signals",
+    }
+}
+
+/// What limits the memory and the processes of a build: without these it runs, with weaker limits.
+fn limits() -> Vec<Feature> {
+    let feature = |name, found: Result<String, &str>, remedy: &str| {
+        let ok = found.is_ok();
+        let level = found.unwrap_or_else(str::to_owned);
+        Feature { name, level, ok, required: false, remedy: (!ok).then(|| remedy.to_owned()) }
+    };
+    let delegate =
+        "start `ev` in a group that is handed down, as with `systemd-run --user --scope -p Delegate=yes ev …`";
+    let [(memory, memory_found), (processes, processes_found)] = Parents::find().describe();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|digits| digits.parse::<u32>());
+    let mut number = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    let version = (number(), number());
+    let process_ids = if version >= (6, 14) { Ok("available".to_owned()) } else { Err("one for the whole machine") };
+    vec![
+        feature(memory, memory_found.ok_or("none can be made: each process is limited by itself"), delegate),
+        feature(processes, processes_found.ok_or("none can be made: process ids or RLIMIT_NPROC limit"), delegate),
+        feature("process id limits", process_ids, "Linux 6.14 or newer has a limit in each namespace"),
+    ]
 }
 
 impl Sandbox {
@@ -35,12 +82,13 @@ impl Sandbox {
             name: "kernel",
             level: read("/proc/sys/kernel/osrelease").unwrap_or_else(|error| error.to_string()),
             ok: true,
+            required: true,
             remedy: None,
         }];
         let mut add = |name, level: Result<String, String>, remedy: &dyn Fn() -> String| {
             let ok = level.is_ok();
             let (Ok(level) | Err(level)) = level;
-            features.push(Feature { name, level, ok, remedy: (!ok).then(remedy) });
+            features.push(Feature { name, level, ok, required: true, remedy: (!ok).then(remedy) });
         };
         let forbidden = [
             ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
@@ -54,10 +102,14 @@ impl Sandbox {
             None => Err("the kernel has none".into()),
         };
         add("user namespaces", user, &|| namespaces::user_namespace_remedy(Errno::EINVAL));
-        let time =
-            if Path::new("/proc/self/ns/time").exists() { Ok("available".into()) } else { Err("missing".into()) };
-        add("time namespaces", time, &|| "the kernel needs CONFIG_TIME_NS; relaxed mode does without".into());
-        let landlock = sys::landlock_abi().map(|level| format!("level {level}")).map_err(|errno| format!("{errno:?}"));
+        for (name, file, option) in NAMESPACES {
+            let exists = Path::new("/proc/self/ns").join(file).exists();
+            let level = if exists { Ok("available".into()) } else { Err("missing".into()) };
+            add(name, level, &|| format!("the kernel needs {option}"));
+        }
+        let landlock = sys::landlock_abi()
+            .map(|level| format!("level {level}: {}", landlock_walls(level)))
+            .map_err(|errno| format!("{errno:?}"));
         add("landlock", landlock, &|| {
             "the kernel needs CONFIG_SECURITY_LANDLOCK and `landlock` in its `lsm=` parameter (5.13 or newer); relaxed mode does without".into()
         });
@@ -75,7 +127,8 @@ impl Sandbox {
             }
             Err(error) => (false, error.to_string(), None),
         };
-        features.push(Feature { name: "sandbox", level, ok, remedy });
+        features.push(Feature { name: "sandbox", level, ok, required: true, remedy });
+        features.extend(limits());
         features
     }
 

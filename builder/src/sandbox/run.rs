@@ -1,11 +1,13 @@
 //! The caller's side: starts the monitor, hands it the request, carries the log, and ends the build at its limits.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::cgroup::{Exhausted, Groups, Parents};
 use super::error::Named;
 use super::message::Message;
 use super::{CHILD_NAME, LAYERS_MAX, SandboxError};
@@ -36,6 +39,10 @@ pub enum Status {
     Silent,
     /// Killed when the log reached [`crate::request::Limits::max_log_bytes`].
     LogTooLong,
+    /// Failed after the kernel ended a process of it, as [`crate::request::Limits::memory_max_bytes`] was reached.
+    OutOfMemory,
+    /// Failed after it was refused a process, as [`crate::request::Limits::processes_max`] was reached.
+    TooManyProcesses,
     /// Killed as the caller wished.
     Cancelled,
 }
@@ -105,6 +112,7 @@ impl Sandbox {
     ) -> Result<Outcome, SandboxError> {
         check(request)?;
         let started = Instant::now();
+        let mut groups = Groups::make(control_groups(), &request.limits);
         let mut child = Command::new(&self.child_exe)
             .arg0(CHILD_NAME)
             .env_clear()
@@ -113,11 +121,13 @@ impl Sandbox {
             .stderr(Stdio::piped())
             .spawn()
             .named("start the sandbox process", || format!("execve({})", self.child_exe.display()))?;
+        // It waits for the request, so it is in the groups before it starts anything.
+        groups.add(child.id());
         let mut control = child.stdin.take().map(OwnedFd::from).map(File::from);
         let report = pipe_end(child.stdout.take())?;
         let log = pipe_end(child.stderr.take())?;
         if let Some(control) = &mut control {
-            send(control, request)?;
+            send(control, &limited_by_itself(request, &groups))?;
         }
         let mut watch = Watch {
             request,
@@ -134,8 +144,34 @@ impl Sandbox {
         let status = child.wait().named("wait for the sandbox process", || "waitpid".into())?;
         supervised?;
         let (killed, report) = (watch.killed, watch.report);
-        conclude(&report, killed, started.elapsed(), &status.to_string())
+        let mut outcome = conclude(&report, killed, started.elapsed(), &status.to_string())?;
+        if matches!(outcome.status, Status::Exited(1..) | Status::Signalled(_)) {
+            match groups.exhausted() {
+                Some(Exhausted::Memory) => outcome.status = Status::OutOfMemory,
+                Some(Exhausted::Processes) => outcome.status = Status::TooManyProcesses,
+                None => {}
+            }
+        }
+        Ok(outcome)
     }
+}
+
+/// Where this process may make control groups, looked up once.
+fn control_groups() -> &'static Parents {
+    static PARENTS: OnceLock<Parents> = OnceLock::new();
+    PARENTS.get_or_init(Parents::find)
+}
+
+/// The request with the limits that the sandbox has to set itself: those for which there is no control group.
+fn limited_by_itself<'a>(request: &'a Request, groups: &Groups) -> Cow<'a, Request> {
+    let mut request = Cow::Borrowed(request);
+    if groups.limits_memory() {
+        request.to_mut().limits.memory_max_bytes = None;
+    }
+    if groups.limits_processes() {
+        request.to_mut().limits.processes_max = None;
+    }
+    request
 }
 
 /// The state of one running build.

@@ -302,6 +302,16 @@ pub fn personality(persona: libc::c_ulong) -> Result<()> {
     Errno::result(unsafe { libc::personality(persona) }).map(drop)
 }
 
+/// Lowers the priority of this process and of all it starts by `steps`, 1 to 19.
+pub fn add_niceness(steps: libc::c_int) -> Result<()> {
+    Errno::clear();
+    // SAFETY: only an integer is passed. The answer may be -1 without an error, hence the cleared errno.
+    match unsafe { libc::nice(steps) } {
+        -1 if Errno::last() != Errno::UnknownErrno => Err(Errno::last()),
+        _ => Ok(()),
+    }
+}
+
 /// Sets the NIS domain name.
 pub fn set_domain_name(name: &str) -> Result<()> {
     // SAFETY: pointer and length are those of one string, which the kernel copies.

@@ -7,6 +7,8 @@ mod attacks;
 mod errors;
 mod limits;
 mod machine;
+mod outwards;
 mod place;
 mod promises;
+mod resources;
 mod roots;

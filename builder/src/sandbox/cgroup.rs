@@ -1,0 +1,262 @@
+//! A control group for one build: memory and processes of everything in it together, where this user may make one.
+//!
+//! Version 2 is used where a group above has both controllers handed down to its children, version 1 where the hierarchies
+//! are mounted and the group this process is in can be written to. Where neither is the case, nothing here fails: the
+//! sandbox then sets resource limits instead (`limits`), which bind each process by itself.
+//!
+//! The monitor is put into the group before it gets its request, so nothing of a build ever runs outside. Invariant: a
+//! group is empty when it is removed, as a build's processes are dead when [`super::Sandbox::run`] returns; groups of
+//! callers that were killed are removed by the next one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::request::Limits;
+
+/// What the groups are called: this, the caller's process id, a number.
+const NAME: &str = "eval-build-";
+
+/// Which resource a build ran out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exhausted {
+    Memory,
+    Processes,
+}
+
+/// Where groups can be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parents {
+    memory: Option<Parent>,
+    processes: Option<Parent>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parent {
+    directory: PathBuf,
+    version: u8,
+}
+
+impl Parents {
+    /// Looks where this process may make groups; see [`find_in`].
+    pub fn find() -> Parents {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        find_in(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+    }
+
+    /// Says in a few words what limits memory and processes.
+    pub fn describe(&self) -> [(&'static str, Option<String>); 2] {
+        let text = |parent: &Option<Parent>| {
+            parent.as_ref().map(|parent| format!("version {} below {}", parent.version, parent.directory.display()))
+        };
+        [("memory control group", text(&self.memory)), ("process control group", text(&self.processes))]
+    }
+}
+
+/// Finds the parents from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+fn find_in(mounts: &str, own: &str) -> Parents {
+    let mut parents = Parents::default();
+    for line in mounts.lines() {
+        let Some((mount, system)) = line.split_once(" - ") else { continue };
+        let (mount, system): (Vec<&str>, Vec<&str>) = (mount.split(' ').collect(), system.split(' ').collect());
+        let (&[_, _, _, root, point, ..], &[kind, _, options, ..]) = (mount.as_slice(), system.as_slice()) else {
+            continue;
+        };
+        match kind {
+            "cgroup2" => {
+                let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else { continue };
+                let Some(directory) = below(point, root, path) else { continue };
+                // A group with processes of its own can hand nothing down, so it is usually the parent that has.
+                let parent = directory.parent().filter(|parent| parent.starts_with(point)).map(Path::to_owned);
+                for directory in [Some(directory.clone()), parent].into_iter().flatten() {
+                    let handed_down = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+                    let has = |controller: &str| handed_down.split_whitespace().any(|word| word == controller);
+                    if has("memory") && has("pids") && usable(&directory) {
+                        let parent = Parent { directory, version: 2 };
+                        return Parents { memory: Some(parent.clone()), processes: Some(parent) };
+                    }
+                }
+            }
+            "cgroup" => {
+                for (controller, parent) in [("memory", &mut parents.memory), ("pids", &mut parents.processes)] {
+                    if !options.split(',').any(|option| option == controller) {
+                        continue;
+                    }
+                    let path = own.lines().find_map(|line| {
+                        let (_, rest) = line.split_once(':')?;
+                        let (controllers, path) = rest.split_once(':')?;
+                        controllers.split(',').any(|name| name == controller).then_some(path)
+                    });
+                    let directory = path.and_then(|path| below(point, root, path)).filter(|path| usable(path));
+                    *parent = directory.map(|directory| Parent { directory, version: 1 });
+                }
+            }
+            _ => {}
+        }
+    }
+    parents
+}
+
+/// The directory of the group `path` where the hierarchy's part `root` is mounted at `point`.
+fn below(point: &str, root: &str, path: &str) -> Option<PathBuf> {
+    let inside = Path::new(path).strip_prefix(root).ok()?;
+    Some(Path::new(point).join(inside))
+}
+
+/// Whether groups can be made here and processes of the group that this process is in moved there.
+fn usable(directory: &Path) -> bool {
+    let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    writable(directory) && writable(&directory.join("cgroup.procs"))
+}
+
+/// The groups of one build, removed when dropped.
+#[derive(Debug)]
+pub struct Groups {
+    memory: Option<Parent>,
+    processes: Option<Parent>,
+}
+
+impl Groups {
+    /// Makes groups with `limits` below `parents`. What cannot be made is left out: see [`Groups::limits_memory`] and
+    /// [`Groups::limits_processes`].
+    pub fn make(parents: &Parents, limits: &Limits) -> Groups {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{NAME}{}-{number}", std::process::id());
+        let make = |parent: &Option<Parent>, settings: &[(&str, String)]| -> Option<Parent> {
+            let Parent { directory, version } = parent.as_ref()?;
+            if number == 0 {
+                sweep(directory);
+            }
+            let group = Parent { directory: directory.join(&name), version: *version };
+            match fs::create_dir(&group.directory) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return None,
+                _ => {}
+            }
+            let set = settings.iter().all(|(file, text)| fs::write(group.directory.join(file), text).is_ok());
+            if !set {
+                // It is a fresh group without processes.
+                let _ = fs::remove_dir(&group.directory);
+            }
+            set.then_some(group)
+        };
+        let version = |parent: &Option<Parent>| parent.as_ref().map_or(0, |parent| parent.version);
+        let memory = limits.memory_max_bytes.and_then(|bytes| match version(&parents.memory) {
+            2 => make(&parents.memory, &[("memory.max", bytes.to_string()), ("memory.oom.group", "1".into())]),
+            1 => make(&parents.memory, &[("memory.limit_in_bytes", bytes.to_string())]),
+            _ => None,
+        });
+        // The monitor and the init are in the group too.
+        let processes = limits.processes_max.and_then(|max| {
+            let settings = [("pids.max", max.saturating_add(2).to_string())];
+            make(&parents.processes, &settings)
+        });
+        Groups { memory, processes }
+    }
+
+    /// Puts a process, and all it will start, into the groups. Where that is refused the group is given up.
+    pub fn add(&mut self, pid: u32) {
+        for group in [&mut self.memory, &mut self.processes] {
+            let added = group
+                .as_ref()
+                .is_some_and(|group| fs::write(group.directory.join("cgroup.procs"), pid.to_string()).is_ok());
+            if !added && let Some(refused) = group.take() {
+                // What cannot be removed now is swept up by the next caller.
+                let _ = fs::remove_dir(refused.directory);
+            }
+        }
+    }
+
+    /// Whether the memory of all processes together is limited.
+    pub fn limits_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Whether the number of processes is limited.
+    pub fn limits_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// Which limit the build ran into, if any; to be asked when it has ended.
+    pub fn exhausted(&self) -> Option<Exhausted> {
+        let hit = |group: &Option<Parent>, [one, two]: [(&str, &str); 2]| {
+            let Some(group) = group else { return false };
+            let (file, word) = if group.version == 1 { one } else { two };
+            let text = fs::read_to_string(group.directory.join(file)).unwrap_or_default();
+            text.lines()
+                .any(|line| line.split_once(' ').is_some_and(|(name, count)| name == word && count.trim() != "0"))
+        };
+        if hit(&self.memory, [("memory.oom_control", "oom_kill"), ("memory.events", "oom_kill")]) {
+            return Some(Exhausted::Memory);
+        }
+        hit(&self.processes, [("pids.events", "max"); 2]).then_some(Exhausted::Processes)
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for group in [&self.memory, &self.processes].into_iter().flatten() {
+            // Both may be one directory; what cannot be removed now is swept up by the next caller.
+            let _ = fs::remove_dir(&group.directory);
+        }
+    }
+}
+
+/// Removes the empty groups of callers that are dead; the kernel refuses to remove one with processes.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(NAME)?.split('-').next()?.parse().ok());
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_where_they_are_handed_down() {
+        let place = tempfile::tempdir().unwrap();
+        let point = place.path().to_str().unwrap();
+        let scope = place.path().join("user.slice/app.slice/run.scope");
+        fs::create_dir_all(&scope).unwrap();
+        for directory in [scope.parent().unwrap(), &scope] {
+            fs::write(directory.join("cgroup.procs"), "").unwrap();
+        }
+        fs::write(scope.join("cgroup.subtree_control"), "\n").unwrap();
+        let handed = scope.parent().unwrap().join("cgroup.subtree_control");
+        let mounts = format!("30 24 0:26 / {point} rw shared:4 - cgroup2 cgroup2 rw\n");
+        let own = "0::/user.slice/app.slice/run.scope\n";
+
+        fs::write(&handed, "memory\n").unwrap();
+        assert_eq!(find_in(&mounts, own), Parents::default(), "without a limit on processes it is of no use");
+        fs::write(&handed, "cpu memory pids\n").unwrap();
+        let found = find_in(&mounts, own);
+        assert_eq!(found.memory.as_ref().unwrap().directory, scope.parent().unwrap());
+        assert_eq!(found.memory, found.processes);
+        assert_eq!(find_in("", own), Parents::default());
+        assert_eq!(find_in("garbage - cgroup2\n", own), Parents::default());
+    }
+
+    #[test]
+    fn the_first_version_has_a_hierarchy_each() {
+        let place = tempfile::tempdir().unwrap();
+        let point = |name: &str| place.path().join(name);
+        fs::create_dir_all(point("memory/job")).unwrap();
+        fs::write(point("memory/job/cgroup.procs"), "").unwrap();
+        let mounts = format!(
+            "1 2 0:1 / {} rw - cgroup cgroup rw,memory\n1 2 0:1 / {} rw - cgroup cgroup rw,pids\n",
+            point("memory").display(),
+            point("pids").display()
+        );
+        let found = find_in(&mounts, "4:memory:/job\n8:pids:/\n");
+        assert_eq!(found.memory, Some(Parent { directory: point("memory/job"), version: 1 }));
+        assert_eq!(found.processes, None, "it is not there");
+    }
+}
