@@ -128,7 +128,9 @@ impl World {
     /// The root with a shell and a few tools, as a store path.
     pub fn shell(&self) -> StorePath {
         let root = tempfile::tempdir().unwrap();
-        for tool in ["sh", "cat", "mkdir", "ln", "ls", "sleep", "id", "touch", "env", "stat", "rm", "chmod"] {
+        for tool in
+            ["sh", "cat", "mkdir", "ln", "ls", "sleep", "id", "touch", "env", "stat", "rm", "chmod", "mkfifo", "perl"]
+        {
             copy_tool(root.path(), tool);
         }
         self.store.add_source(root.path(), StorePathName::new("shell").unwrap(), None).unwrap()

@@ -7,5 +7,6 @@ mod common;
 
 mod built_in;
 mod failing;
+mod hostile;
 mod measure;
 mod sandboxed;
