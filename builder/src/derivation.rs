@@ -23,13 +23,13 @@ pub(crate) fn output_paths(
     let mut paths = BTreeMap::new();
     for (name, output) in &derivation.outputs {
         let path = match output {
-            Output::Floating { .. } | Output::Deferred => None,
+            Output::Floating { .. } | Output::Impure { .. } | Output::Deferred => None,
             _ => derivation.output_path(StoreModel::Native, name).map_err(crate::error::cause)?,
         };
         let Some(path) = path else {
             return Err(BuildError::Unsupported {
                 what: format!(
-                    "the output `{name}` of `{drv}`, whose path is not known before it is built (`__contentAddressed`),"
+                    "the output `{name}` of `{drv}`, whose path is not known before it is built (`__contentAddressed`, `__impure`),"
                 ),
             });
         };

@@ -112,6 +112,10 @@ struct Draft {
     output_hash: Option<String>,
     output_hash_algorithm: Option<String>,
     output_hash_mode: Option<String>,
+    /// Outputs are named by what they will turn out to hold.
+    content_addressed: bool,
+    /// As `content_addressed`, of a builder that sees the world.
+    impure: bool,
 }
 
 pub(super) fn derivation_strict(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -165,9 +169,26 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
             )?;
             BTreeMap::from([("out".to_owned(), Output::Fixed { ingestion, hash })])
         }
+        None if draft.content_addressed || draft.impure => {
+            let (ingestion, algorithm) = floating_output(
+                draft.output_hash_algorithm.as_deref().unwrap_or_default(),
+                draft.output_hash_mode.as_deref(),
+            )?;
+            let output = match draft.impure {
+                true => Output::Impure { ingestion, algorithm },
+                false => Output::Floating { ingestion, algorithm },
+            };
+            output_names.into_iter().map(|name| (name, output.clone())).collect()
+        }
         None => output_names.into_iter().map(|output| (output, Output::Deferred)).collect(),
     };
 
+    let mut env = draft.env;
+    for (output, kind) in &outputs {
+        if matches!(kind, Output::Floating { .. } | Output::Impure { .. }) {
+            env.insert(output.clone().into_bytes(), own_placeholder(output.as_bytes()));
+        }
+    }
     let mut derivation = Derivation {
         name: store_name,
         outputs,
@@ -176,7 +197,7 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
         system,
         builder,
         args: draft.args,
-        env: draft.env,
+        env,
     };
     add_inputs(ev, context.finish(), &mut derivation)?;
 
@@ -206,15 +227,13 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
         ),
     }];
     for (output, output_path) in derivation.output_paths(model).map_err(failed)? {
-        let Some(output_path) = output_path else {
-            return Err(Error::other(
-                "lang::derivation",
-                format!("the path of output '{output}' depends on the contents of an input, which is not supported"),
-            ));
+        let text = match output_path {
+            Some(output_path) => model.print(&output_path).into_bytes(),
+            None => downstream_placeholder(&path, &output)?,
         };
         let output = Symbol::new(output.as_bytes());
         let context = Context::one(ContextElement::Built { derivation: path_symbol, output });
-        let value = Value::string_with_context(model.print(&output_path).as_bytes(), context);
+        let value = Value::string_with_context(&text, context);
         attrs.push(Attr { name: output, pos: Pos::NONE, value });
     }
     Ok(Value::attrs(attrs))
@@ -227,25 +246,22 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
     };
     let structured = flag(ev, b"__structuredAttrs")?;
     let ignore_nulls = flag(ev, b"__ignoreNulls")?;
-    for unsupported in ["__contentAddressed", "__impure"] {
-        if flag(ev, unsupported.as_bytes())? {
-            return Err(Error::other(
-                "lang::derivation",
-                format!(
-                    "'{unsupported}' derivations are not supported: name outputs by their inputs or by `outputHash`"
-                ),
-            ));
-        }
+    let mut draft = Draft {
+        content_addressed: flag(ev, b"__contentAddressed")?,
+        impure: flag(ev, b"__impure")?,
+        ..Draft::default()
+    };
+    if draft.content_addressed && draft.impure {
+        return Err(Error::other("lang::derivation", "derivation cannot be both content-addressed and impure"));
     }
-    let mut draft = Draft::default();
     let mut json: Vec<u8> = b"{".to_vec();
     for attr in set.sorted() {
         let key = attr.name.name();
         if ignore_nulls && ev.force(attr.value)?.is_null() {
             continue;
         }
-        // `__contentAddressed` and `__impure` are false here, and variables like any other.
-        if key == b"__ignoreNulls" {
+        // Nix keeps these out of the environment, whatever they say.
+        if matches!(key, b"__ignoreNulls" | b"__contentAddressed" | b"__impure") {
             continue;
         }
         let read = read_attribute(ev, attr, structured, &mut draft, &mut json, context);
@@ -339,25 +355,56 @@ fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) {
     }
 }
 
-fn fixed_output(ev: &Evaluator, hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, Hash)> {
-    let ingestion = match mode {
-        "" | "flat" => Ingestion::Flat,
-        "recursive" | "nar" => Ingestion::Recursive,
-        "text" => Ingestion::Text,
+/// What `outputHashMode` says.
+fn ingestion(mode: &str) -> Result<Ingestion> {
+    match mode {
+        "flat" => Ok(Ingestion::Flat),
+        "recursive" | "nar" => Ok(Ingestion::Recursive),
+        "text" => Ok(Ingestion::Text),
         other => {
-            return Err(Error::other(
-                "lang::derivation",
-                format!("invalid value '{other}' for 'outputHashMode' attribute"),
-            ));
+            Err(Error::other("lang::derivation", format!("invalid value '{other}' for 'outputHashMode' attribute")))
         }
+    }
+}
+
+/// What `outputHashAlgo` says; nothing, when the hash itself tells.
+fn output_algorithm(name: &str) -> Result<Option<HashAlgorithm>> {
+    match name {
+        "" => Ok(None),
+        name => name
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::other("lang::hash_algorithm", format!("unknown hash algorithm '{name}'"))),
+    }
+}
+
+/// How outputs of unknown content are hashed: as archives with SHA-256, when nothing else is said.
+fn floating_output(algorithm: &str, mode: Option<&str>) -> Result<(Ingestion, HashAlgorithm)> {
+    let ingestion = mode.map_or(Ok(Ingestion::Recursive), ingestion)?;
+    Ok((ingestion, output_algorithm(algorithm)?.unwrap_or(HashAlgorithm::Sha256)))
+}
+
+/// Stands for an output's path inside its own build.
+fn own_placeholder(output: &[u8]) -> Vec<u8> {
+    let hash = HashAlgorithm::Sha256.hash(&[b"nix-output:", output].concat());
+    format!("/{}", hash.base32()).into_bytes()
+}
+
+/// Stands for the path of an output that is named by its content, in whatever uses it before it is built.
+pub(super) fn downstream_placeholder(drv: &StorePath, output: &str) -> Result<Vec<u8>> {
+    let failed = |error: String| Error::other("lang::derivation", error);
+    let name = store::derivation::name_of_path(drv).map_err(|error| failed(error.to_string()))?;
+    let name = match output {
+        "out" => name.to_string(),
+        output => format!("{name}-{output}"),
     };
-    let algorithm: Option<HashAlgorithm> = match algorithm {
-        "" => None,
-        name => Some(
-            name.parse()
-                .map_err(|_| Error::other("lang::hash_algorithm", format!("unknown hash algorithm '{name}'")))?,
-        ),
-    };
+    let text = format!("nix-upstream-output:{}:{name}", drv.hash_text());
+    Ok(format!("/{}", HashAlgorithm::Sha256.hash(text.as_bytes()).base32()).into_bytes())
+}
+
+fn fixed_output(ev: &Evaluator, hash: &str, algorithm: &str, mode: &str) -> Result<(Ingestion, Hash)> {
+    let ingestion = if mode.is_empty() { Ingestion::Flat } else { ingestion(mode)? };
+    let algorithm = output_algorithm(algorithm)?;
     if hash.is_empty() {
         // As Nix: a hash still to be found out is all zeros, and the build then tells the right one.
         let algorithm = algorithm.ok_or_else(|| {
@@ -422,6 +469,5 @@ impl Evaluator {
 
 pub(super) fn placeholder(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let output = ev.expect_plain(arguments[0])?;
-    let hash = HashAlgorithm::Sha256.hash(&[b"nix-output:", output].concat());
-    Ok(Value::string(format!("/{}", hash.base32()).as_bytes()))
+    Ok(Value::string(&own_placeholder(output)))
 }

@@ -10,6 +10,9 @@ use nom::bytes::complete::tag;
 use nom::{IResult, Parser};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What stands for the hash of an impure output.
+const IMPURE: &str = "impure";
+
 /// How inputs and outputs are written.
 pub(super) struct Masking<'a> {
     /// Leaves out the paths of input-addressed outputs, and the variables that hold them.
@@ -43,6 +46,9 @@ impl Derivation {
                 }
                 Output::Floating { ingestion, algorithm } => {
                     (format!("{}{algorithm}", ingestion.marker()), String::new())
+                }
+                Output::Impure { ingestion, algorithm } => {
+                    (format!("{}{algorithm}", ingestion.marker()), IMPURE.to_owned())
                 }
                 Output::InputAddressed(_) | Output::Deferred => Default::default(),
             };
@@ -237,6 +243,9 @@ impl<'a> Reader<'a> {
             return Ok(Output::Floating { ingestion, algorithm });
         }
         let digest = self.utf8(rest, digest.to_vec())?;
+        if digest == IMPURE {
+            return Ok(Output::Impure { ingestion, algorithm });
+        }
         Ok(Output::Fixed { ingestion, hash: Hash::parse(&digest, Some(algorithm)).map_err(hash_error)? })
     }
 

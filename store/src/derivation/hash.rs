@@ -136,7 +136,10 @@ impl DerivationHashes {
         }
         let text = derivation.write_aterm(model, &Masking { outputs: masked, inputs: Some(&inputs) })?;
         // Outputs without a path of their own make everything above wait for contents.
-        let floating = derivation.outputs.values().any(|output| matches!(output, super::Output::Floating { .. }));
+        let floating = derivation
+            .outputs
+            .values()
+            .any(|output| matches!(output, super::Output::Floating { .. } | super::Output::Impure { .. }));
         Ok(DerivationHash { hash: algorithm.hash(&text), deferred: deferred || (floating && !masked) })
     }
 }

@@ -27,6 +27,10 @@ impl Derivation {
                 Output::Floating { ingestion, algorithm } => {
                     object.insert("hashAlgo".to_owned(), format!("{}{algorithm}", ingestion.marker()).into());
                 }
+                Output::Impure { ingestion, algorithm } => {
+                    object.insert("hashAlgo".to_owned(), format!("{}{algorithm}", ingestion.marker()).into());
+                    object.insert("impure".to_owned(), true.into());
+                }
                 Output::InputAddressed(_) | Output::Deferred => {}
             }
             outputs.insert(name.clone(), object.into());

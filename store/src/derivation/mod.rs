@@ -41,6 +41,8 @@ pub enum Output {
     Fixed { ingestion: Ingestion, hash: Hash },
     /// Named by what it will turn out to hold.
     Floating { ingestion: Ingestion, algorithm: HashAlgorithm },
+    /// As `Floating`, of a builder that may see the world: the result is never taken for another run's.
+    Impure { ingestion: Ingestion, algorithm: HashAlgorithm },
     /// Named by the hash of the derivation, which waits for an input that is floating, or is not computed yet.
     Deferred,
 }
@@ -93,7 +95,7 @@ impl Derivation {
                     .map(Some)
                     .map_err(|reason| self.path_error(reason))
             }
-            Some(Output::Floating { .. } | Output::Deferred) | None => Ok(None),
+            Some(Output::Floating { .. } | Output::Impure { .. } | Output::Deferred) | None => Ok(None),
         }
     }
 

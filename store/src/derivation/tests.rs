@@ -135,6 +135,7 @@ fn output() -> impl Strategy<Value = Output> {
         (ingestion(), any::<[u8; 4]>())
             .prop_map(|(ingestion, seed)| Output::Fixed { ingestion, hash: HashAlgorithm::Sha512.hash(&seed) }),
         ingestion().prop_map(|ingestion| Output::Floating { ingestion, algorithm: HashAlgorithm::Blake3 }),
+        ingestion().prop_map(|ingestion| Output::Impure { ingestion, algorithm: HashAlgorithm::Sha256 }),
     ]
 }
 
