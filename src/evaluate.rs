@@ -76,8 +76,10 @@ impl Session {
         allowed_roots.extend(folders.iter().cloned());
         allowed_roots.push(cwd.clone());
         let options = EvalOptions {
-            pure: !source.impure,
-            allowed_roots,
+            pure: !source.impure && !source.restrict,
+            restrict: source.restrict,
+            allowed_roots: if source.restrict { Vec::new() } else { allowed_roots },
+            allowed_uris: source.allowed_uris.clone(),
             store_model: mode.model,
             system: Some(system.clone()),
             ..EvalOptions::default()

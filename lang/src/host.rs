@@ -156,7 +156,7 @@ pub trait Host: Send + Sync {
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched>;
 
-    /// An environment variable; never asked in pure mode.
+    /// An environment variable; never asked in pure or restricted mode.
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>>;
 
     /// Seconds since 1970; `None` leaves `builtins.currentTime` out. Never asked in pure mode.
@@ -177,8 +177,12 @@ pub trait Host: Send + Sync {
 pub struct EvalOptions {
     /// No environment, clock, search path, unlocked fetches, or paths outside `allowed_roots`.
     pub pure: bool,
-    /// With `pure`: folders that may be read besides the store, such as the flake's.
+    /// No environment, and no paths but those of `allowed_roots` and the search path, nor URLs but those of `allowed_uris`.
+    pub restrict: bool,
+    /// With `pure` or `restrict`: what may be read besides the store, such as the flake's folder.
     pub allowed_roots: Vec<PathBuf>,
+    /// With `restrict`: URLs that may be fetched, with everything below them.
+    pub allowed_uris: Vec<String>,
     pub store_model: StoreModel,
     /// `builtins.currentSystem`; `None` (or pure mode) leaves it out.
     pub system: Option<String>,
@@ -198,7 +202,9 @@ impl Default for EvalOptions {
     fn default() -> Self {
         EvalOptions {
             pure: true,
+            restrict: false,
             allowed_roots: Vec::new(),
+            allowed_uris: Vec::new(),
             store_model: StoreModel::Native,
             system: None,
             pipe_operators: true,

@@ -1,4 +1,4 @@
-//! Pure evaluation sees the allowed roots and nothing else, whatever links in them say.
+//! Pure and restricted evaluation see the allowed roots and nothing else, whatever links in them say.
 #![allow(clippy::disallowed_methods, reason = "a test makes the files it is about")]
 
 use std::fs;
@@ -41,9 +41,13 @@ impl Folders {
     }
 
     fn eval(&self, text: &str, pure: bool) -> Result<String, String> {
+        self.eval_with(text, EvalOptions { pure, ..EvalOptions::default() })
+    }
+
+    fn eval_with(&self, text: &str, options: EvalOptions) -> Result<String, String> {
         let root = self.dir.path().join("root");
         let allowed_roots = vec![root.clone()];
-        let options = EvalOptions { pure, allowed_roots, store_model: StoreModel::Nix, ..EvalOptions::default() };
+        let options = EvalOptions { allowed_roots, store_model: StoreModel::Nix, ..options };
         let host = Arc::new(Files::new(StoreModel::Nix));
         let mut evaluator = Evaluator::new(host.clone(), options);
         let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new(&root)).and_then(|value| {
@@ -118,4 +122,30 @@ fn what_lies_inside_is_read() {
     assert_eq!(folders.eval("import ./.", true).as_deref(), Ok("42"));
     assert!(folders.eval("\"${./.}${./file}${./link}\"", true).is_ok());
     assert_eq!(folders.eval("builtins.readFile ./loop", true), Err("lang::link_loop".to_owned()));
+}
+
+#[test]
+fn restricted_evaluation_sees_the_allowed_folders_only() {
+    let folders = Folders::new();
+    let restricted = |text: &str| {
+        let allowed_uris = vec!["https://allowed.example/below".to_owned()];
+        folders.eval_with(text, EvalOptions { pure: false, restrict: true, allowed_uris, ..EvalOptions::default() })
+    };
+    for escape in ESCAPES {
+        assert_eq!(restricted(escape), Err("lang::restricted_path".to_owned()), "{escape}");
+    }
+    assert_eq!(restricted("import ./.").as_deref(), Ok("42"));
+    assert_eq!(restricted("builtins.pathExists ./folder/file").as_deref(), Ok("false"));
+    assert_eq!(folders.eval("builtins.getEnv \"PATH\" != \"\"", false).as_deref(), Ok("true"));
+    assert_eq!(restricted("builtins.getEnv \"PATH\"").as_deref(), Ok("\"\""));
+    // What is allowed gets as far as the host, which fetches nothing.
+    for (url, code) in [
+        ("https://allowed.example/below", "lang::host"),
+        ("https://allowed.example/below/it", "lang::host"),
+        ("https://allowed.example/belowit", "lang::restricted_uri"),
+        ("https://allowed.example/", "lang::restricted_uri"),
+        ("file:///etc/passwd", "lang::restricted_path"),
+    ] {
+        assert_eq!(restricted(&format!("builtins.fetchurl \"{url}\"")), Err(code.to_owned()), "{url}");
+    }
 }

@@ -127,8 +127,14 @@ pub struct Source {
     #[arg(short = 'I', long = "include", value_name = "[NAME=]PATH")]
     pub include: Vec<String>,
     /// Let the expression see the clock, the environment and any path
-    #[arg(long)]
+    #[arg(long, conflicts_with = "restrict")]
     pub impure: bool,
+    /// Let the expression see only what the search path names, no environment, and fetch only from `--allowed-uris`
+    #[arg(long, alias = "restrict-eval")]
+    pub restrict: bool,
+    /// With `--restrict`: URLs that may be fetched, with everything below them
+    #[arg(long, value_name = "URL", num_args = 1, value_delimiter = ' ')]
+    pub allowed_uris: Vec<String>,
 }
 
 /// How builds are run.

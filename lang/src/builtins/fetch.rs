@@ -39,7 +39,25 @@ impl Evaluator {
             )
             .help("add `sha256 = \"\"` and take the hash from the error that follows, or use `--impure`"));
         }
+        if let Some(FetchValue::String(url)) = request.attributes.get("url") {
+            self.check_uri(url)?;
+        }
         Ok(self.shared.host.fetch(request)?)
+    }
+
+    /// Refuses what restricted evaluation may not fetch.
+    fn check_uri(&self, url: &str) -> Result<()> {
+        if !self.shared.options.restrict {
+            return Ok(());
+        }
+        if let Some(path) = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url)) {
+            return self.checked_path(path.as_bytes()).map(|_| ());
+        }
+        if self.shared.options.allowed_uris.iter().any(|allowed| is_below(url, allowed)) {
+            return Ok(());
+        }
+        Err(Error::other("lang::restricted_uri", format!("access to URI '{url}' is forbidden in restricted mode"))
+            .help("allow it, or what it lies below, with `--allowed-uris`"))
     }
 
     /// What a fetcher gives: a set with the path and what is known about it.
@@ -78,6 +96,20 @@ impl Evaluator {
             attributes.insert(lossy(attr.name.name()), value);
         }
         Ok(attributes)
+    }
+}
+
+/// Whether `url` is `allowed` or lies below it: `https://a.org` allows `https://a.org/b`, but not `https://a.organ`; a
+/// scheme with its colon allows everything of that scheme.
+fn is_below(url: &str, allowed: &str) -> bool {
+    match url.strip_prefix(allowed) {
+        Some(rest) => {
+            rest.is_empty()
+                || allowed.ends_with('/')
+                || rest.starts_with('/')
+                || (allowed.ends_with(':') && !allowed.contains('/'))
+        }
+        None => false,
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) fn to_path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> 
 
 pub(super) fn get_env(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let name = ev.expect_plain(arguments[0])?;
-    let value = if ev.shared.options.pure { None } else { ev.shared.host.env_var(name) };
+    let hidden = ev.shared.options.pure || ev.shared.options.restrict;
+    let value = if hidden { None } else { ev.shared.host.env_var(name) };
     Ok(Value::string(&value.unwrap_or_default()))
 }
 

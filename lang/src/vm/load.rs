@@ -218,7 +218,7 @@ impl Evaluator {
     }
 
     fn may_read(&self, path: &Path) -> bool {
-        !self.shared.options.pure
+        !(self.shared.options.pure || self.shared.options.restrict)
             || path.starts_with(self.shared.options.store_model.store_dir())
             || crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some()
             || self.shared.allowed_roots.read().expect(LOCK).iter().any(|root| path.starts_with(root))
@@ -233,11 +233,19 @@ impl Evaluator {
 
     fn check_allowed(&self, path: &Path) -> Result<()> {
         if !self.may_read(path) {
+            let path = path.display();
+            if self.shared.options.pure {
+                return Err(Error::other(
+                    "lang::pure_path",
+                    format!("access to absolute path '{path}' is forbidden in pure evaluation mode"),
+                )
+                .help("use `--impure` to override"));
+            }
             return Err(Error::other(
-                "lang::pure_path",
-                format!("access to absolute path '{}' is forbidden in pure evaluation mode", path.display()),
+                "lang::restricted_path",
+                format!("access to absolute path '{path}' is forbidden in restricted mode"),
             )
-            .help("use `--impure` to override"));
+            .help("add its folder to the search path with `-I`"));
         }
         Ok(())
     }

@@ -106,7 +106,11 @@ static WORKERS: AtomicU32 = AtomicU32::new(1);
 impl Evaluator {
     pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
         let globals = crate::builtins::globals(&*host, &options);
-        let allowed_roots = RwLock::new(options.allowed_roots.clone());
+        let mut allowed_roots = options.allowed_roots.clone();
+        if options.restrict && !options.pure {
+            allowed_roots.extend(host.nix_path().into_iter().map(|(_, place)| PathBuf::from(place)));
+        }
+        let allowed_roots = RwLock::new(allowed_roots);
         let shared = Shared {
             host,
             options,
