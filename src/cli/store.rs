@@ -53,6 +53,9 @@ pub struct Gc {
     /// Only what was registered longer ago than this, in days
     #[arg(long, value_name = "DAYS")]
     pub older_than: Option<u64>,
+    /// How long to keep logs of builds whose derivations are gone, and folders of failed builds, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub keep_logs: u64,
 }
 
 impl Store {
@@ -110,7 +113,8 @@ impl Store {
                 let report = store.gc(store::GcOptions {
                     dry_run: gc.dry_run,
                     max_bytes: gc.max_size,
-                    older_than: gc.older_than.map(|days| Duration::from_secs(days * 24 * 60 * 60)),
+                    older_than: gc.older_than.map(days),
+                    keep_logs: Some(days(gc.keep_logs)),
                 })?;
                 for path in &report.removed {
                     println!("{}", store.physical_path(path).display());
@@ -129,4 +133,9 @@ impl Store {
             Store::RebuildDb => unreachable!("handled before the store is opened"),
         }
     }
+}
+
+/// That many days; more than can be told are for ever.
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(24 * 60 * 60))
 }

@@ -53,6 +53,7 @@ queries! {
     DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
     INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",
     SOURCE_FILES "source_files", INSERT_SOURCE_FILE "insert_source_file", DELETE_SOURCE_FILES "delete_source_files",
+    DELETE_OLD_BUILDS "delete_old_builds",
 }
 
 /// An open database.

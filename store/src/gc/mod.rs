@@ -8,6 +8,7 @@
 //! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
 
 mod mark;
+mod records;
 pub mod roots;
 
 use crate::db::{
@@ -34,6 +35,9 @@ pub struct GcOptions {
     pub max_bytes: Option<u64>,
     /// Remove only what was registered at least this long ago.
     pub older_than: Option<Duration>,
+    /// How long to keep logs and records of builds whose derivations are gone, and the directories of failed builds.
+    /// `None` keeps them all.
+    pub keep_logs: Option<Duration>,
 }
 
 /// What was collected, or would be.
@@ -42,6 +46,7 @@ pub struct GcReport {
     /// The paths that are no longer valid, in the order in which they went.
     pub removed: Vec<StorePath>,
     pub removed_blobs: u64,
+    pub removed_logs: u64,
     /// Space on disk. Of a dry run, an estimate.
     pub freed_bytes: u64,
     /// Things that were never registered: of crashes, or of work that failed.
@@ -109,6 +114,11 @@ impl LocalStore {
         self.step("objects swept");
         mark::sweep(self, &marked, options.dry_run, &mut report)?;
         self.step("blobs swept");
+        if let Some(keep) = options.keep_logs {
+            let valid = |path: &StorePath| known.contains_key(path) && !gone.contains(path);
+            records::sweep(self, valid, keep, options.dry_run, &mut report)?;
+            self.step("logs swept");
+        }
         report.leftovers += dead.len() as u64;
         if !options.dry_run {
             for name in dead {

@@ -252,3 +252,64 @@ fn the_database_can_be_made_again() {
     }
     assert_eq!(store.verify(false).unwrap().damage, []);
 }
+
+#[test]
+fn logs_stay_while_their_derivation_does_or_as_long_as_asked() {
+    let temp = temp_store();
+    let derivation = |label: &str| temp.add_text(name(&format!("{label}.drv")), label.as_bytes(), &BTreeSet::new());
+    let (kept, gone) = (derivation("kept").unwrap(), derivation("gone").unwrap());
+    temp.add_named_root(&name("kept"), &kept).unwrap();
+    let log_dir = temp.log_dir();
+    let failed = temp.root().join("failed").join(gone.to_string());
+    make(&failed, "build/x = left\nrequest.json = { }");
+    std::fs::set_permissions(failed.join("build"), PermissionsExt::from_mode(0o000)).unwrap();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let two_days_ago = std::time::SystemTime::now() - 2 * day;
+    for (file, old) in [
+        (format!("{kept}.zst"), true),
+        (format!("{gone}.zst"), true),
+        (format!("{gone}.999999999.part"), true),
+        (format!("{kept}.{}.part", std::process::id()), true),
+        (format!("{gone}.999999998.part"), false),
+        ("notes".to_owned(), true),
+    ] {
+        std::fs::write(log_dir.join(&file), "log").unwrap();
+        if old {
+            let times = std::fs::FileTimes::new().set_modified(two_days_ago);
+            std::fs::File::options().write(true).open(log_dir.join(&file)).unwrap().set_times(times).unwrap();
+        }
+    }
+    std::fs::File::open(&failed).unwrap().set_times(std::fs::FileTimes::new().set_modified(two_days_ago)).unwrap();
+    let started_at = temp.now() - 2 * day.as_secs();
+    for path in [&kept, &gone] {
+        let record = crate::BuildRecord {
+            derivation: path.clone(),
+            action: crate::Digest::of(b"action"),
+            started_at,
+            duration_ms: 1,
+            cpu_ms: 1,
+            memory_peak_bytes: None,
+            log: Some(format!("{path}.zst")),
+            status: "succeeded".to_owned(),
+        };
+        temp.record_build(&record).unwrap();
+    }
+    let temp = reopen(temp);
+    let logs = || std::fs::read_dir(temp.log_dir()).unwrap().count();
+
+    // Nothing is said of logs: they stay, as does everything that is younger than what is said.
+    for keep_logs in [None, Some(3 * day)] {
+        let report = temp.gc(GcOptions { keep_logs, dry_run: true, ..GcOptions::default() }).unwrap();
+        assert_eq!((report.removed.len(), report.removed_logs), (1, u64::from(keep_logs.is_some())));
+    }
+    let options = GcOptions { keep_logs: Some(day), ..GcOptions::default() };
+    let dry = temp.gc(GcOptions { dry_run: true, ..options }).unwrap();
+    assert_eq!((dry.removed_logs, logs(), failed.exists()), (2, 6, true));
+    let report = temp.gc(options).unwrap();
+    assert_eq!((report.removed_logs, logs(), failed.exists()), (2, 4, false));
+    assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
+    assert_eq!((temp.builds(&kept).unwrap().len(), temp.builds(&gone).unwrap().len()), (1, 0));
+    // With no time at all, only what is in use or valid stays.
+    temp.gc(GcOptions { keep_logs: Some(Duration::ZERO), ..GcOptions::default() }).unwrap();
+    assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
+}

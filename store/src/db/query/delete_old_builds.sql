@@ -1,0 +1,1 @@
+DELETE FROM builds WHERE started_at < ?1 AND derivation NOT IN (SELECT path FROM valid_paths)

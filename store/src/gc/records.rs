@@ -1,0 +1,74 @@
+//! What the collector does with the memory of builds: logs, build records, and the directories of failed builds.
+//!
+//! Of a derivation that is valid, log and records stay: one can ask how it was made. Of others they stay for as long as the
+//! user says, and so does what `--keep-failed` has kept. A log that nobody has finished belongs to a process that is dead.
+
+use super::GcReport;
+use crate::db::DELETE_OLD_BUILDS;
+use crate::error::StoreError;
+use crate::local::LocalStore;
+use crate::path::StorePath;
+use crate::sys::Dir;
+use nix::errno::Errno;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a log that is still being written may go without a line, should its process be one that we cannot see.
+const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Removes what is older than `keep` and whose derivation is not `valid`.
+pub(super) fn sweep(
+    store: &LocalStore,
+    valid: impl Fn(&StorePath) -> bool,
+    keep: Duration,
+    dry_run: bool,
+    report: &mut GcReport,
+) -> Result<(), StoreError> {
+    let limit = store.now().saturating_sub(keep.as_secs());
+    if let Some(logs) = find(&store.log_dir())? {
+        for name in logs.names()? {
+            // A build that ends renames its log meanwhile.
+            let Some(stat) = logs.find(&name)? else { continue };
+            let text = String::from_utf8_lossy(&name);
+            let changed_at = stat.st_mtime.max(0) as u64;
+            let old = if let Some(derivation) = text.strip_suffix(".zst") {
+                changed_at < limit && !StorePath::parse(derivation).is_ok_and(|path| valid(&path))
+            } else if let Some(writer) = text.strip_suffix(".part").and_then(|rest| rest.rsplit('.').next()) {
+                changed_at < store.now().saturating_sub(UNFINISHED.as_secs())
+                    && !Path::new("/proc").join(writer).exists()
+            } else {
+                false
+            };
+            if old {
+                report.removed_logs += 1;
+                report.freed_bytes += stat.st_size as u64;
+                if !dry_run {
+                    logs.remove_file(&name)?;
+                }
+            }
+        }
+    }
+    if let Some(failed) = find(&store.root().join("failed"))? {
+        for name in failed.names()? {
+            let Some(stat) = failed.find(&name)? else { continue };
+            if (stat.st_mtime.max(0) as u64) < limit {
+                report.leftovers += 1;
+                if !dry_run {
+                    report.freed_bytes += failed.remove_all(&name)?;
+                }
+            }
+        }
+    }
+    if !dry_run {
+        store.database.write(|session| session.execute(DELETE_OLD_BUILDS, [limit as i64]))?;
+    }
+    Ok(())
+}
+
+fn find(path: &Path) -> Result<Option<Dir>, StoreError> {
+    match Dir::open(path) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.errno == Errno::ENOENT => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
