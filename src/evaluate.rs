@@ -229,24 +229,9 @@ impl Session {
     }
 
     fn wanted_of(&self, value: Value, outputs: &Outputs, name: &str, wanted: &mut Vec<Wanted>) -> Result<(), Failure> {
-        let derivation = self.evaluate(|evaluator| evaluator.derivation_of(value))?;
-        if let Some(derivation) = derivation {
-            let drv = self.model.parse(&derivation.drv_path).map_err(|error| Failure::new(error.to_string()))?;
-            let outputs = match outputs {
-                Outputs::Default => BTreeSet::from([derivation.output_name]),
-                Outputs::All => BTreeSet::new(),
-                Outputs::Named(names) => names.iter().cloned().collect(),
-            };
-            wanted.push(Wanted::Derivation { drv, outputs });
-            return Ok(());
-        }
         // A list or a set of derivations stands for all of them, as with `-f` in Nix.
-        let members: Option<Vec<Value>> = match (value.as_list(), value.as_attrs()) {
-            (Some(list), _) => Some(list.values().to_vec()),
-            (None, Some(set)) => Some(set.iter().map(|attr| attr.value).collect()),
-            _ => None,
-        };
-        let Some(members) = members else {
+        let found = self.evaluate(|evaluator| crate::walk::derivations(evaluator, value, &[]))?;
+        let Some(found) = found else {
             let text = self.evaluate(|evaluator| evaluator.string_of(value));
             if let Ok(path) =
                 text.as_deref().map(|text| self.model.parse(text)).unwrap_or_else(|_| self.model.parse(""))
@@ -256,15 +241,17 @@ impl Session {
             }
             return Err(Failure::new(format!("`{name}` is nothing that can be built: a derivation is wanted")));
         };
-        let before = wanted.len();
-        for member in members {
-            let member = self.evaluate(|evaluator| evaluator.force(member))?;
-            if self.evaluate(|evaluator| evaluator.derivation_of(member))?.is_some() {
-                self.wanted_of(member, outputs, name, wanted)?;
-            }
-        }
-        if wanted.len() == before {
+        if found.is_empty() {
             return Err(Failure::new(format!("`{name}` holds no derivation")));
+        }
+        for derivation in found {
+            let drv = self.model.parse(&derivation.drv_path).map_err(|error| Failure::new(error.to_string()))?;
+            let outputs = match outputs {
+                Outputs::Default => BTreeSet::from([derivation.output_name]),
+                Outputs::All => BTreeSet::new(),
+                Outputs::Named(names) => names.iter().cloned().collect(),
+            };
+            wanted.push(Wanted::Derivation { drv, outputs });
         }
         Ok(())
     }

@@ -9,8 +9,11 @@ mod evaluate;
 mod host;
 mod installable;
 mod interrupt;
+mod nix_text;
 mod progress;
+mod read_only_host;
 mod report;
+mod walk;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
 use report::Failure;
 
@@ -27,11 +31,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before any thread exists: a sandbox's child is this program again.
     builder::sandbox::child_entry();
+    // Nix's own grammar of arguments, which clap has no words for.
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let own_name = words.first().is_some_and(|name| is_name(name));
+    if own_name || words.get(1).is_some_and(|word| word == "nix-instantiate") {
+        return NixInstantiate::main(words.into_iter().skip(if own_name { 1 } else { 2 }).collect());
+    }
     let cli = Cli::parse_from(arguments());
     match cli.global.color {
         ColorChoice::Auto => {}
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
         ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    if let Command::NixInstantiate(command) = cli.command {
+        return NixInstantiate::main(command.words);
     }
     let (show_trace, json) = (cli.global.show_trace, wants_json(&cli.command));
     match run(cli) {
@@ -52,6 +65,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(command) => command.run(&global),
         Command::Expr(command) => command.run(&global),
         Command::Instantiate(command) => command.run(&global),
+        Command::NixInstantiate(_) => unreachable!("it has been run, as its errors are Nix's"),
         Command::Derivation(command) => command.run(&global),
         Command::Log(command) => command.run(&global),
         Command::PathInfo(command) => command.run(&global),

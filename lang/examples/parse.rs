@@ -33,7 +33,11 @@ fn main() -> std::io::Result<()> {
             _ => text = std::fs::read(&file)?,
         }
         let arena = bumpalo::Bump::new();
-        let options = ParseOptions { pipe_operators: style == Style::Current, separate_string_pieces: !time };
+        let options = ParseOptions {
+            pipe_operators: style == Style::Current,
+            separate_string_pieces: !time,
+            ..ParseOptions::default()
+        };
         let start = Instant::now();
         let parsed = parse(&arena, &text, options);
         if time {

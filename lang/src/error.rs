@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::host::HostError;
-use crate::source::{Origin, Pos, Source};
+use crate::source::{Origin, Pos, Source, Span};
 use crate::symbol::Symbol;
 use crate::syntax::SyntaxError;
 use crate::value::Value;
@@ -304,6 +304,22 @@ pub struct Trace {
     pub text: String,
     /// Source and byte offset in it.
     pub place: Option<(std::sync::Arc<Source>, u32)>,
+}
+
+impl Report {
+    /// What a text says about itself, with its place.
+    pub(crate) fn of_text(finding: &SyntaxError, source: &std::sync::Arc<Source>) -> Report {
+        let Span { start, end } = finding.span;
+        Report {
+            code: finding.code,
+            message: finding.message.clone(),
+            labels: vec![Label { source: source.clone(), start, end, text: String::new() }],
+            help: finding.help.clone(),
+            trace: Vec::new(),
+            frames_dropped: 0,
+            further: Vec::new(),
+        }
+    }
 }
 
 impl Error {

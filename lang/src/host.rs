@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use store::path::Ingestion;
 use store::{Derivation, Hash, StoreModel, StorePath, StorePathName};
 
+use crate::syntax::Lints;
+
 /// Why the host could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -170,6 +172,11 @@ pub trait Host: Send + Sync {
 
     /// Shows a line to the user while the evaluation goes on.
     fn message(&self, severity: Severity, text: &str);
+
+    /// Shows what the language itself warns of, which has a place in a text.
+    fn notice(&self, report: &crate::error::Report) {
+        self.message(Severity::Warning, &report.message);
+    }
 }
 
 /// How to evaluate. What is fixed for one evaluator.
@@ -196,6 +203,10 @@ pub struct EvalOptions {
     pub trace_verbose: bool,
     /// `builtins.warn` ends the evaluation.
     pub abort_on_warn: bool,
+    /// What to say of literals that are better not used.
+    pub lints: Lints,
+    /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; off, they are errors.
+    pub toml_timestamps: bool,
 }
 
 impl Default for EvalOptions {
@@ -212,6 +223,8 @@ impl Default for EvalOptions {
             write: true,
             trace_verbose: false,
             abort_on_warn: false,
+            lints: Lints::default(),
+            toml_timestamps: false,
         }
     }
 }

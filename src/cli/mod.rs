@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod expr;
 pub mod instantiate;
 pub mod log;
+pub mod nix_instantiate;
 pub mod path_info;
 pub mod prefix;
 pub mod self_install;
@@ -83,6 +84,9 @@ pub enum Command {
     Expr(expr::Expr),
     /// Write the store derivation of what is named and print its path
     Instantiate(instantiate::Instantiate),
+    /// Do as Nix's command of this name: `--eval`, `--parse`, or print the paths of store derivations
+    #[command(name = "nix-instantiate")]
+    NixInstantiate(nix_instantiate::NixInstantiate),
     /// Look at store derivations
     #[command(subcommand)]
     Derivation(derivation::Derivation),

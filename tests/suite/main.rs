@@ -14,6 +14,7 @@ mod cli {
     mod expr;
     mod inspect;
     mod names;
+    mod nix_instantiate;
     mod prefix;
     mod usage;
 }

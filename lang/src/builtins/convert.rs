@@ -12,16 +12,16 @@ pub(super) fn from_toml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
         .map_err(|error| Error::other("lang::toml", format!("while parsing TOML: {error}")))?;
     let table =
         toml::parse(text).map_err(|error| Error::other("lang::toml", format!("while parsing TOML: {error}")))?;
-    members(table)
+    members(table, ev.shared.options.toml_timestamps)
 }
 
-fn members(table: Vec<(String, toml::Value)>) -> Result<Value> {
+fn members(table: Vec<(String, toml::Value)>, timestamps: bool) -> Result<Value> {
     let members: Result<Vec<(String, Value)>> =
-        table.into_iter().map(|(name, member)| Ok((name, value(member)?))).collect();
+        table.into_iter().map(|(name, member)| Ok((name, value(member, timestamps)?))).collect();
     Ok(plain_attrs(members?))
 }
 
-fn value(value: toml::Value) -> Result<Value> {
+fn value(value: toml::Value, timestamps: bool) -> Result<Value> {
     Ok(match value {
         toml::Value::String(text) => {
             if text.contains('\0') {
@@ -35,13 +35,18 @@ fn value(value: toml::Value) -> Result<Value> {
         toml::Value::Int(number) => Value::int(number),
         toml::Value::Float(number) => Value::float(number),
         toml::Value::Bool(flag) => Value::bool(flag),
+        toml::Value::Timestamp(text) if timestamps => plain_attrs(vec![
+            ("_type".to_owned(), Value::string(b"timestamp")),
+            ("value".to_owned(), Value::string(text.as_bytes())),
+        ]),
         toml::Value::Timestamp(_) => {
             return Err(Error::other("lang::toml", "while parsing TOML: Dates and times are not supported"));
         }
         toml::Value::Array(elements) => {
-            let elements: Result<Vec<Value>> = elements.into_iter().map(self::value).collect();
+            let elements: Result<Vec<Value>> =
+                elements.into_iter().map(|element| self::value(element, timestamps)).collect();
             Value::list(&elements?)
         }
-        toml::Value::Table(table) => members(table)?,
+        toml::Value::Table(table) => members(table, timestamps)?,
     })
 }

@@ -12,6 +12,7 @@ pub mod ast;
 mod bindings;
 mod error;
 mod lexer;
+mod lint;
 mod parser;
 mod precedence;
 pub mod print;
@@ -39,6 +40,28 @@ pub struct ParseOptions {
     /// Keep the pieces of `''…''` strings apart as Nix's parser does. They mean the same joined, which is the default
     /// and faster to evaluate; but [`print`] is only then exact.
     pub separate_string_pieces: bool,
+    pub lints: Lints,
+}
+
+/// What to say of literals that the language has and that are better not used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lints {
+    /// `https://example.org`, bare
+    pub url_literals: LintLevel,
+    /// `a/b` for `./a/b`
+    pub short_path_literals: LintLevel,
+    /// `/a/b` and `~/a`
+    pub absolute_path_literals: LintLevel,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LintLevel {
+    #[default]
+    Ignore,
+    /// Reported in [`Parsed::warnings`].
+    Warn,
+    /// Reported in [`Parsed::errors`].
+    Fatal,
 }
 
 /// A syntax tree and what is wrong with it.
@@ -47,6 +70,8 @@ pub struct Parsed<'a> {
     pub expr: ast::Expr<'a>,
     /// In order of place; empty when the tree is the whole meaning of the text.
     pub errors: Vec<SyntaxError>,
+    /// What the lints found, in order of place.
+    pub warnings: Vec<SyntaxError>,
 }
 
 /// Returns the tree of a file's text, allocated in `arena`; strings without escapes are slices of `text`.

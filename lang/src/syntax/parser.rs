@@ -26,6 +26,7 @@ pub struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     errors: Vec<SyntaxError>,
+    pub warnings: Vec<SyntaxError>,
     /// The token last complained about.
     complained_at: usize,
     depth: u32,
@@ -51,6 +52,7 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Pars
         tokens,
         at: 0,
         errors,
+        warnings: Vec::new(),
         complained_at: usize::MAX,
         depth: 0,
         exprs: Vec::new(),
@@ -70,7 +72,7 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Pars
     let mut errors = parser.errors;
     errors.sort_by_key(|error| error.span.start);
     errors.truncate(ERRORS_MAX);
-    Parsed { expr, errors }
+    Parsed { expr, errors, warnings: parser.warnings }
 }
 
 impl<'a> Parser<'a> {
@@ -473,13 +475,18 @@ impl<'a> Parser<'a> {
             }
             Kind::Int => self.int(),
             Kind::Float => self.float(),
-            Kind::Uri => ExprKind::Uri(self.take_text()),
+            Kind::Uri => {
+                let text = self.take_text();
+                self.lint_url(text, token.span());
+                ExprKind::Uri(text)
+            }
             Kind::LookupPath => {
                 let text = self.take_text();
                 ExprKind::LookupPath(&text[1..text.len() - 1])
             }
             Kind::Path => {
                 let text = self.take_text();
+                self.lint_path(text, token.span());
                 ExprKind::Path(path_kind(text), text)
             }
             Kind::PathOpen => self.path(),
@@ -674,7 +681,9 @@ impl<'a> Parser<'a> {
 
     fn path(&mut self) -> ExprKind<'a> {
         let base = self.parts.len();
+        let span = self.token().span();
         let first = self.take_text();
+        self.lint_path(first, span);
         self.parts.push(StringPart::Text(first));
         loop {
             match self.kind() {

@@ -9,7 +9,7 @@ use super::{ParseOptions, parse};
 /// The tree of a text as text, or its mistakes, one a line: offsets, message, labels, help.
 fn check(text: &[u8]) -> String {
     let arena = Bump::new();
-    let options = ParseOptions { pipe_operators: true, separate_string_pieces: true };
+    let options = ParseOptions { pipe_operators: true, separate_string_pieces: true, ..ParseOptions::default() };
     let parsed = parse(&arena, text, options);
     if parsed.errors.is_empty() {
         let options = PrintOptions { base: b"/", home: b"/home", style: Style::Current };

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::FileType;
 use crate::source::{Origin, Source};
 use crate::symbol::Symbol;
+use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{ParseOptions, parse};
 use crate::value::{ContextElement, Value, path};
 
@@ -46,6 +47,47 @@ impl Evaluator {
     ) -> Result<Value> {
         let value = self.compile_text(text, origin, base_dir.as_os_str().as_bytes(), names)?;
         self.force(value)
+    }
+
+    /// The syntax tree of a text as `nix-instantiate --parse` prints it, after the checks that need no evaluation:
+    /// variables that nothing defines are found here.
+    ///
+    /// # Errors
+    /// Mistakes in the text.
+    pub fn parse_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Vec<u8>> {
+        let base_dir = base_dir.as_os_str().as_bytes();
+        self.compile_text(text, origin, base_dir, &[])?;
+        let home = self.shared.host.home_dir();
+        let pipe_operators = self.shared.options.pipe_operators;
+        self.on_large_stack(|_| {
+            let arena = bumpalo::Bump::new();
+            let options = ParseOptions { pipe_operators, separate_string_pieces: true, ..ParseOptions::default() };
+            let parsed = parse(&arena, text, options);
+            let home = home.as_deref().map_or(&b"~"[..], |home| home.as_os_str().as_bytes());
+            Ok(print(parsed.expr, PrintOptions { base: base_dir, home, style: Style::Current }))
+        })
+    }
+
+    /// As [`Evaluator::parse_text`], of a file (or `default.nix` of a folder).
+    ///
+    /// # Errors
+    /// When the file cannot be read, and mistakes in it.
+    pub fn parse_file(&mut self, path: &Path) -> Result<Vec<u8>> {
+        let file = self.resolve_expression_file(&path::normalise(path.as_os_str().as_bytes()))?;
+        let text = self.shared.host.read_file(&file)?;
+        let origin = Origin::File(Arc::from(&*file.to_string_lossy()));
+        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+        self.parse_text(&text, origin, &folder)
+    }
+
+    /// The place that `<name>` stands for, `name` being given without the brackets.
+    ///
+    /// # Errors
+    /// When the search path does not hold it.
+    pub fn look_up(&mut self, name: &str) -> Result<PathBuf> {
+        let text = format!("<{name}>");
+        let value = self.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/"))?;
+        self.realise_path(value)
     }
 
     /// The value of a file, from the cache if it was imported before.
@@ -90,8 +132,15 @@ impl Evaluator {
         let shared = self.shared.clone();
         self.on_large_stack(|_| {
             let arena = bumpalo::Bump::new();
-            let options = ParseOptions { pipe_operators: shared.options.pipe_operators, ..ParseOptions::default() };
+            let options = ParseOptions {
+                pipe_operators: shared.options.pipe_operators,
+                lints: shared.options.lints,
+                ..ParseOptions::default()
+            };
             let parsed = parse(&arena, &source.text, options);
+            for warning in &parsed.warnings {
+                shared.host.notice(&crate::error::Report::of_text(warning, &source));
+            }
             if !parsed.errors.is_empty() {
                 return Err(Error::syntax(parsed.errors, base));
             }

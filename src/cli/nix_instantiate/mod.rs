@@ -1,0 +1,294 @@
+//! `nix-instantiate`, as Nix has it: values and derivation paths on standard output byte for byte, errors in Nix's form,
+//! exit status 1 for any of them. Programs that were written for Nix run it under that name, which is a link to this one.
+//!
+//! Nothing is written to a store, with `--eval` or without: derivations are computed and their paths printed.
+
+mod arguments;
+mod settings;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use lang::host::EvalOptions;
+use lang::source::Origin;
+use lang::{Error, Evaluator, Symbol, Value};
+use store::StoreModel;
+
+use crate::read_only_host::ReadOnlyHost;
+use crate::{config, nix_text, walk};
+use arguments::{Action, Argument, Arguments, Output};
+use settings::Settings;
+
+/// The command as `--help` and completions know it; what follows is read by [`Arguments`].
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct NixInstantiate {
+    /// Arguments of Nix's `nix-instantiate`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub words: Vec<std::ffi::OsString>,
+}
+
+const HELP: &str = "\
+Usage: nix-instantiate [--parse | --eval | --find-file] [FLAG]... [FILE | - | -E EXPRESSION]...
+
+Prints the store paths of derivations, or with --eval values, as Nix does. Writes to no store.
+
+  --parse                 print the syntax tree
+  --eval                  print the value
+    --strict              evaluate it all the way down
+    --json --xml --raw    as JSON, as XML, a string as it is
+    --no-location         leave places out of XML
+  --find-file             print where names lie on the search path
+  -E, --expr              FILEs are expressions
+  -A, --attr PATH         take this attribute
+  --arg NAME EXPRESSION, --argstr NAME TEXT
+                          arguments of functions
+  -I, --include [NAME=]PATH
+                          add to the search path
+  --show-trace            show every frame of an error
+  --option NAME VALUE     a setting of Nix, of which those about evaluation have an effect
+";
+
+/// What went wrong: in the language, or before it came to that.
+enum Problem {
+    Evaluation(Error),
+    Other(String),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        Problem::Evaluation(error)
+    }
+}
+
+impl NixInstantiate {
+    /// Runs the command with these words after its name, and reports what goes wrong.
+    pub fn main(words: Vec<std::ffi::OsString>) -> ExitCode {
+        let words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+        let arguments = Settings::from_environment().and_then(|settings| Arguments::parse(words, settings));
+        let arguments = match arguments {
+            Ok(arguments) => arguments,
+            Err(message) => {
+                nix_text::say(&nix_text::plain_error(&message));
+                return ExitCode::FAILURE;
+            }
+        };
+        if arguments.help {
+            return written(HELP.as_bytes());
+        }
+        if arguments.version {
+            return written(format!("nix-instantiate (eval) {}\n", lang::builtins::NIX_VERSION).as_bytes());
+        }
+        run(&arguments)
+    }
+}
+
+fn written(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            nix_text::say(&nix_text::plain_error(&format!("cannot write to standard output: {cause}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> ExitCode {
+    let here = match std::env::current_dir() {
+        Ok(here) => here,
+        Err(cause) => {
+            nix_text::say(&nix_text::plain_error(&format!("cannot tell the current folder: {cause}")));
+            return ExitCode::FAILURE;
+        }
+    };
+    let settings = &arguments.settings;
+    let defaults = EvalOptions::default();
+    let options = EvalOptions {
+        pure: settings.pure_eval,
+        store_model: StoreModel::Nix,
+        system: Some(settings.system.clone().unwrap_or_else(config::current_system)),
+        pipe_operators: settings.feature("pipe-operators"),
+        toml_timestamps: settings.feature("parse-toml-timestamps"),
+        depth_max: settings.max_call_depth.unwrap_or(defaults.depth_max),
+        trace_verbose: settings.trace_verbose,
+        abort_on_warn: settings.abort_on_warn,
+        lints: settings.lints,
+        ..defaults
+    };
+    let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here)));
+    let mut front = Front { evaluator: Evaluator::new(host, options), arguments, here };
+    // What was printed before an error stays printed, as in Nix.
+    match front.all() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            let text = match problem {
+                Problem::Evaluation(error) => {
+                    nix_text::error(&front.evaluator.report(&error), arguments.settings.show_trace)
+                }
+                Problem::Other(message) => nix_text::plain_error(&message),
+            };
+            nix_text::say(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Front<'a> {
+    evaluator: Evaluator,
+    arguments: &'a Arguments,
+    here: PathBuf,
+}
+
+/// Where an expression comes from.
+enum Text {
+    File(PathBuf),
+    Words(Vec<u8>, Origin),
+}
+
+impl Front<'_> {
+    fn all(&mut self) -> Result<(), Problem> {
+        if self.arguments.action == Action::FindFile {
+            for name in &self.arguments.files {
+                let found = self.evaluator.look_up(name)?;
+                print(format!("{}\n", found.display()).as_bytes())?;
+            }
+            return Ok(());
+        }
+        let given = self.given()?;
+        if self.arguments.stdin {
+            let text = standard_input()?;
+            self.expression(Text::Words(text, Origin::StandardInput), &given)?;
+        }
+        for file in self.arguments.expression_files() {
+            let text = if self.arguments.expressions {
+                Text::Words(file.into_bytes(), Origin::CommandLine)
+            } else if let Some(name) = file.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
+                Text::File(self.evaluator.look_up(name)?)
+            } else {
+                Text::File(self.here.join(file))
+            };
+            self.expression(text, &given)?;
+        }
+        Ok(())
+    }
+
+    /// The values of `--arg` and its like.
+    fn given(&mut self) -> Result<Vec<(Symbol, Value)>, Problem> {
+        let mut given = Vec::new();
+        for (name, argument) in &self.arguments.arguments {
+            let value = match argument {
+                Argument::Expression(text) => {
+                    self.evaluator.eval_text(text.as_bytes(), Origin::CommandLine, &self.here)?
+                }
+                Argument::Text(text) => Value::string(text.as_bytes()),
+                Argument::File(path) => {
+                    let bytes = std::fs::read(self.here.join(path))
+                        .map_err(|cause| Problem::Other(format!("cannot read '{path}': {cause}")))?;
+                    Value::string(&bytes)
+                }
+                Argument::StandardInput => Value::string(&standard_input()?),
+            };
+            given.push((Symbol::new(name.as_bytes()), value));
+        }
+        Ok(given)
+    }
+
+    fn expression(&mut self, text: Text, given: &[(Symbol, Value)]) -> Result<(), Problem> {
+        let (evaluator, here) = (&mut self.evaluator, self.here.as_path());
+        if self.arguments.action == Action::Parse {
+            let mut tree = match text {
+                Text::File(path) => evaluator.parse_file(&path)?,
+                Text::Words(text, origin) => evaluator.parse_text(&text, origin, here)?,
+            };
+            tree.push(b'\n');
+            return print(&tree);
+        }
+        let root = match text {
+            Text::File(path) => evaluator.eval_file(&path)?,
+            Text::Words(text, origin) => evaluator.eval_text(&text, origin, here)?,
+        };
+        let whole = [String::new()];
+        let attrs = if self.arguments.attrs.is_empty() { &whole[..] } else { &self.arguments.attrs };
+        for path in attrs {
+            let value = select(evaluator, root, path, given)?;
+            match self.arguments.action {
+                Action::Evaluate => {
+                    // With no arguments at all a function is printed as one.
+                    let value = if given.is_empty() { value } else { evaluator.auto_call(value, given)? };
+                    print(&shown(evaluator, value, self.arguments)?)?;
+                }
+                _ => instantiate(evaluator, value, given)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value at an attribute path, functions on the way called.
+fn select(evaluator: &mut Evaluator, root: Value, path: &str, given: &[(Symbol, Value)]) -> Result<Value, Problem> {
+    if path.is_empty() {
+        return Ok(evaluator.force(root)?);
+    }
+    let root = evaluator.auto_call(root, given)?;
+    Ok(evaluator.select_path(root, path)?)
+}
+
+fn shown(evaluator: &mut Evaluator, value: Value, arguments: &Arguments) -> Result<Vec<u8>, Problem> {
+    let strict = arguments.strict;
+    Ok(match arguments.output {
+        Output::Raw => evaluator.coerce_str(value)?.bytes().to_vec(),
+        Output::Xml => evaluator.xml(value, !arguments.no_location, strict)?,
+        Output::Json => {
+            let mut text = evaluator.json(value)?;
+            text.push(b'\n');
+            text
+        }
+        Output::Plain => {
+            if strict {
+                evaluator.force_deep(value)?;
+            }
+            let mut text = evaluator.print(value);
+            text.push(b'\n');
+            text
+        }
+    })
+}
+
+fn instantiate(evaluator: &mut Evaluator, value: Value, given: &[(Symbol, Value)]) -> Result<(), Problem> {
+    let Some(found) = walk::derivations(evaluator, value, given)? else {
+        let message = "expression does not evaluate to a derivation (or a set or list of those)";
+        return Err(Problem::Other(message.to_owned()));
+    };
+    for derivation in found {
+        let path = StoreModel::Nix.parse(&derivation.drv_path).map_err(|error| Problem::Other(error.to_string()))?;
+        if !path.is_derivation() {
+            return Err(Problem::Other(format!("store path '{path}' is not a valid derivation path")));
+        }
+        let output = &derivation.output_name;
+        let suffix = if output == "out" { String::new() } else { format!("!{output}") };
+        print(format!("{}{suffix}\n", derivation.drv_path).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn standard_input() -> Result<Vec<u8>, Problem> {
+    let mut text = Vec::new();
+    match std::io::stdin().read_to_end(&mut text) {
+        Ok(_) => Ok(text),
+        Err(cause) => Err(Problem::Other(format!("cannot read standard input: {cause}"))),
+    }
+}
+
+fn print(bytes: &[u8]) -> Result<(), Problem> {
+    std::io::stdout()
+        .write_all(bytes)
+        .map_err(|cause| Problem::Other(format!("cannot write to standard output: {cause}")))
+}
+
+/// Whether a program was called by the name of this command.
+pub fn is_name(called: &std::ffi::OsStr) -> bool {
+    Path::new(called).file_name().is_some_and(|name| name == "nix-instantiate")
+}

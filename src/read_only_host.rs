@@ -1,0 +1,363 @@
+//! [`lang::Host`] over the plain file system, for commands that write to no store: store paths are computed as Nix names
+//! them, and what they would hold is read where it lies.
+//!
+//! A source's store path stands for the folder it was taken from, less what its filter refused; texts and derivations
+//! are kept in memory. Nothing is built and nothing is fetched; an output that some other program put into the store can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
+use store::path::{Ingestion, References};
+use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName};
+
+use crate::nix_text;
+
+pub struct ReadOnlyHost {
+    search_path: Vec<(String, String)>,
+    objects: Mutex<BTreeMap<StorePath, Object>>,
+    derivations: Mutex<BTreeMap<StorePath, Derivation>>,
+}
+
+/// What a store path would hold.
+#[derive(Debug, Clone)]
+enum Object {
+    Source { from: PathBuf, refused: BTreeSet<PathBuf> },
+    Text(Vec<u8>),
+}
+
+/// Where a path is really read.
+enum Place {
+    Disk(PathBuf),
+    Memory(Vec<u8>),
+}
+
+const MODEL: StoreModel = StoreModel::Nix;
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn missing(path: &Path) -> HostError {
+    HostError::new(HostErrorKind::NotFound, format!("path '{}' does not exist", path.display()))
+}
+
+fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => missing(path),
+        std::io::ErrorKind::NotADirectory => {
+            HostError::new(HostErrorKind::NotFound, format!("'{}' is not a directory", path.display()))
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            HostError::new(HostErrorKind::Denied, format!("{what} '{}': {cause}", path.display()))
+        }
+        _ => HostError::new(HostErrorKind::Other, format!("{what} '{}': {cause}", path.display())),
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> HostError {
+    HostError::new(HostErrorKind::Other, error.to_string())
+}
+
+fn type_of(kind: std::fs::FileType) -> FileType {
+    if kind.is_file() {
+        FileType::Regular
+    } else if kind.is_dir() {
+        FileType::Directory
+    } else if kind.is_symlink() {
+        FileType::Symlink
+    } else {
+        FileType::Unknown
+    }
+}
+
+impl ReadOnlyHost {
+    pub fn new(search_path: Vec<(String, String)>) -> ReadOnlyHost {
+        ReadOnlyHost { search_path, objects: Mutex::default(), derivations: Mutex::default() }
+    }
+
+    fn place(&self, path: &Path) -> HostResult<Place> {
+        let split = path.to_str().and_then(|text| MODEL.split(text).ok());
+        let Some((object, rest)) = split else { return Ok(Place::Disk(path.to_owned())) };
+        let rest = rest.trim_start_matches('/');
+        match lock(&self.objects).get(&object) {
+            Some(Object::Source { from, refused }) => {
+                let real = if rest.is_empty() { from.clone() } else { from.join(rest) };
+                if real.ancestors().any(|folder| refused.contains(folder)) {
+                    return Err(missing(path));
+                }
+                Ok(Place::Disk(real))
+            }
+            Some(Object::Text(text)) if rest.is_empty() => Ok(Place::Memory(text.clone())),
+            Some(Object::Text(_)) => Err(missing(path)),
+            None => Ok(Place::Disk(path.to_owned())),
+        }
+    }
+
+    fn remember(&self, path: &StorePath, object: Object) {
+        lock(&self.objects).insert(path.clone(), object);
+    }
+
+    /// Whether the path is one of ours, or stands on this machine.
+    fn is_there(&self, path: &StorePath) -> bool {
+        lock(&self.objects).contains_key(path)
+            || lock(&self.derivations).contains_key(path)
+            || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
+    }
+}
+
+/// An archive being hashed.
+struct Archive<'f, 's> {
+    hasher: Hasher,
+    filter: Option<&'f mut SourceFilter<'s>>,
+    /// The folder as the expression names it, and where it really is.
+    named: &'f Path,
+    real: &'f Path,
+    refused: BTreeSet<PathBuf>,
+}
+
+impl Archive<'_, '_> {
+    fn strings(&mut self, strings: &[&[u8]]) {
+        for text in strings {
+            self.hasher.update(&(text.len() as u64).to_le_bytes());
+            self.hasher.update(text);
+            self.hasher.update(&[0; 8][..text.len().wrapping_neg() % 8]);
+        }
+    }
+
+    fn node(&mut self, below: &Path) -> HostResult<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = if below.as_os_str().is_empty() { self.real.to_owned() } else { self.real.join(below) };
+        let meta = std::fs::symlink_metadata(&path).map_err(|cause| failed("cannot look at", &path, &cause))?;
+        self.strings(&[b"(", b"type"]);
+        match type_of(meta.file_type()) {
+            FileType::Symlink => {
+                let target =
+                    std::fs::read_link(&path).map_err(|cause| failed("cannot read the link", &path, &cause))?;
+                self.strings(&[b"symlink", b"target", target.as_os_str().as_bytes()]);
+            }
+            FileType::Regular => {
+                self.strings(&[b"regular"]);
+                if meta.permissions().mode() & 0o100 != 0 {
+                    self.strings(&[b"executable", b""]);
+                }
+                let contents = std::fs::read(&path).map_err(|cause| failed("cannot read", &path, &cause))?;
+                self.strings(&[b"contents", &contents]);
+            }
+            FileType::Directory => {
+                self.strings(&[b"directory"]);
+                for (name, kind) in entries(&path)? {
+                    let below = below.join(std::ffi::OsStr::from_bytes(&name));
+                    if let Some(filter) = &mut self.filter
+                        && !filter(&self.named.join(&below), kind)?
+                    {
+                        self.refused.insert(self.real.join(&below));
+                        continue;
+                    }
+                    self.strings(&[b"entry", b"(", b"name", &name, b"node"]);
+                    self.node(&below)?;
+                    self.strings(&[b")"]);
+                }
+            }
+            FileType::Unknown => {
+                let message = format!("file '{}' has an unsupported type", path.display());
+                return Err(HostError::new(HostErrorKind::Other, message));
+            }
+        }
+        self.strings(&[b")"]);
+        Ok(())
+    }
+}
+
+/// Names and types of what is in a folder, sorted.
+fn entries(path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
+    let read = || -> std::io::Result<Vec<(Vec<u8>, FileType)>> {
+        std::fs::read_dir(path)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok((entry.file_name().into_vec(), type_of(entry.file_type()?)))
+            })
+            .collect()
+    };
+    let mut entries = read().map_err(|cause| failed("cannot list", path, &cause))?;
+    entries.sort();
+    Ok(entries)
+}
+
+impl Host for ReadOnlyHost {
+    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
+        match self.place(path)? {
+            Place::Disk(real) => std::fs::read(real).map_err(|cause| failed("cannot read", path, &cause)),
+            Place::Memory(text) => Ok(text),
+        }
+    }
+
+    fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
+        match self.place(path)? {
+            Place::Disk(real) => {
+                let mut found = entries(&real)?;
+                found.retain(|(name, _)| self.place(&path.join(std::ffi::OsStr::from_bytes(name))).is_ok());
+                Ok(found)
+            }
+            Place::Memory(_) => {
+                Err(HostError::new(HostErrorKind::NotFound, format!("'{}' is not a directory", path.display())))
+            }
+        }
+    }
+
+    fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
+        let real = match self.place(path) {
+            Ok(Place::Disk(real)) => real,
+            Ok(Place::Memory(_)) => return Ok(Some(FileType::Regular)),
+            Err(_) => return Ok(None),
+        };
+        match std::fs::symlink_metadata(real) {
+            Ok(meta) => Ok(Some(type_of(meta.file_type()))),
+            Err(cause) => match failed("cannot look at", path, &cause) {
+                error if error.kind == HostErrorKind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
+        match self.place(path)? {
+            Place::Disk(real) => std::fs::read_link(real).map_err(|cause| failed("cannot read the link", path, &cause)),
+            Place::Memory(_) => {
+                Err(HostError::new(HostErrorKind::Other, format!("'{}' is not a symbolic link", path.display())))
+            }
+        }
+    }
+
+    fn add_source(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        ingestion: Ingestion,
+        mut filter: Option<SourceFilter<'_>>,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath> {
+        let place = self.place(source)?;
+        let mut archive = Archive {
+            hasher: Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm)),
+            filter: filter.as_mut(),
+            named: source,
+            real: match &place {
+                Place::Disk(real) => real,
+                Place::Memory(_) => source,
+            },
+            refused: BTreeSet::new(),
+        };
+        match (&place, ingestion) {
+            (Place::Disk(_), Ingestion::Recursive) => {
+                archive.strings(&[b"nix-archive-1"]);
+                archive.node(Path::new(""))?;
+            }
+            (Place::Memory(text), Ingestion::Recursive) => {
+                archive.strings(&[b"nix-archive-1", b"(", b"type", b"regular", b"contents", text, b")"]);
+            }
+            (_, Ingestion::Flat | Ingestion::Text) => archive.hasher.update(&self.read_file(source)?),
+        }
+        let refused = std::mem::take(&mut archive.refused);
+        let hash = archive.hasher.finish();
+        if let Some(expected) = expected.filter(|expected| **expected != hash) {
+            let message = format!(
+                "hash mismatch in path '{}': specified: {}, got: {}",
+                source.display(),
+                expected.sri(),
+                hash.sri()
+            );
+            return Err(HostError::new(HostErrorKind::Other, message));
+        }
+        let path =
+            MODEL.make_fixed_output_path(ingestion, &hash, name.clone(), &References::default()).map_err(other)?;
+        let object = match place {
+            Place::Disk(from) => Object::Source { from, refused },
+            Place::Memory(text) => Object::Text(text),
+        };
+        self.remember(&path, object);
+        Ok(path)
+    }
+
+    fn add_text(&self, path: &StorePath, text: &[u8], _references: &[StorePath]) -> HostResult<()> {
+        self.remember(path, Object::Text(text.to_vec()));
+        Ok(())
+    }
+
+    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
+        self.remember(path, Object::Text(text.to_vec()));
+        lock(&self.derivations).insert(path.clone(), derivation.clone());
+        Ok(())
+    }
+
+    fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
+        let known = lock(&self.derivations).get(path).cloned();
+        known.ok_or_else(|| {
+            HostError::new(HostErrorKind::NotFound, format!("path '{}' is not valid", MODEL.print(path)))
+        })
+    }
+
+    fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {
+        for (drv, outputs) in wanted {
+            let derivation = self.read_derivation(drv)?;
+            let made = |name: &String| match derivation.outputs.get(name) {
+                Some(Output::InputAddressed(path)) => self.is_there(path),
+                _ => false,
+            };
+            if !outputs.iter().all(made) {
+                return Err(HostError::unsupported(&format!(
+                    "building '{}' during the evaluation, as nothing is written to a store,",
+                    MODEL.print(drv)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
+        if self.is_there(path) {
+            return Ok(());
+        }
+        Err(HostError::new(HostErrorKind::NotFound, format!("path '{}' is not valid", MODEL.print(path))))
+    }
+
+    fn references(&self, _path: &StorePath) -> HostResult<Vec<StorePath>> {
+        Ok(Vec::new())
+    }
+
+    fn fetch(&self, _request: &FetchRequest) -> HostResult<Fetched> {
+        Err(HostError::unsupported("fetching, as nothing is written to a store,"))
+    }
+
+    fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
+        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+    }
+
+    fn current_time(&self) -> Option<i64> {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(elapsed.as_secs()).ok()
+    }
+
+    fn home_dir(&self) -> Option<PathBuf> {
+        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+    }
+
+    fn nix_path(&self) -> Vec<(String, String)> {
+        self.search_path.clone()
+    }
+
+    fn message(&self, severity: Severity, text: &str) {
+        let start = match severity {
+            Severity::Trace => "trace: ",
+            Severity::Warning => "evaluation warning: ",
+        };
+        nix_text::say(&nix_text::labelled(start, text));
+    }
+
+    fn notice(&self, report: &lang::Report) {
+        nix_text::say(&nix_text::warning(report));
+    }
+}

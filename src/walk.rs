@@ -1,0 +1,78 @@
+//! The derivations in a value, in the order that Nix names them: a derivation is itself, a list is its elements, a set
+//! is its attributes by name. Sets within sets count only when they say `recurseForDerivations = true`.
+
+use lang::error::Result;
+use lang::{DerivationRef, Evaluator, Symbol, Value};
+
+/// Finds them; each set once, however often it is named. Functions with defaults are called.
+///
+/// # Errors
+/// What evaluating the way to them gives.
+pub fn derivations(
+    evaluator: &mut Evaluator,
+    value: Value,
+    arguments: &[(Symbol, Value)],
+) -> Result<Option<Vec<DerivationRef>>> {
+    let mut walk = Walk { arguments, seen: Vec::new(), found: Vec::new() };
+    let any = walk.all_in(evaluator, value)?;
+    Ok(any.then_some(walk.found))
+}
+
+struct Walk<'a> {
+    arguments: &'a [(Symbol, Value)],
+    seen: Vec<Value>,
+    found: Vec<DerivationRef>,
+}
+
+impl Walk<'_> {
+    /// Whether the value can hold derivations at all.
+    fn all_in(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
+        let value = evaluator.auto_call(value, self.arguments)?;
+        if self.take(evaluator, value)? {
+            return Ok(true);
+        }
+        if let Some(list) = value.as_list() {
+            for &element in list.values() {
+                let element = evaluator.force(element)?;
+                if !self.take(evaluator, element)? && !self.all_in(evaluator, element)? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        let Some(set) = value.as_attrs() else { return Ok(false) };
+        let all = set.contains(Symbol::new(b"_combineChannels"));
+        for attr in set.sorted() {
+            if !is_plain(attr.name.name()) {
+                continue;
+            }
+            let member = evaluator.force(attr.value)?;
+            if all {
+                self.all_in(evaluator, member)?;
+            } else if !self.take(evaluator, member)?
+                && let Some(recurse) = evaluator.attr(member, "recurseForDerivations")?
+                && recurse.as_bool() == Some(true)
+            {
+                self.all_in(evaluator, member)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the value is a derivation; it is noted then.
+    fn take(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
+        if self.seen.iter().any(|seen| seen.same(value)) {
+            return Ok(true);
+        }
+        let Some(derivation) = evaluator.derivation_of(value)? else { return Ok(false) };
+        self.seen.push(value);
+        self.found.push(derivation);
+        Ok(true)
+    }
+}
+
+/// Nix passes over names that a command line could not hold.
+fn is_plain(name: &[u8]) -> bool {
+    name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_+".contains(byte))
+}
