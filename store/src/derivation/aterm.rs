@@ -141,16 +141,22 @@ fn write_input(out: &mut Vec<u8>, input: &str, outputs: &BTreeSet<String>) {
 }
 
 fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.push(byte),
-        }
+    let mut copied = 0;
+    for (index, &byte) in bytes.iter().enumerate() {
+        let escape = match byte {
+            b'"' | b'\\' => byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[copied..index]);
+        out.extend_from_slice(&[b'\\', escape]);
+        copied = index + 1;
     }
+    out.extend_from_slice(&bytes[copied..]);
     out.push(b'"');
 }
 
