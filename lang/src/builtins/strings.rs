@@ -35,16 +35,30 @@ pub(super) fn substring(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let separator = ev.expect_string(arguments[0])?;
     let list = ev.expect_list(arguments[1])?;
-    let mut text = Vec::new();
     let mut context = ContextBuilder::default();
     context.add(separator.context());
-    for (index, &value) in list.values().iter().enumerate() {
-        if index > 0 {
-            text.extend_from_slice(separator.bytes());
-        }
-        ev.coerce(value, Coercion { copy_to_store: true, more: false }, &mut text, &mut context)?;
+    // The length is known before anything is copied, so the text is written once and in place.
+    let mut parts = Vec::with_capacity(list.len());
+    let mut len = separator.bytes().len() * list.len().saturating_sub(1);
+    for &value in list.values() {
+        let part = ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false })?;
+        context.add(part.context());
+        len += part.bytes().len();
+        parts.push(part);
     }
-    Ok(Value::string_with_context(&text, context.finish()))
+    Ok(Value::string_from_parts(len, context.finish(), |mut target| {
+        let mut put = |bytes: &[u8]| {
+            let (here, rest) = std::mem::take(&mut target).split_at_mut(bytes.len());
+            here.copy_from_slice(bytes);
+            target = rest;
+        };
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                put(separator.bytes());
+            }
+            put(part.bytes());
+        }
+    }))
 }
 
 pub(super) fn replace_strings(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

@@ -8,31 +8,33 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::number;
 use crate::text::xml::Writer;
-use crate::value::{Attrs, ContextBuilder, Value, View};
+use crate::value::{Attrs, ContextBuilder, Str, Value, View};
 use crate::vm::Evaluator;
 
 pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let mut context = ContextBuilder::default();
-    let text = document(ev, arguments[0], false, true, &mut context)?;
-    Ok(Value::string_with_context(&text, context.finish()))
+    let text = document(ev, arguments[0], Str::buffer(), false, true, &mut context)?;
+    Ok(Value::string_from_buffer(text, context.finish()))
 }
 
 impl Evaluator {
     /// The value as XML. With `strict` it is evaluated all the way down; else what is not known stays `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
-        self.on_large_stack(|ev| document(ev, value, location, strict, &mut context))
+        self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
     }
 }
 
 fn document(
     ev: &mut Evaluator,
     value: Value,
+    out: Vec<u8>,
     location: bool,
     strict: bool,
     context: &mut ContextBuilder,
 ) -> Result<Vec<u8>> {
-    let mut printer = Printer { writer: Writer::new(), location, strict, context, derivations: HashSet::default() };
+    let mut printer =
+        Printer { writer: Writer::after(out), location, strict, context, derivations: HashSet::default() };
     printer.writer.open("expr", &[]);
     printer.value(ev, value)?;
     printer.writer.close();

@@ -19,7 +19,13 @@ impl Default for Writer {
 impl Writer {
     /// A document with its header.
     pub fn new() -> Self {
-        Writer { out: HEADER.into(), open: Vec::new() }
+        Writer::after(Vec::new())
+    }
+
+    /// A document with its header, appended to `out`.
+    pub fn after(mut out: Vec<u8>) -> Self {
+        out.extend_from_slice(HEADER.as_bytes());
+        Writer { out, open: Vec::new() }
     }
 
     /// Begins an element that has others in it.

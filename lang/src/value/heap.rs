@@ -44,6 +44,11 @@ pub(super) fn words(words: usize) -> *mut u64 {
     })
 }
 
+/// Counts memory that becomes a value as it is, without having been asked for here.
+pub(super) fn adopt(bytes: usize) {
+    RESERVED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+}
+
 #[cold]
 fn refill(region: &Region, bytes: usize) -> *mut u64 {
     let whole = if bytes > REGION_BYTES / 8 { bytes } else { REGION_BYTES };

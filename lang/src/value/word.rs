@@ -217,6 +217,28 @@ impl Value {
         Value(at as u64 | STRING)
     }
 
+    /// A string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes the string as it is, so
+    /// that a long text is in memory once.
+    pub(crate) fn string_from_buffer(buffer: Vec<u8>, context: Context) -> Value {
+        const ADOPTED_MIN: usize = 64 << 10;
+        let len = buffer.len() - Str::HEADROOM;
+        if len < ADOPTED_MIN || !buffer.as_ptr().cast::<u64>().is_aligned() {
+            return Value::string_with_context(&buffer[Str::HEADROOM..], context);
+        }
+        heap::adopt(buffer.capacity());
+        let start = buffer.leak().as_mut_ptr().cast::<u64>();
+        // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of headroom, so the
+        // head fits in front of the bytes, with the context between when there is one.
+        unsafe {
+            let at = if context.is_empty() { start.add(1) } else { start };
+            at.write((len as u64) << 1 | u64::from(!context.is_empty()));
+            if !context.is_empty() {
+                at.add(1).write(context.to_bits());
+            }
+            Value(at as u64 | STRING)
+        }
+    }
+
     /// A path; `bytes` must be absolute and normalised.
     pub fn path(bytes: &[u8]) -> Value {
         let words = bytes.len().div_ceil(8);
@@ -429,6 +451,14 @@ impl Value {
 }
 
 impl Str {
+    /// Bytes to leave at the start of a buffer for [`Value::string_from_buffer`].
+    pub(crate) const HEADROOM: usize = 16;
+
+    /// An empty buffer for [`Value::string_from_buffer`].
+    pub(crate) fn buffer() -> Vec<u8> {
+        vec![0; Str::HEADROOM]
+    }
+
     #[inline(always)]
     fn head(self) -> u64 {
         // SAFETY: a `Str` points to a string object, whose first word is its head.
