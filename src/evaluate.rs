@@ -23,6 +23,7 @@ pub struct Session {
     pub store: Arc<LocalStore>,
     pub builder: Arc<Builder>,
     evaluator: RefCell<Evaluator>,
+    host: Arc<StoreHost>,
     cwd: PathBuf,
     system: String,
     model: StoreModel,
@@ -63,7 +64,7 @@ impl Session {
         let fetch = config::fetch_config(&store)?;
         let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
         crate::interrupt::cancel_on_signals(builder.cancel_flag());
-        let host = StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source));
+        let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source)));
         let system = config::current_system();
         let mut folders = Vec::new();
         let mut allowed_roots = Vec::new();
@@ -84,8 +85,12 @@ impl Session {
             system: Some(system.clone()),
             ..EvalOptions::default()
         };
-        let evaluator = RefCell::new(Evaluator::new(Arc::new(host), options));
-        Ok(Session { store, builder, evaluator, cwd, system, model: mode.model, folders: RefCell::new(folders) })
+        let mut evaluator = Evaluator::new(host.clone(), options);
+        evaluator
+            .set_jobs(source.eval_jobs)
+            .map_err(|cause| Failure::new(format!("cannot start threads to evaluate with: {cause}")))?;
+        let evaluator = RefCell::new(evaluator);
+        Ok(Session { store, builder, evaluator, host, cwd, system, model: mode.model, folders: RefCell::new(folders) })
     }
 
     /// A session that shows no progress.
@@ -127,7 +132,16 @@ impl Session {
                 }
             }
         }
+        self.write_derivations()?;
         Ok(wanted)
+    }
+
+    /// Writes the derivations that were made so far, so that they can be read and built.
+    ///
+    /// # Errors
+    /// When the store cannot be written to.
+    pub fn write_derivations(&self) -> Result<(), Failure> {
+        Ok(self.host.write_derivations()?)
     }
 
     /// Parses the arguments of a command, together with the attributes given by `-A`.

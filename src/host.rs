@@ -3,10 +3,10 @@
 //! With the native store model, sources, texts and derivations are written to the local store. With Nix's model nothing
 //! is written, since those paths lie in a store that is not ours: they are computed, and kept in memory for reading back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use builder::Builder;
@@ -16,7 +16,8 @@ use lang::host::{
 };
 use store::path::{Ingestion, References};
 use store::{
-    Derivation, Hash, HashAlgorithm, Hasher, LocalStore, SourceKind, StoreModel, StorePath, StorePathName, ValidPath,
+    Derivation, Hash, HashAlgorithm, Hasher, LocalStore, SourceKind, StoreError, StoreModel, StorePath, StorePathName,
+    Text, ValidPath,
 };
 
 /// The world as one command sees it.
@@ -26,9 +27,19 @@ pub struct StoreHost {
     /// Runs what has to be built or fetched before the evaluation can go on.
     builder: Arc<Builder>,
     search_path: Vec<(String, String)>,
-    /// Derivations of a store model that is not kept on this machine.
-    unwritten: Mutex<BTreeMap<StorePath, Derivation>>,
+    unwritten: Mutex<Unwritten>,
 }
+
+/// Texts of derivations that are not in the store: not yet, or never, when the store model is not kept on this machine.
+#[derive(Default)]
+struct Unwritten {
+    texts: HashMap<StorePath, Arc<[u8]>>,
+    /// What the next batch writes, inputs before what needs them.
+    batch: Vec<Text>,
+}
+
+/// Derivations written together at the most, so that a large evaluation does not keep them all in memory.
+const BATCH_LEN_MAX: usize = 4096;
 
 impl StoreHost {
     pub fn new(
@@ -38,6 +49,23 @@ impl StoreHost {
         search_path: Vec<(String, String)>,
     ) -> StoreHost {
         StoreHost { store, model, builder, search_path, unwritten: Mutex::default() }
+    }
+
+    /// Writes the derivations made since the last call, all in one go: each for itself would wait for the disk.
+    ///
+    /// # Errors
+    /// When the store cannot be written to.
+    pub fn write_derivations(&self) -> Result<(), StoreError> {
+        let mut unwritten = self.unwritten();
+        if !unwritten.batch.is_empty() {
+            self.store.add_texts(&unwritten.batch)?;
+            *unwritten = Unwritten::default();
+        }
+        Ok(())
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a logical path lies on this machine. Below a store object symbolic links to other store objects are
@@ -272,22 +300,27 @@ impl Host for StoreHost {
     }
 
     fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
+        let mut unwritten = self.unwritten();
+        if unwritten.texts.contains_key(path) {
+            return Ok(());
+        }
+        unwritten.texts.insert(path.clone(), text.into());
         if self.write_to_store() {
             let references = derivation.references();
-            let written = self.store.add_text(path.name().clone(), text, &references).map_err(other)?;
-            debug_assert_eq!(&written, path, "the language and the store name derivations in the same way");
-            Ok(())
-        } else {
-            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-            unwritten.insert(path.clone(), derivation.clone());
-            Ok(())
+            unwritten.batch.push(Text { name: path.name().clone(), text: text.to_vec(), references });
         }
+        let full = unwritten.batch.len() >= BATCH_LEN_MAX;
+        drop(unwritten);
+        if full { self.write_derivations().map_err(other) } else { Ok(()) }
     }
 
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
-        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let unwritten = self.unwritten().texts.get(path).cloned();
         match unwritten {
-            Some(derivation) => Ok(derivation),
+            Some(text) => {
+                let name = store::derivation::name_of_path(path).map_err(other)?;
+                Derivation::from_aterm(self.model, name, &text).map_err(other)
+            }
             None => self.store.derivation(path).map_err(other),
         }
     }
@@ -296,6 +329,7 @@ impl Host for StoreHost {
         if !self.write_to_store() {
             return Err(HostError::unsupported("import from derivation with a store model other than `native`"));
         }
+        self.write_derivations().map_err(other)?;
         for (drv, outputs) in wanted {
             let outputs: BTreeSet<String> = outputs.iter().cloned().collect();
             self.builder.realise_now(drv, &outputs).map_err(other)?;
@@ -304,7 +338,7 @@ impl Host for StoreHost {
     }
 
     fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
-        if self.store.is_valid(path).map_err(other)? {
+        if self.unwritten().texts.contains_key(path) || self.store.is_valid(path).map_err(other)? {
             return Ok(());
         }
         Err(HostError::new(HostErrorKind::NotFound, format!("`{}` is not in the store", self.model.print(path))))

@@ -2,7 +2,7 @@
 //! is its attributes by name. Sets within sets count only when they say `recurseForDerivations = true`.
 
 use lang::error::Result;
-use lang::{DerivationRef, Evaluator, Symbol, Value};
+use lang::{Ahead, DerivationRef, Evaluator, Symbol, Value};
 
 /// Finds them; each set once, however often it is named. Functions with defaults are called.
 ///
@@ -32,6 +32,7 @@ impl Walk<'_> {
             return Ok(true);
         }
         if let Some(list) = value.as_list() {
+            evaluator.ahead(list.values().iter().copied(), Ahead::Derivation);
             for &element in list.values() {
                 let element = evaluator.force(element)?;
                 if !self.take(evaluator, element)? && !self.all_in(evaluator, element)? {
@@ -42,10 +43,9 @@ impl Walk<'_> {
         }
         let Some(set) = value.as_attrs() else { return Ok(false) };
         let all = set.contains(Symbol::new(b"_combineChannels"));
-        for attr in set.sorted() {
-            if !is_plain(attr.name.name()) {
-                continue;
-            }
+        let members: Vec<_> = set.sorted().into_iter().filter(|attr| is_plain(attr.name.name())).collect();
+        evaluator.ahead(members.iter().map(|attr| attr.value), Ahead::Derivation);
+        for attr in members {
             let member = evaluator.force(attr.value)?;
             if all {
                 self.all_in(evaluator, member)?;

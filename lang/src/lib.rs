@@ -26,4 +26,4 @@ pub use error::{Error, ErrorKind, Report, Result};
 pub use host::{EvalOptions, Host};
 pub use symbol::Symbol;
 pub use value::{Attrs, Value, View};
-pub use vm::{DerivationRef, Evaluator};
+pub use vm::{Ahead, DerivationRef, Evaluator};

@@ -51,6 +51,7 @@ impl Expr {
                 output.push(b'\n');
             }
         }
+        session.write_derivations()?;
         std::io::stdout()
             .write_all(&output)
             .map_err(|cause| Failure::io("cannot write to", Path::new("standard output"), cause))

@@ -7,14 +7,14 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::{json, number};
 use crate::value::print::type_with_article;
-use crate::value::{Attr, ContextBuilder, Value, View};
-use crate::vm::Evaluator;
+use crate::value::{Attr, ContextBuilder, Str, Value, View};
+use crate::vm::{Ahead, Evaluator};
 
 pub(super) fn to_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let mut out = Vec::new();
+    let mut out = Str::buffer();
     let mut context = ContextBuilder::default();
     ev.write_json(arguments[0], true, &mut out, &mut context)?;
-    Ok(Value::string_with_context(&out, context.finish()))
+    Ok(Value::string_from_buffer(out, context.finish()))
 }
 
 /// Appends a quoted string.
@@ -65,6 +65,7 @@ impl Evaluator {
             }
             View::List(list) => {
                 self.check_native_stack()?;
+                self.ahead(list.values().iter().copied(), Ahead::Head);
                 out.push(b'[');
                 for (index, &element) in list.values().iter().enumerate() {
                     if index > 0 {
@@ -87,6 +88,7 @@ impl Evaluator {
                 if let Some(out_path) = set.get(self.shared.names.out_path) {
                     return self.write_json(out_path, copy_to_store, out, context);
                 }
+                self.ahead(set.iter().map(|attr| attr.value), Ahead::Head);
                 out.push(b'{');
                 for (index, attr) in set.sorted().enumerate() {
                     if index > 0 {

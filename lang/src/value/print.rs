@@ -3,7 +3,7 @@
 use super::{Attrs, List, Value, View};
 use crate::error::Result;
 use crate::text::number;
-use crate::vm::Evaluator;
+use crate::vm::{Ahead, Evaluator};
 
 /// The type of a value in head form, with its article, as messages use it.
 pub(crate) fn type_with_article(value: Value) -> &'static str {
@@ -118,12 +118,14 @@ impl Evaluator {
         match value.view() {
             View::List(list) if !list.is_empty() && seen.insert(value.address()) => {
                 self.check_native_stack()?;
+                self.ahead(list.values().iter().copied(), Ahead::Deep);
                 for &element in list.values() {
                     self.force_deep_in(element, seen)?;
                 }
             }
             View::Attrs(set) if seen.insert(value.address()) => {
                 self.check_native_stack()?;
+                self.ahead(set.iter().map(|attr| attr.value), Ahead::Deep);
                 for attr in set.iter() {
                     if let Err(error) = self.force_deep_in(attr.value, seen) {
                         return Err(error.frame(attr.pos, crate::error::FrameKind::Attribute(attr.name)));

@@ -45,9 +45,10 @@ pub(crate) enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Worker(pub u32);
 
-/// Which worker waits for which.
+/// Which worker waits for which thunk. Whom that means is read from the thunk when it matters: a worker that was woken
+/// and has not run yet still stands here, and the owner it waited for may have gone on to wait for something else.
 struct Waiters {
-    waits: Vec<(Worker, Worker)>,
+    waits: Vec<(Worker, Thunk)>,
 }
 
 static WAITERS: Mutex<Waiters> = Mutex::new(Waiters { waits: Vec::new() });
@@ -78,6 +79,28 @@ impl Value {
             at.add(1).cast::<Value>().copy_from_nonoverlapping(captures.as_ptr(), captures.len());
         }
         Value::from_thunk(at)
+    }
+}
+
+impl Waiters {
+    /// Whether the owner of a thunk in this state waits, perhaps through others, for a thunk that `worker` is forcing.
+    ///
+    /// Who stands in the table and waits for a blackhole cannot go on while the caller holds the table, so a chain
+    /// that is found does not change under it. No chain is longer than the table.
+    fn leads_to(&self, worker: Worker, state: u64) -> bool {
+        let mut owner = Worker((state >> 8) as u32);
+        for _ in 0..=self.waits.len() {
+            if owner == worker {
+                return true;
+            }
+            let Some((_, thunk)) = self.waits.iter().find(|(waiting, _)| *waiting == owner) else { return false };
+            let state = thunk.state().load(Ordering::Acquire);
+            if state & STATE != BLACKHOLE {
+                return false;
+            }
+            owner = Worker((state >> 8) as u32);
+        }
+        false
     }
 }
 
@@ -151,14 +174,7 @@ impl Thunk {
                 }
                 _ => {}
             }
-            let mut owner = Worker((state >> 8) as u32);
-            while owner != worker {
-                match table.waits.iter().find(|(waiting, _)| *waiting == owner) {
-                    Some((_, next)) => owner = *next,
-                    None => break,
-                }
-            }
-            if owner == worker {
+            if table.leads_to(worker, state) {
                 return Claim::Cycle;
             }
             if state & AWAITED == 0
@@ -166,7 +182,7 @@ impl Thunk {
             {
                 continue;
             }
-            table.waits.push((worker, Worker((state >> 8) as u32)));
+            table.waits.push((worker, self));
             table = WAKE.wait(table).expect(PROMISE);
             table.waits.retain(|(waiting, _)| *waiting != worker);
         }

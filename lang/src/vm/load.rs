@@ -92,10 +92,21 @@ impl Evaluator {
 
     /// The value of a file, from the cache if it was imported before.
     pub(crate) fn import(&mut self, path: &[u8]) -> Result<Value> {
-        let file = self.resolve_expression_file(path)?;
-        let thunk = {
-            let mut files = self.shared.files.lock().expect(LOCK);
-            *files.entry_ref(&file).or_insert_with(|| Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]))
+        let known = self.shared.imports.lock().expect(LOCK).get(path).copied();
+        let thunk = match known {
+            Some(thunk) => thunk,
+            None => {
+                let file = self.resolve_expression_file(path)?;
+                let thunk = *self
+                    .shared
+                    .files
+                    .lock()
+                    .expect(LOCK)
+                    .entry_ref(&file)
+                    .or_insert_with(|| Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]));
+                self.shared.imports.lock().expect(LOCK).insert(path.to_vec(), thunk);
+                thunk
+            }
         };
         self.force(thunk)
     }
@@ -216,8 +227,16 @@ impl Evaluator {
 
     /// Follows links without checking where they end: callers do, before the host is asked for more than links.
     fn follow_links(&mut self, path: &Path) -> Result<PathBuf> {
-        let mut done = PathBuf::from("/");
+        // Most files lie in folders that others were read from: then there is one thing left to look at.
+        let known = match path.parent() {
+            Some(parent) if self.shared.plain_folders.read().expect(LOCK).contains(parent) => parent,
+            _ => Path::new("/"),
+        };
+        let mut plain = true;
+        let mut done = known.to_owned();
         let mut rest: Vec<std::ffi::OsString> = path
+            .strip_prefix(known)
+            .unwrap_or(path)
             .components()
             .rev()
             .filter_map(|part| match part {
@@ -236,7 +255,12 @@ impl Evaluator {
             if !self.may_read(&done) {
                 continue;
             }
-            if self.shared.host.file_type(&done)? == Some(FileType::Symlink) {
+            let kind = self.shared.host.file_type(&done)?;
+            if kind == Some(FileType::Directory) && plain {
+                self.shared.plain_folders.write().expect(LOCK).insert(done.clone());
+            }
+            if kind == Some(FileType::Symlink) {
+                plain = false;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(Error::other(

@@ -4,19 +4,21 @@
 //! - [`frame`]: the stack of registers
 //! - [`operators`]: `+`, `//`, `++` and what else needs a function
 //! - [`load`]: texts and files to values
+//! - [`parallel`]: several threads over one evaluation
 //! - [`inspect`]: what embedders ask of values
 
 mod frame;
 mod inspect;
 mod load;
 mod operators;
+mod parallel;
 pub(crate) mod run;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use store::{DerivationHashes, StorePath};
 
@@ -29,6 +31,7 @@ use crate::value::Value;
 use crate::value::thunk::Worker;
 
 pub use inspect::DerivationRef;
+pub use parallel::Ahead;
 
 /// Evaluates expressions over one host. One thread uses it at a time; [`Evaluator::worker`] makes another for another
 /// thread that shares all values, files and caches.
@@ -38,6 +41,10 @@ pub struct Evaluator {
     worker: Worker,
     /// Other workers may be forcing the same thunks.
     parallel: bool,
+    /// Threads to share work with.
+    pool: Option<Arc<parallel::Pool>>,
+    /// Only in the evaluator that started them.
+    leader: Option<parallel::Leader>,
     /// Calls under way.
     calls: u32,
     on_own_stack: bool,
@@ -54,6 +61,10 @@ pub(crate) struct Shared {
     pub sources: RwLock<SourceMap>,
     /// What pure evaluation may read: the folders of the options, and those of flakes as they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
+    /// Folders that are no symbolic links and lie in none. Files are taken not to change during an evaluation.
+    pub plain_folders: RwLock<HashSet<PathBuf, FxBuildHasher>>,
+    /// Thunks of imported files, by the path as it was asked for.
+    pub imports: Mutex<HashMap<Vec<u8>, Value, FxBuildHasher>>,
     /// Thunks of imported files, by resolved path.
     pub files: Mutex<HashMap<PathBuf, Value, FxBuildHasher>>,
     /// Paths copied to the store, by source path.
@@ -118,6 +129,8 @@ impl Evaluator {
             globals,
             sources: RwLock::default(),
             allowed_roots,
+            plain_folders: RwLock::default(),
+            imports: Mutex::default(),
             files: Mutex::default(),
             copied: Mutex::default(),
             hashes: DerivationHashes::new(),
@@ -134,6 +147,8 @@ impl Evaluator {
             stack: frame::Stack::new(),
             worker: Worker(WORKERS.fetch_add(1, Ordering::Relaxed)),
             parallel,
+            pool: None,
+            leader: None,
             calls: 0,
             on_own_stack: false,
             native_limit: usize::MAX,

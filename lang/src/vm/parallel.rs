@@ -1,0 +1,184 @@
+//! Several threads over one evaluation.
+//!
+//! Helpers evaluate *ahead*: whoever is about to evaluate many values in order shows them to the helpers, takes part, and
+//! then goes through them in order as if it were alone. What it finds is mostly done by then. So the result and the error
+//! that is told are those of one thread, whatever the schedule: an error that a helper meets is forgotten, the thunk is as
+//! before ([`Thunk::restore`](crate::value::thunk::Thunk)), and the one who goes through the values in order meets it again.
+//!
+//! A thread that needs what another is evaluating waits for it; a cycle through several threads is found when the last
+//! one would begin to wait ([`crate::value::thunk`]).
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::Evaluator;
+use crate::value::{Value, View};
+
+const PROMISE: &str = "no thread panics while it holds the table of batches";
+
+/// How far values are evaluated ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// To head form.
+    Head,
+    /// All the way down.
+    Deep,
+    /// To head form, and a derivation's path as well.
+    Derivation,
+}
+
+/// The threads that help, and what there is to help with.
+pub(super) struct Pool {
+    batches: Mutex<Vec<Arc<Batch>>>,
+    wake: Condvar,
+    /// Helpers without work.
+    idle: AtomicUsize,
+    stop: AtomicBool,
+}
+
+struct Batch {
+    values: Box<[Value]>,
+    next: AtomicUsize,
+    how: Ahead,
+}
+
+impl Batch {
+    fn take(&self) -> Option<Value> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        self.values.get(index).copied()
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.values.len()
+    }
+}
+
+impl Pool {
+    fn add(&self, batch: Arc<Batch>) {
+        self.batches.lock().expect(PROMISE).push(batch);
+        self.wake.notify_all();
+    }
+
+    fn remove(&self, batch: &Arc<Batch>) {
+        self.batches.lock().expect(PROMISE).retain(|each| !Arc::ptr_eq(each, batch));
+    }
+
+    /// The newest batch with something left in it; waits for one. `None` when the evaluation is over.
+    fn next(&self) -> Option<Arc<Batch>> {
+        let mut batches = self.batches.lock().expect(PROMISE);
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            batches.retain(|batch| !batch.is_used_up());
+            if let Some(batch) = batches.last() {
+                return Some(batch.clone());
+            }
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            batches = self.wake.wait(batches).expect(PROMISE);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sends the helpers home when the evaluator that started them goes.
+pub(super) struct Leader(pub Arc<Pool>);
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+        let _batches = self.0.batches.lock().expect(PROMISE);
+        self.0.wake.notify_all();
+    }
+}
+
+impl Evaluator {
+    /// Evaluates with `jobs` threads from now on, this one included. One is the same as not calling this.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub fn set_jobs(&mut self, jobs: usize) -> std::io::Result<()> {
+        if jobs < 2 || self.pool.is_some() {
+            return Ok(());
+        }
+        let pool = Arc::new(Pool {
+            batches: Mutex::default(),
+            wake: Condvar::new(),
+            idle: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        });
+        for _ in 1..jobs {
+            let mut helper = self.worker();
+            helper.pool = Some(pool.clone());
+            std::thread::Builder::new().name("evaluate".to_owned()).spawn(move || helper.help())?;
+        }
+        self.leader = Some(Leader(pool.clone()));
+        self.pool = Some(pool);
+        Ok(())
+    }
+
+    fn help(mut self) {
+        let Some(pool) = self.pool.clone() else { return };
+        self.on_large_stack(|ev| {
+            while let Some(batch) = pool.next() {
+                while !pool.stop.load(Ordering::Relaxed)
+                    && let Some(value) = batch.take()
+                {
+                    // The one who goes through the values in order will meet the same error.
+                    let _ = ev.evaluate_ahead(value, batch.how);
+                }
+            }
+        });
+    }
+
+    /// Evaluates values that are all about to be asked for, together with the helpers if there are any.
+    pub fn ahead(&mut self, values: impl Iterator<Item = Value>, how: Ahead) {
+        let Some(pool) = &self.pool else { return };
+        if pool.idle.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let pool = pool.clone();
+        let values: Box<[Value]> = values.filter(|&value| is_work(value, how)).collect();
+        if values.len() < 2 {
+            return;
+        }
+        let batch = Arc::new(Batch { values, next: AtomicUsize::new(0), how });
+        pool.add(batch.clone());
+        while let Some(value) = batch.take() {
+            if self.evaluate_ahead(value, how).is_err() {
+                // In order, this may be the end of the evaluation: no more work that nobody may want.
+                break;
+            }
+        }
+        pool.remove(&batch);
+    }
+
+    fn evaluate_ahead(&mut self, value: Value, how: Ahead) -> crate::error::Result<()> {
+        self.fallible(|ev| match how {
+            Ahead::Head => ev.force(value).map(drop),
+            Ahead::Deep => ev.force_deep(value),
+            Ahead::Derivation => {
+                let value = ev.force(value)?;
+                if ev.is_derivation(value)?
+                    && let Some(path) = value.as_attrs().and_then(|set| set.get(ev.shared.names.drv_path))
+                {
+                    ev.force(path)?;
+                }
+                Ok(())
+            }
+        })
+    }
+}
+
+/// Whether a value may have something left to evaluate.
+fn is_work(value: Value, how: Ahead) -> bool {
+    match value.view() {
+        View::Thunk(thunk) => match thunk.done() {
+            Some(value) => how != Ahead::Head && is_work(value, how),
+            None => true,
+        },
+        View::Attrs(_) => how != Ahead::Head,
+        View::List(_) => how == Ahead::Deep,
+        _ => false,
+    }
+}
