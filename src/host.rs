@@ -338,7 +338,8 @@ impl Host for StoreHost {
     }
 
     fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
-        if self.unwritten().texts.contains_key(path) || self.store.is_valid(path).map_err(other)? {
+        self.write_derivations().map_err(other)?;
+        if self.store.is_valid(path).map_err(other)? {
             return Ok(());
         }
         Err(HostError::new(HostErrorKind::NotFound, format!("`{}` is not in the store", self.model.print(path))))

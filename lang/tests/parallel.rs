@@ -7,6 +7,7 @@ use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use store::StoreModel;
 
+#[allow(dead_code, reason = "shared with tests that look at messages, too")]
 mod support;
 use support::Files;
 
