@@ -109,11 +109,13 @@ impl LocalStore {
                 if stat.st_mode & 0o700 != 0o700 {
                     dir.finish(0o755)?;
                 }
-                let nodes: Vec<(Vec<u8>, Node)> = dir
-                    .names()?
-                    .into_par_iter()
-                    .map(|name| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node)))
-                    .collect::<Result<_, StoreError>>()?;
+                let names = dir.names()?;
+                let adopt = |name: Vec<u8>| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node));
+                let nodes: Vec<(Vec<u8>, Node)> = if depth < PARALLEL_DEPTH_MAX {
+                    names.into_par_iter().map(adopt).collect::<Result<_, StoreError>>()?
+                } else {
+                    names.into_iter().map(adopt).collect::<Result<_, StoreError>>()?
+                };
                 let mut directory = Directory::new();
                 for (name, node) in nodes {
                     directory.insert(name, node)?;
@@ -197,6 +199,10 @@ impl LocalStore {
         Ok(self.scratch.dir.rename(&scratch, parent, name)?)
     }
 }
+
+/// Below this depth directories are adopted one after the other: a chain of directories that a build made on purpose would
+/// otherwise fill the stack of a thread with the frames of the pool.
+const PARALLEL_DEPTH_MAX: usize = 16;
 
 /// Returns the digest and the size of an open file, read from where it stands.
 pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {

@@ -120,6 +120,15 @@ fn very_many_and_sparse_files_are_taken_over() {
     assert_eq!(fs::metadata(built.join("hole")).unwrap().len(), 300_000_000);
 }
 
+/// Trees deeper than the format holds are refused, with a message and not with a crash.
+#[test]
+fn endless_depth_is_refused() {
+    let world = World::new();
+    let script = "perl -e 'mkdir $ENV{out}; chdir $ENV{out}; for (1..2000) { mkdir q(d) or die; chdir q(d) }'";
+    let error = world.error(&world.script("deep", script).add(&world));
+    assert!(error.contains("nested deeper than the 256 directories"), "{error}");
+}
+
 /// CVE-2025-52992: what a failed build leaves is for its user alone, without privileges, and away when not asked for.
 #[test]
 fn failed_builds_leave_nothing_for_others() {
