@@ -1,4 +1,5 @@
 //! Evaluating with several threads gives what one thread gives: values, errors, and an end to every cycle.
+#![allow(clippy::disallowed_methods, reason = "what the tests share reads files")]
 
 use std::path::Path;
 use std::sync::Arc;
