@@ -43,7 +43,7 @@ impl Walk<'_> {
         }
         let Some(set) = value.as_attrs() else { return Ok(false) };
         let all = set.contains(Symbol::new(b"_combineChannels"));
-        let members: Vec<_> = set.sorted().into_iter().filter(|attr| is_plain(attr.name.name())).collect();
+        let members: Vec<_> = set.sorted().filter(|attr| is_plain(attr.name.name())).collect();
         evaluator.ahead(members.iter().map(|attr| attr.value), Ahead::Derivation);
         for attr in members {
             let member = evaluator.force(attr.value)?;
