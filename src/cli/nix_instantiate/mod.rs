@@ -108,6 +108,8 @@ fn run(arguments: &Arguments) -> ExitCode {
     let defaults = EvalOptions::default();
     let options = EvalOptions {
         pure: settings.pure_eval,
+        restrict: settings.restrict_eval,
+        allowed_uris: settings.allowed_uris.clone(),
         store_model: StoreModel::Nix,
         system: Some(settings.system.clone().unwrap_or_else(config::current_system)),
         pipe_operators: settings.feature("pipe-operators"),

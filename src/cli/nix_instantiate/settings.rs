@@ -9,6 +9,8 @@ use lang::syntax::{LintLevel, Lints};
 pub struct Settings {
     pub show_trace: bool,
     pub pure_eval: bool,
+    pub restrict_eval: bool,
+    pub allowed_uris: Vec<String>,
     pub trace_verbose: bool,
     pub abort_on_warn: bool,
     pub max_call_depth: Option<u32>,
@@ -151,6 +153,8 @@ impl Settings {
         match name {
             "show-trace" => self.show_trace = switch()?,
             "pure-eval" => self.pure_eval = switch()?,
+            "restrict-eval" => self.restrict_eval = switch()?,
+            "allowed-uris" => self.allowed_uris = value.split_whitespace().map(str::to_owned).collect(),
             "trace-verbose" => self.trace_verbose = switch()?,
             "abort-on-warn" => self.abort_on_warn = switch()?,
             "max-call-depth" => {

@@ -64,6 +64,11 @@ fn errors_are_those_of_nix() {
                 1| a/b
                  | ^
     ");
+    let restricted = text(&["--eval", "--restrict-eval", "-E", "builtins.readFile /etc/hostname"]);
+    assert!(
+        restricted.contains("access to absolute path '/etc/hostname' is forbidden in restricted mode"),
+        "{restricted}"
+    );
     assert_snapshot!(text(&["--evil"]), @r"
     status: 1
     --- stderr
