@@ -180,7 +180,7 @@ fn other(error: impl std::fmt::Display) -> HostError {
 }
 
 /// A hasher as something to write to.
-struct HashWriter(Hasher);
+pub struct HashWriter(pub Hasher);
 
 impl std::io::Write for HashWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -193,7 +193,7 @@ impl std::io::Write for HashWriter {
     }
 }
 
-fn source_type(kind: SourceKind) -> FileType {
+pub fn source_type(kind: SourceKind) -> FileType {
     match kind {
         SourceKind::File => FileType::Regular,
         SourceKind::Directory => FileType::Directory,
@@ -390,16 +390,15 @@ impl Host for StoreHost {
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
-        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+        machine::env_var(name)
     }
 
     fn current_time(&self) -> Option<i64> {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(elapsed.as_secs()).ok()
+        machine::current_time()
     }
 
     fn home_dir(&self) -> Option<PathBuf> {
-        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+        machine::home_dir()
     }
 
     fn nix_path(&self) -> Vec<(String, String)> {
@@ -431,4 +430,23 @@ fn fetch_derivation(name: &str, url: &str, expected: &Hash) -> HostResult<Deriva
         args: Vec::new(),
         env: env.iter().map(|(name, value)| (text(name), text(value))).collect(),
     })
+}
+
+/// What every host tells of the machine and the user's environment.
+pub mod machine {
+    use super::{OsStrExt, OsStringExt, PathBuf, SystemTime, UNIX_EPOCH};
+
+    pub fn env_var(name: &[u8]) -> Option<Vec<u8>> {
+        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+    }
+
+    /// Seconds since 1970.
+    pub fn current_time() -> Option<i64> {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(elapsed.as_secs()).ok()
+    }
+
+    pub fn home_dir() -> Option<PathBuf> {
+        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+    }
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
+use store::archive::nar::{self, NarError};
 use store::path::{Ingestion, References};
 use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName};
 
+use crate::host::{HashWriter, machine, source_type};
 use crate::nix_text;
 
 pub struct ReadOnlyHost {
@@ -109,66 +110,38 @@ impl ReadOnlyHost {
     }
 }
 
-/// An archive being hashed.
-struct Archive<'f, 's> {
-    hasher: Hasher,
-    filter: Option<&'f mut SourceFilter<'s>>,
-    /// The folder as the expression names it, and where it really is.
-    named: &'f Path,
-    real: &'f Path,
-    refused: BTreeSet<PathBuf>,
+/// Why an archive could not be hashed: the tree, or the filter that the expression gave.
+enum ArchiveError {
+    Tree(NarError),
+    Filter(HostError),
 }
 
-impl Archive<'_, '_> {
-    fn strings(&mut self, strings: &[&[u8]]) {
-        for text in strings {
-            self.hasher.update(&(text.len() as u64).to_le_bytes());
-            self.hasher.update(text);
-            self.hasher.update(&[0; 8][..text.len().wrapping_neg() % 8]);
-        }
+impl From<NarError> for ArchiveError {
+    fn from(error: NarError) -> ArchiveError {
+        ArchiveError::Tree(error)
     }
+}
 
-    fn node(&mut self, below: &Path) -> HostResult<()> {
-        use std::os::unix::fs::PermissionsExt;
-        let path = if below.as_os_str().is_empty() { self.real.to_owned() } else { self.real.join(below) };
-        let meta = std::fs::symlink_metadata(&path).map_err(|cause| failed("cannot look at", &path, &cause))?;
-        self.strings(&[b"(", b"type"]);
-        match type_of(meta.file_type()) {
-            FileType::Symlink => {
-                let target =
-                    std::fs::read_link(&path).map_err(|cause| failed("cannot read the link", &path, &cause))?;
-                self.strings(&[b"symlink", b"target", target.as_os_str().as_bytes()]);
-            }
-            FileType::Regular => {
-                self.strings(&[b"regular"]);
-                if meta.permissions().mode() & 0o100 != 0 {
-                    self.strings(&[b"executable", b""]);
-                }
-                let contents = std::fs::read(&path).map_err(|cause| failed("cannot read", &path, &cause))?;
-                self.strings(&[b"contents", &contents]);
-            }
-            FileType::Directory => {
-                self.strings(&[b"directory"]);
-                for (name, kind) in entries(&path)? {
-                    let below = below.join(std::ffi::OsStr::from_bytes(&name));
-                    if let Some(filter) = &mut self.filter
-                        && !filter(&self.named.join(&below), kind)?
-                    {
-                        self.refused.insert(self.real.join(&below));
-                        continue;
-                    }
-                    self.strings(&[b"entry", b"(", b"name", &name, b"node"]);
-                    self.node(&below)?;
-                    self.strings(&[b")"]);
-                }
-            }
-            FileType::Unknown => {
-                let message = format!("file '{}' has an unsupported type", path.display());
-                return Err(HostError::new(HostErrorKind::Other, message));
-            }
+/// Hashes the archive of what lies at `real`, which the expression names `named`, and notes what `filter` refuses.
+fn hash_archive(
+    hasher: &mut HashWriter,
+    named: &Path,
+    real: &Path,
+    mut filter: Option<SourceFilter<'_>>,
+) -> HostResult<BTreeSet<PathBuf>> {
+    let mut refused = BTreeSet::new();
+    let mut keep = |relative: &Path, kind| -> Result<bool, ArchiveError> {
+        let Some(filter) = &mut filter else { return Ok(true) };
+        let kept = filter(&named.join(relative), source_type(kind)).map_err(ArchiveError::Filter)?;
+        if !kept {
+            refused.insert(real.join(relative));
         }
-        self.strings(&[b")"]);
-        Ok(())
+        Ok(kept)
+    };
+    match nar::write_filtered(real, hasher, &mut keep) {
+        Ok(()) => Ok(refused),
+        Err(ArchiveError::Tree(error)) => Err(other(error)),
+        Err(ArchiveError::Filter(error)) => Err(error),
     }
 }
 
@@ -237,32 +210,23 @@ impl Host for ReadOnlyHost {
         source: &Path,
         name: &StorePathName,
         ingestion: Ingestion,
-        mut filter: Option<SourceFilter<'_>>,
+        filter: Option<SourceFilter<'_>>,
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
         let place = self.place(source)?;
-        let mut archive = Archive {
-            hasher: Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm)),
-            filter: filter.as_mut(),
-            named: source,
-            real: match &place {
-                Place::Disk(real) => real,
-                Place::Memory(_) => source,
-            },
-            refused: BTreeSet::new(),
-        };
+        let mut hasher = HashWriter(Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm)));
+        let mut refused = BTreeSet::new();
         match (&place, ingestion) {
-            (Place::Disk(_), Ingestion::Recursive) => {
-                archive.strings(&[b"nix-archive-1"]);
-                archive.node(Path::new(""))?;
+            (Place::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
+            (Place::Memory(text), Ingestion::Recursive) => nar::write_text(text, &mut hasher).map_err(other)?,
+            (Place::Disk(real), Ingestion::Flat | Ingestion::Text) => {
+                std::fs::File::open(real)
+                    .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
+                    .map_err(|cause| failed("cannot read", source, &cause))?;
             }
-            (Place::Memory(text), Ingestion::Recursive) => {
-                archive.strings(&[b"nix-archive-1", b"(", b"type", b"regular", b"contents", text, b")"]);
-            }
-            (_, Ingestion::Flat | Ingestion::Text) => archive.hasher.update(&self.read_file(source)?),
+            (Place::Memory(text), Ingestion::Flat | Ingestion::Text) => hasher.0.update(text),
         }
-        let refused = std::mem::take(&mut archive.refused);
-        let hash = archive.hasher.finish();
+        let hash = hasher.0.finish();
         if let Some(expected) = expected.filter(|expected| **expected != hash) {
             let message = format!(
                 "hash mismatch in path '{}': specified: {}, got: {}",
@@ -333,16 +297,15 @@ impl Host for ReadOnlyHost {
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
-        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+        machine::env_var(name)
     }
 
     fn current_time(&self) -> Option<i64> {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(elapsed.as_secs()).ok()
+        machine::current_time()
     }
 
     fn home_dir(&self) -> Option<PathBuf> {
-        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+        machine::home_dir()
     }
 
     fn nix_path(&self) -> Vec<(String, String)> {

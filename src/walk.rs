@@ -1,6 +1,8 @@
 //! The derivations in a value, in the order that Nix names them: a derivation is itself, a list is its elements, a set
 //! is its attributes by name. Sets within sets count only when they say `recurseForDerivations = true`.
 
+use std::collections::HashSet;
+
 use lang::error::Result;
 use lang::{Ahead, DerivationRef, Evaluator, Symbol, Value};
 
@@ -13,14 +15,15 @@ pub fn derivations(
     value: Value,
     arguments: &[(Symbol, Value)],
 ) -> Result<Option<Vec<DerivationRef>>> {
-    let mut walk = Walk { arguments, seen: Vec::new(), found: Vec::new() };
+    let mut walk = Walk { arguments, seen: HashSet::new(), found: Vec::new() };
     let any = walk.all_in(evaluator, value)?;
     Ok(any.then_some(walk.found))
 }
 
 struct Walk<'a> {
     arguments: &'a [(Symbol, Value)],
-    seen: Vec<Value>,
+    /// [`Value::identity`] of the derivations found.
+    seen: HashSet<u64>,
     found: Vec<DerivationRef>,
 }
 
@@ -61,11 +64,11 @@ impl Walk<'_> {
 
     /// Whether the value is a derivation; it is noted then.
     fn take(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
-        if self.seen.iter().any(|seen| seen.same(value)) {
+        if self.seen.contains(&value.identity()) {
             return Ok(true);
         }
         let Some(derivation) = evaluator.derivation_of(value)? else { return Ok(false) };
-        self.seen.push(value);
+        self.seen.insert(value.identity());
         self.found.push(derivation);
         Ok(true)
     }

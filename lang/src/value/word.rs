@@ -144,6 +144,11 @@ impl Value {
         self.0 == other.0
     }
 
+    /// A number that only values that are [`Value::same`] share, for tables.
+    pub fn identity(self) -> u64 {
+        self.0
+    }
+
     /// The object's address, to tell objects apart by.
     #[inline(always)]
     pub(crate) fn address(self) -> usize {

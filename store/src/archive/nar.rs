@@ -7,6 +7,7 @@
 use crate::error::SysError;
 use crate::sys::{Dir, Kind, finish_file, kind};
 use crate::tree::{DEPTH_MAX, Digest, Directories, Node, TreeError, is_entry_name};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -51,17 +52,47 @@ fn write_error(source: io::Error) -> NarError {
 /// # Errors
 /// When something cannot be read, is neither file, directory nor link, or changes meanwhile, or `out` fails.
 pub fn write(path: &Path, out: &mut dyn Write) -> Result<(), NarError> {
+    write_kept::<NarError>(path, out, None)
+}
+
+/// As [`write`], with only those entries that `keep` returns `true` for; it is asked with paths relative to `path`.
+///
+/// # Errors
+/// As [`write`], or what `keep` fails with.
+pub fn write_filtered<E: From<NarError>>(
+    path: &Path,
+    out: &mut dyn Write,
+    keep: &mut dyn FnMut(&Path, Kind) -> Result<bool, E>,
+) -> Result<(), E> {
+    write_kept(path, out, Some(keep))
+}
+
+type Keep<'a, E> = Option<&'a mut dyn FnMut(&Path, Kind) -> Result<bool, E>>;
+
+fn write_kept<E: From<NarError>>(path: &Path, out: &mut dyn Write, mut keep: Keep<'_, E>) -> Result<(), E> {
     let name = path.file_name().map(|name| name.as_bytes().to_vec());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut writer = NarWriter { out, buffer: vec![0; 1 << 16] };
     writer.strings(&[MAGIC])?;
     match name {
-        Some(name) => writer.node(&Dir::open(parent)?, &name, 0),
+        Some(name) => {
+            let parent = Dir::open(parent).map_err(NarError::from)?;
+            writer.node(&parent, &name, Path::new(""), 0, &mut keep)
+        }
         None => {
-            let dir = Dir::open(path)?;
-            writer.directory(&dir, 0)
+            let dir = Dir::open(path).map_err(NarError::from)?;
+            writer.directory(&dir, Path::new(""), 0, &mut keep)
         }
     }
+}
+
+/// Writes the archive of a file with this text, which is on no disk.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_text(text: &[u8], out: &mut dyn Write) -> Result<(), NarError> {
+    let mut writer = NarWriter { out, buffer: Vec::new() };
+    writer.strings(&[MAGIC, b"(", b"type", b"regular", b"contents", text, b")"])
 }
 
 /// Writes the archive of a tree that is not on disk; `open` gives the contents of a file by its digest.
@@ -98,16 +129,25 @@ impl NarWriter<'_> {
         self.out.write_all(&bytes).map_err(write_error)
     }
 
-    fn node(&mut self, parent: &Dir, name: &[u8], depth: usize) -> Result<(), NarError> {
-        let stat = parent.stat(name)?;
-        match kind(&stat) {
-            Kind::Directory => self.directory(&parent.open_dir_as_is(name)?, depth),
-            Kind::Symlink => {
-                let target = parent.read_link(name)?;
-                self.strings(&[b"(", b"type", b"symlink", b"target", &target, b")"])
+    fn node<E: From<NarError>>(
+        &mut self,
+        parent: &Dir,
+        name: &[u8],
+        relative: &Path,
+        depth: usize,
+        keep: &mut Keep<'_, E>,
+    ) -> Result<(), E> {
+        match kind(&parent.stat(name).map_err(NarError::from)?) {
+            Kind::Directory => {
+                let dir = parent.open_dir_as_is(name).map_err(NarError::from)?;
+                self.directory(&dir, relative, depth, keep)
             }
-            Kind::File => self.file(parent, name),
-            Kind::Other(kind) => Err(NarError::SpecialFile { path: parent.join(name), kind }),
+            Kind::Symlink => {
+                let target = parent.read_link(name).map_err(NarError::from)?;
+                Ok(self.strings(&[b"(", b"type", b"symlink", b"target", &target, b")"])?)
+            }
+            Kind::File => Ok(self.file(parent, name)?),
+            Kind::Other(kind) => Err(NarError::SpecialFile { path: parent.join(name), kind }.into()),
         }
     }
 
@@ -175,17 +215,29 @@ impl NarWriter<'_> {
         }
     }
 
-    fn directory(&mut self, dir: &Dir, depth: usize) -> Result<(), NarError> {
+    fn directory<E: From<NarError>>(
+        &mut self,
+        dir: &Dir,
+        relative: &Path,
+        depth: usize,
+        keep: &mut Keep<'_, E>,
+    ) -> Result<(), E> {
         if depth > DEPTH_MAX {
-            return Err(NarError::Depth { path: dir.path().display().to_string() });
+            return Err(NarError::Depth { path: dir.path().display().to_string() }.into());
         }
         self.strings(&[b"(", b"type", b"directory"])?;
-        for name in dir.names()? {
+        for name in dir.names().map_err(NarError::from)? {
+            let relative = relative.join(OsStr::from_bytes(&name));
+            if let Some(keep) = keep
+                && !keep(&relative, kind(&dir.stat(&name).map_err(NarError::from)?))?
+            {
+                continue;
+            }
             self.strings(&[b"entry", b"(", b"name", &name, b"node"])?;
-            self.node(dir, &name, depth + 1)?;
+            self.node(dir, &name, &relative, depth + 1, keep)?;
             self.strings(&[b")"])?;
         }
-        self.strings(&[b")"])
+        Ok(self.strings(&[b")"])?)
     }
 }
 
