@@ -23,12 +23,13 @@ build {
   configure = ''
     perl ./Configure linux-x86_64 --prefix="$prefix" --libdir=lib --openssldir="$prefix/etc/ssl" \
       shared no-tests no-ssl3
+    # the static libraries would compile every file a second time, and are not part of the prefix
+    sed -i '/^LIBS=/,/^SHLIBS=/ s/\blib\(crypto\|ssl\)\.a\b//g; /^INSTALL_LIBS=/,/^INSTALL_SHLIBS=/ s/\blib\(crypto\|ssl\)\.a\b//g' Makefile
   '';
   install = ''
     make install_sw install_ssldirs DESTDIR="$out"
   '';
   fixup = ''
-    rm "$root"/lib/*.a
     # perl scripts; the prefix has no perl
     rm -rf "$root/bin/c_rehash" "$root/etc/ssl/misc"
     rm -f "$root"/etc/ssl/*.dist
