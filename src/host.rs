@@ -132,7 +132,7 @@ impl StoreHost {
             }
             None => source,
         };
-        let mut hasher = HashWriter(Hasher::new(algorithm));
+        let mut hasher = Hasher::new(algorithm);
         match ingestion {
             Ingestion::Recursive => store::archive::nar::write(hashed, &mut hasher).map_err(other)?,
             Ingestion::Flat | Ingestion::Text => {
@@ -140,7 +140,7 @@ impl StoreHost {
                 copied.map_err(|cause| io_error("cannot read", source, &cause))?;
             }
         }
-        let hash = hasher.0.finish();
+        let hash = hasher.finish();
         if let Some(expected) = expected.filter(|expected| **expected != hash) {
             let message = format!(
                 "`{}` has another hash than the expression says\n  specified: {}\n  got:       {}",
@@ -177,20 +177,6 @@ fn io_error(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
 
 fn other(error: impl std::fmt::Display) -> HostError {
     HostError::new(HostErrorKind::Other, error.to_string())
-}
-
-/// A hasher as something to write to.
-pub struct HashWriter(pub Hasher);
-
-impl std::io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 pub fn source_type(kind: SourceKind) -> FileType {

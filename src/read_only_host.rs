@@ -14,7 +14,7 @@ use store::archive::nar::{self, NarError};
 use store::path::{Ingestion, References};
 use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName};
 
-use crate::host::{HashWriter, machine, source_type};
+use crate::host::{machine, source_type};
 use crate::nix_text;
 
 pub struct ReadOnlyHost {
@@ -124,7 +124,7 @@ impl From<NarError> for ArchiveError {
 
 /// Hashes the archive of what lies at `real`, which the expression names `named`, and notes what `filter` refuses.
 fn hash_archive(
-    hasher: &mut HashWriter,
+    hasher: &mut Hasher,
     named: &Path,
     real: &Path,
     mut filter: Option<SourceFilter<'_>>,
@@ -214,7 +214,7 @@ impl Host for ReadOnlyHost {
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
         let place = self.place(source)?;
-        let mut hasher = HashWriter(Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm)));
+        let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         let mut refused = BTreeSet::new();
         match (&place, ingestion) {
             (Place::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
@@ -224,9 +224,9 @@ impl Host for ReadOnlyHost {
                     .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
                     .map_err(|cause| failed("cannot read", source, &cause))?;
             }
-            (Place::Memory(text), Ingestion::Flat | Ingestion::Text) => hasher.0.update(text),
+            (Place::Memory(text), Ingestion::Flat | Ingestion::Text) => hasher.update(text),
         }
-        let hash = hasher.0.finish();
+        let hash = hasher.finish();
         if let Some(expected) = expected.filter(|expected| **expected != hash) {
             let message = format!(
                 "hash mismatch in path '{}': specified: {}, got: {}",

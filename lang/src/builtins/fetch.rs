@@ -8,7 +8,7 @@ use super::expect::lossy;
 use super::json::plain_attrs;
 use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue, Fetched};
-use crate::value::path::base_name;
+use crate::text::path::base_name;
 use crate::value::{Value, View};
 use crate::vm::Evaluator;
 

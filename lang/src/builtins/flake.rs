@@ -11,7 +11,7 @@ use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue};
 use crate::symbol::Symbol;
-use crate::value::path::normalise;
+use crate::text::path::normalise;
 use crate::value::{Attrs, Value, View};
 use crate::vm::Evaluator;
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::FileType;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::path::{base_name, dir_name, normalise};
+use crate::text::path::{base_name, dir_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 

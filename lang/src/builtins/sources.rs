@@ -11,7 +11,7 @@ use super::expect::lossy;
 use crate::error::{Error, Result};
 use crate::host::{FileType, HostError, HostErrorKind};
 use crate::symbol::Symbol;
-use crate::value::path::{base_name, normalise};
+use crate::text::path::{base_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 

@@ -12,7 +12,7 @@ use crate::source::Span;
 use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, Expr, ExprKind, PathKind, StringPart};
 use crate::syntax::print::{PrintOptions, Style, print};
-use crate::value::path::normalise;
+use crate::text::path::normalise;
 use crate::value::{Attr, Value};
 
 /// How deep expressions may nest; the parser has a bound of its own.

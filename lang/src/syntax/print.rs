@@ -10,6 +10,7 @@ use super::parser::{STACK_RESERVE, STACK_SEGMENT};
 use super::token::{self, Kind, is};
 use crate::symbol::Symbol;
 use crate::text::number;
+use crate::text::path::normalise;
 
 /// Whose text is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -380,9 +381,9 @@ impl Printer<'_> {
 
     fn absolute(&self, kind: PathKind, text: &[u8]) -> Vec<u8> {
         match kind {
-            PathKind::Absolute => canonical(text),
-            PathKind::Relative => canonical(&[self.options.base, b"/", text].concat()),
-            PathKind::Home => canonical(&[self.options.home, &text[1..]].concat()),
+            PathKind::Absolute => normalise(text),
+            PathKind::Relative => normalise(&[self.options.base, b"/", text].concat()),
+            PathKind::Home => normalise(&[self.options.home, &text[1..]].concat()),
         }
     }
 
@@ -422,23 +423,4 @@ fn write_string(out: &mut Vec<u8>, text: &[u8], style: Style) {
         }
     }
     out.push(b'"');
-}
-
-/// Resolves `.`, `..` and repeated slashes of an absolute path by its text alone.
-fn canonical(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(path.len());
-    for step in path.split(|&byte| byte == b'/') {
-        match step {
-            b"" | b"." => {}
-            b".." => out.truncate(memchr::memrchr(b'/', &out).unwrap_or(0)),
-            step => {
-                out.push(b'/');
-                out.extend_from_slice(step);
-            }
-        }
-    }
-    if out.is_empty() {
-        out.push(b'/');
-    }
-    out
 }

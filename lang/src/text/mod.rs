@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod number;
+pub(crate) mod path;
 pub mod regex;
 pub mod toml;
 pub mod version;

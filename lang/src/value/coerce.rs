@@ -124,7 +124,7 @@ impl Evaluator {
                 }
                 let source = self.checked_path(path)?;
                 let source = self.resolve_parents(&source)?;
-                let name = self.source_name(super::path::base_name(path))?;
+                let name = self.source_name(crate::text::path::base_name(path))?;
                 let store_path = self.shared.host.add_source(&source, &name, Ingestion::Recursive, None, None)?;
                 self.shared.copied.lock().expect(LOCK).insert(path.to_vec(), store_path.clone());
                 store_path

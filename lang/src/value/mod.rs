@@ -9,7 +9,6 @@ pub mod coerce;
 pub mod compare;
 pub mod context;
 pub mod heap;
-pub(crate) mod path;
 pub mod print;
 pub mod thunk;
 mod word;

@@ -13,7 +13,8 @@ use crate::source::{Origin, Source};
 use crate::symbol::Symbol;
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{ParseOptions, parse};
-use crate::value::{ContextElement, Value, path};
+use crate::text::path;
+use crate::value::{ContextElement, Value};
 
 /// A symbolic link in the way of a path is followed this many times.
 const LINKS_MAX: usize = 64;

@@ -4,9 +4,10 @@ use super::Evaluator;
 use super::frame::Frame;
 use crate::compile::op::Reg;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::path;
 use crate::value::coerce::Coercion;
 use crate::value::print::type_with_article;
-use crate::value::{Context, ContextBuilder, Str, Value, View, path};
+use crate::value::{Context, ContextBuilder, Str, Value, View};
 
 impl Evaluator {
     /// "expected X but found Y"
