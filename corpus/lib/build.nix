@@ -147,7 +147,8 @@ in
           args = [ "-c" script ];
           prefix = prefixPath;
           PATH = "/toolchain/bin:/usr/bin:/bin";
-          CONFIG_SHELL = "/bin/bash";
+          # the seed's dash: a configure script takes a quarter less CPU than with bash
+          CONFIG_SHELL = "/bin/sh";
           PKG_CONFIG_LIBDIR = "${prefixPath}/lib/pkgconfig";
           CC = "gcc";
           CXX = "g++";

@@ -44,6 +44,7 @@ build {
       CFLAGS="-O2 -g0 -ffile-prefix-map=/build=."
   '';
   makeFlags = [ "-s" ];
+  installFlags = [ "-s" "-j\"$EVAL_CORES\"" ];
 
   fixup = ''
     # C.UTF-8 is a locale like any other for this C library, and the one that everything falls back to
