@@ -1,23 +1,22 @@
 //! Texts, derivations and sources into the store.
 
-use crate::db::{INSERT_SOURCE_FILE, SOURCE_FILES, ValidPath};
+use crate::db::{DELETE_SOURCES, ValidPath};
 use crate::derivation::Derivation;
-use crate::error::{Context, StoreError};
-use crate::import::{Imported, SMALL_MAX, Tally, check_depth, hash_file, open_parent};
+use crate::error::{StoreError, SysError};
+use crate::import::{
+    Imported, PARALLEL_DEPTH_MAX, SMALL_MAX, Tally, check_depth, hash_file, open_parent, with_small_file,
+};
 use crate::local::LocalStore;
 use crate::path::{References, StorePath, StorePathName};
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, Kind, kind};
+use crate::sources::{Found, Identity, Remembered, Signature, SourceMemory};
+use crate::sys::{Dir, Entry, Kind, kind};
 use crate::tree::{Digest, Directory, Node};
 use nix::sys::stat::FileStat;
 use rayon::prelude::*;
-use rusqlite::params;
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// A file to be named by its text and what it mentions.
 #[derive(Clone, Debug)]
@@ -32,9 +31,6 @@ pub use crate::sys::Kind as SourceKind;
 
 /// Decides which entries of a source are taken; paths are relative to it.
 pub type SourceFilter<'a> = dyn FnMut(&Path, SourceKind) -> Result<bool, StoreError> + 'a;
-
-/// A file that changed this shortly before it was read may change again without its time telling.
-const RACY: Duration = Duration::from_secs(2);
 
 impl LocalStore {
     /// Adds a text that mentions `references`, which are valid.
@@ -57,12 +53,12 @@ impl LocalStore {
     /// As [`LocalStore::add_text`]; none of them is valid then.
     pub fn add_texts(&self, texts: &[Text]) -> Result<Vec<StorePath>, StoreError> {
         let _hold = self.hold()?;
-        let mut paths = Vec::with_capacity(texts.len());
+        let path = |text: &Text| self.model().make_text_path(text.name.clone(), &text.text, &text.references);
+        let paths: Vec<StorePath> = texts.iter().map(path).collect();
+        self.scratch.roots(paths.iter().cloned().map(TempRoot::Path))?;
         let mut infos = Vec::new();
-        for text in texts {
-            let path = self.model().make_text_path(text.name.clone(), &text.text, &text.references);
-            self.scratch.root(&TempRoot::Path(path.clone()))?;
-            if !self.is_valid(&path)? {
+        for (text, path) in texts.iter().zip(&paths) {
+            if !self.is_valid(path)? {
                 let digest = Digest::of(&text.text);
                 self.write_blob(&digest, &text.text, false)?;
                 let size = text.text.len() as u64;
@@ -70,7 +66,6 @@ impl LocalStore {
                 let references = text.references.clone();
                 infos.push(ValidPath { references, ..ValidPath::new(path.clone(), node, size) });
             }
-            paths.push(path);
         }
         self.add_trees(&infos)?;
         Ok(paths)
@@ -119,16 +114,13 @@ impl LocalStore {
         filter: Option<&mut SourceFilter<'_>>,
     ) -> Result<StorePath, StoreError> {
         let _hold = self.hold()?;
-        let mut imported = self.copy_in(source, filter)?;
-        let path = self.source_path(name, &imported);
+        let copied = self.copy(source, filter)?;
+        let path = self.source_path(name, &copied.imported);
         self.scratch.root(&TempRoot::Path(path.clone()))?;
         if self.is_valid(&path)? {
             return Ok(path);
         }
-        // What was not read again may have been collected since.
-        if let Some(whole) = self.complete(source, &imported)? {
-            imported = whole;
-        }
+        let imported = self.complete(source, copied)?;
         self.add_tree(&ValidPath::new(path.clone(), imported.node, imported.bytes))?;
         Ok(path)
     }
@@ -153,199 +145,270 @@ impl LocalStore {
     /// As [`LocalStore::add_source`].
     pub fn copy_in(&self, source: &Path, filter: Option<&mut SourceFilter<'_>>) -> Result<Imported, StoreError> {
         let _hold = self.hold()?;
+        let copied = self.copy(source, filter)?;
+        self.complete(source, copied)
+    }
+
+    fn copy(&self, source: &Path, filter: Option<&mut SourceFilter<'_>>) -> Result<Copied, StoreError> {
         let (parent, name) = open_parent(source)?;
-        let listing = list(&parent, &name, Path::new(""), &mut { filter }, 0)?;
-        let cache = SourceCache::load(self)?;
-        let tally = Tally::default();
-        let node = self.copy(&parent, &name, &listing, &tally, &cache)?;
-        cache.save(self)?;
-        self.scratch.root(&TempRoot::Node(node.clone()))?;
-        Ok(tally.imported(node))
-    }
-
-    fn copy(
-        &self,
-        parent: &Dir,
-        name: &[u8],
-        listing: &Listing,
-        tally: &Tally,
-        cache: &SourceCache,
-    ) -> Result<Node, StoreError> {
-        match listing {
-            Listing::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
-            Listing::File(stat) => self.copy_file(parent, name, stat, tally, cache),
-            Listing::Directory(entries) => {
-                let dir = parent.open_dir_as_is(name)?;
-                let nodes: Vec<Node> = entries
-                    .par_iter()
-                    .map(|(name, listing)| self.copy(&dir, name, listing, tally, cache))
-                    .collect::<Result<_, StoreError>>()?;
-                let mut directory = Directory::new();
-                for ((name, _), node) in entries.iter().zip(nodes) {
-                    directory.insert(name.clone(), node)?;
-                }
-                self.write_directory(&directory)
-            }
-        }
-    }
-
-    fn copy_file(
-        &self,
-        parent: &Dir,
-        name: &[u8],
-        stat: &FileStat,
-        tally: &Tally,
-        cache: &SourceCache,
-    ) -> Result<Node, StoreError> {
-        let executable = stat.st_mode & 0o100 != 0;
-        if let Some(digest) = cache.get(stat) {
-            let size = stat.st_size as u64;
-            tally.count(size);
-            return Ok(Node::File { digest, executable, size });
-        }
-        let path = parent.join(name);
-        let mut file = parent.open_file(name)?;
-        let opened = nix::sys::stat::fstat(&file).context("stat", &path)?;
-        if kind(&opened) != Kind::File {
-            return Err(StoreError::Changed { path });
-        }
-        let (digest, size) = if opened.st_size as u64 <= SMALL_MAX {
-            let mut bytes = Vec::with_capacity(opened.st_size as usize + 1);
-            file.read_to_end(&mut bytes).context("read", &path)?;
-            let digest = Digest::of(&bytes);
-            self.write_blob(&digest, &bytes, executable)?;
-            (digest, bytes.len() as u64)
-        } else {
-            // Large files are worth reading twice to not write them twice.
-            let (digest, size) = hash_file(&mut file, &path)?;
-            if self.has_blob(&digest, executable, size)? {
-                (digest, size)
-            } else {
-                self.stream_blob(&mut parent.open_file(name)?, executable, &path)?
-            }
+        let memory = SourceMemory::new(self);
+        let copier = Copier { store: self, tally: Tally::default(), memory: &memory };
+        let filtered = filter.is_some();
+        let node = match filter {
+            None => copier.node(&parent, &name, None, 0)?,
+            Some(filter) => copier.filtered(&parent, &name, Path::new(""), filter, 0)?,
         };
-        tally.count(size);
-        cache.learn(&opened, size, digest);
-        Ok(Node::File { digest, executable, size })
+        let imported = copier.tally.imported(node);
+        let remembered = memory.save()?;
+        self.scratch.root(&TempRoot::Node(imported.node.clone()))?;
+        Ok(Copied { imported, remembered, filtered })
     }
 
-    /// Copies the source again, whatever is remembered of it, when a blob of its tree is missing.
-    fn complete(&self, source: &Path, imported: &Imported) -> Result<Option<Imported>, StoreError> {
-        let mut paths = Vec::new();
-        let mut missing = false;
-        crate::tree::walk::walk::<StoreError>(self, &imported.node, |path, node| {
-            if let Node::File { digest, executable, size } = node {
-                missing |= !self.has_blob(digest, *executable, *size)?;
-            }
-            paths.push(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+    /// Sees to it that all of a copied tree is in the store: what was not read again may have been collected since. Then it
+    /// is copied again, whatever is remembered of it.
+    fn complete(&self, source: &Path, copied: Copied) -> Result<Imported, StoreError> {
+        if !copied.remembered || self.is_whole(&copied.imported.node)? {
+            return Ok(copied.imported);
+        }
+        self.database.write(|session| session.execute(DELETE_SOURCES, []))?;
+        if !copied.filtered {
+            return Ok(self.copy(source, None)?.imported);
+        }
+        // Directories of a filtered tree are always written.
+        let mut taken = BTreeSet::new();
+        crate::tree::walk::walk::<StoreError>(self, &copied.imported.node, |path, _| {
+            taken.insert(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
             Ok(true)
         })?;
-        if !missing {
-            return Ok(None);
-        }
-        self.database.write(|session| session.execute(crate::db::DELETE_SOURCE_FILES, []))?;
-        let taken: BTreeSet<PathBuf> = paths.into_iter().collect();
         let mut filter = |path: &Path, _| Ok(taken.contains(path));
-        self.copy_in(source, Some(&mut filter)).map(Some)
+        Ok(self.copy(source, Some(&mut filter))?.imported)
     }
-}
 
-/// What there is to copy, after the filter. Entries are sorted by name.
-enum Listing {
-    File(FileStat),
-    Symlink,
-    Directory(Vec<(Vec<u8>, Listing)>),
-}
-
-fn list(
-    parent: &Dir,
-    name: &[u8],
-    relative: &Path,
-    filter: &mut Option<&mut SourceFilter<'_>>,
-    depth: usize,
-) -> Result<Listing, StoreError> {
-    let stat = parent.stat(name)?;
-    match kind(&stat) {
-        Kind::File => Ok(Listing::File(stat)),
-        Kind::Symlink => Ok(Listing::Symlink),
-        Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
-        Kind::Directory => {
-            check_depth(depth, &parent.join(name))?;
-            let dir = parent.open_dir_as_is(name)?;
-            let mut entries = Vec::new();
-            for name in dir.names()? {
-                let relative = relative.join(std::ffi::OsStr::from_bytes(&name));
-                if let Some(filter) = filter
-                    && !filter(&relative, kind(&dir.stat(&name)?))?
-                {
-                    continue;
+    /// Returns whether every blob of a tree is there.
+    fn is_whole(&self, node: &Node) -> Result<bool, StoreError> {
+        match node {
+            Node::Symlink { .. } => Ok(true),
+            Node::File { digest, executable, size } => Ok(self.has_blob(digest, *executable, *size)?),
+            Node::Directory { digest, size } => {
+                if !self.has_blob(digest, false, *size)? {
+                    return Ok(false);
                 }
-                let listing = list(&dir, &name, &relative, filter, depth + 1)?;
-                entries.push((name, listing));
+                let directory = self.load_directory(digest)?;
+                for (_, node) in directory.iter() {
+                    if !self.is_whole(node)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
             }
-            Ok(Listing::Directory(entries))
         }
     }
 }
 
-/// Device, inode, size, modification and change time in nanoseconds.
-type Identity = (i64, i64, i64, i64, i64);
-
-/// What source files held when they were last read.
-struct SourceCache {
-    known: HashMap<Identity, Digest>,
-    learnt: Mutex<Vec<(Identity, Digest)>>,
-    /// Files changed at or after this time (nanoseconds since 1970) are not remembered.
-    horizon: i64,
+/// A source whose tree is known.
+struct Copied {
+    imported: Imported,
+    /// Whether any of it was not read, as it had not changed.
+    remembered: bool,
+    filtered: bool,
 }
 
-fn identity(stat: &FileStat) -> Identity {
-    let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
-    (
-        stat.st_dev as i64,
-        stat.st_ino as i64,
-        stat.st_size,
-        nanos(stat.st_mtime, stat.st_mtime_nsec),
-        nanos(stat.st_ctime, stat.st_ctime_nsec),
-    )
+/// Copies one source.
+struct Copier<'a> {
+    store: &'a LocalStore,
+    tally: Tally,
+    memory: &'a SourceMemory<'a>,
 }
 
-impl SourceCache {
-    fn load(store: &LocalStore) -> Result<Self, StoreError> {
-        let rows = store.database.read(|session| {
-            session.rows(SOURCE_FILES, [], |row| {
-                let identity = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
-                Ok((identity, row.get::<_, [u8; 32]>(5)?))
+impl Copier<'_> {
+    /// Copies what is at `name`; `known` is what its directory says that it is.
+    fn node(&self, parent: &Dir, name: &[u8], known: Option<Kind>, depth: usize) -> Result<Node, StoreError> {
+        // What is a directory is looked at once it is open.
+        let stat = if known == Some(Kind::Directory) { None } else { Some(parent.stat(name)?) };
+        match stat.as_ref().map_or(Kind::Directory, kind) {
+            Kind::File => self.lone_file(parent, name, &stat.expect("a file has been looked at")),
+            Kind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
+            Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
+            Kind::Directory => {
+                check_depth(depth, &parent.join(name))?;
+                let mut dir = parent.open_dir_as_is(name)?;
+                let entries = dir.list()?;
+                let below = |entry: &Entry| self.node(&dir, &entry.name, entry.kind, depth + 1);
+                let is_directory = |entry: &&Entry| entry.kind == Some(Kind::Directory);
+                let directories: Vec<Node> = if depth < PARALLEL_DEPTH_MAX {
+                    let directories: Vec<&Entry> = entries.iter().filter(is_directory).collect();
+                    directories.into_par_iter().map(below).collect::<Result<_, StoreError>>()?
+                } else {
+                    entries.iter().filter(is_directory).map(below).collect::<Result<_, StoreError>>()?
+                };
+                let mut directories = directories.into_iter();
+                let mut found = Vec::with_capacity(entries.len());
+                for entry in &entries {
+                    found.push(match entry.kind {
+                        Some(Kind::Directory) => Found::Node(directories.next().expect("one for each directory")),
+                        _ => self.find(&dir, &entry.name, depth)?,
+                    });
+                }
+                let names = entries.into_iter().map(|entry| entry.name);
+                self.directory(&dir, names.zip(found).collect(), true)
+            }
+        }
+    }
+
+    /// Looks at what is not said to be a directory.
+    fn find(&self, dir: &Dir, name: &[u8], depth: usize) -> Result<Found, StoreError> {
+        let stat = dir.stat(name)?;
+        match kind(&stat) {
+            Kind::File => Ok(Found::File(stat)),
+            Kind::Symlink => Ok(Found::Symlink(stat)),
+            Kind::Directory => self.node(dir, name, Some(Kind::Directory), depth + 1).map(Found::Node),
+            Kind::Other(kind) => Err(StoreError::SpecialFile { path: dir.join(name), kind }),
+        }
+    }
+
+    /// As [`Copier::node`], without what `filter` declines. One directory after the other, as filters are not to be asked
+    /// by several threads.
+    fn filtered(
+        &self,
+        parent: &Dir,
+        name: &[u8],
+        relative: &Path,
+        filter: &mut SourceFilter<'_>,
+        depth: usize,
+    ) -> Result<Node, StoreError> {
+        let stat = parent.stat(name)?;
+        if kind(&stat) != Kind::Directory {
+            return self.node(parent, name, None, depth);
+        }
+        check_depth(depth, &parent.join(name))?;
+        let mut dir = parent.open_dir_as_is(name)?;
+        let mut found = Vec::new();
+        for Entry { name, .. } in dir.list()? {
+            let relative = relative.join(std::ffi::OsStr::from_bytes(&name));
+            let stat = dir.stat(&name)?;
+            if !filter(&relative, kind(&stat))? {
+                continue;
+            }
+            let what = match kind(&stat) {
+                Kind::File => Found::File(stat),
+                Kind::Symlink => Found::Symlink(stat),
+                Kind::Directory => Found::Node(self.filtered(&dir, &name, &relative, filter, depth + 1)?),
+                Kind::Other(kind) => return Err(StoreError::SpecialFile { path: dir.join(&name), kind }),
+            };
+            found.push((name, what));
+        }
+        self.directory(&dir, found, false)
+    }
+
+    /// Makes the directory of what was found in `dir`; with `whole`, that is all there is.
+    fn directory(&self, dir: &Dir, found: Vec<(Vec<u8>, Found)>, whole: bool) -> Result<Node, StoreError> {
+        let own = dir.stat_self()?;
+        let signature = Signature::of_directory(&found);
+        let record = self.memory.recall(&own)?;
+        if let Some(record) = &record
+            && whole
+            && record.signature == signature
+        {
+            self.memory.used();
+            for (_, found) in &found {
+                if let Found::File(stat) = found {
+                    self.tally.count(stat.st_size as u64);
+                }
+            }
+            return Ok(record.node.clone());
+        }
+        let known = record.as_ref().map(|record| record.files()).unwrap_or_default();
+        let nodes: Vec<(Vec<u8>, Node)> = found
+            .par_iter()
+            .with_min_len(FILES_AT_ONCE)
+            .map(|(name, found)| {
+                let node = match found {
+                    Found::Node(node) => node.clone(),
+                    Found::Symlink(_) => Node::Symlink { target: dir.read_link(name)? },
+                    Found::File(stat) => match known.get(&Identity::of(stat)) {
+                        Some(digest) => {
+                            self.memory.used();
+                            self.tally.count(stat.st_size as u64);
+                            file_node(*digest, stat, stat.st_size as u64)
+                        }
+                        None => self.file(dir, name)?,
+                    },
+                };
+                Ok((name.clone(), node))
             })
-        })?;
-        let known = rows.into_iter().map(|(identity, digest)| (identity, Digest::new(digest))).collect();
-        let before = SystemTime::now().checked_sub(RACY).unwrap_or(SystemTime::UNIX_EPOCH);
-        let horizon = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
-        Ok(Self { known, learnt: Mutex::default(), horizon })
-    }
-
-    fn get(&self, stat: &FileStat) -> Option<Digest> {
-        self.known.get(&identity(stat)).copied()
-    }
-
-    fn learn(&self, stat: &FileStat, size: u64, digest: Digest) {
-        let identity = identity(stat);
-        if identity.3.max(identity.4) < self.horizon && size == stat.st_size as u64 {
-            self.learnt.lock().unwrap_or_else(PoisonError::into_inner).push((identity, digest));
+            .collect::<Result<_, StoreError>>()?;
+        let mut directory = Directory::new();
+        for (name, node) in nodes {
+            directory.insert(name, node)?;
         }
-    }
-
-    fn save(self, store: &LocalStore) -> Result<(), StoreError> {
-        let learnt = self.learnt.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if learnt.is_empty() {
-            return Ok(());
-        }
-        store.database.write(|session| {
-            for ((device, inode, size, mtime, ctime), digest) in learnt {
-                let digest = digest.bytes().as_slice();
-                session.execute(INSERT_SOURCE_FILE, params![device, inode, size, mtime, ctime, digest])?;
+        let digests = found.iter().filter_map(|(name, found)| match (found, directory.get(name)) {
+            (Found::File(stat), Some(Node::File { digest, size, .. }))
+                if *size == stat.st_size as u64 && self.memory.is_settled(found) =>
+            {
+                Some((Identity::of(stat), *digest))
             }
-            Ok(())
-        })
+            _ => None,
+        });
+        let new = Remembered::of_directory(digests);
+        // What a filter left out is remembered too: the next may take it.
+        let kept = if whole { Default::default() } else { known };
+        let settled = whole && found.iter().all(|(_, found)| self.memory.is_settled(found));
+        let node = self.store.keep_directory(directory)?;
+        self.memory.learn(&own, new.with(kept), settled.then_some(signature), &node)?;
+        Ok(node)
+    }
+
+    /// Copies a file that is a source by itself.
+    fn lone_file(&self, parent: &Dir, name: &[u8], stat: &FileStat) -> Result<Node, StoreError> {
+        let signature = Signature::of_file(stat);
+        if let Some(record) = self.memory.recall(stat)?
+            && record.signature == signature
+        {
+            self.memory.used();
+            self.tally.count(stat.st_size as u64);
+            return Ok(record.node);
+        }
+        let node = self.file(parent, name)?;
+        if self.memory.is_settled(&Found::File(*stat))
+            && matches!(node, Node::File { size, .. } if size == stat.st_size as u64)
+        {
+            self.memory.learn(stat, Remembered::default(), Some(signature), &node)?;
+        }
+        Ok(node)
+    }
+
+    fn file(&self, parent: &Dir, name: &[u8]) -> Result<Node, StoreError> {
+        let path = || parent.join(name);
+        let mut file = parent.open_file(name)?;
+        let opened = nix::sys::stat::fstat(&file).map_err(|errno| SysError::new("stat", path(), errno))?;
+        if kind(&opened) != Kind::File {
+            return Err(StoreError::Changed { path: path() });
+        }
+        let executable = opened.st_mode & 0o100 != 0;
+        let (digest, size) = if opened.st_size as u64 <= SMALL_MAX {
+            with_small_file(&mut file, opened.st_size as usize, |bytes| {
+                let bytes = bytes.map_err(|error| SysError::io("read", path(), &error))?;
+                let digest = Digest::of(bytes);
+                self.store.write_blob(&digest, bytes, executable)?;
+                Ok::<_, StoreError>((digest, bytes.len() as u64))
+            })?
+        } else {
+            // Large files are worth reading twice to not write them twice.
+            let (digest, size) = hash_file(&mut file, &path())?;
+            if self.store.has_blob(&digest, executable, size)? {
+                (digest, size)
+            } else {
+                self.store.stream_blob(&mut parent.open_file(name)?, executable, &path())?
+            }
+        };
+        self.tally.count(size);
+        Ok(Node::File { digest, executable, size })
     }
 }
+
+fn file_node(digest: Digest, stat: &FileStat, size: u64) -> Node {
+    Node::File { digest, executable: stat.st_mode & 0o100 != 0, size }
+}
+
+/// Fewer files than these are not worth handing to another thread.
+const FILES_AT_ONCE: usize = 16;

@@ -1,26 +1,77 @@
 //! Blobs: `cas/<2 hex>/<64 hex>`, and `.x` beside it for the executable twin, since permission lives in the inode.
 //!
-//! A blob is written to the scratch directory and renamed into place, never over another. One that is found where it should
-//! be is trusted by its size: what a power cut leaves of a blob that was never registered is too short, and is replaced.
+//! A small blob is written where it belongs, as that takes one entry of a directory where a temporary name takes three; a
+//! large one is written to the scratch directory and renamed into place. Either way its time is set last, so one that is
+//! found counts only when it has the size and the time that it should have: what a killed process or a power cut leaves
+//! of a blob is too short or too young, and is replaced by renaming another over it. Whoever was still writing the
+//! first is not disturbed by that.
 
 use crate::error::{Context, StoreError, SysError};
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, finish_file};
+use crate::sys::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir};
 use crate::tree::{Digest, Directories, Directory, Node, TreeError};
+use data_encoding::HEXLOWER;
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-/// How many directories are kept in memory.
-const CACHED_MAX: usize = 1 << 15;
+/// How many entries of directories are kept in memory.
+const CACHED_MAX: usize = 1 << 17;
+
+/// The name of a blob below `cas/`.
+pub(crate) struct BlobName {
+    bytes: [u8; 3 + 64 + 2],
+    len: usize,
+}
+
+impl std::ops::Deref for BlobName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
 
 /// Returns the name of a blob below `cas/`.
-pub(crate) fn blob_name(digest: &Digest, executable: bool) -> Vec<u8> {
-    let hex = digest.hex();
-    format!("{}/{hex}{}", &hex[..2], if executable { ".x" } else { "" }).into_bytes()
+pub(crate) fn blob_name(digest: &Digest, executable: bool) -> BlobName {
+    let mut bytes = [0; 3 + 64 + 2];
+    HEXLOWER.encode_mut(digest.bytes(), &mut bytes[3..67]);
+    bytes.copy_within(3..5, 0);
+    bytes[2] = b'/';
+    bytes[67..].copy_from_slice(b".x");
+    BlobName { bytes, len: if executable { 69 } else { 67 } }
+}
+
+/// Directories of trees that were read or written last.
+#[derive(Default)]
+pub(crate) struct DirectoryCache {
+    known: HashMap<Digest, Arc<Directory>>,
+    entries: usize,
+}
+
+impl DirectoryCache {
+    fn insert(&mut self, digest: Digest, directory: Arc<Directory>) {
+        if self.entries > CACHED_MAX {
+            self.clear();
+        }
+        self.entries += directory.len();
+        self.known.insert(digest, directory);
+    }
+
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.entries = 0;
+    }
+}
+
+/// Returns whether what is at a blob's name is a whole blob of this size.
+pub(crate) fn is_whole(stat: &FileStat, size: u64) -> bool {
+    stat.st_size as u64 == size && is_finished(stat)
 }
 
 impl LocalStore {
@@ -29,9 +80,14 @@ impl LocalStore {
         self.cas.join(&blob_name(digest, executable))
     }
 
-    /// Returns whether the blob is there in the size it should have.
+    /// Returns whether the blob is there, whole.
     pub(crate) fn has_blob(&self, digest: &Digest, executable: bool, size: u64) -> Result<bool, SysError> {
-        Ok(self.cas.find(&blob_name(digest, executable))?.is_some_and(|stat| stat.st_size as u64 == size))
+        Ok(self.cas.find(&blob_name(digest, executable))?.is_some_and(|stat| is_whole(&stat, size)))
+    }
+
+    /// Makes the directory that a blob of this name is in.
+    pub(crate) fn make_fan(&self, name: &BlobName) -> Result<(), SysError> {
+        make_dir(&self.cas.join(&name[..2]), 0o755)
     }
 
     /// Opens a blob for reading; which of its twins is left open.
@@ -86,12 +142,43 @@ impl LocalStore {
 
     /// Writes a blob unless it is there. The caller holds the collector off.
     pub(crate) fn write_blob(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
-        if self.has_blob(digest, executable, bytes.len() as u64)? {
-            return Ok(());
+        let name = blob_name(digest, executable);
+        let made = match self.cas.create_file(&name, file_mode(executable)) {
+            Err(error) if error.errno == Errno::ENOENT => {
+                self.make_fan(&name)?;
+                self.cas.create_file(&name, file_mode(executable))
+            }
+            made => made,
+        };
+        let mut file = match made {
+            Ok(file) => file,
+            Err(error) if error.errno == Errno::EEXIST => {
+                if self.has_blob(digest, executable, bytes.len() as u64)? {
+                    return Ok(());
+                }
+                return self.write_blob_aside(digest, bytes, executable);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.step("blob made");
+        let written = file.write_all(bytes).map_err(|error| SysError::io("write", self.cas.join(&name), &error));
+        self.step("blob written");
+        let finished = written.and_then(|()| finish_made_file(&file, executable, &self.cas.join(&name)));
+        if finished.is_err() {
+            // It may have another name's place by now, so its bytes go and the name stays, as that of an unfinished blob.
+            // The first error is the one to tell.
+            let _ = file.set_len(0);
         }
+        self.step("blob in place");
+        Ok(finished?)
+    }
+
+    /// Writes a blob and renames it into place, over what is there.
+    fn write_blob_aside(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
         let scratch = self.scratch.fresh("blob");
-        let mut file = self.scratch.dir.create_file(&scratch, 0o600)?;
-        let path = self.scratch.dir.join(&scratch);
+        let dir = self.scratch.dir()?;
+        let mut file = dir.create_file(&scratch, 0o600)?;
+        let path = dir.join(&scratch);
         let written = file.write_all(bytes).context("write", &path);
         let finished = written.and_then(|()| finish_file(&file, executable, &path));
         self.settle_blob(finished, &scratch, digest, executable, bytes.len() as u64)
@@ -105,8 +192,8 @@ impl LocalStore {
         source: &std::path::Path,
     ) -> Result<(Digest, u64), StoreError> {
         let scratch = self.scratch.fresh("blob");
-        let mut file = self.scratch.dir.create_file(&scratch, 0o600)?;
-        let path = self.scratch.dir.join(&scratch);
+        let mut file = self.scratch.dir()?.create_file(&scratch, 0o600)?;
+        let path = self.scratch.dir()?.join(&scratch);
         let mut hasher = blake3::Hasher::new();
         let mut size = 0;
         let mut copy = || -> Result<(), SysError> {
@@ -141,20 +228,25 @@ impl LocalStore {
     ) -> Result<(), StoreError> {
         self.step("blob written");
         let name = blob_name(digest, executable);
-        let settled = written.and_then(|()| match self.scratch.dir.rename_new(scratch, &self.cas, &name) {
+        let dir = self.scratch.dir()?;
+        let settled = written.and_then(|()| match dir.rename_new(scratch, &self.cas, &name) {
             Err(error) if error.errno == Errno::EEXIST => {
                 if self.has_blob(digest, executable, size)? {
-                    self.scratch.dir.remove_file(scratch)
+                    dir.remove_file(scratch)
                 } else {
-                    self.scratch.dir.rename(scratch, &self.cas, &name)
+                    dir.rename(scratch, &self.cas, &name)
                 }
+            }
+            Err(error) if error.errno == Errno::ENOENT => {
+                self.make_fan(&name)?;
+                dir.rename(scratch, &self.cas, &name)
             }
             done => done,
         });
         self.step("blob in place");
         if settled.is_err() {
             // The first error is the one to tell.
-            let _ = self.scratch.dir.remove_file(scratch);
+            let _ = dir.remove_file(scratch);
         }
         Ok(settled?)
     }
@@ -164,7 +256,7 @@ impl LocalStore {
     /// # Errors
     /// [`TreeError::Missing`] when it is not in the store.
     pub fn load_directory(&self, digest: &Digest) -> Result<Arc<Directory>, StoreError> {
-        if let Some(directory) = self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(digest) {
+        if let Some(directory) = self.directories.lock().unwrap_or_else(PoisonError::into_inner).known.get(digest) {
             return Ok(directory.clone());
         }
         let bytes = self.read_blob(digest).map_err(|error| match error {
@@ -198,11 +290,15 @@ impl LocalStore {
         Ok(Node::Directory { digest, size: bytes.len() as u64 })
     }
 
+    /// As [`LocalStore::write_directory`], for one that will be asked for again.
+    pub(crate) fn keep_directory(&self, directory: Directory) -> Result<Node, StoreError> {
+        let node = self.write_directory(&directory)?;
+        self.remember(&node.fingerprint(), &Arc::new(directory));
+        Ok(node)
+    }
+
     fn remember(&self, digest: &Digest, directory: &Arc<Directory>) {
         let mut known = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CACHED_MAX {
-            known.clear();
-        }
         known.insert(*digest, directory.clone());
     }
 

@@ -9,10 +9,11 @@
 //! have inodes of their own. Otherwise an editor or `cp -a` working on a copy of the tree would change both. Files that
 //! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
 
+use crate::cas::{blob_name, is_whole};
 use crate::error::{Context, StoreError, SysError};
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, Kind, finish_file, kind};
+use crate::sys::{Dir, Entry, Kind, finish_file, kind};
 use crate::tree::{DEPTH_MAX, Digest, Directory, Node, TreeError};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
@@ -41,8 +42,9 @@ pub struct Imported {
 /// What is shared by all threads that work on one tree.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Which blobs have a name in this tree that shares their inode.
-    taken: Mutex<HashSet<(Digest, bool)>>,
+    /// Which blobs have a name in this tree that shares their inode: some bits of each digest. Two that agree in them cost a
+    /// copy, no more.
+    taken: Mutex<HashSet<u64>>,
     bytes: AtomicU64,
     files: AtomicU64,
 }
@@ -50,7 +52,9 @@ pub(crate) struct Tally {
 impl Tally {
     /// Returns whether this name is the first for the blob in its tree.
     pub fn take(&self, digest: &Digest, executable: bool) -> bool {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert((*digest, executable))
+        let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
+        let key = u64::from_le_bytes(bits) << 1 | u64::from(executable);
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key)
     }
 
     pub fn count(&self, size: u64) {
@@ -104,17 +108,17 @@ impl LocalStore {
             }
             Kind::Directory => {
                 check_depth(depth, &parent.join(name))?;
-                let dir = parent.open_dir(name)?;
+                let mut dir = parent.open_dir(name)?;
                 // Entries are replaced and renamed within; root needs no permission for that, others do.
                 if stat.st_mode & 0o700 != 0o700 {
                     dir.finish(0o755)?;
                 }
-                let names = dir.names()?;
-                let adopt = |name: Vec<u8>| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node));
+                let entries = dir.list()?;
+                let adopt = |Entry { name, .. }| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node));
                 let nodes: Vec<(Vec<u8>, Node)> = if depth < PARALLEL_DEPTH_MAX {
-                    names.into_par_iter().map(adopt).collect::<Result<_, StoreError>>()?
+                    entries.into_par_iter().map(adopt).collect::<Result<_, StoreError>>()?
                 } else {
-                    names.into_iter().map(adopt).collect::<Result<_, StoreError>>()?
+                    entries.into_iter().map(adopt).collect::<Result<_, StoreError>>()?
                 };
                 let mut directory = Directory::new();
                 for (name, node) in nodes {
@@ -154,17 +158,18 @@ impl LocalStore {
             }
         }
         self.step("file hashed");
-        let blob = crate::cas::blob_name(&digest, executable);
+        let blob = blob_name(&digest, executable);
         loop {
-            match self.cas.find(&blob)? {
-                Some(there) if there.st_size as u64 != size => self.cas.remove_file(&blob)?,
+            let there = self.cas.find(&blob)?;
+            let whole = there.as_ref().filter(|there| is_whole(there, size));
+            match whole {
                 Some(there) if first => {
                     if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
                         return Ok(node);
                     }
                     let scratch = self.scratch.fresh("link");
-                    if self.link_blob(&digest, executable, &self.scratch.dir, &scratch)? {
-                        self.scratch.dir.rename(&scratch, parent, name)?;
+                    if self.link_blob(&digest, executable, self.scratch.dir()?, &scratch)? {
+                        self.scratch.dir()?.rename(&scratch, parent, name)?;
                         self.step("file replaced by its blob");
                         return Ok(node);
                     }
@@ -174,14 +179,22 @@ impl LocalStore {
                     return self.make_private(&digest, executable, parent, name).map(|()| node);
                 }
                 Some(_) => return self.make_private(&digest, executable, parent, name).map(|()| node),
-                None if single => match parent.hard_link(name, &self.cas, &blob) {
+                None if single && there.is_none() => match parent.hard_link(name, &self.cas, &blob) {
                     Ok(()) => {
                         self.step("file linked into cas");
                         return Ok(node);
                     }
                     Err(error) if error.errno == Errno::EEXIST => {}
+                    Err(error) if error.errno == Errno::ENOENT => self.make_fan(&blob)?,
                     Err(error) => return Err(error.into()),
                 },
+                None if single => {
+                    let (scratch, dir) = (self.scratch.fresh("link"), self.scratch.dir()?);
+                    parent.hard_link(name, dir, &scratch)?;
+                    dir.rename(&scratch, &self.cas, &blob)?;
+                    self.step("unfinished blob replaced");
+                    return Ok(node);
+                }
                 None => {
                     let (again, _) = self.stream_blob(&mut parent.open_file(name)?, executable, &path)?;
                     if again != digest {
@@ -195,14 +208,49 @@ impl LocalStore {
     /// Replaces the file `name` by a copy of the blob.
     fn make_private(&self, digest: &Digest, executable: bool, parent: &Dir, name: &[u8]) -> Result<(), StoreError> {
         let scratch = self.scratch.fresh("copy");
-        self.copy_blob(digest, executable, &self.scratch.dir, &scratch)?;
-        Ok(self.scratch.dir.rename(&scratch, parent, name)?)
+        self.copy_blob(digest, executable, self.scratch.dir()?, &scratch)?;
+        Ok(self.scratch.dir()?.rename(&scratch, parent, name)?)
     }
 }
 
 /// Below this depth directories are adopted one after the other: a chain of directories that a build made on purpose would
 /// otherwise fill the stack of a thread with the frames of the pool.
-const PARALLEL_DEPTH_MAX: usize = 16;
+pub(crate) const PARALLEL_DEPTH_MAX: usize = 16;
+
+/// Reads an open file that is said to have `expected` bytes into memory that the thread keeps for the next one, and hands
+/// the bytes to `work`.
+pub(crate) fn with_small_file<T>(
+    file: &mut File,
+    expected: usize,
+    work: impl FnOnce(std::io::Result<&[u8]>) -> T,
+) -> T {
+    thread_local! {
+        static BYTES: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    BYTES.with_borrow_mut(|bytes| {
+        // One byte more tells, in one call, that there are no more.
+        if bytes.len() < expected + 1 {
+            bytes.resize(expected + 1, 0);
+        }
+        let mut size = 0;
+        loop {
+            if size == bytes.len() {
+                bytes.resize(size * 2, 0);
+            }
+            match file.read(&mut bytes[size..]) {
+                Ok(0) => return work(Ok(&bytes[..size])),
+                Ok(read) => {
+                    size += read;
+                    if size == expected {
+                        return work(Ok(&bytes[..size]));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return work(Err(error)),
+            }
+        }
+    })
+}
 
 /// Returns the digest and the size of an open file, read from where it stands.
 pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {

@@ -25,6 +25,7 @@ mod cas;
 mod checkout;
 mod import;
 mod register;
+mod sources;
 
 mod gc;
 mod rebuild;

@@ -33,10 +33,10 @@ use crate::register::Registrar;
 use crate::scratch::{Scratch, ScratchPath, TempRoot};
 use crate::sys::{Dir, make_dir};
 use crate::tree::union::{Layer, Overlap, Union};
-use crate::tree::{Digest, Directory, Node};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::tree::{Digest, Node};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 /// Hashes what is written and counts it.
@@ -79,7 +79,7 @@ pub struct LocalStore {
     pub(crate) scratch: Scratch,
     pub(crate) registrar: Registrar,
     pub(crate) durability: Durability,
-    pub(crate) directories: Mutex<HashMap<Digest, Arc<Directory>>>,
+    pub(crate) directories: Mutex<crate::cas::DirectoryCache>,
 }
 
 impl std::fmt::Debug for LocalStore {
@@ -110,15 +110,9 @@ impl LocalStore {
             make_dir(&root.join(name), 0o755)?;
         }
         let collector = SharedLock::new(root.join("locks/collector"));
-        let scratch = Scratch::new(&root.join("tmp"))?;
-        let cas = Dir::open(root.join("cas"))?;
-        if cas.find(b"ff")?.is_none() {
-            for byte in 0..=255u8 {
-                make_dir(&root.join(format!("cas/{byte:02x}")), 0o755)?;
-            }
-        }
+        let scratch = Scratch::new(root.join("tmp"));
         Ok(Self {
-            cas,
+            cas: Dir::open(root.join("cas"))?,
             objects: Dir::open(root.join("store"))?,
             database: Database::open(root.join("db/store.sqlite"), options.durability)?,
             collector,

@@ -1,14 +1,12 @@
 //! Locks between processes and threads: `flock` on files that vanish with their holder.
 //!
-//! The kernel gives a lock back when its holder dies, however it dies. The file says who holds it, for messages only. A
-//! file is removed by its holder just before it lets go, so whoever gets a lock checks that the file is still the
-//! one of that name.
+//! The kernel gives a lock back when its holder dies, however it dies, and says who holds one. The file is empty; its holder
+//! removes it just before it lets go, so whoever gets a lock checks that the file is still the one of that name.
 
 use crate::error::{Context, SysError};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +43,7 @@ impl Lock {
                         return Ok(Ok(lock));
                     }
                 }
-                Err((file, Errno::EWOULDBLOCK)) => return Ok(Err(holder(file))),
+                Err((file, Errno::EWOULDBLOCK)) => return Ok(Err(holder(&file))),
                 Err((_, Errno::EINTR)) => {}
                 Err((_, errno)) => return Err(SysError::new("lock", path, errno)),
             }
@@ -71,21 +69,14 @@ impl Lock {
         }
     }
 
-    fn check(path: &Path, mut file: Flock<File>) -> Result<Option<Self>, SysError> {
-        if !is_at(&file, path)? {
-            return Ok(None);
-        }
-        let text = format!("{}\n{}\n", std::process::id(), command_line());
-        let written =
-            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(text.as_bytes()));
-        written.context("write", path)?;
-        Ok(Some(Self { path: path.to_owned(), _file: file }))
+    fn check(path: &Path, file: Flock<File>) -> Result<Option<Self>, SysError> {
+        Ok(if is_at(&file, path)? { Some(Self { path: path.to_owned(), _file: file }) } else { None })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Should it stay, the next holder finds it; it takes a few bytes.
+        // Should it stay, the next holder finds it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -104,15 +95,21 @@ pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, SysError> {
     }
 }
 
-fn holder(mut file: File) -> Option<Holder> {
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    let (pid, command) = text.split_once('\n')?;
-    Some(Holder { pid: pid.parse().ok()?, command: command.trim_end().to_owned() })
+/// Asks the kernel who holds the lock on a file. Not known when that is a process which this one cannot see.
+fn holder(file: &File) -> Option<Holder> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; who waits has an arrow after the number.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, "FLOCK", _, _, pid, place, ..] = words.as_slice() else { return None };
+        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse::<i32>().ok())?
+    })?;
+    (pid > 0).then(|| Holder { pid, command: command_line(pid) })
 }
 
-fn command_line() -> String {
-    let bytes = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> =
         bytes.split(|&byte| byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
     words.join(" ").replace('\n', " ")

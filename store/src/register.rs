@@ -97,12 +97,12 @@ impl LocalStore {
                 continue;
             }
             let name = self.scratch.fresh("checkout");
-            let laid = self.lay_out(&info.node, &self.scratch.dir, &name, 0o755);
+            let laid = self.lay_out(&info.node, self.scratch.dir()?, &name, 0o755);
             self.step("checked out");
-            let done = laid.and_then(|()| self.place(&self.scratch.dir, &name, &info.path));
+            let done = laid.and_then(|()| self.place(self.scratch.dir()?, &name, &info.path));
             if done.is_err() {
                 // The first error is the one to tell; what stays is swept.
-                let _ = self.scratch.dir.remove_all(&name);
+                let _ = self.scratch.dir()?.remove_all(&name);
             }
             placed.extend(done?);
         }
@@ -140,8 +140,8 @@ impl LocalStore {
                 Err(error) if error.errno == Errno::EEXIST => {
                     let scratch = self.scratch.fresh("leftover");
                     self.objects.make_movable(target.as_bytes())?;
-                    self.objects.rename(target.as_bytes(), &self.scratch.dir, &scratch)?;
-                    self.scratch.dir.remove_all(&scratch)?;
+                    self.objects.rename(target.as_bytes(), self.scratch.dir()?, &scratch)?;
+                    self.scratch.dir()?.remove_all(&scratch)?;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -23,18 +23,24 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 const ROOTS: &str = "roots";
 
-/// This process's directory below `tmp/`.
+/// This process's directory below `tmp/`, made when it is first needed: a command that only looks needs none.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     tmp: PathBuf,
-    name: String,
-    pub dir: Dir,
+    place: OnceLock<Place>,
+    making: Mutex<()>,
     counter: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Place {
+    name: String,
+    dir: Dir,
     roots: Mutex<(File, HashSet<String>)>,
     _lock: Flock<File>,
 }
@@ -46,8 +52,63 @@ pub(crate) enum TempRoot {
     Node(Node),
 }
 
+impl TempRoot {
+    fn line(&self) -> String {
+        match self {
+            TempRoot::Path(path) => format!("path {path}\n"),
+            TempRoot::Node(node) => format!("node {}\n", HEXLOWER.encode(&node.to_bytes())),
+        }
+    }
+}
+
 impl Scratch {
-    pub fn new(tmp: &Path) -> Result<Self, StoreError> {
+    pub fn new(tmp: PathBuf) -> Self {
+        Self { tmp, place: OnceLock::new(), making: Mutex::default(), counter: AtomicU64::new(0) }
+    }
+
+    fn place(&self) -> Result<&Place, SysError> {
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let made = Place::make(&self.tmp)?;
+        Ok(self.place.get_or_init(|| made))
+    }
+
+    /// Returns the directory, open.
+    pub fn dir(&self) -> Result<&Dir, SysError> {
+        Ok(&self.place()?.dir)
+    }
+
+    /// Returns a name in the directory that nothing has.
+    pub fn fresh(&self, what: &str) -> Vec<u8> {
+        format!("{}-{what}", self.counter.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    }
+
+    /// Keeps the collector off `root` while this process lives. The caller holds the collector's lock shared.
+    pub fn root(&self, root: &TempRoot) -> Result<(), SysError> {
+        self.roots(std::iter::once(root.clone()))
+    }
+
+    /// As [`Scratch::root`], for several at once.
+    pub fn roots(&self, new: impl Iterator<Item = TempRoot>) -> Result<(), SysError> {
+        let place = self.place()?;
+        let mut roots = place.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<String> = new.map(|root| root.line()).filter(|line| !roots.1.contains(line)).collect();
+        if !lines.is_empty() {
+            let text = lines.concat();
+            roots.0.write_all(text.as_bytes()).context("write", place.dir.join(ROOTS.as_bytes()))?;
+            roots.1.extend(lines);
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    fn make(tmp: &Path) -> Result<Self, SysError> {
         loop {
             let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
             let name = format!("{}-{nanos}", std::process::id());
@@ -55,13 +116,13 @@ impl Scratch {
             match std::fs::create_dir(&path) {
                 Ok(()) => make_private(&path)?,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(SysError::io("make directory", path, &error).into()),
+                Err(error) => return Err(SysError::io("make directory", path, &error)),
             }
             // A collector may remove it before it is locked; then start again.
             let lock = match File::open(&path) {
                 Ok(file) => Flock::lock(file, FlockArg::LockExclusiveNonblock),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(SysError::io("open", path, &error).into()),
+                Err(error) => return Err(SysError::io("open", path, &error)),
             };
             let Ok(lock) = lock else { continue };
             if !is_at(&lock, &path)? {
@@ -70,36 +131,18 @@ impl Scratch {
             let dir = Dir::open(&path)?;
             let roots = dir.create_file(ROOTS.as_bytes(), 0o644)?;
             let roots = Mutex::new((roots, HashSet::new()));
-            return Ok(Self { tmp: tmp.to_owned(), name, dir, counter: AtomicU64::new(0), roots, _lock: lock });
+            return Ok(Self { name, dir, roots, _lock: lock });
         }
-    }
-
-    /// Returns a name in `dir` that nothing has.
-    pub fn fresh(&self, what: &str) -> Vec<u8> {
-        format!("{}-{what}", self.counter.fetch_add(1, Ordering::Relaxed)).into_bytes()
-    }
-
-    /// Keeps the collector off `root` while this process lives. The caller holds the collector's lock shared.
-    pub fn root(&self, root: &TempRoot) -> Result<(), SysError> {
-        let line = match root {
-            TempRoot::Path(path) => format!("path {path}\n"),
-            TempRoot::Node(node) => format!("node {}\n", HEXLOWER.encode(&node.to_bytes())),
-        };
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-        if roots.1.contains(&line) {
-            return Ok(());
-        }
-        roots.0.write_all(line.as_bytes()).context("write", self.dir.join(ROOTS.as_bytes()))?;
-        roots.1.insert(line);
-        Ok(())
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is swept by the next collection.
-        if let Ok(tmp) = Dir::open(&self.tmp) {
-            let _ = tmp.remove_all(self.name.as_bytes());
+        if let Some(place) = self.place.get()
+            && let Ok(tmp) = Dir::open(&self.tmp)
+        {
+            let _ = tmp.remove_all(place.name.as_bytes());
         }
     }
 }
@@ -155,7 +198,7 @@ pub struct ScratchPath {
 
 impl ScratchPath {
     pub(crate) fn new(scratch: &Scratch, what: &str) -> Result<Self, SysError> {
-        let path = scratch.dir.join(&scratch.fresh(what));
+        let path = scratch.dir()?.join(&scratch.fresh(what));
         make_dir(&path, 0o755)?;
         Ok(Self { path })
     }

@@ -4,7 +4,6 @@
 //! trees made by others goes through a [`Dir`], one name at a time; its path serves messages only.
 
 use crate::error::{Context, SysError};
-use nix::dir::Dir as NixDir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
@@ -12,6 +11,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::UnlinkatFlags;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,49 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// What a directory says of something in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: Vec<u8>,
+    /// Of a mount point, that of the directory below the mount.
+    pub inode: u64,
+    /// `None` where the file system does not tell.
+    pub kind: Option<Kind>,
+}
+
+/// Room for what the kernel tells of a directory at once: some hundreds of entries.
+const LIST_BYTES: usize = 32 << 10;
+
+fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        buffer.reserve_exact(LIST_BYTES);
+        let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+        let mut entries = Vec::new();
+        let mut reader = rustix::fs::RawDir::new(fd, room);
+        while let Some(entry) = reader.next() {
+            let entry =
+                entry.map_err(|error| SysError::new("read directory", path, Errno::from_raw(error.raw_os_error())))?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                rustix::fs::FileType::RegularFile => Some(Kind::File),
+                rustix::fs::FileType::Directory => Some(Kind::Directory),
+                rustix::fs::FileType::Symlink => Some(Kind::Symlink),
+                _ => None,
+            };
+            entries.push(Entry { name: name.to_vec(), inode: entry.ino(), kind });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    })
 }
 
 /// What an entry is, as far as a store cares.
@@ -92,6 +135,13 @@ impl Dir {
         self.open_dir(name)
     }
 
+    /// Returns whether the inodes that listings here tell are those of the files, no two files having one: not so where
+    /// several file systems are shown as one.
+    pub fn has_plain_inodes(&self) -> bool {
+        const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+        rustix::fs::fstatfs(&self.fd).is_ok_and(|system| system.f_type != OVERLAYFS_SUPER_MAGIC)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -103,18 +153,20 @@ impl Dir {
 
     /// Returns the names in the directory, sorted by their bytes.
     pub fn names(&self) -> Result<Vec<Vec<u8>>, SysError> {
-        let copy = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
-        let mut directory = NixDir::from_fd(copy).context("read directory", &self.path)?;
-        let mut names = Vec::new();
-        for entry in directory.iter() {
-            let entry = entry.context("read directory", &self.path)?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        // Reading moves the place in an open directory, which others may be reading: so through a handle of our own.
+        let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
+        Ok(list(&fd, &self.path)?.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// Returns what is in the directory, sorted by the bytes of the names. To be called once: it reads from where the
+    /// handle stands.
+    pub fn list(&mut self) -> Result<Vec<Entry>, SysError> {
+        list(&self.fd, &self.path)
+    }
+
+    /// Returns what this directory itself is.
+    pub fn stat_self(&self) -> Result<FileStat, SysError> {
+        nix::sys::stat::fstat(&self.fd).context("stat", &self.path)
     }
 
     pub fn stat(&self, name: &[u8]) -> Result<FileStat, SysError> {
@@ -238,12 +290,12 @@ impl Dir {
             return Ok(if stat.st_nlink == 1 && kind(&stat) == Kind::File { stat.st_size as u64 } else { 0 });
         }
         let mut freed = 0;
-        let first = self.open_to_empty(name)?;
-        let names = first.names()?;
-        let mut stack: Vec<(Dir, Vec<Vec<u8>>, Vec<u8>)> = vec![(first, names, name.to_vec())];
+        let mut first = self.open_to_empty(name)?;
+        let entries = first.list()?;
+        let mut stack: Vec<(Dir, Vec<Entry>, Vec<u8>)> = vec![(first, entries, name.to_vec())];
         while let Some(depth) = stack.len().checked_sub(1) {
-            let (dir, names, own) = &mut stack[depth];
-            let Some(inner) = names.pop() else {
+            let (dir, entries, own) = &mut stack[depth];
+            let Some(Entry { name: inner, .. }) = entries.pop() else {
                 let own = std::mem::take(own);
                 stack.pop();
                 let parent = stack.last().map_or(self, |(dir, ..)| dir);
@@ -260,9 +312,9 @@ impl Dir {
             } else if depth + 1 == REMOVE_DEPTH_MAX {
                 too_deep(dir, &inner)?;
             } else {
-                let next = dir.open_to_empty(&inner)?;
-                let names = next.names()?;
-                stack.push((next, names, inner));
+                let mut next = dir.open_to_empty(&inner)?;
+                let entries = next.list()?;
+                stack.push((next, entries, inner));
             }
         }
         Ok(freed)
@@ -281,11 +333,35 @@ impl AsFd for Dir {
     }
 }
 
+/// The permissions of a file in a store.
+pub fn file_mode(executable: bool) -> u32 {
+    if executable { 0o555 } else { 0o444 }
+}
+
 /// Gives an open file the store's permissions and time.
 pub fn finish_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
-    let mode = if executable { 0o555 } else { 0o444 };
-    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(mode)).context("chmod", path)?;
+    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(file_mode(executable))).context("chmod", path)?;
     nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
+}
+
+/// As [`finish_file`], for a file that was made with the permissions it is to have: they are set again only where this
+/// process's umask takes some of them away.
+pub fn finish_made_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
+    static UMASK_IS_HARMLESS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let harmless = *UMASK_IS_HARMLESS.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).is_some_and(|umask| umask & 0o555 == 0)
+    });
+    if !harmless {
+        return finish_file(file, executable, path);
+    }
+    nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
+}
+
+/// Returns whether the store has finished a file: its time is set last.
+pub fn is_finished(stat: &FileStat) -> bool {
+    (stat.st_mtime, stat.st_mtime_nsec) == (MTIME.tv_sec(), MTIME.tv_nsec())
 }
 
 /// Makes a directory with exactly these permissions, whatever the umask; one that exists is left as it is.

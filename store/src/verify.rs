@@ -1,17 +1,20 @@
 //! Checking that everything in the store is what its name says.
 //!
-//! Every blob is hashed. Every object is compared with its tree: a file that shares its blob's inode needs no second look,
-//! others are hashed too.
+//! Every blob is hashed. Every object is compared with its tree: a file that shares its blob's inode, as its directory's
+//! listing tells, needs no second look; others are looked at and hashed too.
+//!
+//! A blob that was never finished (see [`crate::cas`]) is no damage while nothing refers to it: its writer is at work still,
+//! or is dead.
 
 use crate::cas::blob_name;
 use crate::db::ValidPath;
-use crate::error::StoreError;
+use crate::error::{Context, StoreError};
 use crate::gc::parse_blob_name;
-use crate::import::hash_file;
+use crate::import::{PARALLEL_DEPTH_MAX, hash_file};
 use crate::local::LocalStore;
 use crate::path::StorePath;
-use crate::sys::{Dir, Kind, kind};
-use crate::tree::{Digest, Node};
+use crate::sys::{Dir, Entry, Kind, file_mode, is_finished, kind};
+use crate::tree::{Digest, Directory, Node};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -66,8 +69,8 @@ impl LocalStore {
         let mut report = VerifyReport::default();
         {
             let _hold = self.hold()?;
-            self.verify_blobs(&mut report)?;
-            self.verify_objects(&mut report)?;
+            let blobs = self.verify_blobs(&mut report)?;
+            self.verify_objects(&blobs, &mut report)?;
         }
         report.damage.sort();
         if repair && !report.is_clean() {
@@ -77,63 +80,77 @@ impl LocalStore {
         Ok(report)
     }
 
-    fn verify_blobs(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
-        let checked: Vec<(u64, u64, Vec<Damage>)> = self
-            .cas
-            .names()?
-            .into_par_iter()
-            .map(|fan| {
-                let dir = self.cas.open_dir_as_is(&fan)?;
-                let (mut count, mut bytes, mut damage) = (0, 0, Vec::new());
-                for name in dir.names()? {
-                    let Some((digest, executable)) = parse_blob_name(&name) else { continue };
-                    let (found, size) = match dir.open_file(&name) {
-                        Ok(mut file) => hash_file(&mut file, &dir.join(&name))?,
-                        Err(error) if error.errno == nix::errno::Errno::ENOENT => continue,
-                        Err(error) => return Err(error.into()),
-                    };
-                    count += 1;
-                    bytes += size;
-                    if found != digest {
-                        damage.push(Damage::Blob { digest, executable });
-                    }
-                }
-                Ok((count, bytes, damage))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        for (count, bytes, damage) in checked {
-            report.blobs += count;
-            report.hashed_bytes += bytes;
-            report.damage.extend(damage);
+    fn verify_blobs(&self, report: &mut VerifyReport) -> Result<Blobs, StoreError> {
+        let fans: Vec<Fan> =
+            self.cas.names()?.into_par_iter().map(|fan| self.verify_fan(&fan)).collect::<Result<_, StoreError>>()?;
+        let mut blobs = Blobs { good: Vec::new(), broken: BTreeSet::new(), unfinished: BTreeSet::new() };
+        for fan in fans {
+            report.blobs += fan.count;
+            report.hashed_bytes += fan.bytes;
+            blobs.good.extend(fan.good);
+            blobs.unfinished.extend(fan.unfinished);
+            blobs.broken.extend(fan.broken);
         }
-        Ok(())
+        for &(digest, executable) in &blobs.broken {
+            report.damage.push(Damage::Blob { digest, executable });
+        }
+        blobs.broken.extend(blobs.unfinished.iter().copied());
+        blobs.good.par_sort_unstable();
+        if !self.cas.has_plain_inodes() {
+            blobs.good.clear();
+        }
+        Ok(blobs)
     }
 
-    fn verify_objects(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
-        let broken: BTreeSet<(Digest, bool)> = report
-            .damage
-            .iter()
-            .filter_map(|damage| match damage {
-                Damage::Blob { digest, executable } => Some((*digest, *executable)),
-                Damage::Object { .. } => None,
-            })
-            .collect();
+    fn verify_fan(&self, name: &[u8]) -> Result<Fan, StoreError> {
+        let mut dir = self.cas.open_dir_as_is(name)?;
+        let mut fan = Fan::default();
+        for Entry { name, .. } in dir.list()? {
+            let Some((digest, executable)) = parse_blob_name(&name) else { continue };
+            let mut file = match dir.open_file(&name) {
+                Ok(file) => file,
+                Err(error) if error.errno == nix::errno::Errno::ENOENT => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let path = dir.join(&name);
+            let (found, size) = hash_file(&mut file, &path)?;
+            let stat = nix::sys::stat::fstat(&file).context("stat", &path)?;
+            fan.count += 1;
+            fan.bytes += size;
+            if found != digest {
+                let broken = if is_finished(&stat) { &mut fan.broken } else { &mut fan.unfinished };
+                broken.push((digest, executable));
+            } else if stat.st_mode & 0o7777 == file_mode(executable) {
+                fan.good.push((stat.st_ino, digest, executable));
+            }
+        }
+        Ok(fan)
+    }
+
+    fn verify_objects(&self, blobs: &Blobs, report: &mut VerifyReport) -> Result<(), StoreError> {
         let paths = self.all_paths()?;
         report.objects = paths.len() as u64;
-        let checked: Vec<Check> = paths
+        let checked: Vec<Findings> = paths
             .into_par_iter()
             .map(|path| {
-                let mut check =
-                    Check { store: self, broken: &broken, path: path.clone(), bytes: 0, damage: Vec::new() };
                 // Collected since the list was made.
-                let Some(node) = self.database.read(|session| session.node(&path))? else { return Ok(check) };
-                check.node(&self.objects, path.to_string().as_bytes(), "", &node)?;
-                Ok(check)
+                let Some(node) = self.database.read(|session| session.node(&path))? else {
+                    return Ok(Findings::default());
+                };
+                let check = Check { store: self, blobs, path: &path };
+                check.node(&self.objects, path.to_string().as_bytes(), None, "", &node, 0)
             })
+            .filter(|checked| !matches!(checked, Ok(findings) if findings.is_empty()))
             .collect::<Result<_, StoreError>>()?;
+        let mut missed = BTreeSet::new();
         for check in checked {
             report.hashed_bytes += check.bytes;
             report.damage.extend(check.damage);
+            missed.extend(check.missed);
+        }
+        // What was not finished and is missed has been tampered with.
+        for &(digest, executable) in blobs.unfinished.intersection(&missed) {
+            report.damage.push(Damage::Blob { digest, executable });
         }
         Ok(())
     }
@@ -184,10 +201,10 @@ impl LocalStore {
             self.salvage(&self.objects, name.as_bytes())?;
         }
         let scratch = self.scratch.fresh("restored");
-        match self.lay_out(&info.node, &self.scratch.dir, &scratch, 0o755) {
+        match self.lay_out(&info.node, self.scratch.dir()?, &scratch, 0o755) {
             Ok(()) => {}
             Err(StoreError::MissingBlob { .. } | StoreError::Tree(_)) => {
-                self.scratch.dir.remove_all(&scratch)?;
+                self.scratch.dir()?.remove_all(&scratch)?;
                 return Ok(false);
             }
             Err(error) => return Err(error),
@@ -195,14 +212,14 @@ impl LocalStore {
         let old = self.scratch.fresh("damaged");
         if self.objects.find(name.as_bytes())?.is_some() {
             self.objects.make_movable(name.as_bytes())?;
-            self.objects.rename(name.as_bytes(), &self.scratch.dir, &old)?;
+            self.objects.rename(name.as_bytes(), self.scratch.dir()?, &old)?;
         }
-        self.scratch.dir.rename_new(&scratch, &self.objects, name.as_bytes())?;
+        self.scratch.dir()?.rename_new(&scratch, &self.objects, name.as_bytes())?;
         if info.node.is_directory() {
             self.objects.open_dir(name.as_bytes())?.finish(0o555)?;
         }
         self.make_durable()?;
-        self.scratch.dir.remove_all(&old)?;
+        self.scratch.dir()?.remove_all(&old)?;
         Ok(true)
     }
 
@@ -219,7 +236,7 @@ impl LocalStore {
             }
             Kind::Directory => {
                 let dir = parent.open_dir_as_is(name)?;
-                let mut directory = crate::tree::Directory::new();
+                let mut directory = Directory::new();
                 for name in dir.names()? {
                     let node = self.salvage(&dir, &name)?;
                     directory.insert(name, node)?;
@@ -231,83 +248,175 @@ impl LocalStore {
     }
 }
 
-struct Check<'a> {
-    store: &'a LocalStore,
-    broken: &'a BTreeSet<(Digest, bool)>,
-    path: StorePath,
+/// What is in one directory of blobs.
+#[derive(Default)]
+struct Fan {
+    count: u64,
+    bytes: u64,
+    good: Vec<(u64, Digest, bool)>,
+    broken: Vec<(Digest, bool)>,
+    unfinished: Vec<(Digest, bool)>,
+}
+
+/// What hashing all blobs has found.
+struct Blobs {
+    /// Inodes of whole blobs, sorted.
+    good: Vec<(u64, Digest, bool)>,
+    /// Blobs with other bytes than they should have, the unfinished included.
+    broken: BTreeSet<(Digest, bool)>,
+    unfinished: BTreeSet<(Digest, bool)>,
+}
+
+impl Blobs {
+    fn is_at(&self, inode: u64, digest: &Digest, executable: bool) -> bool {
+        self.good.binary_search(&(inode, *digest, executable)).is_ok()
+    }
+}
+
+/// What comparing one object, or a part of it, has found.
+#[derive(Default)]
+struct Findings {
     bytes: u64,
     damage: Vec<Damage>,
+    /// Broken blobs that the object has.
+    missed: Vec<(Digest, bool)>,
+}
+
+impl Findings {
+    fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.damage.is_empty()
+    }
+
+    fn join(mut self, other: Findings) -> Findings {
+        self.bytes += other.bytes;
+        self.damage.extend(other.damage);
+        self.missed.extend(other.missed);
+        self
+    }
+}
+
+struct Check<'a> {
+    store: &'a LocalStore,
+    blobs: &'a Blobs,
+    path: &'a StorePath,
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, file: &str, reason: impl Into<String>) {
-        self.damage.push(Damage::Object { path: self.path.clone(), file: file.to_owned(), reason: reason.into() });
+    fn wrong(&self, file: &str, reason: impl Into<String>) -> Damage {
+        Damage::Object { path: self.path.clone(), file: file.to_owned(), reason: reason.into() }
     }
 
-    fn node(&mut self, parent: &Dir, name: &[u8], file: &str, node: &Node) -> Result<(), StoreError> {
+    /// Compares what is at `name` with `node`; `inode` is what its directory's listing says.
+    fn node(
+        &self,
+        parent: &Dir,
+        name: &[u8],
+        inode: Option<u64>,
+        file: &str,
+        node: &Node,
+        depth: usize,
+    ) -> Result<Findings, StoreError> {
+        let mut findings = Findings::default();
+        if let (Node::File { digest, executable, .. }, Some(inode)) = (node, inode)
+            && self.blobs.is_at(inode, digest, *executable)
+        {
+            return Ok(findings);
+        }
         let Some(stat) = parent.find(name)? else {
-            self.wrong(file, "it is missing");
-            return Ok(());
+            findings.damage.push(self.wrong(file, "it is missing"));
+            return Ok(findings);
         };
         match (node, kind(&stat)) {
             (Node::File { digest, executable, size }, Kind::File) => {
                 if (stat.st_mode & 0o100 != 0) != *executable {
-                    self.wrong(file, "its executable bit is wrong");
+                    findings.damage.push(self.wrong(file, "its executable bit is wrong"));
                 }
                 let blob = self.store.cas.find(&blob_name(digest, *executable))?;
                 let shared = blob.is_some_and(|blob| (blob.st_dev, blob.st_ino) == (stat.st_dev, stat.st_ino));
                 if blob.is_none() {
-                    self.wrong(file, "its blob is missing");
-                } else if self.broken.contains(&(*digest, *executable)) {
-                    self.wrong(file, "its blob is damaged");
+                    findings.damage.push(self.wrong(file, "its blob is missing"));
+                } else if self.blobs.broken.contains(&(*digest, *executable)) {
+                    findings.missed.push((*digest, *executable));
+                    findings.damage.push(self.wrong(file, "its blob is damaged"));
                 } else if stat.st_size as u64 != *size {
-                    self.wrong(file, format!("it has {} bytes instead of {size}", stat.st_size));
+                    let reason = format!("it has {} bytes instead of {size}", stat.st_size);
+                    findings.damage.push(self.wrong(file, reason));
                 } else if !shared {
                     let path = parent.join(name);
                     let (found, size) = hash_file(&mut parent.open_file(name)?, &path)?;
-                    self.bytes += size;
+                    findings.bytes += size;
                     if found != *digest {
-                        self.wrong(file, "its bytes are others");
+                        findings.damage.push(self.wrong(file, "its bytes are others"));
                     }
                 }
             }
             (Node::Symlink { target }, Kind::Symlink) => {
                 if parent.read_link(name)? != *target {
-                    self.wrong(file, "it leads elsewhere");
+                    findings.damage.push(self.wrong(file, "it leads elsewhere"));
                 }
             }
             (Node::Directory { digest, .. }, Kind::Directory) => {
                 if stat.st_mode & 0o222 != 0 {
-                    self.wrong(file, "it can be written");
+                    findings.damage.push(self.wrong(file, "it can be written"));
                 }
-                if self.broken.contains(&(*digest, false)) {
-                    self.wrong(file, "its blob is damaged");
-                    return Ok(());
+                if self.blobs.broken.contains(&(*digest, false)) {
+                    findings.missed.push((*digest, false));
+                    findings.damage.push(self.wrong(file, "its blob is damaged"));
+                    return Ok(findings);
                 }
                 let directory = match self.store.load_directory(digest) {
                     Ok(directory) => directory,
                     Err(StoreError::Tree(error)) => {
-                        self.wrong(file, error.to_string());
-                        return Ok(());
+                        findings.damage.push(self.wrong(file, error.to_string()));
+                        return Ok(findings);
                     }
                     Err(error) => return Err(error),
                 };
-                let dir = parent.open_dir_as_is(name)?;
-                let inner = |name: &[u8]| {
-                    let name = String::from_utf8_lossy(name);
-                    if file.is_empty() { name.into_owned() } else { format!("{file}/{name}") }
-                };
-                for (name, node) in directory.iter() {
-                    self.node(&dir, name, &inner(name), node)?;
-                }
-                for name in dir.names()? {
-                    if directory.get(&name).is_none() {
-                        self.wrong(&inner(&name), "it does not belong there");
-                    }
-                }
+                let below = self.directory(parent.open_dir_as_is(name)?, file, &directory, depth)?;
+                findings = findings.join(below);
             }
-            (node, _) => self.wrong(file, format!("it is not a {}", node.kind())),
+            (node, _) => findings.damage.push(self.wrong(file, format!("it is not a {}", node.kind()))),
         }
-        Ok(())
+        Ok(findings)
+    }
+
+    fn directory(&self, mut dir: Dir, file: &str, directory: &Directory, depth: usize) -> Result<Findings, StoreError> {
+        let listed = dir.list()?;
+        let inner = |name: &[u8]| {
+            let name = String::from_utf8_lossy(name);
+            if file.is_empty() { name.into_owned() } else { format!("{file}/{name}") }
+        };
+        let mut findings = Findings::default();
+        for entry in &listed {
+            if directory.get(&entry.name).is_none() {
+                findings.damage.push(self.wrong(&inner(&entry.name), "it does not belong there"));
+            }
+        }
+        let inode = |name: &[u8]| {
+            let at = listed.binary_search_by(|entry| entry.name.as_slice().cmp(name)).ok()?;
+            Some(listed[at].inode)
+        };
+        let mut directories = Vec::new();
+        for (name, node) in directory.iter() {
+            if node.is_directory() {
+                directories.push((name, node));
+                continue;
+            }
+            let inode = inode(name);
+            let settled = matches!((node, inode), (Node::File { digest, executable, .. }, Some(inode))
+                if self.blobs.is_at(inode, digest, *executable));
+            if !settled {
+                findings = findings.join(self.node(&dir, name, inode, &inner(name), node, depth + 1)?);
+            }
+        }
+        let below = |(name, node): (&[u8], &Node)| self.node(&dir, name, None, &inner(name), node, depth + 1);
+        if depth < PARALLEL_DEPTH_MAX {
+            let all = directories.into_par_iter().map(below);
+            all.try_fold(Findings::default, |all, next| Ok::<_, StoreError>(all.join(next?)))
+                .try_reduce(Findings::default, |a, b| Ok(a.join(b)))
+                .map(|below| findings.join(below))
+        } else {
+            directories.into_iter().map(below).try_fold(findings, |all, next| Ok(all.join(next?)))
+        }
     }
 }

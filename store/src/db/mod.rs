@@ -25,7 +25,8 @@ pub enum Durability {
     Relaxed,
 }
 
-const MIGRATIONS: [&str; 1] = [include_str!("schema/0001-initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("schema/0001-initial.sql"), include_str!("schema/0002-sources-by-directory.sql")];
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -52,7 +53,7 @@ queries! {
     ACTION_OUTPUTS "action_outputs", ALL_ACTIONS "all_actions", INSERT_ACTION "insert_action",
     DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
     INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",
-    SOURCE_FILES "source_files", INSERT_SOURCE_FILE "insert_source_file", DELETE_SOURCE_FILES "delete_source_files",
+    SOURCE "source", INSERT_SOURCE "insert_source", DELETE_SOURCES "delete_sources",
     DELETE_OLD_BUILDS "delete_old_builds",
 }
 

@@ -92,7 +92,7 @@ fn check(what: &str) {
         store.gc(GcOptions::default()).unwrap();
         assert_eq!(store.all_paths().unwrap(), []);
         assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0);
-        assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
         for fan in std::fs::read_dir(root.join("cas")).unwrap() {
             assert_eq!(std::fs::read_dir(fan.unwrap().path()).unwrap().count(), 0, "a blob stays after step {stop}");
         }

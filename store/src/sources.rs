@@ -1,0 +1,247 @@
+//! What sources held when they were last added, so that what has not changed is looked at and not read.
+//!
+//! The memory is kept directory by directory. Of each there is a *signature*: a digest over what a listing and a `stat` of
+//! everything in it say (names, devices, inodes, sizes, times; of directories below, the digests of their trees). While it
+//! is the same so is the tree, which is remembered with it. When it is not, the files that are the same are found one by
+//! one.
+//!
+//! **Racy files.** A file that changed shortly before it was read may change again without its times telling, as clocks of
+//! file systems are coarse. Such a file is not remembered, nor is the signature of a directory that it is in.
+//!
+//! What is remembered says nothing about what is in the store: [`crate::LocalStore::add_source`] looks.
+
+use crate::db::{INSERT_SOURCE, SOURCE};
+use crate::error::StoreError;
+use crate::local::LocalStore;
+use crate::tree::{Digest, Node};
+use nix::sys::stat::FileStat;
+use rusqlite::params;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// A file that changed this shortly before it was read may change again without its times telling.
+const RACY: Duration = Duration::from_secs(2);
+
+/// How many bytes of new records are collected before they are written.
+const PENDING_MAX: usize = 4 << 20;
+
+/// What tells that a file is the one it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity([u8; Identity::LEN]);
+
+impl Identity {
+    /// Device, inode, size, modification and change time: eight bytes each.
+    const LEN: usize = 40;
+
+    pub fn of(stat: &FileStat) -> Self {
+        let mut bytes = [0; Self::LEN];
+        let fields = [stat.st_dev as i64, stat.st_ino as i64, stat.st_size, modified_nanos(stat), changed_nanos(stat)];
+        for (room, field) in bytes.chunks_exact_mut(8).zip(fields) {
+            room.copy_from_slice(&field.to_le_bytes());
+        }
+        Self(bytes)
+    }
+}
+
+fn nanos(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+fn modified_nanos(stat: &FileStat) -> i64 {
+    nanos(stat.st_mtime, stat.st_mtime_nsec)
+}
+
+fn changed_nanos(stat: &FileStat) -> i64 {
+    nanos(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+/// What was found in a directory.
+pub(crate) enum Found {
+    File(FileStat),
+    Symlink(FileStat),
+    /// A directory, whose tree is known by now.
+    Node(Node),
+}
+
+/// Stands for all that can be seen of a file or a directory without reading files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signature([u8; 32]);
+
+impl Signature {
+    pub fn of_file(stat: &FileStat) -> Self {
+        let mut bytes = vec![file_tag(stat)];
+        bytes.extend_from_slice(&Identity::of(stat).0);
+        Self(*Digest::of(&bytes).bytes())
+    }
+
+    /// Returns the signature of a directory in which there is what was `found`, in order of name.
+    pub fn of_directory(found: &[(Vec<u8>, Found)]) -> Self {
+        let mut bytes = Vec::with_capacity(found.len() * 80);
+        for (name, found) in found {
+            bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(name);
+            match found {
+                Found::File(stat) => {
+                    bytes.push(file_tag(stat));
+                    bytes.extend_from_slice(&Identity::of(stat).0);
+                }
+                Found::Symlink(stat) => {
+                    bytes.push(b'l');
+                    bytes.extend_from_slice(&Identity::of(stat).0);
+                }
+                Found::Node(node) => {
+                    bytes.push(b'd');
+                    bytes.extend_from_slice(node.fingerprint().bytes());
+                }
+            }
+        }
+        Self(*Digest::of(&bytes).bytes())
+    }
+}
+
+fn file_tag(stat: &FileStat) -> u8 {
+    if stat.st_mode & 0o100 != 0 { b'x' } else { b'f' }
+}
+
+/// What is remembered of one directory, or of a file that was added by itself.
+pub(crate) struct Record {
+    /// Of nothing at all when the whole cannot be relied on.
+    pub signature: Signature,
+    pub node: Node,
+    files: Vec<u8>,
+}
+
+impl Record {
+    /// Returns what each file held.
+    pub fn files(&self) -> HashMap<Identity, Digest> {
+        let entries = self.files.chunks_exact(Identity::LEN + 32);
+        let split = |entry: &[u8]| {
+            let (identity, digest) = entry.split_at(Identity::LEN);
+            Some((Identity(identity.try_into().ok()?), Digest::from_slice(digest)?))
+        };
+        entries.filter_map(split).collect()
+    }
+}
+
+/// What the files of one directory held, to be remembered.
+#[derive(Default)]
+pub(crate) struct Remembered(HashMap<Identity, Digest>);
+
+impl Remembered {
+    pub fn of_directory(files: impl Iterator<Item = (Identity, Digest)>) -> Self {
+        Self(files.collect())
+    }
+
+    /// Adds what was remembered before.
+    pub fn with(mut self, before: HashMap<Identity, Digest>) -> Self {
+        before.into_iter().for_each(|(identity, digest)| {
+            self.0.entry(identity).or_insert(digest);
+        });
+        self
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut files: Vec<_> = self.0.iter().map(|(identity, digest)| (identity.0, *digest.bytes())).collect();
+        files.sort_unstable();
+        files.iter().flat_map(|(identity, digest)| identity.iter().chain(digest)).copied().collect()
+    }
+}
+
+/// A record to be written.
+struct New {
+    device: i64,
+    inode: i64,
+    signature: [u8; 32],
+    node: Vec<u8>,
+    files: Vec<u8>,
+}
+
+/// The memory while one source is added.
+pub(crate) struct SourceMemory<'a> {
+    store: &'a LocalStore,
+    pending: Mutex<(Vec<New>, usize)>,
+    used: AtomicBool,
+    /// What changed at or after this time, in nanoseconds since 1970, is not remembered.
+    horizon: i64,
+}
+
+impl<'a> SourceMemory<'a> {
+    pub fn new(store: &'a LocalStore) -> Self {
+        let before = SystemTime::now().checked_sub(RACY).unwrap_or(SystemTime::UNIX_EPOCH);
+        let horizon = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
+        Self { store, pending: Mutex::default(), used: AtomicBool::new(false), horizon }
+    }
+
+    /// Returns what is remembered of a directory or a file.
+    pub fn recall(&self, stat: &FileStat) -> Result<Option<Record>, StoreError> {
+        type Columns = (Vec<u8>, Vec<u8>, Vec<u8>);
+        let row: Option<Columns> = self.store.database.read(|session| {
+            session.row(SOURCE, params![stat.st_dev as i64, stat.st_ino as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+        })?;
+        Ok(row.and_then(|(signature, node, files)| {
+            Some(Record { signature: Signature(signature.try_into().ok()?), node: Node::from_bytes(&node)?, files })
+        }))
+    }
+
+    /// Notes that something was taken from the memory.
+    pub fn used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something has not changed for so long that a change would tell.
+    pub fn is_settled(&self, found: &Found) -> bool {
+        match found {
+            Found::File(stat) | Found::Symlink(stat) => modified_nanos(stat).max(changed_nanos(stat)) < self.horizon,
+            Found::Node(_) => true,
+        }
+    }
+
+    /// Remembers a directory, or a file by itself; the `signature` when all of it can be relied on.
+    pub fn learn(
+        &self,
+        stat: &FileStat,
+        files: Remembered,
+        signature: Option<Signature>,
+        node: &Node,
+    ) -> Result<(), StoreError> {
+        if files.0.is_empty() && signature.is_none() {
+            return Ok(());
+        }
+        let new = New {
+            device: stat.st_dev as i64,
+            inode: stat.st_ino as i64,
+            signature: signature.map_or([0; 32], |signature| signature.0),
+            node: node.to_bytes(),
+            files: files.to_bytes(),
+        };
+        let full = {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.1 += new.files.len() + new.node.len() + 100;
+            pending.0.push(new);
+            (pending.1 > PENDING_MAX).then(|| std::mem::take(&mut *pending).0)
+        };
+        full.map_or(Ok(()), |new| self.write(new))
+    }
+
+    fn write(&self, new: Vec<New>) -> Result<(), StoreError> {
+        self.store.database.write(|session| {
+            for New { device, inode, signature, node, files } in &new {
+                session.execute(INSERT_SOURCE, params![device, inode, signature.as_slice(), node, files])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what was learnt; returns whether anything was taken from the memory.
+    pub fn save(&self) -> Result<bool, StoreError> {
+        let new = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner)).0;
+        if !new.is_empty() {
+            self.write(new)?;
+        }
+        Ok(self.used.load(Ordering::Relaxed))
+    }
+}
