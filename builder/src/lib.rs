@@ -226,7 +226,7 @@ impl Builder {
             self.budgets(),
             self.options.keep_going,
             &self.cancelled,
-            &|id, load| realiser.node(id, load),
+            &|id, load, slot| realiser.node(id, load, slot),
             &|node, by| self.sink.event(Event::Blocked { node, by }),
         );
         for (node, ended) in plan.nodes.iter().zip(ended) {

@@ -24,7 +24,7 @@ use crate::{
     request::{Bind, Limits, Mode, OutputPlace, Request},
     rootfs::{CacheInUse, Roots},
     sandbox::{self, Sandbox, Status},
-    schedule::Load,
+    schedule::{Load, Slot},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -42,8 +42,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use store::{
-    ActionResult, BuildRecord, Derivation, Ingestion, LocalStore, Lock, ScratchPath, StoreError, StoreModel, StorePath,
-    ValidPath,
+    ActionResult, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, ScratchPath, StoreError, StoreModel,
+    StorePath, ValidPath,
     archive::nar,
     references::ReferenceScanner,
     tree::{Digest, Node, TreeError, walk::walk},
@@ -99,6 +99,7 @@ struct Job<'a> {
     started: SystemTime,
     begin: Instant,
     load: Load,
+    slot: &'a Slot<'a>,
 }
 
 /// An output that has been made.
@@ -119,11 +120,13 @@ struct Cost {
 
 impl Realiser<'_> {
     /// Realises node `id`, and tells about it.
-    pub fn node(&self, id: NodeId, load: Load) -> Result<(Origin, Duration), Arc<Failure>> {
+    ///
+    /// The slot is given back when nothing is left but to register what was made.
+    pub fn node(&self, id: NodeId, load: Load, slot: &Slot<'_>) -> Result<(Origin, Duration), Arc<Failure>> {
         let node = &self.plan.nodes[id];
         let begin = Instant::now();
         self.sink.event(Event::Started { node: id });
-        match self.attempt(id, node, load, begin) {
+        match self.attempt(id, node, load, slot, begin) {
             Ok(origin) => {
                 let duration = begin.elapsed();
                 self.sink.event(Event::Finished { node: id, origin, duration });
@@ -138,7 +141,14 @@ impl Realiser<'_> {
         }
     }
 
-    fn attempt(&self, id: NodeId, node: &PlanNode, load: Load, begin: Instant) -> Result<Origin, Box<Stopped>> {
+    fn attempt(
+        &self,
+        id: NodeId,
+        node: &PlanNode,
+        load: Load,
+        slot: &Slot<'_>,
+        begin: Instant,
+    ) -> Result<Origin, Box<Stopped>> {
         self.check_cancelled()?;
         let derivation = self.store.derivation(&node.drv).map_err(boxed)?;
         let own: Vec<StorePath> = node.outputs.values().cloned().collect();
@@ -155,7 +165,7 @@ impl Realiser<'_> {
         for path in &direct {
             self.store.temp_root(path).map_err(boxed)?;
         }
-        let job = Job { id, node, derivation, direct, started: SystemTime::now(), begin, load };
+        let job = Job { id, node, derivation, direct, started: SystemTime::now(), begin, load, slot };
         let attributes = Attributes::of(&job.derivation).map_err(boxed)?;
         if job.derivation.builder.starts_with(b"builtin:") {
             self.built_in(&job, &attributes)
@@ -630,8 +640,7 @@ impl Realiser<'_> {
         Ok(origin)
     }
 
-    /// Moves the outputs to their places and makes them known, then the action and what it took: an action is recorded
-    /// only when its outputs are there, so that a crash in between costs one build and promises nothing false.
+    /// Moves the outputs to their places and makes them known, together with the action and what it took.
     #[expect(clippy::too_many_arguments, reason = "each is one part of what is registered")]
     fn register(
         &self,
@@ -643,8 +652,6 @@ impl Realiser<'_> {
         cost: Cost,
         origin: Origin,
     ) -> Result<(), Box<Stopped>> {
-        let result =
-            ActionResult { outputs: made.iter().map(|(name, output)| (name.clone(), output.node.clone())).collect() };
         let infos: Vec<ValidPath> = made
             .iter()
             .map(|(name, output)| {
@@ -654,28 +661,29 @@ impl Realiser<'_> {
                 info
             })
             .collect();
+        // The action of a cut-off is known, and how long it took to find that out says nothing about building it.
+        let run = (origin != Origin::CutOff).then(|| {
+            let outputs = made.iter().map(|(name, output)| (name.clone(), output.node.clone())).collect();
+            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            let record = BuildRecord {
+                derivation: job.node.drv.clone(),
+                action: *action,
+                started_at: job.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+                duration_ms: millis(job.begin.elapsed()),
+                cpu_ms: millis(cost.cpu.unwrap_or_default()),
+                memory_peak_bytes: cost.memory_bytes,
+                log: cost.log,
+                status: plan::SUCCEEDED.to_owned(),
+            };
+            Run { result: ActionResult { outputs }, record }
+        });
+        job.slot.release();
         match (infos.as_slice(), made.values().next().and_then(|output| output.adopted.as_ref())) {
             // What lies on the store's file system already is moved; several outputs may refer to each other and are
             // registered together, which takes a checkout.
-            ([info], Some(staged)) => self.store.install(staged, info).map_err(boxed)?,
-            _ => self.store.add_trees(&infos).map_err(boxed)?,
+            ([info], Some(staged)) => self.store.install_with_run(staged, info, run).map_err(boxed),
+            _ => self.store.add_trees_with_run(&infos, run).map_err(boxed),
         }
-        if origin == Origin::CutOff {
-            // The action is known, and how long it took to find that out says nothing about building it.
-            return Ok(());
-        }
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let record = BuildRecord {
-            derivation: job.node.drv.clone(),
-            action: *action,
-            started_at: job.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
-            duration_ms: millis(job.begin.elapsed()),
-            cpu_ms: millis(cost.cpu.unwrap_or_default()),
-            memory_peak_bytes: cost.memory_bytes,
-            log: cost.log,
-            status: plan::SUCCEEDED.to_owned(),
-        };
-        self.store.record_run(&result, &record).map_err(boxed)
     }
 
     fn compare(&self, job: &Job, made: &BTreeMap<String, Output>) -> Result<Origin, Box<Stopped>> {

@@ -4,6 +4,9 @@
 //! slot. Among the nodes of a kind that could start, the one with the longest way to the end goes first. What it means
 //! to realise a node is a function given by the caller: this module knows graphs and threads and nothing of stores.
 //!
+//! A node may give its slot back before it is done, while it only waits for the disk: the next one starts then, and those
+//! that wait are registered together.
+//!
 //! Invariant: a node is started at most once, and only when all it needs has succeeded.
 
 use crate::{
@@ -18,6 +21,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// How many more threads than slots a kind has, for nodes that have given their slot back.
+const WAITING_MAX: usize = 8;
 
 /// How often a waiting thread looks at the cancel flag, which a signal handler sets without being able to wake anybody.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -76,8 +82,34 @@ struct State<T, E> {
     ended: Vec<Ended<T, E>>,
     /// Nodes that may still be started or are running.
     left: usize,
-    builds_running: usize,
+    /// Slots taken of each kind.
+    running: [usize; 4],
     stop: bool,
+}
+
+/// What a node that is worked on takes of its kind's budget.
+pub(crate) struct Slot<'a> {
+    give_back: &'a dyn Fn(),
+    taken: std::cell::Cell<bool>,
+}
+
+impl<'a> Slot<'a> {
+    fn new(give_back: &'a dyn Fn()) -> Self {
+        Slot { give_back, taken: std::cell::Cell::new(true) }
+    }
+
+    /// Lets another node of the kind start; to be called when all that is left is to wait.
+    pub fn release(&self) {
+        if self.taken.replace(false) {
+            (self.give_back)();
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 /// Works through `plan`. Returns how each node ended, by node.
@@ -89,7 +121,7 @@ pub(crate) fn run<T: Send, E: Send>(
     budgets: Budgets,
     keep_going: bool,
     cancelled: &AtomicBool,
-    work: &(dyn Fn(NodeId, Load) -> Result<T, E> + Sync),
+    work: &(dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &(dyn Fn(NodeId, NodeId) + Sync),
 ) -> Vec<Ended<T, E>> {
     let count = plan.nodes.len();
@@ -104,7 +136,7 @@ pub(crate) fn run<T: Send, E: Send>(
         missing: plan.nodes.iter().map(|node| node.needs.len()).collect(),
         ended: (0..count).map(|_| Ended::NotStarted).collect(),
         left: count,
-        builds_running: 0,
+        running: [0; 4],
         stop: false,
     };
     for id in 0..count {
@@ -115,6 +147,7 @@ pub(crate) fn run<T: Send, E: Send>(
     let shared = Shared {
         plan,
         needed_by,
+        budgets,
         keep_going,
         cancelled,
         work,
@@ -124,7 +157,7 @@ pub(crate) fn run<T: Send, E: Send>(
     };
     std::thread::scope(|scope| {
         for kind in KINDS {
-            for _ in 0..budgets.of(kind).min(plan.count(kind)) {
+            for _ in 0..(budgets.of(kind) + WAITING_MAX).min(plan.count(kind)) {
                 let shared = &shared;
                 scope.spawn(move || shared.worker(kind));
             }
@@ -143,9 +176,10 @@ fn push<T, E>(state: &mut State<T, E>, plan: &Plan, id: NodeId) {
 struct Shared<'a, T, E> {
     plan: &'a Plan,
     needed_by: Vec<Vec<NodeId>>,
+    budgets: Budgets,
     keep_going: bool,
     cancelled: &'a AtomicBool,
-    work: &'a (dyn Fn(NodeId, Load) -> Result<T, E> + Sync),
+    work: &'a (dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
     state: Mutex<State<T, E>>,
     changed: Condvar,
@@ -159,22 +193,24 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
             if state.stop || state.left == 0 {
                 return;
             }
-            let Some(next) = state.ready[kind as usize].pop() else {
+            let free = state.running[kind as usize] < self.budgets.of(kind);
+            let next = if free { state.ready[kind as usize].pop() } else { None };
+            let Some(next) = next else {
                 let waited = self.changed.wait_timeout(state, CANCEL_POLL);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
             let id = next.number.0;
-            if kind == Kind::Build {
-                state.builds_running += 1;
-            }
-            let load = Load { running: state.builds_running, ready: state.ready[Kind::Build as usize].len() };
+            state.running[kind as usize] += 1;
+            let builds = Kind::Build as usize;
+            let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
             drop(state);
-            let result = (self.work)(id, load);
+            let give_back = || {
+                self.lock().running[kind as usize] -= 1;
+                self.changed.notify_all();
+            };
+            let result = (self.work)(id, load, &Slot::new(&give_back));
             state = self.lock();
-            if kind == Kind::Build {
-                state.builds_running -= 1;
-            }
             state.left -= 1;
             match result {
                 Ok(value) => {
@@ -240,7 +276,7 @@ mod tests {
     fn order(nodes: Vec<PlanNode>, budgets: Budgets, keep_going: bool, bad: &[NodeId]) -> (Vec<NodeId>, String) {
         let plan = Plan { nodes, ..Plan::default() };
         let started = Mutex::new(Vec::new());
-        let work = |id: NodeId, _| {
+        let work = |id: NodeId, _, _: &Slot| {
             started.lock().unwrap().push(id);
             if bad.contains(&id) { Err(()) } else { Ok(()) }
         };
@@ -293,7 +329,7 @@ mod tests {
     fn fetches_do_not_take_build_slots() {
         let plan = Plan { nodes: vec![node(Kind::Build, 9, &[]), node(Kind::Fetch, 1, &[])], ..Plan::default() };
         let fetched = AtomicBool::new(false);
-        let work = |id: NodeId, _| {
+        let work = |id: NodeId, _, _: &Slot| {
             if id == 1 {
                 fetched.store(true, Ordering::SeqCst);
                 return Ok(());
@@ -316,7 +352,7 @@ mod tests {
         let nodes = (0..200).map(|i| node(Kind::Build, i % 7, if i < 3 { &[] } else { &[0, 1, 2] })).collect();
         let plan = Plan { nodes, ..Plan::default() };
         let (running, peak, total) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = |_: NodeId, load: Load| {
+        let work = |_: NodeId, load: Load, _: &Slot| {
             assert!((1..=3).contains(&load.running));
             peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_micros(100));
@@ -330,10 +366,25 @@ mod tests {
     }
 
     #[test]
+    fn what_only_waits_holds_nothing_up() {
+        let plan = Plan { nodes: (0..4).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
+        let waiting = std::sync::Barrier::new(4);
+        let work = |_: NodeId, load: Load, slot: &Slot| {
+            assert_eq!(load.running, 1);
+            slot.release();
+            // Only if all four come this far although there is one slot does any of them go on.
+            waiting.wait();
+            Ok::<(), ()>(())
+        };
+        let ended = run(&plan, ONE, false, &AtomicBool::new(false), &work, &|_, _| {});
+        assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
+    }
+
+    #[test]
     fn cancelling_starts_nothing_more() {
         let plan = Plan { nodes: (0..50).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
         let cancelled = AtomicBool::new(false);
-        let work = |_: NodeId, _| {
+        let work = |_: NodeId, _, _: &Slot| {
             cancelled.store(true, Ordering::SeqCst);
             Ok::<(), ()>(())
         };

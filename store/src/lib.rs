@@ -47,5 +47,6 @@ pub use gc::{GcOptions, GcReport};
 pub use import::Imported;
 pub use local::{ActionResult, LocalStore, OpenOptions};
 pub use lock::{Hold, Holder, Lock};
+pub use register::Run;
 pub use scratch::ScratchPath;
 pub use verify::{Damage, VerifyReport};

@@ -421,19 +421,6 @@ impl LocalStore {
         self.database.write(|session| session.insert_build(build))
     }
 
-    /// Remembers what one run of an action gave and what it took, in one transaction. Its outputs are valid paths
-    /// already, so what they hold is durable.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn record_run(&self, result: &ActionResult, build: &BuildRecord) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
-        self.database.write(|session| {
-            session.insert_action(&build.action, &result.outputs, self.now())?;
-            session.insert_build(build)
-        })
-    }
-
     /// Returns the runs for a derivation, latest first.
     ///
     /// # Errors

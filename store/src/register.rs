@@ -4,10 +4,10 @@
 //! all that wait, which makes full durability cheap.
 
 use crate::cas::blob_name;
-use crate::db::ValidPath;
+use crate::db::{BuildRecord, ValidPath};
 use crate::error::StoreError;
 use crate::import::open_parent;
-use crate::local::LocalStore;
+use crate::local::{ActionResult, LocalStore};
 use crate::lock::Lock;
 use crate::path::StorePath;
 use crate::scratch::TempRoot;
@@ -28,9 +28,23 @@ pub(crate) struct Registrar {
 #[derive(Debug, Default)]
 struct Queue {
     tickets: u64,
-    waiting: Vec<(u64, Vec<ValidPath>)>,
+    waiting: Vec<(u64, Registration)>,
     results: HashMap<u64, Result<(), StoreError>>,
     busy: bool,
+}
+
+/// What is registered together or not at all.
+#[derive(Debug)]
+struct Registration {
+    paths: Vec<ValidPath>,
+    run: Option<Run>,
+}
+
+/// What one run of an action gave, and what it took.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub result: ActionResult,
+    pub record: BuildRecord,
 }
 
 impl ValidPath {
@@ -57,14 +71,22 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when the tree cannot be moved or registered.
     pub fn install(&self, staged: &Path, info: &ValidPath) -> Result<(), StoreError> {
+        self.install_with_run(staged, info, None)
+    }
+
+    /// As [`LocalStore::install`]; also remembers the run that has made the tree, with the same registration.
+    ///
+    /// # Errors
+    /// As [`LocalStore::install`].
+    pub fn install_with_run(&self, staged: &Path, info: &ValidPath, run: Option<Run>) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         self.scratch.root(&TempRoot::Path(info.path.clone()))?;
         if self.is_valid(&info.path)? {
-            return Ok(());
+            return self.register(Vec::new(), run);
         }
         let (parent, name) = open_parent(staged)?;
         let _placed = self.place(&parent, &name, &info.path)?;
-        self.register_paths(std::slice::from_ref(info))
+        self.register(vec![info.clone()], run)
     }
 
     /// Makes `info.path` valid by checking out `info.node`, whose blobs are in the store.
@@ -80,6 +102,14 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::add_tree`]; none of them is registered then.
     pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
+        self.add_trees_with_run(infos, None)
+    }
+
+    /// As [`LocalStore::add_trees`]; also remembers the run that has made the trees, with the same registration.
+    ///
+    /// # Errors
+    /// As [`LocalStore::add_trees`].
+    pub fn add_trees_with_run(&self, infos: &[ValidPath], run: Option<Run>) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         // In one order for everybody, as each holds the locks of those before.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
@@ -106,7 +136,7 @@ impl LocalStore {
             }
             placed.extend(done?);
         }
-        if new.is_empty() { Ok(()) } else { self.register_paths(&new) }
+        self.register(new, run)
     }
 
     /// Gives a blob the name of a store object, or finds that it has it; `false` when that needs more than a link.
@@ -161,11 +191,18 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when the database fails. None of them is registered then.
     pub fn register_paths(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
+        self.register(infos.to_vec(), None)
+    }
+
+    fn register(&self, paths: Vec<ValidPath>, run: Option<Run>) -> Result<(), StoreError> {
+        if paths.is_empty() && run.is_none() {
+            return Ok(());
+        }
         let registrar = &self.registrar;
         let mut queue = registrar.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = queue.tickets;
         queue.tickets += 1;
-        queue.waiting.push((ticket, infos.to_vec()));
+        queue.waiting.push((ticket, Registration { paths, run }));
         loop {
             if let Some(result) = queue.results.remove(&ticket) {
                 return result;
@@ -186,29 +223,34 @@ impl LocalStore {
     }
 
     /// Commits a batch; when it fails, each of its parts alone, so that one's mistake is not another's.
-    fn commit(&self, batch: &[(u64, Vec<ValidPath>)]) -> Vec<Result<(), StoreError>> {
-        let all: Vec<&ValidPath> = batch.iter().flat_map(|(_, infos)| infos).collect();
-        match self.commit_paths(&all) {
+    fn commit(&self, batch: &[(u64, Registration)]) -> Vec<Result<(), StoreError>> {
+        let all: Vec<&Registration> = batch.iter().map(|(_, registration)| registration).collect();
+        match self.commit_all(&all) {
             Ok(()) => batch.iter().map(|_| Ok(())).collect(),
             Err(error) if batch.len() == 1 => vec![Err(error)],
-            Err(_) => batch.iter().map(|(_, infos)| self.commit_paths(&infos.iter().collect::<Vec<_>>())).collect(),
+            Err(_) => all.iter().map(|registration| self.commit_all(&[registration])).collect(),
         }
     }
 
-    fn commit_paths(&self, infos: &[&ValidPath]) -> Result<(), StoreError> {
+    fn commit_all(&self, all: &[&Registration]) -> Result<(), StoreError> {
+        let infos = || all.iter().flat_map(|registration| &registration.paths);
         self.make_durable()?;
         self.step("durable");
         let now = self.now();
         self.database.write(|session| {
-            for info in infos {
+            for info in infos() {
                 let registered_at = if info.registered_at == 0 { now } else { info.registered_at };
-                session.insert_path(&ValidPath { registered_at, ..(*info).clone() })?;
+                session.insert_path(&ValidPath { registered_at, ..info.clone() })?;
             }
-            for info in infos {
+            for info in infos() {
                 session.insert_references(info)?;
                 if info.path.is_derivation() {
                     self.insert_outputs(session, &info.path)?;
                 }
+            }
+            for Run { result, record } in all.iter().filter_map(|registration| registration.run.as_ref()) {
+                session.insert_action(&record.action, &result.outputs, now)?;
+                session.insert_build(record)?;
             }
             self.step("written");
             Ok(())
