@@ -1,4 +1,5 @@
-# Other people's programs that the tests compare ours with: pinned packages, unpacked as a root of their own each.
+# Other people's work that the tests compare ours with: programs, pinned packages unpacked as a root of their own each; and
+# the sources of Nix, for the suite in `tests/lang`.
 {
   builders,
   seed,
@@ -16,3 +17,6 @@ let
   };
 in
 builtins.listToAttrs (map (name: { inherit name; value = tree { inherit name; set = name; extra = [ skeleton ]; }; }) names)
+// {
+  oracle-nix-source = ((import ../lib/fetch.nix { inherit builders seed; }).fetchDebSource { name = "nix"; }).src;
+}

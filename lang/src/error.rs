@@ -219,6 +219,11 @@ impl Error {
             return self.0.help.clone();
         }
         let ErrorKind::MissingAttribute { name, set } = &self.0.kind else { return None };
+        if set.0.as_attrs()?.contains(Symbol::new(b"langVersion"))
+            && let Some(why) = crate::builtins::why_absent(name.name())
+        {
+            return Some(why.to_owned());
+        }
         let wanted = String::from_utf8_lossy(name.name()).into_owned();
         let names: Vec<String> =
             set.0.as_attrs()?.iter().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();

@@ -207,6 +207,45 @@ pub struct EvalOptions {
     pub lints: Lints,
     /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; off, they are errors.
     pub toml_timestamps: bool,
+    pub features: Features,
+}
+
+/// Experimental features of Nix that change what expressions can ask for. What one of them brings is absent, or an error, while
+/// it is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// `getFlake`, and all of `fetch_tree`
+    pub flakes: bool,
+    /// `fetchTree`
+    pub fetch_tree: bool,
+    /// `fetchClosure`, which then says that nothing here can do it.
+    pub fetch_closure: bool,
+    /// `outputOf`
+    pub dynamic_derivations: bool,
+    /// `__contentAddressed`
+    pub ca_derivations: bool,
+    /// `__impure`
+    pub impure_derivations: bool,
+    /// The hash algorithm `blake3`.
+    pub blake3_hashes: bool,
+    /// `exec` and `importNative`, which then say that nothing here will do it.
+    pub native_code: bool,
+}
+
+impl Default for Features {
+    /// Everything that works.
+    fn default() -> Self {
+        Features {
+            flakes: true,
+            fetch_tree: true,
+            fetch_closure: false,
+            dynamic_derivations: true,
+            ca_derivations: true,
+            impure_derivations: true,
+            blake3_hashes: true,
+            native_code: false,
+        }
+    }
 }
 
 impl Default for EvalOptions {
@@ -225,6 +264,7 @@ impl Default for EvalOptions {
             abort_on_warn: false,
             lints: Lints::default(),
             toml_timestamps: false,
+            features: Features::default(),
         }
     }
 }

@@ -16,20 +16,31 @@ pub(super) fn from_toml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 }
 
 fn members(table: Vec<(String, toml::Value)>, timestamps: bool) -> Result<Value> {
-    let members: Result<Vec<(String, Value)>> =
-        table.into_iter().map(|(name, member)| Ok((name, value(member, timestamps)?))).collect();
+    let member = |(name, member): (String, toml::Value)| {
+        without_nul(&name)?;
+        Ok((name, value(member, timestamps)?))
+    };
+    let members: Result<Vec<(String, Value)>> = table.into_iter().map(member).collect();
     Ok(plain_attrs(members?))
+}
+
+fn without_nul(text: &str) -> Result<()> {
+    if !text.contains('\0') {
+        return Ok(());
+    }
+    let shown = text.replace('\0', "␀");
+    Err(Error::other(
+        "lang::nul_byte",
+        format!(
+            "while parsing TOML: input string '{shown}' cannot be represented as Nix string because it contains null bytes"
+        ),
+    ))
 }
 
 fn value(value: toml::Value, timestamps: bool) -> Result<Value> {
     Ok(match value {
         toml::Value::String(text) => {
-            if text.contains('\0') {
-                return Err(Error::other(
-                    "lang::nul_byte",
-                    "input string cannot be represented as a Nix string because it contains null bytes",
-                ));
-            }
+            without_nul(&text)?;
             Value::string(text.as_bytes())
         }
         toml::Value::Int(number) => Value::int(number),

@@ -10,6 +10,7 @@ use store::path::Ingestion;
 use store::{Derivation, Hash, HashAlgorithm, Output, StorePath, StorePathName};
 
 use super::expect::lossy;
+use super::features::require;
 use crate::compile::code::Code;
 use crate::error::{Error, FrameKind, Result};
 use crate::host::Severity;
@@ -251,6 +252,9 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
         impure: flag(ev, b"__impure")?,
         ..Draft::default()
     };
+    let features = ev.shared.options.features;
+    require(features.ca_derivations || !draft.content_addressed, "ca-derivations")?;
+    require(features.impure_derivations || !draft.impure, "impure-derivations")?;
     if draft.content_addressed && draft.impure {
         return Err(Error::other("lang::derivation", "derivation cannot be both content-addressed and impure"));
     }
@@ -279,8 +283,9 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
             if outputs[..index].contains(output) {
                 return Err(Error::other("lang::derivation", format!("duplicate derivation output '{output}'")));
             }
-            if output == "drv" {
-                return Err(Error::other("lang::derivation", "invalid derivation output name 'drv'"));
+            // `drvPath` is the name of another attribute of the result, and `drv` stands for the derivation in references.
+            if matches!(output.as_str(), "drv" | "drvPath") {
+                return Err(Error::other("lang::derivation", format!("invalid derivation output name '{output}'")));
             }
         }
         if outputs.is_empty() {

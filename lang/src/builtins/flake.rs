@@ -1,12 +1,14 @@
 //! Flakes: references, and `getFlake` for flakes that are folders.
 //!
-//! Inputs are evaluated without a lock file: `path:` inputs relative to the flake, `follows`, and whatever else the host's
-//! fetcher can lock (pure evaluation asks for a `rev` or `narHash` there).
+//! Inputs are those that `flake.lock` says (`lock.rs`). What is not locked is taken as declared: `path:` inputs relative to the
+//! flake, `follows`, and whatever else the host can fetch (pure evaluation asks for a `rev` or `narHash` there).
 
 use std::collections::BTreeMap;
 
 use super::expect::lossy;
+use super::features::require;
 use super::json::plain_attrs;
+use super::lock::Lock;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue};
@@ -30,10 +32,7 @@ static INPUT: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
         load(ev, &reference, base, Some(overrides))
     } else {
         let tree = fetch_tree(ev, &reference, base)?;
-        let mut facts = tree.facts;
-        facts.push(("outPath".to_owned(), source_string(ev, &tree.dir)));
-        facts.push(("sourceInfo".to_owned(), plain_attrs(facts.clone())));
-        Ok(plain_attrs(facts))
+        Ok(plain_tree(ev, tree))
     }
 });
 /// An input that follows another: the inputs of the flake that says so, path such as `a/b`, that flake itself, which is
@@ -68,6 +67,7 @@ static FLAKE: Code = Code::native(&[0, 0], |ev, captures| {
 });
 
 pub(super) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
+    require(ev.shared.options.features.flakes, "flakes")?;
     let value = ev.force(arguments[0])?;
     let text = match value.as_path() {
         Some(path) => lossy(path.bytes()),
@@ -88,7 +88,7 @@ impl Evaluator {
     }
 }
 
-type Reference = BTreeMap<String, FetchValue>;
+pub(super) type Reference = BTreeMap<String, FetchValue>;
 
 fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
     match reference.get(name) {
@@ -98,10 +98,10 @@ fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
 }
 
 /// A reference written as a set: `{ type = "github"; owner = …; }`.
-fn reference_of_set(ev: &mut Evaluator, set: Attrs) -> Result<Reference> {
+pub(super) fn reference_of_set(ev: &mut Evaluator, set: Attrs) -> Result<Reference> {
     let mut reference = Reference::new();
     for attr in set.sorted() {
-        if matches!(attr.name.name(), b"flake" | b"inputs" | b"follows" | b"url") {
+        if matches!(attr.name.name(), b"flake" | b"inputs" | b"follows") {
             continue;
         }
         let value = ev.force(attr.value)?;
@@ -121,7 +121,7 @@ fn reference_of_set(ev: &mut Evaluator, set: Attrs) -> Result<Reference> {
 }
 
 /// A source tree that a reference names.
-struct Tree {
+pub(super) struct Tree {
     /// What is known of it: `narHash`, `rev` ….
     facts: Vec<(String, Value)>,
     /// Where it begins.
@@ -137,13 +137,13 @@ fn local_path(path: &str, base: &[u8]) -> Vec<u8> {
 
 /// Lets pure evaluation read the folder of a flake that the user named, or that a flake declares as its input. What an
 /// expression makes up (`builtins.getFlake`) gets no such leave.
-fn allow(ev: &Evaluator, reference: &Reference, base: &[u8]) {
+pub(super) fn allow(ev: &Evaluator, reference: &Reference, base: &[u8]) {
     if let (Some("path"), Some(path)) = (text(reference, "type"), text(reference, "path")) {
         ev.allow(lossy(&local_path(path, base)).into());
     }
 }
 
-fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<Tree> {
+pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<Tree> {
     let mut facts: Vec<(String, Value)> = Vec::new();
     let root: Vec<u8> = match (text(reference, "type"), text(reference, "path")) {
         (Some("path"), Some(path)) => local_path(path, base),
@@ -179,16 +179,39 @@ fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<
     Ok(Tree { facts, root, dir })
 }
 
+/// A tree that is an input without being a flake.
+pub(super) fn plain_tree(ev: &Evaluator, tree: Tree) -> Value {
+    let mut facts = tree.facts;
+    facts.push(("outPath".to_owned(), source_string(ev, &tree.dir)));
+    facts.push(("sourceInfo".to_owned(), plain_attrs(facts.clone())));
+    plain_attrs(facts)
+}
+
 /// Loads the flake a reference names. `overrides` says of its inputs, by name, what they are (`value`) or what their own
 /// inputs are (`inputs`, of the same form).
 fn load(ev: &mut Evaluator, reference: &Reference, base: &[u8], overrides: Option<Attrs>) -> Result<Value> {
-    let Tree { mut facts, root, dir } = fetch_tree(ev, reference, base)?;
+    let tree = fetch_tree(ev, reference, base)?;
+    flake_of(ev, tree, |ev, own, flake, outputs, dir| {
+        // An input is locked by the flake that has it, not by itself.
+        let lock = if overrides.is_none() { Lock::read(ev, dir, own)? } else { None };
+        inputs(ev, own, flake, outputs, dir, overrides, lock.as_ref())
+    })
+}
+
+/// The flake in a tree. `inputs` makes the set of its inputs, from the flake itself (not to be forced), what its file says,
+/// its function, and the folder it lies in.
+pub(super) fn flake_of(
+    ev: &mut Evaluator,
+    tree: Tree,
+    inputs: impl FnOnce(&mut Evaluator, Value, Attrs, Value, &[u8]) -> Result<Value>,
+) -> Result<Value> {
+    let Tree { mut facts, root, dir } = tree;
     let flake = ev.import(&[&dir, &b"/flake.nix"[..]].concat())?;
     let flake = ev.expect_attrs(flake)?;
     let outputs = ev.required(flake, "outputs", "getFlake")?;
     let outputs = ev.expect_function(outputs)?;
     let own = Value::thunk_unfilled(&FLAKE);
-    let inputs = inputs(ev, own, flake, outputs, &dir, overrides)?;
+    let inputs = inputs(ev, own, flake, outputs, &dir)?;
 
     // `sourceInfo.outPath` is the tree as a string; copying it to the store is left to who interpolates a path in it.
     facts.push(("outPath".to_owned(), source_string(ev, &root)));
@@ -228,6 +251,7 @@ fn inputs(
     outputs: Value,
     dir: &[u8],
     overrides: Option<Attrs>,
+    lock: Option<&Lock>,
 ) -> Result<Value> {
     let scope = Scope { own, all: Value::thunk_unfilled(&ALL_INPUTS), dir };
     let mut members: Vec<(String, Value)> = Vec::new();
@@ -240,6 +264,10 @@ fn inputs(
                 continue;
             }
             let input = ev.expect_attrs(attr.value)?;
+            if let Some(value) = lock.map_or(Ok(None), |lock| lock.input(ev, attr.name, Some(input)))? {
+                members.push((name, value));
+                continue;
+            }
             let nested = match from_outside.and_then(|given| given.get(Symbol::new(b"inputs"))) {
                 Some(inputs) => Some(ev.expect_attrs(inputs)?),
                 None => None,
@@ -259,6 +287,10 @@ fn inputs(
             continue;
         }
         if let Some(value) = override_of(ev, overrides, symbol)?.and_then(|given| given.get(ev.shared.names.value)) {
+            members.push((name, value));
+            continue;
+        }
+        if let Some(value) = lock.map_or(Ok(None), |lock| lock.input(ev, symbol, None))? {
             members.push((name, value));
             continue;
         }
@@ -298,10 +330,10 @@ impl Scope<'_> {
         if let Some(follows) = input.get(Symbol::new(b"follows")) {
             return Ok(Some(Value::thunk(&FOLLOWS, &[self.all, follows, self.own])));
         }
-        let reference = if let Some(url) = input.get(Symbol::new(b"url")) {
+        let reference = if input.contains(ev.shared.names.r#type) {
+            input.value()
+        } else if let Some(url) = input.get(Symbol::new(b"url")) {
             url
-        } else if input.contains(ev.shared.names.r#type) {
-            Value::attrs(input.iter().collect())
         } else if let Some(path) = input.get(ev.shared.names.path) {
             Value::string(format!("path:{}", lossy(ev.text_of(path)?.bytes())).as_bytes())
         } else {
@@ -472,6 +504,13 @@ pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
         let value = ev.force(attr.value)?;
         let value = match value.view() {
             View::String(text) => lossy(text.bytes()),
+            View::Int(number) if number < 0 => {
+                let name = lossy(attr.name.name());
+                return Err(Error::other(
+                    "lang::flake_reference",
+                    format!("negative value given for flake ref attr {name}: {number}"),
+                ));
+            }
             View::Int(number) => number.to_string(),
             View::Bool(flag) => u8::from(flag).to_string(),
             _ => {

@@ -3,6 +3,7 @@
 use store::{Hash, HashAlgorithm};
 
 use super::expect::lossy;
+use super::features::require;
 use crate::error::{Error, Result};
 use crate::symbol::Symbol;
 use crate::value::Value;
@@ -10,10 +11,12 @@ use crate::vm::Evaluator;
 
 fn algorithm(ev: &mut Evaluator, value: Value) -> Result<HashAlgorithm> {
     let name = lossy(ev.expect_plain(value)?);
-    name.parse().map_err(|_| {
+    let algorithm = name.parse().map_err(|_| {
         Error::other("lang::hash_algorithm", format!("unknown hash algorithm '{name}'"))
             .help("known are md5, sha1, sha256, sha512 and blake3")
-    })
+    })?;
+    require(algorithm != HashAlgorithm::Blake3 || ev.shared.options.features.blake3_hashes, "blake3-hashes")?;
+    Ok(algorithm)
 }
 
 pub(super) fn hash_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

@@ -64,20 +64,20 @@ impl Evaluator {
                 }
             }
             View::List(list) => {
-                self.check_native_stack()?;
                 self.ahead(list.values().iter().copied(), Ahead::Head);
                 out.push(b'[');
-                for (index, &element) in list.values().iter().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    self.write_json(element, copy_to_store, out, context)
-                        .map_err(|error| error.note(format!("while evaluating list element at index {index}")))?;
-                }
+                self.nested(|ev| {
+                    list.values().iter().enumerate().try_for_each(|(index, &element)| {
+                        if index > 0 {
+                            out.push(b',');
+                        }
+                        ev.write_json(element, copy_to_store, out, context)
+                            .map_err(|error| error.note(format!("while evaluating list element at index {index}")))
+                    })
+                })?;
                 out.push(b']');
             }
             View::Attrs(set) => {
-                self.check_native_stack()?;
                 if let Some(to_string) = set.get(self.shared.names.to_string) {
                     let text = self.call(to_string, &[value])?;
                     let how = crate::value::coerce::Coercion { copy_to_store, more: false };
@@ -86,19 +86,21 @@ impl Evaluator {
                     return write_text(text.bytes(), out);
                 }
                 if let Some(out_path) = set.get(self.shared.names.out_path) {
-                    return self.write_json(out_path, copy_to_store, out, context);
+                    return self.nested(|ev| ev.write_json(out_path, copy_to_store, out, context));
                 }
                 self.ahead(set.iter().map(|attr| attr.value), Ahead::Head);
                 out.push(b'{');
-                for (index, attr) in set.sorted().enumerate() {
-                    if index > 0 {
-                        out.push(b',');
-                    }
-                    write_text(attr.name.name(), out)?;
-                    out.push(b':');
-                    self.write_json(attr.value, copy_to_store, out, context)
-                        .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))?;
-                }
+                self.nested(|ev| {
+                    set.sorted().enumerate().try_for_each(|(index, attr)| {
+                        if index > 0 {
+                            out.push(b',');
+                        }
+                        write_text(attr.name.name(), out)?;
+                        out.push(b':');
+                        ev.write_json(attr.value, copy_to_store, out, context)
+                            .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))
+                    })
+                })?;
                 out.push(b'}');
             }
             _ => {

@@ -10,11 +10,13 @@ mod control;
 mod convert;
 mod derivation;
 mod expect;
+mod features;
 mod fetch;
 mod flake;
 mod hash;
 mod json;
 pub(crate) mod lists;
+mod lock;
 mod numbers;
 mod paths;
 mod patterns;
@@ -22,6 +24,7 @@ mod sources;
 mod strings;
 mod xml;
 
+pub(crate) use features::why_absent;
 pub(crate) use paths::internal_file;
 
 use hashbrown::HashMap;
@@ -109,6 +112,8 @@ table! {
     "div" 2 0b11 member numbers::div, "quotient of two numbers";
     "elem" 2 0b10 member lists::elem, "whether a list has an element";
     "elemAt" 2 0b11 member lists::elem_at, "an element by its number, from 0";
+    "exec" 1 0 member features::exec, "runs a program: refused";
+    "fetchClosure" 1 0 member features::fetch_closure, "a closure from a binary cache: refused";
     "fetchGit" 1 0b1 global fetch::fetch_git, "a Git repository's files";
     "fetchMercurial" 1 0b1 global fetch::fetch_mercurial, "a Mercurial repository's files";
     "fetchTarball" 1 0b1 global fetch::fetch_tarball, "an archive from a URL, unpacked";
@@ -136,6 +141,7 @@ table! {
     "hashString" 2 0b11 member hash::hash_string, "hash of a string";
     "head" 1 0b1 member lists::head, "first element";
     "import" 1 0b1 global sources::import, "the value of a file";
+    "importNative" 2 0 member features::import_native, "loads a shared object: refused";
     "intersectAttrs" 2 0b11 member attrs::intersect_attrs, "attributes of the second set whose names are in the first";
     "isAttrs" 1 0b1 member control::is_attrs, "whether a value is a set";
     "isBool" 1 0b1 member control::is_bool, "whether a value is a Boolean";
@@ -200,6 +206,9 @@ pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
         members.push(Attr { name: Symbol::new(name.as_bytes()), pos: Pos::NONE, value });
     };
     for (index, builtin) in TABLE.iter().enumerate() {
+        if !features::is_on(builtin.name, &options.features) {
+            continue;
+        }
         let value = Value::builtin(index);
         member(builtin.name, value);
         let global = if builtin.global { builtin.name.to_owned() } else { format!("__{}", builtin.name) };

@@ -33,10 +33,28 @@ fn convert(value: toml::Value) -> Value {
         toml::Value::Integer(value) => Value::Int(value),
         toml::Value::Float(value) => Value::Float(value),
         toml::Value::Boolean(value) => Value::Bool(value),
-        toml::Value::Datetime(value) => Value::Timestamp(value.to_string()),
+        toml::Value::Datetime(value) => Value::Timestamp(timestamp(value)),
         toml::Value::Array(values) => Value::Array(values.into_iter().map(convert).collect()),
         toml::Value::Table(table) => Value::Table(entries(table)),
     }
+}
+
+/// A date, a time or both, with the fraction of a second in three, six or nine digits, as few as hold it.
+fn timestamp(mut value: toml::value::Datetime) -> String {
+    let nanoseconds = value.time.as_mut().and_then(|time| time.nanosecond.take()).unwrap_or_default();
+    let plain = value.to_string();
+    if nanoseconds == 0 {
+        return plain;
+    }
+    let fraction = match nanoseconds {
+        _ if nanoseconds.is_multiple_of(1_000_000) => format!("{:03}", nanoseconds / 1_000_000),
+        _ if nanoseconds.is_multiple_of(1000) => format!("{:06}", nanoseconds / 1000),
+        _ => format!("{nanoseconds:09}"),
+    };
+    // The fraction stands after the seconds, before the offset.
+    let time_len = "hh:mm:ss".len() + if value.date.is_some() { "yyyy-mm-ddT".len() } else { 0 };
+    let (time, offset) = plain.split_at(time_len.min(plain.len()));
+    format!("{time}.{fraction}{offset}")
 }
 
 #[cfg(test)]
@@ -47,6 +65,12 @@ mod tests {
     fn a_document() {
         let parsed = parse("b = 1\n[a]\nx = [1.5, true, \"s\"]\nt = 1979-05-27T07:32:00Z\n").unwrap();
         insta::assert_snapshot!(format!("{parsed:?}"), @r#"[("a", Table([("t", Timestamp("1979-05-27T07:32:00Z")), ("x", Array([Float(1.5), Bool(true), String("s")]))])), ("b", Int(1))]"#);
+    }
+
+    #[test]
+    fn fractions_of_seconds() {
+        let parsed = parse("a = 00:32:00.1\nb = 1979-05-27 07:32:00.1234-07:00\nc = 1979-05-27T07:32:00.1234567891Z\n");
+        insta::assert_snapshot!(format!("{:?}", parsed.unwrap()), @r#"[("a", Timestamp("00:32:00.100")), ("b", Timestamp("1979-05-27T07:32:00.123400-07:00")), ("c", Timestamp("1979-05-27T07:32:00.123456789Z"))]"#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Values as text: what `eval --eval` prints, and short forms for messages.
 
 use super::{Attrs, List, Value, View};
-use crate::error::Result;
+use crate::error::{FrameKind, Result};
 use crate::text::number;
 use crate::vm::{Ahead, Evaluator};
 
@@ -117,20 +117,17 @@ impl Evaluator {
         let value = self.force(value)?;
         match value.view() {
             View::List(list) if !list.is_empty() && seen.insert(value.address()) => {
-                self.check_native_stack()?;
                 self.ahead(list.values().iter().copied(), Ahead::Deep);
-                for &element in list.values() {
-                    self.force_deep_in(element, seen)?;
-                }
+                self.nested(|ev| list.values().iter().try_for_each(|&element| ev.force_deep_in(element, seen)))?;
             }
             View::Attrs(set) if seen.insert(value.address()) => {
-                self.check_native_stack()?;
                 self.ahead(set.iter().map(|attr| attr.value), Ahead::Deep);
-                for attr in set.iter() {
-                    if let Err(error) = self.force_deep_in(attr.value, seen) {
-                        return Err(error.frame(attr.pos, crate::error::FrameKind::Attribute(attr.name)));
-                    }
-                }
+                self.nested(|ev| {
+                    set.iter().try_for_each(|attr| {
+                        ev.force_deep_in(attr.value, seen)
+                            .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))
+                    })
+                })?;
             }
             _ => {}
         }
@@ -139,8 +136,8 @@ impl Evaluator {
 }
 
 impl Printer {
-    fn value(&mut self, ev: &mut Evaluator, value: Value, depth: usize) {
-        let value = match value.view() {
+    fn value(&mut self, ev: &mut Evaluator, slot: Value, depth: usize) {
+        let value = match slot.view() {
             View::Thunk(thunk) => match thunk.done() {
                 Some(value) => value,
                 None => {
@@ -148,7 +145,7 @@ impl Printer {
                     return;
                 }
             },
-            _ => value,
+            _ => slot,
         };
         match value.view() {
             View::Thunk(_) => {}
@@ -167,7 +164,9 @@ impl Printer {
                 }
             }
             View::Path(path) => self.out.extend_from_slice(path.bytes()),
-            View::List(list) => self.list(ev, value, list, depth),
+            // As Nix tells what it has seen: a list by where it stands, since what a variable holds is copied to each place,
+            // and a set by itself.
+            View::List(list) => self.list(ev, slot, list, depth),
             View::Attrs(set) => self.attrs(ev, value, set, depth),
             View::Function(function) => {
                 if self.brief {
@@ -223,7 +222,8 @@ impl Printer {
             self.out.extend(b"[ ]");
             return;
         }
-        if self.skip(value, depth) || ev.check_native_stack().is_err() {
+        // The outermost is printed from a place of its own, which nothing in it can be.
+        if depth > 0 && self.skip(value, depth) || ev.check_native_stack().is_err() {
             return;
         }
         self.out.extend(b"[ ");

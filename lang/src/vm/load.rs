@@ -169,15 +169,26 @@ impl Evaluator {
         })
     }
 
-    /// The file that importing `path` means, links resolved.
+    /// The file that importing `path` means. Links are followed where the path itself is one, but folders on the way
+    /// keep the names they were reached by: a relative path in the file starts there.
     fn resolve_expression_file(&mut self, path: &[u8]) -> Result<PathBuf> {
-        let path = self.checked_path(path)?;
-        let resolved = self.resolve_links(&path)?;
-        if self.shared.host.file_type(&resolved)? == Some(FileType::Directory) {
-            let default = resolved.join("default.nix");
-            return self.resolve_links(&default);
+        let mut path = self.checked_path(path)?;
+        for _ in 0..LINKS_MAX {
+            let place = self.resolve_parents(&path)?;
+            match self.type_at(&place)? {
+                Some(FileType::Symlink) => {
+                    let target = path.parent().unwrap_or(Path::new("/")).join(self.shared.host.read_link(&place)?);
+                    path = PathBuf::from(std::ffi::OsString::from_vec(path::normalise(target.as_os_str().as_bytes())));
+                }
+                Some(FileType::Directory) => {
+                    path.push("default.nix");
+                    self.resolve_links(&path)?;
+                    return Ok(path);
+                }
+                _ => return Ok(path),
+            }
         }
-        Ok(resolved)
+        Err(Error::other("lang::link_loop", format!("too many symbolic links on the way to '{}'", path.display())))
     }
 
     /// Follows the symbolic links in a path, the last part too. What does not exist stays as it is.

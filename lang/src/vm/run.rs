@@ -83,6 +83,19 @@ impl Evaluator {
         }
     }
 
+    /// Runs `work`, which looks at what is in a set or list, and counts that as a call: so data that is nested
+    /// without end is told from data that is merely large.
+    pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
+        self.check_native_stack()?;
+        if self.calls >= self.shared.options.depth_max {
+            return Err(ErrorKind::CallDepth.into());
+        }
+        self.calls += 1;
+        let result = work(self);
+        self.calls -= 1;
+        result
+    }
+
     /// Moves to the machine's own stack, unless that is what just ran out.
     #[cold]
     #[inline(never)]

@@ -114,6 +114,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         system: Some(settings.system.clone().unwrap_or_else(config::current_system)),
         pipe_operators: settings.feature("pipe-operators"),
         toml_timestamps: settings.feature("parse-toml-timestamps"),
+        features: settings.features(),
         depth_max: settings.max_call_depth.unwrap_or(defaults.depth_max),
         trace_verbose: settings.trace_verbose,
         abort_on_warn: settings.abort_on_warn,

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lang::host::Features;
 use lang::syntax::{LintLevel, Lints};
 
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,7 @@ pub struct Settings {
     pub system: Option<String>,
     pub nix_path: Option<String>,
     pub lints: Lints,
+    native_code: bool,
     features: Vec<String>,
 }
 
@@ -30,6 +32,7 @@ const SWITCHES: &[&str] = &[
     "debugger-on-trace",
     "restrict-eval",
     "allow-import-from-derivation",
+    "allow-unsafe-native-code-during-evaluation",
     "trace-import-from-derivation",
     "trace-function-calls",
     "sandbox",
@@ -81,6 +84,20 @@ impl Settings {
 
     pub fn feature(&self, name: &str) -> bool {
         self.features.iter().any(|feature| feature == name)
+    }
+
+    pub fn features(&self) -> Features {
+        let on = |name| self.feature(name);
+        Features {
+            flakes: on("flakes"),
+            fetch_tree: on("fetch-tree"),
+            fetch_closure: on("fetch-closure"),
+            dynamic_derivations: on("dynamic-derivations"),
+            ca_derivations: on("ca-derivations"),
+            impure_derivations: on("impure-derivations"),
+            blake3_hashes: on("blake3-hashes"),
+            native_code: self.native_code,
+        }
     }
 
     /// What the machine's and the user's files and `$NIX_CONFIG` say.
@@ -155,6 +172,7 @@ impl Settings {
             "pure-eval" => self.pure_eval = switch()?,
             "restrict-eval" => self.restrict_eval = switch()?,
             "allowed-uris" => self.allowed_uris = value.split_whitespace().map(str::to_owned).collect(),
+            "allow-unsafe-native-code-during-evaluation" => self.native_code = switch()?,
             "trace-verbose" => self.trace_verbose = switch()?,
             "abort-on-warn" => self.abort_on_warn = switch()?,
             "max-call-depth" => {

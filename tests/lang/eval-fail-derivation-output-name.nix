@@ -1,0 +1,1 @@
+derivationStrict { name = "x"; builder = "b"; system = "s"; outputs = [ "out" "drvPath" ]; }

@@ -1,0 +1,1 @@
+builtins.fromTOML ''"before\u0000after" = 1''

@@ -1,0 +1,1 @@
+overlays/overlay.nix

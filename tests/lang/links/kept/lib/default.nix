@@ -1,0 +1,1 @@
+"of the folder it was reached by"

@@ -1,0 +1,1 @@
+"beside what the link leads to"

@@ -1,0 +1,4 @@
+{
+  inputs.changed.url = "path:./now";
+  outputs = { self, changed }: { inherit (changed) name; };
+}
