@@ -2,12 +2,12 @@
 //! them, and what they would hold is read where it lies.
 //!
 //! A source's store path stands for the folder it was taken from, less what its filter refused; texts and derivations
-//! are kept in memory. Nothing is built and nothing is fetched; an output that some other program put into the store can be read.
+//! are kept in memory, derivations as their texts. Nothing is built and nothing is fetched; an output that some other program put into the store can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
 use store::archive::nar::{self, NarError};
@@ -20,20 +20,19 @@ use crate::nix_text;
 pub struct ReadOnlyHost {
     search_path: Vec<(String, String)>,
     objects: Mutex<BTreeMap<StorePath, Object>>,
-    derivations: Mutex<BTreeMap<StorePath, Derivation>>,
 }
 
 /// What a store path would hold.
 #[derive(Debug, Clone)]
 enum Object {
     Source { from: PathBuf, refused: BTreeSet<PathBuf> },
-    Text(Vec<u8>),
+    Text(Arc<[u8]>),
 }
 
 /// Where a path is really read.
 enum Place {
     Disk(PathBuf),
-    Memory(Vec<u8>),
+    Memory(Arc<[u8]>),
 }
 
 const MODEL: StoreModel = StoreModel::Nix;
@@ -77,7 +76,7 @@ fn type_of(kind: std::fs::FileType) -> FileType {
 
 impl ReadOnlyHost {
     pub fn new(search_path: Vec<(String, String)>) -> ReadOnlyHost {
-        ReadOnlyHost { search_path, objects: Mutex::default(), derivations: Mutex::default() }
+        ReadOnlyHost { search_path, objects: Mutex::default() }
     }
 
     fn place(&self, path: &Path) -> HostResult<Place> {
@@ -104,9 +103,7 @@ impl ReadOnlyHost {
 
     /// Whether the path is one of ours, or stands on this machine.
     fn is_there(&self, path: &StorePath) -> bool {
-        lock(&self.objects).contains_key(path)
-            || lock(&self.derivations).contains_key(path)
-            || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
+        lock(&self.objects).contains_key(path) || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
     }
 }
 
@@ -164,7 +161,7 @@ impl Host for ReadOnlyHost {
     fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
         match self.place(path)? {
             Place::Disk(real) => std::fs::read(real).map_err(|cause| failed("cannot read", path, &cause)),
-            Place::Memory(text) => Ok(text),
+            Place::Memory(text) => Ok(text.to_vec()),
         }
     }
 
@@ -247,21 +244,25 @@ impl Host for ReadOnlyHost {
     }
 
     fn add_text(&self, path: &StorePath, text: &[u8], _references: &[StorePath]) -> HostResult<()> {
-        self.remember(path, Object::Text(text.to_vec()));
+        self.remember(path, Object::Text(text.into()));
         Ok(())
     }
 
-    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
-        self.remember(path, Object::Text(text.to_vec()));
-        lock(&self.derivations).insert(path.clone(), derivation.clone());
+    fn write_derivation(&self, path: &StorePath, _derivation: &Derivation, text: &[u8]) -> HostResult<()> {
+        self.remember(path, Object::Text(text.into()));
         Ok(())
     }
 
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
-        let known = lock(&self.derivations).get(path).cloned();
-        known.ok_or_else(|| {
-            HostError::new(HostErrorKind::NotFound, format!("path '{}' is not valid", MODEL.print(path)))
-        })
+        let text = match lock(&self.objects).get(path) {
+            Some(Object::Text(text)) => text.clone(),
+            _ => {
+                let message = format!("path '{}' is not valid", MODEL.print(path));
+                return Err(HostError::new(HostErrorKind::NotFound, message));
+            }
+        };
+        let name = store::derivation::name_of_path(path).map_err(other)?;
+        Derivation::from_aterm(MODEL, name, &text).map_err(other)
     }
 
     fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {

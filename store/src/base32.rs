@@ -38,8 +38,14 @@ pub const fn encoded_len(bytes: usize) -> usize {
 
 /// Returns the text of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(encoded_len(bytes.len()));
+    encode_to(bytes, &mut text);
+    text
+}
+
+/// Appends the text of `bytes`.
+pub fn encode_to(bytes: &[u8], text: &mut String) {
     let length = encoded_len(bytes.len());
-    let mut text = String::with_capacity(length);
     for n in (0..length).rev() {
         let bit = n * 5;
         let (i, shift) = (bit / 8, bit % 8);
@@ -48,7 +54,6 @@ pub fn encode(bytes: &[u8]) -> String {
         let digit = ((high << 8 | low) >> shift) & 0x1f;
         text.push(char::from(ALPHABET[usize::from(digit)]));
     }
-    text
 }
 
 /// Returns whether `byte` is a digit.

@@ -54,11 +54,12 @@ impl StorePathName {
         if name.len() > NAME_LEN_MAX {
             return Err(PathError::LongName { name: name.to_owned() });
         }
-        let bad = |c: &char| !(c.is_ascii_alphanumeric() || "+-._?=".contains(*c));
-        if let Some(character) = name.chars().find(bad) {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'?' | b'=');
+        if let Some(at) = name.bytes().position(|byte| !good(byte)) {
+            let character = name[at..].chars().next().expect("the bytes before are ASCII, so a character starts here");
             return Err(PathError::Character { name: name.to_owned(), character });
         }
-        if matches!(name.split('-').next(), Some("." | "..")) {
+        if name.starts_with('.') && matches!(name.split('-').next(), Some("." | "..")) {
             return Err(PathError::Dots { name: name.to_owned() });
         }
         Ok(Self(name.into()))
@@ -86,10 +87,17 @@ impl FromStr for StorePathName {
 /// A store object's name in its store directory: a hash of 20 bytes and a name.
 ///
 /// Sorts as its text does, which is the order of everything that reaches a hash.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StorePath {
     hash: [u8; HASH_LEN],
     name: StorePathName,
+}
+
+/// The hash part alone tells paths apart well enough for a table.
+impl std::hash::Hash for StorePath {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write(&self.hash[..8]);
+    }
 }
 
 impl StorePath {
@@ -146,7 +154,9 @@ impl PartialOrd for StorePath {
 /// Prints `<hash>-<name>`.
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.hash_text(), self.name)
+        f.write_str(&self.hash_text())?;
+        f.write_str("-")?;
+        f.write_str(self.name.as_str())
     }
 }
 
@@ -214,7 +224,13 @@ impl StoreModel {
 
     /// Returns the logical path, such as `/eval/store/<hash>-<name>`.
     pub fn print(self, path: &StorePath) -> String {
-        format!("{}/{path}", self.store_dir())
+        let mut text = String::with_capacity(self.store_dir().len() + 2 + HASH_TEXT_LEN + path.name.as_str().len());
+        text.push_str(self.store_dir());
+        text.push('/');
+        base32::encode_to(&path.hash, &mut text);
+        text.push('-');
+        text.push_str(path.name.as_str());
+        text
     }
 
     /// Parses a logical path that is an immediate child of the store directory.
@@ -267,7 +283,7 @@ impl StoreModel {
         match (ingestion, hash.algorithm()) {
             (Ingestion::Text, _) => return self.make_text_path_of(hash, name, references),
             (Ingestion::Recursive, HashAlgorithm::Sha256) => {
-                return Ok(self.make_path(&self.kind("source", references), hash, name));
+                return Ok(self.make_path(&self.kind("source", &references.others, references.itself), hash, name));
             }
             _ => {}
         }
@@ -281,13 +297,12 @@ impl StoreModel {
     /// Returns the path of a source tree. In the native model `hash` is the blake3 fingerprint of its root node; in
     /// Nix's it is the sha256 of its NAR.
     pub fn make_source_path(self, hash: &Hash, name: StorePathName, references: &References) -> StorePath {
-        self.make_path(&self.kind("source", references), hash, name)
+        self.make_path(&self.kind("source", &references.others, references.itself), hash, name)
     }
 
     /// Returns the path of a text (such as a `.drv`) with the store paths it mentions.
     pub fn make_text_path(self, name: StorePathName, text: &[u8], references: &BTreeSet<StorePath>) -> StorePath {
-        let references = References { others: references.clone(), itself: false };
-        self.make_path(&self.kind("text", &references), &self.algorithm().hash(text), name)
+        self.make_path(&self.kind("text", references, false), &self.algorithm().hash(text), name)
     }
 
     fn make_text_path_of(
@@ -299,16 +314,17 @@ impl StoreModel {
         if references.itself {
             return Err(PathError::References { name: name.to_string() });
         }
-        Ok(self.make_path(&self.kind("text", references), hash, name))
+        Ok(self.make_path(&self.kind("text", &references.others, references.itself), hash, name))
     }
 
-    fn kind(self, base: &str, references: &References) -> String {
-        let mut kind = base.to_owned();
-        for path in &references.others {
+    fn kind(self, base: &str, others: &BTreeSet<StorePath>, itself: bool) -> String {
+        let mut kind = String::with_capacity(base.len() + 5 + 96 * others.len());
+        kind.push_str(base);
+        for path in others {
             kind.push(':');
             kind.push_str(&self.print(path));
         }
-        if references.itself {
+        if itself {
             kind.push_str(":self");
         }
         kind

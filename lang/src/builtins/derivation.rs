@@ -210,15 +210,14 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
             .read_derivation(path)
             .map_err(|error| DerivationError::Load { path: model.print(path), reason: error.to_string() })
     };
-    derivation.fill_output_paths(model, &shared.hashes, load).map_err(failed)?;
-    let (path, text) = derivation.path_and_text(model).map_err(failed)?;
-    shared.hashes.insert(model, &path, &derivation, load).map_err(failed)?;
+    let (path, text) = derivation.complete(model, &shared.hashes, load).map_err(failed)?;
     if shared.options.write {
         shared.host.write_derivation(&path, &derivation, &text)?;
     }
 
     let path_text = model.print(&path);
     let path_symbol = Symbol::new(path_text.as_bytes());
+    ev.store_paths.insert(path_symbol, path.clone());
     let mut attrs = vec![Attr {
         name: ev.shared.names.drv_path,
         pos: Pos::NONE,
@@ -426,7 +425,7 @@ fn fixed_output(ev: &Evaluator, hash: &str, algorithm: &str, mode: &str) -> Resu
 
 fn add_inputs(ev: &mut Evaluator, context: Context, derivation: &mut Derivation) -> Result<()> {
     for &element in context.elements() {
-        let path = ev.store_path_of(element.path())?;
+        let path = ev.store_path_of_element(element)?;
         match element {
             ContextElement::Opaque(_) => {
                 derivation.input_sources.insert(path);
@@ -462,6 +461,17 @@ fn add_closure(ev: &mut Evaluator, start: StorePath, derivation: &mut Derivation
 
 impl Evaluator {
     /// The store path a context element names.
+    fn store_path_of_element(&mut self, element: ContextElement) -> Result<StorePath> {
+        let symbol = element.symbol();
+        if let Some(path) = self.store_paths.get(&symbol) {
+            return Ok(path.clone());
+        }
+        let path = self.store_path_of(symbol.name())?;
+        self.store_paths.insert(symbol, path.clone());
+        Ok(path)
+    }
+
+    /// The store path that a text names.
     pub(crate) fn store_path_of(&self, text: &[u8]) -> Result<StorePath> {
         let text = lossy(text);
         self.shared

@@ -46,19 +46,9 @@ pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Res
         len += part.bytes().len();
         parts.push(part);
     }
-    Ok(Value::string_from_parts(len, context.finish(), |mut target| {
-        let mut put = |bytes: &[u8]| {
-            let (here, rest) = std::mem::take(&mut target).split_at_mut(bytes.len());
-            here.copy_from_slice(bytes);
-            target = rest;
-        };
-        for (index, part) in parts.iter().enumerate() {
-            if index > 0 {
-                put(separator.bytes());
-            }
-            put(part.bytes());
-        }
-    }))
+    let between = |index| if index > 0 { separator.bytes() } else { &[] };
+    let pieces = parts.iter().enumerate().flat_map(|(index, part)| [between(index), part.bytes()]);
+    Ok(Value::string_from_parts(len, context.finish(), pieces))
 }
 
 pub(super) fn replace_strings(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

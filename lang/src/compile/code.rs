@@ -103,11 +103,14 @@ impl Module {
     }
 }
 
-/// A selection `.name` with its inline cache: the shape seen last and where it keeps the name.
+/// A selection `.name` with its inline cache: the shape seen last and where it keeps the name, if it does.
 pub(crate) struct Site {
     pub name: Symbol,
     cache: AtomicU64,
 }
+
+/// Stands in a cache for an index: the shape does not have the name.
+const ABSENT: u64 = 0xffff;
 
 impl Site {
     pub fn new(name: Symbol) -> Site {
@@ -120,18 +123,20 @@ impl Site {
         let address = std::ptr::from_ref(shape) as u64;
         let cached = self.cache.load(Ordering::Relaxed);
         if cached >> 16 == address {
-            return Some((cached & 0xffff) as usize);
+            let index = cached & ABSENT;
+            return if index == ABSENT { None } else { Some(index as usize) };
         }
         self.find_slow(shape, address)
     }
 
     #[inline(never)]
     fn find_slow(&self, shape: &'static Shape, address: u64) -> Option<usize> {
-        let index = shape.find(self.name)?;
-        if index <= 0xffff && address >> 48 == 0 {
-            self.cache.store(address << 16 | index as u64, Ordering::Relaxed);
+        let found = shape.find(self.name);
+        let index = found.map_or(ABSENT, |index| index as u64);
+        if (index < ABSENT || found.is_none()) && address >> 48 == 0 {
+            self.cache.store(address << 16 | index, Ordering::Relaxed);
         }
-        Some(index)
+        found
     }
 }
 

@@ -219,6 +219,9 @@ impl Compiler<'_> {
                 self.constant(value)
             }
             ExprKind::List([]) => self.constant(Value::list(&[])),
+            ExprKind::Attrs(bindings) if bindings.statics.is_empty() && bindings.dynamics.is_empty() => {
+                self.constant(Value::empty_attrs())
+            }
             ExprKind::Variable(name) => match self.lookup(*name) {
                 Some(super::Entry { place: Place::Constant(index), .. }) => index,
                 Some(_) => return None,

@@ -14,22 +14,47 @@ pub(super) struct FunctionState {
     pub ops: Vec<Op>,
     /// Operation, start, length.
     pub spans: Vec<(u32, u32, u32)>,
-    /// Register of the enclosing function to index of the capture.
-    captured: HashMap<Reg, usize, FxBuildHasher>,
+    /// Registers of the enclosing function; a capture's number is its place here.
     captures: Vec<Reg>,
+    /// Places in `captures`, once there are so many that searching takes long.
+    captured: HashMap<Reg, usize, FxBuildHasher>,
     next: u16,
     frame: u16,
 }
 
 const REGISTERS_MAX: u16 = i16::MAX as u16 - 64;
 
+/// Among this many captures one is searched for in their row.
+const SEARCHED_MAX: usize = 24;
+
 impl FunctionState {
+    /// Makes it as new, and keeps its memory.
+    fn clear(&mut self) {
+        self.ops.clear();
+        self.spans.clear();
+        self.captures.clear();
+        self.captured.clear();
+        self.next = 0;
+        self.frame = 0;
+    }
+
     fn capture(&mut self, outer: Reg) -> Reg {
         let captures = &mut self.captures;
-        let index = *self.captured.entry(outer).or_insert_with(|| {
-            captures.push(outer);
-            captures.len() - 1
-        });
+        let index = if captures.len() <= SEARCHED_MAX {
+            let known = captures.iter().position(|&each| each == outer);
+            known.unwrap_or_else(|| {
+                captures.push(outer);
+                captures.len() - 1
+            })
+        } else {
+            if self.captured.is_empty() {
+                self.captured.extend(captures.iter().enumerate().map(|(index, &register)| (register, index)));
+            }
+            *self.captured.entry(outer).or_insert_with(|| {
+                captures.push(outer);
+                captures.len() - 1
+            })
+        };
         -1 - (index.min(REGISTERS_MAX as usize) as Reg)
     }
 }
@@ -121,11 +146,10 @@ impl Compiler<'_> {
     }
 
     pub(super) fn begin_function(&mut self, arguments: usize) {
-        self.functions.push(FunctionState {
-            next: arguments as u16,
-            frame: arguments as u16,
-            ..FunctionState::default()
-        });
+        let mut function = self.spare.pop().unwrap_or_default();
+        function.next = arguments as u16;
+        function.frame = arguments as u16;
+        self.functions.push(function);
     }
 
     /// Ends the innermost function and returns the number of its code.
@@ -137,7 +161,7 @@ impl Compiler<'_> {
         pos: Pos,
         arguments: Vec<(Option<Symbol>, Pos)>,
     ) -> u32 {
-        let function = self.functions.pop().expect("every function begun is finished once");
+        let mut function = self.functions.pop().expect("every function begun is finished once");
         if function.captures.len() > REGISTERS_MAX as usize {
             let error = Error::other("lang::too_many_variables", "one function uses more than 32,000 variables");
             self.fail(Span::default(), error);
@@ -145,10 +169,13 @@ impl Compiler<'_> {
         let first_op = self.ops.len() as u32;
         self.ops.extend_from_slice(&function.ops);
         self.module.spans.extend(function.spans.iter().map(|&(op, start, len)| (first_op + op, start, len)));
+        let first_capture = self.captures.len() as u32;
+        self.captures.extend_from_slice(&function.captures);
         self.codes.push(CodeDraft {
             first_op,
             end_op: self.ops.len() as u32,
-            captures: function.captures,
+            first_capture,
+            end_capture: self.captures.len() as u32,
             arity,
             pattern,
             frame: function.frame,
@@ -156,10 +183,13 @@ impl Compiler<'_> {
             pos,
             arguments,
         });
+        function.clear();
+        self.spare.push(function);
         (self.codes.len() - 1) as u32
     }
 
     pub(super) fn captures_of(&self, code: u32) -> &[Reg] {
-        &self.codes[code as usize].captures
+        let draft = &self.codes[code as usize];
+        &self.captures[draft.first_capture as usize..draft.end_capture as usize]
     }
 }

@@ -76,6 +76,8 @@ struct Compiler<'c> {
     context: &'c Context<'c>,
     /// Innermost last.
     functions: Vec<FunctionState>,
+    /// Finished functions, for their memory.
+    spare: Vec<FunctionState>,
     /// For each name its definitions in scope, innermost last.
     names: HashMap<Symbol, SmallVec<[Entry; 2]>, FxBuildHasher>,
     /// The scopes of `with`, innermost last: function and register.
@@ -83,7 +85,9 @@ struct Compiler<'c> {
     module: Module,
     ops: Vec<Op>,
     codes: Vec<CodeDraft>,
-    constants: HashMap<Vec<u8>, u32, FxBuildHasher>,
+    /// Captures of all codes, one after the other.
+    captures: Vec<Reg>,
+    constants: HashMap<&'static [u8], u32, FxBuildHasher>,
     error: Option<Error>,
     depth: usize,
     symbols: OperatorSymbols,
@@ -105,7 +109,8 @@ struct OperatorSymbols {
 struct CodeDraft {
     first_op: u32,
     end_op: u32,
-    captures: Vec<Reg>,
+    first_capture: u32,
+    end_capture: u32,
     arity: u8,
     pattern: Option<u32>,
     frame: u16,
@@ -122,6 +127,7 @@ pub(crate) fn compile(expr: Expr<'_>, context: &Context<'_>) -> Result<Value, Er
     let mut compiler = Compiler {
         context,
         functions: Vec::new(),
+        spare: Vec::new(),
         names: HashMap::default(),
         withs: Vec::new(),
         module: Module {
@@ -136,6 +142,7 @@ pub(crate) fn compile(expr: Expr<'_>, context: &Context<'_>) -> Result<Value, Er
         },
         ops: Vec::new(),
         codes: Vec::new(),
+        captures: Vec::new(),
         constants: HashMap::default(),
         error: None,
         depth: 0,
@@ -170,28 +177,21 @@ impl Compiler<'_> {
         self.module.spans.shrink_to_fit();
         let ops: &'static [Op] = Box::leak(self.ops.into_boxed_slice());
         let module: &'static Module = Box::leak(Box::new(self.module));
-        let all: usize = self.codes.iter().map(|draft| draft.captures.len()).sum();
-        let mut captures = Vec::with_capacity(all);
-        captures.extend(self.codes.iter().flat_map(|draft| draft.captures.iter().copied()));
-        let mut captures: &'static [Reg] = Box::leak(captures.into_boxed_slice());
+        let captures: &'static [Reg] = Box::leak(self.captures.into_boxed_slice());
         let codes: Vec<Code> = self
             .codes
             .into_iter()
-            .map(|draft| {
-                let (own, rest) = captures.split_at(draft.captures.len());
-                captures = rest;
-                Code {
-                    body: Body::Ops(&ops[draft.first_op as usize..draft.end_op as usize]),
-                    captures: own,
-                    module,
-                    arity: draft.arity,
-                    pattern: draft.pattern,
-                    frame: draft.frame,
-                    first_op: draft.first_op,
-                    name: draft.name,
-                    pos: draft.pos,
-                    arguments: draft.arguments,
-                }
+            .map(|draft| Code {
+                body: Body::Ops(&ops[draft.first_op as usize..draft.end_op as usize]),
+                captures: &captures[draft.first_capture as usize..draft.end_capture as usize],
+                module,
+                arity: draft.arity,
+                pattern: draft.pattern,
+                frame: draft.frame,
+                first_op: draft.first_op,
+                name: draft.name,
+                pos: draft.pos,
+                arguments: draft.arguments,
             })
             .collect();
         let codes: &'static [Code] = Box::leak(codes.into_boxed_slice());
@@ -220,8 +220,9 @@ impl Compiler<'_> {
         if let Some(&index) = self.constants.get(bytes) {
             return index;
         }
-        let index = self.constant(Value::string(bytes));
-        self.constants.insert(bytes.to_vec(), index);
+        let text = Value::string(bytes);
+        let index = self.constant(text);
+        self.constants.insert(text.as_string().map_or(&[], |text| text.bytes()), index);
         index
     }
 }

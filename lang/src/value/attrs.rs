@@ -123,7 +123,8 @@ impl Shape {
 
 impl Value {
     pub fn empty_attrs() -> Value {
-        Value::attrs_of_shape(empty_shape(), &[])
+        static EMPTY: std::sync::OnceLock<Value> = std::sync::OnceLock::new();
+        *EMPTY.get_or_init(|| Value::attrs_of_shape(empty_shape(), &[]))
     }
 
     /// A set of a known shape.

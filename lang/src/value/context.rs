@@ -17,9 +17,13 @@ pub enum ContextElement {
 impl ContextElement {
     /// The store path named, the derivation's for [`ContextElement::Built`].
     pub fn path(self) -> &'static [u8] {
+        self.symbol().name()
+    }
+
+    pub(crate) fn symbol(self) -> Symbol {
         match self {
-            ContextElement::Opaque(path) | ContextElement::DerivationDeep(path) => path.name(),
-            ContextElement::Built { derivation, .. } => derivation.name(),
+            ContextElement::Opaque(path) | ContextElement::DerivationDeep(path) => path,
+            ContextElement::Built { derivation, .. } => derivation,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! [ code address    | 0 ] [capture 0] [capture 1] …    suspended
 //! [ owner << 8 | wait | 1 ] [capture 0] …              being forced by a thread (the blackhole)
-//! [ 2                     ] [value]                    done
+//! [ 2                     ] [value]                    done; the words of further captures went back to the heap
 //! ```
 //!
 //! The state word is the lock: whoever turns *suspended* into *blackhole* owns the captures and writes the value.
@@ -65,6 +65,22 @@ impl Value {
             at.write(std::ptr::from_ref(code) as u64);
             for index in 0..code.captures.len().max(1) {
                 at.add(1 + index).cast::<Value>().write(Value::NULL);
+            }
+        }
+        Value::from_thunk(at)
+    }
+
+    /// A thunk whose captures `capture` gives, by index.
+    #[inline(always)]
+    pub(crate) fn thunk_from_fn(code: &'static Code, mut capture: impl FnMut(usize) -> Value) -> Value {
+        let count = code.captures.len();
+        let at = heap::words(1 + count.max(1));
+        // SAFETY: room for the state and at least one more word. Without captures the second word stays unwritten, and
+        // is not read before `finish` writes it.
+        unsafe {
+            at.write(std::ptr::from_ref(code) as u64);
+            for index in 0..count {
+                at.add(1 + index).cast::<Value>().write(capture(index));
             }
         }
         Value::from_thunk(at)
@@ -204,9 +220,13 @@ impl Thunk {
         unsafe { self.0.add(1 + index).cast_mut().cast::<Value>().write(value) }
     }
 
+    /// Ends the claim on a thunk of this code with its value.
     #[inline(always)]
-    pub(crate) fn finish(self, value: Value, shared: bool) {
+    pub(crate) fn finish(self, value: Value, code: &'static Code, shared: bool) {
         self.result().store(value.bits(), Ordering::Relaxed);
+        // SAFETY: a thunk has a word for each capture from the second on. Only the claimant, who is the caller, reads
+        // captures, and whoever finds the thunk done reads the second word alone.
+        unsafe { heap::give_back(self.0.add(2).cast_mut(), code.captures.len().saturating_sub(1)) };
         self.leave(DONE, shared);
     }
 

@@ -195,29 +195,37 @@ impl Value {
 
     /// A string without context.
     pub fn string(bytes: &[u8]) -> Value {
-        Value::string_from_parts(bytes.len(), Context::EMPTY, |target| target.copy_from_slice(bytes))
+        Value::string_from_parts(bytes.len(), Context::EMPTY, [bytes])
     }
 
     pub fn string_with_context(bytes: &[u8], context: Context) -> Value {
-        Value::string_from_parts(bytes.len(), context, |target| target.copy_from_slice(bytes))
+        Value::string_from_parts(bytes.len(), context, [bytes])
     }
 
-    /// A string whose `len` bytes (given zeroed at first) `fill` writes: saves copying what was just concatenated.
+    /// A string of parts, one after the other, that are `len` bytes together.
     #[inline]
-    pub(crate) fn string_from_parts(len: usize, context: Context, fill: impl FnOnce(&mut [u8])) -> Value {
+    pub(crate) fn string_from_parts<'p>(
+        len: usize,
+        context: Context,
+        parts: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Value {
         let head = if context.is_empty() { 1 } else { 2 };
-        let words = len.div_ceil(8);
-        let at = heap::words(head + words);
-        // SAFETY: `words` gave room for the head and `words * 8 >= len` bytes that nobody else knows yet; the last
-        // word is zeroed and `fill` gets only initialised bytes.
+        let at = heap::words(head + len.div_ceil(8));
+        // SAFETY: `words` gave room for the head and at least `len` bytes that nobody else knows yet. No part is
+        // written that would go beyond `len`, and all `len` bytes are written before the string exists.
         unsafe {
             at.write((len as u64) << 1 | (head as u64 - 1));
             if head == 2 {
                 at.add(1).write(context.to_bits());
             }
-            let body = at.add(head);
-            std::ptr::write_bytes(body, 0, words);
-            fill(std::slice::from_raw_parts_mut(body.cast::<u8>(), len));
+            let body = at.add(head).cast::<u8>();
+            let mut written = 0;
+            for part in parts {
+                assert!(part.len() <= len - written, "the parts are as long as promised");
+                body.add(written).copy_from_nonoverlapping(part.as_ptr(), part.len());
+                written += part.len();
+            }
+            assert_eq!(written, len, "the parts are as long as promised");
         }
         Value(at as u64 | STRING)
     }
@@ -313,6 +321,21 @@ impl Value {
             at.add(1).write(values.as_ptr() as u64);
         }
         Value(at as u64 | LIST)
+    }
+
+    /// A function whose captures `capture` gives, by index.
+    #[inline(always)]
+    pub(crate) fn function_from_fn(code: &'static Code, mut capture: impl FnMut(usize) -> Value) -> Value {
+        let captures = code.captures.len();
+        let at = heap::words(1 + captures);
+        // SAFETY: room for 1 + captures words, all written before the function's word exists.
+        unsafe {
+            at.write(std::ptr::from_ref(code) as u64);
+            for index in 0..captures {
+                at.add(1 + index).cast::<Value>().write(capture(index));
+            }
+        }
+        Value(at as u64 | FUNCTION)
     }
 
     /// A function whose captures are still to be written by [`Function::fill`].

@@ -45,6 +45,8 @@ pub struct Evaluator {
     pool: Option<Arc<parallel::Pool>>,
     /// Only in the evaluator that started them.
     leader: Option<parallel::Leader>,
+    /// Store paths that contexts named, by their text.
+    pub(crate) store_paths: HashMap<Symbol, StorePath, FxBuildHasher>,
     /// Calls under way.
     calls: u32,
     on_own_stack: bool,
@@ -149,6 +151,7 @@ impl Evaluator {
             parallel,
             pool: None,
             leader: None,
+            store_paths: HashMap::default(),
             calls: 0,
             on_own_stack: false,
             native_limit: usize::MAX,

@@ -59,10 +59,7 @@ impl Evaluator {
             (View::String(a), View::String(b)) => {
                 let (left, right) = (a.bytes(), b.bytes());
                 let context = a.context().union(b.context());
-                Ok(Value::string_from_parts(left.len() + right.len(), context, |target| {
-                    target[..left.len()].copy_from_slice(left);
-                    target[left.len()..].copy_from_slice(right);
-                }))
+                Ok(Value::string_from_parts(left.len() + right.len(), context, [left, right]))
             }
             (View::Int(_) | View::Float(_), _) => {
                 Err(Error::type_mismatch(format!("cannot add {} to {}", type_with_article(b), type_of_number(a))))
@@ -107,13 +104,8 @@ impl Evaluator {
         }
         let parts = frame.slice(first, count as usize);
         if plain {
-            return Ok(Value::string_from_parts(len, context, |mut target| {
-                for part in parts.iter().filter_map(|part| part.as_string()) {
-                    let (here, rest) = std::mem::take(&mut target).split_at_mut(part.bytes().len());
-                    here.copy_from_slice(part.bytes());
-                    target = rest;
-                }
-            }));
+            let parts = parts.iter().filter_map(|part| part.as_string()).map(|part| part.bytes());
+            return Ok(Value::string_from_parts(len, context, parts));
         }
         let mut text = Vec::new();
         let mut context = ContextBuilder::default();

@@ -34,7 +34,7 @@ impl Evaluator {
             Claim::Done(value) => Ok(value),
             Claim::Run(code) => match self.enter(code, thunk.captures(code), &[]) {
                 Ok(value) => {
-                    thunk.finish(value, self.parallel);
+                    thunk.finish(value, code, self.parallel);
                     Ok(value)
                 }
                 Err(error) => Err(self.abandon(thunk, code, error)),
@@ -263,15 +263,11 @@ impl Evaluator {
                 Op::Move { dst, src } => frame.set(dst, frame.get(src)),
                 Op::Thunk { dst, code: index } => {
                     let new = code.module.code(index);
-                    let value = Value::thunk_unfilled(new);
-                    fill_thunk(frame, value, new);
-                    frame.set(dst, value);
+                    frame.set(dst, Value::thunk_from_fn(new, |index| frame.get(new.captures[index])));
                 }
                 Op::Lambda { dst, code: index } => {
                     let new = code.module.code(index);
-                    let value = Value::function_unfilled(new);
-                    fill_lambda(frame, value, new);
-                    frame.set(dst, value);
+                    frame.set(dst, Value::function_from_fn(new, |index| frame.get(new.captures[index])));
                 }
                 Op::AllocThunk { dst, code: index } => {
                     frame.set(dst, Value::thunk_unfilled(code.module.code(index)));
@@ -411,8 +407,11 @@ impl Evaluator {
                     }
                 }
                 Op::Has { dst, src, site } => {
-                    let name = code.module.sites[site as usize].name;
-                    let found = forced!(src).as_attrs().is_some_and(|set| set.contains(name));
+                    let site = &code.module.sites[site as usize];
+                    let found = forced!(src).as_attrs().is_some_and(|set| match set.shape_if_flat() {
+                        Some(shape) => site.find(shape).is_some(),
+                        None => set.contains(site.name),
+                    });
                     frame.set(dst, Value::bool(found));
                 }
                 Op::HasDynamic { dst, src, name } => {

@@ -15,6 +15,8 @@ pub struct Settings {
     pub trace_verbose: bool,
     pub abort_on_warn: bool,
     pub max_call_depth: Option<u32>,
+    /// Threads to evaluate with; 0 is one for each core.
+    pub eval_jobs: Option<usize>,
     pub system: Option<String>,
     pub nix_path: Option<String>,
     pub lints: Lints,
@@ -71,6 +73,7 @@ const VALUES: &[&str] = &[
     "eval-profile-file",
     "eval-profiler-frequency",
     "eval-cores",
+    "eval-jobs",
 ];
 
 impl Settings {
@@ -178,6 +181,10 @@ impl Settings {
             "max-call-depth" => {
                 let depth = value.parse().map_err(|_| format!("setting '{name}' has invalid value '{value}'"))?;
                 self.max_call_depth = Some(depth);
+            }
+            "eval-cores" | "eval-jobs" => {
+                let jobs = value.parse().map_err(|_| format!("setting '{name}' has invalid value '{value}'"))?;
+                self.eval_jobs = Some(jobs);
             }
             "system" | "eval-system" if !value.is_empty() => self.system = Some(value.to_owned()),
             "nix-path" => self.nix_path = Some(value.to_owned()),

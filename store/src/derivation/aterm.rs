@@ -18,7 +18,29 @@ pub(super) struct Masking<'a> {
     /// Leaves out the paths of input-addressed outputs, and the variables that hold them.
     pub outputs: bool,
     /// Stands in for the paths of the input derivations: hex of their hashes.
-    pub inputs: Option<&'a BTreeMap<String, BTreeSet<String>>>,
+    pub inputs: Option<&'a BTreeMap<String, BTreeSet<&'a str>>>,
+}
+
+/// The end of a derivation's text, from the input sources on.
+pub(super) struct Tail {
+    pub bytes: Vec<u8>,
+    /// Where in `bytes` the value of the variable of an output was left empty, and of which, in order.
+    holes: Vec<(usize, String)>,
+}
+
+impl Tail {
+    /// The same end with the variables of the outputs filled in from `env`.
+    pub fn filled(&self, env: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes.len() + 100 * self.holes.len());
+        let mut copied = 0;
+        for (hole, output) in &self.holes {
+            out.extend_from_slice(&self.bytes[copied..*hole]);
+            escape(&mut out, env.get(output.as_bytes()).map_or(&[], Vec::as_slice));
+            copied = *hole;
+        }
+        out.extend_from_slice(&self.bytes[copied..]);
+        out
+    }
 }
 
 impl Derivation {
@@ -31,9 +53,14 @@ impl Derivation {
     }
 
     pub(super) fn write_aterm(&self, model: StoreModel, masking: &Masking<'_>) -> Result<Vec<u8>, DerivationError> {
-        let env_size: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-        let mut out =
-            Vec::with_capacity(env_size + 200 + 100 * (self.input_sources.len() + self.input_derivations.len()));
+        let mut out = self.write_head(model, masking)?;
+        out.extend_from_slice(&self.write_tail(model, masking.outputs).bytes);
+        Ok(out)
+    }
+
+    /// The outputs and input derivations: where the texts of one derivation differ most.
+    pub(super) fn write_head(&self, model: StoreModel, masking: &Masking<'_>) -> Result<Vec<u8>, DerivationError> {
+        let mut out = Vec::with_capacity(200 + 100 * self.input_derivations.len());
         out.extend_from_slice(b"Derive(");
         list(&mut out, &self.outputs, |out, (name, output)| {
             let path = match output {
@@ -59,36 +86,48 @@ impl Derivation {
         out.push(b',');
         match masking.inputs {
             Some(inputs) => list(&mut out, inputs, |out, (input, outputs)| {
-                write_input(out, input, outputs);
+                write_input(out, input, outputs.iter().copied());
                 Ok(())
             })?,
             None => list(&mut out, &self.input_derivations, |out, (input, outputs)| {
-                write_input(out, &model.print(input), outputs);
+                write_input(out, &model.print(input), outputs.iter().map(String::as_str));
                 Ok(())
             })?,
         }
+        Ok(out)
+    }
+
+    /// Everything after the input derivations. With `masked`, variables named as an output are empty.
+    pub(super) fn write_tail(&self, model: StoreModel, masked: bool) -> Tail {
+        let env_size: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        let args_size: usize = self.args.iter().map(|arg| arg.len() + 4).sum();
+        let mut out = Vec::with_capacity(env_size + args_size + 200 + 100 * self.input_sources.len());
+        let mut holes = Vec::new();
         out.push(b',');
-        list(&mut out, &self.input_sources, |out, path| {
-            string(out, model.print(path).as_bytes());
-            Ok(())
-        })?;
+        separated(&mut out, &self.input_sources, |out, path| string(out, model.print(path).as_bytes()));
         out.push(b',');
         string(&mut out, &self.system);
         out.push(b',');
         string(&mut out, &self.builder);
         out.push(b',');
-        list(&mut out, &self.args, |out, arg| {
-            string(out, arg);
-            Ok(())
-        })?;
+        separated(&mut out, &self.args, |out, arg| string(out, arg));
         out.push(b',');
-        list(&mut out, &self.env, |out, (name, value)| {
-            let masked = masking.outputs && std::str::from_utf8(name).is_ok_and(|name| self.outputs.contains_key(name));
-            tuple(out, &[name, if masked { b"" } else { value }]);
-            Ok(())
-        })?;
+        separated(&mut out, &self.env, |out, (name, value)| {
+            if masked && let Some(output) = self.output_named(name) {
+                tuple(out, &[name, b""]);
+                // Before the closing quote and parenthesis.
+                holes.push((out.len() - 2, output));
+            } else {
+                tuple(out, &[name, value]);
+            }
+        });
         out.push(b')');
-        Ok(out)
+        Tail { bytes: out, holes }
+    }
+
+    fn output_named(&self, name: &[u8]) -> Option<String> {
+        let name = std::str::from_utf8(name).ok()?;
+        self.outputs.contains_key(name).then(|| name.to_owned())
     }
 
     /// Parses the text of a `.drv`.
@@ -127,11 +166,22 @@ fn tuple(out: &mut Vec<u8>, items: &[&[u8]]) {
     out.push(b')');
 }
 
-fn write_input(out: &mut Vec<u8>, input: &str, outputs: &BTreeSet<String>) {
+fn separated<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+    out.push(b']');
+}
+
+fn write_input<'o>(out: &mut Vec<u8>, input: &str, outputs: impl Iterator<Item = &'o str>) {
     out.push(b'(');
     string(out, input.as_bytes());
     out.extend_from_slice(b",[");
-    for (i, output) in outputs.iter().enumerate() {
+    for (i, output) in outputs.enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -143,6 +193,11 @@ fn write_input(out: &mut Vec<u8>, input: &str, outputs: &BTreeSet<String>) {
 fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
+    escape(out, bytes);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut copied = 0;
     for (index, &byte) in bytes.iter().enumerate() {
         let escape = match byte {
@@ -157,7 +212,6 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
         copied = index + 1;
     }
     out.extend_from_slice(&bytes[copied..]);
-    out.push(b'"');
 }
 
 struct Reader<'a> {

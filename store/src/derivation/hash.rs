@@ -7,8 +7,8 @@
 //! Hashes of derivations already seen are kept by path. Nothing here recurses, however deep a graph is.
 
 use super::aterm::Masking;
-use super::{Derivation, DerivationError};
-use crate::hash::Hash;
+use super::{Derivation, DerivationError, Output};
+use crate::hash::{Hash, Hasher};
 use crate::path::{StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -113,6 +113,64 @@ impl DerivationHashes {
         Ok(())
     }
 
+    /// What stands for the input derivations in the text that is hashed, and whether one of them is deferred.
+    fn inputs<'a>(&self, derivation: &'a Derivation) -> (BTreeMap<String, BTreeSet<&'a str>>, bool) {
+        let mut deferred = false;
+        let mut inputs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for (input, outputs) in &derivation.input_derivations {
+            let hash = self.get(input).expect("the inputs were learnt");
+            deferred |= hash.deferred;
+            inputs.entry(hash.hash.hex()).or_default().extend(outputs.iter().map(String::as_str));
+        }
+        (inputs, deferred)
+    }
+
+    /// Fills in the output paths of a derivation all whose outputs are named by its own hash, remembers its hash for
+    /// those that need it, and returns the path and the text of its `.drv`.
+    ///
+    /// Three texts are hashed for that. From the input sources on they are the same but for the own output paths, so
+    /// that part is written once.
+    pub(super) fn complete_addressed(
+        &self,
+        model: StoreModel,
+        derivation: &mut Derivation,
+        load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
+    ) -> Result<(StorePath, Vec<u8>), DerivationError> {
+        let hash = |head: &[u8], tail: &[u8]| {
+            let mut hasher = Hasher::new(model.algorithm());
+            hasher.update(head);
+            hasher.update(tail);
+            hasher.finish()
+        };
+        self.learn_inputs(model, derivation, load)?;
+        let names: Vec<String> = derivation.outputs.keys().cloned().collect();
+        for name in &names {
+            derivation.env.insert(name.clone().into_bytes(), Vec::new());
+            derivation.outputs.insert(name.clone(), Output::Deferred);
+        }
+        let (inputs, deferred) = self.inputs(derivation);
+        let head = derivation.write_head(model, &Masking { outputs: true, inputs: Some(&inputs) })?;
+        let tail = derivation.write_tail(model, true);
+        let masked = hash(&head, &tail.bytes);
+        drop(inputs);
+        let mut tail_bytes = None;
+        if !deferred {
+            derivation.name_outputs(model, &masked)?;
+            tail_bytes = Some(tail.filled(&derivation.env));
+        }
+        let tail = tail_bytes.unwrap_or(tail.bytes);
+        let mut text = derivation.write_head(model, &Masking { outputs: false, inputs: None })?;
+        text.extend_from_slice(&tail);
+        let path = derivation.path_of_text(model, &text)?;
+        if self.get(&path).is_none() {
+            let (inputs, _) = self.inputs(derivation);
+            let head = derivation.write_head(model, &Masking { outputs: false, inputs: Some(&inputs) })?;
+            let hash = DerivationHash { hash: hash(&head, &tail), deferred };
+            self.lock().insert(path.clone(), hash);
+        }
+        Ok((path, text))
+    }
+
     /// Computes the hash of a derivation whose inputs' hashes are known.
     fn compute(
         &self,
@@ -127,19 +185,11 @@ impl DerivationHashes {
                 format!("fixed:out:{}{}:{}:{}", ingestion.marker(), hash.algorithm(), hash.hex(), model.print(&path));
             return Ok(DerivationHash { hash: algorithm.hash(text.as_bytes()), deferred: false });
         }
-        let mut deferred = false;
-        let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (input, outputs) in &derivation.input_derivations {
-            let hash = self.get(input).expect("the inputs were learnt");
-            deferred |= hash.deferred;
-            inputs.entry(hash.hash.hex()).or_default().extend(outputs.iter().cloned());
-        }
+        let (inputs, deferred) = self.inputs(derivation);
         let text = derivation.write_aterm(model, &Masking { outputs: masked, inputs: Some(&inputs) })?;
         // Outputs without a path of their own make everything above wait for contents.
-        let floating = derivation
-            .outputs
-            .values()
-            .any(|output| matches!(output, super::Output::Floating { .. } | super::Output::Impure { .. }));
+        let floating =
+            derivation.outputs.values().any(|output| matches!(output, Output::Floating { .. } | Output::Impure { .. }));
         Ok(DerivationHash { hash: algorithm.hash(&text), deferred: deferred || (floating && !masked) })
     }
 }

@@ -135,16 +135,10 @@ impl Derivation {
                 self.env.insert(name.clone().into_bytes(), Vec::new());
             }
             let hash = hashes.of_masked(model, self, load)?;
-            for name in &names {
-                let output = if hash.deferred {
-                    Output::Deferred
-                } else {
-                    let path = model
-                        .make_output_path(name, &hash.hash, self.name.as_str())
-                        .map_err(|reason| self.path_error(reason))?;
-                    Output::InputAddressed(path)
-                };
-                self.outputs.insert(name.clone(), output);
+            if hash.deferred {
+                self.outputs.extend(names.into_iter().map(|name| (name, Output::Deferred)));
+            } else {
+                self.name_outputs(model, &hash.hash)?;
             }
         }
         for (name, path) in self.output_paths(model)? {
@@ -153,6 +147,39 @@ impl Derivation {
             }
         }
         Ok(())
+    }
+
+    /// Names all outputs by a hash, and says so in the environment.
+    fn name_outputs(&mut self, model: StoreModel, hash: &Hash) -> Result<(), DerivationError> {
+        let names: Vec<String> = self.outputs.keys().cloned().collect();
+        for name in names {
+            let path =
+                model.make_output_path(&name, hash, self.name.as_str()).map_err(|reason| self.path_error(reason))?;
+            self.env.insert(name.clone().into_bytes(), model.print(&path).into_bytes());
+            self.outputs.insert(name, Output::InputAddressed(path));
+        }
+        Ok(())
+    }
+
+    /// Computes the output paths as [`Derivation::fill_output_paths`], remembers the hash of the result in `hashes`, and
+    /// returns the path of the `.drv` and its text.
+    ///
+    /// # Errors
+    /// As [`Derivation::fill_output_paths`] and [`Derivation::path_and_text`].
+    pub fn complete(
+        &mut self,
+        model: StoreModel,
+        hashes: &DerivationHashes,
+        mut load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
+    ) -> Result<(StorePath, Vec<u8>), DerivationError> {
+        let addressed = |output: &Output| matches!(output, Output::Deferred | Output::InputAddressed(_));
+        if !self.outputs.is_empty() && self.outputs.values().all(addressed) {
+            return hashes.complete_addressed(model, self, load);
+        }
+        self.fill_output_paths(model, hashes, &mut load)?;
+        let (path, text) = self.path_and_text(model)?;
+        hashes.insert(model, &path, self, load)?;
+        Ok((path, text))
     }
 
     /// Returns everything the `.drv` refers to: input derivations and input sources.
@@ -165,9 +192,13 @@ impl Derivation {
     /// # Errors
     /// When the name with `.drv` is too long.
     pub fn path_and_text(&self, model: StoreModel) -> Result<(StorePath, Vec<u8>), DerivationError> {
-        let name = StorePathName::new(&format!("{}.drv", self.name)).map_err(|reason| self.path_error(reason))?;
         let text = self.to_aterm(model)?;
-        Ok((model.make_text_path(name, &text, &self.references()), text))
+        Ok((self.path_of_text(model, &text)?, text))
+    }
+
+    fn path_of_text(&self, model: StoreModel, text: &[u8]) -> Result<StorePath, DerivationError> {
+        let name = StorePathName::new(&format!("{}.drv", self.name)).map_err(|reason| self.path_error(reason))?;
+        Ok(model.make_text_path(name, text, &self.references()))
     }
 
     /// Returns an environment variable.
