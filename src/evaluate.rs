@@ -10,10 +10,13 @@ use lang::host::EvalOptions;
 use lang::source::Origin;
 use lang::symbol::Symbol;
 use lang::{Evaluator, Value};
+use serde::{Deserialize, Serialize};
+use store::tree::Digest;
 use store::{LocalStore, StoreModel, StorePath};
 
 use crate::cli::{Building, Global, Source};
 use crate::config;
+use crate::eval_cache::{self, EvalCache, Observer};
 use crate::host::StoreHost;
 use crate::installable::{FlakeAttr, Installable, Outputs};
 use crate::report::Failure;
@@ -24,6 +27,9 @@ pub struct Session {
     pub builder: Arc<Builder>,
     evaluator: RefCell<Evaluator>,
     host: Arc<StoreHost>,
+    /// Stands between the evaluator and the host.
+    observer: Arc<Observer>,
+    cache: EvalCache,
     cwd: PathBuf,
     system: String,
     model: StoreModel,
@@ -32,12 +38,30 @@ pub struct Session {
 }
 
 /// What an installable came to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Wanted {
     /// Outputs of a derivation; no names for all of them.
     Derivation { drv: StorePath, outputs: BTreeSet<String> },
     /// A store path that nothing has to be built for.
     Path(StorePath),
+}
+
+/// The same, as the evaluation cache writes it down.
+#[derive(Debug, Serialize, Deserialize)]
+enum WantedRecord {
+    Derivation { drv: String, outputs: BTreeSet<String> },
+    Path(String),
+}
+
+impl Wanted {
+    fn to_record(&self) -> WantedRecord {
+        match self {
+            Wanted::Derivation { drv, outputs } => {
+                WantedRecord::Derivation { drv: drv.to_string(), outputs: outputs.clone() }
+            }
+            Wanted::Path(path) => WantedRecord::Path(path.to_string()),
+        }
+    }
 }
 
 /// How evaluations of a command differ from the usual.
@@ -85,12 +109,25 @@ impl Session {
             system: Some(system.clone()),
             ..EvalOptions::default()
         };
-        let mut evaluator = Evaluator::new(host.clone(), options);
+        let observer = Arc::new(Observer::new(host.clone()));
+        let cache = EvalCache::new(store.root());
+        let mut evaluator = Evaluator::new(observer.clone(), options);
         evaluator
             .set_jobs(source.eval_jobs)
             .map_err(|cause| Failure::new(format!("cannot start threads to evaluate with: {cause}")))?;
         let evaluator = RefCell::new(evaluator);
-        Ok(Session { store, builder, evaluator, host, cwd, system, model: mode.model, folders: RefCell::new(folders) })
+        Ok(Session {
+            store,
+            builder,
+            evaluator,
+            host,
+            observer,
+            cache,
+            cwd,
+            system,
+            model: mode.model,
+            folders: RefCell::new(folders),
+        })
     }
 
     /// A session that shows no progress.
@@ -122,18 +159,71 @@ impl Session {
     /// # Errors
     /// When something does not exist, does not evaluate, or is nothing that can be built.
     pub fn resolve(&self, source: &Source, names: &[String]) -> Result<Vec<Wanted>, Failure> {
+        let installables = self.installables(source, names)?;
+        let key = self.cache_key(source, &installables);
+        if let Some(wanted) = key.and_then(|key| self.remembered(&key)) {
+            self.folders.borrow_mut().extend(installables.iter().filter_map(|installable| match installable {
+                Installable::Flake { folder, .. } => Some(folder.clone()),
+                _ => None,
+            }));
+            return Ok(wanted);
+        }
         let mut wanted = Vec::new();
-        for installable in self.installables(source, names)? {
-            match &installable {
+        for installable in &installables {
+            match installable {
                 Installable::StorePath { path, outputs } => wanted.push(self.store_path(path, outputs)?),
                 Installable::Flake { outputs, .. } | Installable::Attr { outputs, .. } => {
-                    let value = self.value(source, &installable)?;
-                    self.wanted_of(value, outputs, &describe(&installable), &mut wanted)?;
+                    let value = self.value(source, installable)?;
+                    self.wanted_of(value, outputs, &describe(installable), &mut wanted)?;
                 }
             }
         }
         self.write_derivations()?;
+        if let (Some(key), Some(seen)) = (key, self.observer.seen()) {
+            self.cache.remember(&key, seen, wanted.iter().map(Wanted::to_record).collect::<Vec<_>>());
+        }
         Ok(wanted)
+    }
+
+    /// What decides the evaluation of `installables`, besides what it sees of the world; nothing when it cannot be
+    /// remembered, or should not.
+    fn cache_key(&self, source: &Source, installables: &[Installable]) -> Option<Digest> {
+        let standard_input = source.file.as_ref().is_some_and(|file| file.as_os_str() == "-");
+        let evaluated = installables.iter().all(|installable| !matches!(installable, Installable::StorePath { .. }));
+        if source.no_eval_cache || standard_input || !evaluated {
+            return None;
+        }
+        // With any number of threads the result is the same.
+        let source = Source { eval_jobs: 1, ..source.clone() };
+        let search_path = search_path(&source);
+        Some(eval_cache::key(&format!(
+            "{:?} {} {source:?} {search_path:?} {:?} {installables:?}",
+            self.model, self.system, self.cwd
+        )))
+    }
+
+    /// The remembered result under `key`, kept from collection, if all of it is still there.
+    fn remembered(&self, key: &Digest) -> Option<Vec<Wanted>> {
+        let records: Vec<WantedRecord> = self.cache.look_up(key, &self.host)?;
+        records.iter().map(|record| self.wanted_from(record)).collect()
+    }
+
+    fn wanted_from(&self, record: &WantedRecord) -> Option<Wanted> {
+        let (path, wanted) = match record {
+            WantedRecord::Derivation { drv, outputs } => {
+                let drv = StorePath::parse(drv).ok()?;
+                (drv.clone(), Wanted::Derivation { drv, outputs: outputs.clone() })
+            }
+            WantedRecord::Path(path) => {
+                let path = StorePath::parse(path).ok()?;
+                (path.clone(), Wanted::Path(path))
+            }
+        };
+        if self.model == StoreModel::Native {
+            self.store.temp_root(&path).ok()?;
+            return self.store.is_valid(&path).ok()?.then_some(wanted);
+        }
+        Some(wanted)
     }
 
     /// Writes the derivations that were made so far, so that they can be read and built.

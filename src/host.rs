@@ -70,7 +70,7 @@ impl StoreHost {
 
     /// Where a logical path lies on this machine. Below a store object symbolic links to other store objects are
     /// followed here, as the kernel does not know the logical store directory.
-    fn physical(&self, path: &Path) -> HostResult<PathBuf> {
+    pub fn physical(&self, path: &Path) -> HostResult<PathBuf> {
         let mut path = path.to_owned();
         for _ in 0..LINKS_MAX {
             let Some((object, rest)) = self.in_store(&path) else { return Ok(path) };
@@ -379,7 +379,7 @@ impl Host for StoreHost {
         machine::env_var(name)
     }
 
-    fn current_time(&self) -> Option<i64> {
+    fn current_time(&self) -> i64 {
         machine::current_time()
     }
 
@@ -426,10 +426,10 @@ pub mod machine {
         std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
     }
 
-    /// Seconds since 1970.
-    pub fn current_time() -> Option<i64> {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(elapsed.as_secs()).ok()
+    /// Seconds since 1970; 0 by a clock that stands before it.
+    pub fn current_time() -> i64 {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
     }
 
     pub fn home_dir() -> Option<PathBuf> {

@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod eval_cache;
 mod evaluate;
 mod host;
 mod installable;

@@ -301,7 +301,7 @@ impl Host for ReadOnlyHost {
         machine::env_var(name)
     }
 
-    fn current_time(&self) -> Option<i64> {
+    fn current_time(&self) -> i64 {
         machine::current_time()
     }
 

@@ -161,8 +161,8 @@ pub trait Host: Send + Sync {
     /// An environment variable; never asked in pure or restricted mode.
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>>;
 
-    /// Seconds since 1970; `None` leaves `builtins.currentTime` out. Never asked in pure mode.
-    fn current_time(&self) -> Option<i64>;
+    /// Seconds since 1970. Never asked in pure mode.
+    fn current_time(&self) -> i64;
 
     /// What `~/` stands for.
     fn home_dir(&self) -> Option<PathBuf>;

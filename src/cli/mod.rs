@@ -139,6 +139,9 @@ pub struct Source {
     /// With `--restrict`: URLs that may be fetched, with everything below them
     #[arg(long, value_name = "URL", num_args = 1, value_delimiter = ' ')]
     pub allowed_uris: Vec<String>,
+    /// Evaluate, even if nothing that an earlier evaluation saw has changed
+    #[arg(long)]
+    pub no_eval_cache: bool,
     /// Threads to evaluate with; the result is the same with any number
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub eval_jobs: usize,

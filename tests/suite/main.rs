@@ -11,6 +11,7 @@ mod workspace;
 mod cli {
     mod build;
     mod completions;
+    mod eval_cache;
     mod expr;
     mod inspect;
     mod names;

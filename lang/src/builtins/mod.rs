@@ -30,6 +30,7 @@ pub(crate) use paths::internal_file;
 use hashbrown::HashMap;
 
 use crate::compile::Globals;
+use crate::compile::code::Code;
 use crate::error::Result;
 use crate::host::{EvalOptions, Host};
 use crate::source::Pos;
@@ -198,6 +199,9 @@ table! {
     "zipAttrsWith" 2 0b10 member attrs::zip_attrs_with, "one set of the values many sets have under each name";
 }
 
+/// Asked of the host at the first use only: an evaluation that never looks at the clock does not depend on it.
+static CURRENT_TIME: Code = Code::native(&[], |ev, _| Ok(Value::int(ev.shared.host.current_time())));
+
 /// Makes the set `builtins` and the names in scope everywhere.
 pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
     let mut names = HashMap::default();
@@ -237,9 +241,7 @@ pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
         if let Some(system) = &options.system {
             constants.push(("currentSystem", Value::string(system.as_bytes()), false));
         }
-        if let Some(time) = host.current_time() {
-            constants.push(("currentTime", Value::int(time), false));
-        }
+        constants.push(("currentTime", Value::thunk(&CURRENT_TIME, &[]), false));
     }
     for (name, value, global) in constants {
         member(name, value);

@@ -1,0 +1,187 @@
+//! A host that writes down what it is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lang::error::Report;
+use lang::host::{FetchRequest, Fetched, FileType, Host, HostErrorKind, HostResult, Severity, SourceFilter};
+use store::path::Ingestion;
+use store::tree::Digest;
+use store::{Derivation, Hash, StorePath, StorePathName};
+
+use super::Seen;
+use super::question::{self, Observation, Question, Source};
+use crate::host::StoreHost;
+
+/// Asks the real host, and keeps the questions with digests of the answers.
+pub struct Observer {
+    host: Arc<StoreHost>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    asked: BTreeSet<Question>,
+    seen: Seen,
+    /// Something was asked that has no lasting answer.
+    fleeting: bool,
+}
+
+impl Observer {
+    pub fn new(host: Arc<StoreHost>) -> Observer {
+        Observer { host, notes: Mutex::default() }
+    }
+
+    /// Returns all that was seen so far, if it can be asked again.
+    pub fn seen(&self) -> Option<Seen> {
+        let notes = self.notes();
+        (!notes.fleeting).then(|| notes.seen.clone())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observe<T>(
+        &self,
+        question: Question,
+        ask: impl FnOnce(&StoreHost) -> T,
+        digest: impl FnOnce(&T) -> Digest,
+    ) -> T {
+        if self.notes().asked.contains(&question) {
+            return ask(&self.host);
+        }
+        let stat = question.stat(&self.host);
+        let answer = ask(&self.host);
+        let observation = Observation::new(question.clone(), digest(&answer), stat);
+        let mut notes = self.notes();
+        if notes.asked.insert(question) {
+            notes.seen.observations.push(observation);
+        }
+        answer
+    }
+
+    fn fleeting(&self) {
+        self.notes().fleeting = true;
+    }
+}
+
+impl Host for Observer {
+    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
+        self.observe(Question::Bytes(path.to_owned()), |host| host.read_file(path), question::of_bytes)
+    }
+
+    fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
+        self.observe(Question::Entries(path.to_owned()), |host| host.read_dir(path), question::of_entries)
+    }
+
+    fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
+        self.observe(Question::Type(path.to_owned()), |host| host.file_type(path), question::of_type)
+    }
+
+    fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
+        self.observe(Question::LinkTarget(path.to_owned()), |host| host.read_link(path), question::of_link)
+    }
+
+    fn add_source(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        ingestion: Ingestion,
+        filter: Option<SourceFilter<'_>>,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath> {
+        let mut asked = Source::new(source, name, ingestion, expected);
+        let Some(filter) = filter else {
+            let add = |host: &StoreHost| host.add_source(source, name, ingestion, None, expected);
+            return self.observe(Question::Source(asked), add, question::of_path);
+        };
+        let mut verdicts = BTreeMap::new();
+        let mut noting = |path: &Path, kind: FileType| {
+            let kept = filter(path, kind)?;
+            verdicts.insert(path.to_owned(), (kind.name().to_owned(), kept));
+            Ok(kept)
+        };
+        let added = self.host.add_source(source, name, ingestion, Some(&mut noting), expected);
+        if matches!(&added, Err(error) if error.kind == HostErrorKind::Stopped) {
+            return added;
+        }
+        asked.verdicts = Some(verdicts);
+        self.observe(Question::Source(asked), |_| added, question::of_path)
+    }
+
+    fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()> {
+        self.host.add_text(path, text, references)
+    }
+
+    fn write_derivation(&self, path: &StorePath, derivation: &Derivation, text: &[u8]) -> HostResult<()> {
+        self.host.write_derivation(path, derivation, text)
+    }
+
+    /// A derivation's path is the hash of what it says.
+    fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
+        self.host.read_derivation(path)
+    }
+
+    /// What the evaluation then reads of the outputs is observed.
+    fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {
+        self.host.realise(wanted)
+    }
+
+    fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
+        self.observe(Question::Valid(path.to_string()), |host| host.ensure_path(path), question::of_valid)
+    }
+
+    fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>> {
+        self.observe(Question::References(path.to_string()), |host| host.references(path), question::of_paths)
+    }
+
+    fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
+        if request.expected.is_none() {
+            self.fleeting();
+        }
+        self.host.fetch(request)
+    }
+
+    fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let Ok(text) = std::str::from_utf8(name) else {
+            self.fleeting();
+            return self.host.env_var(name);
+        };
+        self.observe(
+            Question::Variable(text.to_owned()),
+            |host| host.env_var(name),
+            |value| question::of_variable(value.as_deref()),
+        )
+    }
+
+    fn current_time(&self) -> i64 {
+        self.fleeting();
+        self.host.current_time()
+    }
+
+    fn home_dir(&self) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStrExt;
+        self.observe(
+            Question::Home,
+            |host| host.home_dir(),
+            |home| question::of_variable(home.as_ref().map(|home| home.as_os_str().as_bytes())),
+        )
+    }
+
+    /// Given by the command line and the environment, which are part of the key.
+    fn nix_path(&self) -> Vec<(String, String)> {
+        self.host.nix_path()
+    }
+
+    fn message(&self, severity: Severity, text: &str) {
+        self.notes().seen.messages.push((severity.into(), text.to_owned()));
+        self.host.message(severity, text);
+    }
+
+    fn notice(&self, report: &Report) {
+        self.fleeting();
+        self.host.notice(report);
+    }
+}

@@ -1,0 +1,157 @@
+//! What was evaluated is not evaluated again while it would come to the same, and never taken when it would not.
+//!
+//! The witness is a message of the evaluation: the test changes it in the record, so whoever prints the changed one has
+//! not evaluated.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::workspace::Workspace;
+
+const EXPRESSION: &str = r#"
+builtins.trace "evaluated" (derivation {
+  name = "x";
+  system = "x86_64-linux";
+  builder = "builtin:write";
+  text = builtins.readFile ./text;
+  entries = builtins.attrNames (builtins.readDir ./folder);
+  there = builtins.pathExists ./perhaps;
+  whole = ./source;
+  filtered = builtins.filterSource (path: kind: baseNameOf path != "ignored") ./filtered;
+})
+"#;
+
+/// A folder, and a first evaluation in it whose record has its message changed.
+fn evaluated(expression: &str, words: &str) -> Workspace {
+    let workspace = Workspace::with_own_store(expression);
+    for (name, text) in
+        [("text", "1"), ("folder/a", ""), ("source/a", "1"), ("filtered/a", "1"), ("filtered/ignored", "1")]
+    {
+        workspace.write(name, text);
+    }
+    let text = workspace.check(words);
+    assert!(text.contains("trace: evaluated"), "{text}");
+    for record in records(&workspace) {
+        let json = fs::read_to_string(&record).unwrap();
+        fs::write(&record, json.replace("evaluated", "remembered")).unwrap();
+    }
+    workspace
+}
+
+fn records(workspace: &Workspace) -> Vec<PathBuf> {
+    let entries = fs::read_dir(workspace.store().join("cache/evaluations"));
+    entries.map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default()
+}
+
+const WORDS: &str = "instantiate -f default.nix";
+
+#[track_caller]
+fn expect_remembered(workspace: &Workspace, words: &str) -> String {
+    let text = workspace.check(words);
+    assert!(text.contains("trace: remembered") && text.contains("status: 0"), "{text}");
+    text
+}
+
+#[track_caller]
+fn expect_evaluated(workspace: &Workspace, words: &str) -> String {
+    let text = workspace.check(words);
+    assert!(text.contains("trace: evaluated") && text.contains("status: 0"), "{text}");
+    text
+}
+
+#[test]
+fn nothing_changed() {
+    let workspace = evaluated(EXPRESSION, WORDS);
+    expect_remembered(&workspace, WORDS);
+    expect_remembered(&workspace, WORDS);
+    expect_evaluated(&workspace, &format!("{WORDS} --no-eval-cache"));
+    expect_evaluated(&workspace, &format!("{WORDS} --argstr x y"));
+}
+
+#[test]
+fn a_file_written_again_with_the_same_text() {
+    let workspace = evaluated(EXPRESSION, WORDS);
+    workspace.write("text", "1");
+    workspace.write("filtered/a", "1");
+    workspace.write("filtered/ignored", "the filter keeps it out");
+    expect_remembered(&workspace, WORDS);
+}
+
+#[test]
+fn each_kind_of_change_is_noticed() {
+    for (file, text) in [
+        ("default.nix", &*format!("{EXPRESSION} # changed")),
+        ("text", "2"),
+        ("folder/b", ""),
+        ("perhaps", ""),
+        ("source/a", "2"),
+        ("source/b", ""),
+        ("filtered/a", "2"),
+        ("filtered/b", ""),
+    ] {
+        let workspace = evaluated(EXPRESSION, WORDS);
+        let before = workspace.stdout(WORDS);
+        workspace.write(file, text);
+        expect_evaluated(&workspace, WORDS);
+        let after = workspace.stdout(WORDS);
+        assert_eq!(before == after, file == "default.nix", "{file}: {before} and {after}");
+    }
+}
+
+#[test]
+fn a_variable_that_was_read() {
+    let words = "instantiate -f default.nix --impure";
+    let workspace = Workspace::with_own_store(
+        r#"builtins.trace "evaluated" (derivation {
+          name = "x"; system = "x86_64-linux"; builder = "x"; text = builtins.getEnv "COLOUR";
+        })"#,
+    );
+    let run = |colour: &str| {
+        let mut command: Command = workspace.command(words.split(' '));
+        workspace.text(&command.env("COLOUR", colour).output().unwrap())
+    };
+    run("red");
+    for record in records(&workspace) {
+        let json = fs::read_to_string(&record).unwrap();
+        fs::write(&record, json.replace("evaluated", "remembered")).unwrap();
+    }
+    assert!(run("red").contains("trace: remembered"));
+    assert!(run("blue").contains("trace: evaluated"));
+}
+
+#[test]
+fn what_looks_at_the_clock_is_not_remembered() {
+    let workspace = Workspace::with_own_store(
+        r#"derivation { name = "x"; system = "x86_64-linux"; builder = "x"; now = builtins.currentTime; }"#,
+    );
+    workspace.stdout("instantiate -f default.nix --impure");
+    assert_eq!(records(&workspace), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_error_is_found_each_time() {
+    let workspace = Workspace::with_own_store(r#"throw "no""#);
+    let first = workspace.check(WORDS);
+    assert_eq!(first, workspace.check(WORDS));
+    assert_eq!(records(&workspace), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_derivation_that_was_collected_is_made_again() {
+    let workspace = evaluated(EXPRESSION, WORDS);
+    let drv = workspace.stdout(WORDS);
+    workspace.stdout("store gc");
+    assert!(!fs::exists(&drv).unwrap(), "{drv} should be gone");
+    expect_evaluated(&workspace, WORDS);
+    assert!(fs::exists(&drv).unwrap());
+}
+
+#[test]
+fn a_broken_record_costs_an_evaluation_only() {
+    let workspace = evaluated(EXPRESSION, WORDS);
+    for record in records(&workspace) {
+        fs::write(record, "{\"seen\": ").unwrap();
+    }
+    expect_evaluated(&workspace, WORDS);
+}
