@@ -73,3 +73,38 @@ pub fn fetch_config(store: &LocalStore) -> Result<FetchConfig, Failure> {
     config.mirrors = mirrors;
     Ok(config)
 }
+
+/// Bytes of a size such as `500M` or `4G`; a number alone is bytes.
+///
+/// # Errors
+/// When it is no size.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        Some((at, 't' | 'T')) => (&text[..at], 40),
+        _ => (text, 0),
+    };
+    let size = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+    size.ok_or_else(|| "not a size: a number of bytes, or one with `K`, `M`, `G` or `T`".to_owned())
+}
+
+/// Nine tenths of the memory that is free, in the machine and in the control groups this process is in; `None` where
+/// the kernel does not tell.
+pub fn free_memory_bytes() -> Option<usize> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let mut free = available.trim().trim_end_matches(" kB").parse::<usize>().ok()? << 10;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if let Some(group) = groups.lines().find_map(|line| line.strip_prefix("0::/")) {
+        let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+        for folder in Path::new("/sys/fs/cgroup").join(group).ancestors() {
+            // At the root of the groups, and where a group has no limit, there is no number.
+            if let Some(limit) = number(folder.join("memory.max")) {
+                free = free.min(limit.saturating_sub(number(folder.join("memory.current")).unwrap_or(0)));
+            }
+        }
+    }
+    Some(free / 10 * 9)
+}

@@ -42,7 +42,7 @@ fn main() -> std::process::ExitCode {
     }
     match result {
         Ok(value) => {
-            println!("{}", String::from_utf8_lossy(&evaluator.print(value)));
+            println!("{}", String::from_utf8_lossy(&evaluator.print(value).expect("it fits into memory")));
             std::process::ExitCode::SUCCESS
         }
         Err(error) => {

@@ -31,6 +31,9 @@ pub enum ErrorKind {
     CallDepth,
     #[error("stack overflow (possible infinite recursion)")]
     StackOverflow,
+    /// The limit in bytes.
+    #[error("the evaluation needs more than {} MiB of memory", .0 >> 20)]
+    OutOfMemory(usize),
     #[error("attribute '{}' missing", String::from_utf8_lossy(.name.name()))]
     MissingAttribute { name: Symbol, set: SetRef },
     #[error("undefined variable '{}'", String::from_utf8_lossy(.name.name()))]
@@ -107,6 +110,10 @@ struct Data {
     trace: Vec<Frame>,
     /// How many frames were left out of the middle of `trace`.
     frames_dropped: usize,
+    /// Of an infinite recursion: the thunk that needs itself, until the way out of the recursion passes it.
+    reentered: Option<usize>,
+    /// The innermost frames up to that thunk.
+    cycle_len: usize,
 }
 
 /// More frames than this tell nobody anything; the innermost and outermost are kept.
@@ -119,7 +126,15 @@ pub struct Error(Box<Data>);
 impl Error {
     #[cold]
     pub fn new(kind: ErrorKind) -> Error {
-        Error(Box::new(Data { kind, mark: None, help: None, trace: Vec::new(), frames_dropped: 0 }))
+        Error(Box::new(Data {
+            kind,
+            mark: None,
+            help: None,
+            trace: Vec::new(),
+            frames_dropped: 0,
+            reentered: None,
+            cycle_len: 0,
+        }))
     }
 
     /// An error of a kind nobody needs to ask about, with a stable code.
@@ -181,6 +196,26 @@ impl Error {
         self
     }
 
+    /// An infinite recursion that came back to the thunk at an address.
+    #[cold]
+    pub(crate) fn cycle(thunk: usize) -> Error {
+        let mut error = Error::new(ErrorKind::InfiniteRecursion);
+        error.0.reentered = Some(thunk);
+        error
+    }
+
+    /// Notes that the frames so far are within the thunk at an address.
+    #[must_use]
+    pub(crate) fn leaves(mut self, thunk: usize) -> Error {
+        if self.0.reentered == Some(thunk) {
+            self.0.reentered = None;
+            if self.0.frames_dropped == 0 {
+                self.0.cycle_len = self.0.trace.len();
+            }
+        }
+        self
+    }
+
     #[must_use]
     pub(crate) fn note(self, text: impl Into<String>) -> Error {
         self.frame(Pos::NONE, FrameKind::Note(text.into()))
@@ -204,6 +239,7 @@ impl Error {
             ErrorKind::InfiniteRecursion => "lang::infinite_recursion",
             ErrorKind::CallDepth => "lang::call_depth",
             ErrorKind::StackOverflow => "lang::stack_overflow",
+            ErrorKind::OutOfMemory(_) => "lang::out_of_memory",
             ErrorKind::MissingAttribute { .. } => "lang::missing_attribute",
             ErrorKind::UndefinedVariable { .. } => "lang::undefined_variable",
             ErrorKind::Type { .. } => "lang::type",
@@ -217,6 +253,9 @@ impl Error {
     pub fn help_text(&self) -> Option<String> {
         if self.0.help.is_some() {
             return self.0.help.clone();
+        }
+        if let ErrorKind::OutOfMemory(_) = &self.0.kind {
+            return Some("is a list or string growing without end? `--max-eval-memory SIZE` allows more".to_owned());
         }
         let ErrorKind::MissingAttribute { name, set } = &self.0.kind else { return None };
         if set.0.as_attrs()?.contains(Symbol::new(b"langVersion"))
@@ -292,6 +331,8 @@ pub struct Report {
     pub trace: Vec<Trace>,
     /// How many frames are missing from `trace`.
     pub frames_dropped: usize,
+    /// As many of the innermost frames are a cycle: the last of them needs the first, and the first the last.
+    pub cycle_len: usize,
     /// Further errors of the same text, when the text could not be parsed.
     pub further: Vec<Report>,
 }
@@ -322,6 +363,7 @@ impl Report {
             help: finding.help.clone(),
             trace: Vec::new(),
             frames_dropped: 0,
+            cycle_len: 0,
             further: Vec::new(),
         }
     }
@@ -357,8 +399,19 @@ impl Error {
                 help: error.help.clone(),
                 trace: Vec::new(),
                 frames_dropped: 0,
+                cycle_len: 0,
                 further: Vec::new(),
             }));
+        }
+        if let ErrorKind::MissingAttribute { set, .. } = &self.0.kind
+            && !labels.is_empty()
+            && let Some(first) = set
+                .0
+                .as_attrs()
+                .and_then(|set| set.iter().filter(|attr| !attr.pos.is_none()).min_by_key(|attr| attr.pos))
+        {
+            let mark = Mark { pos: first.pos, len: first.name.name().len() as u32 };
+            labels.extend(label(mark, "the set is defined here".to_owned()));
         }
         Report {
             code: self.code(),
@@ -372,6 +425,7 @@ impl Error {
                 .map(|frame| Trace { text: frame.what.to_string(), place: place(frame.pos) })
                 .collect(),
             frames_dropped: self.0.frames_dropped,
+            cycle_len: self.0.cycle_len,
             further,
         }
     }

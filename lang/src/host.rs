@@ -197,6 +197,8 @@ pub struct EvalOptions {
     pub pipe_operators: bool,
     /// The most calls within calls.
     pub depth_max: u32,
+    /// The most bytes of memory for values, of all evaluators of the process together; `None` for no limit.
+    pub memory_max: Option<usize>,
     /// Write `.drv`s and texts through the host; off, everything is computed and nothing is written.
     pub write: bool,
     /// `builtins.traceVerbose` prints.
@@ -259,6 +261,7 @@ impl Default for EvalOptions {
             system: None,
             pipe_operators: true,
             depth_max: 10_000,
+            memory_max: None,
             write: true,
             trace_verbose: false,
             abort_on_warn: false,

@@ -128,7 +128,7 @@ fn evaluated(case: &Path) -> (Result<String, String>, String) {
         Ok(value)
     });
     let outcome = match value {
-        Ok(value) => Ok(String::from_utf8(evaluator.print(value)).unwrap() + "\n"),
+        Ok(value) => Ok(String::from_utf8(evaluator.print(value).unwrap()).unwrap() + "\n"),
         Err(error) => {
             let mut out = String::new();
             describe(&mut out, &evaluator.report(&error));

@@ -91,7 +91,7 @@ fn ours(file: &Path) -> Result<String, String> {
         Ok(value)
     });
     match value {
-        Ok(value) => Ok(String::from_utf8(evaluator.print(value)).unwrap() + "\n"),
+        Ok(value) => Ok(String::from_utf8(evaluator.print(value).unwrap()).unwrap() + "\n"),
         Err(error) => Err(format!("{}\n{:?}", evaluator.report(&error).message, host.take_messages())),
     }
 }

@@ -21,7 +21,7 @@ fn evaluate(text: &str, jobs: usize) -> String {
         Ok(value)
     });
     match result {
-        Ok(value) => String::from_utf8_lossy(&evaluator.print(value)).into_owned(),
+        Ok(value) => String::from_utf8_lossy(&evaluator.print(value).unwrap()).into_owned(),
         Err(error) => format!("error: {}", evaluator.report(&error).message),
     }
 }

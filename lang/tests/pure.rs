@@ -56,7 +56,7 @@ impl Folders {
         });
         assert!(host.take_messages().is_empty(), "{text} warns");
         match value {
-            Ok(value) => Ok(String::from_utf8(evaluator.print(value)).unwrap()),
+            Ok(value) => Ok(String::from_utf8(evaluator.print(value).unwrap()).unwrap()),
             Err(error) => Err(evaluator.report(&error).code.to_owned()),
         }
     }

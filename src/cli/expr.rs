@@ -47,7 +47,7 @@ impl Expr {
                 output.extend(session.evaluate(|evaluator| Ok(evaluator.coerce_str(value)?.bytes().to_vec()))?);
             } else {
                 session.evaluate(|evaluator| evaluator.force_deep(value))?;
-                output.extend(session.evaluate(|evaluator| Ok(evaluator.print(value)))?);
+                output.extend(session.evaluate(|evaluator| evaluator.print(value))?);
                 output.push(b'\n');
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::value::coerce::Coercion;
+use crate::value::heap;
 use crate::value::print::type_with_article;
 use crate::value::{Attrs, List, Str, Value, View};
 use crate::vm::Evaluator;
@@ -49,6 +50,20 @@ impl Evaluator {
     pub(crate) fn expect_forced_bool(&mut self, value: Value) -> Result<bool> {
         let value = self.force(value)?;
         self.expect_bool(value)
+    }
+
+    /// Fails when values of so many bytes would be too much; for builtins that make a lot at once.
+    pub(crate) fn expect_room(&self, bytes: usize) -> Result<()> {
+        if heap::reserved_bytes().saturating_add(bytes) > heap::limit_bytes() {
+            Err(self.out_of_memory())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// As [`Evaluator::expect_room`], for so many values.
+    pub(crate) fn expect_room_for(&self, values: usize) -> Result<()> {
+        self.expect_room(values.saturating_mul(size_of::<Value>()))
     }
 
     /// A value that can be called, in head form.

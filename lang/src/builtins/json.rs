@@ -29,7 +29,7 @@ impl Evaluator {
     pub fn json(&mut self, value: Value) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut context = ContextBuilder::default();
-        self.on_large_stack(|ev| ev.write_json(value, true, &mut out, &mut context))?;
+        self.on_large_stack_fallible(|ev| ev.write_json(value, true, &mut out, &mut context))?;
         Ok(out)
     }
 
@@ -52,6 +52,7 @@ impl Evaluator {
             View::Float(value) => out.extend_from_slice(number::json(value).as_bytes()),
             View::String(text) => {
                 context.add(text.context());
+                self.expect_room(out.len().saturating_add(text.bytes().len()))?;
                 write_text(text.bytes(), out)?;
             }
             View::Path(path) => {
@@ -64,6 +65,7 @@ impl Evaluator {
                 }
             }
             View::List(list) => {
+                self.expect_room(out.len())?;
                 self.ahead(list.values().iter().copied(), Ahead::Head);
                 out.push(b'[');
                 self.nested(|ev| {
@@ -78,6 +80,7 @@ impl Evaluator {
                 out.push(b']');
             }
             View::Attrs(set) => {
+                self.expect_room(out.len())?;
                 if let Some(to_string) = set.get(self.shared.names.to_string) {
                     let text = self.call(to_string, &[value])?;
                     let how = crate::value::coerce::Coercion { copy_to_store, more: false };

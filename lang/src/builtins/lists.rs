@@ -17,6 +17,9 @@ pub(crate) static APPLY: Code = Code::native(&[0, 0], |ev, captures| ev.apply(ca
 /// `f x y`, later.
 pub(crate) static APPLY_2: Code = Code::native(&[0, 0, 0], |ev, captures| ev.apply(captures[0], &captures[1..]));
 
+/// What an element takes that is a function yet to be applied: the element itself and a thunk with two captures.
+const APPLIED_WORDS: usize = 4;
+
 pub(super) fn length(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     Ok(Value::int(ev.expect_list(arguments[0])?.len() as i64))
 }
@@ -65,6 +68,7 @@ pub(super) fn map(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     }
     let function = ev.expect_function(arguments[0])?;
     let values = list.values();
+    ev.expect_room_for(values.len().saturating_mul(APPLIED_WORDS))?;
     Ok(Value::list_from_fn(values.len(), |index| Value::thunk(&APPLY, &[function, values[index]])))
 }
 
@@ -80,6 +84,7 @@ pub(super) fn gen_list(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value>
         return Err(Error::other("lang::list_length", format!("cannot create list of size {len}")));
     }
     let function = ev.expect_function(arguments[0])?;
+    ev.expect_room_for(len.saturating_mul(APPLIED_WORDS))?;
     Ok(Value::list_from_fn(len, |index| Value::thunk(&APPLY, &[function, Value::int(index as i64)])))
 }
 
@@ -150,7 +155,11 @@ pub(super) fn concat_lists(ev: &mut Evaluator, arguments: &[Value]) -> Result<Va
         parts.push(ev.expect_list(value)?);
     }
     parts.retain(|part| !part.is_empty());
-    Ok(if let [only] = parts[..] { only.value() } else { Value::list_concat(&parts) })
+    if let [only] = parts[..] {
+        return Ok(only.value());
+    }
+    ev.expect_room_for(parts.iter().fold(0, |sum, part| part.len().saturating_add(sum)))?;
+    Ok(Value::list_concat(&parts))
 }
 
 pub(super) fn concat_map(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -160,6 +169,8 @@ pub(super) fn concat_map(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     for &value in list.values() {
         let part = ev.call(function, &[value])?;
         let part = ev.expect_list(part)?;
+        // What is collected here is copied once more in the end.
+        ev.expect_room_for(all.len().saturating_add(part.len()).saturating_mul(2))?;
         all.extend_from_slice(part.values());
     }
     Ok(Value::list(&all))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::expect::lossy;
 use crate::error::{Error, Result};
-use crate::text::regex::{Groups, Regex};
+use crate::text::regex::{Groups, Regex, TooMuchMemory};
 use crate::value::Value;
 use crate::vm::{Evaluator, LOCK};
 
@@ -25,6 +25,10 @@ impl Evaluator {
     }
 }
 
+fn too_much(error: TooMuchMemory, pattern: &[u8]) -> Error {
+    Error::other("lang::regex", format!("{error} '{}'", lossy(pattern)))
+}
+
 fn groups(text: &[u8], groups: &Groups) -> Value {
     Value::list_from_fn(groups.len(), |index| match &groups[index] {
         Some(range) => Value::string(&text[range.clone()]),
@@ -36,7 +40,8 @@ pub(super) fn matches(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> 
     let pattern = ev.expect_plain(arguments[0])?;
     let regex = ev.regex(pattern)?;
     let text = ev.expect_string(arguments[1])?.bytes();
-    Ok(regex.match_whole(text).map_or(Value::NULL, |found| groups(text, &found)))
+    let found = regex.match_whole(text).map_err(|error| too_much(error, pattern))?;
+    Ok(found.map_or(Value::NULL, |found| groups(text, &found)))
 }
 
 pub(super) fn split(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -48,6 +53,7 @@ pub(super) fn split(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let mut parts = Vec::new();
     let mut end = 0;
     for found in regex.matches(text) {
+        let found = found.map_err(|error| too_much(error, pattern))?;
         parts.push(piece(end, found.range.start));
         parts.push(groups(text, &found.groups));
         end = found.range.end;

@@ -39,13 +39,14 @@ pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Res
     context.add(separator.context());
     // The length is known before anything is copied, so the text is written once and in place.
     let mut parts = Vec::with_capacity(list.len());
-    let mut len = separator.bytes().len() * list.len().saturating_sub(1);
+    let mut len = separator.bytes().len().saturating_mul(list.len().saturating_sub(1));
     for &value in list.values() {
         let part = ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false })?;
         context.add(part.context());
-        len += part.bytes().len();
+        len = len.saturating_add(part.bytes().len());
         parts.push(part);
     }
+    ev.expect_room(len)?;
     let between = |index| if index > 0 { separator.bytes() } else { &[] };
     let pieces = parts.iter().enumerate().flat_map(|(index, part)| [between(index), part.bytes()]);
     Ok(Value::string_from_parts(len, context.finish(), pieces))
@@ -100,6 +101,7 @@ pub(super) fn replace_strings(ev: &mut Evaluator, arguments: &[Value]) -> Result
                         replacement.bytes()
                     }
                 };
+                ev.expect_room(out.len().saturating_add(replacement.len()).saturating_mul(2))?;
                 out.extend_from_slice(replacement);
                 if patterns[index].is_empty() {
                     out.extend(bytes.get(at));

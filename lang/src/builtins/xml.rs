@@ -21,7 +21,7 @@ impl Evaluator {
     /// The value as XML. With `strict` it is evaluated all the way down; else what is not known stays `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
-        self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
+        self.on_large_stack_fallible(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
     }
 }
 
@@ -53,6 +53,7 @@ struct Printer<'c> {
 impl Printer<'_> {
     fn value(&mut self, ev: &mut Evaluator, value: Value) -> Result<()> {
         ev.check_native_stack()?;
+        ev.expect_room(self.writer.written())?;
         let value = match value.view() {
             View::Thunk(_) if self.strict => ev.force(value)?,
             View::Thunk(thunk) => match thunk.done() {
@@ -74,6 +75,7 @@ impl Printer<'_> {
             View::Float(value) => self.writer.empty("float", &[("value", number::general(value, 6).as_bytes())]),
             View::String(text) => {
                 self.context.add(text.context());
+                ev.expect_room(self.writer.written().saturating_add(text.bytes().len()))?;
                 self.writer.empty("string", &[("value", text.bytes())]);
             }
             View::Path(path) => self.writer.empty("path", &[("value", path.bytes())]),
@@ -82,6 +84,8 @@ impl Printer<'_> {
                 for &element in list.values() {
                     self.value(ev, element)?;
                 }
+                // Indented, the end tags of what is deep take as much room as what is between.
+                ev.expect_room(self.writer.written())?;
                 self.writer.close();
             }
             View::Attrs(set) => self.set(ev, value, set)?,
@@ -95,6 +99,7 @@ impl Printer<'_> {
         if !ev.is_derivation(value)? {
             self.writer.open("attrs", &[]);
             self.members(ev, set)?;
+            ev.expect_room(self.writer.written())?;
             self.writer.close();
             return Ok(());
         }

@@ -48,6 +48,11 @@ impl Writer {
         self.out.extend_from_slice(b" />\n");
     }
 
+    /// Bytes written so far.
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
     pub fn finish(mut self) -> Vec<u8> {
         while !self.open.is_empty() {
             self.close();

@@ -29,6 +29,8 @@ impl Evaluator {
         let value = self.force(value)?;
         match value.view() {
             View::String(string) => {
+                // What is collected here is copied once more in the end.
+                self.expect_room(text.len().saturating_add(string.bytes().len()).saturating_mul(2))?;
                 text.extend_from_slice(string.bytes());
                 context.add(string.context());
             }
@@ -60,6 +62,7 @@ impl Evaluator {
             View::Bool(false) | View::Null if how.more => {}
             View::List(list) if how.more => {
                 self.check_native_stack()?;
+                self.expect_room(text.len().saturating_mul(2))?;
                 let values = list.values();
                 for (index, &element) in values.iter().enumerate() {
                     self.coerce(element, how, text, context)?;

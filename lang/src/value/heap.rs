@@ -7,9 +7,9 @@
 //! thunk captured, once it has its value: [`give_back`] keeps those words for the next objects of that size. A collector, should one come, replaces this
 //! module and [`super::word`]; nothing else knows where objects are.
 
-use std::alloc::{Layout, alloc, handle_alloc_error};
+use std::alloc::{Layout, alloc};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Bytes asked from the system at a time. Pages that are not reached are never touched, so the size costs nothing.
 const REGION_BYTES: usize = 8 << 20;
@@ -30,6 +30,30 @@ thread_local! {
 }
 
 static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
+static LIMIT_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
+static EXHAUSTED: AtomicBool = AtomicBool::new(false);
+
+/// Beyond the limit, for code on its way to the next call, where the evaluation ends with a place.
+const SLACK_BYTES: usize = 64 << 20;
+
+/// What unwinds when even the slack is used up, or one object alone is too big; never seen outside the evaluator.
+pub(crate) struct Exhausted;
+
+/// Sets the most bytes that values may take in this process.
+pub(crate) fn set_limit(bytes: usize) {
+    LIMIT_BYTES.store(bytes, Ordering::Relaxed);
+    EXHAUSTED.store(RESERVED_BYTES.load(Ordering::Relaxed) > bytes, Ordering::Relaxed);
+}
+
+pub(crate) fn limit_bytes() -> usize {
+    LIMIT_BYTES.load(Ordering::Relaxed)
+}
+
+/// Whether the limit was reached: all evaluation ends then, as nothing is given back.
+#[inline(always)]
+pub(crate) fn is_exhausted() -> bool {
+    EXHAUSTED.load(Ordering::Relaxed)
+}
 
 /// Bytes reserved for values by all threads so far.
 pub fn reserved_bytes() -> usize {
@@ -39,7 +63,7 @@ pub fn reserved_bytes() -> usize {
 /// Returns `words` uninitialised words, aligned to 8 bytes, valid for the rest of the process.
 #[inline]
 pub(super) fn words(words: usize) -> *mut u64 {
-    let bytes = words * 8;
+    let bytes = words.saturating_mul(8);
     REGION.with(|region| {
         if let Some(kept) = region.kept.get(words)
             && kept.get() != 0
@@ -78,18 +102,34 @@ pub(super) unsafe fn give_back(at: *mut u64, words: usize) {
 
 /// Counts memory that becomes a value as it is, without having been asked for here.
 pub(super) fn adopt(bytes: usize) {
-    RESERVED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    if RESERVED_BYTES.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limit_bytes() {
+        EXHAUSTED.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cold]
 fn refill(region: &Region, bytes: usize) -> *mut u64 {
     let whole = if bytes > REGION_BYTES / 8 { bytes } else { REGION_BYTES };
+    let limit = LIMIT_BYTES.load(Ordering::Relaxed);
+    let reserved = RESERVED_BYTES.load(Ordering::Relaxed).saturating_add(whole);
+    if reserved > limit {
+        EXHAUSTED.store(true, Ordering::Relaxed);
+        if whole != REGION_BYTES || reserved > limit.saturating_add(SLACK_BYTES) {
+            std::panic::resume_unwind(Box::new(Exhausted));
+        }
+    }
     RESERVED_BYTES.fetch_add(whole, Ordering::Relaxed);
-    let layout = Layout::from_size_align(whole, 4096).expect("an allocation is smaller than the address space");
-    // SAFETY: the layout is not of size zero, since an object has at least one word (`whole >= 8`).
-    let start = unsafe { alloc(layout) };
+    let start = match Layout::from_size_align(whole, 4096) {
+        // SAFETY: the layout is not of size zero, since an object has at least one word (`whole >= 8`).
+        Ok(layout) => unsafe { alloc(layout) },
+        Err(_) => std::ptr::null_mut(),
+    };
     if start.is_null() {
-        handle_alloc_error(layout);
+        // What the system gives is the limit, then.
+        let reserved = RESERVED_BYTES.fetch_sub(whole, Ordering::Relaxed).saturating_sub(whole);
+        LIMIT_BYTES.fetch_min(reserved, Ordering::Relaxed);
+        EXHAUSTED.store(true, Ordering::Relaxed);
+        std::panic::resume_unwind(Box::new(Exhausted));
     }
     if whole == REGION_BYTES {
         region.next.set(start as usize + bytes);

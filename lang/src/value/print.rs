@@ -6,7 +6,7 @@ use crate::text::number;
 use crate::vm::{Ahead, Evaluator};
 
 /// The type of a value in head form, with its article, as messages use it.
-pub(crate) fn type_with_article(value: Value) -> &'static str {
+pub fn type_with_article(value: Value) -> &'static str {
     match value.view() {
         View::Thunk(_) => "a thunk",
         View::Null => "null",
@@ -79,10 +79,11 @@ const SHOWN_BYTES_MAX: usize = 1024;
 const SHOWN_DEPTH_MAX: usize = 10;
 
 /// The bounds of one printing.
+#[derive(Default)]
 struct Printer {
     out: Vec<u8>,
-    /// Sets and lists being printed or printed already.
-    seen: Vec<Value>,
+    /// Sets and lists being printed or printed already, by address.
+    seen: hashbrown::HashSet<usize, rustc_hash::FxBuildHasher>,
     /// In messages: shorten, and name functions by place.
     brief: bool,
     items: usize,
@@ -90,23 +91,29 @@ struct Printer {
 
 impl Evaluator {
     /// The value as Nix prints it after `--eval`: what is not evaluated stays `<CODE>`.
-    pub fn print(&mut self, value: Value) -> Vec<u8> {
-        let mut printer = Printer { out: Vec::new(), seen: Vec::new(), brief: false, items: 0 };
-        self.on_large_stack(|ev| printer.value(ev, value, 0));
-        printer.out
+    ///
+    /// # Errors
+    /// When it nests too deep for the stack, or its text is too long for the memory.
+    pub fn print(&mut self, value: Value) -> Result<Vec<u8>> {
+        let mut printer = Printer::default();
+        self.on_large_stack_fallible(|ev| printer.value(ev, value, 0))?;
+        Ok(printer.out)
     }
 
     /// The value in short, for messages.
     pub(crate) fn show(&mut self, value: Value) -> String {
-        let mut printer = Printer { out: Vec::new(), seen: Vec::new(), brief: true, items: 0 };
-        printer.value(self, value, 0);
+        let mut printer = Printer { brief: true, ..Printer::default() };
+        if printer.value(self, value, 0).is_err() {
+            // The stack is nearly used up, and what is to be said of the value matters less than that.
+            return "…".to_owned();
+        }
         String::from_utf8_lossy(&printer.out).into_owned()
     }
 
     /// Evaluates a value all the way down. Cycles are fine.
     pub fn force_deep(&mut self, value: Value) -> Result<()> {
         let mut seen = hashbrown::HashSet::default();
-        self.on_large_stack(|ev| ev.force_deep_in(value, &mut seen))
+        self.on_large_stack_fallible(|ev| ev.force_deep_in(value, &mut seen))
     }
 
     fn force_deep_in(
@@ -136,13 +143,13 @@ impl Evaluator {
 }
 
 impl Printer {
-    fn value(&mut self, ev: &mut Evaluator, slot: Value, depth: usize) {
+    fn value(&mut self, ev: &mut Evaluator, slot: Value, depth: usize) -> Result<()> {
         let value = match slot.view() {
             View::Thunk(thunk) => match thunk.done() {
                 Some(value) => value,
                 None => {
                     self.out.extend_from_slice(if self.brief { "«thunk»".as_bytes() } else { b"<CODE>" });
-                    return;
+                    return Ok(());
                 }
             },
             _ => slot,
@@ -160,14 +167,15 @@ impl Printer {
                     let more = format!(" «{} bytes elided»", bytes.len() - SHOWN_BYTES_MAX);
                     self.out.extend_from_slice(more.as_bytes());
                 } else {
+                    ev.expect_room(self.out.len().saturating_add(bytes.len()))?;
                     quote(bytes, &mut self.out);
                 }
             }
             View::Path(path) => self.out.extend_from_slice(path.bytes()),
             // As Nix tells what it has seen: a list by where it stands, since what a variable holds is copied to each place,
             // and a set by itself.
-            View::List(list) => self.list(ev, slot, list, depth),
-            View::Attrs(set) => self.attrs(ev, value, set, depth),
+            View::List(list) => return self.list(ev, slot, list, depth),
+            View::Attrs(set) => return self.attrs(ev, value, set, depth),
             View::Function(function) => {
                 if self.brief {
                     let code = function.code();
@@ -201,15 +209,15 @@ impl Printer {
                 (_, false) => self.out.extend(b"<LAMBDA>"),
             },
         }
+        Ok(())
     }
 
     /// Whether to leave a set or list out, having said why.
     fn skip(&mut self, value: Value, depth: usize) -> bool {
-        if self.seen.iter().any(|seen| seen.same(value)) {
+        if !self.seen.insert(value.address()) {
             self.out.extend_from_slice("«repeated»".as_bytes());
             return true;
         }
-        self.seen.push(value);
         if self.brief && depth > SHOWN_DEPTH_MAX {
             self.out.extend_from_slice("«too deep»".as_bytes());
             return true;
@@ -217,15 +225,17 @@ impl Printer {
         false
     }
 
-    fn list(&mut self, ev: &mut Evaluator, value: Value, list: List, depth: usize) {
+    fn list(&mut self, ev: &mut Evaluator, value: Value, list: List, depth: usize) -> Result<()> {
         if list.is_empty() {
             self.out.extend(b"[ ]");
-            return;
+            return Ok(());
         }
         // The outermost is printed from a place of its own, which nothing in it can be.
-        if depth > 0 && self.skip(value, depth) || ev.check_native_stack().is_err() {
-            return;
+        if depth > 0 && self.skip(value, depth) {
+            return Ok(());
         }
+        ev.check_native_stack()?;
+        ev.expect_room(self.out.len())?;
         self.out.extend(b"[ ");
         for (index, &element) in list.values().iter().enumerate() {
             if self.brief && self.items >= SHOWN_ATTRS_MAX {
@@ -233,20 +243,23 @@ impl Printer {
                 break;
             }
             self.items += 1;
-            self.value(ev, element, depth + 1);
+            self.value(ev, element, depth + 1)?;
             self.out.push(b' ');
         }
         self.out.push(b']');
+        Ok(())
     }
 
-    fn attrs(&mut self, ev: &mut Evaluator, value: Value, set: Attrs, depth: usize) {
+    fn attrs(&mut self, ev: &mut Evaluator, value: Value, set: Attrs, depth: usize) -> Result<()> {
         if set.is_empty() {
             self.out.extend(b"{ }");
-            return;
+            return Ok(());
         }
-        if self.skip(value, depth) || ev.check_native_stack().is_err() {
-            return;
+        if self.skip(value, depth) {
+            return Ok(());
         }
+        ev.check_native_stack()?;
+        ev.expect_room(self.out.len())?;
         self.out.extend(b"{ ");
         for (index, attr) in set.sorted().enumerate() {
             if self.brief && self.items >= SHOWN_ATTRS_MAX {
@@ -256,10 +269,11 @@ impl Printer {
             self.items += 1;
             attr_name(attr.name.name(), &mut self.out);
             self.out.extend(b" = ");
-            self.value(ev, attr.value, depth + 1);
+            self.value(ev, attr.value, depth + 1)?;
             self.out.extend(b"; ");
         }
         self.out.push(b'}');
+        Ok(())
     }
 
     fn elided(&mut self, count: usize, what: &str) {

@@ -55,6 +55,12 @@ static WAITERS: Mutex<Waiters> = Mutex::new(Waiters { waits: Vec::new() });
 static WAKE: Condvar = Condvar::new();
 const PROMISE: &str = "no thread panics while it holds the table of waiters";
 
+/// Lets all who wait look again.
+pub(crate) fn wake_all() {
+    let _table = WAITERS.lock().expect(PROMISE);
+    WAKE.notify_all();
+}
+
 impl Value {
     /// A thunk whose captures are still to be written by [`Thunk::fill`].
     #[inline(always)]
@@ -178,6 +184,10 @@ impl Thunk {
     fn wait(self, worker: Worker) -> Claim {
         let mut table = WAITERS.lock().expect(PROMISE);
         loop {
+            // Whoever owns the thunk may have unwound without giving it back.
+            if heap::is_exhausted() {
+                return Claim::Cycle;
+            }
             let state = self.state().load(Ordering::Acquire);
             match state & STATE {
                 DONE => return Claim::Done(Value::from_bits(self.result().load(Ordering::Relaxed))),

@@ -29,7 +29,7 @@ impl Evaluator {
     /// Evaluates a file (or `default.nix` of a folder) to head form. A file is read and evaluated once.
     pub fn eval_file(&mut self, path: &Path) -> Result<Value> {
         let path = path::normalise(path.as_os_str().as_bytes());
-        self.on_large_stack(|ev| ev.import(&path))
+        self.on_large_stack_fallible(|ev| ev.import(&path))
     }
 
     /// Evaluates a text to head form; relative paths in it start at `base_dir`.
@@ -98,13 +98,9 @@ impl Evaluator {
             Some(thunk) => thunk,
             None => {
                 let file = self.resolve_expression_file(path)?;
-                let thunk = *self
-                    .shared
-                    .files
-                    .lock()
-                    .expect(LOCK)
-                    .entry_ref(&file)
-                    .or_insert_with(|| Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]));
+                // Made before the table is locked: there may be no memory for it.
+                let new = Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]);
+                let thunk = *self.shared.files.lock().expect(LOCK).entry_ref(&file).or_insert(new);
                 self.shared.imports.lock().expect(LOCK).insert(path.to_vec(), thunk);
                 thunk
             }
@@ -142,7 +138,7 @@ impl Evaluator {
             return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));
         };
         let shared = self.shared.clone();
-        self.on_large_stack(|_| {
+        self.on_large_stack_fallible(|_| {
             let arena = bumpalo::Bump::new();
             let options = ParseOptions {
                 pipe_operators: shared.options.pipe_operators,
@@ -295,6 +291,20 @@ impl Evaluator {
             }
         }
         Ok(done)
+    }
+
+    /// Lets pure evaluation read a folder and what is below it, for an embedder whose user names one later on.
+    pub fn allow_reading(&self, root: &Path) {
+        self.allow(root.to_owned());
+    }
+
+    /// Forgets what was found on disk, so that changed files are read and copied again.
+    pub fn forget_files(&mut self) {
+        self.shared.imports.lock().expect(LOCK).clear();
+        self.shared.files.lock().expect(LOCK).clear();
+        self.shared.copied.lock().expect(LOCK).clear();
+        self.shared.lookups.lock().expect(LOCK).clear();
+        self.shared.plain_folders.write().expect(LOCK).clear();
     }
 
     /// Lets pure evaluation read a folder and what is below it.

@@ -118,6 +118,9 @@ static WORKERS: AtomicU32 = AtomicU32::new(1);
 
 impl Evaluator {
     pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
+        if let Some(bytes) = options.memory_max {
+            crate::value::heap::set_limit(bytes);
+        }
         let globals = crate::builtins::globals(&*host, &options);
         let mut allowed_roots = options.allowed_roots.clone();
         if options.restrict && !options.pure {

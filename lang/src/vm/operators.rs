@@ -58,6 +58,7 @@ impl Evaluator {
             (View::Float(a), View::Float(b)) => Ok(Value::float(a + b)),
             (View::String(a), View::String(b)) => {
                 let (left, right) = (a.bytes(), b.bytes());
+                self.expect_room(left.len().saturating_add(right.len()))?;
                 let context = a.context().union(b.context());
                 Ok(Value::string_from_parts(left.len() + right.len(), context, [left, right]))
             }
@@ -104,6 +105,7 @@ impl Evaluator {
         }
         let parts = frame.slice(first, count as usize);
         if plain {
+            self.expect_room(len)?;
             let parts = parts.iter().filter_map(|part| part.as_string()).map(|part| part.bytes());
             return Ok(Value::string_from_parts(len, context, parts));
         }
@@ -197,6 +199,7 @@ impl Evaluator {
         if right.is_empty() {
             return Ok(a);
         }
+        self.expect_room_for(left.len().saturating_add(right.len()))?;
         Ok(Value::list_concat(&[left, right]))
     }
 }

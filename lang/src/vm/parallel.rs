@@ -119,7 +119,8 @@ impl Evaluator {
 
     fn help(mut self) {
         let Some(pool) = self.pool.clone() else { return };
-        self.on_large_stack(|ev| {
+        // The end of all memory ends the helper; it is told by the one who asked for help, who meets it as well.
+        let _ = self.on_large_stack_fallible(|ev| {
             while let Some(batch) = pool.next() {
                 while !pool.stop.load(Ordering::Relaxed)
                     && let Some(value) = batch.take()
@@ -128,6 +129,7 @@ impl Evaluator {
                     let _ = ev.evaluate_ahead(value, batch.how);
                 }
             }
+            Ok(())
         });
     }
 

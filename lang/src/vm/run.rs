@@ -9,6 +9,7 @@ use crate::compile::code::{Body, Code, DefaultValue, MASK_BITS, Pattern};
 use crate::compile::op::{Op, Reg};
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
 use crate::symbol::Symbol;
+use crate::value::heap;
 use crate::value::thunk::{Claim, Thunk};
 use crate::value::{Attr, Value, View};
 
@@ -17,6 +18,8 @@ const TAIL_CALLS_MAX: u32 = 20_000_000;
 
 /// Native stack of an evaluation; pages are only used when a recursion gets there.
 const NATIVE_STACK_BYTES: usize = 2 << 30;
+/// As much may be used even when memory is limited to less.
+const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
 /// What is kept free for code that does not check.
 const NATIVE_RESERVE_BYTES: usize = 1 << 20;
 
@@ -37,10 +40,20 @@ impl Evaluator {
                     thunk.finish(value, code, self.parallel);
                     Ok(value)
                 }
-                Err(error) => Err(self.abandon(thunk, code, error)),
+                Err(error) => Err(self.abandon(thunk, code, error).leaves(value.address())),
             },
-            Claim::Cycle => Err(ErrorKind::InfiniteRecursion.into()),
+            Claim::Cycle => Err(self.cycle(value)),
         }
+    }
+
+    #[cold]
+    fn cycle(&mut self, thunk: Value) -> Error {
+        if heap::is_exhausted() { self.out_of_memory() } else { Error::cycle(thunk.address()) }
+    }
+
+    #[cold]
+    pub(crate) fn out_of_memory(&self) -> Error {
+        ErrorKind::OutOfMemory(heap::limit_bytes()).into()
     }
 
     #[cold]
@@ -63,6 +76,7 @@ impl Evaluator {
                 self.stack.reset(top);
                 result
             }
+            Body::Native(_) if !self.on_own_stack => self.enter_elsewhere(code, captures, arguments),
             Body::Native(run) => {
                 self.check_native_stack()?;
                 let captures: smallvec::SmallVec<[Value; 4]> = captures.iter().copied().collect();
@@ -70,6 +84,12 @@ impl Evaluator {
                 self.force(value)
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_elsewhere(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
+        self.on_large_stack_fallible(|ev| ev.enter(code, captures, arguments))
     }
 
     /// Fails when the native stack is nearly used up; for code that recurses without running any.
@@ -106,10 +126,13 @@ impl Evaluator {
         frame: Frame,
         bottom: usize,
     ) -> Result<Value> {
+        if heap::is_exhausted() {
+            return Err(self.out_of_memory());
+        }
         if self.on_own_stack {
             return Err(ErrorKind::StackOverflow.into());
         }
-        self.on_large_stack(|ev| ev.execute(code, ops, frame, bottom))
+        self.on_large_stack_fallible(|ev| ev.execute(code, ops, frame, bottom))
     }
 
     /// Runs `work` with room for deep recursion.
@@ -120,11 +143,36 @@ impl Evaluator {
         stacker::grow(NATIVE_STACK_BYTES, || {
             let marker = 0u8;
             self.on_own_stack = true;
-            self.native_limit = (&raw const marker as usize) - NATIVE_STACK_BYTES + NATIVE_RESERVE_BYTES;
+            // What may not have much memory may not use all of the stack either.
+            let usable = heap::limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
+            self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
             let result = work(self);
             self.on_own_stack = false;
             self.native_limit = usize::MAX;
             result
+        })
+    }
+
+    /// As [`Evaluator::on_large_stack`], and turns running out of memory into an error.
+    pub(crate) fn on_large_stack_fallible<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
+        if self.on_own_stack {
+            return work(self);
+        }
+        let (calls, top) = (self.calls, self.stack.top());
+        self.on_large_stack(|ev| {
+            // Nothing is left half done that anybody looks at again: thunks under way stay marked, and whoever asks for
+            // one is told of the memory (`cycle`).
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
+            result.unwrap_or_else(|cause| {
+                if !cause.is::<heap::Exhausted>() {
+                    std::panic::resume_unwind(cause);
+                }
+                ev.calls = calls;
+                // A tail call may have replaced the frame this began with, and its caller takes away what there is.
+                ev.stack.reset(top.min(ev.stack.top()));
+                crate::value::thunk::wake_all();
+                Err(ev.out_of_memory())
+            })
         })
     }
 
@@ -229,7 +277,7 @@ impl Evaluator {
         bottom: usize,
     ) -> Result<Value> {
         let marker = 0u8;
-        if (&raw const marker as usize) < self.native_limit {
+        if (&raw const marker as usize) < self.native_limit || heap::is_exhausted() {
             return self.execute_elsewhere(code, ops, frame, bottom);
         }
         let mut pc = 0;
@@ -616,8 +664,9 @@ impl Evaluator {
                         && let Body::Ops(new_ops) = lambda.code().body
                     {
                         tail_calls += 1;
-                        if tail_calls > TAIL_CALLS_MAX {
-                            break ErrorKind::CallDepth.into();
+                        // Now and then, what calls without tail are asked each time.
+                        if tail_calls % 1024 == 0 {
+                            attempt!(self.check_loop(tail_calls));
                         }
                         let new = lambda.code();
                         let mut arguments = [Value::NULL; 16];
@@ -640,6 +689,15 @@ impl Evaluator {
             }
         };
         Err(locate(error, code, pc - 1))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_loop(&self, tail_calls: u32) -> Result<()> {
+        if heap::is_exhausted() {
+            return Err(self.out_of_memory());
+        }
+        if tail_calls > TAIL_CALLS_MAX { Err(ErrorKind::CallDepth.into()) } else { Ok(()) }
     }
 
     fn with_known(&self, code: &'static Code, site: u32, frame: Frame) -> Option<Value> {

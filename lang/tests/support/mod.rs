@@ -23,6 +23,7 @@ impl Files {
     }
 
     /// What was traced or warned of since the last call.
+    #[allow(dead_code, reason = "not every test looks at them")]
     pub fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.messages.lock().expect(LOCK))
     }

@@ -120,6 +120,11 @@ fn run(arguments: &Arguments) -> ExitCode {
         trace_verbose: settings.trace_verbose,
         abort_on_warn: settings.abort_on_warn,
         lints: settings.lints,
+        // Not among the arguments, which are Nix's.
+        memory_max: std::env::var("EVAL_MAX_MEMORY")
+            .ok()
+            .and_then(|size| config::parse_size(&size).ok())
+            .or_else(config::free_memory_bytes),
         ..defaults
     };
     let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here)));
@@ -268,7 +273,7 @@ fn shown(evaluator: &mut Evaluator, value: Value, arguments: &Arguments) -> Resu
             if strict {
                 evaluator.force_deep(value)?;
             }
-            let mut text = evaluator.print(value);
+            let mut text = evaluator.print(value)?;
             text.push(b'\n');
             text
         }

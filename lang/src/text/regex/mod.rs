@@ -32,6 +32,11 @@ pub struct RegexError {
     pub offset: usize,
 }
 
+/// A walk needs more memory than it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("memory limit exceeded by regular expression")]
+pub struct TooMuchMemory;
+
 /// What the groups of an expression matched, in order of their opening parentheses; none where a group took no part.
 pub type Groups = Vec<Option<Range<usize>>>;
 
@@ -54,7 +59,10 @@ impl Regex {
     }
 
     /// Matches the whole text, as `builtins.match` does.
-    pub fn match_whole(&self, text: &[u8]) -> Option<Groups> {
+    ///
+    /// # Errors
+    /// When finding out takes too much memory.
+    pub fn match_whole(&self, text: &[u8]) -> Result<Option<Groups>, TooMuchMemory> {
         run::Run::new(&self.program, text).whole()
     }
 
@@ -75,9 +83,20 @@ pub struct Matches<'t> {
 }
 
 impl Iterator for Matches<'_> {
-    type Item = Match;
+    type Item = Result<Match, TooMuchMemory>;
 
-    fn next(&mut self) -> Option<Match> {
+    fn next(&mut self) -> Option<Result<Match, TooMuchMemory>> {
+        let found = self.find();
+        if self.run.is_out_of_memory() {
+            self.last = None;
+            return Some(Err(TooMuchMemory));
+        }
+        found.map(Ok)
+    }
+}
+
+impl Matches<'_> {
+    fn find(&mut self) -> Option<Match> {
         let found = if std::mem::take(&mut self.first) {
             self.run.search(0, true)
         } else {

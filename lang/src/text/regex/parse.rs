@@ -54,7 +54,7 @@ pub struct Parsed {
     pub group_count: usize,
 }
 
-/// How deep groups may nest.
+/// How deep groups may nest, and how many repetitions may follow one another.
 const DEPTH_MAX: u32 = 500;
 
 /// Counts above this are refused as they are read; the limit on the program's size says no to most of the rest.
@@ -165,7 +165,7 @@ impl<'p> Parser<'p> {
 
     fn repetitions(&mut self, atom: Node) -> Result<Node, RegexError> {
         let mut node = atom;
-        loop {
+        for _ in 0..=DEPTH_MAX {
             let (min, max) = match self.peek() {
                 Some(b'*') => (0, None),
                 Some(b'+') => (1, None),
@@ -191,6 +191,7 @@ impl<'p> Parser<'p> {
             self.at += 1;
             node = Node::Repeat { node: Box::new(node), min, max };
         }
+        Err(self.error("repetitions nest too deep"))
     }
 
     fn count(&mut self) -> Result<u32, RegexError> {

@@ -170,6 +170,14 @@ impl Builder {
                 }
             }
         }
-        (0..copies).try_fold(next, |next, _| self.add(node, next))
+        for _ in 0..copies {
+            let before = self.steps.len();
+            next = self.add(node, next)?;
+            // What adds nothing once adds nothing ever.
+            if self.steps.len() == before {
+                break;
+            }
+        }
+        Some(next)
     }
 }

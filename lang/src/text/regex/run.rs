@@ -1,11 +1,15 @@
 //! The walk over an automaton: depth first, on a stack of its own.
 
 use super::program::{Program, Step};
-use super::{Groups, Match};
+use super::{Groups, Match, TooMuchMemory};
 
 /// How many steps a walk takes for each byte before it begins to remember where it failed. Most walks end sooner and
 /// need no memory.
 const STEPS_FREE: usize = 32;
+
+/// The most frames of a walk, and the most words of its memory: half a gigabyte each.
+const FRAMES_MAX: usize = 16 << 20;
+const MEMORY_WORDS_MAX: usize = 32 << 20;
 
 #[derive(Debug)]
 pub struct Run<'t> {
@@ -24,6 +28,8 @@ pub struct Run<'t> {
     stack: Vec<Frame>,
     steps: usize,
     memory: Option<Memory>,
+    /// The walk was given up, and what it returned means nothing.
+    out_of_memory: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,12 +103,21 @@ impl<'t> Run<'t> {
             stack: Vec::new(),
             steps: 0,
             memory: None,
+            out_of_memory: false,
         }
     }
 
-    pub fn whole(mut self) -> Option<Groups> {
+    pub fn whole(mut self) -> Result<Option<Groups>, TooMuchMemory> {
         self.whole = true;
-        self.walk().then(|| self.take_best().groups)
+        let found = self.walk();
+        if self.out_of_memory {
+            return Err(TooMuchMemory);
+        }
+        Ok(found.then(|| self.take_best().groups))
+    }
+
+    pub fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory
     }
 
     /// The first match that begins at `start` or later; `^` holds at `start` if `at_text_start`.
@@ -111,6 +126,9 @@ impl<'t> Run<'t> {
         self.at_text_start = at_text_start;
         let first = self.program.first;
         for begin in start..=self.text.len() {
+            if self.out_of_memory {
+                return None;
+            }
             if first.is_none_or(|first| self.text.get(begin).is_some_and(|&byte| first.contains(byte))) {
                 self.begin = begin;
                 if self.walk() {
@@ -148,6 +166,10 @@ impl<'t> Run<'t> {
         let (mut step, mut at) = (self.program.start, self.begin);
         loop {
             let Some(found) = self.forward(step, at) else { return true };
+            if self.out_of_memory || self.stack.len() > FRAMES_MAX {
+                self.out_of_memory = true;
+                return false;
+            }
             match self.back(found) {
                 Ok(place) => (step, at) = place,
                 Err(found) => return found,
@@ -203,6 +225,9 @@ impl<'t> Run<'t> {
                     step = next;
                 }
                 Step::Either { one, other, branch } => {
+                    if self.stack.len() > FRAMES_MAX {
+                        return Some(false);
+                    }
                     if let Some(found) = self.recall(branch, at) {
                         return Some(found);
                     }
@@ -210,6 +235,9 @@ impl<'t> Run<'t> {
                     step = one;
                 }
                 Step::Repeat { body, next, branch } => {
+                    if self.stack.len() > FRAMES_MAX {
+                        return Some(false);
+                    }
                     if let Some(found) = self.recall(branch, at) {
                         return Some(found);
                     }
@@ -284,7 +312,11 @@ impl<'t> Run<'t> {
             if self.steps < STEPS_FREE * (self.text.len() + 64) {
                 return None;
             }
-            let words = (self.program.branch_count * (self.text.len() + 1)).div_ceil(64);
+            let words = self.program.branch_count.saturating_mul(self.text.len() + 1).div_ceil(64);
+            if words > MEMORY_WORDS_MAX {
+                self.out_of_memory = true;
+                return Some(false);
+            }
             self.memory = Some(Memory { failed: vec![0; words], found: vec![0; words], found_bits: Vec::new() });
         }
         let memory = self.memory.as_mut()?;

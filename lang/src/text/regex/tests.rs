@@ -9,7 +9,7 @@ fn show(text: &str, groups: &Groups) -> String {
 /// What `builtins.match` returns.
 fn whole(pattern: &str, text: &str) -> String {
     match Regex::new(pattern.as_bytes()) {
-        Ok(regex) => regex.match_whole(text.as_bytes()).map_or("null".into(), |groups| show(text, &groups)),
+        Ok(regex) => regex.match_whole(text.as_bytes()).unwrap().map_or("null".into(), |groups| show(text, &groups)),
         Err(error) => format!("error: {error}"),
     }
 }
@@ -20,6 +20,7 @@ fn split(pattern: &str, text: &str) -> String {
     let mut shown = Vec::new();
     let mut last = 0;
     for found in regex.matches(text.as_bytes()) {
+        let found = found.unwrap();
         shown.push(format!("{:?}", &text[last..found.range.start]));
         shown.push(show(text, &found.groups));
         last = found.range.end;
