@@ -134,7 +134,7 @@ pub(super) fn map_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 }
 
 pub(super) fn zip_attrs_with(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let function = arguments[0];
+    let function = ev.expect_function(arguments[0])?;
     let list = ev.expect_list(arguments[1])?;
     let mut groups: HashMap<Symbol, Vec<Value>, FxBuildHasher> = HashMap::default();
     let mut order = Vec::new();

@@ -1,6 +1,6 @@
 //! TOML.
 
-use super::json::plain_attrs;
+use super::json::{nul_byte, plain_attrs};
 use crate::error::{Error, Result};
 use crate::text::toml;
 use crate::value::Value;
@@ -25,16 +25,7 @@ fn members(table: Vec<(String, toml::Value)>, timestamps: bool) -> Result<Value>
 }
 
 fn without_nul(text: &str) -> Result<()> {
-    if !text.contains('\0') {
-        return Ok(());
-    }
-    let shown = text.replace('\0', "␀");
-    Err(Error::other(
-        "lang::nul_byte",
-        format!(
-            "while parsing TOML: input string '{shown}' cannot be represented as Nix string because it contains null bytes"
-        ),
-    ))
+    if text.contains('\0') { Err(nul_byte(text.as_bytes())) } else { Ok(()) }
 }
 
 fn value(value: toml::Value, timestamps: bool) -> Result<Value> {

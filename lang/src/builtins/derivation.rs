@@ -332,7 +332,7 @@ fn read_attribute(
         } else if special.contains(&key) {
             let text = ev.expect_string(attr.value)?;
             context.add(text.context());
-            set_special(draft, key, text.bytes());
+            set_special(draft, key, text.bytes())?;
         }
         return Ok(());
     }
@@ -342,21 +342,26 @@ fn read_attribute(
         let words = lossy(&text);
         draft.outputs = Some(words.split_ascii_whitespace().map(str::to_owned).collect());
     } else {
-        set_special(draft, key, &text);
+        set_special(draft, key, &text)?;
     }
     draft.env.insert(key.to_vec(), text);
     Ok(())
 }
 
-fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) {
+fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) -> Result<()> {
     match key {
         b"builder" => draft.builder = Some(text.to_vec()),
         b"system" => draft.system = Some(text.to_vec()),
         b"outputHash" => draft.output_hash = Some(lossy(text)),
         b"outputHashAlgo" => draft.output_hash_algorithm = Some(lossy(text)),
-        b"outputHashMode" => draft.output_hash_mode = Some(lossy(text)),
+        b"outputHashMode" => {
+            let mode = lossy(text);
+            ingestion(&mode)?;
+            draft.output_hash_mode = Some(mode);
+        }
         _ => {}
     }
+    Ok(())
 }
 
 /// What `outputHashMode` says.

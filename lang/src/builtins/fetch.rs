@@ -85,6 +85,13 @@ impl Evaluator {
             let value = match value.view() {
                 View::String(text) => FetchValue::String(lossy(text.bytes())),
                 View::Path(path) => FetchValue::String(lossy(path.bytes())),
+                View::Int(number) if number < 0 => {
+                    let name = lossy(attr.name.name());
+                    return Err(Error::other(
+                        "lang::fetch",
+                        format!("negative value given for '{builtin}' argument '{name}': {number}"),
+                    ));
+                }
                 View::Int(number) => FetchValue::Int(number),
                 View::Bool(flag) => FetchValue::Bool(flag),
                 View::Null => continue,
@@ -144,10 +151,19 @@ fn url_request(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str)
             format!("'url' argument required in the argument of '{builtin}'"),
         ));
     };
+    let advice = match (&name, value.as_attrs()) {
+        (Some(_), _) => "change the value for the 'name' attribute",
+        (None, Some(_)) => "add a valid 'name' attribute",
+        (None, None) => "pass a set with 'url' and 'name'",
+    };
     let name = name.unwrap_or_else(|| match kind {
         FetchKind::Tarball => "source".to_owned(),
-        _ => lossy(base_name(url.split(['?', '#']).next().unwrap_or_default().as_bytes())),
+        _ => lossy(base_name(url.as_bytes())),
     });
+    ev.source_name(name.as_bytes()).map_err(|error| {
+        Error::other("lang::store_name", format!("invalid store path name when fetching URL '{url}': {error}"))
+            .help(advice)
+    })?;
     Ok(FetchRequest {
         kind,
         name: Some(name),

@@ -411,6 +411,8 @@ pub(super) fn parse_reference(reference: &str) -> Result<Reference> {
     } else if main.starts_with("git://") || main.starts_with("ssh://") {
         set("type", "git");
         set("url", main);
+    } else if main.starts_with("file:") && !main.starts_with("file:/") {
+        return Err(invalid("the scheme 'file' needs an absolute path"));
     } else if main.contains("://") {
         let archive = [".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"];
         set("type", if archive.iter().any(|end| main.ends_with(end)) { "tarball" } else { "file" });

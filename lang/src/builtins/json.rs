@@ -167,6 +167,16 @@ struct Open {
     keys: usize,
 }
 
+/// The error for a text with bytes that no string of the language has.
+#[cold]
+pub(super) fn nul_byte(text: &[u8]) -> Error {
+    let shown = String::from_utf8_lossy(text).replace('\0', "␀");
+    Error::other(
+        "lang::nul_byte",
+        format!("input string '{shown}' cannot be represented as Nix string because it contains null bytes"),
+    )
+}
+
 impl Builder {
     fn add(&mut self, value: Value) -> Result<()> {
         if self.open.is_empty() {
@@ -178,13 +188,10 @@ impl Builder {
     }
 
     fn text(text: &[u8]) -> Result<Value> {
-        if memchr::memchr(0, text).is_some() {
-            return Err(Error::other(
-                "lang::nul_byte",
-                "input string cannot be represented as a Nix string because it contains null bytes",
-            ));
+        match memchr::memchr(0, text) {
+            Some(_) => Err(nul_byte(text)),
+            None => Ok(Value::string(text)),
         }
-        Ok(Value::string(text))
     }
 }
 

@@ -196,7 +196,7 @@ table! {
     "unsafeDiscardStringContext" 1 0b1 member context::discard, "a string that refers to nothing";
     "unsafeGetAttrPos" 2 0b11 member attrs::unsafe_get_attr_pos, "where an attribute is defined";
     "warn" 2 0b01 member control::warn, "shows a warning, returns the second argument";
-    "zipAttrsWith" 2 0b10 member attrs::zip_attrs_with, "one set of the values many sets have under each name";
+    "zipAttrsWith" 2 0b11 member attrs::zip_attrs_with, "one set of the values many sets have under each name";
 }
 
 /// Asked of the host at the first use only: an evaluation that never looks at the clock does not depend on it.

@@ -86,6 +86,8 @@ struct Printer {
     seen: hashbrown::HashSet<usize, rustc_hash::FxBuildHasher>,
     /// In messages: shorten, and name functions by place.
     brief: bool,
+    /// How many attributes, and how many elements of lists, are printed already.
+    attrs: usize,
     items: usize,
 }
 
@@ -242,9 +244,9 @@ impl Printer {
                 self.elided(list.len() - index, "item");
                 break;
             }
-            self.items += 1;
             self.value(ev, element, depth + 1)?;
             self.out.push(b' ');
+            self.items += 1;
         }
         self.out.push(b']');
         Ok(())
@@ -262,15 +264,15 @@ impl Printer {
         ev.expect_room(self.out.len())?;
         self.out.extend(b"{ ");
         for (index, attr) in set.sorted().enumerate() {
-            if self.brief && self.items >= SHOWN_ATTRS_MAX {
+            if self.brief && self.attrs >= SHOWN_ATTRS_MAX {
                 self.elided(set.len() - index, "attribute");
                 break;
             }
-            self.items += 1;
             attr_name(attr.name.name(), &mut self.out);
             self.out.extend(b" = ");
             self.value(ev, attr.value, depth + 1)?;
             self.out.extend(b"; ");
+            self.attrs += 1;
         }
         self.out.push(b'}');
         Ok(())

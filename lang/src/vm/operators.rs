@@ -156,13 +156,20 @@ impl Evaluator {
 
     #[inline(never)]
     pub(crate) fn divide(&mut self, a: Value, b: Value) -> Result<Value> {
+        // As Nix, the divisor is looked at first.
+        let (a, b) = (self.force(a)?, self.force(b)?);
+        match b.view() {
+            View::Int(0) | View::Float(0.0) => {
+                return Err(Error::other("lang::division_by_zero", "division by zero"));
+            }
+            View::Int(_) | View::Float(_) => {}
+            _ => return Err(self.mismatch("a float", b)),
+        }
         match self.numbers(a, b)? {
-            Numbers::Ints(_, 0) => Err(Error::other("lang::division_by_zero", "division by zero")),
             Numbers::Ints(a, b) => match a.checked_div(b) {
                 Some(quotient) => Ok(Value::int(quotient)),
                 None => Err(overflow("dividing", a, "/", b)),
             },
-            Numbers::Floats(_, 0.0) => Err(Error::other("lang::division_by_zero", "division by zero")),
             Numbers::Floats(a, b) => Ok(Value::float(a / b)),
         }
     }

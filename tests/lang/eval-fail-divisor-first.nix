@@ -1,0 +1,1 @@
+builtins.div "text" 0

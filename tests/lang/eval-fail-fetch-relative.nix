@@ -1,0 +1,1 @@
+builtins.fetchTree "file:./none.tar.gz"

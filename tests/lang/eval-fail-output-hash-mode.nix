@@ -1,0 +1,1 @@
+derivationStrict { name = "x"; builder = "b"; outputHashMode = "custom"; }
