@@ -28,6 +28,7 @@ mod attributes;
 mod builtin;
 mod derivation;
 mod inputs;
+mod mend;
 mod realise;
 mod rootfs;
 mod schedule;
@@ -35,6 +36,7 @@ mod schedule;
 pub use error::{BuildError, BuilderFailure, Failure, HashMismatch};
 pub use events::{Event, EventSink, Holder, NodeId, Origin, Silent};
 pub use log::read_log;
+pub use mend::Mended;
 pub use plan::{Kind, Plan, PlanNode, PlannedTarget, Target};
 
 use schedule::{Budgets, Ended};

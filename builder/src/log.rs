@@ -1,4 +1,5 @@
-//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote.
+//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote. A short one is
+//! kept in memory until the build ends.
 //!
 //! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the suffix `.part` and
 //! takes its final name when the build ends, however it ends. Bytes reach the disk as they were printed; lines handed
@@ -40,9 +41,15 @@ pub struct Summary {
     pub first_error: Option<String>,
 }
 
+/// Logs up to this size are compressed in one go.
+const SHORT_BYTES_MAX: usize = 32 << 10;
+const LEVEL: i32 = 1;
+
 /// Writes one log.
 pub struct LogWriter {
-    encoder: zstd::stream::write::Encoder<'static, File>,
+    /// What is not with the encoder yet, as there is none.
+    short: Vec<u8>,
+    encoder: Option<zstd::stream::write::Encoder<'static, File>>,
     part: PathBuf,
     path: PathBuf,
     line: Vec<u8>,
@@ -58,10 +65,9 @@ impl LogWriter {
         std::fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
         let path = directory.join(format!("{drv_file_name}.zst"));
         let part = directory.join(format!("{drv_file_name}.{}.part", std::process::id()));
-        let file = File::create(&part).map_err(|e| io_error("open", &part, e))?;
-        let encoder = zstd::stream::write::Encoder::new(file, 1).map_err(|e| io_error("zstd", &part, e))?;
         Ok(LogWriter {
-            encoder,
+            short: Vec::new(),
+            encoder: None,
             part,
             path,
             line: Vec::new(),
@@ -73,7 +79,7 @@ impl LogWriter {
 
     /// Adds what the builder printed; complete lines are passed to `on_line`.
     pub fn write(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(Line)) -> Result<(), BuildError> {
-        self.encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))?;
+        self.keep(bytes)?;
         self.summary.bytes += bytes.len() as u64;
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -85,12 +91,36 @@ impl LogWriter {
         Ok(())
     }
 
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        if self.encoder.is_none() && self.short.len() + bytes.len() <= SHORT_BYTES_MAX {
+            self.short.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => {
+                let file = File::create(&self.part).map_err(|e| io_error("open", &self.part, e))?;
+                let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
+                let encoder = none.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
+                encoder.write_all(&std::mem::take(&mut self.short)).map_err(|e| io_error("write", &self.part, e))?;
+                encoder
+            }
+        };
+        encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))
+    }
+
     /// Ends the stream and gives the log its final name.
     pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<Summary, BuildError> {
         if !self.line.is_empty() {
             self.end_line(on_line);
         }
-        self.encoder.finish().map_err(|e| io_error("write", &self.part, e))?;
+        match self.encoder {
+            Some(encoder) => drop(encoder.finish().map_err(|e| io_error("write", &self.part, e))?),
+            None => {
+                let frame = zstd::bulk::compress(&self.short, LEVEL).map_err(|e| io_error("zstd", &self.part, e))?;
+                std::fs::write(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
+            }
+        }
         std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
         self.summary.path = self.path;
         self.summary.tail = self.tail.into();

@@ -58,6 +58,7 @@ pub(crate) fn cpus() -> usize {
 pub(crate) struct Shared {
     fetcher: Fetcher,
     roots: Roots,
+    sandbox: Sandbox,
     /// Output paths by derivation, as far as they were needed.
     outputs: Mutex<HashMap<StorePath, Arc<BTreeMap<String, StorePath>>>>,
 }
@@ -68,7 +69,8 @@ impl Shared {
         if fetch.partial_dir.as_os_str().is_empty() {
             fetch.partial_dir = store.root().join("cache").join("downloads");
         }
-        Shared { fetcher: Fetcher::new(fetch), roots: Roots::new(store), outputs: Mutex::default() }
+        let sandbox = options.sandbox_child.clone().map_or_else(Sandbox::default, Sandbox::new);
+        Shared { fetcher: Fetcher::new(fetch), roots: Roots::new(store), sandbox, outputs: Mutex::default() }
     }
 }
 
@@ -463,12 +465,8 @@ impl Realiser<'_> {
                 Line::Text(line) => Event::LogLine { node: job.id, line },
             });
         };
-        let sandbox = match &self.options.sandbox_child {
-            Some(child_exe) => Sandbox { child_exe: child_exe.clone() },
-            None => Sandbox::default(),
-        };
         let mut log_error = None;
-        let ran = sandbox.run(
+        let ran = self.shared.sandbox.run(
             request,
             &mut |bytes| {
                 if log_error.is_none() {
@@ -567,6 +565,12 @@ impl Realiser<'_> {
         let names = |outputs: &BTreeMap<String, Node>| outputs.keys().cloned().collect::<BTreeSet<_>>();
         if names(&known.outputs) != job.node.outputs.keys().cloned().collect() {
             return Ok(false);
+        }
+        for node in known.outputs.values() {
+            // What somebody has written to is not what was made.
+            if !self.store.has_tree(node).map_err(boxed)? {
+                return Ok(false);
+            }
         }
         let made =
             known.outputs.into_iter().map(|(name, node)| (name, Output { node, adopted: None, bytes: 0 })).collect();

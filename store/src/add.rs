@@ -11,7 +11,7 @@ use crate::path::{References, StorePath, StorePathName};
 use crate::scratch::TempRoot;
 use crate::sources::{Found, Identity, Remembered, Signature, SourceMemory};
 use crate::sys::{Dir, Entry, Kind, kind};
-use crate::tree::{Digest, Directory, Node};
+use crate::tree::{Digest, Directory, Node, TreeError};
 use nix::sys::stat::FileStat;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -167,7 +167,7 @@ impl LocalStore {
     /// Sees to it that all of a copied tree is in the store: what was not read again may have been collected since. Then it
     /// is copied again, whatever is remembered of it.
     fn complete(&self, source: &Path, copied: Copied) -> Result<Imported, StoreError> {
-        if !copied.remembered || self.is_whole(&copied.imported.node)? {
+        if !copied.remembered || self.has_tree(&copied.imported.node)? {
             return Ok(copied.imported);
         }
         self.database.write(|session| session.execute(DELETE_SOURCES, []))?;
@@ -184,8 +184,12 @@ impl LocalStore {
         Ok(self.copy(source, Some(&mut filter))?.imported)
     }
 
-    /// Returns whether every blob of a tree is there.
-    fn is_whole(&self, node: &Node) -> Result<bool, StoreError> {
+    /// Returns whether every blob of a tree is there, in the size and with the time that the store has given it: so nobody has
+    /// written to one since. Nothing is read but directories.
+    ///
+    /// # Errors
+    /// When something cannot be looked at.
+    pub fn has_tree(&self, node: &Node) -> Result<bool, StoreError> {
         match node {
             Node::Symlink { .. } => Ok(true),
             Node::File { digest, executable, size } => Ok(self.has_blob(digest, *executable, *size)?),
@@ -193,9 +197,12 @@ impl LocalStore {
                 if !self.has_blob(digest, false, *size)? {
                     return Ok(false);
                 }
-                let directory = self.load_directory(digest)?;
+                let directory = match self.load_directory(digest) {
+                    Err(StoreError::Tree(TreeError::Missing { .. } | TreeError::Encoding { .. })) => return Ok(false),
+                    directory => directory?,
+                };
                 for (_, node) in directory.iter() {
-                    if !self.is_whole(node)? {
+                    if !self.has_tree(node)? {
                         return Ok(false);
                     }
                 }

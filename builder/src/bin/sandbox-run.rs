@@ -26,13 +26,14 @@ fn execute() -> Result<(), Box<dyn std::error::Error>> {
     let mut json = String::new();
     std::io::stdin().read_to_string(&mut json)?;
     let request: Request = serde_json::from_str(&json)?;
+    let sandbox = sandbox::Sandbox::default();
     let mut walls = Vec::with_capacity(rounds);
     for round in 0..rounds {
         let mut pass_on = |bytes: &[u8]| {
             // A log that nobody reads is no reason to stop.
             let _ = std::io::stderr().write_all(bytes);
         };
-        let outcome = sandbox::run(&request, &mut pass_on, &AtomicBool::new(false))?;
+        let outcome = sandbox.run(&request, &mut pass_on, &AtomicBool::new(false))?;
         walls.push(outcome.usage.wall.as_secs_f64() * 1e3);
         if round + 1 == rounds {
             println!("{outcome:?}");

@@ -1,8 +1,8 @@
 //! The two processes between the caller and the builder: the monitor outside the process-id namespace, the init inside.
 //! The order of the init's steps is told in [`super`].
 //!
-//! Neither has a second thread. Both die with the process above them: by the parent-death signal, and the monitor also
-//! when its standard input closes.
+//! Neither has a second thread. Both die with the process above them ([`spawner`], [`monitor`]): by the parent-death
+//! signal, and the monitor also when its standard input closes.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
@@ -18,21 +18,25 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::error::Named;
 use super::message::Message;
-use super::{CHILD_NAME, SandboxError};
-use super::{filter, landlock, limits, mounts, namespaces, sys};
+use super::{SPAWNER_NAME, SandboxError};
+use super::{filter, landlock, limits, mounts, namespaces, spawner, sys};
 use crate::request::Request;
 
 /// Descriptor on which the init and the builder's process before `execve` report.
 const REPORT: i32 = 3;
 
-/// Becomes the sandbox's monitor when that is what this process was started as, and does not return then.
+/// Becomes the sandbox's spawner when that is what this process was started as, and does not return then.
 ///
 /// It must be the first thing in `main`, before any thread exists.
 pub fn child_entry() {
-    if std::env::args_os().next().as_deref() != Some(OsStr::new(CHILD_NAME)) {
+    if std::env::args_os().next().as_deref() != Some(OsStr::new(SPAWNER_NAME)) {
         return;
     }
-    let Err(error) = monitor();
+    let [control, to_caller, log] = spawner::serve();
+    // From here on this is a monitor.
+    let prepared = dup2_stdin(&control).and_then(|()| dup2_stdout(&to_caller)).and_then(|()| dup2_stderr(&log));
+    drop((control, to_caller, log));
+    let Err(error) = prepared.named("set up the monitor of the sandbox", || "dup2".into()).and_then(|()| monitor());
     report(std::io::stdout().as_fd(), &Message::Failed(error));
     sys::exit_now(1);
 }
@@ -58,7 +62,7 @@ fn monitor() -> Result<Infallible, SandboxError> {
     namespaces::enter_outer(request.mode, &mut skipped)?;
     // After the change of credentials, which would clear it.
     die_with_parent()?;
-    let Some(init) = sys::fork_single_threaded().named("start the init of the sandbox", || "fork".into())? else {
+    let Some(init) = sys::fork_alone().named("start the init of the sandbox", || "fork".into())? else {
         drop(null);
         let Ok(to_caller) = sys::duplicate_to(std::io::stdout().as_fd(), REPORT) else { sys::exit_now(1) };
         let Err(error) = init(&request, skipped, to_caller.as_fd());

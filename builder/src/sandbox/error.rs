@@ -57,7 +57,7 @@ pub enum SandboxError {
     /// The child ended without a report.
     #[error("the sandbox process ended without a report ({how}); the end of the build log may say more")]
     Lost {
-        /// Its exit status or signal.
+        /// What is known of it.
         how: String,
     },
 }

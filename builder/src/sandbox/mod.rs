@@ -1,8 +1,8 @@
 //! The sandbox: runs one builder so that it sees its declared inputs and nothing else.
 //!
-//! Three processes take part. The *caller* (this module) starts its own executable again as the *monitor*
-//! ([`child_entry`]), which is therefore single-threaded and may enter a user namespace. The monitor makes the
-//! namespaces and forks the *init*, process 1 of the new process-id namespace, which
+//! Four processes take part. The *caller* (this module) starts its own executable again as the *spawner* ([`child_entry`]),
+//! which is therefore single-threaded and forks a *monitor* for each build, which may enter a user namespace. The monitor
+//! makes the namespaces and forks the *init*, process 1 of the new process-id namespace, which
 //!
 //! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`);
 //! 2. enters the root with `pivot_root`, detaches the old one, and attaches `/proc`, `/dev`, `/tmp`, `/build`, the
@@ -33,6 +33,7 @@ mod namespaces;
 mod probe;
 mod remove;
 mod run;
+mod spawner;
 mod sys;
 
 pub use child::child_entry;
@@ -41,8 +42,8 @@ pub use probe::{Feature, probe};
 pub use remove::remove_tree;
 pub use run::{Outcome, Sandbox, Status, Usage, run};
 
-/// `argv[0]` by which the executable knows that it is the monitor.
-pub(crate) const CHILD_NAME: &str = "eval-sandbox";
+/// `argv[0]` by which the executable knows that it is the spawner, and what monitors are called in lists of processes.
+pub(crate) const SPAWNER_NAME: &str = "eval-sandbox";
 
 /// Trees that one root can be the union of; the kernel allows 500, and the mount points take one.
 pub const LAYERS_MAX: usize = 480;

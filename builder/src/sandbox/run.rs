@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,8 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::cgroup::{Exhausted, Groups, Parents};
 use super::error::Named;
 use super::message::Message;
-use super::{CHILD_NAME, LAYERS_MAX, SandboxError};
-use crate::request::Request;
+use super::spawner::Spawner;
+use super::{LAYERS_MAX, SandboxError, sys};
+use crate::request::{Limits, Request};
 
 /// How often `cancelled` is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -73,17 +72,27 @@ pub struct Outcome {
     pub skipped: Vec<String>,
 }
 
-/// Runs builds.
-#[derive(Debug, Clone)]
+/// Runs builds, of any number of threads at the same time.
+#[derive(Debug)]
 pub struct Sandbox {
-    /// The executable whose `main` calls [`super::child_entry`] first.
-    pub child_exe: PathBuf,
+    child_exe: PathBuf,
+    /// What no build uses at the moment.
+    idle: Mutex<Vec<Workplace>>,
+}
+
+/// What one build at a time is started from.
+#[derive(Debug)]
+struct Workplace {
+    /// Before the groups, which it is in.
+    spawner: Spawner,
+    groups: Groups,
+    limits: (Option<u64>, Option<u64>),
 }
 
 impl Default for Sandbox {
     /// Uses the running executable.
     fn default() -> Sandbox {
-        Sandbox { child_exe: PathBuf::from("/proc/self/exe") }
+        Sandbox::new(PathBuf::from("/proc/self/exe"))
     }
 }
 
@@ -96,11 +105,28 @@ pub fn run(request: &Request, on_log: &mut dyn FnMut(&[u8]), cancelled: &AtomicB
 }
 
 impl Sandbox {
+    /// A sandbox whose processes are of `child_exe`, an executable whose `main` calls [`super::child_entry`] first.
+    pub fn new(child_exe: PathBuf) -> Sandbox {
+        Sandbox { child_exe, idle: Mutex::default() }
+    }
+
+    fn workplace(&self, limits: &Limits) -> Result<Workplace, SandboxError> {
+        let wanted = (limits.memory_max_bytes, limits.processes_max);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = idle.iter().position(|workplace| workplace.limits == wanted) {
+            return Ok(idle.swap_remove(at));
+        }
+        drop(idle);
+        let mut groups = Groups::make(control_groups(), limits);
+        let spawner = Spawner::start(&self.child_exe)?;
+        groups.add(spawner.id());
+        Ok(Workplace { spawner, groups, limits: wanted })
+    }
+
     /// Runs one build to its end and returns how it ended.
     ///
     /// `on_log` gets what the builder writes to its standard output and error, in order, in pieces that need not be
-    /// lines. Setting `cancelled` ends the build within a fraction of a second. The calling thread must live until the
-    /// call returns, as its death kills the build.
+    /// lines. Setting `cancelled` ends the build within a fraction of a second.
     ///
     /// # Errors
     /// [`SandboxError`] when the sandbox could not be set up or the builder not started.
@@ -112,22 +138,19 @@ impl Sandbox {
     ) -> Result<Outcome, SandboxError> {
         check(request)?;
         let started = Instant::now();
-        let mut groups = Groups::make(control_groups(), &request.limits);
-        let mut child = Command::new(&self.child_exe)
-            .arg0(CHILD_NAME)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .named("start the sandbox process", || format!("execve({})", self.child_exe.display()))?;
-        // It waits for the request, so it is in the groups before it starts anything.
-        groups.add(child.id());
-        let mut control = child.stdin.take().map(OwnedFd::from).map(File::from);
-        let report = pipe_end(child.stdout.take())?;
-        let log = pipe_end(child.stderr.take())?;
+        let mut workplace = self.workplace(&request.limits)?;
+        let (control_end, control) = pipe()?;
+        let (report, report_end) = pipe()?;
+        let (log, log_end) = pipe()?;
+        let monitor = workplace.spawner.monitor([control_end.as_fd(), report_end.as_fd(), log_end.as_fd()])?;
+        drop((control_end, report_end, log_end));
+        // It waits for the request, so it is alive.
+        let process =
+            sys::pidfd_open(monitor).named("watch the monitor of the sandbox", || format!("pidfd_open({monitor})"))?;
+        let mut control = Some(File::from(control));
+        let (report, log) = (never_blocking(report)?, never_blocking(log)?);
         if let Some(control) = &mut control {
-            send(control, &limited_by_itself(request, &groups))?;
+            send(control, &limited_by_itself(request, &workplace.groups))?;
         }
         let mut watch = Watch {
             request,
@@ -139,18 +162,31 @@ impl Sandbox {
             killed_at: started,
             report: Vec::new(),
         };
-        let supervised = watch.supervise(&mut child, &mut control, &report, &log, cancelled);
+        let supervised = watch.supervise(process.as_fd(), &mut control, &report, &log, cancelled);
         drop(control);
-        let status = child.wait().named("wait for the sandbox process", || "waitpid".into())?;
         supervised?;
         let (killed, report) = (watch.killed, watch.report);
-        let mut outcome = conclude(&report, killed, started.elapsed(), &status.to_string())?;
+        let exhausted = workplace.groups.exhausted();
+        let mut outcome = match conclude(&report, killed, started.elapsed()) {
+            // A group may be ended as a whole, and then there is nobody left to tell.
+            Err(SandboxError::Lost { .. }) if exhausted == Some(Exhausted::Memory) => Outcome {
+                status: Status::OutOfMemory,
+                usage: Usage { wall: started.elapsed(), ..Usage::default() },
+                landlock_abi: None,
+                skipped: Vec::new(),
+            },
+            concluded => concluded?,
+        };
         if matches!(outcome.status, Status::Exited(1..) | Status::Signalled(_)) {
-            match groups.exhausted() {
+            match exhausted {
                 Some(Exhausted::Memory) => outcome.status = Status::OutOfMemory,
                 Some(Exhausted::Processes) => outcome.status = Status::TooManyProcesses,
                 None => {}
             }
+        }
+        if exhausted.is_none() {
+            // The next build would be blamed for what this one has used up.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workplace);
         }
         Ok(outcome)
     }
@@ -189,7 +225,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn supervise(
         &mut self,
-        child: &mut Child,
+        monitor: BorrowedFd,
         control: &mut Option<File>,
         report: &File,
         log: &File,
@@ -206,7 +242,13 @@ impl Watch<'_> {
             if self.killed.is_some() {
                 drop(control.take());
                 if self.killed_at.elapsed() > BURIAL {
-                    child.kill().named("end the sandbox process", || "kill(SIGKILL)".into())?;
+                    match sys::pidfd_kill(monitor) {
+                        Ok(()) | Err(Errno::ESRCH) => {}
+                        Err(errno) => {
+                            return Err(errno)
+                                .named("end the monitor of the sandbox", || "pidfd_send_signal(SIGKILL)".into());
+                        }
+                    }
                 }
             }
             let mut polled = vec![PollFd::new(report.as_fd(), PollFlags::POLLIN)];
@@ -333,14 +375,15 @@ fn check(request: &Request) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Makes one end of a pipe a file that never blocks.
-fn pipe_end(end: Option<impl Into<OwnedFd>>) -> Result<File, SandboxError> {
-    let Some(end) = end else {
-        return Err(SandboxError::Request { reason: "a pipe of the sandbox process is missing".into() });
-    };
-    let fd: OwnedFd = end.into();
-    fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).named("set up a pipe", || "fcntl(F_SETFL)".into())?;
-    Ok(File::from(fd))
+/// Both ends of a pipe, the one to read from first.
+fn pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).named("set up a pipe", || "pipe2(O_CLOEXEC)".into())
+}
+
+/// Makes the end of a pipe a file that never blocks.
+fn never_blocking(end: OwnedFd) -> Result<File, SandboxError> {
+    fcntl(end.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).named("set up a pipe", || "fcntl(F_SETFL)".into())?;
+    Ok(File::from(end))
 }
 
 fn send(control: &mut File, request: &Request) -> Result<(), SandboxError> {
@@ -354,14 +397,14 @@ fn send(control: &mut File, request: &Request) -> Result<(), SandboxError> {
 }
 
 /// Makes the outcome of the report's messages.
-fn conclude(report: &[u8], killed: Option<Status>, wall: Duration, how: &str) -> Result<Outcome, SandboxError> {
+fn conclude(report: &[u8], killed: Option<Status>, wall: Duration) -> Result<Outcome, SandboxError> {
     let mut status = killed;
     let mut usage = Usage { wall, ..Usage::default() };
     let (mut landlock_abi, mut skipped) = (None, Vec::new());
     let mut exact_rss = None;
     for line in report.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let message = serde_json::from_slice(line)
-            .map_err(|error| SandboxError::Lost { how: format!("{how}; its report is garbled: {error}") })?;
+            .map_err(|error| SandboxError::Lost { how: format!("its report is garbled: {error}") })?;
         match message {
             Message::Ready { landlock_abi: abi, skipped: parts } => (landlock_abi, skipped) = (abi, parts),
             Message::Failed(error) => return Err(error),
@@ -380,6 +423,6 @@ fn conclude(report: &[u8], killed: Option<Status>, wall: Duration, how: &str) ->
     }
     match status {
         Some(status) => Ok(Outcome { status, usage, landlock_abi, skipped }),
-        None => Err(SandboxError::Lost { how: how.into() }),
+        None => Err(SandboxError::Lost { how: "something has killed it".into() }),
     }
 }

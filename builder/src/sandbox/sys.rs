@@ -150,21 +150,15 @@ fn mount_setattr(mount: BorrowedFd, set: u64, flags: libc::c_int) -> Result<()> 
     Errno::result(answer).map(drop)
 }
 
-/// `fork()` for a process with a single thread; `None` in the child.
-///
-/// # Errors
-/// `EBUSY` when the process has more threads, as the child could then find any lock taken for ever.
-pub fn fork_single_threaded() -> Result<Option<libc::pid_t>> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        return Err(Errno::EBUSY);
-    }
-    fork_alone()
+/// Whether this process has one thread only.
+pub fn is_single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) == 1
 }
 
-/// The same where `/proc` may not be readable any more; only for the child of [`fork_single_threaded`].
+/// `fork()`; `None` in the child. Only for the spawner, which has looked that it is [`is_single_threaded`], and for what
+/// it has forked.
 pub fn fork_alone() -> Result<Option<libc::pid_t>> {
-    // SAFETY: the process has one thread: `fork_single_threaded` looked, and its child starts with one. So no lock can
+    // SAFETY: the process has one thread: the spawner looked and starts none, and a child starts with one. So no lock can
     // be held by a thread that does not exist in the child.
     let answer = Errno::result(unsafe { libc::fork() })?;
     Ok((answer != 0).then_some(answer))

@@ -9,4 +9,6 @@ mod built_in;
 mod failing;
 mod hostile;
 mod measure;
+mod mending;
 mod sandboxed;
+mod soak;

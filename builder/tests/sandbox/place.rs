@@ -65,8 +65,7 @@ pub fn try_run(request: &Request) -> Result<Ran, SandboxError> {
 
 pub fn run_until(request: &Request, cancelled: &AtomicBool) -> Result<Ran, SandboxError> {
     let mut log = Vec::new();
-    let outcome =
-        Sandbox { child_exe: child_exe() }.run(request, &mut |bytes| log.extend_from_slice(bytes), cancelled)?;
+    let outcome = Sandbox::new(child_exe()).run(request, &mut |bytes| log.extend_from_slice(bytes), cancelled)?;
     Ok(Ran { outcome, log: String::from_utf8_lossy(&log).into_owned() })
 }
 

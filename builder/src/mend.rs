@@ -1,0 +1,54 @@
+//! Making again what a verification of the store has made invalid.
+
+use crate::{BuildError, Builder, Failure, Target};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use store::{StoreModel, StorePath};
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// Valid again.
+    pub made: BTreeSet<StorePath>,
+    /// Needed by a root, and not to be had: nothing in the store says how to make them, or that failed.
+    pub missing: BTreeSet<StorePath>,
+    pub failures: Vec<Arc<Failure>>,
+}
+
+impl Builder {
+    /// Builds or fetches again those of `lost`, paths that are not valid any more, that roots of the collector lead to.
+    /// What nothing leads to is garbage, and stays lost.
+    ///
+    /// # Errors
+    /// When the store cannot be read. Builds that fail are no error.
+    pub fn mend(&self, lost: &BTreeSet<StorePath>) -> Result<Mended, BuildError> {
+        let mut mended = Mended::default();
+        let mut targets: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
+        let rooted: BTreeSet<StorePath> = self.store.roots()?.into_iter().map(|root| root.path).collect();
+        for path in rooted.intersection(lost) {
+            let Some(drv) = self.store.derivers(path)?.pop_first() else { continue };
+            let outputs =
+                self.store.derivation(&drv)?.output_paths(StoreModel::Native).map_err(store::StoreError::from)?;
+            let names = outputs.into_iter().filter(|(_, output)| output.as_ref() == Some(path)).map(|(name, _)| name);
+            targets.entry(drv).or_default().extend(names);
+        }
+        let targets: Vec<Target> = targets.into_iter().map(|(drv, outputs)| Target { drv, outputs }).collect();
+        match self.plan(&targets).and_then(|plan| self.realise(plan)) {
+            Ok(_) => {}
+            Err(BuildError::Failed(report)) => mended.failures = report.failures,
+            // A derivation below is lost too.
+            Err(BuildError::Store(store::StoreError::NotValid { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        for path in lost {
+            if self.store.is_valid(path)? {
+                mended.made.insert(path.clone());
+            } else if rooted.contains(path) {
+                mended.missing.insert(path.clone());
+            }
+        }
+        Ok(mended)
+    }
+}
