@@ -45,6 +45,13 @@ pub struct Entry {
 const LIST_BYTES: usize = 32 << 10;
 
 fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
+    let mut entries = Vec::new();
+    each_entry(fd, path, |name, inode, kind| entries.push(Entry { name: name.to_vec(), inode, kind }))?;
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option<Kind>)) -> Result<(), SysError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
@@ -52,7 +59,6 @@ fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
         buffer.clear();
         buffer.reserve_exact(LIST_BYTES);
         let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
-        let mut entries = Vec::new();
         let mut reader = rustix::fs::RawDir::new(fd, room);
         while let Some(entry) = reader.next() {
             let entry =
@@ -67,10 +73,9 @@ fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
                 rustix::fs::FileType::Symlink => Some(Kind::Symlink),
                 _ => None,
             };
-            entries.push(Entry { name: name.to_vec(), inode: entry.ino(), kind });
+            each(name, entry.ino(), kind);
         }
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok(())
     })
 }
 
@@ -156,6 +161,19 @@ impl Dir {
         // Reading moves the place in an open directory, which others may be reading: so through a handle of our own.
         let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
         Ok(list(&fd, &self.path)?.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// As [`Dir::names`], without those that `leave_out` names; these are never held.
+    pub fn names_but(&self, leave_out: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, SysError> {
+        let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
+        let mut names = Vec::new();
+        each_entry(&fd, &self.path, |name, _, _| {
+            if !leave_out(name) {
+                names.push(name.to_vec());
+            }
+        })?;
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Returns what is in the directory, sorted by the bytes of the names. To be called once: it reads from where the

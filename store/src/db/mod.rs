@@ -48,7 +48,8 @@ macro_rules! queries {
 queries! {
     INSERT_PATH "insert_path", INSERT_REFERENCE "insert_reference", PATH_ID "path_id", PATH_INFO "path_info",
     PATH_NODE "path_node", PATH_REFERENCES "path_references", PATH_REFERRERS "path_referrers", ALL_PATHS "all_paths",
-    ALL_REFERENCES "all_references", SET_NAR "set_nar", DELETE_PATH "delete_path", DELETE_REFERENCES "delete_references",
+    ALL_REFERENCES "all_references", ALL_DERIVERS "all_derivers", ALL_PATHS_BY_ID "all_paths_by_id",
+    PATHS_AFTER "paths_after", PATH_BY_ID "path_by_id", SET_NAR "set_nar", DELETE_PATH "delete_path", DELETE_REFERENCES "delete_references",
     INSERT_DERIVATION_OUTPUT "insert_derivation_output", DERIVERS_OF_PATH "derivers_of_path",
     ACTION_OUTPUTS "action_outputs", ALL_ACTIONS "all_actions", INSERT_ACTION "insert_action",
     DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
@@ -150,6 +151,24 @@ impl Session<'_> {
     ) -> Result<Vec<T>, StoreError> {
         let run =
             || self.connection.prepare_cached(query.sql)?.query_map(values, row)?.collect::<rusqlite::Result<_>>();
+        run().map_err(|source| self.error(query, source))
+    }
+
+    /// Calls `row` for all rows, of which one is in memory at a time.
+    pub fn each(
+        &self,
+        query: Query,
+        values: impl rusqlite::Params,
+        mut row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let run = || {
+            let mut statement = self.connection.prepare_cached(query.sql)?;
+            let mut rows = statement.query(values)?;
+            while let Some(next) = rows.next()? {
+                row(next)?;
+            }
+            Ok(())
+        };
         run().map_err(|source| self.error(query, source))
     }
 

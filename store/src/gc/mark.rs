@@ -3,53 +3,59 @@
 use super::{GcReport, parse_blob_name};
 use crate::error::StoreError;
 use crate::local::LocalStore;
+use crate::sys::Entry;
 use crate::tree::{Digest, Node, TreeError};
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// The blobs that are alive; a directory's mark means that all below it is marked too.
+/// The blobs that are alive, as some bits of their digests: that two blobs agree in them keeps one that might go, which is rare
+/// and harmless. A directory's mark means that all below it is marked too.
 #[derive(Default)]
 pub(super) struct Marked {
-    blobs: HashSet<(Digest, bool)>,
+    blobs: HashSet<u64>,
+    /// A file may have a directory's bytes, and then its mark says nothing about what is below.
+    directories: HashSet<u64>,
+}
+
+fn bits(digest: &Digest, executable: bool) -> u64 {
+    let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
+    u64::from_le_bytes(bits) << 1 | u64::from(executable)
 }
 
 impl Marked {
     pub fn has(&self, node: &Node) -> bool {
         match node {
-            Node::File { digest, executable, .. } => self.blobs.contains(&(*digest, *executable)),
-            Node::Directory { digest, .. } => self.blobs.contains(&(*digest, false)),
+            Node::File { digest, executable, .. } => self.blobs.contains(&bits(digest, *executable)),
+            Node::Directory { digest, .. } => self.directories.contains(&bits(digest, false)),
             Node::Symlink { .. } => true,
         }
     }
-}
 
-/// Marks everything in the trees of `nodes`. A directory that is missing or damaged ends its branch: telling of it is
-/// the business of `verify`.
-pub(super) fn mark(store: &LocalStore, nodes: &[Node]) -> Result<Marked, StoreError> {
-    let mut marked = Marked::default();
-    let mut todo: Vec<Node> = nodes.to_vec();
-    // A file may have a directory's bytes, and then its mark says nothing about what is below.
-    let mut seen: HashSet<Digest> = HashSet::new();
-    while let Some(node) = todo.pop() {
-        match node {
-            Node::Symlink { .. } => {}
-            Node::File { digest, executable, .. } => {
-                marked.blobs.insert((digest, executable));
-            }
-            Node::Directory { digest, .. } => {
-                if !seen.insert(digest) {
-                    continue;
+    /// Marks everything in the tree of `node`. A directory that is missing or damaged ends its branch: telling of it is the
+    /// business of `verify`.
+    pub fn mark(&mut self, store: &LocalStore, node: Node) -> Result<(), StoreError> {
+        let mut todo = vec![node];
+        while let Some(node) = todo.pop() {
+            match node {
+                Node::Symlink { .. } => {}
+                Node::File { digest, executable, .. } => {
+                    self.blobs.insert(bits(&digest, executable));
                 }
-                marked.blobs.insert((digest, false));
-                match store.load_directory(&digest) {
-                    Ok(directory) => todo.extend(directory.iter().map(|(_, node)| node.clone())),
-                    Err(StoreError::Tree(TreeError::Missing { .. } | TreeError::Encoding { .. })) => {}
-                    Err(error) => return Err(error),
+                Node::Directory { digest, .. } => {
+                    if !self.directories.insert(bits(&digest, false)) {
+                        continue;
+                    }
+                    self.blobs.insert(bits(&digest, false));
+                    match store.load_directory(&digest) {
+                        Ok(directory) => todo.extend(directory.iter().map(|(_, node)| node.clone())),
+                        Err(StoreError::Tree(TreeError::Missing { .. } | TreeError::Encoding { .. })) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(marked)
 }
 
 /// Removes all blobs that are not marked.
@@ -64,10 +70,11 @@ pub(super) fn sweep(
         .names()?
         .into_par_iter()
         .map(|fan| {
-            let dir = store.cas.open_dir(&fan)?;
+            let mut dir = store.cas.open_dir(&fan)?;
             let (mut count, mut bytes) = (0, 0);
-            for name in dir.names()? {
-                if parse_blob_name(&name).is_some_and(|blob| marked.blobs.contains(&blob)) {
+            for Entry { name, .. } in dir.list()? {
+                let blob = parse_blob_name(&name);
+                if blob.is_some_and(|(digest, executable)| marked.blobs.contains(&bits(&digest, executable))) {
                     continue;
                 }
                 let stat = dir.stat(&name)?;

@@ -2,17 +2,21 @@
 //!
 //! Roots are the links of [`roots`] and what running processes have in use. Alive is what they lead to over references,
 //! and the derivations of what is alive, so that one can ask how it was made. Blobs are alive in the trees of live paths.
-//! All else goes, in this order: rows of the database in one transaction, objects, blobs, leftovers of dead processes. A
-//! crash on the way leaves garbage for the next time.
+//! All else goes, in this order: rows of the database, objects, blobs, leftovers of dead processes. A crash on the way leaves
+//! garbage for the next time.
+//!
+//! Paths are numbers here ([`graph`]) and live blobs some bits of their digests ([`mark`]): what is held in memory is some
+//! dozen bytes for each path, reference and live blob, and a name for each path that goes.
 //!
 //! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
 
+mod graph;
 mod mark;
 mod records;
 pub mod roots;
 
 use crate::db::{
-    ALL_ACTIONS, ALL_PATHS, ALL_REFERENCES, DELETE_ACTION, DELETE_PATH, DELETE_REFERENCES, Session, store_path,
+    ALL_ACTIONS, DELETE_ACTION, DELETE_PATH, DELETE_REFERENCES, PATH_BY_ID, PATH_ID, PATHS_AFTER, store_path,
 };
 use crate::error::{Context, StoreError};
 use crate::local::LocalStore;
@@ -21,9 +25,10 @@ use crate::path::StorePath;
 use crate::scratch::{TempRoot, survey};
 use crate::sys::Dir;
 use crate::tree::{Digest, Node};
+use graph::{Graph, Index};
 use mark::Marked;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, HashSet};
+use std::hash::Hasher;
 use std::time::Duration;
 
 /// What to collect.
@@ -56,11 +61,14 @@ pub struct GcReport {
     pub kept_bytes: u64,
 }
 
-struct Known {
-    node: Node,
-    bytes: u64,
-    registered_at: u64,
-    references: BTreeSet<StorePath>,
+/// How many paths are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 10_000;
+
+/// Stands for the name of a path. That two names have one keeps something alive that might go, which is rare and harmless.
+fn fingerprint(name: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish()
 }
 
 impl LocalStore {
@@ -73,49 +81,55 @@ impl LocalStore {
         let tmp = Dir::open(self.root().join("tmp"))?;
         let (temp_roots, dead) = survey(&tmp)?;
         let roots = self.find_roots()?;
-        let known = self.database.read(known_paths)?;
+        let graph = self.database.read(Graph::load)?;
 
-        let mut start: BTreeSet<StorePath> = roots.live.iter().map(|root| root.path.clone()).collect();
+        let mut named: Vec<StorePath> = roots.live.iter().map(|root| root.path.clone()).collect();
         let mut nodes = Vec::new();
         for root in temp_roots {
             match root {
-                TempRoot::Path(path) => {
-                    start.insert(path);
-                }
+                TempRoot::Path(path) => named.push(path),
                 TempRoot::Node(node) => nodes.push(node),
             }
         }
+        let mut start = self.indices(&graph, &named)?;
         if let Some(age) = options.older_than {
             let limit = self.now().saturating_sub(age.as_secs());
-            start.extend(known.iter().filter(|(_, known)| known.registered_at > limit).map(|(path, _)| path.clone()));
+            start.extend(graph.all().filter(|&at| graph.registered_at(at) > limit));
         }
-        let alive = self.alive(&known, start)?;
-        let removed = choose(&known, &alive, options.max_bytes);
-        let gone: BTreeSet<&StorePath> = removed.iter().collect();
-
-        let kept = || known.iter().filter(|(path, _)| !gone.contains(path)).map(|(_, known)| known);
-        nodes.extend(kept().map(|known| known.node.clone()));
-        let marked = mark::mark(self, &nodes)?;
-        let mut report = GcReport {
-            kept: kept().count() as u64,
-            kept_bytes: kept().map(|known| known.bytes).sum(),
-            removed: removed.clone(),
-            ..GcReport::default()
+        let chosen = {
+            let alive = graph.alive(start.into_iter());
+            graph.choose(&alive, options.max_bytes)
         };
+        let mut gone = vec![false; graph.all().count()];
+        chosen.iter().for_each(|&at| gone[at as usize] = true);
+        let is_gone = |at: Index| gone[at as usize];
+
+        let mut report = GcReport { removed: self.names_of(&graph, &chosen)?, ..GcReport::default() };
+        let mut marked = Marked::default();
+        nodes.into_iter().try_for_each(|node| marked.mark(self, node))?;
+        let mut kept_names: HashSet<u64> = HashSet::new();
+        self.each_path(|id, path, node| {
+            let Some(at) = graph.index(id).filter(|&at| !is_gone(at)) else { return Ok(()) };
+            report.kept += 1;
+            report.kept_bytes += graph.bytes(at);
+            kept_names.insert(fingerprint(path.as_bytes()));
+            marked.mark(self, node)
+        })?;
         self.step("marked");
         if !options.dry_run {
             for link in &roots.stale {
                 std::fs::remove_file(link).context("remove", link)?;
             }
-            self.forget(&removed, &marked)?;
+            self.forget(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>(), &marked)?;
             self.step("forgotten");
         }
-        self.sweep_objects(&known, &gone, options.dry_run, &mut report)?;
+        let kept = |name: &[u8]| kept_names.contains(&fingerprint(name));
+        self.sweep_objects(kept, options.dry_run, &mut report)?;
         self.step("objects swept");
         mark::sweep(self, &marked, options.dry_run, &mut report)?;
         self.step("blobs swept");
         if let Some(keep) = options.keep_logs {
-            let valid = |path: &StorePath| known.contains_key(path) && !gone.contains(path);
+            let valid = |path: &StorePath| kept(path.to_string().as_bytes());
             records::sweep(self, valid, keep, options.dry_run, &mut report)?;
             self.step("logs swept");
         }
@@ -129,59 +143,85 @@ impl LocalStore {
         Ok(report)
     }
 
-    /// Returns what is reached from `start`: over references, and from outputs to their derivations.
-    fn alive(
-        &self,
-        known: &BTreeMap<StorePath, Known>,
-        start: BTreeSet<StorePath>,
-    ) -> Result<BTreeSet<StorePath>, StoreError> {
-        let mut todo: Vec<StorePath> = start.into_iter().filter(|path| known.contains_key(path)).collect();
-        let mut alive: BTreeSet<StorePath> = todo.iter().cloned().collect();
-        while let Some(path) = todo.pop() {
-            let mut next = known.get(&path).map(|known| known.references.clone()).unwrap_or_default();
-            next.extend(self.derivers(&path)?);
-            for path in next {
-                if known.contains_key(&path) && alive.insert(path.clone()) {
-                    todo.push(path);
-                }
-            }
-        }
-        Ok(alive)
-    }
-
-    /// Removes rows: of the paths, and of actions whose results go with them.
-    fn forget(&self, removed: &[StorePath], marked: &Marked) -> Result<(), StoreError> {
-        self.database.write(|session| {
-            for path in removed {
-                session.execute(DELETE_REFERENCES, [path.to_string()])?;
-                session.execute(DELETE_PATH, [path.to_string()])?;
-            }
-            let actions =
-                session.rows(ALL_ACTIONS, [], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-            for (action, node) in actions {
-                if !Node::from_bytes(&node).is_some_and(|node| marked.has(&node)) {
-                    session.execute(DELETE_ACTION, [action])?;
-                }
-            }
-            Ok(())
+    /// Where those of `paths` that are valid are in the graph.
+    fn indices(&self, graph: &Graph, paths: &[StorePath]) -> Result<Vec<Index>, StoreError> {
+        self.database.read(|session| {
+            let id = |path: &StorePath| session.row(PATH_ID, [path.to_string()], |row| row.get::<_, i64>(0));
+            let ids = paths.iter().map(id).collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(ids.into_iter().flatten().filter_map(|id| graph.index(id)).collect())
         })
     }
 
-    /// Removes all objects that are not valid any more, or never were.
+    fn names_of(&self, graph: &Graph, chosen: &[Index]) -> Result<Vec<StorePath>, StoreError> {
+        self.database.read(|session| {
+            let mut names = Vec::with_capacity(chosen.len());
+            for &at in chosen {
+                let text = session.row(PATH_BY_ID, [graph.id(at)], |row| row.get::<_, String>(0))?;
+                names.extend(text.map(|text| store_path(&text)).transpose()?);
+            }
+            Ok(names)
+        })
+    }
+
+    /// Calls `each` with id, name and tree of every valid path.
+    fn each_path(&self, mut each: impl FnMut(i64, &str, Node) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let mut last = i64::MIN;
+        loop {
+            // Some at a time, as `each` may want to ask the database.
+            let rows = self.database.read(|session| {
+                session.rows(PATHS_AFTER, [last], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+                })
+            })?;
+            let Some((id, ..)) = rows.last() else { return Ok(()) };
+            last = *id;
+            for (id, path, node) in rows {
+                let node = Node::from_bytes(&node)
+                    .ok_or_else(|| StoreError::Record { what: format!("the tree of `{path}`") })?;
+                each(id, &path, node)?;
+            }
+        }
+    }
+
+    /// Removes rows: of the paths, and of actions whose results go with them.
+    fn forget(&self, ids: &[i64], marked: &Marked) -> Result<(), StoreError> {
+        for ids in ids.chunks(FORGOTTEN_AT_ONCE) {
+            self.database.write(|session| {
+                for id in ids {
+                    session.execute(DELETE_REFERENCES, [id])?;
+                    session.execute(DELETE_PATH, [id])?;
+                }
+                Ok(())
+            })?;
+        }
+        let mut lost: Vec<Vec<u8>> = Vec::new();
+        self.database.read(|session| {
+            session.each(ALL_ACTIONS, [], |row| {
+                let (action, node): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                if !Node::from_bytes(&node).is_some_and(|node| marked.has(&node)) {
+                    lost.push(action);
+                }
+                Ok(())
+            })
+        })?;
+        for lost in lost.chunks(FORGOTTEN_AT_ONCE) {
+            self.database.write(|session| {
+                lost.iter().try_for_each(|action| session.execute(DELETE_ACTION, [action]).map(drop))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes all objects but those that are kept.
     fn sweep_objects(
         &self,
-        known: &BTreeMap<StorePath, Known>,
-        gone: &BTreeSet<&StorePath>,
+        kept: impl Fn(&[u8]) -> bool,
         dry_run: bool,
         report: &mut GcReport,
     ) -> Result<(), StoreError> {
-        for name in self.objects.names()? {
-            let path = std::str::from_utf8(&name).ok().and_then(|text| StorePath::parse(text).ok());
-            let valid = path.as_ref().is_some_and(|path| known.contains_key(path));
-            if valid && !path.as_ref().is_some_and(|path| gone.contains(path)) {
-                continue;
-            }
-            report.leftovers += u64::from(!valid);
+        let gone: HashSet<u64> = report.removed.iter().map(|path| fingerprint(path.to_string().as_bytes())).collect();
+        for name in self.objects.names_but(kept)? {
+            report.leftovers += u64::from(!gone.contains(&fingerprint(&name)));
             if !dry_run {
                 report.freed_bytes += self.objects.remove_all(&name)?;
                 self.step("object removed");
@@ -203,86 +243,22 @@ impl LocalStore {
 
     /// Makes paths invalid with all that refer to them, without removing anything yet; the next collection does.
     pub(crate) fn invalidate(&self, paths: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, StoreError> {
-        let known = self.database.read(known_paths)?;
-        let mut going = paths.clone();
-        loop {
-            let before = going.len();
-            for (path, known) in &known {
-                if known.references.iter().any(|reference| going.contains(reference)) {
-                    going.insert(path.clone());
-                }
-            }
-            if going.len() == before {
-                break;
-            }
-        }
+        let graph = self.database.read(Graph::load)?;
+        let start = self.indices(&graph, &paths.iter().cloned().collect::<Vec<_>>())?;
+        let going = graph.with_referrers(start.into_iter());
+        let going: Vec<Index> = graph.all().filter(|&at| going[at as usize]).collect();
+        let names = self.names_of(&graph, &going)?;
         self.database.write(|session| {
-            for path in &going {
-                session.execute(DELETE_REFERENCES, [path.to_string()])?;
+            for &at in &going {
+                session.execute(DELETE_REFERENCES, [graph.id(at)])?;
             }
-            for path in &going {
-                session.execute(DELETE_PATH, [path.to_string()])?;
+            for &at in &going {
+                session.execute(DELETE_PATH, [graph.id(at)])?;
             }
             Ok(())
         })?;
-        Ok(going)
+        Ok(names.into_iter().chain(paths.iter().cloned()).collect())
     }
-}
-
-fn known_paths(session: &Session<'_>) -> Result<BTreeMap<StorePath, Known>, StoreError> {
-    let rows = session.rows(ALL_PATHS, [], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-    })?;
-    let mut known = BTreeMap::new();
-    for (path, node, bytes, registered_at) in rows {
-        let node =
-            Node::from_bytes(&node).ok_or_else(|| StoreError::Record { what: format!("the tree of `{path}`") })?;
-        let references = BTreeSet::new();
-        known.insert(
-            store_path(&path)?,
-            Known { node, bytes: bytes as u64, registered_at: registered_at as u64, references },
-        );
-    }
-    let edges = session.rows(ALL_REFERENCES, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-    for (referrer, reference) in edges {
-        if let Some(known) = known.get_mut(&store_path(&referrer)?) {
-            known.references.insert(store_path(&reference)?);
-        }
-    }
-    Ok(known)
-}
-
-/// Chooses what to remove of what is not alive, referrers before what they refer to, else the oldest first.
-fn choose(known: &BTreeMap<StorePath, Known>, alive: &BTreeSet<StorePath>, max_bytes: Option<u64>) -> Vec<StorePath> {
-    let mut referrers: BTreeMap<&StorePath, usize> = BTreeMap::new();
-    for (path, info) in known {
-        for reference in info.references.iter().filter(|&reference| reference != path) {
-            *referrers.entry(reference).or_default() += 1;
-        }
-    }
-    let mut total: u64 = known.values().map(|known| known.bytes).sum();
-    let mut free: BinaryHeap<Reverse<(u64, &StorePath)>> = known
-        .iter()
-        .filter(|(path, _)| !alive.contains(path) && !referrers.contains_key(path))
-        .map(|(path, info)| Reverse((info.registered_at, path)))
-        .collect();
-    let mut chosen = Vec::new();
-    while let Some(Reverse((_, path))) = free.pop() {
-        if max_bytes.is_some_and(|max| total <= max) {
-            break;
-        }
-        let info = &known[path];
-        total -= info.bytes;
-        chosen.push(path.clone());
-        for reference in info.references.iter().filter(|&reference| reference != path) {
-            let left = referrers.get_mut(reference).expect("it has this referrer");
-            *left -= 1;
-            if *left == 0 && !alive.contains(reference) {
-                free.push(Reverse((known[reference].registered_at, reference)));
-            }
-        }
-    }
-    chosen
 }
 
 /// Which digest and twin a blob's name stands for.

@@ -1,1 +1,1 @@
-SELECT path, node, bytes, registered_at, deriver FROM valid_paths ORDER BY path
+SELECT path FROM valid_paths ORDER BY path

@@ -1,4 +1,1 @@
-SELECT source.path, target.path
-FROM path_references
-JOIN valid_paths AS source ON source.id = path_references.referrer
-JOIN valid_paths AS target ON target.id = path_references.reference
+SELECT referrer, reference FROM path_references

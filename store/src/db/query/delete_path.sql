@@ -1,1 +1,1 @@
-DELETE FROM valid_paths WHERE path = ?1
+DELETE FROM valid_paths WHERE id = ?1

@@ -1,0 +1,1 @@
+SELECT id, bytes, registered_at FROM valid_paths ORDER BY id

@@ -1,0 +1,1 @@
+SELECT path FROM valid_paths WHERE id = ?1
