@@ -175,6 +175,21 @@ fn eval_okay() {
     report(cases("eval-okay").into_iter().filter_map(check).collect());
 }
 
+/// Differences from Nix that are meant; the first line of each file says why. `.exp` is what comes out here.
+#[test]
+fn known_differences() {
+    let entries = fs::read_dir(folder().join("known-differences")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "nix")).collect();
+    assert!(!files.is_empty());
+    let check = |case: PathBuf| {
+        assert!(fs::read_to_string(&case).unwrap().starts_with("# "), "{} says no reason", case.display());
+        let value = evaluated(&case).0.unwrap_or_else(|error| error);
+        compare(&case, "exp", &value)
+    };
+    report(files.into_iter().filter_map(check).collect());
+}
+
 #[test]
 fn eval_fail() {
     let check = |case: PathBuf| match evaluated(&case) {

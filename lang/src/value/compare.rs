@@ -7,15 +7,20 @@ use crate::error::{Error, Result};
 use crate::value::print::type_with_article;
 use crate::vm::Evaluator;
 
+fn is_function(value: Value) -> bool {
+    matches!(value.view(), View::Function(_) | View::Builtin(_) | View::Partial(_))
+}
+
 impl Evaluator {
     /// `a == b`
     pub fn equal(&mut self, a: Value, b: Value) -> Result<bool> {
-        // Elements that are one value are equal without a look, even functions.
+        // Elements that are one value in one place are equal without a look, even functions.
         if a.same(b) {
             return Ok(true);
         }
         let (a, b) = (self.force(a)?, self.force(b)?);
-        if a.same(b) {
+        // As Nix: a function that two places have each got for themselves is not equal to itself.
+        if a.same(b) && !is_function(a) {
             return Ok(true);
         }
         self.equal_forced(a, b)
