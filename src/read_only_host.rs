@@ -20,6 +20,7 @@ use crate::nix_text;
 pub struct ReadOnlyHost {
     search_path: Vec<(String, String)>,
     objects: Mutex<BTreeMap<StorePath, Object>>,
+    keep_derivations: bool,
 }
 
 /// What a store path would hold.
@@ -75,8 +76,10 @@ fn type_of(kind: std::fs::FileType) -> FileType {
 }
 
 impl ReadOnlyHost {
-    pub fn new(search_path: Vec<(String, String)>) -> ReadOnlyHost {
-        ReadOnlyHost { search_path, objects: Mutex::default() }
+    /// Without `keep_derivations` none can be read back, as Nix has it when it evaluates for a value: a large evaluation
+    /// makes tens of thousands, and almost none reads one.
+    pub fn new(search_path: Vec<(String, String)>, keep_derivations: bool) -> ReadOnlyHost {
+        ReadOnlyHost { search_path, objects: Mutex::default(), keep_derivations }
     }
 
     fn place(&self, path: &Path) -> HostResult<Place> {
@@ -249,7 +252,9 @@ impl Host for ReadOnlyHost {
     }
 
     fn write_derivation(&self, path: &StorePath, _derivation: &Derivation, text: &[u8]) -> HostResult<()> {
-        self.remember(path, Object::Text(text.into()));
+        if self.keep_derivations {
+            self.remember(path, Object::Text(text.into()));
+        }
         Ok(())
     }
 

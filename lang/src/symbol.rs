@@ -1,33 +1,39 @@
 //! Interned names. A symbol is four bytes, equal when the names are.
 //!
-//! Reading a name takes no lock, so threads that evaluate do not meet here. Making a symbol asks a table of the own
-//! thread first and the shared one, behind a lock, only for names this thread has not seen. Names are never freed:
-//! there are few of them.
+//! Neither reading a name nor finding the symbol of a known one takes a lock, so threads that evaluate do not meet here.
+//! Only making a symbol does. A name is kept as a string value, so that names become values for nothing. They are never
+//! freed: there are few of them.
 
-use std::cell::RefCell;
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
-use std::sync::{LazyLock, OnceLock, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
-use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
+
+use crate::value::Value;
 
 /// An interned name. Symbols order by age, not by text: sort by [`Symbol::name`] where people or hashes look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(NonZeroU32);
 
-type ByName = HashMap<&'static [u8], Symbol, FxBuildHasher>;
-
-static TABLE: LazyLock<RwLock<ByName>> = LazyLock::new(RwLock::default);
-
-thread_local! {
-    static SEEN: RefCell<ByName> = RefCell::default();
-}
-
-/// Names by index, in segments of doubling size that never move: segment `k` holds `FIRST << k` of them.
-static NAMES: [OnceLock<Segment>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
-type Segment = Box<[OnceLock<&'static [u8]>]>;
+/// Names by index, in segments of doubling size that never move: segment `k` holds `FIRST << k` of them, as the bits of
+/// string values.
+static NAMES: [OnceLock<Box<[AtomicU64]>>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
 const FIRST: u32 = 1024;
 const SEGMENTS: usize = 22;
+
+/// Symbols by the hash of their name, with open addressing: half of the hash in front of the symbol, 0 where there is
+/// none. A full table is followed by one of twice the size, which holds all of it; those before are never read again but
+/// by who is just doing so, and what they miss is looked for again under the lock.
+static TABLES: [OnceLock<Box<[AtomicU64]>>; TABLES_MAX] = [const { OnceLock::new() }; TABLES_MAX];
+const TABLE_FIRST: usize = 8192;
+const TABLES_MAX: usize = 21;
+
+/// The table in use.
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+/// How many symbols there are; held by who makes one.
+static COUNT: Mutex<u32> = Mutex::new(0);
 
 /// Segment and place in it of the `index`th name, from 0.
 fn place(index: u32) -> (usize, usize) {
@@ -36,45 +42,91 @@ fn place(index: u32) -> (usize, usize) {
     (segment as usize, (shifted - (FIRST << segment)) as usize)
 }
 
+fn zeros(len: usize) -> Box<[AtomicU64]> {
+    std::iter::repeat_with(|| AtomicU64::new(0)).take(len).collect()
+}
+
+fn hash(name: &[u8]) -> u64 {
+    FxBuildHasher.hash_one(name)
+}
+
+/// Puts a symbol into a table that does not have it and has room.
+fn enter(table: &[AtomicU64], hash: u64, symbol: Symbol) {
+    let mask = table.len() - 1;
+    let mut at = hash as usize & mask;
+    while table[at].load(Ordering::Relaxed) != 0 {
+        at = (at + 1) & mask;
+    }
+    table[at].store(hash >> 32 << 32 | u64::from(symbol.0.get()), Ordering::Release);
+}
+
 impl Symbol {
     /// Returns the symbol of a name.
     ///
     /// # Panics
     /// When four thousand million names are in use, which memory does not hold.
+    #[inline]
     pub fn new(name: &[u8]) -> Symbol {
-        SEEN.with_borrow_mut(|seen| {
-            if let Some(&symbol) = seen.get(name) {
-                return symbol;
+        let hash = hash(name);
+        Symbol::find(CURRENT.load(Ordering::Acquire), hash, name).unwrap_or_else(|| Symbol::make(hash, name))
+    }
+
+    #[inline]
+    fn find(table: usize, hash: u64, name: &[u8]) -> Option<Symbol> {
+        let table = TABLES[table].get()?;
+        let mask = table.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = table[at].load(Ordering::Acquire);
+            let symbol = Symbol(NonZeroU32::new(slot as u32)?);
+            if slot >> 32 == hash >> 32 && symbol.name() == name {
+                return Some(symbol);
             }
-            let (name, symbol) = Symbol::shared(name);
-            seen.insert(name, symbol);
-            symbol
-        })
+            at = (at + 1) & mask;
+        }
     }
 
-    fn shared(name: &[u8]) -> (&'static [u8], Symbol) {
-        const PROMISE: &str = "no thread panics while it holds the symbol table";
-        if let Some((&name, &symbol)) = TABLE.read().expect(PROMISE).get_key_value(name) {
-            return (name, symbol);
+    #[cold]
+    fn make(hash: u64, name: &[u8]) -> Symbol {
+        // Before the lock is taken: with no memory left for it, this ends the evaluation.
+        let text = Value::string(name);
+        let mut count = COUNT.lock().expect("no thread panics while it makes a symbol");
+        let mut current = CURRENT.load(Ordering::Acquire);
+        // Another thread may have been faster.
+        if let Some(symbol) = Symbol::find(current, hash, name) {
+            return symbol;
         }
-        let mut table = TABLE.write().expect(PROMISE);
-        if let Some((&name, &symbol)) = table.get_key_value(name) {
-            return (name, symbol);
-        }
-        let name: &'static [u8] = Vec::leak(name.to_vec());
-        let index = u32::try_from(table.len()).expect("fewer than 2^32 names fit in memory");
+        let index = *count;
+        let symbol = Symbol(NonZeroU32::new(index + 1).expect("fewer than 2^32 names fit in memory"));
         let (segment, offset) = place(index);
-        let segment = NAMES[segment].get_or_init(|| vec![OnceLock::new(); (FIRST as usize) << segment].into());
-        segment[offset].set(name).expect("each index is given out once, under the lock");
-        let symbol = Symbol(NonZeroU32::new(index + 1).expect("one more than an index is not zero"));
-        table.insert(name, symbol);
-        (name, symbol)
+        let segment = NAMES[segment].get_or_init(|| zeros((FIRST as usize) << segment));
+        segment[offset].store(text.bits(), Ordering::Release);
+        let mut table = TABLES[current].get_or_init(|| zeros(TABLE_FIRST << current));
+        if (index as usize + 1) * 2 > table.len() {
+            current += 1;
+            table = TABLES[current].get_or_init(|| zeros(TABLE_FIRST << current));
+            for index in 0..index {
+                let old = Symbol(NonZeroU32::new(index + 1).expect("one more than an index is not zero"));
+                enter(table, self::hash(old.name()), old);
+            }
+        }
+        enter(table, hash, symbol);
+        CURRENT.store(current, Ordering::Release);
+        *count = index + 1;
+        symbol
     }
 
+    #[inline]
     pub fn name(self) -> &'static [u8] {
+        self.value().as_string().map_or(&[], |name| name.bytes())
+    }
+
+    /// The name as a string value; always the same one.
+    #[inline]
+    pub fn value(self) -> Value {
         let (segment, offset) = place(self.0.get() - 1);
-        let name = NAMES[segment].get().and_then(|segment| segment[offset].get());
-        name.expect("a symbol exists only after its name was stored")
+        let segment = NAMES[segment].get().expect("a symbol exists only after its name was stored");
+        Value::from_bits(segment[offset].load(Ordering::Acquire))
     }
 
     /// The names of many symbols, in the same order.
@@ -94,7 +146,7 @@ mod tests {
 
     #[test]
     fn names_come_back_from_any_segment() {
-        let names: Vec<String> = (0..5000).map(|n| format!("symbol-test-{n}")).collect();
+        let names: Vec<String> = (0..20_000).map(|n| format!("symbol-test-{n}")).collect();
         let symbols: Vec<Symbol> = names.iter().map(|name| Symbol::new(name.as_bytes())).collect();
         for (name, symbol) in names.iter().zip(&symbols) {
             assert_eq!(symbol.name(), name.as_bytes());

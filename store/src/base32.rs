@@ -38,21 +38,21 @@ pub const fn encoded_len(bytes: usize) -> usize {
 
 /// Returns the text of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(encoded_len(bytes.len()));
-    encode_to(bytes, &mut text);
-    text
+    let mut text = vec![0; encoded_len(bytes.len())];
+    encode_into(bytes, &mut text);
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
-/// Appends the text of `bytes`.
-pub fn encode_to(bytes: &[u8], text: &mut String) {
+/// Writes the text of `bytes` over `text`, which is as long.
+pub(crate) fn encode_into(bytes: &[u8], text: &mut [u8]) {
     let length = encoded_len(bytes.len());
-    for n in (0..length).rev() {
+    for (n, slot) in text.iter_mut().rev().enumerate().take(length) {
         let bit = n * 5;
         let (i, shift) = (bit / 8, bit % 8);
         let low = u16::from(bytes[i]);
         let high = u16::from(bytes.get(i + 1).copied().unwrap_or(0));
         let digit = ((high << 8 | low) >> shift) & 0x1f;
-        text.push(char::from(ALPHABET[usize::from(digit)]));
+        *slot = ALPHABET[usize::from(digit)];
     }
 }
 

@@ -10,6 +10,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest name of a store object, in bytes.
 pub const NAME_LEN_MAX: usize = 211;
@@ -40,7 +41,7 @@ pub enum PathError {
 
 /// The name of a store object: 1 to 211 characters of letters, digits and `+-._?=`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StorePathName(Box<str>);
+pub struct StorePathName(Arc<str>);
 
 impl StorePathName {
     /// Checks `name` by Nix's rules.
@@ -84,25 +85,28 @@ impl FromStr for StorePathName {
     }
 }
 
-/// A store object's name in its store directory: a hash of 20 bytes and a name.
+/// A store object's name in its store directory: a hash of 20 bytes and a name. The hash is kept as its digits, which are
+/// printed far more often than the bytes are asked for.
 ///
 /// Sorts as its text does, which is the order of everything that reaches a hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StorePath {
-    hash: [u8; HASH_LEN],
+    digits: [u8; HASH_TEXT_LEN],
     name: StorePathName,
 }
 
 /// The hash part alone tells paths apart well enough for a table.
 impl std::hash::Hash for StorePath {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write(&self.hash[..8]);
+        state.write(&self.digits[..16]);
     }
 }
 
 impl StorePath {
     pub fn new(hash: [u8; HASH_LEN], name: StorePathName) -> Self {
-        Self { hash, name }
+        let mut digits = [0; HASH_TEXT_LEN];
+        base32::encode_into(&hash, &mut digits);
+        Self { digits, name }
     }
 
     /// Parses `<hash>-<name>`, without a store directory.
@@ -111,21 +115,28 @@ impl StorePath {
     /// When the hash part is not 32 digits of base 32, or the name is not a [`StorePathName`].
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let bad = || PathError::HashPart { path: text.to_owned() };
-        if text.as_bytes().get(HASH_TEXT_LEN) != Some(&b'-') {
+        let Some((digits, [b'-', ..])) = text.as_bytes().split_first_chunk::<HASH_TEXT_LEN>() else {
+            return Err(bad());
+        };
+        // 32 digits are 160 bits: every text of digits is that of some 20 bytes.
+        if !digits.iter().all(|&digit| base32::is_digit(digit)) {
             return Err(bad());
         }
-        let digits = &text.as_bytes()[..HASH_TEXT_LEN];
-        let hash = base32::decode(digits).map_err(|_| bad())?.try_into().map_err(|_| bad())?;
-        Ok(Self { hash, name: StorePathName::new(&text[HASH_TEXT_LEN + 1..])? })
+        Ok(Self { digits: *digits, name: StorePathName::new(&text[HASH_TEXT_LEN + 1..])? })
     }
 
-    pub const fn hash(&self) -> &[u8; HASH_LEN] {
-        &self.hash
+    pub fn hash(&self) -> [u8; HASH_LEN] {
+        let hash = base32::decode(&self.digits).ok().and_then(|hash| hash.try_into().ok());
+        hash.expect("the digits were checked, or made from a hash")
     }
 
     /// Returns the 32 digits that a reference scan looks for.
     pub fn hash_text(&self) -> String {
-        base32::encode(&self.hash)
+        self.digits().to_owned()
+    }
+
+    fn digits(&self) -> &str {
+        str::from_utf8(&self.digits).expect("digits are ASCII")
     }
 
     pub fn name(&self) -> &StorePathName {
@@ -140,8 +151,7 @@ impl StorePath {
 
 impl Ord for StorePath {
     fn cmp(&self, other: &Self) -> Ordering {
-        let texts = self.hash.iter().rev().cmp(other.hash.iter().rev());
-        texts.then_with(|| self.name.cmp(&other.name))
+        self.digits.cmp(&other.digits).then_with(|| self.name.cmp(&other.name))
     }
 }
 
@@ -154,7 +164,7 @@ impl PartialOrd for StorePath {
 /// Prints `<hash>-<name>`.
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hash_text())?;
+        f.write_str(self.digits())?;
         f.write_str("-")?;
         f.write_str(self.name.as_str())
     }
@@ -225,12 +235,17 @@ impl StoreModel {
     /// Returns the logical path, such as `/eval/store/<hash>-<name>`.
     pub fn print(self, path: &StorePath) -> String {
         let mut text = String::with_capacity(self.store_dir().len() + 2 + HASH_TEXT_LEN + path.name.as_str().len());
+        self.print_to(path, &mut text);
+        text
+    }
+
+    /// Appends the logical path.
+    pub(crate) fn print_to(self, path: &StorePath, text: &mut String) {
         text.push_str(self.store_dir());
         text.push('/');
-        base32::encode_to(&path.hash, &mut text);
+        text.push_str(path.digits());
         text.push('-');
         text.push_str(path.name.as_str());
-        text
     }
 
     /// Parses a logical path that is an immediate child of the store directory.
@@ -257,7 +272,9 @@ impl StoreModel {
 
     /// Returns the path of the object with this fingerprint: `<kind>:<algorithm>:<hex>:<store dir>:<name>`.
     pub fn make_path(self, kind: &str, hash: &Hash, name: StorePathName) -> StorePath {
-        let fingerprint = format!("{kind}:{}:{}:{}:{name}", hash.algorithm(), hash.hex(), self.store_dir());
+        let hex = hash.hex();
+        let parts = [kind, ":", hash.algorithm().name(), ":", &hex, ":", self.store_dir(), ":", name.as_str()];
+        let fingerprint = parts.concat();
         StorePath::new(self.algorithm().hash(fingerprint.as_bytes()).compress(), name)
     }
 
@@ -322,7 +339,7 @@ impl StoreModel {
         kind.push_str(base);
         for path in others {
             kind.push(':');
-            kind.push_str(&self.print(path));
+            self.print_to(path, &mut kind);
         }
         if itself {
             kind.push_str(":self");

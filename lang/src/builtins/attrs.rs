@@ -60,7 +60,7 @@ impl Evaluator {
 
     /// A name as a string.
     pub(crate) fn symbol_string(&mut self, name: Symbol) -> Value {
-        Value::string(name.name())
+        name.value()
     }
 }
 
@@ -127,9 +127,9 @@ pub(super) fn map_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     let set = ev.expect_attrs(arguments[1])?;
     let flat = set.flat();
     let function = arguments[0];
-    let names = Symbol::names(flat.shape.names());
+    let names = flat.shape.names();
     Ok(Value::attrs_from_fn(flat.shape, |index| {
-        Value::thunk(&APPLY_2, &[function, Value::string(names[index]), flat.values[index]])
+        Value::thunk(&APPLY_2, &[function, names[index].value(), flat.values[index]])
     }))
 }
 
@@ -154,7 +154,7 @@ pub(super) fn zip_attrs_with(ev: &mut Evaluator, arguments: &[Value]) -> Result<
             .into_iter()
             .map(|name| {
                 let values = Value::list(&groups[&name]);
-                let value = Value::thunk(&APPLY_2, &[function, Value::string(name.name()), values]);
+                let value = Value::thunk(&APPLY_2, &[function, name.value(), values]);
                 Attr { name, pos: Pos::NONE, value }
             })
             .collect(),

@@ -96,7 +96,7 @@ pub(super) fn get_context(ev: &mut Evaluator, arguments: &[Value]) -> Result<Val
         }
         if !info.outputs.is_empty() {
             info.outputs.sort_unstable_by_key(|output| output.name());
-            let outputs: Vec<Value> = info.outputs.iter().map(|output| Value::string(output.name())).collect();
+            let outputs: Vec<Value> = info.outputs.iter().map(|output| output.value()).collect();
             members.push(attr(b"outputs", Value::list(&outputs)));
         }
         Attr { name: path, pos: Pos::NONE, value: Value::attrs(members) }

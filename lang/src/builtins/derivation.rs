@@ -49,12 +49,11 @@ static OUTPUT: Code = Code::native(&[0, 0, 0], |ev, captures| {
 /// The attributes that are not the same in all outputs' sets.
 fn output_set(ev: &mut Evaluator, common: Attrs, strict: Value, name: Str) -> Value {
     let names = &ev.shared.names;
-    let attr = |name, value| Attr { name, pos: Pos::NONE, value };
-    let drv_path = Value::string(b"drvPath");
+    let attr = |name: Symbol, value| Attr { name, pos: Pos::NONE, value };
     let own = Value::attrs(vec![
         attr(names.out_path, Value::thunk(&MEMBER, &[strict, name.value()])),
-        attr(names.drv_path, Value::thunk(&MEMBER, &[strict, drv_path])),
-        attr(names.r#type, Value::string(b"derivation")),
+        attr(names.drv_path, Value::thunk(&MEMBER, &[strict, names.drv_path.value()])),
+        attr(names.r#type, names.derivation.value()),
         attr(names.output_name, name.value()),
     ]);
     common.update(own.as_attrs().expect("a set was made just now"))
@@ -64,7 +63,7 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     let set = ev.expect_attrs(arguments[0])?;
     let outputs = match set.get(ev.shared.names.outputs) {
         Some(outputs) => ev.expect_list(outputs)?,
-        None => Value::list(&[Value::string(b"out")]).as_list().expect("a list was made just now"),
+        None => Value::list(&[ev.shared.names.out.value()]).as_list().expect("a list was made just now"),
     };
     let strict = Value::thunk(&STRICT, &[set.value()]);
     let mut names = Vec::with_capacity(outputs.len());

@@ -67,6 +67,7 @@ impl Evaluator {
             View::List(list) => {
                 self.expect_room(out.len())?;
                 self.ahead(list.values().iter().copied(), Ahead::Head);
+                Str::make_room(out);
                 out.push(b'[');
                 self.nested(|ev| {
                     list.values().iter().enumerate().try_for_each(|(index, &element)| {
@@ -92,6 +93,7 @@ impl Evaluator {
                     return self.nested(|ev| ev.write_json(out_path, copy_to_store, out, context));
                 }
                 self.ahead(set.iter().map(|attr| attr.value), Ahead::Head);
+                Str::make_room(out);
                 out.push(b'{');
                 self.nested(|ev| {
                     set.sorted().enumerate().try_for_each(|(index, attr)| {

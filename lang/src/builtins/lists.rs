@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
-use crate::compile::code::Code;
+use crate::compile::code::{Body, Code};
+use crate::compile::op::Op;
 use crate::error::{Error, FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -61,12 +62,23 @@ pub(super) fn elem(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     Ok(Value::FALSE)
 }
 
+/// Whether a function returns its argument as it is; then its values need no thunks.
+fn is_identity(function: Value) -> bool {
+    function.as_function().is_some_and(|function| {
+        let code = function.code();
+        code.arity == 1 && matches!(code.body, Body::Ops([Op::Return { src: 0 }]))
+    })
+}
+
 pub(super) fn map(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let list = ev.expect_list(arguments[1])?;
     if list.is_empty() {
         return Ok(list.value());
     }
     let function = ev.expect_function(arguments[0])?;
+    if is_identity(function) {
+        return Ok(list.value());
+    }
     let values = list.values();
     ev.expect_room_for(values.len().saturating_mul(APPLIED_WORDS))?;
     Ok(Value::list_from_fn(values.len(), |index| Value::thunk(&APPLY, &[function, values[index]])))
@@ -85,6 +97,9 @@ pub(super) fn gen_list(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value>
     }
     let function = ev.expect_function(arguments[0])?;
     ev.expect_room_for(len.saturating_mul(APPLIED_WORDS))?;
+    if is_identity(function) {
+        return Ok(Value::list_from_fn(len, |index| Value::int(index as i64)));
+    }
     Ok(Value::list_from_fn(len, |index| Value::thunk(&APPLY, &[function, Value::int(index as i64)])))
 }
 

@@ -218,7 +218,7 @@ impl Compiler<'_> {
                 let value = self.current_position(expr.span);
                 self.constant(value)
             }
-            ExprKind::List([]) => self.constant(Value::list(&[])),
+            ExprKind::List([]) => self.constant(Value::empty_list()),
             ExprKind::Attrs(bindings) if bindings.statics.is_empty() && bindings.dynamics.is_empty() => {
                 self.constant(Value::empty_attrs())
             }

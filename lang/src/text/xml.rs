@@ -30,6 +30,7 @@ impl Writer {
 
     /// Begins an element that has others in it.
     pub fn open(&mut self, name: &'static str, attributes: &[(&str, &[u8])]) {
+        crate::value::Str::make_room(&mut self.out);
         self.tag(name, attributes);
         self.out.extend_from_slice(b">\n");
         self.open.push(name);

@@ -25,6 +25,14 @@ const LAYERS_MAX: u64 = 8;
 /// A set smaller than this is copied by `//` rather than layered.
 const LAYER_BASE_MIN: usize = 12;
 
+/// Shapes that each thread remembers, and up to which size.
+const SHARED: usize = 4096;
+const SHARED_LEN_MAX: usize = 64;
+
+thread_local! {
+    static SHARED_SHAPES: std::cell::RefCell<Vec<Option<&'static Shape>>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Names and positions of a set, shared by all sets made alike.
 #[repr(C, align(8))]
 pub struct Shape {
@@ -71,6 +79,36 @@ impl Shape {
             assert_eq!(written, len, "a shape gets as many names as it was promised");
             &*shape
         }
+    }
+
+    /// As [`Shape::new`], but gives again a shape made like this before, if this thread remembers it. Sets made at run time
+    /// thus get to share shapes, and what is known of them, as those of one `{ … }` do.
+    pub(crate) fn shared(len: usize, entries: impl Iterator<Item = (Symbol, Pos)> + Clone) -> &'static Shape {
+        if len == 0 {
+            return empty_shape();
+        }
+        if len > SHARED_LEN_MAX {
+            return Shape::new(len, entries);
+        }
+        let hash = entries.clone().take(len).fold(len as u64, |hash, (name, pos)| {
+            let entry = u64::from(pos.0) << 32 | u64::from(name.index());
+            (hash.rotate_left(23) ^ entry).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        let slot = (hash >> 48) as usize & (SHARED - 1);
+        SHARED_SHAPES.with_borrow_mut(|shapes| {
+            if shapes.is_empty() {
+                shapes.resize(SHARED, None);
+            }
+            if let Some(known) = shapes[slot]
+                && known.len() == len
+                && known.names().iter().copied().zip(known.positions().iter().copied()).eq(entries.clone().take(len))
+            {
+                return known;
+            }
+            let shape = Shape::new(len, entries);
+            shapes[slot] = Some(shape);
+            shape
+        })
     }
 
     #[inline(always)]
@@ -154,7 +192,7 @@ impl Value {
 
     /// A set of attributes sorted by symbol, names unique.
     pub(crate) fn attrs_sorted(attrs: &[Attr]) -> Value {
-        let shape = Shape::new(attrs.len(), attrs.iter().map(|attr| (attr.name, attr.pos)));
+        let shape = Shape::shared(attrs.len(), attrs.iter().map(|attr| (attr.name, attr.pos)));
         Value::attrs_from_fn(shape, |index| attrs[index].value)
     }
 
@@ -402,7 +440,7 @@ fn merge(left: Flat, right: Flat) -> Value {
             Side::Right(index) => sources.push(index as u16 | FROM_RIGHT),
         });
         let entry = |shape: &Shape, index: usize| (shape.names()[index], shape.positions()[index]);
-        let shape = Shape::new(
+        let shape = Shape::shared(
             sources.len(),
             sources.iter().map(|&source| {
                 if source & FROM_RIGHT != 0 {

@@ -44,6 +44,17 @@ const KIND_PARTIAL: u64 = 3;
 const INT_MIN: i64 = i64::MIN >> 3;
 const INT_MAX: i64 = i64::MAX >> 3;
 
+/// The strings of one byte, as string objects.
+static SINGLE_BYTES: [[u64; 2]; 256] = {
+    let mut strings = [[1 << 1, 0]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        strings[byte][1] = u64::from_ne_bytes([byte as u8, 0, 0, 0, 0, 0, 0, 0]);
+        byte += 1;
+    }
+    strings
+};
+
 /// A value of the language, perhaps not yet evaluated. Comparing words with [`Value::same`] is identity, not `==`.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -128,13 +139,13 @@ impl Value {
     }
 
     #[inline(always)]
-    pub(super) fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
     /// Takes back a word that [`Value::bits`] gave.
     #[inline(always)]
-    pub(super) fn from_bits(bits: u64) -> Value {
+    pub(crate) fn from_bits(bits: u64) -> Value {
         Value(bits)
     }
 
@@ -193,12 +204,19 @@ impl Value {
         Value((index as u64) << 8 | BUILTIN)
     }
 
-    /// A string without context.
+    /// A string without context. Those of one byte are made once for all.
+    #[inline]
     pub fn string(bytes: &[u8]) -> Value {
+        if let [byte] = bytes {
+            return Value(&raw const SINGLE_BYTES[usize::from(*byte)] as u64 | STRING);
+        }
         Value::string_from_parts(bytes.len(), Context::EMPTY, [bytes])
     }
 
     pub fn string_with_context(bytes: &[u8], context: Context) -> Value {
+        if context.is_empty() {
+            return Value::string(bytes);
+        }
         Value::string_from_parts(bytes.len(), context, [bytes])
     }
 
@@ -238,7 +256,7 @@ impl Value {
         if len < ADOPTED_MIN || !buffer.as_ptr().cast::<u64>().is_aligned() {
             return Value::string_with_context(&buffer[Str::HEADROOM..], context);
         }
-        heap::adopt(buffer.capacity());
+        heap::adopt(buffer.len());
         let start = buffer.leak().as_mut_ptr().cast::<u64>();
         // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of headroom, so the
         // head fits in front of the bytes, with the context between when there is one.
@@ -265,8 +283,16 @@ impl Value {
         Value(at as u64 | BOXED)
     }
 
+    pub fn empty_list() -> Value {
+        static EMPTY: [u64; 1] = [0];
+        Value(EMPTY.as_ptr() as u64 | LIST)
+    }
+
     #[inline]
     pub fn list(values: &[Value]) -> Value {
+        if values.is_empty() {
+            return Value::empty_list();
+        }
         let at = heap::words(1 + values.len());
         // SAFETY: `words` gave room for 1 + values.len() words; a `Value` is one word (repr transparent).
         unsafe {
@@ -481,6 +507,17 @@ impl Value {
 impl Str {
     /// Bytes to leave at the start of a buffer for [`Value::string_from_buffer`].
     pub(crate) const HEADROOM: usize = 16;
+
+    /// Sees to it that a long text that still grows is not copied many times, and lies around in as many copies: it
+    /// gets sixteen times the room. That is address space, not memory, until it is written to.
+    pub(crate) fn make_room(buffer: &mut Vec<u8>) {
+        const LONG_MIN: usize = 128 << 10;
+        let len = buffer.len();
+        if len >= LONG_MIN && buffer.capacity() - len < len / 4 {
+            // When there is not so much of it, it grows as any other.
+            let _ = buffer.try_reserve(len * 15);
+        }
+    }
 
     /// An empty buffer for [`Value::string_from_buffer`].
     pub(crate) fn buffer() -> Vec<u8> {

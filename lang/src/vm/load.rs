@@ -34,7 +34,7 @@ impl Evaluator {
 
     /// Evaluates a text to head form; relative paths in it start at `base_dir`.
     pub fn eval_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Value> {
-        let value = self.compile_text(text, origin, base_dir.as_os_str().as_bytes(), &[])?;
+        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), &[])?;
         self.force(value)
     }
 
@@ -46,7 +46,7 @@ impl Evaluator {
         base_dir: &Path,
         names: &[(Symbol, Value)],
     ) -> Result<Value> {
-        let value = self.compile_text(text, origin, base_dir.as_os_str().as_bytes(), names)?;
+        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), names)?;
         self.force(value)
     }
 
@@ -57,7 +57,7 @@ impl Evaluator {
     /// Mistakes in the text.
     pub fn parse_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Vec<u8>> {
         let base_dir = base_dir.as_os_str().as_bytes();
-        self.compile_text(text, origin, base_dir, &[])?;
+        self.compile_text(Arc::from(text), origin, base_dir, &[])?;
         let home = self.shared.host.home_dir();
         let pipe_operators = self.shared.options.pipe_operators;
         self.on_large_stack(|_| {
@@ -116,23 +116,23 @@ impl Evaluator {
 
     fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
         let host_path = Path::new(std::ffi::OsStr::from_bytes(file));
-        let text = match crate::builtins::internal_file(file) {
-            Some(text) => text.to_vec(),
-            None => self.shared.host.read_file(host_path)?,
+        let text: Arc<[u8]> = match crate::builtins::internal_file(file) {
+            Some(text) => Arc::from(text),
+            None => Arc::from(self.shared.host.read_file(host_path)?),
         };
         let origin = Origin::File(Arc::from(&*String::from_utf8_lossy(file)));
-        let value = self.compile_text(&text, origin, path::dir_name(file), names)?;
+        let value = self.compile_text(text, origin, path::dir_name(file), names)?;
         self.force(value)
     }
 
     fn compile_text(
         &mut self,
-        text: &[u8],
+        text: Arc<[u8]>,
         origin: Origin,
         base_dir: &[u8],
         names: &[(Symbol, Value)],
     ) -> Result<Value> {
-        let source = Arc::new(Source::new(origin, Arc::from(text)));
+        let source = Arc::new(Source::new(origin, text));
         let base = self.shared.sources.write().expect(LOCK).add(source.clone());
         let Some(base) = base else {
             return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));

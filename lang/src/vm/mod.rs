@@ -93,6 +93,8 @@ pub(crate) struct Names {
     pub outputs: Symbol,
     pub output_name: Symbol,
     pub path: Symbol,
+    pub derivation: Symbol,
+    pub out: Symbol,
 }
 
 impl Names {
@@ -109,6 +111,8 @@ impl Names {
             outputs: Symbol::new(b"outputs"),
             output_name: Symbol::new(b"outputName"),
             path: Symbol::new(b"path"),
+            derivation: Symbol::new(b"derivation"),
+            out: Symbol::new(b"out"),
         }
     }
 }

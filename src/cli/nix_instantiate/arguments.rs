@@ -42,6 +42,8 @@ pub struct Arguments {
     pub output: Output,
     pub strict: bool,
     pub no_location: bool,
+    /// `--read-write-mode`: what an evaluation writes, it can read again.
+    pub read_write: bool,
     /// `-`: the expression is on standard input.
     pub stdin: bool,
     /// `-E`: `files` are expressions.
@@ -60,8 +62,6 @@ const WITHOUT_EFFECT: &[(&str, usize)] = &[
     ("--add-root", 1),
     ("--indirect", 0),
     ("--dry-run", 0),
-    ("--read-write-mode", 0),
-    ("--readonly-mode", 0),
     ("--repair", 0),
     ("--verbose", 0),
     ("-v", 0),
@@ -117,6 +117,8 @@ impl Arguments {
             "--xml" => self.output = Output::Xml,
             "--json" => self.output = Output::Json,
             "--no-location" => self.no_location = true,
+            "--read-write-mode" => self.read_write = true,
+            "--readonly-mode" => self.read_write = false,
             "-E" | "--expr" => self.expressions = true,
             "-A" | "--attr" => self.attrs.push(next()?),
             "-I" | "--include" => self.include.push(next()?),

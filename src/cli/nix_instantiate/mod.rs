@@ -127,7 +127,8 @@ fn run(arguments: &Arguments) -> ExitCode {
             .or_else(config::free_memory_bytes),
         ..defaults
     };
-    let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here)));
+    let keep_derivations = arguments.action != Action::Evaluate || arguments.read_write;
+    let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here), keep_derivations));
     let mut evaluator = Evaluator::new(host, options);
     let jobs = match settings.eval_jobs {
         None => 1,

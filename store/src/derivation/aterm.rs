@@ -8,6 +8,7 @@ use crate::hash::{Hash, HashAlgorithm};
 use crate::path::{Ingestion, StoreModel, StorePath, StorePathName};
 use nom::bytes::complete::tag;
 use nom::{IResult, Parser};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands for the hash of an impure output.
@@ -18,7 +19,7 @@ pub(super) struct Masking<'a> {
     /// Leaves out the paths of input-addressed outputs, and the variables that hold them.
     pub outputs: bool,
     /// Stands in for the paths of the input derivations: hex of their hashes.
-    pub inputs: Option<&'a BTreeMap<String, BTreeSet<&'a str>>>,
+    pub inputs: Option<&'a [(String, Cow<'a, BTreeSet<String>>)]>,
 }
 
 /// The end of a derivation's text, from the input sources on.
@@ -84,13 +85,16 @@ impl Derivation {
             Ok(())
         })?;
         out.push(b',');
+        let mut path_text = String::new();
         match masking.inputs {
             Some(inputs) => list(&mut out, inputs, |out, (input, outputs)| {
-                write_input(out, input, outputs.iter().copied());
+                write_input(out, input, outputs);
                 Ok(())
             })?,
             None => list(&mut out, &self.input_derivations, |out, (input, outputs)| {
-                write_input(out, &model.print(input), outputs.iter().map(String::as_str));
+                path_text.clear();
+                model.print_to(input, &mut path_text);
+                write_input(out, &path_text, outputs);
                 Ok(())
             })?,
         }
@@ -177,11 +181,11 @@ fn separated<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write
     out.push(b']');
 }
 
-fn write_input<'o>(out: &mut Vec<u8>, input: &str, outputs: impl Iterator<Item = &'o str>) {
+fn write_input(out: &mut Vec<u8>, input: &str, outputs: &BTreeSet<String>) {
     out.push(b'(');
     string(out, input.as_bytes());
     out.extend_from_slice(b",[");
-    for (i, output) in outputs.enumerate() {
+    for (i, output) in outputs.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -198,6 +202,21 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Most of a text needs no escapes, which is seen for many bytes at once.
+    let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+    let mut rest = bytes;
+    while let Some((chunk, after)) = rest.split_first_chunk::<64>() {
+        if chunk.iter().fold(false, |any, &byte| any | special(byte)) {
+            escape_each(out, chunk);
+        } else {
+            out.extend_from_slice(chunk);
+        }
+        rest = after;
+    }
+    escape_each(out, rest);
+}
+
+fn escape_each(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut copied = 0;
     for (index, &byte) in bytes.iter().enumerate() {
         let escape = match byte {

@@ -10,7 +10,8 @@ use super::aterm::Masking;
 use super::{Derivation, DerivationError, Output};
 use crate::hash::{Hash, Hasher};
 use crate::path::{StoreModel, StorePath};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
 /// The hash of one derivation modulo its inputs.
@@ -113,15 +114,26 @@ impl DerivationHashes {
         Ok(())
     }
 
-    /// What stands for the input derivations in the text that is hashed, and whether one of them is deferred.
-    fn inputs<'a>(&self, derivation: &'a Derivation) -> (BTreeMap<String, BTreeSet<&'a str>>, bool) {
+    /// What stands for the input derivations in the text that is hashed, in order, and whether one of them is deferred.
+    fn inputs<'a>(&self, derivation: &'a Derivation) -> (Vec<(String, Cow<'a, BTreeSet<String>>)>, bool) {
         let mut deferred = false;
-        let mut inputs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let mut inputs: Vec<(String, Cow<'a, BTreeSet<String>>)> =
+            Vec::with_capacity(derivation.input_derivations.len());
+        let known = self.lock();
         for (input, outputs) in &derivation.input_derivations {
-            let hash = self.get(input).expect("the inputs were learnt");
+            let hash = known.get(input).expect("the inputs were learnt");
             deferred |= hash.deferred;
-            inputs.entry(hash.hash.hex()).or_default().extend(outputs.iter().map(String::as_str));
+            inputs.push((hash.hash.hex(), Cow::Borrowed(outputs)));
         }
+        inputs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // Derivations that come to the same count as one.
+        inputs.dedup_by(|(hash, outputs), (kept_hash, kept)| {
+            let same = hash == kept_hash;
+            if same {
+                kept.to_mut().extend(outputs.iter().cloned());
+            }
+            same
+        });
         (inputs, deferred)
     }
 
@@ -150,9 +162,9 @@ impl DerivationHashes {
         }
         let (inputs, deferred) = self.inputs(derivation);
         let head = derivation.write_head(model, &Masking { outputs: true, inputs: Some(&inputs) })?;
+        drop(inputs);
         let tail = derivation.write_tail(model, true);
         let masked = hash(&head, &tail.bytes);
-        drop(inputs);
         let mut tail_bytes = None;
         if !deferred {
             derivation.name_outputs(model, &masked)?;
