@@ -98,7 +98,7 @@ pub struct StorePath {
 /// The hash part alone tells paths apart well enough for a table.
 impl std::hash::Hash for StorePath {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write(&self.digits[..16]);
+        state.write(&self.digits);
     }
 }
 

@@ -76,9 +76,6 @@ pub(super) fn map(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
         return Ok(list.value());
     }
     let function = ev.expect_function(arguments[0])?;
-    if is_identity(function) {
-        return Ok(list.value());
-    }
     let values = list.values();
     ev.expect_room_for(values.len().saturating_mul(APPLIED_WORDS))?;
     Ok(Value::list_from_fn(values.len(), |index| Value::thunk(&APPLY, &[function, values[index]])))

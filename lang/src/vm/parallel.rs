@@ -31,7 +31,7 @@ pub enum Ahead {
 pub(super) struct Pool {
     batches: Mutex<Vec<Arc<Batch>>>,
     wake: Condvar,
-    /// Helpers without work.
+    /// Helpers without work, those included that have not come to run yet.
     idle: AtomicUsize,
     stop: AtomicBool,
 }
@@ -74,9 +74,7 @@ impl Pool {
             if let Some(batch) = batches.last() {
                 return Some(batch.clone());
             }
-            self.idle.fetch_add(1, Ordering::Relaxed);
             batches = self.wake.wait(batches).expect(PROMISE);
-            self.idle.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -104,7 +102,7 @@ impl Evaluator {
         let pool = Arc::new(Pool {
             batches: Mutex::default(),
             wake: Condvar::new(),
-            idle: AtomicUsize::new(0),
+            idle: AtomicUsize::new(jobs - 1),
             stop: AtomicBool::new(false),
         });
         for _ in 1..jobs {
@@ -122,12 +120,14 @@ impl Evaluator {
         // The end of all memory ends the helper; it is told by the one who asked for help, who meets it as well.
         let _ = self.on_large_stack_fallible(|ev| {
             while let Some(batch) = pool.next() {
+                pool.idle.fetch_sub(1, Ordering::Relaxed);
                 while !pool.stop.load(Ordering::Relaxed)
                     && let Some(value) = batch.take()
                 {
                     // The one who goes through the values in order will meet the same error.
                     let _ = ev.evaluate_ahead(value, batch.how);
                 }
+                pool.idle.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });

@@ -19,8 +19,11 @@ pub(super) struct Masking<'a> {
     /// Leaves out the paths of input-addressed outputs, and the variables that hold them.
     pub outputs: bool,
     /// Stands in for the paths of the input derivations: hex of their hashes.
-    pub inputs: Option<&'a [(String, Cow<'a, BTreeSet<String>>)]>,
+    pub inputs: Option<&'a [HashedInput<'a>]>,
 }
+
+/// What stands for an input derivation: hex of its hash, and the outputs that are asked for.
+pub(super) type HashedInput<'a> = (String, Cow<'a, BTreeSet<String>>);
 
 /// The end of a derivation's text, from the input sources on.
 pub(super) struct Tail {

@@ -6,7 +6,7 @@
 //!
 //! Hashes of derivations already seen are kept by path. Nothing here recurses, however deep a graph is.
 
-use super::aterm::Masking;
+use super::aterm::{HashedInput, Masking};
 use super::{Derivation, DerivationError, Output};
 use crate::hash::{Hash, Hasher};
 use crate::path::{StoreModel, StorePath};
@@ -115,10 +115,9 @@ impl DerivationHashes {
     }
 
     /// What stands for the input derivations in the text that is hashed, in order, and whether one of them is deferred.
-    fn inputs<'a>(&self, derivation: &'a Derivation) -> (Vec<(String, Cow<'a, BTreeSet<String>>)>, bool) {
+    fn inputs<'a>(&self, derivation: &'a Derivation) -> (Vec<HashedInput<'a>>, bool) {
         let mut deferred = false;
-        let mut inputs: Vec<(String, Cow<'a, BTreeSet<String>>)> =
-            Vec::with_capacity(derivation.input_derivations.len());
+        let mut inputs: Vec<HashedInput<'a>> = Vec::with_capacity(derivation.input_derivations.len());
         let known = self.lock();
         for (input, outputs) in &derivation.input_derivations {
             let hash = known.get(input).expect("the inputs were learnt");
