@@ -369,7 +369,22 @@ impl Report {
     }
 }
 
+/// What an error says of a value or a name that is longer than this is cut: no reader gets to its end.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
 impl Error {
+    /// The message, not endless. What the expression itself says is left as it is.
+    fn message(&self) -> String {
+        let mut message = self.to_string();
+        if message.len() > MESSAGE_BYTES_MAX && !matches!(self.code(), "lang::throw" | "lang::abort") {
+            let whole = message.len();
+            let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&end| message.is_char_boundary(end));
+            message.truncate(end.unwrap_or(0));
+            message.push_str(&format!("… ({whole} bytes)"));
+        }
+        message
+    }
+
     pub(crate) fn report(&self, sources: &crate::source::SourceMap) -> Report {
         let label = |mark: Mark, text: String| {
             sources.locate(mark.pos).map(|(source, start)| {
@@ -415,7 +430,7 @@ impl Error {
         }
         Report {
             code: self.code(),
-            message: self.to_string(),
+            message: self.message(),
             labels,
             help: self.help_text(),
             trace: self

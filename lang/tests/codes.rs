@@ -1,4 +1,5 @@
-//! The book's page of errors knows every code, and its examples end in the errors they stand under.
+//! The book's page of errors knows every code, and its examples end in the errors they stand under. The page of builtins
+//! is what their table says; `UPDATE_EXP=1` writes it.
 #![allow(clippy::disallowed_methods, reason = "a test reads the page and the sources")]
 
 use std::collections::BTreeSet;
@@ -79,4 +80,34 @@ fn the_page_has_every_code_and_no_other() {
         Vec::<&String>::new(),
         "explained, but nothing ends so"
     );
+}
+
+fn builtins_page() -> String {
+    let mut page = "# Builtins
+
+`ev repl` says the same of each: `:doc builtins.map`. Those in the second column are in scope without `builtins.`; the others are, as `__name`.
+
+| name | in scope | arguments | what it gives |
+|---|---|---|---|
+"
+    .to_owned();
+    for builtin in lang::builtins::TABLE {
+        let global = if builtin.global { "yes" } else { "" };
+        page +=
+            &format!("| `{}` | {global} | {} | {} |\n", builtin.name, builtin.arity, builtin.doc.replace('|', "\\|"));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_builtins_is_their_table() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/src/builtins.md");
+    let page = builtins_page();
+    if std::env::var_os("UPDATE_EXP").is_some() {
+        fs::write(&file, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), page, "`UPDATE_EXP=1` writes it");
+    for name in ["map", "toJSON", "derivation"] {
+        assert!(page.contains(&format!("\n| `{name}` | ")), "{name}");
+    }
 }

@@ -44,13 +44,12 @@ impl Evaluator {
                 }
             }
             View::Attrs(set) => {
-                self.check_native_stack()?;
                 if let Some(to_string) = set.get(self.shared.names.to_string) {
                     let string = self.call(to_string, &[value])?;
-                    return self.coerce(string, how, text, context);
+                    return self.nested(|ev| ev.coerce(string, how, text, context));
                 }
                 match set.get(self.shared.names.out_path) {
-                    Some(out_path) => return self.coerce(out_path, how, text, context),
+                    Some(out_path) => return self.nested(|ev| ev.coerce(out_path, how, text, context)),
                     None => return Err(self.not_coercible(value)),
                 }
             }
@@ -61,17 +60,19 @@ impl Evaluator {
             View::Bool(true) if how.more => text.push(b'1'),
             View::Bool(false) | View::Null if how.more => {}
             View::List(list) if how.more => {
-                self.check_native_stack()?;
                 self.expect_room(text.len().saturating_mul(2))?;
                 let values = list.values();
-                for (index, &element) in values.iter().enumerate() {
-                    self.coerce(element, how, text, context)?;
-                    let element = self.force(element)?;
-                    let empty = element.as_list().is_some_and(super::List::is_empty);
-                    if index + 1 < values.len() && !empty {
-                        text.push(b' ');
+                self.nested(|ev| {
+                    for (index, &element) in values.iter().enumerate() {
+                        ev.coerce(element, how, text, context)?;
+                        let element = ev.force(element)?;
+                        let empty = element.as_list().is_some_and(super::List::is_empty);
+                        if index + 1 < values.len() && !empty {
+                            text.push(b' ');
+                        }
                     }
-                }
+                    Ok(())
+                })?;
             }
             _ => return Err(self.not_coercible(value)),
         }

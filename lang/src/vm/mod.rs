@@ -5,6 +5,7 @@
 //! - [`operators`]: `+`, `//`, `++` and what else needs a function
 //! - [`load`]: texts and files to values
 //! - [`parallel`]: several threads over one evaluation
+//! - [`profile`]: where the time goes
 //! - [`inspect`]: what embedders ask of values
 
 mod frame;
@@ -12,6 +13,7 @@ mod inspect;
 mod load;
 mod operators;
 mod parallel;
+pub mod profile;
 pub(crate) mod run;
 
 use std::path::PathBuf;
@@ -52,6 +54,7 @@ pub struct Evaluator {
     on_own_stack: bool,
     /// Lowest address of the native stack that may be used.
     native_limit: usize,
+    profile: Option<Box<profile::Profile>>,
 }
 
 /// What all workers of an evaluation share.
@@ -162,6 +165,7 @@ impl Evaluator {
             calls: 0,
             on_own_stack: false,
             native_limit: usize::MAX,
+            profile: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::Evaluator;
 use super::frame::{Frame, fetch};
+use super::profile::Call;
 use crate::compile::code::{Body, Code, DefaultValue, MASK_BITS, Pattern};
 use crate::compile::op::{Op, Reg};
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
@@ -72,7 +73,7 @@ impl Evaluator {
             Body::Ops(ops) => {
                 let top = self.stack.top();
                 let frame = self.stack.push(captures, arguments, code.frame as usize)?;
-                let result = self.execute(code, ops, frame, top);
+                let result = self.execute::<false>(code, ops, frame, top);
                 self.stack.reset(top);
                 result
             }
@@ -96,11 +97,18 @@ impl Evaluator {
     #[inline(always)]
     pub(crate) fn check_native_stack(&mut self) -> Result<()> {
         let marker = 0u8;
-        if (&raw const marker as usize) < self.native_limit && self.on_own_stack {
+        let at = &raw const marker as usize;
+        if at < self.native_limit && self.on_own_stack && self.is_stack_used_up(at) {
             Err(ErrorKind::StackOverflow.into())
         } else {
             Ok(())
         }
+    }
+
+    /// Whether there is as little stack as it seems: for an evaluator that is profiled there always seems to be none.
+    #[cold]
+    fn is_stack_used_up(&self, at: usize) -> bool {
+        self.profile.as_ref().is_none_or(|profile| at < profile.native_limit)
     }
 
     /// Runs `work`, which looks at what is in a set or list, and counts that as a call: so data that is nested
@@ -129,10 +137,26 @@ impl Evaluator {
         if heap::is_exhausted() {
             return Err(self.out_of_memory());
         }
-        if self.on_own_stack {
+        if !self.on_own_stack {
+            return self.on_large_stack_fallible(|ev| ev.execute::<false>(code, ops, frame, bottom));
+        }
+        let marker = 0u8;
+        if self.is_stack_used_up(&raw const marker as usize) {
             return Err(ErrorKind::StackOverflow.into());
         }
-        self.on_large_stack_fallible(|ev| ev.execute(code, ops, frame, bottom))
+        self.noted(Call::Code(code), |ev| ev.execute::<true>(code, ops, frame, bottom))
+    }
+
+    /// Runs `work` as a call that the profile knows of, if there is one.
+    #[inline]
+    fn noted<T>(&mut self, call: Call, work: impl FnOnce(&mut Evaluator) -> T) -> T {
+        let Some(profile) = &mut self.profile else { return work(self) };
+        let caller = profile.enter(call);
+        let result = work(self);
+        if let Some(profile) = &mut self.profile {
+            profile.leave(caller);
+        }
+        result
     }
 
     /// Runs `work` with room for deep recursion.
@@ -146,6 +170,10 @@ impl Evaluator {
             // What may not have much memory may not use all of the stack either.
             let usable = heap::limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
             self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
+            if let Some(profile) = &mut self.profile {
+                profile.native_limit = self.native_limit;
+                self.native_limit = usize::MAX;
+            }
             let result = work(self);
             self.on_own_stack = false;
             self.native_limit = usize::MAX;
@@ -237,7 +265,8 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Attrs(set) => match set.get(self.shared.names.functor) {
-                    Some(functor) => function = self.apply(functor, &[function])?,
+                    // A functor may be a set with a functor, and so on.
+                    Some(functor) => function = self.nested(|ev| ev.apply(functor, &[function]))?,
                     None => return Err(self.not_a_function(function)),
                 },
                 _ => return Err(self.not_a_function(function)),
@@ -260,7 +289,7 @@ impl Evaluator {
     fn call_builtin(&mut self, index: usize, arguments: &[Value]) -> Result<Value> {
         let builtin = &crate::builtins::TABLE[index];
         self.check_native_stack()?;
-        (builtin.run)(self, arguments)
+        self.noted(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
     }
 
     #[inline(never)]
@@ -269,7 +298,8 @@ impl Evaluator {
         self.apply(function, &arguments)
     }
 
-    fn execute(
+    /// Runs operations. `NOTED`: the profile knows of the call, and there is stack for it.
+    fn execute<const NOTED: bool>(
         &mut self,
         mut code: &'static Code,
         mut ops: &'static [Op],
@@ -277,7 +307,7 @@ impl Evaluator {
         bottom: usize,
     ) -> Result<Value> {
         let marker = 0u8;
-        if (&raw const marker as usize) < self.native_limit || heap::is_exhausted() {
+        if !NOTED && ((&raw const marker as usize) < self.native_limit || heap::is_exhausted()) {
             return self.execute_elsewhere(code, ops, frame, bottom);
         }
         let mut pc = 0;
@@ -647,7 +677,12 @@ impl Evaluator {
                 Op::CallBuiltin { dst, first, id } => {
                     let builtin = &crate::builtins::TABLE[id as usize];
                     let arguments = frame.slice(first, builtin.arity as usize);
-                    match (builtin.run)(self, arguments) {
+                    let result = if NOTED {
+                        self.noted(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
+                    } else {
+                        (builtin.run)(self, arguments)
+                    };
+                    match result {
                         Ok(value) => frame.set(dst, value),
                         Err(error) => {
                             break error.frame(
@@ -674,6 +709,9 @@ impl Evaluator {
                         arguments.copy_from_slice(frame.slice(first, count as usize));
                         self.stack.reset(bottom);
                         frame = attempt!(self.stack.push(lambda.captures(), arguments, new.frame as usize));
+                        if NOTED && let Some(profile) = &mut self.profile {
+                            profile.replace(Call::Code(new));
+                        }
                         code = new;
                         ops = new_ops;
                         pc = 0;

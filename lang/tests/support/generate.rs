@@ -285,7 +285,7 @@ impl Generator {
     fn leaf(&mut self, wanted: Type) -> String {
         match wanted {
             Int => self.random.below(6).to_string(),
-            Float => self.random.pick(&["0.5", "1.0", "2.25", "1e3", ".5e-2"]).to_owned(),
+            Float => self.random.pick(&["0.5", "1.0", "2.25", "1.5e3", ".5e-2"]).to_owned(),
             Bool => self.random.pick(&["true", "false"]).to_owned(),
             Text => format!("\"{}\"", self.random.pick(TEXTS)),
             Ints => self.random.pick(&["[ ]", "[ 1 2 ]", "[ 3 1 2 ]"]).to_owned(),

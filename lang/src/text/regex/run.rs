@@ -8,8 +8,8 @@ use super::{Groups, Match, TooMuchMemory};
 const STEPS_FREE: usize = 32;
 
 /// The most frames of a walk, and the most words of its memory: half a gigabyte each.
-const FRAMES_MAX: usize = 16 << 20;
-const MEMORY_WORDS_MAX: usize = 32 << 20;
+const FRAMES_MAX: usize = if cfg!(test) { 4 << 20 } else { 16 << 20 };
+const MEMORY_WORDS_MAX: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 #[derive(Debug)]
 pub struct Run<'t> {

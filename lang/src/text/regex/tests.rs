@@ -125,3 +125,14 @@ fn hard_cases_end() {
     assert_eq!(whole("(a|b)*", &long), r#"["b"]"#);
     assert_eq!(whole(".*b", &long), "[]");
 }
+
+#[test]
+fn memory_has_a_limit() {
+    let text = "abc".repeat(1_000_000);
+    let regex = |pattern: &str| Regex::new(pattern.as_bytes()).unwrap();
+    // What is under way of a walk that goes far, and what is remembered of one that turns often.
+    assert_eq!(regex("((a|b)|c)*d").match_whole(text.as_bytes()), Err(TooMuchMemory));
+    assert!(regex("((a|b)|c)*d").matches(text.as_bytes()).any(|found| found == Err(TooMuchMemory)));
+    let turning = regex("(a?){1000}(a?){1000}(a?){1000}b");
+    assert_eq!(turning.match_whole("a".repeat(30_000).as_bytes()), Err(TooMuchMemory));
+}

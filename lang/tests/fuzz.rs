@@ -1,0 +1,275 @@
+//! Texts changed at random go through lexer, parser, printer and evaluator: none panics, overflows or hangs, and places of
+//! errors lie within the text.
+//!
+//! ```text
+//! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p lang --test fuzz -- --nocapture
+//! ```
+#![allow(clippy::disallowed_methods, reason = "a test reads its seeds from files and runs against the clock")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use lang::source::Origin;
+use lang::syntax::print::{PrintOptions, Style, print};
+use lang::syntax::{LintLevel, Lints, ParseOptions, parse};
+use lang::{EvalOptions, Evaluator};
+use store::StoreModel;
+
+mod support;
+use support::Files;
+#[path = "support/generate.rs"]
+mod generate;
+#[path = "../../tests/support/mutate.rs"]
+mod mutate;
+use mutate::{Random, Rounds, mutate};
+
+/// Longer files make slow rounds and find nothing more.
+const SEED_BYTES_MAX: usize = 8 << 10;
+/// No program here takes a hundredth of this.
+const PROGRAM_TIME_MAX: Duration = Duration::from_secs(60);
+
+const WORDS: &[&[u8]] = &[
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"(",
+    b")",
+    b"\"",
+    b"''",
+    b"${",
+    b"''${",
+    b"'''",
+    b"''\\",
+    b"\\",
+    b"/*",
+    b"*/",
+    b"#",
+    b"\n",
+    b"\r\n",
+    b";",
+    b":",
+    b",",
+    b"...",
+    b".",
+    b"@",
+    b"?",
+    b"=",
+    b"==",
+    b"!=",
+    b"<",
+    b"<=",
+    b">",
+    b"++",
+    b"//",
+    b"+",
+    b"-",
+    b"*",
+    b"/",
+    b"!",
+    b"&&",
+    b"||",
+    b"->",
+    b"|>",
+    b"<|",
+    b" or ",
+    b" let ",
+    b" in ",
+    b" rec ",
+    b" with ",
+    b" inherit ",
+    b" if ",
+    b" then ",
+    b" else ",
+    b" assert ",
+    b"./a",
+    b"../",
+    b"~/",
+    b"/a/",
+    b"<a/b>",
+    b"a:b",
+    b"http://x",
+    b"1.5e9",
+    b"9223372036854775807",
+    b"__curPos",
+    b"__overrides",
+    b"__functor",
+    b"__toString",
+    b"outPath",
+    b"\0",
+    b"\xff",
+    b"\xc3\xa9",
+    b"body",
+    b"_",
+    b"a",
+];
+
+fn files_below(folder: &Path, seeds: &mut Vec<Vec<u8>>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.is_symlink())
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files_below(&path, seeds);
+        } else if path.extension().is_some_and(|extension| extension == "nix") {
+            let text = std::fs::read(&path).unwrap();
+            if text.len() <= SEED_BYTES_MAX {
+                seeds.push(text);
+            }
+        }
+    }
+}
+
+/// The language's own test files, and the package set.
+fn seeds() -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut seeds = Vec::new();
+    files_below(&root.join("tests/lang"), &mut seeds);
+    files_below(&root.join("corpus"), &mut seeds);
+    assert!(seeds.len() > 100, "{} files", seeds.len());
+    seeds
+}
+
+fn printed(text: &[u8], options: ParseOptions) -> Option<Vec<u8>> {
+    let arena = bumpalo::Bump::new();
+    let parsed = parse(&arena, text, options);
+    for error in parsed.errors.iter().chain(&parsed.warnings) {
+        assert!(error.span.start <= error.span.end && error.span.end as usize <= text.len(), "{error:?}");
+        for (span, _) in &error.labels {
+            assert!(span.start <= span.end && span.end as usize <= text.len(), "{error:?}");
+        }
+    }
+    let style = if options.separate_string_pieces { Style::Current } else { Style::Nix2_8 };
+    // What could not be understood has a place in the tree, too.
+    let text = print(parsed.expr, PrintOptions { base: b"/base", home: b"/home", style });
+    parsed.errors.is_empty().then_some(text)
+}
+
+#[test]
+fn changed_texts_are_parsed_and_printed() {
+    let seeds = seeds();
+    let lints = Lints {
+        url_literals: LintLevel::Warn,
+        short_path_literals: LintLevel::Warn,
+        absolute_path_literals: LintLevel::Fatal,
+    };
+    let mut rounds = Rounds::new("parser", 10_000);
+    let (mut understood, mut same) = (0, 0);
+    while let Some(mut random) = rounds.next() {
+        let (seed, other) = (&seeds[random.below(seeds.len())], &seeds[random.below(seeds.len())]);
+        let text = mutate(seed, other, WORDS, &mut random);
+        let _watched = rounds.watch(&text);
+        let exact = ParseOptions { separate_string_pieces: true, ..ParseOptions::default() };
+        printed(&text, ParseOptions { pipe_operators: true, lints, ..ParseOptions::default() });
+        let Some(tree) = printed(&text, exact) else { continue };
+        understood += 1;
+        // The printed form has other words for interpolation, `assert` and floats (see `print`), but for nothing else.
+        let differs = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
+        if [&b"${"[..], b"assert", b".", b"or", b"//", b"__"].iter().any(|part| differs(part)) {
+            continue;
+        }
+        let again = printed(&tree, exact).unwrap_or_else(|| panic!("not understood: {}", tree.escape_ascii()));
+        assert_eq!(again.escape_ascii().to_string(), tree.escape_ascii().to_string());
+        same += 1;
+    }
+    assert!(understood > 100 && same > 10, "too few texts mean something: {understood}, {same}");
+}
+
+/// A program whose words are exchanged, doubled or left out.
+fn shuffled(random: &mut Random) -> String {
+    let mut program = || generate::Generator { random: generate::Random::new(random.next()) }.program();
+    let (program, other) = (program(), program());
+    let split = |text: &str| -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        for character in text.chars() {
+            let joins = |last: &String| {
+                let word = |character: char| character.is_alphanumeric() || "_'.".contains(character);
+                word(character) && last.ends_with(word)
+            };
+            match words.last_mut() {
+                Some(last) if joins(last) => last.push(character),
+                _ => words.push(character.to_string()),
+            }
+        }
+        words
+    };
+    let (mut words, others) = (split(&program), split(&other));
+    for _ in 0..random.below(4) {
+        let at = random.below(words.len());
+        let word = others[random.below(others.len())].clone();
+        match random.below(4) {
+            0 => words[at] = word,
+            1 => words.insert(at, word),
+            2 if words.len() > 1 => drop(words.remove(at)),
+            _ => words[at] = words[random.below(words.len())].clone(),
+        }
+    }
+    words.concat()
+}
+
+/// Everything that can be asked of a value.
+fn use_up(evaluator: &mut Evaluator, text: &str) -> Result<(), lang::Error> {
+    let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/"))?;
+    evaluator.print(value)?;
+    evaluator.xml(value, true, false)?;
+    evaluator.force_deep(value)?;
+    evaluator.print(value)?;
+    evaluator.json(value).map(drop).or_else(|error| if error.code() == "lang::type" { Ok(()) } else { Err(error) })?;
+    evaluator.xml(value, false, true)?;
+    evaluator.coerce_str(value).map(drop)
+}
+
+#[test]
+fn changed_programs_are_evaluated() {
+    let mut rounds = Rounds::new("evaluator", 4_000);
+    let (programs, inbox) = channel::<String>();
+    let (outbox, done) = channel::<bool>();
+    // In a thread, so that a program that does not end is found.
+    let worker = std::thread::spawn(move || {
+        let fresh = || {
+            let options = EvalOptions {
+                store_model: StoreModel::Nix,
+                system: Some("x86_64-linux".to_owned()),
+                depth_max: 1_000,
+                memory_max: Some(lang::value::heap::reserved_bytes() + (64 << 20)),
+                ..EvalOptions::default()
+            };
+            Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options)
+        };
+        let mut evaluator = fresh();
+        for (count, program) in inbox.iter().enumerate() {
+            let result = use_up(&mut evaluator, &program);
+            if let Err(error) = &result {
+                let report = evaluator.report(error);
+                assert!(!report.code.is_empty(), "{report:?}");
+                for label in report.labels.iter().chain(report.further.iter().flat_map(|report| &report.labels)) {
+                    assert!(label.start <= label.end && label.end as usize <= label.source.text.len(), "{report:?}");
+                }
+            }
+            if count % 500 == 499 || result.as_ref().is_err_and(|error| error.code() == "lang::out_of_memory") {
+                evaluator = fresh();
+            }
+            if outbox.send(result.is_ok()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut good = 0;
+    while let Some(mut random) = rounds.next() {
+        let program = shuffled(&mut random);
+        let _watched = rounds.watch(program.as_bytes());
+        programs.send(program.clone()).expect("the evaluator lives");
+        match done.recv_timeout(PROGRAM_TIME_MAX) {
+            Ok(ok) => good += u64::from(ok),
+            Err(error) => panic!("the evaluator did not come back: {error}"),
+        }
+    }
+    drop(programs);
+    worker.join().expect("the evaluator ends");
+    assert!(good > 100, "too few programs mean something: {good}");
+}
