@@ -7,6 +7,7 @@ use store::LocalStore;
 
 use crate::cli::Global;
 use crate::report::Failure;
+use crate::sources::Sources;
 
 /// The physical root of the store: `--root` or `$EVAL_ROOT`, else `/eval` when it exists and can be written, else
 /// `$XDG_DATA_HOME/eval`, else `~/.local/share/eval`.
@@ -50,6 +51,24 @@ pub fn current_system() -> String {
 fn writable(folder: &Path) -> bool {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
+}
+
+/// The user's cache; none when there is no home folder.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("eval"))
+}
+
+/// What expressions fetch, kept in the user's cache; none when there is no home folder.
+pub fn cached_sources(config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Option<Sources> {
+    Some(Sources::new(user_cache()?, config))
+}
+
+/// How sources are fetched without a store.
+pub fn plain_fetch_config() -> FetchConfig {
+    let partial = user_cache().unwrap_or_else(std::env::temp_dir).join("partial");
+    FetchConfig::from_environment(std::env::vars_os(), Path::new("/"), partial)
 }
 
 /// How sources are fetched: `EVAL_MIRRORS`, then what the machine's own configuration says of mirrors, proxies and certificates.

@@ -86,9 +86,16 @@ impl Session {
         let cwd = std::env::current_dir()
             .map_err(|cause| Failure::io("cannot tell", Path::new("the current folder"), cause))?;
         let fetch = config::fetch_config(&store)?;
+        let for_sources = fetch.clone();
         let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
         crate::interrupt::cancel_on_signals(builder.cancel_flag());
-        let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source)));
+        let host = Arc::new(StoreHost::new(
+            store.clone(),
+            builder.clone(),
+            mode.model,
+            search_path(source),
+            config::cached_sources(move || for_sources.clone()),
+        ));
         let system = config::current_system();
         let mut folders = Vec::new();
         let mut allowed_roots = Vec::new();

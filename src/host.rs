@@ -20,6 +20,8 @@ use store::{
     Text, ValidPath,
 };
 
+use crate::sources::{self, Sources};
+
 /// The world as one command sees it.
 pub struct StoreHost {
     store: Arc<LocalStore>,
@@ -27,6 +29,7 @@ pub struct StoreHost {
     /// Runs what has to be built or fetched before the evaluation can go on.
     builder: Arc<Builder>,
     search_path: Vec<(String, String)>,
+    sources: Option<Sources>,
     unwritten: Mutex<Unwritten>,
 }
 
@@ -47,8 +50,9 @@ impl StoreHost {
         builder: Arc<Builder>,
         model: StoreModel,
         search_path: Vec<(String, String)>,
+        sources: Option<Sources>,
     ) -> StoreHost {
-        StoreHost { store, model, builder, search_path, unwritten: Mutex::default() }
+        StoreHost { store, model, builder, search_path, sources, unwritten: Mutex::default() }
     }
 
     /// Writes the derivations made since the last call, all in one go: each for itself would wait for the disk.
@@ -76,6 +80,8 @@ impl StoreHost {
             let Some((object, rest)) = self.in_store(&path) else { return Ok(path) };
             match self.first_link_out(&object, &rest) {
                 Some(target) => path = target,
+                // Joining nothing would leave a slash at the end, which no file may have.
+                None if rest.as_os_str().is_empty() => return Ok(self.store.physical_path(&object)),
                 None => return Ok(self.store.physical_path(&object).join(rest)),
             }
         }
@@ -338,41 +344,39 @@ impl Host for StoreHost {
         }
     }
 
-    /// Fetching is a derivation like any other: the same code fetches, verifies, unpacks, and remembers.
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
-        let Some(FetchValue::String(url)) = request.attributes.get("url") else {
-            return Err(HostError::unsupported("fetching something that has no `url`"));
-        };
-        let Some(expected) = &request.expected else {
-            return Err(HostError::unsupported(&format!("fetching `{url}` without a hash")));
-        };
-        let name = match &request.name {
-            Some(name) => name.clone(),
-            None => url.rsplit('/').find(|part| !part.is_empty()).unwrap_or("source").to_owned(),
-        };
-        let derivation = match request.kind {
-            FetchKind::File => fetch_derivation(&name, url, expected)?,
-            FetchKind::Tarball => {
-                return Err(HostError::unsupported(
-                    "`builtins.fetchTarball`; a derivation with `builtin:fetchurl` and `builtin:unpack`",
-                ));
-            }
-            FetchKind::Git | FetchKind::Mercurial | FetchKind::Tree => {
-                return Err(HostError::unsupported(&format!("fetching the repository `{url}`")));
-            }
-        };
-        let no_references = References::default();
+        let fetched = || sources::fetch(self.sources.as_ref(), self, request);
+        let Some(expected) = &request.expected else { return fetched() };
+        let ingestion = if request.kind == FetchKind::File { Ingestion::Flat } else { Ingestion::Recursive };
+        let name = request.name.as_deref().unwrap_or("source");
+        let name = StorePathName::new(name).map_err(other)?;
         let path = self
             .model
-            .make_fixed_output_path(Ingestion::Flat, expected, derivation.name.clone(), &no_references)
+            .make_fixed_output_path(ingestion, expected, name.clone(), &References::default())
             .map_err(other)?;
-        let fetched = |path| Ok(Fetched { path, attributes: BTreeMap::new() });
-        if !self.write_to_store() || self.store.is_valid(&path).map_err(other)? {
-            return fetched(path);
+        // What is in the store, or is only to be named, need not be fetched when the request says all there is to know.
+        let is_known = match request.kind {
+            FetchKind::File => !self.write_to_store() || self.store.is_valid(&path).map_err(other)?,
+            _ => self.write_to_store() && self.store.is_valid(&path).map_err(other)?,
+        };
+        let url = match request.attributes.get("url") {
+            Some(FetchValue::String(url)) => url,
+            _ => "",
+        };
+        match request.kind {
+            FetchKind::File | FetchKind::Tarball if is_known => Ok(Fetched { path, attributes: BTreeMap::new() }),
+            FetchKind::Tree if is_known && sources::is_locked(request) => {
+                Ok(Fetched { path, attributes: sources::locked_attributes(request) })
+            }
+            // A file is a derivation like any other: the same code fetches, verifies and remembers.
+            FetchKind::File => {
+                let derivation = fetch_derivation(name.as_str(), url, expected)?;
+                let drv = self.store.add_derivation(&derivation).map_err(other)?;
+                self.realise(&[(drv, vec!["out".to_owned()])])?;
+                Ok(Fetched { path, attributes: BTreeMap::new() })
+            }
+            _ => fetched(),
         }
-        let drv = self.store.add_derivation(&derivation).map_err(other)?;
-        self.realise(&[(drv, vec!["out".to_owned()])])?;
-        fetched(path)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {

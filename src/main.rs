@@ -14,6 +14,7 @@ mod nix_text;
 mod progress;
 mod read_only_host;
 mod report;
+mod sources;
 mod walk;
 
 use std::ffi::OsString;

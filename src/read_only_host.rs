@@ -2,7 +2,8 @@
 //! them, and what they would hold is read where it lies.
 //!
 //! A source's store path stands for the folder it was taken from, less what its filter refused; texts and derivations
-//! are kept in memory, derivations as their texts. Nothing is built and nothing is fetched; an output that some other program put into the store can be read.
+//! are kept in memory, derivations as their texts, and what is fetched lies in a cache. Nothing is built; an output that some
+//! other program put into the store can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,9 +17,11 @@ use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePa
 
 use crate::host::{machine, source_type};
 use crate::nix_text;
+use crate::sources::{self, Sources};
 
 pub struct ReadOnlyHost {
     search_path: Vec<(String, String)>,
+    sources: Option<Sources>,
     objects: Mutex<BTreeMap<StorePath, Object>>,
     keep_derivations: bool,
 }
@@ -76,10 +79,12 @@ fn type_of(kind: std::fs::FileType) -> FileType {
 }
 
 impl ReadOnlyHost {
+    /// What is fetched goes to `sources`; without them nothing can be.
+    ///
     /// Without `keep_derivations` none can be read back, as Nix has it when it evaluates for a value: a large evaluation
     /// makes tens of thousands, and almost none reads one.
-    pub fn new(search_path: Vec<(String, String)>, keep_derivations: bool) -> ReadOnlyHost {
-        ReadOnlyHost { search_path, objects: Mutex::default(), keep_derivations }
+    pub fn new(search_path: Vec<(String, String)>, sources: Option<Sources>, keep_derivations: bool) -> ReadOnlyHost {
+        ReadOnlyHost { search_path, sources, objects: Mutex::default(), keep_derivations }
     }
 
     fn place(&self, path: &Path) -> HostResult<Place> {
@@ -214,6 +219,9 @@ impl Host for ReadOnlyHost {
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
         let place = self.place(source)?;
+        if let Place::Disk(real) = &place {
+            std::fs::symlink_metadata(real).map_err(|cause| failed("cannot look at", source, &cause))?;
+        }
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         let mut refused = BTreeSet::new();
         match (&place, ingestion) {
@@ -298,8 +306,8 @@ impl Host for ReadOnlyHost {
         Ok(Vec::new())
     }
 
-    fn fetch(&self, _request: &FetchRequest) -> HostResult<Fetched> {
-        Err(HostError::unsupported("fetching, as nothing is written to a store,"))
+    fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
+        sources::fetch(self.sources.as_ref(), self, request)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {

@@ -4,6 +4,7 @@
 //! how to make two runs' texts equal; everything else here is cases. Builds run in the real sandbox, in a root of
 //! pinned packages that the corpus names, so the first run fetches a few megabytes.
 
+mod fetchers;
 mod normal;
 mod workspace;
 

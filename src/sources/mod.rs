@@ -1,0 +1,358 @@
+//! What the language's fetchers bring: files, archives unpacked and trees of Git repositories, as places on this machine.
+//! Hosts put them into their store.
+//!
+//! ```text
+//! files/<hash of a URL>    the last download of it, taken again for an hour
+//! trees/<hash>/            what an archive of that hash holds
+//! trees/git-<commit>…/     the files of a commit
+//! ```
+//!
+//! A tree is written under a temporary name and renamed, so one that is there is whole. Nothing here decides whether
+//! something may be fetched: pure and restricted evaluation are `lang`'s.
+
+mod git;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use builder::fetch::{Fetch, FetchConfig, Fetcher};
+use builder::unpack;
+use lang::host::{
+    FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
+};
+use store::archive::nar::{self, NarError};
+use store::path::Ingestion;
+use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
+
+/// How long a download without a hash is taken again instead of being asked for anew.
+const FRESH_FOR: Duration = Duration::from_secs(3600);
+
+pub struct Sources {
+    cache: PathBuf,
+    /// How to fetch: asked for when something is, since it means looking at the machine's configuration.
+    config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
+    fetcher: OnceLock<Fetcher>,
+}
+
+/// Something that was fetched.
+struct Obtained {
+    place: PathBuf,
+    ingestion: Ingestion,
+    /// Of a working tree: the files that belong to it, with the folders they lie in, relative to `place`.
+    members: Option<BTreeSet<PathBuf>>,
+    /// What is known of it besides its hash.
+    attributes: BTreeMap<String, FetchValue>,
+}
+
+impl Obtained {
+    fn tree(place: PathBuf) -> Obtained {
+        Obtained { place, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new() }
+    }
+
+    /// Whether something below `place` belongs to it.
+    fn has(&self, relative: &Path) -> bool {
+        self.members.as_ref().is_none_or(|members| members.contains(relative))
+    }
+
+    /// The hash of the file, or of the tree's archive, by the algorithm of the hash expected.
+    fn hash(&self, expected: Option<&Hash>) -> HostResult<Hash> {
+        let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
+        if self.ingestion == Ingestion::Recursive {
+            let mut keep = |relative: &Path, _: SourceKind| -> Result<bool, NarError> { Ok(self.has(relative)) };
+            nar::write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
+        } else {
+            let copied = fs::File::open(&self.place).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+            copied.map_err(|cause| failed("cannot read", &self.place, &cause))?;
+        }
+        Ok(hasher.finish())
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> HostError {
+    HostError::new(HostErrorKind::Other, error.to_string())
+}
+
+fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
+    other(format!("{what} `{}`: {cause}", path.display()))
+}
+
+fn text<'r>(request: &'r FetchRequest, name: &str) -> Option<&'r str> {
+    match request.attributes.get(name) {
+        Some(FetchValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn flag(request: &FetchRequest, name: &str) -> Option<bool> {
+    match request.attributes.get(name) {
+        Some(FetchValue::Bool(flag)) => Some(*flag),
+        _ => None,
+    }
+}
+
+/// Whether a request says all that fetching it would find out, as those of a lock file do.
+pub fn is_locked(request: &FetchRequest) -> bool {
+    request.attributes.contains_key("narHash") && request.attributes.contains_key("lastModified")
+}
+
+/// What a locked request says of its tree.
+pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue> {
+    let mut attributes = BTreeMap::new();
+    for name in ["narHash", "revCount"] {
+        attributes.extend(request.attributes.get_key_value(name).map(|(name, value)| (name.clone(), value.clone())));
+    }
+    if let Some(rev) = text(request, "rev") {
+        git::add_rev(&mut attributes, rev);
+    }
+    if let Some(&FetchValue::Int(seconds)) = request.attributes.get("lastModified") {
+        git::add_time(&mut attributes, seconds);
+    }
+    if text(request, "type") == Some("git") {
+        attributes.insert("submodules".to_owned(), FetchValue::Bool(false));
+    }
+    attributes
+}
+
+/// As [`Sources::fetch`], for hosts that may have nowhere to keep what they fetch.
+///
+/// # Errors
+/// Also when there are no sources.
+pub fn fetch(sources: Option<&Sources>, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
+    let nowhere = || HostError::unsupported("fetching with neither `XDG_CACHE_HOME` nor `HOME` set");
+    sources.ok_or_else(nowhere)?.fetch(host, request)
+}
+
+impl Sources {
+    /// Keeps what it fetches below `cache`, which is made when something is fetched.
+    pub fn new(cache: PathBuf, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new() }
+    }
+
+    /// Fetches what a request is about and adds it to a host's store.
+    ///
+    /// # Errors
+    /// As [`Sources::obtain`]; when the hash is another than the request says; when the host cannot add it.
+    fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
+        let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
+        let name = request.name.as_deref().unwrap_or("source");
+        let name = StorePathName::new(name).map_err(other)?;
+        let is_tree = matches!(request.kind, FetchKind::Git | FetchKind::Mercurial | FetchKind::Tree);
+        if is_tree || request.expected.is_some() {
+            let hash = obtained.hash(request.expected.as_ref())?;
+            if let Some(expected) = request.expected.filter(|expected| *expected != hash) {
+                let from = text(request, "url").or(text(request, "path")).unwrap_or("what was fetched").to_owned();
+                return Err(other(format!(
+                    "hash mismatch in '{from}'\n  specified: {}\n  got:       {}",
+                    expected.sri(),
+                    hash.sri()
+                )));
+            }
+            if is_tree {
+                obtained.attributes.insert("narHash".to_owned(), FetchValue::String(hash.sri()));
+            }
+        }
+        let mut filter = |path: &Path, _| Ok(path.strip_prefix(&obtained.place).is_ok_and(|below| obtained.has(below)));
+        let filter: Option<SourceFilter<'_>> = if obtained.members.is_some() { Some(&mut filter) } else { None };
+        let path = host.add_source(&obtained.place, &name, obtained.ingestion, filter, request.expected.as_ref())?;
+        Ok(Fetched { path, attributes: obtained.attributes })
+    }
+
+    /// Fetches what a request is about. `say` gets warnings.
+    ///
+    /// # Errors
+    /// When it cannot be had, or nothing here knows how to get it.
+    fn obtain(&self, request: &FetchRequest, say: &dyn Fn(&str)) -> HostResult<Obtained> {
+        match request.kind {
+            FetchKind::File => self.file(url(request)?, Ingestion::Flat),
+            FetchKind::Tarball => self.tarball(url(request)?),
+            FetchKind::Git => git::obtain(self, &git_request(request, true)?, say),
+            FetchKind::Mercurial => Err(mercurial()),
+            FetchKind::Tree => self.tree(request, say),
+        }
+    }
+
+    fn tree(&self, request: &FetchRequest, say: &dyn Fn(&str)) -> HostResult<Obtained> {
+        let mut obtained = match text(request, "type").unwrap_or_default() {
+            "path" => {
+                let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
+                Obtained::tree(PathBuf::from(path))
+            }
+            "git" => git::obtain(self, &git_request(request, false)?, say)?,
+            "tarball" => self.tarball(url(request)?)?,
+            "file" => self.file(url(request)?, Ingestion::Recursive)?,
+            kind @ ("github" | "gitlab" | "sourcehut") => {
+                let mut obtained = self.tarball(&forge_url(kind, request)?)?;
+                if let Some(rev) = text(request, "rev") {
+                    git::add_rev(&mut obtained.attributes, rev);
+                }
+                obtained
+            }
+            "hg" => return Err(mercurial()),
+            "indirect" => {
+                let id = text(request, "id").unwrap_or_default();
+                let message = format!(
+                    "looking up '{id}' in a registry of flakes is not possible here; say where it is, as in 'github:owner/{id}'"
+                );
+                return Err(HostError::new(HostErrorKind::Unsupported, message));
+            }
+            kind => return Err(HostError::unsupported(&format!("fetching a tree of the type '{kind}'"))),
+        };
+        // What a lock file says of a tree's age holds, as the tree is told by its hash.
+        if let Some(&FetchValue::Int(seconds)) = request.attributes.get("lastModified") {
+            git::add_time(&mut obtained.attributes, seconds);
+        }
+        Ok(obtained)
+    }
+
+    fn file(&self, url: &str, ingestion: Ingestion) -> HostResult<Obtained> {
+        Ok(Obtained { ingestion, ..Obtained::tree(self.download(url)?) })
+    }
+
+    /// A file of this machine, or what a URL gave in the last hour.
+    fn download(&self, url: &str) -> HostResult<PathBuf> {
+        if let Some(path) = local(url) {
+            return Ok(path);
+        }
+        let name = HashAlgorithm::Sha256.hash(url.as_bytes()).hex();
+        let place = self.folder("files")?.join(name);
+        let age = fs::metadata(&place).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age < FRESH_FOR) {
+            return Ok(place);
+        }
+        let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
+        self.fetcher.get_or_init(|| Fetcher::new((self.config)())).fetch(&fetch, &place, &|_, _| {}).map_err(other)?;
+        Ok(place)
+    }
+
+    /// What an archive holds: of its only folder, when there is one and nothing beside it.
+    fn tarball(&self, url: &str) -> HostResult<Obtained> {
+        let archive = self.download(url)?;
+        let unreadable = |cause| failed("cannot read", &archive, &cause);
+        let mut hasher = Hasher::new(HashAlgorithm::Sha256);
+        fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
+        let key = hasher.finish().hex();
+        let tree = self.kept_tree(&key, |folder| {
+            unpack::unpack(std::slice::from_ref(&archive), folder, &unpack::Options::default()).map(drop).map_err(other)
+        })?;
+        let entries: Vec<_> = fs::read_dir(&tree)
+            .and_then(Iterator::collect::<Result<_, _>>)
+            .map_err(|cause| failed("cannot list", &tree, &cause))?;
+        match &entries[..] {
+            [only] if only.file_type().is_ok_and(|kind| kind.is_dir()) => Ok(Obtained::tree(only.path())),
+            _ => Ok(Obtained::tree(tree)),
+        }
+    }
+
+    /// The tree called `key`; if there is none yet, `make` fills the folder that becomes it.
+    fn kept_tree(&self, key: &str, make: impl FnOnce(&Path) -> HostResult<()>) -> HostResult<PathBuf> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = self.folder("trees")?;
+        let tree = folder.join(key);
+        if tree.is_dir() {
+            return Ok(tree);
+        }
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let fresh = folder.join(format!(".{key}.{}.{count}", std::process::id()));
+        let made = fs::create_dir(&fresh)
+            .map_err(|cause| failed("cannot make the folder", &fresh, &cause))
+            .and_then(|()| make(&fresh))
+            .and_then(|()| fs::rename(&fresh, &tree).map_err(|cause| failed("cannot rename", &fresh, &cause)));
+        if let Err(error) = made {
+            let _ = fs::remove_dir_all(&fresh);
+            // Another process may have been faster, and made the same.
+            if !tree.is_dir() {
+                return Err(error);
+            }
+        }
+        Ok(tree)
+    }
+
+    fn folder(&self, name: &str) -> HostResult<PathBuf> {
+        let folder = self.cache.join(name);
+        fs::create_dir_all(&folder).map_err(|cause| failed("cannot make the folder", &folder, &cause))?;
+        Ok(folder)
+    }
+}
+
+fn mercurial() -> HostError {
+    HostError::unsupported("fetching from Mercurial repositories")
+}
+
+fn url(request: &FetchRequest) -> HostResult<&str> {
+    text(request, "url").ok_or_else(|| other("there is no `url` to fetch from"))
+}
+
+/// The path that a URL of this machine means.
+fn local(url: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url))?;
+    let bytes = match url.starts_with('/') {
+        true => path.as_bytes().to_vec(),
+        false => percent_decoded(path.split(['?', '#']).next().unwrap_or_default()),
+    };
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = (byte == b'%')
+            .then(|| after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
+            .flatten();
+        decoded.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    decoded
+}
+
+fn git_request(request: &FetchRequest, is_fetch_git: bool) -> HostResult<git::Request<'_>> {
+    let submodules = flag(request, "submodules").unwrap_or(false);
+    Ok(git::Request {
+        url: url(request)?,
+        reference: text(request, "ref"),
+        rev: text(request, "rev"),
+        submodules,
+        // As Nix: `fetchGit` leaves out what `git archive` would, `fetchTree` does not.
+        export_ignore: flag(request, "exportIgnore").unwrap_or(is_fetch_git && !submodules),
+        large_files: flag(request, "lfs").unwrap_or(false),
+        shallow: flag(request, "shallow").unwrap_or(false),
+        zeros: is_fetch_git,
+    })
+}
+
+/// Where a forge gives the files of a revision as an archive.
+fn forge_url(kind: &str, request: &FetchRequest) -> HostResult<String> {
+    let needed = |name: &str| {
+        let value =
+            text(request, name).ok_or_else(|| other(format!("a reference of type '{kind}' has no '{name}'")))?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        if value.is_empty() || !value.bytes().all(plain) || value.split('/').any(|part| part == "..") {
+            return Err(other(format!("'{value}' cannot be the '{name}' of a reference of type '{kind}'")));
+        }
+        Ok(value)
+    };
+    let (owner, repo) = (needed("owner")?, needed("repo")?);
+    let version = match (text(request, "rev"), text(request, "ref")) {
+        (Some(_), _) => needed("rev")?,
+        (None, Some(_)) => needed("ref")?,
+        (None, None) => "HEAD",
+    };
+    let host = |default: &'static str| match request.attributes.contains_key("host") {
+        true => needed("host"),
+        false => Ok(default),
+    };
+    Ok(match kind {
+        "gitlab" => {
+            let host = host("gitlab.com")?;
+            let project = owner.replace('/', "%2F");
+            format!("https://{host}/api/v4/projects/{project}%2F{repo}/repository/archive.tar.gz?sha={version}")
+        }
+        "sourcehut" => format!("https://{}/{owner}/{repo}/archive/{version}.tar.gz", host("git.sr.ht")?),
+        _ => format!("https://{}/{owner}/{repo}/archive/{version}.tar.gz", host("github.com")?),
+    })
+}

@@ -1,0 +1,389 @@
+//! Fetchers of the language: what they give for files, archives and repositories of this machine, in each mode of evaluation.
+
+use std::fs;
+use std::path::Path;
+
+use gix::objs::tree::EntryKind;
+use insta::assert_snapshot;
+
+use crate::workspace::Workspace;
+
+/// A repository of two commits, as the working tree has it:
+///
+/// ```text
+/// .gitattributes    keeps `kept-out` out of archives
+/// folder/program    executable
+/// kept-out
+/// link              → text
+/// text
+/// ```
+fn repository(folder: &Path) -> String {
+    let files: [(&str, EntryKind, &str); 5] = [
+        (".gitattributes", EntryKind::Blob, "kept-out export-ignore\n"),
+        ("folder/program", EntryKind::BlobExecutable, "#!/bin/sh\n"),
+        ("kept-out", EntryKind::Blob, "not in archives\n"),
+        ("link", EntryKind::Link, "text"),
+        ("text", EntryKind::Blob, "first\n"),
+    ];
+    let repository = gix::init(folder).expect("a repository can be made");
+    let mut entries = Vec::new();
+    for (name, kind, content) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("it has a name")).expect("the folder can be written");
+        match kind {
+            EntryKind::Link => std::os::unix::fs::symlink(content, &path),
+            _ => fs::write(&path, content),
+        }
+        .expect("the folder can be written");
+        if kind == EntryKind::BlobExecutable {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(&path, mode).expect("the folder can be written");
+        }
+        let oid = repository.write_blob(content).expect("objects can be written").detach();
+        entries.push((name, kind, oid));
+    }
+    let entry =
+        |name: &str, kind: EntryKind, oid| gix::objs::tree::Entry { mode: kind.into(), filename: name.into(), oid };
+    let write = |mut entries: Vec<gix::objs::tree::Entry>| {
+        entries.sort();
+        repository.write_object(gix::objs::Tree { entries }).expect("objects can be written").detach()
+    };
+    let program = write(vec![entry("program", entries[1].1, entries[1].2)]);
+    entries[1] = ("folder", EntryKind::Tree, program);
+    let tree = write(entries.into_iter().map(|(name, kind, oid)| entry(name, kind, oid)).collect());
+    let commit = |message: &str, parent: Option<gix::ObjectId>, seconds| {
+        let who = gix::actor::Signature {
+            name: "A".into(),
+            email: "a@example.org".into(),
+            time: gix::date::Time { seconds, offset: 0 },
+        };
+        let commit = gix::objs::Commit {
+            tree,
+            parents: parent.into_iter().collect(),
+            author: who.clone(),
+            committer: who,
+            encoding: None,
+            message: message.into(),
+            extra_headers: Vec::new(),
+        };
+        repository.write_object(&commit).expect("objects can be written").detach()
+    };
+    let first = commit("first\n", None, 1_000_000_000);
+    let second = commit("second\n", Some(first), 1_000_000_060);
+    let git = folder.join(".git");
+    fs::create_dir_all(git.join("refs/heads")).expect("the repository can be written");
+    fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("the repository can be written");
+    fs::write(git.join("refs/heads/main"), format!("{second}\n")).expect("the repository can be written");
+    fs::write(git.join("refs/heads/old"), format!("{first}\n")).expect("the repository can be written");
+    let mut index = repository.index_from_tree(&tree).expect("a tree that was written can be read");
+    index.write(gix::index::write::Options::default()).expect("the repository can be written");
+    second.to_string()
+}
+
+/// A workspace with a repository in `repository`, a home folder of its own, and the revision.
+fn with_repository() -> (Workspace, String) {
+    let workspace = Workspace::with_own_store("");
+    let rev = repository(&workspace.path().join("repository"));
+    (workspace, rev)
+}
+
+fn run(workspace: &Workspace, arguments: &[&str]) -> String {
+    let mut command = workspace.command(arguments);
+    command.env("HOME", workspace.path().join("home")).env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
+    command.env("NIX_CONF_DIR", workspace.path());
+    let text = workspace.text(&command.output().expect("the program starts"));
+    // Where in the source is not the point, and depends on how long the workspace's name is.
+    text.split("\n -->").next().unwrap_or_default().to_owned()
+}
+
+/// What `nix-instantiate` says of an expression.
+fn nix(workspace: &Workspace, expression: &str) -> String {
+    run(workspace, &["nix-instantiate", "--eval", "--strict", "-E", expression])
+}
+
+const FACTS: &str =
+    "t: removeAttrs t [ \"outPath\" ] // { path = baseNameOf t.outPath; files = builtins.readDir t.outPath; }";
+
+#[test]
+fn a_clean_repository_gives_its_head() {
+    let (workspace, _) = with_repository();
+    assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
+    status: 0
+    --- stdout
+    { files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="; path = "[HASH]-source"; rev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"; revCount = 2; shortRev = "b218f47"; submodules = false; }
+    "#);
+    let by_url = format!("(fetchGit \"file://{}/repository\").rev", workspace.path().display());
+    assert_snapshot!(nix(&workspace, &by_url), @r#"
+    status: 0
+    --- stdout
+    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "#);
+    assert_snapshot!(nix(&workspace, "let t = fetchGit { url = ./repository; ref = \"old\"; shallow = true; }; in [ t.rev t.lastModifiedDate t.revCount ]"), @r#"
+    status: 0
+    --- stdout
+    [ "a3a759f62c76dda1f454bcd897f74ed88ba51ee8" "20010909014640" 0 ]
+    "#);
+    assert_snapshot!(nix(&workspace, "builtins.attrNames (builtins.readDir (fetchGit { url = ./repository; exportIgnore = false; }))"), @r#"
+    status: 0
+    --- stdout
+    [ ".gitattributes" "folder" "kept-out" "link" "text" ]
+    "#);
+}
+
+#[test]
+fn a_changed_working_tree_gives_its_tracked_files() {
+    let (workspace, _) = with_repository();
+    workspace.write("repository/text", "changed\n");
+    workspace.write("repository/untracked", "not of the repository\n");
+    assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
+    status: 0
+    --- stdout
+    { dirtyRev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d-dirty"; dirtyShortRev = "b218f47-dirty"; files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-HohHo2tR3HoG79nlhllhnn5wTvkBZHcBqrkc8DY1IjY="; path = "[HASH]-source"; rev = "0000000000000000000000000000000000000000"; revCount = 0; shortRev = "0000000"; submodules = false; }
+    --- stderr
+    evaluation warning: Git tree '[DIR]/repository' is dirty
+    "#);
+    assert_snapshot!(nix(&workspace, "builtins.readFile (fetchGit ./repository + \"/text\")"), @r#"
+    status: 0
+    --- stdout
+    "changed\n"
+    --- stderr
+    evaluation warning: Git tree '[DIR]/repository' is dirty
+    "#);
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_told() {
+    let workspace = Workspace::with_own_store("");
+    assert_snapshot!(nix(&workspace, "fetchGit ./absent"), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchGit' builtin
+             at «string»:1:1:
+                  1| fetchGit ./absent
+                   | ^
+
+           error: cannot open the Git repository `[DIR]/absent`: "[DIR]/absent" does not appear to be a git repository
+           at «string»:1:1:
+                1| fetchGit ./absent
+                 | ^
+    "#);
+    assert_snapshot!(nix(&workspace, "fetchGit \"https://example.org/repository.git\""), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchGit' builtin
+             at «string»:1:1:
+                  1| fetchGit "https://example.org/repository.git"
+                   | ^
+
+           error: fetching the Git repository `https://example.org/repository.git` over the network is not possible here; take an archive of it (`fetchTarball`, or `github:owner/repo` as a flake's input) or a clone on this machine
+           at «string»:1:1:
+                1| fetchGit "https://example.org/repository.git"
+                 | ^
+    "#);
+    assert_snapshot!(nix(&workspace, "builtins.fetchMercurial \"https://example.org/repository\""), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchMercurial' builtin
+             at «string»:1:1:
+                  1| builtins.fetchMercurial "https://example.org/repository"
+                   | ^
+
+           error: fetching from Mercurial repositories is not possible here
+           at «string»:1:1:
+                1| builtins.fetchMercurial "https://example.org/repository"
+                 | ^
+    "#);
+}
+
+#[test]
+fn pure_evaluation_wants_a_revision_or_a_hash() {
+    let (workspace, rev) = with_repository();
+    let url = format!("file://{}/repository", workspace.path().display());
+    let pure = |expression: &str| run(&workspace, &["expr", "--expr", expression]);
+    assert_snapshot!(pure(&format!("(fetchGit \"{url}\").narHash")), @r#"
+    status: 1
+    --- stderr
+    error[lang::unlocked_fetch]: in pure evaluation mode, fetching 'file://[DIR]/repository' requires a hash or a revision
+    "#);
+    assert_snapshot!(pure(&format!("builtins.readFile (fetchGit {{ url = \"{url}\"; rev = \"{rev}\"; }} + \"/text\")")), @r#"
+    status: 0
+    --- stdout
+    "first\n"
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--impure", "--expr", &format!("(fetchGit \"{url}\").narHash")]), @r#"
+    status: 0
+    --- stdout
+    "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="
+    "#);
+}
+
+#[test]
+fn restricted_evaluation_fetches_what_it_is_allowed() {
+    let (workspace, _) = with_repository();
+    let url = format!("file://{}/repository", workspace.path().display());
+    let expression = format!("(fetchGit \"{url}\").rev");
+    assert_snapshot!(run(&workspace, &["nix-instantiate", "--eval", "--restrict-eval", "-E", &expression]), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchGit' builtin
+             at «string»:1:1:
+                  1| (fetchGit "file://[DIR]/repository").rev
+                   | ^
+
+           error: access to absolute path '[DIR]/repository' is forbidden in restricted mode
+           at «string»:1:1:
+                1| (fetchGit "file://[DIR]/repository").rev
+                 | ^
+    "#);
+    let allowed = format!("repository={}/repository", workspace.path().display());
+    let arguments = ["nix-instantiate", "--eval", "--restrict-eval", "-I", &allowed, "-E", &expression];
+    assert_snapshot!(run(&workspace, &arguments), @r#"
+    status: 0
+    --- stdout
+    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "#);
+}
+
+/// A tar archive of one folder with one file, not compressed.
+fn archive(path: &Path) {
+    let mut header = [0_u8; 512];
+    let content = b"of the archive\n";
+    let fields: [(usize, &[u8]); 7] = [
+        (0, b"top/file"),
+        (100, b"0000644"),
+        (108, b"0000000"),
+        (116, b"0000000"),
+        (124, b"00000000017"),
+        (136, b"00000000000"),
+        (257, b"ustar\x0000"),
+    ];
+    for (at, bytes) in fields {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    header[148..156].fill(b' ');
+    header[156] = b'0';
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let mut bytes = header.to_vec();
+    bytes.extend(content);
+    bytes.resize(1024 + 1024, 0);
+    fs::write(path, bytes).expect("the workspace can be written");
+}
+
+#[test]
+fn archives_are_unpacked_and_checked() {
+    let workspace = Workspace::with_own_store("");
+    archive(&workspace.path().join("archive.tar"));
+    let url = format!("file://{}/archive.tar", workspace.path().display());
+    assert_snapshot!(nix(&workspace, &format!("let t = fetchTarball \"{url}\"; in [ (baseNameOf t) (builtins.readFile (t + \"/file\")) ]")), @r#"
+    status: 0
+    --- stdout
+    [ "[HASH]-source" "of the archive\n" ]
+    "#);
+    let with_hash = |hash: &str| {
+        format!("builtins.readFile (fetchTarball {{ url = \"{url}\"; sha256 = \"{hash}\"; }} + \"/file\")")
+    };
+    assert_snapshot!(nix(&workspace, &with_hash("sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchTarball' builtin
+             at «string»:1:20:
+                  1| builtins.readFile (fetchTarball { url = "file://[DIR]/archive.tar"; sha256 = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="; } + "/file")
+                   |                    ^
+
+           error: hash mismatch in 'file://[DIR]/archive.tar'
+             specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+             got:       sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY=
+           at «string»:1:20:
+                1| builtins.readFile (fetchTarball { url = "file://[DIR]/archive.tar"; sha256 = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="; } + "/file")
+                 |                    ^
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--expr", &with_hash("")]), @r#"
+    status: 1
+    --- stderr
+    error[lang::host]: hash mismatch in 'file://[DIR]/archive.tar'
+                         specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+                         got:       sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY=
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--expr", &format!("fetchTarball \"{url}\"")]), @r#"
+    status: 1
+    --- stderr
+    error[lang::unlocked_fetch]: in pure evaluation mode, fetching 'file://[DIR]/archive.tar' requires a hash or a revision
+    "#);
+}
+
+#[test]
+fn files_are_fetched_without_a_hash_where_that_is_allowed() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("file.txt", "of the file\n");
+    let url = format!("file://{}/file.txt", workspace.path().display());
+    let expression = format!("let f = builtins.fetchurl \"{url}\"; in [ (baseNameOf f) (builtins.readFile f) ]");
+    assert_snapshot!(nix(&workspace, &expression), @r#"
+    status: 0
+    --- stdout
+    [ "[HASH]-file.txt" "of the file\n" ]
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--impure", "--expr", &format!("builtins.readFile (builtins.fetchurl \"{url}\")")]), @r#"
+    status: 0
+    --- stdout
+    "of the file\n"
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--expr", &expression]), @r#"
+    status: 1
+    --- stderr
+    error[lang::unlocked_fetch]: in pure evaluation mode, fetching 'file://[DIR]/file.txt' requires a hash or a revision
+    "#);
+}
+
+#[test]
+fn trees_are_behind_their_feature() {
+    let (workspace, _) = with_repository();
+    assert_snapshot!(nix(&workspace, "builtins ? fetchTree"), @r#"
+    status: 0
+    --- stdout
+    false
+    "#);
+    let url = format!("git+file://{}/repository", workspace.path().display());
+    let tree = format!("({FACTS}) (fetchTree \"{url}\")");
+    let arguments =
+        ["nix-instantiate", "--eval", "--strict", "--extra-experimental-features", "fetch-tree", "-E", &tree];
+    assert_snapshot!(run(&workspace, &arguments), @r#"
+    status: 0
+    --- stdout
+    { files = { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M="; path = "[HASH]-source"; rev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"; revCount = 2; shortRev = "b218f47"; submodules = false; }
+    "#);
+}
+
+#[test]
+fn a_locked_input_comes_from_a_repository() {
+    let (workspace, rev) = with_repository();
+    let url = format!("file://{}/repository", workspace.path().display());
+    workspace.write(
+        "flake.nix",
+        &format!("{{ inputs.r = {{ url = \"git+{url}\"; flake = false; }}; outputs = {{ self, r }}: {{ text = builtins.readFile \"${{r}}/text\"; inherit (r) rev; }}; }}"),
+    );
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 1
+    --- stderr
+    error[lang::unlocked_fetch]: in pure evaluation mode, fetching 'file://[DIR]/repository' requires a hash or a revision
+    "#);
+    workspace.write(
+        "flake.lock",
+        &format!("{{ \"nodes\": {{ \"r\": {{ \"flake\": false, \"locked\": {{ \"type\": \"git\", \"url\": \"{url}\", \"rev\": \"{rev}\" }}, \"original\": {{ \"type\": \"git\", \"url\": \"{url}\" }} }}, \"root\": {{ \"inputs\": {{ \"r\": \"r\" }} }} }}, \"root\": \"root\", \"version\": 7 }}"),
+    );
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 0
+    --- stdout
+    "first\n"
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", ".#rev"]), @r#"
+    status: 0
+    --- stdout
+    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "#);
+}
