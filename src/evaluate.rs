@@ -30,6 +30,8 @@ pub struct Session {
     /// Stands between the evaluator and the host.
     observer: Arc<Observer>,
     cache: EvalCache,
+    /// Where the profile of the evaluation goes in the end.
+    profile: Option<PathBuf>,
     cwd: PathBuf,
     system: String,
     model: StoreModel,
@@ -70,6 +72,18 @@ pub struct Mode {
     pub model: StoreModel,
     /// Build again what is valid.
     pub rebuild: bool,
+}
+
+/// What a profile's numbers count.
+const PROFILE_TICK: std::time::Duration = std::time::Duration::from_millis(1);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(file) = &self.profile else { return };
+        if let Err(cause) = std::fs::write(file, self.evaluator.get_mut().folded_profile()) {
+            Failure::io("cannot write", file, cause).print(false);
+        }
+    }
 }
 
 impl Session {
@@ -114,13 +128,26 @@ impl Session {
             allowed_uris: source.allowed_uris.clone(),
             store_model: mode.model,
             system: Some(system.clone()),
+            memory_max: global.max_eval_memory.or_else(config::free_memory_bytes),
             ..EvalOptions::default()
         };
         let observer = Arc::new(Observer::new(host.clone()));
         let cache = EvalCache::new(store.root());
         let mut evaluator = Evaluator::new(observer.clone(), options);
+        let profile = global.eval_profile.clone();
+        if profile.is_some() {
+            evaluator.start_profile();
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::sleep(PROFILE_TICK);
+                    lang::tick();
+                }
+            });
+        }
+        // Helpers would do the work unseen.
+        let jobs = if profile.is_some() { 1 } else { source.eval_jobs };
         evaluator
-            .set_jobs(source.eval_jobs)
+            .set_jobs(jobs)
             .map_err(|cause| Failure::new(format!("cannot start threads to evaluate with: {cause}")))?;
         let evaluator = RefCell::new(evaluator);
         Ok(Session {
@@ -130,6 +157,7 @@ impl Session {
             host,
             observer,
             cache,
+            profile,
             cwd,
             system,
             model: mode.model,
@@ -197,7 +225,7 @@ impl Session {
     fn cache_key(&self, source: &Source, installables: &[Installable]) -> Option<Digest> {
         let standard_input = source.file.as_ref().is_some_and(|file| file.as_os_str() == "-");
         let evaluated = installables.iter().all(|installable| !matches!(installable, Installable::StorePath { .. }));
-        if source.no_eval_cache || standard_input || !evaluated {
+        if source.no_eval_cache || self.profile.is_some() || standard_input || !evaluated {
             return None;
         }
         // With any number of threads the result is the same.
@@ -339,7 +367,17 @@ impl Session {
         Ok(arguments)
     }
 
-    fn wanted_of(&self, value: Value, outputs: &Outputs, name: &str, wanted: &mut Vec<Wanted>) -> Result<(), Failure> {
+    /// What a value stands for that can be built; `name` is for messages.
+    ///
+    /// # Errors
+    /// When it is nothing that can be built, or does not evaluate.
+    pub fn wanted_of(
+        &self,
+        value: Value,
+        outputs: &Outputs,
+        name: &str,
+        wanted: &mut Vec<Wanted>,
+    ) -> Result<(), Failure> {
         // A list or a set of derivations stands for all of them, as with `-f` in Nix.
         let found = self.evaluate(|evaluator| crate::walk::derivations(evaluator, value, &[]))?;
         let Some(found) = found else {

@@ -49,13 +49,17 @@ fn main() -> ExitCode {
         return NixInstantiate::main(command.words);
     }
     let (show_trace, json) = (cli.global.show_trace, wants_json(&cli.command));
+    let error_format = cli.global.error_format;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if json {
                 println!("{}", failure.to_json());
             }
-            failure.print(show_trace);
+            match error_format {
+                cli::ErrorFormat::Text => failure.print(show_trace),
+                cli::ErrorFormat::Json => eprintln!("{}", failure.diagnostic()),
+            }
             ExitCode::from(failure.exit as u8)
         }
     }
@@ -75,6 +79,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Prefix(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),
         Command::Completions(command) => command.run(),
+        Command::Repl(command) => command.run(&global),
+        Command::Explain(command) => command.run(),
         Command::SelfCommand(command) => command.run(),
     }
 }

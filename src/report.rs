@@ -79,6 +79,27 @@ impl Failure {
         let _ = writeln!(anstream::stderr().lock(), "{text}");
     }
 
+    /// Whether this is a mistake at the very end of `text`, which more text might mend.
+    pub fn ends_early(&self, text: &str) -> bool {
+        self.evaluation.as_ref().is_some_and(|report| {
+            let syntax = !report.code.contains("::");
+            syntax
+                && (report.code.starts_with("unterminated")
+                    || report.labels.first().is_some_and(|label| label.start as usize >= text.trim_end().len()))
+        })
+    }
+
+    /// The form of `--error-format json`.
+    pub fn diagnostic(&self) -> serde_json::Value {
+        match &self.evaluation {
+            Some(report) => diagnostic_of(report),
+            None => serde_json::json!({
+                "severity": "error", "code": self.code, "message": self.message,
+                "notes": self.help.iter().collect::<Vec<_>>(), "labels": [], "frames": [], "further": []
+            }),
+        }
+    }
+
     /// The form that `--json` prints.
     pub fn to_json(&self) -> serde_json::Value {
         let mut error = serde_json::json!({ "code": self.code, "message": self.message });
@@ -91,6 +112,40 @@ impl Failure {
         }
         serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit as u8, "error": error })
     }
+}
+
+/// An error as editors and other programs take it: one object, see the book's page of errors.
+fn diagnostic_of(report: &lang::error::Report) -> serde_json::Value {
+    let labels: Vec<serde_json::Value> = report.labels.iter().map(span).collect();
+    let frames = report.trace.iter().map(|frame| {
+        let mut object = serde_json::json!({ "message": frame.text });
+        if let Some((source, offset)) = &frame.place {
+            let (line, column) = source.position(*offset);
+            object["file"] = lang::error::origin_name(&source.origin).into();
+            object["line"] = line.into();
+            object["column"] = column.into();
+        }
+        object
+    });
+    let mut object = labels.first().cloned().unwrap_or_else(|| serde_json::json!({}));
+    object["severity"] = "error".into();
+    object["code"] = report.code.into();
+    object["message"] = report.message.as_str().into();
+    object["notes"] = report.help.iter().map(|help| serde_json::Value::from(help.as_str())).collect();
+    object["labels"] = labels.into_iter().skip(1).collect();
+    object["frames"] = frames.collect();
+    object["cycle"] = report.cycle_len.into();
+    object["further"] = report.further.iter().map(diagnostic_of).collect();
+    object
+}
+
+fn span(label: &lang::error::Label) -> serde_json::Value {
+    let ((line, column), (end_line, end_column)) =
+        (label.source.position(label.start), label.source.position(label.end));
+    serde_json::json!({
+        "file": lang::error::origin_name(&label.source.origin), "line": line, "column": column,
+        "endLine": end_line, "endColumn": end_column, "message": label.text
+    })
 }
 
 fn place(label: &lang::error::Label) -> serde_json::Value {
@@ -110,25 +165,111 @@ fn render(report: &lang::error::Report, show_trace: bool) -> String {
         text.push_str("\n\n");
         text.push_str(&renderer.render(&[group(further)]));
     }
-    let shown = if show_trace { report.trace.len() } else { report.trace.len().min(FRAMES_SHOWN) };
-    for frame in &report.trace[..shown] {
-        text.push_str("\n  … ");
-        text.push_str(&frame.text);
-        if let Some((source, offset)) = &frame.place {
-            let (line, column) = source.position(*offset);
-            text.push_str(&format!("\n    at {}:{line}:{column}", lang::error::origin_name(&source.origin)));
+    text.push_str(&cycle(report));
+    let mine = Mine::of(report);
+    let (mut shown, mut folded, mut hidden) = (0, 0, report.frames_dropped);
+    for frame in &report.trace[report.cycle_len..] {
+        if !show_trace && !mine.frame(frame) {
+            folded += 1;
+        } else if !show_trace && shown == FRAMES_SHOWN {
+            hidden += 1;
+        } else {
+            shown += 1;
+            text.push_str(&folded_line(&mut folded));
+            text.push_str("\n  … ");
+            text.push_str(&frame.text);
+            if let Some(place) = frame_place(frame) {
+                text.push_str(&format!("\n    at {place}"));
+            }
         }
     }
-    let hidden = report.trace.len() - shown + report.frames_dropped;
+    text.push_str(&folded_line(&mut folded));
     if hidden > 0 {
         text.push_str(&format!("\n  … {hidden} more frames (`--show-trace` shows all)"));
     }
     text
 }
 
+fn folded_line(folded: &mut usize) -> String {
+    match std::mem::take(folded) {
+        0 => String::new(),
+        1 => "\n  … 1 frame in library files (`--show-trace` shows it)".to_owned(),
+        count => format!("\n  … {count} frames in library files (`--show-trace` shows them)"),
+    }
+}
+
+fn frame_place(frame: &lang::error::Trace) -> Option<String> {
+    let (source, offset) = frame.place.as_ref()?;
+    let (line, column) = source.position(*offset);
+    Some(format!("{}:{line}:{column}", lang::error::origin_name(&source.origin)))
+}
+
+/// The attributes that need each other, as a ring.
+fn cycle(report: &lang::error::Report) -> String {
+    let ring = &report.trace[..report.cycle_len];
+    let mut text = String::new();
+    for (index, frame) in ring.iter().rev().enumerate() {
+        let edge = match index {
+            _ if ring.len() == 1 => "↻  ",
+            0 => "╭─▶",
+            _ if index + 1 == ring.len() => "╰──",
+            _ => "│  ",
+        };
+        text.push_str(&format!("\n  {edge} {}", frame.text));
+        if let Some(place) = frame_place(frame) {
+            text.push_str(&format!("  ({place})"));
+        }
+    }
+    text
+}
+
+/// Which files are the user's: those below the current folder and outside every store. When nothing of an error is in
+/// one of them, all files count as the user's.
+struct Mine {
+    folder: Option<std::path::PathBuf>,
+}
+
+impl Mine {
+    fn of(report: &lang::error::Report) -> Mine {
+        let mine = Mine { folder: std::env::current_dir().ok() };
+        let any = report.labels.iter().any(|label| mine.source(&label.source))
+            || report.trace.iter().any(|frame| frame.place.as_ref().is_some_and(|(source, _)| mine.source(source)));
+        if any { mine } else { Mine { folder: None } }
+    }
+
+    fn source(&self, source: &lang::source::Source) -> bool {
+        let Some(folder) = &self.folder else { return true };
+        match &source.origin {
+            lang::source::Origin::File(path) => {
+                let stored = ["/nix/store", "/eval/store"].iter().any(|store| Path::new(&**path).starts_with(store));
+                Path::new(&**path).starts_with(folder) && !stored
+            }
+            lang::source::Origin::CommandLine | lang::source::Origin::StandardInput => true,
+            lang::source::Origin::Internal(_) => false,
+        }
+    }
+
+    fn frame(&self, frame: &lang::error::Trace) -> bool {
+        frame.place.as_ref().is_none_or(|(source, _)| self.source(source))
+    }
+}
+
 fn group(report: &lang::error::Report) -> Group<'_> {
     let mut group = Group::with_title(Level::ERROR.primary_title(report.message.as_str()).id(report.code));
     let mut files: Vec<&Arc<lang::source::Source>> = Vec::new();
+    // What the user can change comes first: the innermost step of the way there that is in a file of theirs.
+    let mine = Mine::of(report);
+    if report.labels.first().is_some_and(|label| !mine.source(&label.source))
+        && let Some((frame, (source, offset))) = report.trace.iter().find_map(|frame| {
+            frame.place.as_ref().filter(|(source, _)| mine.source(source)).map(|place| (frame, place))
+        })
+        && let Ok(text) = std::str::from_utf8(&source.text)
+    {
+        let span = char_range(text, *offset as usize, *offset as usize + 1);
+        let annotation = AnnotationKind::Primary.span(span).label(frame.text.as_str());
+        group = group
+            .element(Snippet::source(text).path(lang::error::origin_name(&source.origin)).annotations([annotation]));
+    }
     for label in &report.labels {
         if !files.iter().any(|file| Arc::ptr_eq(file, &label.source)) {
             files.push(&label.source);

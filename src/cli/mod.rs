@@ -11,12 +11,14 @@ pub mod build;
 pub mod completions;
 pub mod derivation;
 pub mod doctor;
+pub mod explain;
 pub mod expr;
 pub mod instantiate;
 pub mod log;
 pub mod nix_instantiate;
 pub mod path_info;
 pub mod prefix;
+pub mod repl;
 pub mod self_install;
 pub mod store;
 
@@ -55,6 +57,22 @@ pub struct Global {
     /// Show every frame of an error's trace
     #[arg(long, global = true, help_heading = "Global options")]
     pub show_trace: bool,
+    /// How errors are printed: for people, or as one JSON object a line for editors
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    pub error_format: ErrorFormat,
+    /// The most memory for values while evaluating, such as `500M` or `4G` [default: nine tenths of what is free]
+    #[arg(long, global = true, env = "EVAL_MAX_MEMORY", value_name = "SIZE", value_parser = crate::config::parse_size, help_heading = "Global options")]
+    pub max_eval_memory: Option<usize>,
+    /// Write where evaluation spends its time: stacks of calls with their milliseconds, as flame graph programs read them
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub eval_profile: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ErrorFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -102,6 +120,10 @@ pub enum Command {
     Prefix(prefix::Prefix),
     /// Say what this machine offers to builds, and what to do about what is missing
     Doctor(doctor::Doctor),
+    /// Evaluate expressions as they are typed
+    Repl(repl::Repl),
+    /// Say what an error's code means
+    Explain(explain::Explain),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Install this program itself

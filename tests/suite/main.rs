@@ -12,12 +12,15 @@ mod workspace;
 mod cli {
     mod build;
     mod completions;
+    mod doctor;
     mod eval_cache;
     mod expr;
     mod inspect;
     mod names;
     mod nix_instantiate;
     mod prefix;
+    mod profile;
+    mod repl;
     mod usage;
 }
 

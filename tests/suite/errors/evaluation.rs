@@ -51,6 +51,9 @@ fn missing_attribute() {
     error[lang::missing_attribute]: attribute 'zlip' missing
      --> [DIR]/default.nix:4:10
       |
+    2 |   packages = { zlib = 1; xz = 2; };
+      |                ---- the set is defined here
+    3 | in
     4 | packages.zlip
       |          ^^^^
       |
@@ -108,10 +111,8 @@ fn infinite_recursion() {
       |
     3 |   b = a + 1;
       |         ^
-      … while evaluating the attribute 'b'
-        at [DIR]/default.nix:3:7
-      … while evaluating the attribute 'a'
-        at [DIR]/default.nix:2:7
+      ╭─▶ while evaluating the attribute 'a'  ([DIR]/default.nix:2:7)
+      ╰── while evaluating the attribute 'b'  ([DIR]/default.nix:3:7)
     "#);
 }
 
