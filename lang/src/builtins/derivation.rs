@@ -150,8 +150,8 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
     let model = ev.shared.options.store_model;
 
     let missing = |what: &str| Error::other("lang::derivation", format!("required attribute '{what}' missing"));
-    let builder = draft.builder.ok_or_else(|| missing("builder"))?;
-    let system = draft.system.ok_or_else(|| missing("system"))?;
+    let builder = draft.builder.filter(|text| !text.is_empty()).ok_or_else(|| missing("builder"))?;
+    let system = draft.system.filter(|text| !text.is_empty()).ok_or_else(|| missing("system"))?;
     let output_names = draft.outputs.unwrap_or_else(|| vec!["out".to_owned()]);
     let outputs: BTreeMap<String, Output> = match &draft.output_hash {
         Some(hash) => {
