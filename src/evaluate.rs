@@ -183,7 +183,7 @@ impl Session {
     /// What `work` returns.
     pub fn evaluate<T>(&self, work: impl FnOnce(&mut Evaluator) -> lang::error::Result<T>) -> Result<T, Failure> {
         let mut evaluator = self.evaluator();
-        match work(&mut evaluator) {
+        match evaluator.on_large_stack(work) {
             Ok(value) => Ok(value),
             Err(error) => Err(Failure::from(evaluator.report(&error))),
         }

@@ -34,7 +34,7 @@ pub struct Add {
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Mend what can be mended from another copy, and forget the paths that cannot
+    /// Mend what can be mended from another copy, forget the other paths, and build or fetch again what links lead to
     #[arg(long)]
     pub repair: bool,
     /// Print the report as JSON
@@ -82,7 +82,17 @@ impl Store {
                 Ok(())
             }
             Store::Verify(verify) => {
+                let store = std::sync::Arc::new(store);
                 let report = store.verify(verify.repair)?;
+                let mended = match report.invalidated.is_empty() {
+                    true => builder::Mended::default(),
+                    false => {
+                        let fetch = config::fetch_config(&store)?;
+                        let options = builder::Options { fetch, keep_going: true, ..builder::Options::default() };
+                        let sink = std::sync::Arc::new(builder::Silent);
+                        builder::Builder::new(store.clone(), options, sink).mend(&report.invalidated)?
+                    }
+                };
                 let damage: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
                 if verify.json {
                     println!(
@@ -92,11 +102,26 @@ impl Store {
                             "readBytes": report.hashed_bytes, "damage": damage,
                             "repaired": report.repaired.iter().map(ToString::to_string).collect::<Vec<_>>(),
                             "invalidated": report.invalidated.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                            "madeAgain": mended.made.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                            "missing": mended.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
                         })
                     );
                 } else {
                     damage.iter().for_each(|line| println!("{line}"));
                     eprintln!("{} paths, {} files, {} read", report.objects, report.blobs, bytes(report.hashed_bytes));
+                    if verify.repair && !report.is_clean() {
+                        let (again, gone) = (mended.made.len(), report.invalidated.len() - mended.made.len());
+                        eprintln!("{} paths mended, {again} made again, {gone} forgotten", report.repaired.len());
+                    }
+                    for failure in &mended.failures {
+                        eprintln!("{failure}");
+                    }
+                    for path in &mended.missing {
+                        eprintln!(
+                            "{} is needed and lost: evaluate what it came from again",
+                            store.physical_path(path).display()
+                        );
+                    }
                 }
                 if report.is_clean() {
                     return Ok(());

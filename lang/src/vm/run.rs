@@ -159,8 +159,8 @@ impl Evaluator {
         result
     }
 
-    /// Runs `work` with room for deep recursion.
-    pub(crate) fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> T) -> T {
+    /// Runs `work` with room for deep recursion. What makes many calls makes that room once by making them in here.
+    pub fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> T) -> T {
         if self.on_own_stack {
             return work(self);
         }

@@ -39,15 +39,23 @@ fn a_changed_file_is_found() {
 }
 
 #[test]
-fn repaired_it_can_be_built_again() {
+fn repaired_it_is_built_again() {
     let workspace = Workspace::with_own_store(TOY);
     damage(&workspace);
-    workspace.check("store verify --repair");
+    assert_snapshot!(workspace.check("store verify --repair"), @r#"
+    status: 1
+    --- stdout
+    blob 56cbec1f4c6b7b78d5d024714063672d5047e83fac03cdf7e79ee319f4e94940 has other bytes than its name says
+    store path `[HASH]-toy` is damaged at `/x`: its blob is damaged
+    --- stderr
+    2 paths, 3 files, 389 B read
+    0 paths mended, 1 made again, 0 forgotten
+    error: the store is damaged in 2 places
+    "#);
     assert_snapshot!(workspace.check("build -f default.nix"), @r#"
     status: 0
     --- stderr
-    plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    up to date: nothing to do
     "#);
     let text = fs::read_to_string(workspace.path().join("result/x")).expect("it was built");
     assert_eq!(text, "as it was written");
