@@ -12,20 +12,28 @@ use std::io::{self, Read};
 use std::path::Path;
 use tar::EntryType;
 
+/// How many bytes may describe one entry: its header, long names, attributes, sparse map. They are held in memory.
+const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
+
 /// Unpacks a stream that starts with a tar header, up to its end.
 pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Result<(), UnpackError> {
     let position = sink.position;
     let broken = |source| UnpackError::Broken { archive: archive.to_owned(), offset: position.get(), source };
     let zeros = Cell::new(0);
-    let mut tar = tar::Archive::new(TrailingZeros { inner: stream, zeros: &zeros });
+    // What lies between two entries is description; contents are only counted by who writes them.
+    let description_left = Cell::new(DESCRIPTION_BYTES_MAX);
+    let mut tar = tar::Archive::new(Watched { inner: stream, zeros: &zeros, description_left: &description_left });
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        description_left.set(u64::MAX);
         let name = entry.path_bytes().into_owned();
         write_entry(&mut entry, &name, sink).map_err(|error| sink.place(archive, &name, error))?;
         // What a skipped entry has left, so that zeros counted from here on are padding or the end.
         io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
         zeros.set(0);
+        description_left.set(DESCRIPTION_BYTES_MAX);
     }
+    description_left.set(u64::MAX);
     // Reading on to the end makes the decoder check what it has at the end: lengths and checksums.
     let mut rest = tar.into_inner();
     let end_seen = zeros.get() >= BLOCK;
@@ -97,15 +105,28 @@ fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink)
     Ok(())
 }
 
-/// Counts the zero bytes that were read last: a whole tar ends with two blocks of them, and one must have been seen.
-struct TrailingZeros<'a, R> {
+/// Counts the zero bytes that were read last (a whole tar ends with two blocks of them, and one must have been seen), and
+/// stops when an entry is described at too much length.
+struct Watched<'a, R> {
     inner: R,
     zeros: &'a Cell<usize>,
+    description_left: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for TrailingZeros<'_, R> {
+impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
+        let left = self.description_left.get();
+        if left == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the names and attributes of an entry take more than 1 MiB",
+            ));
+        }
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n = self.inner.read(&mut buffer[..most])?;
+        if left != u64::MAX {
+            self.description_left.set(left - n as u64);
+        }
         let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
         self.zeros.set(if zeros == n { self.zeros.get().saturating_add(n) } else { zeros });
         Ok(n)

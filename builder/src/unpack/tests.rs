@@ -205,6 +205,26 @@ fn links_that_leave() {
 }
 
 /// The last component is never followed: what is there is replaced, not written through.
+/// What describes an entry is held in memory, unlike its contents.
+#[test]
+fn an_entry_described_at_length() {
+    let described = |len: usize| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let text = "x".repeat(len);
+        builder.append_pax_extensions([("comment", text.as_bytes())]).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        header.set_path("file").unwrap();
+        header.set_cksum();
+        builder.append(&header, &b"x"[..]).unwrap();
+        builder.into_inner().unwrap()
+    };
+    World::new().unpack(&[&described(100 << 10)]).unwrap();
+    let error = World::new().unpack(&[&described(2 << 20)]).unwrap_err();
+    assert!(error.contains("the names and attributes of an entry take more than 1 MiB"), "{error}");
+}
+
 #[test]
 fn names_that_are_links_are_replaced() {
     let world = World::new();
