@@ -13,6 +13,7 @@ use store::{Derivation, Hash, StorePath, StorePathName};
 use super::Seen;
 use super::question::{self, Observation, Question, Source};
 use crate::host::StoreHost;
+use crate::sources;
 
 /// Asks the real host, and keeps the questions with digests of the answers.
 pub struct Observer {
@@ -138,7 +139,7 @@ impl Host for Observer {
     }
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
-        if request.expected.is_none() {
+        if !sources::is_fixed(request) {
             self.fleeting();
         }
         self.host.fetch(request)

@@ -99,6 +99,12 @@ pub fn is_locked(request: &FetchRequest) -> bool {
     request.attributes.contains_key("narHash") && request.attributes.contains_key("lastModified")
 }
 
+/// Whether fetching gives the same whenever it succeeds: the tree, and what is told of it beside.
+pub fn is_fixed(request: &FetchRequest) -> bool {
+    let is_plain = matches!(request.kind, FetchKind::File | FetchKind::Tarball);
+    request.expected.is_some() && (is_plain || is_locked(request))
+}
+
 /// What a locked request says of its tree.
 pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue> {
     let mut attributes = BTreeMap::new();

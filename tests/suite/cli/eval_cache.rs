@@ -130,6 +130,20 @@ fn what_looks_at_the_clock_is_not_remembered() {
 }
 
 #[test]
+fn what_is_fetched_without_a_hash_is_not_remembered() {
+    let workspace = Workspace::with_own_store(
+        r#"derivation {
+          name = "x"; system = "x86_64-linux"; builder = "x"; file = builtins.fetchurl "file://${toString ./file}";
+        }"#,
+    );
+    workspace.write("file", "1");
+    let before = workspace.stdout("instantiate -f default.nix --impure");
+    assert_eq!(records(&workspace), Vec::<PathBuf>::new());
+    workspace.write("file", "2");
+    assert_ne!(workspace.stdout("instantiate -f default.nix --impure"), before);
+}
+
+#[test]
 fn an_error_is_found_each_time() {
     let workspace = Workspace::with_own_store(r#"throw "no""#);
     let first = workspace.check(WORDS);
