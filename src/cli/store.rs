@@ -123,11 +123,15 @@ impl Store {
                         );
                     }
                 }
-                if report.is_clean() {
+                if report.is_clean() || (verify.repair && mended.missing.is_empty()) {
                     return Ok(());
                 }
-                let failure = Failure::new(format!("the store is damaged in {} places", damage.len()));
-                Err(if verify.repair { failure } else { failure.help("mend it with `ev store verify --repair`") })
+                if verify.repair {
+                    let lost = mended.missing.len();
+                    return Err(Failure::new(format!("{lost} paths that roots lead to could not be made again")));
+                }
+                Err(Failure::new(format!("the store is damaged in {} places", damage.len()))
+                    .help("mend it with `ev store verify --repair`"))
             }
             Store::Gc(gc) => {
                 let store = std::sync::Arc::new(store);
