@@ -6,6 +6,7 @@ use builder::fetch::FetchConfig;
 use store::LocalStore;
 
 use crate::cli::Global;
+use crate::host::machine;
 use crate::report::Failure;
 use crate::sources::Sources;
 
@@ -22,16 +23,19 @@ pub fn store_root(global: &Global) -> Result<PathBuf, Failure> {
     if system.is_dir() && writable(system) {
         return Ok(system.to_owned());
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_DATA_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .map(|data| data.join("eval"))
-        .ok_or_else(|| {
-            Failure::new(
-                "cannot tell where the store lies: neither `EVAL_ROOT`, `XDG_DATA_HOME` nor `HOME` is an absolute path",
-            )
-            .help("set `EVAL_ROOT` to a folder that you can write to")
-        })
+    user_folder("XDG_DATA_HOME", ".local/share").ok_or_else(|| {
+        Failure::new(
+            "cannot tell where the store lies: neither `EVAL_ROOT`, `XDG_DATA_HOME` nor `HOME` is an absolute path",
+        )
+        .help("set `EVAL_ROOT` to a folder that you can write to")
+    })
+}
+
+/// This program's folder in the one that `variable` names, or else in `below_home`; none when neither that variable nor
+/// `HOME` is an absolute path. See the XDG Base Directory Specification.
+pub fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(named.or_else(|| Some(machine::home_dir()?.join(below_home)))?.join("eval"))
 }
 
 /// Opens the store at the root that the flags and the environment name.
@@ -55,9 +59,7 @@ fn writable(folder: &Path) -> bool {
 
 /// The user's cache; none when there is no home folder.
 fn user_cache() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(caches.join("eval"))
+    user_folder("XDG_CACHE_HOME", ".cache")
 }
 
 /// What expressions fetch, kept in the user's cache; none when there is no home folder.

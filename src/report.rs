@@ -241,7 +241,8 @@ impl Mine {
         let Some(folder) = &self.folder else { return true };
         match &source.origin {
             lang::source::Origin::File(path) => {
-                let stored = ["/nix/store", "/eval/store"].iter().any(|store| Path::new(&**path).starts_with(store));
+                let models = [store::StoreModel::Native, store::StoreModel::Nix];
+                let stored = models.iter().any(|model| Path::new(&**path).starts_with(model.store_dir()));
                 Path::new(&**path).starts_with(folder) && !stored
             }
             lang::source::Origin::CommandLine | lang::source::Origin::StandardInput => true,

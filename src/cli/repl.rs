@@ -17,6 +17,7 @@ use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
 
 use super::{Building, Global, Source};
+use crate::config;
 use crate::evaluate::{Session, Wanted};
 use crate::report::Failure;
 
@@ -136,9 +137,7 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
 
 /// `$XDG_STATE_HOME/eval/repl-history`
 fn history_file() -> Option<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))?;
-    Some(state.join("eval/repl-history"))
+    Some(config::user_folder("XDG_STATE_HOME", ".local/state")?.join("repl-history"))
 }
 
 impl State<'_> {
@@ -233,6 +232,7 @@ impl State<'_> {
     fn build(&self, value: Value) -> Result<(), Failure> {
         let mut wanted = Vec::new();
         self.session.wanted_of(value, &crate::installable::Outputs::Default, "the expression", &mut wanted)?;
+        self.session.write_derivations()?;
         for wanted in wanted {
             match wanted {
                 Wanted::Derivation { drv, outputs } => {

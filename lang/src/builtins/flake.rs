@@ -84,7 +84,7 @@ impl Evaluator {
             ("path".to_owned(), FetchValue::String(dir.to_string_lossy().into_owned())),
         ]);
         allow(self, &attributes, b"/");
-        self.on_large_stack_fallible(|ev| load(ev, &attributes, b"/", None))
+        self.on_large_stack(|ev| load(ev, &attributes, b"/", None))
     }
 }
 

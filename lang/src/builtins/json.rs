@@ -29,7 +29,7 @@ impl Evaluator {
     pub fn json(&mut self, value: Value) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut context = ContextBuilder::default();
-        self.on_large_stack_fallible(|ev| ev.write_json(value, true, &mut out, &mut context))?;
+        self.on_large_stack(|ev| ev.write_json(value, true, &mut out, &mut context))?;
         Ok(out)
     }
 

@@ -21,7 +21,7 @@ impl Evaluator {
     /// The value as XML. With `strict` it is evaluated all the way down; else what is not known stays `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
-        self.on_large_stack_fallible(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
+        self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
     }
 }
 

@@ -98,7 +98,7 @@ impl Evaluator {
     /// When it nests too deep for the stack, or its text is too long for the memory.
     pub fn print(&mut self, value: Value) -> Result<Vec<u8>> {
         let mut printer = Printer::default();
-        self.on_large_stack_fallible(|ev| printer.value(ev, value, 0))?;
+        self.on_large_stack(|ev| printer.value(ev, value, 0))?;
         Ok(printer.out)
     }
 
@@ -115,7 +115,7 @@ impl Evaluator {
     /// Evaluates a value all the way down. Cycles are fine.
     pub fn force_deep(&mut self, value: Value) -> Result<()> {
         let mut seen = hashbrown::HashSet::default();
-        self.on_large_stack_fallible(|ev| ev.force_deep_in(value, &mut seen))
+        self.on_large_stack(|ev| ev.force_deep_in(value, &mut seen))
     }
 
     fn force_deep_in(

@@ -127,7 +127,7 @@ impl Evaluator {
 
     /// The value as a string with its context, coerced as by interpolation (paths are copied to the store).
     pub fn coerce_str(&mut self, value: Value) -> Result<Str> {
-        self.on_large_stack_fallible(|ev| ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false }))
+        self.on_large_stack(|ev| ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false }))
     }
 
     pub fn strings_of(&mut self, value: Value) -> Result<Vec<String>> {

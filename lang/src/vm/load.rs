@@ -29,7 +29,7 @@ impl Evaluator {
     /// Evaluates a file (or `default.nix` of a folder) to head form. A file is read and evaluated once.
     pub fn eval_file(&mut self, path: &Path) -> Result<Value> {
         let path = path::normalise(path.as_os_str().as_bytes());
-        self.on_large_stack_fallible(|ev| ev.import(&path))
+        self.on_large_stack(|ev| ev.import(&path))
     }
 
     /// Evaluates a text to head form; relative paths in it start at `base_dir`.
@@ -138,7 +138,7 @@ impl Evaluator {
             return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));
         };
         let shared = self.shared.clone();
-        self.on_large_stack_fallible(|_| {
+        self.on_large_stack(|_| {
             let arena = bumpalo::Bump::new();
             let options = ParseOptions {
                 pipe_operators: shared.options.pipe_operators,

@@ -8,6 +8,7 @@
 //! - [`profile`]: where the time goes
 //! - [`inspect`]: what embedders ask of values
 
+mod depth;
 mod frame;
 mod inspect;
 mod load;

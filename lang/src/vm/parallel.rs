@@ -118,7 +118,7 @@ impl Evaluator {
     fn help(mut self) {
         let Some(pool) = self.pool.clone() else { return };
         // The end of all memory ends the helper; it is told by the one who asked for help, who meets it as well.
-        let _ = self.on_large_stack_fallible(|ev| {
+        let _ = self.on_large_stack(|ev| {
             while let Some(batch) = pool.next() {
                 pool.idle.fetch_sub(1, Ordering::Relaxed);
                 while !pool.stop.load(Ordering::Relaxed)

@@ -17,13 +17,6 @@ use crate::value::{Attr, Value, View};
 /// More tail calls than this without a return are taken for an endless loop.
 const TAIL_CALLS_MAX: u32 = 20_000_000;
 
-/// Native stack of an evaluation; pages are only used when a recursion gets there.
-const NATIVE_STACK_BYTES: usize = 2 << 30;
-/// As much may be used even when memory is limited to less.
-const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
-/// What is kept free for code that does not check.
-const NATIVE_RESERVE_BYTES: usize = 1 << 20;
-
 impl Evaluator {
     /// The value in head form: never a thunk.
     #[inline(always)]
@@ -50,11 +43,6 @@ impl Evaluator {
     #[cold]
     fn cycle(&mut self, thunk: Value) -> Error {
         if heap::is_exhausted() { self.out_of_memory() } else { Error::cycle(thunk.address()) }
-    }
-
-    #[cold]
-    pub(crate) fn out_of_memory(&self) -> Error {
-        ErrorKind::OutOfMemory(heap::limit_bytes()).into()
     }
 
     #[cold]
@@ -90,38 +78,7 @@ impl Evaluator {
     #[cold]
     #[inline(never)]
     fn enter_elsewhere(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
-        self.on_large_stack_fallible(|ev| ev.enter(code, captures, arguments))
-    }
-
-    /// Fails when the native stack is nearly used up; for code that recurses without running any.
-    #[inline(always)]
-    pub(crate) fn check_native_stack(&mut self) -> Result<()> {
-        let marker = 0u8;
-        let at = &raw const marker as usize;
-        if at < self.native_limit && self.on_own_stack && self.is_stack_used_up(at) {
-            Err(ErrorKind::StackOverflow.into())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Whether there is as little stack as it seems: for an evaluator that is profiled there always seems to be none.
-    #[cold]
-    fn is_stack_used_up(&self, at: usize) -> bool {
-        self.profile.as_ref().is_none_or(|profile| at < profile.native_limit)
-    }
-
-    /// Runs `work`, which looks at what is in a set or list, and counts that as a call: so data that is nested
-    /// without end is told from data that is merely large.
-    pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
-        self.check_native_stack()?;
-        if self.calls >= self.shared.options.depth_max {
-            return Err(ErrorKind::CallDepth.into());
-        }
-        self.calls += 1;
-        let result = work(self);
-        self.calls -= 1;
-        result
+        self.on_large_stack(|ev| ev.enter(code, captures, arguments))
     }
 
     /// Moves to the machine's own stack, unless that is what just ran out.
@@ -138,7 +95,7 @@ impl Evaluator {
             return Err(self.out_of_memory());
         }
         if !self.on_own_stack {
-            return self.on_large_stack_fallible(|ev| ev.execute::<false>(code, ops, frame, bottom));
+            return self.on_large_stack(|ev| ev.execute::<false>(code, ops, frame, bottom));
         }
         let marker = 0u8;
         if self.is_stack_used_up(&raw const marker as usize) {
@@ -157,51 +114,6 @@ impl Evaluator {
             profile.leave(caller);
         }
         result
-    }
-
-    /// Runs `work` with room for deep recursion. What makes many calls makes that room once by making them in here.
-    pub fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> T) -> T {
-        if self.on_own_stack {
-            return work(self);
-        }
-        stacker::grow(NATIVE_STACK_BYTES, || {
-            let marker = 0u8;
-            self.on_own_stack = true;
-            // What may not have much memory may not use all of the stack either.
-            let usable = heap::limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
-            self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
-            if let Some(profile) = &mut self.profile {
-                profile.native_limit = self.native_limit;
-                self.native_limit = usize::MAX;
-            }
-            let result = work(self);
-            self.on_own_stack = false;
-            self.native_limit = usize::MAX;
-            result
-        })
-    }
-
-    /// As [`Evaluator::on_large_stack`], and turns running out of memory into an error.
-    pub(crate) fn on_large_stack_fallible<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
-        if self.on_own_stack {
-            return work(self);
-        }
-        let (calls, top) = (self.calls, self.stack.top());
-        self.on_large_stack(|ev| {
-            // Nothing is left half done that anybody looks at again: thunks under way stay marked, and whoever asks for
-            // one is told of the memory (`cycle`).
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
-            result.unwrap_or_else(|cause| {
-                if !cause.is::<heap::Exhausted>() {
-                    std::panic::resume_unwind(cause);
-                }
-                ev.calls = calls;
-                // A tail call may have replaced the frame this began with, and its caller takes away what there is.
-                ev.stack.reset(top.min(ev.stack.top()));
-                crate::value::thunk::wake_all();
-                Err(ev.out_of_memory())
-            })
-        })
     }
 
     /// Calls a function of exactly as many arguments.

@@ -106,6 +106,15 @@ fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let settings = &arguments.settings;
+    // Not among the arguments, which are Nix's.
+    let memory_max = match std::env::var("EVAL_MAX_MEMORY").map(|size| config::parse_size(&size)) {
+        Err(_) => config::free_memory_bytes(),
+        Ok(Ok(size)) => Some(size),
+        Ok(Err(why)) => {
+            nix_text::say(&nix_text::plain_error(&format!("the value of EVAL_MAX_MEMORY is {why}")));
+            return ExitCode::FAILURE;
+        }
+    };
     let defaults = EvalOptions::default();
     let options = EvalOptions {
         pure: settings.pure_eval,
@@ -120,11 +129,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         trace_verbose: settings.trace_verbose,
         abort_on_warn: settings.abort_on_warn,
         lints: settings.lints,
-        // Not among the arguments, which are Nix's.
-        memory_max: std::env::var("EVAL_MAX_MEMORY")
-            .ok()
-            .and_then(|size| config::parse_size(&size).ok())
-            .or_else(config::free_memory_bytes),
+        memory_max,
         ..defaults
     };
     let keep_derivations = arguments.action != Action::Evaluate || arguments.read_write;

@@ -4,11 +4,19 @@ use insta::assert_snapshot;
 
 use crate::workspace::Workspace;
 
+/// What comes of lines that are piped in.
+fn piped(workspace: &Workspace, lines: &str) -> String {
+    workspace.write("input", lines);
+    let input = std::fs::File::open(workspace.path().join("input")).expect("it was written just now");
+    let ran = workspace.command(["repl"]).stdin(input).output().expect("the program starts");
+    workspace.text(&ran)
+}
+
 #[test]
 fn lines_from_a_pipe() {
     let workspace = Workspace::with_own_store("{ zlib = 1; nested.b = [ 1 2 ]; }");
-    workspace.write(
-        "input",
+    let text = piped(
+        &workspace,
         "1 + 1\n\
          x = 20\n\
          y = x +\n\
@@ -27,9 +35,7 @@ fn lines_from_a_pipe() {
          :q\n\
          unreachable\n",
     );
-    let input = std::fs::File::open(workspace.path().join("input")).expect("it was written just now");
-    let ran = workspace.command(["repl"]).stdin(input).output().expect("the program starts");
-    assert_snapshot!(workspace.text(&ran), @r#"
+    assert_snapshot!(text, @r#"
     status: 0
     --- stdout
     2
@@ -65,6 +71,21 @@ fn lines_from_a_pipe() {
 }
 
 #[test]
+fn derivations_are_built() {
+    let workspace = Workspace::with_own_store(
+        r#"{ toy = (import ./prelude.nix).write { name = "toy"; files.x.text = "here"; }; }"#,
+    );
+    assert_snapshot!(piped(&workspace, ":l default.nix\n:b toy\n"), @r#"
+    status: 0
+    --- stdout
+    1 names added
+    [STORE]/store/[HASH]-toy
+    "#);
+    let again = workspace.check("build -f default.nix toy --no-link");
+    assert!(again.contains("up to date: nothing to do"), "{again}");
+}
+
+#[test]
 fn codes_are_explained() {
     let workspace = Workspace::with_own_store("1");
     assert_snapshot!(workspace.check("explain division_by_zero"), @r#"
@@ -93,6 +114,20 @@ fn errors_for_editors() {
     --- stderr
     {"code":"lang::undefined_variable","column":18,"cycle":0,"endColumn":22,"endLine":1,"file":"[DIR]/default.nix","frames":[],"further":[],"labels":[],"line":1,"message":"undefined variable 'zlip'","notes":["did you mean `zlib`?"],"severity":"error"}
     "#);
+}
+
+/// One object that is too big unwinds to where the evaluation began, which must be within the program.
+#[test]
+fn one_value_may_be_too_much() {
+    for expression in
+        ["builtins.genList (x: x) 100000000", "builtins.replaceStrings [\"a\"] [(import ./b.nix)] (import ./a.nix)"]
+    {
+        let workspace = Workspace::with_own_store(expression);
+        workspace.write("a.nix", &format!("\"{}\"", "a".repeat(1 << 20)));
+        workspace.write("b.nix", &format!("\"{}\"", "b".repeat(1 << 10)));
+        let text = workspace.check("expr -f default.nix --max-eval-memory 64M");
+        assert!(text.starts_with("status: 1\n") && text.contains("error[lang::out_of_memory]"), "{text}");
+    }
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! How deep evaluation may go, and what it may take: room on the native stack, and the end of the memory for values.
+//!
+//! Forcing and calling recurse natively, so the first entry moves to a large stack of its own. It is also where an
+//! allocation beyond the limit unwinds to: nothing outside of [`Evaluator::on_large_stack`] sees that.
+
+use super::Evaluator;
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::heap;
+
+/// Native stack of an evaluation; pages are only used when a recursion gets there.
+const NATIVE_STACK_BYTES: usize = 2 << 30;
+/// As much may be used even when memory is limited to less.
+const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
+/// What is kept free for code that does not check.
+const NATIVE_RESERVE_BYTES: usize = 1 << 20;
+
+impl Evaluator {
+    /// Fails when the native stack is nearly used up; for code that recurses without running any.
+    #[inline(always)]
+    pub(crate) fn check_native_stack(&mut self) -> Result<()> {
+        let marker = 0u8;
+        let at = &raw const marker as usize;
+        if at < self.native_limit && self.on_own_stack && self.is_stack_used_up(at) {
+            Err(ErrorKind::StackOverflow.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether there is as little stack as it seems: for an evaluator that is profiled there always seems to be none.
+    #[cold]
+    pub(super) fn is_stack_used_up(&self, at: usize) -> bool {
+        self.profile.as_ref().is_none_or(|profile| at < profile.native_limit)
+    }
+
+    /// Runs `work`, which looks at what is in a set or list, and counts that as a call: so data that is nested
+    /// without end is told from data that is merely large.
+    pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
+        self.check_native_stack()?;
+        if self.calls >= self.shared.options.depth_max {
+            return Err(ErrorKind::CallDepth.into());
+        }
+        self.calls += 1;
+        let result = work(self);
+        self.calls -= 1;
+        result
+    }
+
+    /// Runs `work` with room for deep recursion, and turns running out of memory into an error. What makes many calls makes
+    /// that room once by making them in here.
+    ///
+    /// # Errors
+    /// What `work` returns, and running out of memory.
+    pub fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
+        if self.on_own_stack {
+            return work(self);
+        }
+        let (calls, top) = (self.calls, self.stack.top());
+        self.grow_stack(|ev| {
+            // Nothing is left half done that anybody looks at again: thunks under way stay marked, and whoever asks for
+            // one is told of the memory (`cycle`).
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
+            result.unwrap_or_else(|cause| {
+                if !cause.is::<heap::Exhausted>() {
+                    std::panic::resume_unwind(cause);
+                }
+                ev.calls = calls;
+                // A tail call may have replaced the frame this began with, and its caller takes away what there is.
+                ev.stack.reset(top.min(ev.stack.top()));
+                crate::value::thunk::wake_all();
+                Err(ev.out_of_memory())
+            })
+        })
+    }
+
+    fn grow_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> T) -> T {
+        stacker::grow(NATIVE_STACK_BYTES, || {
+            let marker = 0u8;
+            self.on_own_stack = true;
+            // What may not have much memory may not use all of the stack either.
+            let usable = heap::limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
+            self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
+            if let Some(profile) = &mut self.profile {
+                profile.native_limit = self.native_limit;
+                self.native_limit = usize::MAX;
+            }
+            let result = work(self);
+            self.on_own_stack = false;
+            self.native_limit = usize::MAX;
+            result
+        })
+    }
+
+    #[cold]
+    pub(crate) fn out_of_memory(&self) -> Error {
+        ErrorKind::OutOfMemory(heap::limit_bytes()).into()
+    }
+}
