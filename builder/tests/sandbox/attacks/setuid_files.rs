@@ -1,0 +1,38 @@
+//! A build makes no file that runs as its owner when it is started from outside.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use builder::sandbox::Status;
+
+use crate::place::{Place, shell, syscall, try_run};
+
+/// CVE-2024-38531 and the setuid half of CVE-2024-27297: a file that would run as its owner when started from outside.
+#[test]
+fn cannot_be_made() {
+    assert_eq!(
+        shell(
+            "touch f; chmod 755 f && echo plain; chmod u+s f 2>/dev/null || echo refused; chmod 2755 f 2>/dev/null || echo refused; chmod g+s . 2>/dev/null || echo refused"
+        ),
+        "plain\nrefused\nrefused\nrefused\n"
+    );
+    let create = libc::O_CREAT | libc::O_WRONLY;
+    let at = libc::AT_FDCWD;
+    assert_eq!(syscall(libc::SYS_openat, &format!("{at}, my $a = 'plain', {create}, 0755")), "OK");
+    assert_eq!(syscall(libc::SYS_openat, &format!("{at}, my $a = 'bad', {create}, 04755")), "EPERM");
+    let tmpfile = libc::O_TMPFILE | libc::O_RDWR;
+    assert_eq!(syscall(libc::SYS_openat, &format!("{at}, my $a = '/build', {tmpfile}, 06755")), "EPERM");
+    assert_eq!(syscall(libc::SYS_openat2, &format!("{at}, my $a = 'bad', my $b = '', 24")), "ENOSYS");
+    assert_eq!(syscall(452, &format!("{at}, my $a = '/build', 04755, 0")), "EPERM");
+    assert_eq!(syscall(libc::SYS_mknodat, &format!("{at}, my $a = 'bad', {}, 0", libc::S_IFREG | 0o4755)), "EPERM");
+
+    // A failing build leaves none either.
+    let place = Place::new();
+    let ran =
+        try_run(&place.request("cp /bin/sh sh; chmod 4755 sh; cp sh /output/out; chmod 6755 /output/out; exit 1"))
+            .unwrap();
+    assert_eq!(ran.outcome.status, Status::Exited(1));
+    for file in [place.path("build/sh"), place.output("out")] {
+        assert_eq!(fs::metadata(file).unwrap().mode() & 0o6000, 0);
+    }
+}
