@@ -4,6 +4,7 @@ mod basics;
 mod collect;
 mod concurrency;
 pub mod crash;
+mod fuzz;
 #[cfg(target_arch = "x86_64")]
 mod stops;
 #[cfg(target_arch = "x86_64")]
