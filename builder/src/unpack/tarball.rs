@@ -3,10 +3,10 @@
 //! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format are written in full;
 //! pax sparse maps are refused, since without them such an entry would silently be a file of holes and headers.
 
-use super::Sink;
 use super::destination::EntryPath;
 use super::error::{EntryError, UnpackError};
 use super::format::BLOCK;
+use super::{RATIO_FROM_BYTES, Sink};
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::Path;
@@ -22,7 +22,15 @@ pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Resu
     let zeros = Cell::new(0);
     // What lies between two entries is description; contents are only counted by who writes them.
     let description_left = Cell::new(DESCRIPTION_BYTES_MAX);
-    let mut tar = tar::Archive::new(Watched { inner: stream, zeros: &zeros, description_left: &description_left });
+    let mut tar = tar::Archive::new(Watched {
+        inner: stream,
+        zeros: &zeros,
+        description_left: &description_left,
+        read: 0,
+        position,
+        // Twice what files may come to, so that of a file the entry is named that is too much.
+        ratio_max: sink.options.limits.ratio_max.saturating_mul(2),
+    });
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         description_left.set(u64::MAX);
@@ -106,11 +114,15 @@ fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink)
 }
 
 /// Counts the zero bytes that were read last (a whole tar ends with two blocks of them, and one must have been seen), and
-/// stops when an entry is described at too much length.
+/// stops when an entry is described at too much length, or when little unpacks to very much that no file is made of.
 struct Watched<'a, R> {
     inner: R,
     zeros: &'a Cell<usize>,
     description_left: &'a Cell<u64>,
+    read: u64,
+    /// How much of the compressed archive is behind it.
+    position: &'a Cell<u64>,
+    ratio_max: u64,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
@@ -122,8 +134,15 @@ impl<R: Read> Read for Watched<'_, R> {
                 "the names and attributes of an entry take more than 1 MiB",
             ));
         }
+        if self.read > RATIO_FROM_BYTES && self.read / self.ratio_max.max(1) > self.position.get() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("more than {} bytes come out of one", self.ratio_max),
+            ));
+        }
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let n = self.inner.read(&mut buffer[..most])?;
+        self.read += n as u64;
         if left != u64::MAX {
             self.description_left.set(left - n as u64);
         }

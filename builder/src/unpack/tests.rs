@@ -1,5 +1,7 @@
 //! Archives made by hand: ordinary ones in every wrapping, and hostile ones.
 
+mod fuzz;
+
 use super::format::Compression;
 use super::*;
 use proptest::prelude::*;
