@@ -1,7 +1,7 @@
 //! What one process has in the making: its directory below `tmp/`, and the roots that keep the collector off.
 //!
 //! ```text
-//! tmp/<pid>-<nanoseconds>/          locked (flock on the directory) while its process lives
+//! tmp/<pid>-<random>/               locked (flock on the directory) while its process lives
 //!     roots                         one line an object in use: `path <hash>-<name>` or `node <hex>`
 //!     <n>-<what>                    files and trees being made
 //! ```
@@ -19,12 +19,12 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
 
 const ROOTS: &str = "roots";
 
@@ -110,11 +110,11 @@ impl Scratch {
 impl Place {
     fn make(tmp: &Path) -> Result<Self, SysError> {
         loop {
-            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-            let name = format!("{}-{nanos}", std::process::id());
+            // Nobody can foretell the name, and nobody else can enter: what builds leave lies here for a while.
+            let name = format!("{}-{}", std::process::id(), HEXLOWER.encode(&random()?));
             let path = tmp.join(&name);
-            match std::fs::create_dir(&path) {
-                Ok(()) => make_private(&path)?,
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(SysError::io("make directory", path, &error)),
             }
@@ -147,9 +147,11 @@ impl Drop for Scratch {
     }
 }
 
-fn make_private(path: &Path) -> Result<(), SysError> {
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(path, permissions).context("chmod", path)
+fn random() -> Result<[u8; 16], SysError> {
+    const SOURCE: &str = "/dev/urandom";
+    let mut bytes = [0; 16];
+    File::open(SOURCE).and_then(|mut file| file.read_exact(&mut bytes)).context("read", SOURCE)?;
+    Ok(bytes)
 }
 
 /// Reads the roots of all living processes, and names the directories of dead ones. The caller has the collector's lock alone.

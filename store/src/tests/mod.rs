@@ -5,6 +5,7 @@ mod collect;
 mod concurrency;
 pub mod crash;
 mod fuzz;
+mod private;
 #[cfg(target_arch = "x86_64")]
 mod stops;
 #[cfg(target_arch = "x86_64")]

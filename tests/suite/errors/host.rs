@@ -118,12 +118,12 @@ fn full_disk_while_adding() {
     "#);
 }
 
-/// Names below `tmp/` hold a process id and a time.
+/// Names below `tmp/` hold a process id and random digits.
 fn without_temporary_names(text: &str) -> String {
     let mut parts = text.split("[STORE]/tmp/");
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let name = part.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(part.len());
+        let name = part.find(|c: char| !c.is_ascii_hexdigit() && c != '-').unwrap_or(part.len());
         out.push_str("[STORE]/tmp/[NAME]");
         out.push_str(&part[name..]);
     }

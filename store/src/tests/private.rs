@@ -1,0 +1,55 @@
+//! What is being made is nobody else's: its names cannot be foretold, and only the user of the process gets to it.
+
+use super::{make, open, temp_store};
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// CVE-2025-46416 and -52991: somebody who knows a name beforehand puts something of his own there.
+#[test]
+fn names_cannot_be_foretold() {
+    let store = temp_store();
+    let mut seen = BTreeSet::new();
+    for _ in 0..50 {
+        let again = open(store.root());
+        let scratch = again.scratch_dir("build").unwrap();
+        let name = scratch.path().parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let (pid, random) = name.split_once('-').unwrap();
+        assert_eq!(pid, std::process::id().to_string());
+        assert_eq!(random.len(), 32, "{name}: 128 bits");
+        assert!(seen.insert(random.to_owned()), "{name} came twice");
+    }
+    // Digits that time or a counter give would agree in some place.
+    for at in 0..32 {
+        let digits: BTreeSet<u8> = seen.iter().map(|random| random.as_bytes()[at]).collect();
+        assert!(digits.len() > 4, "digit {at} is one of {digits:?} in 50 names");
+    }
+}
+
+/// CVE-2024-38531: a program that a build leaves is started from outside, by another user.
+#[test]
+fn nobody_else_gets_in() {
+    let store = temp_store();
+    let scratch = store.scratch_dir("build").unwrap();
+    make(scratch.path(), "tool * #!/bin/sh");
+    let tool = scratch.path().join("tool");
+    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o777)).unwrap();
+    let private = scratch.path().parent().unwrap();
+    assert_eq!(std::fs::metadata(private).unwrap().mode() & 0o7777, 0o700);
+    assert!(Command::new(&tool).status().unwrap().success(), "its own user starts it");
+    if nix::unistd::geteuid().is_root() {
+        // Everything above lets others pass, so that it is this directory which does not.
+        for above in private.ancestors().skip(1).take_while(|path| path.starts_with(store.dir.path())) {
+            std::fs::set_permissions(above, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let as_other =
+            |program: &std::path::Path| Command::new(program).uid(65534).gid(65534).current_dir("/").status();
+        let error = as_other(&tool).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        // What is in the store may be started by all.
+        std::fs::rename(&tool, store.root().join("tool")).unwrap();
+        assert!(as_other(&store.root().join("tool")).unwrap().success());
+    }
+}
