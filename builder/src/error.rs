@@ -58,6 +58,11 @@ pub enum BuildError {
         "{failure}, out of disk space: {free_bytes} bytes are free where the store is, `{}`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again", root.display()
     )]
     DiskFull { failure: BuilderFailure, root: PathBuf, free_bytes: u64 },
+    /// A build was ended before it took the last space from everything else.
+    #[error(
+        "the build was ended as fewer than {} MiB are left where the store is, `{}`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again", reserve_bytes >> 20, root.display()
+    )]
+    DiskReserve { reserve_bytes: u64, root: PathBuf },
     #[error("built again, the outputs differ:\n{}", differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n"))]
     NotReproducible { differences: Vec<Difference> },
     #[error(

@@ -73,6 +73,8 @@ pub struct Options {
     pub memory_max_bytes: Option<u64>,
     /// Most processes and threads of one build at a time.
     pub processes_max: Option<u64>,
+    /// Bytes that builds leave free where the store is; none are kept on file systems too small for it.
+    pub disk_reserve_bytes: Option<u64>,
     /// By how much the priority of builds is below the caller's, 0 to 19.
     pub niceness: u8,
     /// What this machine builds for.
@@ -102,6 +104,7 @@ impl Default for Options {
             max_log_bytes: Some(4 << 30),
             memory_max_bytes: machine_memory_bytes().map(|bytes| bytes / 10 * 9),
             processes_max: Some(16_384),
+            disk_reserve_bytes: Some(256 << 20),
             niceness: 0,
             system: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             system_features: BTreeSet::new(),

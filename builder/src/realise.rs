@@ -428,6 +428,7 @@ impl Realiser<'_> {
                 max_log_bytes: self.options.max_log_bytes,
                 memory_max_bytes: self.options.memory_max_bytes,
                 processes_max: self.options.processes_max,
+                disk_reserve_bytes: self.options.disk_reserve_bytes.and_then(|bytes| reserve(self.store.root(), bytes)),
                 niceness: self.options.niceness,
             },
             mode: self.options.sandbox_mode,
@@ -497,6 +498,10 @@ impl Realiser<'_> {
             Status::OutOfMemory => Some(BuilderFailure::OutOfMemory { bytes: limits.memory_max_bytes.unwrap_or(0) }),
             Status::TooManyProcesses => {
                 Some(BuilderFailure::TooManyProcesses { max: limits.processes_max.unwrap_or(0) })
+            }
+            Status::DiskFull => {
+                let reserve_bytes = limits.disk_reserve_bytes.unwrap_or(0);
+                return Err(stop(BuildError::DiskReserve { reserve_bytes, root: self.store.root().to_owned() }));
             }
             Status::Cancelled => return Err(stop(BuildError::Cancelled)),
         };
@@ -725,6 +730,14 @@ impl Realiser<'_> {
         }
         stopped
     }
+}
+
+/// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
+fn reserve(root: &Path, bytes: u64) -> Option<u64> {
+    const SMALL_BELOW_BYTES: u64 = 1 << 30;
+    let stat = nix::sys::statvfs::statvfs(root).ok()?;
+    let total = stat.blocks() * stat.fragment_size();
+    (total >= SMALL_BELOW_BYTES).then_some(bytes.min(total / 50))
 }
 
 /// Whether a builder probably failed since the disk with the store is full, and then how many bytes are free there: the

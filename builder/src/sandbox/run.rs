@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statvfs::statvfs;
 
 use super::cgroup::{Exhausted, Groups, Parents};
 use super::error::Named;
@@ -42,6 +43,8 @@ pub enum Status {
     OutOfMemory,
     /// Failed after it was refused a process, as [`crate::request::Limits::processes_max`] was reached.
     TooManyProcesses,
+    /// Killed when fewer bytes were free than [`crate::request::Limits::disk_reserve_bytes`].
+    DiskFull,
     /// Killed as the caller wished.
     Cancelled,
 }
@@ -286,9 +289,16 @@ impl Watch<'_> {
             Some(Status::TimedOut)
         } else if over(limits.max_silent, self.last_output) {
             Some(Status::Silent)
+        } else if limits.disk_reserve_bytes.is_some_and(|reserve| self.free_bytes() < reserve) {
+            Some(Status::DiskFull)
         } else {
             None
         }
+    }
+
+    /// Where the build writes. What cannot be asked is not full.
+    fn free_bytes(&self) -> u64 {
+        statvfs(&self.request.build_dir).map_or(u64::MAX, |stat| stat.blocks_available() * stat.fragment_size())
     }
 
     /// How long nothing can be due.

@@ -148,3 +148,53 @@ fn failed_builds_leave_nothing_for_others() {
     let temporary = fs::metadata(world.store.root().join("tmp")).unwrap().mode();
     assert_eq!(temporary & 0o022, 0, "{temporary:o}");
 }
+
+/// CVE-2024-38531: while a build runs, nobody else reaches what it makes, whatever permissions it gives.
+#[test]
+fn what_is_being_built_is_out_of_reach() {
+    let world = World::new();
+    let drv = world
+        .script("open", "umask 0; mkdir -p $out/d; touch /build/tool; chmod -R 777 /build $out; sleep 1")
+        .add(&world);
+    let tmp = world.store.root().join("tmp");
+    let seen = std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.built(&drv));
+        let mut seen = false;
+        while !running.is_finished() {
+            for entry in fs::read_dir(&tmp).unwrap().flatten() {
+                let Ok(meta) = entry.metadata() else { continue };
+                assert_eq!(meta.mode() & 0o077, 0, "{}: {:o}", entry.path().display(), meta.mode());
+                seen |= entry.path().read_dir().is_ok_and(|mut inside| {
+                    inside.any(|scratch| scratch.is_ok_and(|scratch| scratch.path().join("build/tool").exists()))
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(running.join().unwrap().is_dir());
+        seen
+    });
+    assert!(seen, "the build was seen at work");
+}
+
+/// CVE-2026-39860: links at the places where what takes an output over might write.
+#[test]
+fn links_in_place_of_an_output_are_taken_as_links() {
+    let world = World::new();
+    let outside = tempfile::tempdir().unwrap();
+    let precious = outside.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "stays").unwrap();
+    fs::set_permissions(&precious, fs::Permissions::from_mode(0o750)).unwrap();
+    let script = format!("ln -s {} $out", precious.display());
+    let built = world.built(&world.script("link", &script).add(&world));
+    assert_eq!(fs::read_link(&built).unwrap(), precious);
+    // Beside the output nothing may lie, under whatever name.
+    for name in ["out.tmp", ".tmp-out", "0-out", "out~"] {
+        let script = format!("echo x > $out; ln -s {} ${{out%/*}}/{name}", precious.display());
+        let error = world.error(&world.script("beside", &script).add(&world));
+        assert!(error.contains("not an output of this derivation"), "{name}: {error}");
+    }
+    assert_eq!(fs::metadata(&precious).unwrap().mode() & 0o7777, 0o750);
+    assert_eq!(text(&precious.join("file")), "stays");
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
+}

@@ -2,6 +2,7 @@
 //! number.
 
 mod device_nodes;
+mod disk_bomb;
 mod executable;
 mod extended_attributes;
 mod facilities;
