@@ -1,8 +1,10 @@
-//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote. A short one is
-//! kept in memory until the build ends.
+//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote.
 //!
 //! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the suffix `.part` and
-//! takes its final name when the build ends, however it ends. Bytes reach the disk as they were printed; lines handed
+//! takes its final name when the build ends, however it ends. A short one is kept in memory until then, and registered with
+//! what was built instead of becoming a file, should the build succeed: making a file takes longer than much that is built.
+//! The file is the later one where there are both.
+//! Bytes reach the disk as they were printed; lines handed
 //! to events and reports have carriage-return progress and control characters removed, since they end up on terminals.
 
 use crate::error::{BuildError, io_error};
@@ -12,6 +14,7 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
 };
+use store::{LocalStore, StorePath};
 
 /// How many last lines a failure report quotes.
 pub const TAIL_LINES: usize = 25;
@@ -109,22 +112,22 @@ impl LogWriter {
         encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))
     }
 
-    /// Ends the stream and gives the log its final name.
-    pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<Summary, BuildError> {
+    /// Ends the stream. A log that is a file gets its final name; of a short one the caller decides what becomes.
+    pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<Finished, BuildError> {
         if !self.line.is_empty() {
             self.end_line(on_line);
         }
-        match self.encoder {
-            Some(encoder) => drop(encoder.finish().map_err(|e| io_error("write", &self.part, e))?),
-            None => {
-                let frame = zstd::bulk::compress(&self.short, LEVEL).map_err(|e| io_error("zstd", &self.part, e))?;
-                std::fs::write(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
+        let short = match self.encoder {
+            Some(encoder) => {
+                encoder.finish().map_err(|e| io_error("write", &self.part, e))?;
+                std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
+                None
             }
-        }
-        std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
+            None => Some(zstd::bulk::compress(&self.short, LEVEL).map_err(|e| io_error("zstd", &self.part, e))?),
+        };
         self.summary.path = self.path;
         self.summary.tail = self.tail.into();
-        Ok(self.summary)
+        Ok(Finished { summary: self.summary, short, part: self.part })
     }
 
     fn extend_line(&mut self, bytes: &[u8]) {
@@ -159,18 +162,45 @@ impl LogWriter {
     }
 }
 
-/// Returns the log of the derivation whose file is called `drv_file_name`, decompressed; `None` when it was never built here.
-///
-/// A log that is being written is returned as far as it has reached the disk.
-pub fn read_log(root: &Path, drv_file_name: &str) -> Result<Option<Vec<u8>>, BuildError> {
-    let path = root.join("log").join(format!("{drv_file_name}.zst"));
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+/// A log that is complete.
+#[derive(Debug)]
+pub struct Finished {
+    pub summary: Summary,
+    /// The compressed log while it is not a file.
+    pub short: Option<Vec<u8>>,
+    part: PathBuf,
+}
+
+impl Finished {
+    /// Makes a short log a file too, as those of builds are that failed.
+    pub fn write(&self) -> Result<(), BuildError> {
+        let Some(frame) = &self.short else { return Ok(()) };
+        std::fs::write(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
+        std::fs::rename(&self.part, &self.summary.path).map_err(|e| io_error("rename", &self.part, e))
+    }
+
+    /// Makes a short log the latest: the file of an earlier one is removed.
+    pub fn supersede(&self) -> Result<(), BuildError> {
+        match self.short.as_ref().map(|_| std::fs::remove_file(&self.summary.path)) {
+            Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(io_error("unlink", &self.summary.path, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the log of a derivation, decompressed; `None` when it was never built here.
+pub fn read_log(store: &LocalStore, drv: &StorePath) -> Result<Option<Vec<u8>>, BuildError> {
+    let path = store.log_dir().join(format!("{drv}.zst"));
+    let compressed: Box<dyn Read> = match File::open(&path) {
+        Ok(file) => Box::new(file),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => match store.short_log(drv)? {
+            Some(frame) => Box::new(std::io::Cursor::new(frame)),
+            None => return Ok(None),
+        },
         Err(e) => return Err(io_error("open", &path, e)),
     };
     let mut bytes = Vec::new();
-    let mut decoder = zstd::stream::read::Decoder::new(file).map_err(|e| io_error("zstd", &path, e))?;
+    let mut decoder = zstd::stream::read::Decoder::new(compressed).map_err(|e| io_error("zstd", &path, e))?;
     decoder.read_to_end(&mut bytes).map_err(|e| io_error("read", &path, e))?;
     Ok(Some(bytes))
 }
@@ -230,16 +260,26 @@ fn reads_like_error(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn run(chunks: &[&[u8]]) -> (Vec<Line>, Summary, Vec<u8>) {
+    fn store_and_derivation() -> (tempfile::TempDir, LocalStore, StorePath) {
         let root = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(root.path()).unwrap();
+        let drv = StorePath::new([1; 20], store::StorePathName::new("x.drv").unwrap());
+        (root, store, drv)
+    }
+
+    fn run(chunks: &[&[u8]]) -> (Vec<Line>, Summary, Vec<u8>) {
+        let (_root, store, drv) = store_and_derivation();
         let mut lines = Vec::new();
-        let mut log = LogWriter::create(root.path(), "abc-x.drv").unwrap();
+        let mut log = LogWriter::create(store.root(), &drv.to_string()).unwrap();
         for chunk in chunks {
             log.write(chunk, &mut |line| lines.push(line)).unwrap();
         }
-        let summary = log.finish(&mut |line| lines.push(line)).unwrap();
-        let bytes = read_log(root.path(), "abc-x.drv").unwrap().unwrap();
-        (lines, summary, bytes)
+        let finished = log.finish(&mut |line| lines.push(line)).unwrap();
+        finished.write().unwrap();
+        let bytes = read_log(&store, &drv).unwrap().unwrap();
+        finished.supersede().unwrap();
+        assert_eq!(read_log(&store, &drv).unwrap().is_none(), finished.short.is_some());
+        (lines, finished.summary, bytes)
     }
 
     #[test]
@@ -272,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_log_that_never_was_is_none() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(read_log(root.path(), "zzz.drv").unwrap().is_none());
+        let (_root, store, drv) = store_and_derivation();
+        assert!(read_log(&store, &drv).unwrap().is_none());
     }
 }

@@ -118,6 +118,7 @@ struct Cost {
     cpu: Option<Duration>,
     memory_bytes: Option<u64>,
     log: Option<String>,
+    short_log: Option<Vec<u8>>,
 }
 
 impl Realiser<'_> {
@@ -326,9 +327,15 @@ impl Realiser<'_> {
         let scratch = Scratch::new(self.store)?;
         let request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
         match self.run(job, &request, &invocation, rooted) {
-            Ok((made, cost)) => {
+            Ok((made, cost, log)) => {
                 let places = &invocation.places;
                 let done = self.complete(job, attributes, &action, made, places, &candidates, cost, Origin::Built);
+                if job.node.rebuild {
+                    log.write().map_err(boxed)?;
+                } else if done.is_err() {
+                    // What is wrong with the outputs is more worth telling than that there is no log.
+                    let _ = log.write();
+                }
                 done.map_err(|stopped| self.keep(job, &request, scratch, stopped))
             }
             Err(stopped) => Err(self.keep(job, &request, scratch, stopped)),
@@ -456,7 +463,7 @@ impl Realiser<'_> {
         request: &Request,
         invocation: &Invocation,
         rooted: bool,
-    ) -> Result<(BTreeMap<String, Output>, Cost), Box<Stopped>> {
+    ) -> Result<(BTreeMap<String, Output>, Cost, log::Finished), Box<Stopped>> {
         let drv_file = job.node.drv.to_string();
         let mut log = LogWriter::create(self.store.root(), &drv_file).map_err(boxed)?;
         self.sink.event(Event::Building { node: job.id });
@@ -476,8 +483,11 @@ impl Realiser<'_> {
             },
             self.cancelled,
         );
-        let summary = log.finish(on_line).map_err(boxed)?;
-        let stop = |error: BuildError| Box::new(Stopped { error, log: Some(summary.clone()), kept: None });
+        let log = log.finish(on_line).map_err(boxed)?;
+        let stop = |error: BuildError| match log.write() {
+            Ok(()) => Box::new(Stopped { error, log: Some(log.summary.clone()), kept: None }),
+            Err(error) => boxed(error),
+        };
         if let Some(error) = log_error {
             return Err(stop(error));
         }
@@ -506,7 +516,7 @@ impl Realiser<'_> {
             Status::Cancelled => return Err(stop(BuildError::Cancelled)),
         };
         if let Some(failure) = failure {
-            return Err(stop(match no_space_left(self.store.root(), &summary) {
+            return Err(stop(match no_space_left(self.store.root(), &log.summary) {
                 Some(free_bytes) => BuildError::DiskFull { failure, root: self.store.root().to_owned(), free_bytes },
                 None => BuildError::Builder(failure),
             }));
@@ -515,9 +525,13 @@ impl Realiser<'_> {
         let cost = Cost {
             cpu: Some(outcome.usage.user + outcome.usage.system),
             memory_bytes: Some(outcome.usage.max_rss_bytes),
-            log: summary.path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            log: log.short.is_none().then(|| format!("{drv_file}.zst")),
+            short_log: log.short.clone(),
         };
-        Ok((made, cost))
+        if !job.node.rebuild {
+            log.supersede().map_err(boxed)?;
+        }
+        Ok((made, cost, log))
     }
 
     /// Takes over every declared output from where the builder made it.
@@ -684,7 +698,7 @@ impl Realiser<'_> {
                 log: cost.log,
                 status: plan::SUCCEEDED.to_owned(),
             };
-            Run { result: ActionResult { outputs }, record }
+            Run { result: ActionResult { outputs }, record, log: cost.short_log }
         });
         job.slot.release();
         match (infos.as_slice(), made.values().next().and_then(|output| output.adopted.as_ref())) {

@@ -33,7 +33,7 @@ impl Log {
         let Some(drv) = drvs.first() else {
             return Err(Failure::new(format!("`{}` was not built here, so it has no log", self.installable)));
         };
-        let log = builder::read_log(session.store.root(), &drv.to_string())?.ok_or_else(|| {
+        let log = builder::read_log(&session.store, drv)?.ok_or_else(|| {
             Failure::new(format!(
                 "there is no log of `{drv}` in {}",
                 config::store_root(global).map(|r| r.display().to_string()).unwrap_or_default()

@@ -6,8 +6,8 @@
 //!     store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
 //!     db/store.sqlite          what is valid, what refers to what, what actions gave
 //!     tmp/<process>/           what is being made; see scratch.rs
-//!     locks/                   locks in use
-//!     log/                     logs of builds, written by the builder
+//!     locks/                   what locks are taken on; see lock.rs
+//!     log/                     logs of builds, written by the builder: long ones and those of failures
 //!     gcroots/                 links that keep store objects alive
 //! ```
 //!
@@ -27,7 +27,7 @@ use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
 use crate::derivation::{Derivation, name_of_path};
 use crate::error::{Context, StoreError, SysError};
 use crate::hash::{Hash, HashAlgorithm, Hasher};
-use crate::lock::{Hold, Holder, Lock, SharedLock};
+use crate::lock::{Hold, Holder, Lock, Locks, SharedLock};
 use crate::path::{StoreModel, StorePath};
 use crate::register::Registrar;
 use crate::scratch::{Scratch, ScratchPath, TempRoot};
@@ -36,7 +36,7 @@ use crate::tree::union::{Layer, Overlap, Union};
 use crate::tree::{Digest, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// Hashes what is written and counts it.
@@ -76,6 +76,7 @@ pub struct LocalStore {
     pub(crate) objects: Dir,
     pub(crate) database: Database,
     pub(crate) collector: SharedLock,
+    pub(crate) locks: Arc<Locks>,
     pub(crate) scratch: Scratch,
     pub(crate) registrar: Registrar,
     pub(crate) durability: Durability,
@@ -116,6 +117,7 @@ impl LocalStore {
             objects: Dir::open(root.join("store"))?,
             database: Database::open(root.join("db/store.sqlite"), options.durability)?,
             collector,
+            locks: Locks::new(&root),
             scratch,
             registrar: Registrar::default(),
             durability: options.durability,
@@ -198,7 +200,7 @@ impl LocalStore {
     /// # Errors
     /// When the lock cannot be taken.
     pub fn lock_path(&self, path: &StorePath, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
-        Ok(Lock::take(&self.lock_file(&path.to_string()), on_wait)?)
+        Ok(self.locks.take(&path.to_string(), on_wait)?)
     }
 
     /// Takes the lock on a store path if it is free; else returns its holder, when that is known.
@@ -206,7 +208,7 @@ impl LocalStore {
     /// # Errors
     /// When the lock cannot be asked for.
     pub fn try_lock_path(&self, path: &StorePath) -> Result<Result<Lock, Option<Holder>>, StoreError> {
-        Ok(Lock::try_take(&self.lock_file(&path.to_string()))?)
+        Ok(self.locks.try_take(&path.to_string())?)
     }
 
     /// Waits for the lock on an action, as [`LocalStore::lock_path`].
@@ -214,7 +216,7 @@ impl LocalStore {
     /// # Errors
     /// When the lock cannot be taken.
     pub fn lock_action(&self, action: &Digest, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
-        Ok(Lock::take(&self.lock_file(&format!("action-{action}")), on_wait)?)
+        Ok(self.locks.take(&format!("action-{action}"), on_wait)?)
     }
 
     /// Takes the lock on an action if it is free, as [`LocalStore::try_lock_path`].
@@ -222,11 +224,7 @@ impl LocalStore {
     /// # Errors
     /// When the lock cannot be asked for.
     pub fn try_lock_action(&self, action: &Digest) -> Result<Result<Lock, Option<Holder>>, StoreError> {
-        Ok(Lock::try_take(&self.lock_file(&format!("action-{action}")))?)
-    }
-
-    pub(crate) fn lock_file(&self, name: &str) -> PathBuf {
-        self.root.join("locks").join(name)
+        Ok(self.locks.try_take(&format!("action-{action}"))?)
     }
 
     /// Returns whether the store has this object, whole.
@@ -427,6 +425,14 @@ impl LocalStore {
     /// When the database fails.
     pub fn builds(&self, derivation: &StorePath) -> Result<Vec<BuildRecord>, StoreError> {
         self.database.read(|session| session.builds(BUILDS_OF_DERIVATION, &derivation.to_string()))
+    }
+
+    /// Returns the log of the last run for a derivation as it was registered with it ([`crate::Run::log`]), compressed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn short_log(&self, derivation: &StorePath) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.read(|session| session.log(derivation))
     }
 
     /// Returns the last runs for derivations of this name (`hello-2.12.drv`), latest first: to tell how long one may take.

@@ -1,15 +1,21 @@
-//! Locks between processes and threads: `flock` on files that vanish with their holder.
+//! Locks between processes and threads.
 //!
-//! The kernel gives a lock back when its holder dies, however it dies, and says who holds one. The file is empty; its holder
-//! removes it just before it lets go, so whoever gets a lock checks that the file is still the one of that name.
+//! A lock on a path or an action is a byte of one file, `locks/objects`, at the place that the hash of its name gives: a lock
+//! of the open file (`F_OFD_SETLK`), which the kernel gives back when its holder dies, however it dies. The file stays empty,
+//! and no lock makes or removes a file: on some file systems that takes longer than all else that is done for a small build.
+//! Locks of one open file do not keep its own process out, so each process also has a list of what it holds.
 
 use crate::error::{Context, SysError};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The names in `locks/` that stay.
+pub(crate) const FILES: [&[u8]; 2] = [b"collector", b"objects"];
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,61 +30,149 @@ impl std::fmt::Display for Holder {
     }
 }
 
+/// The locks of one store, as one open file sees them.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    path: PathBuf,
+    /// Whose names start with the process ids of those who work on the store.
+    workers: PathBuf,
+    file: OnceLock<File>,
+    held: Mutex<HashSet<i64>>,
+    freed: Condvar,
+}
+
 /// A lock held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    path: PathBuf,
-    // Dropped after the file is removed.
-    _file: Flock<File>,
+    locks: Arc<Locks>,
+    place: i64,
 }
 
-impl Lock {
-    /// Takes the lock if it is free; else says who holds it, when that is known.
-    pub(crate) fn try_take(path: &Path) -> Result<Result<Self, Option<Holder>>, SysError> {
-        loop {
-            let file = open(path)?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => {
-                    if let Some(lock) = Self::check(path, locked)? {
-                        return Ok(Ok(lock));
-                    }
-                }
-                Err((file, Errno::EWOULDBLOCK)) => return Ok(Err(holder(&file))),
-                Err((_, Errno::EINTR)) => {}
-                Err((_, errno)) => return Err(SysError::new("lock", path, errno)),
+impl Locks {
+    /// The locks of the store at `root`.
+    pub fn new(root: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            path: root.join("locks/objects"),
+            workers: root.join("tmp"),
+            file: OnceLock::new(),
+            held: Mutex::default(),
+            freed: Condvar::new(),
+        })
+    }
+
+    /// Takes the lock called `name` if it is free; else says who holds it, when that is known.
+    pub fn try_take(self: &Arc<Self>, name: &str) -> Result<Result<Lock, Option<Holder>>, SysError> {
+        let place = place(name);
+        if !self.held().insert(place) {
+            return Ok(Err(Some(Holder::of(std::process::id() as i32))));
+        }
+        // From here on its drop lets others of this process have it.
+        let lock = Lock { locks: Arc::clone(self), place };
+        match self.ask(place, true, false) {
+            Ok(()) => Ok(Ok(lock)),
+            Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::EACCES) => {
+                drop(lock);
+                Ok(Err(self.holder(place)))
             }
+            Err(error) => Err(error),
         }
     }
 
     /// Waits for the lock; calls `on_wait` with the holder when it is not free at once.
-    pub(crate) fn take(path: &Path, on_wait: impl FnOnce(Option<Holder>)) -> Result<Self, SysError> {
-        match Self::try_take(path)? {
+    pub fn take(self: &Arc<Self>, name: &str, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, SysError> {
+        match self.try_take(name)? {
             Ok(lock) => return Ok(lock),
             Err(holder) => on_wait(holder),
         }
+        let place = place(name);
+        let mut held = self.held();
+        while !held.insert(place) {
+            held = self.freed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(held);
+        let lock = Lock { locks: Arc::clone(self), place };
+        self.ask(place, true, true)?;
+        Ok(lock)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> Result<&File, SysError> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let opened = open(&self.path)?;
+        Ok(self.file.get_or_init(|| opened))
+    }
+
+    /// Takes or gives back the byte at `place`.
+    fn ask(&self, place: i64, take: bool, wait: bool) -> Result<(), SysError> {
+        let file = self.file()?;
+        let what = nix::libc::flock {
+            l_type: if take { nix::libc::F_WRLCK } else { nix::libc::F_UNLCK } as i16,
+            l_whence: nix::libc::SEEK_SET as i16,
+            l_start: place,
+            l_len: 1,
+            // As locks of open files want it.
+            l_pid: 0,
+        };
         loop {
-            match Flock::lock(open(path)?, FlockArg::LockExclusive) {
-                Ok(locked) => {
-                    if let Some(lock) = Self::check(path, locked)? {
-                        return Ok(lock);
-                    }
-                }
-                Err((_, Errno::EINTR)) => {}
-                Err((_, errno)) => return Err(SysError::new("lock", path, errno)),
+            let how = if wait { FcntlArg::F_OFD_SETLKW(&what) } else { FcntlArg::F_OFD_SETLK(&what) };
+            match fcntl(file, how) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(SysError::new("lock", &self.path, errno)),
             }
         }
     }
 
-    fn check(path: &Path, file: Flock<File>) -> Result<Option<Self>, SysError> {
-        Ok(if is_at(&file, path)? { Some(Self { path: path.to_owned(), _file: file }) } else { None })
+    /// Finds which of the processes that work on the store holds the lock at `place`. Not known when this one cannot see it.
+    ///
+    /// The kernel does not say whose a lock of an open file is, but which locks each open file of a process has.
+    fn holder(&self, place: i64) -> Option<Holder> {
+        let inode = self.file().ok()?.metadata().ok()?.ino().to_string();
+        let place = place.to_string();
+        // `lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:5678 900 900`
+        let is_it = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let &["lock:", _, "OFDLCK", _, _, _, file, start, ..] = words.as_slice() else { return false };
+            file.rsplit(':').next() == Some(&inode) && start == place
+        };
+        let holds = |pid: i32| {
+            let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
+            let mut texts = files.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+            texts.any(|text| text.lines().any(is_it)).then_some(pid)
+        };
+        let workers = std::fs::read_dir(&self.workers).ok()?;
+        let mut pids = workers.filter_map(|entry| entry.ok()?.file_name().to_str()?.split('-').next()?.parse().ok());
+        pids.find_map(holds).map(Holder::of)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Should it stay, the next holder finds it.
-        let _ = std::fs::remove_file(&self.path);
+        // In this order: else a thread that takes it in between would lose it again.
+        if self.locks.file.get().is_some() {
+            let _ = self.locks.ask(self.place, false, false);
+        }
+        self.locks.held().remove(&self.place);
+        self.locks.freed.notify_all();
     }
+}
+
+impl Holder {
+    fn of(pid: i32) -> Self {
+        Holder { pid, command: command_line(pid) }
+    }
+}
+
+/// Where in the file the lock called `name` is: with 62 bits, no two names that are in use together meet.
+fn place(name: &str) -> i64 {
+    let hash = blake3::hash(name.as_bytes());
+    let bytes = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+    (u64::from_le_bytes(*bytes) >> 2).cast_signed()
 }
 
 fn open(path: &Path) -> Result<File, SysError> {
@@ -93,19 +187,6 @@ pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, SysError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(SysError::io("stat", path, &error)),
     }
-}
-
-/// Asks the kernel who holds the lock on a file. Not known when that is a process which this one cannot see.
-fn holder(file: &File) -> Option<Holder> {
-    let inode = file.metadata().ok()?.ino().to_string();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; who waits has an arrow after the number.
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let &[_, "FLOCK", _, _, pid, place, ..] = words.as_slice() else { return None };
-        (place.rsplit(':').next() == Some(&inode)).then(|| pid.parse::<i32>().ok())?
-    })?;
-    (pid > 0).then(|| Holder { pid, command: command_line(pid) })
 }
 
 fn command_line(pid: i32) -> String {

@@ -45,6 +45,8 @@ struct Registration {
 pub struct Run {
     pub result: ActionResult,
     pub record: BuildRecord,
+    /// What was printed, compressed, when that is little; otherwise it is a file that the record names.
+    pub log: Option<Vec<u8>>,
 }
 
 impl ValidPath {
@@ -159,7 +161,7 @@ impl LocalStore {
     fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
         let directory = kind(&from.stat(name)?) == Kind::Directory;
-        let lock = Lock::take(&self.lock_file(&format!("{path}.place")), |_| {})?;
+        let lock = self.locks.take(&format!("{path}.place"), |_| {})?;
         if self.is_valid(path)? {
             from.remove_all(name)?;
             return Ok(None);
@@ -248,9 +250,12 @@ impl LocalStore {
                     self.insert_outputs(session, &info.path)?;
                 }
             }
-            for Run { result, record } in all.iter().filter_map(|registration| registration.run.as_ref()) {
+            for Run { result, record, log } in all.iter().filter_map(|registration| registration.run.as_ref()) {
                 session.insert_action(&record.action, &result.outputs, now)?;
                 session.insert_build(record)?;
+                if let Some(frame) = log {
+                    session.insert_log(&record.derivation, frame, now)?;
+                }
             }
             self.step("written");
             Ok(())

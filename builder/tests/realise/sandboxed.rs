@@ -12,7 +12,7 @@ fn a_trivial_build_makes_its_output() {
         world.events(),
         ["planned 1", "started trivial", "phase trivial one", "log trivial done", "finished trivial Built"]
     );
-    let log = builder::read_log(world.store.root(), &drv.to_string()).unwrap().unwrap();
+    let log = builder::read_log(&world.store, &drv).unwrap().unwrap();
     assert_eq!(log, b"@phase one\ndone\n");
     assert!(world.plan(&[&drv]).is_empty());
 }
@@ -225,4 +225,32 @@ fn two_builders_build_once() {
     assert_eq!(ended, ["Built", "Found"]);
     let waited = world.events().iter().chain(&other.events()).any(|event| event.starts_with("waiting slow"));
     assert!(waited, "the one that waits says for whom");
+}
+
+/// Little that is printed is kept with what was built, much as a file; the log that is shown is that of the last build.
+#[test]
+fn logs_of_builds_that_succeed_and_of_those_that_fail() {
+    let world = World::new();
+    let log =
+        |drv: &store::StorePath| String::from_utf8(builder::read_log(&world.store, drv).unwrap().unwrap()).unwrap();
+    let files = || std::fs::read_dir(world.store.log_dir()).unwrap().count();
+    let short = world.script("short", "echo little; echo x > $out").add(&world);
+    world.built(&short);
+    assert_eq!((log(&short).as_str(), files()), ("little\n", 0));
+    let long = world.script("long", "perl -e 'print qq(line $_\n) for 1..20000' && echo x > $out").add(&world);
+    world.built(&long);
+    assert!(log(&long).ends_with("line 20000\n"));
+    assert_eq!(files(), 1);
+    let failing = world.script("failing", "echo why; exit 1").add(&world);
+    world.error(&failing);
+    assert_eq!((log(&failing).as_str(), files()), ("why\n", 2));
+    // What fails only when its output is looked at has a log, too.
+    let nothing = world.script("nothing", "echo no output").add(&world);
+    world.error(&nothing);
+    assert_eq!((log(&nothing).as_str(), files()), ("no output\n", 3));
+    // A file that an earlier, failed build has left gives way.
+    let again = world.script("again", "echo better; echo x > $out").add(&world);
+    std::fs::write(world.store.log_dir().join(format!("{again}.zst")), "of an earlier build").unwrap();
+    world.built(&again);
+    assert_eq!(log(&again), "better\n");
 }

@@ -25,8 +25,11 @@ pub enum Durability {
     Relaxed,
 }
 
-const MIGRATIONS: [&str; 2] =
-    [include_str!("schema/0001-initial.sql"), include_str!("schema/0002-sources-by-directory.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/0001-initial.sql"),
+    include_str!("schema/0002-sources-by-directory.sql"),
+    include_str!("schema/0003-logs.sql"),
+];
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -55,7 +58,8 @@ queries! {
     DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
     INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",
     SOURCE "source", INSERT_SOURCE "insert_source", DELETE_SOURCES "delete_sources",
-    DELETE_OLD_BUILDS "delete_old_builds",
+    DELETE_OLD_BUILDS "delete_old_builds", INSERT_LOG "insert_log", LOG "log", OLD_LOGS "old_logs",
+    DELETE_OLD_LOGS "delete_old_logs",
 }
 
 /// An open database.

@@ -176,6 +176,21 @@ impl Session<'_> {
         Ok(())
     }
 
+    pub fn insert_log(&self, derivation: &StorePath, frame: &[u8], now: u64) -> Result<(), StoreError> {
+        self.execute(INSERT_LOG, params![derivation.to_string(), now as i64, frame])?;
+        Ok(())
+    }
+
+    pub fn log(&self, derivation: &StorePath) -> Result<Option<Vec<u8>>, StoreError> {
+        self.row(LOG, [derivation.to_string()], |row| row.get(0))
+    }
+
+    /// Returns how many logs a collection may remove that were written before `limit`, and their size.
+    pub fn old_logs(&self, limit: u64) -> Result<(u64, u64), StoreError> {
+        let row = self.row(OLD_LOGS, [limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+        Ok(row.map_or((0, 0), |(count, bytes)| (count as u64, bytes as u64)))
+    }
+
     /// Returns builds, latest first, selected by `query` with the text `key`.
     pub fn builds(&self, query: Query, key: &str) -> Result<Vec<BuildRecord>, StoreError> {
         type Columns = (String, Vec<u8>, i64, i64, i64, Option<i64>, Option<String>, String);

@@ -20,7 +20,6 @@ use crate::db::{
 };
 use crate::error::{Context, StoreError};
 use crate::local::LocalStore;
-use crate::lock::Lock;
 use crate::path::StorePath;
 use crate::scratch::{TempRoot, survey};
 use crate::sys::Dir;
@@ -230,13 +229,11 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Removes lock files of dead processes.
+    /// Removes what is no lock: once each lock was a file.
     fn sweep_locks(&self) -> Result<(), StoreError> {
-        for name in Dir::open(self.root().join("locks"))?.names()? {
-            // A lock removes its file when dropped. The collector's own is in use by us.
-            if name != b"collector" {
-                let _ = Lock::try_take(&self.lock_file(&String::from_utf8_lossy(&name)))?;
-            }
+        let locks = Dir::open(self.root().join("locks"))?;
+        for name in locks.names()?.iter().filter(|name| !crate::lock::FILES.contains(&name.as_slice())) {
+            locks.remove_all(name)?;
         }
         Ok(())
     }

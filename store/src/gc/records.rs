@@ -4,7 +4,7 @@
 //! user says, and so does what `--keep-failed` has kept. A log that nobody has finished belongs to a process that is dead.
 
 use super::GcReport;
-use crate::db::DELETE_OLD_BUILDS;
+use crate::db::{DELETE_OLD_BUILDS, DELETE_OLD_LOGS};
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::path::StorePath;
@@ -59,8 +59,14 @@ pub(super) fn sweep(
             }
         }
     }
+    let (count, bytes) = store.database.read(|session| session.old_logs(limit))?;
+    report.removed_logs += count;
+    report.freed_bytes += bytes;
     if !dry_run {
-        store.database.write(|session| session.execute(DELETE_OLD_BUILDS, [limit as i64]))?;
+        store.database.write(|session| {
+            session.execute(DELETE_OLD_LOGS, [limit as i64])?;
+            session.execute(DELETE_OLD_BUILDS, [limit as i64])
+        })?;
     }
     Ok(())
 }

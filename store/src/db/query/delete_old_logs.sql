@@ -1,0 +1,1 @@
+DELETE FROM logs WHERE written_at < ?1 AND derivation NOT IN (SELECT path FROM valid_paths)

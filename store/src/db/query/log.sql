@@ -1,0 +1,1 @@
+SELECT frame FROM logs WHERE derivation = ?1
