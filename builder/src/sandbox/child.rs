@@ -146,11 +146,12 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
     filter::apply(request.mode, &mut skipped)?;
 
     report(to_caller, &Message::Ready { landlock_abi, skipped });
-    let Some(builder) = sys::fork_alone().named("start the builder", || "fork".into())? else {
+    let builder = sys::fork_until_exec(&mut || {
         let Err(error) = command.become_builder();
         report(to_caller, &Message::Failed(error));
-        sys::exit_now(127);
-    };
+        sys::exit_now(127)
+    })
+    .named("start the builder", || "clone(CLONE_VM|CLONE_VFORK)".into())?;
     loop {
         let waited = sys::wait_any().named("wait for the builder", || "wait4".into())?;
         if waited.pid == builder {

@@ -54,8 +54,8 @@ pub fn remove_tree(path: &Path) -> Result<(), SandboxError> {
 }
 
 fn remove_at(parent: BorrowedFd, name: &CStr) -> Result<(), Errno> {
-    if !is_directory(parent, name)? {
-        return unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+    if gone(parent, name)? {
+        return Ok(());
     }
     let device = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_dev;
     let mut moved = 0u64;
@@ -68,9 +68,10 @@ fn remove_at(parent: BorrowedFd, name: &CStr) -> Result<(), Errno> {
         };
         levels.push(level);
         let directory = levels[levels.len() - 1].directory.as_fd();
-        if !is_directory(directory, &next)? {
-            unlinkat(directory, next.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
-        } else if levels.len() < OPEN_LEVELS {
+        if gone(directory, &next)? {
+            continue;
+        }
+        if levels.len() < OPEN_LEVELS {
             let entered = enter(directory, &next, device)?;
             levels.push(entered);
         } else {
@@ -81,9 +82,15 @@ fn remove_at(parent: BorrowedFd, name: &CStr) -> Result<(), Errno> {
     Ok(())
 }
 
-fn is_directory(parent: BorrowedFd, name: &CStr) -> Result<bool, Errno> {
-    let mode = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode;
-    Ok(mode & libc::S_IFMT == libc::S_IFDIR)
+/// Removes what can be removed at once: everything but directories with something in them, for which it returns false.
+fn gone(parent: BorrowedFd, name: &CStr) -> Result<bool, Errno> {
+    match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOTDIR) => unlinkat(parent, name, UnlinkatFlags::NoRemoveDir).map(|()| true),
+        Err(Errno::ENOENT) => Err(Errno::ENOENT),
+        // It has to be emptied, or there is another reason, which shows then.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Opens a directory and lists it, giving its owner all permissions first.

@@ -164,6 +164,29 @@ pub fn fork_alone() -> Result<Option<libc::pid_t>> {
     Ok((answer != 0).then_some(answer))
 }
 
+/// Starts a process that shares this one's memory, which stands still until `work` has called `execve` or [`exit_now`]:
+/// nothing is copied that would be thrown away. For a process as [`fork_alone`] wants it.
+pub fn fork_until_exec(mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
+    const STACK_BYTES: usize = 256 << 10;
+    const ALIGNMENT: usize = 16;
+    type Work<'a> = &'a mut dyn FnMut();
+    extern "C" fn start(work: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the pointer is that of `work` below, whose function waits in `clone` and so outlives this one.
+        let work = unsafe { &mut *work.cast::<Work<'_>>() };
+        work();
+        127
+    }
+    let mut stack = Vec::<u8>::with_capacity(STACK_BYTES + ALIGNMENT);
+    let bottom = stack.as_mut_ptr();
+    let top = STACK_BYTES + bottom.wrapping_add(STACK_BYTES).align_offset(ALIGNMENT);
+    let argument = (&raw mut work).cast::<libc::c_void>();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: `top` is aligned and lies in the allocation of `stack`, of which nothing else is used; it and `work` outlive
+    // the other process's use of them, as CLONE_VFORK has this one wait. As both have one thread, nothing runs at the same
+    // time in the memory that they share.
+    Errno::result(unsafe { libc::clone(start, bottom.add(top).cast(), flags, argument) })
+}
+
 /// `pidfd_open(pid, 0)`.
 pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
     // SAFETY: only integers are passed.
