@@ -818,7 +818,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // A build may leave directories that only `remove_tree` can empty. What stays is swept by a collection.
-        let _ = sandbox::remove_tree(self.path.path());
+        if sandbox::remove_tree(self.path.path()).is_ok() {
+            self.path.is_removed();
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl LocalStore {
     /// Opens the store at `root`, which is made if it is not there.
     ///
     /// # Errors
-    /// When a directory cannot be made, or the database not be opened or brought up to date.
+    /// When a directory cannot be made. The database is opened, and brought up to date, when it is first needed.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, OpenOptions::default())
     }
@@ -115,7 +115,7 @@ impl LocalStore {
         Ok(Self {
             cas: Dir::open(root.join("cas"))?,
             objects: Dir::open(root.join("store"))?,
-            database: Database::open(root.join("db/store.sqlite"), options.durability)?,
+            database: Database::new(root.join("db/store.sqlite"), options.durability),
             collector,
             locks: Locks::new(&root),
             scratch,

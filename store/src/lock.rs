@@ -7,7 +7,8 @@
 
 use crate::error::{Context, SysError};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::FlockOperation;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -202,7 +203,7 @@ fn command_line(pid: i32) -> String {
 #[derive(Debug)]
 pub(crate) struct SharedLock {
     path: PathBuf,
-    state: Mutex<(usize, Option<Flock<File>>)>,
+    state: Mutex<(usize, Option<File>)>,
 }
 
 /// Keeps the collector out while it lives.
@@ -217,24 +218,31 @@ impl SharedLock {
     /// Takes the lock shared; waits while a collector runs.
     pub fn hold(&self) -> Result<Hold<'_>, SysError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.1.is_none() {
-            state.1 = Some(self.lock(FlockArg::LockShared)?);
+        let (count, file) = &mut *state;
+        if *count == 0 {
+            let file = match file {
+                Some(file) => file,
+                none => none.insert(open(&self.path)?),
+            };
+            self.lock(file, FlockOperation::LockShared)?;
         }
-        state.0 += 1;
+        *count += 1;
         Ok(Hold(self))
     }
 
-    /// Takes the lock alone; waits for all others, also those of this process.
-    pub fn alone(&self) -> Result<impl Drop + use<>, SysError> {
-        self.lock(FlockArg::LockExclusive)
+    /// Takes the lock alone; waits for all others, also those of this process. It is given back when the file is closed.
+    pub fn alone(&self) -> Result<File, SysError> {
+        let file = open(&self.path)?;
+        self.lock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
     }
 
-    fn lock(&self, how: FlockArg) -> Result<Flock<File>, SysError> {
+    fn lock(&self, file: &File, how: FlockOperation) -> Result<(), SysError> {
         loop {
-            match Flock::lock(open(&self.path)?, how) {
-                Ok(locked) => return Ok(locked),
-                Err((_, Errno::EINTR)) => {}
-                Err((_, errno)) => return Err(SysError::new("lock", &self.path, errno)),
+            match rustix::fs::flock(file, how) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(SysError::new("lock", &self.path, Errno::from_raw(errno.raw_os_error()))),
             }
         }
     }
@@ -243,9 +251,14 @@ impl SharedLock {
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 -= 1;
-        if state.0 == 0 {
-            state.1 = None;
+        let (count, file) = &mut *state;
+        *count -= 1;
+        if *count == 0
+            && let Some(held) = file
+            && rustix::fs::flock(&*held, FlockOperation::Unlock).is_err()
+        {
+            // Closing it gives the lock back too.
+            *file = None;
         }
     }
 }

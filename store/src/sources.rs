@@ -10,19 +10,22 @@
 //!
 //! What is remembered says nothing about what is in the store: [`crate::LocalStore::add_source`] looks.
 
-use crate::db::{INSERT_SOURCE, SOURCE};
+use crate::db::{INSERT_SOURCE, SOURCE, Session, Snapshot};
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::tree::{Digest, Node};
 use nix::sys::stat::FileStat;
 use rusqlite::params;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// A file that changed this shortly before it was read may change again without its times telling.
 const RACY: Duration = Duration::from_secs(2);
+
+/// So many questions are asked each by itself, which is faster than to open the database once more.
+const RECALLED_ONE_BY_ONE: usize = 64;
 
 /// How many bytes of new records are collected before they are written.
 const PENDING_MAX: usize = 4 << 20;
@@ -163,6 +166,9 @@ pub(crate) struct SourceMemory<'a> {
     store: &'a LocalStore,
     pending: Mutex<(Vec<New>, usize)>,
     used: AtomicBool,
+    recalled: AtomicUsize,
+    /// The memory as it was, once much is asked of it.
+    snapshot: OnceLock<Option<Snapshot>>,
     /// What changed at or after this time, in nanoseconds since 1970, is not remembered.
     horizon: i64,
 }
@@ -171,17 +177,31 @@ impl<'a> SourceMemory<'a> {
     pub fn new(store: &'a LocalStore) -> Self {
         let before = SystemTime::now().checked_sub(RACY).unwrap_or(SystemTime::UNIX_EPOCH);
         let horizon = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
-        Self { store, pending: Mutex::default(), used: AtomicBool::new(false), horizon }
+        Self {
+            store,
+            pending: Mutex::default(),
+            used: AtomicBool::new(false),
+            recalled: AtomicUsize::new(0),
+            snapshot: OnceLock::new(),
+            horizon,
+        }
     }
 
     /// Returns what is remembered of a directory or a file.
     pub fn recall(&self, stat: &FileStat) -> Result<Option<Record>, StoreError> {
         type Columns = (Vec<u8>, Vec<u8>, Vec<u8>);
-        let row: Option<Columns> = self.store.database.read(|session| {
+        let ask = |session: &Session<'_>| -> Result<Option<Columns>, StoreError> {
             session.row(SOURCE, params![stat.st_dev as i64, stat.st_ino as i64], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
-        })?;
+        };
+        let many = self.recalled.fetch_add(1, Ordering::Relaxed) >= RECALLED_ONE_BY_ONE;
+        // Without a second connection, as where a file cannot be opened any more, it only takes longer.
+        let snapshot = if many { self.snapshot.get_or_init(|| self.store.database.snapshot().ok()) } else { &None };
+        let row = match snapshot {
+            Some(snapshot) => snapshot.read(ask)?,
+            None => self.store.database.read(ask)?,
+        };
         Ok(row.and_then(|(signature, node, files)| {
             Some(Record { signature: Signature(signature.try_into().ok()?), node: Node::from_bytes(&node)?, files })
         }))

@@ -12,7 +12,7 @@ pub use records::{BuildRecord, Realisation, ValidPath};
 use crate::error::StoreError;
 use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How certain a registration is to survive a power cut.
@@ -62,8 +62,15 @@ queries! {
     DELETE_OLD_LOGS "delete_old_logs",
 }
 
-/// An open database.
+/// The database, opened when it is first asked: many a command has a store and no question.
 pub(crate) struct Database {
+    path: PathBuf,
+    durability: Durability,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// The database as it was at one moment, for many questions in a row: SQLite's locks are taken once, not for each.
+pub(crate) struct Snapshot {
     path: PathBuf,
     connection: Mutex<Connection>,
 }
@@ -75,44 +82,75 @@ pub(crate) struct Session<'a> {
 }
 
 impl Database {
-    /// Opens or makes the database at `path` and brings its schema up to date.
-    pub fn open(path: PathBuf, durability: Durability) -> Result<Self, StoreError> {
-        let error = |query| {
-            let path = path.clone();
-            move |source| StoreError::Database { path, query, source }
-        };
+    /// The database at `path`, which is made and brought up to date when it is first used.
+    pub fn new(path: PathBuf, durability: Durability) -> Self {
+        Self { path, durability, connection: Mutex::new(None) }
+    }
+
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&path, flags).map_err(error("open"))?;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(error("open"))?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(error("busy_timeout"))?;
         connection.set_prepared_statement_cache_capacity(64);
-        let synchronous = match durability {
+        let synchronous = match self.durability {
             Durability::Full => "FULL",
             Durability::Relaxed => "OFF",
         };
         let pragmas =
             format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;");
         connection.execute_batch(&pragmas).map_err(error("pragmas"))?;
-        migrate(&mut connection, &path)?;
-        Ok(Self { path, connection: Mutex::new(connection) })
+        migrate(&mut connection, &self.path)?;
+        Ok(connection)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *connection {
+            Some(connection) => work(connection),
+            none => work(none.insert(self.connect()?)),
+        }
+    }
+
+    /// Makes the database now, unless it is in use already.
+    pub fn make(&self) -> Result<(), StoreError> {
+        self.with(|_| Ok(()))
+    }
+
+    /// Returns the database as it is now. Writers are not kept out, and nothing they write is seen.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        // It has to be there and up to date.
+        self.make()?;
+        let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(error("open"))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(error("busy_timeout"))?;
+        connection.execute_batch("BEGIN").map_err(error("begin"))?;
+        Ok(Snapshot { path: self.path.clone(), connection: Mutex::new(connection) })
     }
 
     /// Runs `work` outside of a transaction: for single statements.
     pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        work(&Session { path: &self.path, connection: &self.lock() })
+        self.with(|connection| work(&Session { path: &self.path, connection }))
     }
 
     /// Runs `work` in one transaction, which is undone when it fails.
     pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut connection = self.lock();
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
-        let transaction = Transaction::new(&mut connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
-        let value = work(&Session { path: &self.path, connection: &transaction })?;
-        transaction.commit().map_err(error("commit"))?;
-        Ok(value)
+        self.with(|connection| {
+            let transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
+            let value = work(&Session { path: &self.path, connection: &transaction })?;
+            transaction.commit().map_err(error("commit"))?;
+            Ok(value)
+        })
+    }
+}
+
+impl Snapshot {
+    /// Asks the database as it was.
+    pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&Session { path: &self.path, connection: &connection })
     }
 }
 

@@ -242,7 +242,7 @@ fn the_database_can_be_made_again() {
     let root = dir.path().join("root");
     std::fs::write(root.join("db/store.sqlite"), "not a database at all").unwrap();
     let options = OpenOptions { durability: Durability::Relaxed };
-    assert!(LocalStore::open_with(&root, options).is_err());
+    assert!(LocalStore::open_with(&root, options).unwrap().all_paths().is_err());
     let (store, count) = LocalStore::rebuild_db(&root, options).unwrap();
     assert_eq!(count, 3);
     for info in before {

@@ -28,7 +28,7 @@ const FAILED: i32 = 3;
 fn work(root: &Path, what: &str) -> Result<(), StoreError> {
     let store = LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed })?;
     match what {
-        "open" => {}
+        "open" => drop(store.all_paths()?),
         "adopt" => {
             let scratch = store.scratch_dir("out")?;
             let staged = scratch.path().join("out");
