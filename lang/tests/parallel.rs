@@ -47,6 +47,21 @@ fn values_are_those_of_one_thread() {
 }
 
 #[test]
+fn json_is_that_of_one_thread() {
+    check(
+        "builtins.toJSON (builtins.genList (i: {
+           drv = derivation { name = \"d${toString i}\"; system = \"s\"; builder = \"b\"; };
+           deep = { list = [ { n = builtins.foldl' (a: b: a + b) i (builtins.genList (j: j) 100); } ]; };
+           text = { __toString = self: \"t${toString i}\"; never = throw \"x\"; };
+           path = { outPath = \"p${toString i}\"; never = throw \"y\"; };
+         }) 40)",
+    );
+    check(
+        "builtins.toJSON (builtins.genList (i: { a = { b = if i > 5 then throw \"at ${toString i}\" else i; }; }) 40)",
+    );
+}
+
+#[test]
 fn the_first_error_in_order_is_told() {
     check("builtins.genList (i: if i > 3 then throw \"at ${toString i}\" else i) 40");
     check("builtins.map (i: builtins.tryEval (if i > 3 then throw \"x\" else i)) (builtins.genList (i: i) 40)");

@@ -66,10 +66,10 @@ impl Evaluator {
             }
             View::List(list) => {
                 self.expect_room(out.len())?;
-                self.ahead(list.values().iter().copied(), Ahead::Head);
+                let covered = self.begin_ahead(list.values().iter().copied());
                 Str::make_room(out);
                 out.push(b'[');
-                self.nested(|ev| {
+                let result = self.nested(|ev| {
                     list.values().iter().enumerate().try_for_each(|(index, &element)| {
                         if index > 0 {
                             out.push(b',');
@@ -77,7 +77,9 @@ impl Evaluator {
                         ev.write_json(element, copy_to_store, out, context)
                             .map_err(|error| error.note(format!("while evaluating list element at index {index}")))
                     })
-                })?;
+                });
+                self.covered = covered;
+                result?;
                 out.push(b']');
             }
             View::Attrs(set) => {
@@ -92,10 +94,10 @@ impl Evaluator {
                 if let Some(out_path) = set.get(self.shared.names.out_path) {
                     return self.nested(|ev| ev.write_json(out_path, copy_to_store, out, context));
                 }
-                self.ahead(set.iter().map(|attr| attr.value), Ahead::Head);
+                let covered = self.begin_ahead(set.iter().map(|attr| attr.value));
                 Str::make_room(out);
                 out.push(b'{');
-                self.nested(|ev| {
+                let result = self.nested(|ev| {
                     set.sorted().enumerate().try_for_each(|(index, attr)| {
                         if index > 0 {
                             out.push(b',');
@@ -105,7 +107,9 @@ impl Evaluator {
                         ev.write_json(attr.value, copy_to_store, out, context)
                             .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))
                     })
-                })?;
+                });
+                self.covered = covered;
+                result?;
                 out.push(b'}');
             }
             _ => {
@@ -113,6 +117,15 @@ impl Evaluator {
             }
         }
         Ok(())
+    }
+
+    /// Evaluates members ahead, unless that was done for what is around them. Returns what `covered` was.
+    fn begin_ahead(&mut self, values: impl Iterator<Item = Value>) -> bool {
+        let covered = self.covered;
+        if !covered {
+            self.covered = self.ahead(values, Ahead::Json);
+        }
+        covered
     }
 }
 

@@ -71,7 +71,7 @@ impl Compiler<'_> {
                     match self.lookup(*name) {
                         Some(entry @ Entry { place: Place::Register(_) | Place::Constant(_), .. }) => Some(entry),
                         Some(_) => None,
-                        None => self.context.globals.names.get(name).copied().map(|value| {
+                        None => self.file.globals.names.get(name).copied().map(|value| {
                             let index = self.constant(value);
                             Entry { function: depth, place: Place::Constant(index) }
                         }),

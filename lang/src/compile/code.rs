@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::lazy::Lazy;
 use super::op::{Op, Reg};
 use crate::error::Result;
 use crate::source::Pos;
@@ -18,6 +19,8 @@ pub(crate) type Native = fn(&mut Evaluator, &[Value]) -> Result<Value>;
 pub(crate) enum Body {
     Ops(&'static [Op]),
     Native(Native),
+    /// Not compiled yet, see [`Code::compiled`].
+    Lazy(&'static Lazy),
 }
 
 /// The code of one function or thunk. Aligned, since a thunk keeps its state in the low bits of the address.
@@ -43,6 +46,15 @@ pub struct Code {
 }
 
 impl Code {
+    /// The code that runs: this, or what it is compiled to now. Captures and arity are the same.
+    #[inline(always)]
+    pub(crate) fn compiled(&'static self) -> &'static Code {
+        match self.body {
+            Body::Lazy(lazy) => lazy.code(),
+            _ => self,
+        }
+    }
+
     /// Code for thunks that run a Rust function on `captures.len()` values.
     pub(crate) const fn native(captures: &'static [Reg], run: Native) -> Code {
         Code {

@@ -12,7 +12,7 @@ use crate::source::Span;
 use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, Expr, ExprKind, PathKind, StringPart};
 use crate::syntax::print::{PrintOptions, Style, print};
-use crate::text::path::normalise;
+use crate::text::path::{join, normalise};
 use crate::value::{Attr, Value};
 
 /// How deep expressions may nest; the parser has a bound of its own.
@@ -226,7 +226,7 @@ impl Compiler<'_> {
                 Some(super::Entry { place: Place::Constant(index), .. }) => index,
                 Some(_) => return None,
                 None => {
-                    let value = *self.context.globals.names.get(name)?;
+                    let value = *self.file.globals.names.get(name)?;
                     self.constant(value)
                 }
             },
@@ -242,19 +242,19 @@ impl Compiler<'_> {
     fn builtins_member(&self, subject: Expr<'_>, name: Symbol) -> Option<Value> {
         let ExprKind::Variable(builtins) = subject.kind else { return None };
         if *builtins == self.symbols.builtins && self.lookup(*builtins).is_none() {
-            self.context.globals.builtins.as_attrs()?.get(name)
+            self.file.globals.builtins.as_attrs()?.get(name)
         } else if let Some(super::Entry { place: Place::Constant(index), .. }) = self.lookup(*builtins) {
             // `let b = builtins; in b.name`
             let set = self.module.constants[index as usize];
-            if set.same(self.context.globals.builtins) { set.as_attrs()?.get(name) } else { None }
+            if set.same(self.file.globals.builtins) { set.as_attrs()?.get(name) } else { None }
         } else {
             None
         }
     }
 
     fn current_position(&self, span: Span) -> Value {
-        let (line, column) = self.context.source.position(span.start);
-        let file = crate::error::origin_name(&self.context.source.origin);
+        let (line, column) = self.file.source.position(span.start);
+        let file = crate::error::origin_name(&self.file.source.origin);
         let attr = |name: &[u8], value| Attr { name: Symbol::new(name), pos: self.pos(span), value };
         Value::attrs(vec![
             attr(b"file", Value::string(file.as_bytes())),
@@ -264,11 +264,11 @@ impl Compiler<'_> {
     }
 
     fn absolute(&mut self, kind: PathKind, text: &[u8], span: Span) -> Vec<u8> {
-        let joined = match kind {
-            PathKind::Absolute => text.to_vec(),
-            PathKind::Relative => [self.context.base_dir, b"/", text].concat(),
-            PathKind::Home => match self.context.home {
-                Some(home) => [home, b"/", text.strip_prefix(b"~/").unwrap_or(text)].concat(),
+        match kind {
+            PathKind::Absolute => normalise(text),
+            PathKind::Relative => join(&self.file.base_dir, text),
+            PathKind::Home => match &self.file.home {
+                Some(home) => normalise(&[&home[..], b"/", text.strip_prefix(b"~/").unwrap_or(text)].concat()),
                 None => {
                     let error = Error::other(
                         "lang::home_path",
@@ -278,8 +278,7 @@ impl Compiler<'_> {
                     text.to_vec()
                 }
             },
-        };
-        normalise(&joined)
+        }
     }
 
     fn variable(&mut self, name: Symbol, span: Span, dst: Reg) {
@@ -311,7 +310,7 @@ impl Compiler<'_> {
         let wanted = String::from_utf8_lossy(name.name()).into_owned();
         let visible = self.names.iter().filter(|(_, entries)| !entries.is_empty()).map(|(name, _)| *name);
         let mut names: Vec<String> = visible
-            .chain(self.context.globals.names.keys().copied())
+            .chain(self.file.globals.names.keys().copied())
             .map(|name| String::from_utf8_lossy(name.name()).into_owned())
             .collect();
         names.sort_unstable();
@@ -326,7 +325,7 @@ impl Compiler<'_> {
     fn global_variable(&mut self, name: Symbol, span: Span, dst: Reg) {
         if self.lookup(name).is_some() {
             self.variable(name, span, dst);
-        } else if let Some(&value) = self.context.globals.names.get(&name) {
+        } else if let Some(&value) = self.file.globals.names.get(&name) {
             let index = self.constant(value);
             self.emit(Op::Const { dst, index });
         } else {
@@ -367,8 +366,8 @@ impl Compiler<'_> {
 
     fn assertion(&mut self, condition: Expr<'_>) {
         let options = PrintOptions {
-            base: self.context.base_dir,
-            home: self.context.home.unwrap_or(b"~"),
+            base: &self.file.base_dir,
+            home: self.file.home.as_deref().unwrap_or(b"~"),
             style: Style::Current,
         };
         let text = self.string_constant(&print(condition, options));
@@ -497,7 +496,7 @@ impl Compiler<'_> {
             ExprKind::Variable(name) => match self.lookup(*name) {
                 Some(super::Entry { place: Place::Constant(index), .. }) => self.module.constants[index as usize],
                 Some(_) => return None,
-                None => *self.context.globals.names.get(name)?,
+                None => *self.file.globals.names.get(name)?,
             },
             ExprKind::Select { subject, path: [AttrName { kind: AttrNameKind::Static(name), .. }], default: None } => {
                 self.builtins_member(*subject, *name)?
@@ -709,7 +708,7 @@ impl Compiler<'_> {
         match expr.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
                 Some(entry) => !matches!(entry.place, Place::Member { .. }),
-                None => self.context.globals.names.contains_key(name),
+                None => self.file.globals.names.contains_key(name),
             },
             _ => self.constant_of(expr).is_some(),
         }
@@ -822,6 +821,14 @@ impl Compiler<'_> {
 
     /// Compiles `expr` as the code of a thunk.
     pub(super) fn thunk_code(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> u32 {
+        match self.postpone(expr, 0, name, |_| Vec::new()) {
+            Some(code) => code,
+            None => self.thunk_now(expr, name),
+        }
+    }
+
+    /// Compiles `expr` as the code of a thunk without putting it off.
+    pub(super) fn thunk_now(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> u32 {
         self.begin_function(0);
         self.tail(expr);
         let pos = self.pos(expr.span);

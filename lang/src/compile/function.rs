@@ -149,6 +149,9 @@ impl Compiler<'_> {
         let mut function = self.spare.pop().unwrap_or_default();
         function.next = arguments as u16;
         function.frame = arguments as u16;
+        for register in 0..std::mem::take(&mut self.given_captures) {
+            function.capture(register as Reg);
+        }
         self.functions.push(function);
     }
 
@@ -182,6 +185,7 @@ impl Compiler<'_> {
             name,
             pos,
             arguments,
+            lazy: None,
         });
         function.clear();
         self.spare.push(function);

@@ -5,9 +5,11 @@
 use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
 use super::op::{Op, Reg};
 use super::{Compiler, Place};
-use crate::source::Span;
+use smallvec::SmallVec;
+
+use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
-use crate::syntax::ast::{ExprKind, Formals, Lambda};
+use crate::syntax::ast::{Expr, ExprKind, Formals, Lambda};
 
 /// The most arguments taken at once.
 const ARITY_MAX: usize = 16;
@@ -19,17 +21,41 @@ impl Compiler<'_> {
     }
 
     pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
+        if self.spine == Some(std::ptr::from_ref(lambda).cast()) {
+            return self.lambda_now(lambda, span, name);
+        }
+        let kind = ExprKind::Lambda(lambda);
+        let parameters = self.parameters(lambda, span);
+        let arguments = |_: &Self| {
+            parameters.iter().map(|(parameter, pos)| (parameter.argument.map(|(name, _)| name), *pos)).collect()
+        };
+        match self.postpone(Expr { kind: &kind, span }, parameters.len() as u8, name, arguments) {
+            Some(code) => code,
+            None => self.lambda_now(lambda, span, name),
+        }
+    }
+
+    /// The functions that are compiled as one, outermost first.
+    fn parameters<'l>(&self, lambda: &'l Lambda<'l>, span: Span) -> SmallVec<[(&'l Lambda<'l>, Pos); 4]> {
         // Nested functions of plain arguments become one; a pattern can only come last, since it is taken apart
         // when its own argument is given.
-        let mut parameters = vec![(lambda, self.pos(span))];
+        let mut parameters: SmallVec<[_; 4]> = SmallVec::new();
+        parameters.push((lambda, self.pos(span)));
         let mut last = lambda;
         while last.formals.is_none()
             && parameters.len() < ARITY_MAX
             && let ExprKind::Lambda(inner) = last.body.kind
         {
-            parameters.push((inner, self.pos(last.body.span)));
+            parameters.push((*inner, self.pos(last.body.span)));
             last = inner;
         }
+        parameters
+    }
+
+    /// Compiles a function without putting it off.
+    pub(super) fn lambda_now(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
+        let parameters = self.parameters(lambda, span);
+        let last = parameters.last().map_or(lambda, |(last, _)| *last);
         let arity = parameters.len();
         self.begin_function(arity);
         let mut defined = Vec::new();

@@ -10,12 +10,14 @@
 //! - [`function`]: one function being compiled: registers, captures, operations
 //! - [`expression`]: expressions, strict, lazy and in tail position
 //! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
+//! - [`lazy`]: what is compiled only when it runs
 
 mod bindings;
 pub mod code;
 mod expression;
 mod function;
 mod lambda;
+pub(crate) mod lazy;
 pub mod op;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use smallvec::SmallVec;
 use crate::error::Error;
 use crate::source::{Pos, Source, Span};
 use crate::symbol::Symbol;
-use crate::syntax::ast::Expr;
+use crate::syntax::ast::{Expr, ExprKind};
 use crate::value::Value;
 use code::{Body, Code, Module};
 use function::FunctionState;
@@ -58,22 +60,21 @@ struct Entry {
     place: Place,
 }
 
-/// Everything about where a text stands that paths and messages need.
-pub(crate) struct Context<'c> {
-    pub source: &'c Arc<Source>,
+/// Everything about where a text stands that compiling it needs.
+pub(crate) struct File {
+    pub source: Arc<Source>,
     /// Position of the text's first byte.
     pub base: Pos,
-    /// Folder of relative paths.
-    pub base_dir: &'c [u8],
+    /// Folder of relative paths, canonical.
+    pub base_dir: Box<[u8]>,
     /// What `~` stands for, where it may be used.
-    pub home: Option<&'c [u8]>,
-    pub globals: &'c Globals,
-    /// Names that `scopedImport` or a caller adds, in front of the globals.
-    pub extra: &'c [(Symbol, Value)],
+    pub home: Option<Box<[u8]>>,
+    pub globals: Arc<Globals>,
+    pub pipe_operators: bool,
 }
 
 struct Compiler<'c> {
-    context: &'c Context<'c>,
+    file: &'c Arc<File>,
     /// Innermost last.
     functions: Vec<FunctionState>,
     /// Finished functions, for their memory.
@@ -91,6 +92,12 @@ struct Compiler<'c> {
     error: Option<Error>,
     depth: usize,
     symbols: OperatorSymbols,
+    /// The next function begins with this many captures, numbered as they are.
+    given_captures: u16,
+    /// The function that a file is, which is compiled at once.
+    spine: Option<*const ()>,
+    /// The most bytes of text that are put off.
+    postponed_max: u32,
 }
 
 /// The names that operators stand for.
@@ -106,6 +113,54 @@ struct OperatorSymbols {
     overrides: Symbol,
 }
 
+impl OperatorSymbols {
+    fn get() -> OperatorSymbols {
+        static SYMBOLS: std::sync::OnceLock<OperatorSymbols> = std::sync::OnceLock::new();
+        *SYMBOLS.get_or_init(|| OperatorSymbols {
+            sub: Symbol::new(b"__sub"),
+            mul: Symbol::new(b"__mul"),
+            div: Symbol::new(b"__div"),
+            less_than: Symbol::new(b"__lessThan"),
+            find_file: Symbol::new(b"__findFile"),
+            nix_path: Symbol::new(b"__nixPath"),
+            builtins: Symbol::new(b"builtins"),
+            overrides: Symbol::new(b"__overrides"),
+        })
+    }
+
+    fn all(self) -> [Symbol; 7] {
+        [self.sub, self.mul, self.div, self.less_than, self.find_file, self.nix_path, self.builtins]
+    }
+}
+
+/// Emptied lists with the room that compiling needed before.
+#[derive(Default)]
+struct Scratch {
+    ops: Vec<Op>,
+    captures: Vec<Reg>,
+    constants: Vec<Value>,
+    spans: Vec<(u32, u32, u32)>,
+    functions: Vec<FunctionState>,
+}
+
+thread_local! {
+    static SCRATCH: std::cell::Cell<Scratch> = std::cell::Cell::default();
+}
+
+impl Scratch {
+    /// Keeps the lists for the next text, unless they are very long.
+    fn keep(mut self) {
+        const LEN_MAX: usize = 1 << 15;
+        if self.ops.capacity() <= LEN_MAX && self.spans.capacity() <= LEN_MAX && self.constants.capacity() <= LEN_MAX {
+            self.ops.clear();
+            self.captures.clear();
+            self.constants.clear();
+            self.spans.clear();
+            SCRATCH.set(self);
+        }
+    }
+}
+
 struct CodeDraft {
     first_op: u32,
     end_op: u32,
@@ -117,72 +172,100 @@ struct CodeDraft {
     name: Option<Symbol>,
     pos: Pos,
     arguments: Vec<(Option<Symbol>, Pos)>,
+    lazy: Option<Box<lazy::Lazy>>,
 }
 
-/// Compiles a text to a thunk that gives its value.
+/// Compiles a text to a thunk that gives its value. `extra` are names that `scopedImport` or a caller adds, in front of the globals.
 ///
 /// # Errors
 /// Undefined variables, and texts that need more registers or nesting than there is.
-pub(crate) fn compile(expr: Expr<'_>, context: &Context<'_>) -> Result<Value, Error> {
-    let mut compiler = Compiler {
-        context,
-        functions: Vec::new(),
-        spare: Vec::new(),
-        names: HashMap::default(),
-        withs: Vec::new(),
-        module: Module {
-            constants: Vec::new(),
-            codes: std::sync::OnceLock::new(),
-            shapes: Vec::new(),
-            sites: Vec::new(),
-            withs: Vec::new(),
-            patterns: Vec::new(),
-            spans: Vec::new(),
-            base: context.base,
-        },
-        ops: Vec::new(),
-        codes: Vec::new(),
-        captures: Vec::new(),
-        constants: HashMap::default(),
-        error: None,
-        depth: 0,
-        symbols: OperatorSymbols {
-            sub: Symbol::new(b"__sub"),
-            mul: Symbol::new(b"__mul"),
-            div: Symbol::new(b"__div"),
-            less_than: Symbol::new(b"__lessThan"),
-            find_file: Symbol::new(b"__findFile"),
-            nix_path: Symbol::new(b"__nixPath"),
-            builtins: Symbol::new(b"builtins"),
-            overrides: Symbol::new(b"__overrides"),
-        },
-    };
-    for &(name, value) in context.extra {
+pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)]) -> Result<Value, Error> {
+    let mut compiler = Compiler::new(file, file.source.text.len());
+    for &(name, value) in extra {
         let index = compiler.constant(value);
         compiler.names.entry(name).or_default().push(Entry { function: 0, place: Place::Constant(index) });
     }
     compiler.functions.push(FunctionState::default());
+    compiler.spine = spine(expr);
     compiler.tail(expr);
-    let root = compiler.finish_function(0, None, None, context.base, Vec::new());
+    let root = compiler.finish_function(0, None, None, file.base, Vec::new());
     match compiler.error.take() {
         Some(error) => Err(error),
         None => Ok(Value::thunk(compiler.link(root), &[])),
     }
 }
 
+/// The function that a text's value is: it will most likely be called.
+fn spine(mut expr: Expr<'_>) -> Option<*const ()> {
+    loop {
+        match expr.kind {
+            ExprKind::Lambda(lambda) => return Some(std::ptr::from_ref(*lambda).cast()),
+            ExprKind::Let { body, .. } | ExprKind::With { body, .. } | ExprKind::Assert { body, .. } => expr = *body,
+            _ => return None,
+        }
+    }
+}
+
+impl<'c> Compiler<'c> {
+    /// `bytes` is the length of what will be compiled.
+    fn new(file: &'c Arc<File>, bytes: usize) -> Compiler<'c> {
+        let scratch = SCRATCH.take();
+        Compiler {
+            file,
+            functions: Vec::new(),
+            spare: scratch.functions,
+            names: HashMap::default(),
+            withs: Vec::new(),
+            module: Module {
+                constants: scratch.constants,
+                codes: std::sync::OnceLock::new(),
+                shapes: Vec::new(),
+                sites: Vec::new(),
+                withs: Vec::new(),
+                patterns: Vec::new(),
+                spans: scratch.spans,
+                base: file.base,
+            },
+            ops: scratch.ops,
+            codes: Vec::new(),
+            captures: scratch.captures,
+            constants: HashMap::default(),
+            error: None,
+            depth: 0,
+            symbols: OperatorSymbols::get(),
+            given_captures: 0,
+            spine: None,
+            postponed_max: (bytes / 2) as u32,
+        }
+    }
+}
+
 impl Compiler<'_> {
     /// Turns the drafts into code that lives as long as the process.
     fn link(mut self, root: u32) -> &'static Code {
-        self.module.constants.shrink_to_fit();
-        self.module.spans.shrink_to_fit();
-        let ops: &'static [Op] = Box::leak(self.ops.into_boxed_slice());
+        // Copies have just the size they need; what was gathered into serves the next text.
+        let ops: &'static [Op] = Box::leak(self.ops.as_slice().into());
+        let captures: &'static [Reg] = Box::leak(self.captures.as_slice().into());
+        let (constants, spans) = (self.module.constants.clone(), self.module.spans.clone());
+        let scratch = Scratch {
+            ops: self.ops,
+            captures: self.captures,
+            constants: std::mem::replace(&mut self.module.constants, constants),
+            spans: std::mem::replace(&mut self.module.spans, spans),
+            functions: self.spare,
+        };
+        scratch.keep();
+        self.module.sites.shrink_to_fit();
+        self.module.shapes.shrink_to_fit();
         let module: &'static Module = Box::leak(Box::new(self.module));
-        let captures: &'static [Reg] = Box::leak(self.captures.into_boxed_slice());
         let codes: Vec<Code> = self
             .codes
             .into_iter()
             .map(|draft| Code {
-                body: Body::Ops(&ops[draft.first_op as usize..draft.end_op as usize]),
+                body: match draft.lazy {
+                    Some(lazy) => Body::Lazy(Box::leak(lazy)),
+                    None => Body::Ops(&ops[draft.first_op as usize..draft.end_op as usize]),
+                },
                 captures: &captures[draft.first_capture as usize..draft.end_capture as usize],
                 module,
                 arity: draft.arity,
@@ -200,7 +283,7 @@ impl Compiler<'_> {
     }
 
     fn pos(&self, span: Span) -> Pos {
-        Pos(self.context.base.0 + span.start)
+        Pos(self.file.base.0 + span.start)
     }
 
     /// Notes the first error; what comes after it is compiled for nothing.

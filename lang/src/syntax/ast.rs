@@ -163,6 +163,8 @@ pub struct Formal<'a> {
 #[derive(Debug)]
 pub struct Bindings<'a> {
     pub recursive: bool,
+    /// All of it stands in one pair of braces, and no paths or sets were merged: its text, parsed again, gives it again.
+    pub verbatim: bool,
     /// Source order, names unique.
     pub statics: &'a [Binding<'a>],
     /// `${e} = value`, source order.

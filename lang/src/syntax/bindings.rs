@@ -132,7 +132,7 @@ impl<'a> Parser<'a> {
                 value: entry.value,
                 span: entry.path[0].span,
             }));
-            return arena.alloc(Bindings { recursive, statics, dynamics: &[] });
+            return arena.alloc(Bindings { recursive, verbatim: true, statics, dynamics: &[] });
         }
         let mut set = Set { recursive, ..Set::default() };
         let entries = self.entries.split_off(base);
@@ -141,7 +141,8 @@ impl<'a> Parser<'a> {
                 self.report(duplicate);
             }
         }
-        self.arena.alloc(set.finish(self.arena))
+        let arena = self.arena;
+        arena.alloc(Bindings { verbatim: true, ..set.finish(arena) })
     }
 
     /// Whether the entries from `base` on are single static names, each once.
@@ -298,6 +299,7 @@ impl<'a> Set<'a> {
             .collect();
         Bindings {
             recursive: self.recursive,
+            verbatim: false,
             statics: arena.alloc_slice_copy(&statics),
             dynamics: arena.alloc_slice_copy(&dynamics),
         }

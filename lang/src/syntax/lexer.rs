@@ -1,4 +1,4 @@
-//! Text to tokens, in one pass over the whole file.
+//! Text to tokens, in one pass over the file, as the parser asks for them.
 //!
 //! The rules are those of Nix's scanner: the longest match wins, so `a/b` is a path, `a:b` a URI and `-a` after a
 //! space a minus and a name. Strings and paths nest through `${`, so a stack of modes says what a `}` returns to.
@@ -38,30 +38,35 @@ enum Mode {
 pub struct Lexer<'t> {
     text: &'t [u8],
     at: usize,
-    tokens: Vec<Token>,
+    /// Those made so far and not taken away by the parser.
+    pub tokens: Vec<Token>,
     modes: Vec<Mode>,
-    errors: Vec<SyntaxError>,
+    pub errors: Vec<SyntaxError>,
     /// Nothing that starts before these offsets begins a path, or a URI; they keep `a.a.a.…` linear.
     no_path_until: usize,
     no_uri_until: usize,
 }
 
-/// Returns the tokens of a text, which is shorter than 4 GiB, and what is wrong with them.
-pub fn tokens(text: &[u8]) -> (Vec<Token>, Vec<SyntaxError>) {
-    let tokens = Vec::with_capacity(text.len() / 5 + 16);
-    let (modes, errors) = (Vec::new(), Vec::new());
-    let mut lexer = Lexer { text, at: 0, tokens, modes, errors, no_path_until: 0, no_uri_until: 0 };
-    lexer.run();
-    (lexer.tokens, lexer.errors)
-}
+/// Tokens made at a time, so that they stay in the processor's cache.
+const BATCH: usize = 512;
 
 impl<'t> Lexer<'t> {
-    fn run(&mut self) {
-        loop {
+    /// Begins at byte `at` of a text shorter than 4 GiB, where code begins.
+    pub fn new(text: &'t [u8], at: usize) -> Lexer<'t> {
+        let tokens = Vec::with_capacity(BATCH + 16);
+        let (modes, errors) = (Vec::new(), Vec::new());
+        Lexer { text, at, tokens, modes, errors, no_path_until: 0, no_uri_until: 0 }
+    }
+
+    /// Makes more tokens; false when the text is at its end, and the last token [`Kind::End`].
+    pub fn advance(&mut self) -> bool {
+        let enough = self.tokens.len() + BATCH;
+        while self.tokens.len() < enough {
             match self.modes.last() {
                 None | Some(Mode::Code) => {
                     if !self.code() {
-                        break;
+                        self.finish();
+                        return false;
                     }
                 }
                 Some(&Mode::String { open }) => self.string(open),
@@ -69,6 +74,10 @@ impl<'t> Lexer<'t> {
                 Some(&Mode::Path { open }) => self.path_rest(open),
             }
         }
+        true
+    }
+
+    fn finish(&mut self) {
         // The file may end inside `${ … `, with strings around it still open.
         while let Some(mode) = self.modes.pop() {
             match mode {

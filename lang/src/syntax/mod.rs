@@ -76,5 +76,15 @@ pub struct Parsed<'a> {
 
 /// Returns the tree of a file's text, allocated in `arena`; strings without escapes are slices of `text`.
 pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Parsed<'a> {
-    parser::parse(arena, text, options)
+    parser::parse(arena, text, 0, options)
+}
+
+/// Returns the tree of an expression that stands in a text parsed before, with the places it has there.
+pub(crate) fn parse_piece<'a>(
+    arena: &'a Bump,
+    text: &'a [u8],
+    span: crate::source::Span,
+    options: ParseOptions,
+) -> Parsed<'a> {
+    parser::parse(arena, &text[..span.end as usize], span.start as usize, options)
 }

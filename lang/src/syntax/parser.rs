@@ -9,9 +9,10 @@ use bumpalo::Bump;
 use super::ast::*;
 use super::bindings::Entry;
 use super::error::{SyntaxError, excerpt};
+use super::lexer::Lexer;
 use super::strings::{IndentedPart, escape, strip_indentation, unescape};
 use super::token::{Kind, Token};
-use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed, lexer};
+use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed};
 use crate::source::Span;
 use crate::symbol::Symbol;
 
@@ -19,12 +20,19 @@ use crate::symbol::Symbol;
 pub(super) const STACK_RESERVE: usize = 128 * 1024;
 pub(super) const STACK_SEGMENT: usize = 4 * 1024 * 1024;
 
+/// How many tokens after the next one are looked at.
+const LOOK_AHEAD: usize = 4;
+
 pub struct Parser<'a> {
     pub arena: &'a Bump,
     pub text: &'a [u8],
     pub options: ParseOptions,
-    tokens: Vec<Token>,
+    lexer: Lexer<'a>,
+    /// Index of the next token among those at hand, and how many there were before these.
     at: usize,
+    before: usize,
+    /// All tokens are at hand.
+    complete: bool,
     errors: Vec<SyntaxError>,
     pub warnings: Vec<SyntaxError>,
     /// The token last complained about.
@@ -39,19 +47,23 @@ pub struct Parser<'a> {
     pub entries: Vec<Entry<'a>>,
 }
 
-pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Parsed<'a> {
+/// Parses the expression in a text that begins at byte `at`.
+pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], at: usize, options: ParseOptions) -> Parsed<'a> {
     let (text, too_long) = match u32::try_from(text.len()) {
         Ok(length) if length < u32::MAX => (text, false),
         _ => (&text[..0], true),
     };
-    let (tokens, errors) = lexer::tokens(text);
+    let mut lexer = Lexer::new(text, at.min(text.len()));
+    let complete = !lexer.advance();
     let mut parser = Parser {
         arena,
         text,
         options,
-        tokens,
+        lexer,
         at: 0,
-        errors,
+        before: 0,
+        complete,
+        errors: Vec::new(),
         warnings: Vec::new(),
         complained_at: usize::MAX,
         depth: 0,
@@ -69,7 +81,10 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Pars
     if parser.kind() != Kind::End {
         parser.unexpected("the end of the file");
     }
-    let mut errors = parser.errors;
+    // What the lexer would have said of the rest is said, too.
+    parser.skip_rest();
+    let mut errors = parser.lexer.errors;
+    errors.append(&mut parser.errors);
     errors.sort_by_key(|error| error.span.start);
     errors.truncate(ERRORS_MAX);
     Parsed { expr, errors, warnings: parser.warnings }
@@ -79,25 +94,47 @@ impl<'a> Parser<'a> {
     // Tokens.
 
     pub fn token(&self) -> Token {
-        self.tokens[self.at]
+        self.lexer.tokens[self.at]
     }
 
     pub fn kind(&self) -> Kind {
-        self.tokens[self.at].kind
+        self.lexer.tokens[self.at].kind
     }
 
     /// The kind of the token `offset` after the next one.
     fn kind_after(&self, offset: usize) -> Kind {
-        self.tokens[(self.at + offset).min(self.tokens.len() - 1)].kind
+        self.lexer.tokens[(self.at + offset).min(self.lexer.tokens.len() - 1)].kind
     }
 
     /// Takes the next token; the end of the file is never taken.
     pub fn take(&mut self) -> Token {
-        let token = self.tokens[self.at];
+        let token = self.lexer.tokens[self.at];
         if token.kind != Kind::End {
             self.at += 1;
+            if self.at + LOOK_AHEAD >= self.lexer.tokens.len() && !self.complete {
+                self.refill();
+            }
         }
         token
+    }
+
+    /// Lets more tokens take the place of those taken, but for the last.
+    #[cold]
+    fn refill(&mut self) {
+        let taken = self.at.saturating_sub(1);
+        self.lexer.tokens.drain(..taken);
+        self.before += taken;
+        self.at -= taken;
+        self.complete = !self.lexer.advance();
+    }
+
+    /// Goes to the end of the file.
+    fn skip_rest(&mut self) {
+        while !self.complete {
+            self.at = self.lexer.tokens.len() - 1;
+            self.refill();
+        }
+        self.at = self.lexer.tokens.len() - 1;
     }
 
     pub fn take_if(&mut self, kind: Kind) -> Option<Token> {
@@ -130,12 +167,13 @@ impl<'a> Parser<'a> {
 
     /// From the start of `start` to the end of the last token taken.
     pub fn span_from(&self, start: u32) -> Span {
-        let end = if self.at == 0 { start } else { self.tokens[self.at - 1].end };
+        let end = if self.at == 0 { start } else { self.lexer.tokens[self.at - 1].end };
         Span::new(start, end.max(start))
     }
 
+    /// Number of the next token.
     pub fn is_at(&self) -> usize {
-        self.at
+        self.before + self.at
     }
 
     // Complaints.
@@ -148,10 +186,10 @@ impl<'a> Parser<'a> {
 
     /// Complains about the next token, unless that was already done.
     pub fn unexpected(&mut self, expected: &str) {
-        if self.complained_at == self.at {
+        if self.complained_at == self.is_at() {
             return;
         }
-        self.complained_at = self.at;
+        self.complained_at = self.is_at();
         let token = self.token();
         if token.kind == Kind::Invalid {
             return; // The lexer said so.
@@ -170,7 +208,7 @@ impl<'a> Parser<'a> {
 
     /// What a reader who wrote this most likely meant.
     fn advice(&self, token: Token, expected: &str) -> Option<&'static str> {
-        let before = self.at.checked_sub(1).map(|at| self.tokens[at]);
+        let before = self.at.checked_sub(1).map(|at| self.lexer.tokens[at]);
         match token.kind {
             Kind::Assign if expected == "`;`" => Some("is the `;` of the binding before missing?"),
             Kind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
@@ -212,13 +250,13 @@ impl<'a> Parser<'a> {
     /// Accounts for `steps` levels of the tree; gives them back by subtracting from `depth`.
     pub fn deeper(&mut self, steps: u32) -> bool {
         if self.depth.saturating_add(steps) > DEPTH_MAX {
-            if self.at < self.tokens.len() - 1 {
+            if self.kind() != Kind::End {
                 let message = format!("expressions nest deeper than {DEPTH_MAX}");
                 let error = SyntaxError::new("too_deep", self.token().span(), message);
                 self.report(error.help("name inner parts with `let`, or read data with `builtins.fromJSON`"));
-                self.at = self.tokens.len() - 1;
+                self.skip_rest();
             }
-            self.complained_at = self.at;
+            self.complained_at = self.is_at();
             return false;
         }
         self.depth += steps;

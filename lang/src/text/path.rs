@@ -2,16 +2,31 @@
 
 /// Makes an absolute path canonical: no `.`, `..`, doubled or trailing slashes. `..` at the root stays at the root.
 pub(crate) fn normalise(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(path.len());
-    for part in path.split(|&byte| byte == b'/') {
-        match part {
+    append(Vec::with_capacity(path.len()), path)
+}
+
+/// The path `relative` seen from the canonical folder `base`, canonical.
+pub(crate) fn join(base: &[u8], relative: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(base.len() + 1 + relative.len());
+    if base != b"/" {
+        out.extend_from_slice(base);
+    }
+    append(out, relative)
+}
+
+/// Walks on from `out`, a canonical path or empty for the root.
+fn append(mut out: Vec<u8>, mut path: &[u8]) -> Vec<u8> {
+    while !path.is_empty() {
+        let end = memchr::memchr(b'/', path).unwrap_or(path.len());
+        match &path[..end] {
             b"" | b"." => {}
             b".." => out.truncate(memchr::memrchr(b'/', &out).unwrap_or(0)),
-            _ => {
+            part => {
                 out.push(b'/');
                 out.extend_from_slice(part);
             }
         }
+        path = path.get(end + 1..).unwrap_or_default();
     }
     if out.is_empty() {
         out.push(b'/');
@@ -50,6 +65,9 @@ mod tests {
         assert_eq!(check("/a/./b//../c/"), "/a/c");
         assert_eq!(check("/../.."), "/");
         assert_eq!(check("/a/b/../../c"), "/c");
+        assert_eq!(join(b"/a/b", b"../c/./d/"), b"/a/c/d");
+        assert_eq!(join(b"/a", b"../.."), b"/");
+        assert_eq!(join(b"/", b"a"), b"/a");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Evaluator {
                 None => Ok(value),
             },
             View::Function(function) if function.code().arity == 1 => {
-                let code = function.code();
+                let code = function.code().compiled();
                 let Some(pattern) = code.pattern else { return Ok(value) };
                 let pattern = &code.module.patterns[pattern as usize];
                 let mut given: Vec<Attr> = Vec::new();
@@ -148,8 +148,8 @@ impl Evaluator {
     /// What is known of a function without calling it; nothing of builtins.
     pub(crate) fn function_info(&self, value: Value) -> Option<FunctionInfo> {
         let (code, given) = match value.view() {
-            View::Function(function) => (function.code(), 0),
-            View::Partial(partial) => (partial.function().as_function()?.code(), partial.arguments().len()),
+            View::Function(function) => (function.code().compiled(), 0),
+            View::Partial(partial) => (partial.function().as_function()?.code().compiled(), partial.arguments().len()),
             _ => return None,
         };
         let pattern = code.pattern.filter(|_| given + 1 == code.arity as usize);
@@ -164,11 +164,11 @@ impl Evaluator {
     /// Names of a function's pattern, where they stand, and whether they have a default.
     pub fn formal_positions(&mut self, value: Value) -> Vec<(Symbol, Pos, bool)> {
         let code = match value.view() {
-            View::Function(function) if function.code().arity == 1 => Some(function.code()),
+            View::Function(function) if function.code().arity == 1 => Some(function.code().compiled()),
             View::Partial(partial) => partial
                 .function()
                 .as_function()
-                .map(|function| function.code())
+                .map(|function| function.code().compiled())
                 .filter(|code| partial.arguments().len() + 1 == code.arity as usize),
             _ => None,
         };

@@ -153,15 +153,15 @@ impl Evaluator {
                 return Err(Error::syntax(parsed.errors, base));
             }
             let home = if shared.options.pure { None } else { shared.host.home_dir() };
-            let context = compile::Context {
-                source: &source,
+            let file = Arc::new(compile::File {
+                source: source.clone(),
                 base,
-                base_dir,
-                home: home.as_deref().map(|home| home.as_os_str().as_bytes()),
-                globals: &shared.globals,
-                extra: names,
-            };
-            compile::compile(parsed.expr, &context)
+                base_dir: path::normalise(base_dir).into(),
+                home: home.map(|home| home.as_os_str().as_bytes().into()),
+                globals: shared.globals.clone(),
+                pipe_operators: shared.options.pipe_operators,
+            });
+            compile::compile(parsed.expr, &file, names)
         })
     }
 

@@ -56,6 +56,8 @@ pub struct Evaluator {
     /// Lowest address of the native stack that may be used.
     native_limit: usize,
     profile: Option<Box<profile::Profile>>,
+    /// What is being written as JSON was evaluated ahead, all of it.
+    pub(crate) covered: bool,
 }
 
 /// What all workers of an evaluation share.
@@ -63,7 +65,7 @@ pub(crate) struct Shared {
     pub host: Arc<dyn Host>,
     pub options: EvalOptions,
     pub names: Names,
-    pub globals: Globals,
+    pub globals: Arc<Globals>,
     pub sources: RwLock<SourceMap>,
     /// What pure evaluation may read: the folders of the options, and those of flakes as they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
@@ -129,7 +131,7 @@ impl Evaluator {
         if let Some(bytes) = options.memory_max {
             crate::value::heap::set_limit(bytes);
         }
-        let globals = crate::builtins::globals(&*host, &options);
+        let globals = Arc::new(crate::builtins::globals(&*host, &options));
         let mut allowed_roots = options.allowed_roots.clone();
         if options.restrict && !options.pure {
             allowed_roots.extend(host.nix_path().into_iter().map(|(_, place)| PathBuf::from(place)));
@@ -167,6 +169,7 @@ impl Evaluator {
             on_own_stack: false,
             native_limit: usize::MAX,
             profile: None,
+            covered: false,
         }
     }
 

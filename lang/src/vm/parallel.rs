@@ -23,6 +23,8 @@ pub enum Ahead {
     Head,
     /// All the way down.
     Deep,
+    /// As far as JSON shows them: all the way down, but of a set that stands for a path only that.
+    Json,
     /// To head form, and a derivation's path as well.
     Derivation,
 }
@@ -133,32 +135,37 @@ impl Evaluator {
         });
     }
 
-    /// Evaluates values that are all about to be asked for, together with the helpers if there are any.
-    pub fn ahead(&mut self, values: impl Iterator<Item = Value>, how: Ahead) {
-        let Some(pool) = &self.pool else { return };
+    /// Evaluates values that are all about to be asked for, together with the helpers if there are any. Returns whether
+    /// all of them are evaluated, or being so.
+    pub fn ahead(&mut self, values: impl Iterator<Item = Value>, how: Ahead) -> bool {
+        let Some(pool) = &self.pool else { return false };
         if pool.idle.load(Ordering::Relaxed) == 0 {
-            return;
+            return false;
         }
         let pool = pool.clone();
         let values: Box<[Value]> = values.filter(|&value| is_work(value, how)).collect();
         if values.len() < 2 {
-            return;
+            return false;
         }
         let batch = Arc::new(Batch { values, next: AtomicUsize::new(0), how });
         pool.add(batch.clone());
+        let mut fine = true;
         while let Some(value) = batch.take() {
             if self.evaluate_ahead(value, how).is_err() {
                 // In order, this may be the end of the evaluation: no more work that nobody may want.
+                fine = false;
                 break;
             }
         }
         pool.remove(&batch);
+        fine
     }
 
     fn evaluate_ahead(&mut self, value: Value, how: Ahead) -> crate::error::Result<()> {
         self.fallible(|ev| match how {
             Ahead::Head => ev.force(value).map(drop),
             Ahead::Deep => ev.force_deep(value),
+            Ahead::Json => ev.force_for_json(value),
             Ahead::Derivation => {
                 let value = ev.force(value)?;
                 if ev.is_derivation(value)?
@@ -172,6 +179,27 @@ impl Evaluator {
     }
 }
 
+impl Evaluator {
+    fn force_for_json(&mut self, value: Value) -> crate::error::Result<()> {
+        let value = self.force(value)?;
+        match value.view() {
+            View::List(list) => self.nested(|ev| list.values().iter().try_for_each(|&value| ev.force_for_json(value))),
+            View::Attrs(set) => {
+                let names = &self.shared.names;
+                if set.contains(names.to_string) {
+                    // What the function does is not kept, so there is nothing to gain.
+                    return Ok(());
+                }
+                match set.get(names.out_path) {
+                    Some(path) => self.nested(|ev| ev.force_for_json(path)),
+                    None => self.nested(|ev| set.iter().try_for_each(|attr| ev.force_for_json(attr.value))),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether a value may have something left to evaluate.
 fn is_work(value: Value, how: Ahead) -> bool {
     match value.view() {
@@ -180,7 +208,7 @@ fn is_work(value: Value, how: Ahead) -> bool {
             None => true,
         },
         View::Attrs(_) => how != Ahead::Head,
-        View::List(_) => how == Ahead::Deep,
+        View::List(_) => matches!(how, Ahead::Deep | Ahead::Json),
         _ => false,
     }
 }

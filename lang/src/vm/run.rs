@@ -7,6 +7,7 @@ use super::Evaluator;
 use super::frame::{Frame, fetch};
 use super::profile::Call;
 use crate::compile::code::{Body, Code, DefaultValue, MASK_BITS, Pattern};
+use crate::compile::lazy::Lazy;
 use crate::compile::op::{Op, Reg};
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
 use crate::symbol::Symbol;
@@ -65,6 +66,7 @@ impl Evaluator {
                 self.stack.reset(top);
                 result
             }
+            Body::Lazy(lazy) => self.enter_lazy(lazy, captures, arguments),
             Body::Native(_) if !self.on_own_stack => self.enter_elsewhere(code, captures, arguments),
             Body::Native(run) => {
                 self.check_native_stack()?;
@@ -79,6 +81,11 @@ impl Evaluator {
     #[inline(never)]
     fn enter_elsewhere(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
         self.on_large_stack(|ev| ev.enter(code, captures, arguments))
+    }
+
+    #[inline(never)]
+    fn enter_lazy(&mut self, lazy: &'static Lazy, captures: &[Value], arguments: &[Value]) -> Result<Value> {
+        self.enter(lazy.code(), captures, arguments)
     }
 
     /// Moves to the machine's own stack, unless that is what just ran out.
@@ -608,14 +615,14 @@ impl Evaluator {
                     let function = forced!(function);
                     if let Some(lambda) = function.as_function()
                         && lambda.code().arity == count
-                        && let Body::Ops(new_ops) = lambda.code().body
+                        && let new = lambda.code().compiled()
+                        && let Body::Ops(new_ops) = new.body
                     {
                         tail_calls += 1;
                         // Now and then, what calls without tail are asked each time.
                         if tail_calls % 1024 == 0 {
                             attempt!(self.check_loop(tail_calls));
                         }
-                        let new = lambda.code();
                         let mut arguments = [Value::NULL; 16];
                         let arguments = &mut arguments[..count as usize];
                         arguments.copy_from_slice(frame.slice(first, count as usize));

@@ -1,0 +1,464 @@
+//! Code that is compiled when it first runs.
+//!
+//! Most of what a file says is never evaluated. So a long function or thunk is at first only looked through for the
+//! variables it uses: that says what it captures, and finds names that nothing defines where they always were found,
+//! before anything runs. When it runs, its text is parsed again, by itself, and compiled with the captures it has.
+//! Longer parts of it wait again, but for what is more than half of it: so no text is parsed more often than the
+//! logarithm of its length says.
+
+use std::sync::{Arc, OnceLock};
+
+use super::code::Code;
+use super::function::FunctionState;
+use super::op::Reg;
+use super::{Compiler, Entry, File, Place};
+use crate::source::Span;
+use crate::symbol::Symbol;
+use crate::syntax::ast::{
+    AttrName, AttrNameKind, BindingValue, Bindings, Expr, ExprKind, Lambda, PathKind, StringPart,
+};
+use crate::syntax::{ParseOptions, parse_piece};
+use crate::value::Value;
+
+/// Texts shorter than this many bytes are compiled at once: to look through them costs as much. The tests' texts are short.
+const TEXT_BYTES_MIN: u32 = if cfg!(debug_assertions) { 4 } else { 120 };
+
+/// Deeper trees are compiled at once, so that compiling one later needs little stack.
+const DEPTH_MAX: u32 = 400;
+
+/// Native stack for parsing and compiling a piece.
+const STACK_RESERVE: usize = 2 << 20;
+const STACK_SEGMENT: usize = 16 << 20;
+
+/// A function or thunk that waits to be compiled.
+pub(crate) struct Lazy {
+    file: Arc<File>,
+    span: Span,
+    name: Option<Symbol>,
+    /// What the names it uses mean around it.
+    names: Box<[(Symbol, Meaning)]>,
+    captures: u16,
+    /// The scopes of `with` around it, outermost first, as numbers of captures.
+    withs: Box<[Reg]>,
+    code: OnceLock<&'static Code>,
+}
+
+enum Meaning {
+    /// Number of the capture.
+    Captured(Reg),
+    /// Attribute of the set that is this capture.
+    Member(Reg),
+    Constant(Value),
+}
+
+impl Lazy {
+    /// The code, compiled now if it was not before.
+    pub(crate) fn code(&self) -> &'static Code {
+        self.code.get_or_init(|| stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || self.compile()))
+    }
+
+    #[cold]
+    fn compile(&self) -> &'static Code {
+        let arena = bumpalo::Bump::new();
+        let options = ParseOptions { pipe_operators: self.file.pipe_operators, ..ParseOptions::default() };
+        let expr = parse_piece(&arena, &self.file.source.text, self.span, options).expr;
+        let mut compiler = Compiler::new(&self.file, (self.span.end - self.span.start) as usize);
+        // Stands for the function around it, whose registers are the captures.
+        compiler.functions.push(FunctionState::default());
+        for (name, meaning) in &self.names {
+            let place = match *meaning {
+                Meaning::Captured(register) => Place::Register(register),
+                Meaning::Member(set) => Place::Member { set },
+                Meaning::Constant(value) => Place::Constant(compiler.constant(value)),
+            };
+            compiler.names.entry(*name).or_default().push(Entry { function: 0, place });
+        }
+        compiler.withs.extend(self.withs.iter().map(|&scope| (0, scope)));
+        compiler.given_captures = self.captures;
+        let root = match expr.kind {
+            ExprKind::Lambda(lambda) => compiler.lambda_now(lambda, expr.span, self.name),
+            _ => compiler.thunk_now(expr, self.name),
+        };
+        debug_assert!(compiler.error.is_none(), "mistakes are found before a piece waits");
+        compiler.link(root)
+    }
+}
+
+/// For each symbol by number how often it is bound where the walk is, and the walk that met it free last.
+#[derive(Default)]
+pub(super) struct Marks {
+    walks: u32,
+    marks: Vec<(u32, u32)>,
+}
+
+thread_local! {
+    static MARKS: std::cell::Cell<Marks> = const { std::cell::Cell::new(Marks { walks: 0, marks: Vec::new() }) };
+}
+
+impl Marks {
+    fn of(&mut self, name: Symbol) -> &mut (u32, u32) {
+        let index = name.index() as usize;
+        if index >= self.marks.len() {
+            self.marks.resize((index + 1).max(2048).next_power_of_two(), (0, 0));
+        }
+        &mut self.marks[index]
+    }
+}
+
+/// A walk over a piece that looks for the variables it takes from around it.
+struct Walk<'w, 'c> {
+    compiler: &'w Compiler<'c>,
+    marks: Marks,
+    free: Vec<Symbol>,
+    /// Scopes of `with` inside of the piece.
+    withs: u32,
+    needs_withs: bool,
+    depth: u32,
+}
+
+impl Compiler<'_> {
+    /// Puts off compiling a thunk, or a function, if that is likely to pay: returns the number of its code.
+    pub(super) fn postpone(
+        &mut self,
+        expr: Expr<'_>,
+        arity: u8,
+        name: Option<Symbol>,
+        arguments: impl FnOnce(&Self) -> Vec<(Option<Symbol>, crate::source::Pos)>,
+    ) -> Option<u32> {
+        let bytes = expr.span.end - expr.span.start;
+        if bytes < TEXT_BYTES_MIN || bytes > self.postponed_max || !is_exact(&self.file.source.text, expr) {
+            return None;
+        }
+        let (free, needs_withs) = self.free_variables(expr)?;
+        self.begin_function(arity as usize);
+        let inner = self.functions.len() - 1;
+        let mut names = Vec::with_capacity(free.len());
+        for name in free {
+            let Some(Entry { function, place }) = self.lookup(name) else { continue };
+            let capture = |compiler: &mut Self, register| {
+                if function == inner { register } else { -1 - compiler.reach(function, register) }
+            };
+            let meaning = match place {
+                Place::Register(register) => Meaning::Captured(capture(self, register)),
+                Place::Member { set } => Meaning::Member(capture(self, set)),
+                Place::Constant(index) => Meaning::Constant(self.module.constants[index as usize]),
+            };
+            names.push((name, meaning));
+        }
+        let mut withs = Vec::new();
+        if needs_withs {
+            for index in 0..self.withs.len() {
+                let (function, register) = self.withs[index];
+                withs.push(-1 - self.reach(function, register));
+            }
+        }
+        let pos = self.pos(expr.span);
+        let arguments = arguments(self);
+        let code = self.finish_function(arity, None, name, pos, arguments);
+        let draft = &mut self.codes[code as usize];
+        draft.lazy = Some(Box::new(Lazy {
+            file: self.file.clone(),
+            span: expr.span,
+            name,
+            names: names.into_boxed_slice(),
+            captures: (draft.end_capture - draft.first_capture) as u16,
+            withs: withs.into_boxed_slice(),
+            code: OnceLock::new(),
+        }));
+        Some(code)
+    }
+
+    /// The names that a piece takes from the scopes around it, and whether it looks any up in scopes of `with` around it.
+    /// `None` when there is something to complain of.
+    fn free_variables(&self, expr: Expr<'_>) -> Option<(Vec<Symbol>, bool)> {
+        let mut marks = MARKS.take();
+        marks.walks = marks.walks.wrapping_add(1).max(1);
+        let mut walk = Walk { compiler: self, marks, free: Vec::new(), withs: 0, needs_withs: false, depth: 0 };
+        let fine = walk.expr(expr);
+        if fine {
+            // What operators stand for.
+            for name in self.symbols.all() {
+                if self.lookup(name).is_some() {
+                    walk.variable(name);
+                }
+            }
+        } else {
+            // Names may still count as bound.
+            let walks = walk.marks.walks;
+            walk.marks = Marks { walks, marks: Vec::new() };
+        }
+        MARKS.set(walk.marks);
+        fine.then_some((walk.free, walk.needs_withs))
+    }
+}
+
+/// Whether the text of an expression, parsed by itself, gives that expression.
+fn is_exact(text: &[u8], expr: Expr<'_>) -> bool {
+    match expr.kind {
+        // Gathered from several places.
+        ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => bindings.verbatim,
+        // `(f a) b` is one call, and begins behind the parenthesis.
+        ExprKind::Call { function, arguments } => {
+            let mut end = function.span.end;
+            let gaps = arguments.iter().all(|argument| {
+                let gap = &text[end.min(argument.span.start) as usize..argument.span.start as usize];
+                end = argument.span.end;
+                !gap.contains(&b')')
+            });
+            gaps && is_exact(text, *function)
+        }
+        ExprKind::Select { subject, .. } | ExprKind::HasAttr { subject, .. } => is_exact(text, *subject),
+        ExprKind::Binary { left, .. } => is_exact(text, *left),
+        _ => true,
+    }
+}
+
+impl Walk<'_, '_> {
+    fn bind(&mut self, name: Symbol) {
+        self.marks.of(name).0 += 1;
+    }
+
+    fn unbind(&mut self, name: Symbol) {
+        self.marks.of(name).0 -= 1;
+    }
+
+    fn variable(&mut self, name: Symbol) -> bool {
+        let walks = self.marks.walks;
+        let mark = self.marks.of(name);
+        if mark.0 > 0 || mark.1 == walks {
+            return true;
+        }
+        if self.compiler.lookup(name).is_some() {
+            mark.1 = walks;
+            self.free.push(name);
+        } else if self.compiler.file.globals.names.contains_key(&name) {
+            mark.1 = walks;
+        } else if self.withs > 0 || !self.compiler.withs.is_empty() {
+            self.needs_withs = true;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn expr(&mut self, expr: Expr<'_>) -> bool {
+        self.depth += 1;
+        let fine = self.depth <= DEPTH_MAX && self.kind(expr.kind);
+        self.depth -= 1;
+        fine
+    }
+
+    fn kind(&mut self, kind: &ExprKind<'_>) -> bool {
+        match kind {
+            ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) => true,
+            ExprKind::LookupPath(_) | ExprKind::CurrentPosition => true,
+            ExprKind::Path(kind, _) => self.path(*kind),
+            ExprKind::PathInterpolation(kind, parts) => self.path(*kind) && self.parts(parts),
+            ExprKind::Interpolation(parts) => self.parts(parts),
+            ExprKind::Variable(name) => self.variable(*name),
+            ExprKind::Select { subject, path, default } => {
+                self.expr(*subject) && self.steps(path) && default.is_none_or(|default| self.expr(default))
+            }
+            ExprKind::HasAttr { subject, path } => self.expr(*subject) && self.steps(path),
+            ExprKind::Call { function, arguments } => {
+                self.expr(*function) && arguments.iter().all(|argument| self.expr(*argument))
+            }
+            ExprKind::Lambda(lambda) => self.lambda(lambda),
+            ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => {
+                self.bindings(bindings, bindings.recursive, None)
+            }
+            ExprKind::Let { bindings, body } => self.bindings(bindings, true, Some(*body)),
+            ExprKind::List(elements) => elements.iter().all(|element| self.expr(*element)),
+            ExprKind::With { scope, body } => {
+                if !self.expr(*scope) {
+                    return false;
+                }
+                self.withs += 1;
+                let fine = self.expr(*body);
+                self.withs -= 1;
+                fine
+            }
+            ExprKind::Assert { condition, body } => self.expr(*condition) && self.expr(*body),
+            ExprKind::If { condition, then, otherwise } => {
+                self.expr(*condition) && self.expr(*then) && self.expr(*otherwise)
+            }
+            ExprKind::Not(inner) | ExprKind::Negate(inner) => self.expr(*inner),
+            ExprKind::Binary { left, right, .. } => self.expr(*left) && self.expr(*right),
+            ExprKind::Error => false,
+        }
+    }
+
+    fn path(&self, kind: PathKind) -> bool {
+        kind != PathKind::Home || self.compiler.file.home.is_some()
+    }
+
+    fn parts(&mut self, parts: &[StringPart<'_>]) -> bool {
+        parts.iter().all(|part| match part {
+            StringPart::Text(_) => true,
+            StringPart::Expr(expr) => self.expr(*expr),
+        })
+    }
+
+    fn steps(&mut self, path: &[AttrName<'_>]) -> bool {
+        path.iter().all(|step| match step.kind {
+            AttrNameKind::Static(_) => true,
+            AttrNameKind::Dynamic(expr) => self.expr(expr),
+        })
+    }
+
+    fn lambda(&mut self, lambda: &Lambda<'_>) -> bool {
+        let formals = lambda.formals.map_or(&[][..], |formals| formals.entries);
+        let argument = lambda.argument.map(|(name, _)| name);
+        formals.iter().map(|formal| formal.name).chain(argument).for_each(|name| self.bind(name));
+        let fine = formals.iter().all(|formal| formal.default.is_none_or(|default| self.expr(default)))
+            && self.expr(lambda.body);
+        formals.iter().map(|formal| formal.name).chain(argument).for_each(|name| self.unbind(name));
+        fine
+    }
+
+    fn bindings(&mut self, bindings: &Bindings<'_>, recursive: bool, body: Option<Expr<'_>>) -> bool {
+        // Inherited from around the set.
+        let inherited =
+            |binding: &&_| matches!(binding, &&crate::syntax::ast::Binding { value: BindingValue::Inherit, .. });
+        if !bindings.statics.iter().filter(inherited).all(|binding| self.variable(binding.name)) {
+            return false;
+        }
+        if recursive {
+            bindings.statics.iter().for_each(|binding| self.bind(binding.name));
+        }
+        let mut from: *const ExprKind<'_> = std::ptr::null();
+        let fine = bindings.statics.iter().all(|binding| match binding.value {
+            BindingValue::Inherit => true,
+            BindingValue::Expr(expr) => self.expr(expr),
+            BindingValue::InheritFrom(expr) => {
+                let known = std::ptr::eq(from, expr.kind);
+                from = expr.kind;
+                known || self.expr(expr)
+            }
+        }) && bindings.dynamics.iter().all(|dynamic| self.expr(dynamic.name) && self.expr(dynamic.value))
+            && body.is_none_or(|body| self.expr(body));
+        if recursive {
+            bindings.statics.iter().for_each(|binding| self.unbind(binding.name));
+        }
+        fine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bumpalo::Bump;
+
+    use super::*;
+    use crate::syntax::parse;
+
+    /// Parses by itself whatever may wait in a text, and compares; returns how much there was.
+    fn compare(name: &str, text: &[u8]) -> usize {
+        let arena = Bump::new();
+        let options = ParseOptions { pipe_operators: true, ..ParseOptions::default() };
+        let parsed = parse(&arena, text, options);
+        if !parsed.errors.is_empty() {
+            return 0;
+        }
+        let mut pieces = Vec::new();
+        pieces_of(parsed.expr, &mut pieces);
+        // The word `or` alone is no expression, and too short to wait.
+        pieces.retain(|piece| piece.span.end - piece.span.start >= TEXT_BYTES_MIN && is_exact(text, *piece));
+        for piece in &pieces {
+            let arena = Bump::new();
+            let again = parse_piece(&arena, text, piece.span, options);
+            assert_eq!(again.errors, [], "{name}");
+            assert_eq!(format!("{:?}", again.expr.kind), format!("{:?}", piece.kind), "{name} {:?}", piece.span);
+        }
+        pieces.len()
+    }
+
+    fn pieces_of<'a>(expr: Expr<'a>, out: &mut Vec<Expr<'a>>) {
+        out.push(expr);
+        let parts = |parts: &[StringPart<'a>]| {
+            parts.iter().filter_map(|part| if let StringPart::Expr(expr) = part { Some(*expr) } else { None }).collect()
+        };
+        let steps = |path: &[AttrName<'a>]| -> Vec<Expr<'a>> {
+            path.iter()
+                .filter_map(|step| if let AttrNameKind::Dynamic(expr) = step.kind { Some(expr) } else { None })
+                .collect()
+        };
+        let bindings = |bindings: &Bindings<'a>| -> Vec<Expr<'a>> {
+            let statics = bindings.statics.iter().filter_map(|binding| match binding.value {
+                BindingValue::Expr(expr) | BindingValue::InheritFrom(expr) => Some(expr),
+                BindingValue::Inherit => None,
+            });
+            statics.chain(bindings.dynamics.iter().flat_map(|dynamic| [dynamic.name, dynamic.value])).collect()
+        };
+        let inner: Vec<Expr<'a>> = match expr.kind {
+            ExprKind::PathInterpolation(_, of) | ExprKind::Interpolation(of) => parts(of),
+            ExprKind::Select { subject, path, default } => {
+                [*subject].into_iter().chain(steps(path)).chain(*default).collect()
+            }
+            ExprKind::HasAttr { subject, path } => [*subject].into_iter().chain(steps(path)).collect(),
+            ExprKind::Call { function, arguments } => {
+                [*function].into_iter().chain(arguments.iter().copied()).collect()
+            }
+            ExprKind::Lambda(lambda) => {
+                let formals = lambda.formals.map_or(&[][..], |formals| formals.entries);
+                formals.iter().filter_map(|formal| formal.default).chain([lambda.body]).collect()
+            }
+            ExprKind::Attrs(set) | ExprKind::LetBody(set) => bindings(set),
+            ExprKind::Let { bindings: set, body } => bindings(set).into_iter().chain([*body]).collect(),
+            ExprKind::List(elements) => elements.to_vec(),
+            ExprKind::With { scope, body } => vec![*scope, *body],
+            ExprKind::Assert { condition, body } => vec![*condition, *body],
+            ExprKind::If { condition, then, otherwise } => vec![*condition, *then, *otherwise],
+            ExprKind::Not(inner) | ExprKind::Negate(inner) => vec![*inner],
+            ExprKind::Binary { left, right, .. } => vec![*left, *right],
+            _ => Vec::new(),
+        };
+        inner.into_iter().for_each(|expr| pieces_of(expr, out));
+    }
+
+    #[test]
+    fn pieces_parse_to_what_they_were() {
+        let texts = [
+            "(f a) b",
+            "((f a) b) c + d",
+            "(f a) b.c",
+            "[ ((f a) b) ]",
+            "{ a.b = 1; a.c = { d = 2; }; a.c.e = 3; }",
+            "{ a = { x = 1; }; a.y = 2; b = rec { a.b = 1; a.c = b; }; }",
+            "let { body = x; x = 1; }",
+            "x: y: { z ? x, ... }@w: z w",
+            "''\n  a ${b}\n   c\n'' + \"${a + b}d\"",
+            "a ? b.\"c\".${d} && e.f or g",
+            "f or g",
+            "a: -b - c",
+            "./a/${b}/c + <d> + https://e.f",
+            "a |> b |> c <| d",
+            "!a && b || c -> d",
+            "if a then b else c // d ++ e",
+            "with a; assert b; c (d: e) (f)",
+        ];
+        let count: usize = texts.iter().map(|text| compare(text, text.as_bytes())).sum();
+        assert!(count > texts.len(), "{count}");
+    }
+
+    /// The same over the files of a folder, and what is below it.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test reads its files")]
+    fn pieces_of_files_parse_to_what_they_were() {
+        let folder = std::env::var_os("LANG_FILES")
+            .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lang").into(), std::path::PathBuf::from);
+        let (mut folders, mut count) = (vec![folder], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_symlink() {
+                    continue;
+                } else if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "nix") {
+                    count += compare(&path.display().to_string(), &std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        assert!(count > 1000, "{count}");
+    }
+}
