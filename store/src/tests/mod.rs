@@ -8,6 +8,7 @@ mod fuzz;
 mod private;
 #[cfg(target_arch = "x86_64")]
 mod stops;
+mod swaps;
 #[cfg(target_arch = "x86_64")]
 mod tracer;
 
