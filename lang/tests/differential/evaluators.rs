@@ -1,0 +1,124 @@
+//! The two that are compared: Nix as a program, and the evaluator of this crate.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use lang::source::Origin;
+use lang::syntax::print::{PrintOptions, Style, print};
+use lang::syntax::{ParseOptions, parse};
+use lang::{EvalOptions, Evaluator};
+use store::StoreModel;
+
+use crate::support::Files;
+
+pub struct Nix {
+    folder: tempfile::TempDir,
+    /// Nix 2.8, which has no store in memory to write to and prints trees in another way.
+    pub old: bool,
+}
+
+fn nix_command() -> Command {
+    if let Some(tree) = std::env::var_os("ORACLE_NIX").map(PathBuf::from) {
+        let mut command = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
+        let libraries = [tree.join("usr/lib/x86_64-linux-gnu"), tree.join("lib/x86_64-linux-gnu")];
+        command.arg("--library-path").arg(std::env::join_paths(libraries).unwrap());
+        command.arg(tree.join("usr/bin/nix-instantiate"));
+        return command;
+    }
+    Command::new(std::env::var_os("DIFFERENTIAL_NIX").expect("DIFFERENTIAL_NIX or ORACLE_NIX names the reference"))
+}
+
+impl Nix {
+    pub fn new() -> Nix {
+        let output = nix_command().arg("--version").output().expect("the reference runs");
+        let version = String::from_utf8_lossy(&output.stdout).into_owned();
+        Nix { folder: tempfile::tempdir().unwrap(), old: version.contains(" 2.8.") }
+    }
+
+    /// Relative paths start here.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The value in its strict form, or the last line of what Nix said.
+    pub fn eval(&self, text: &str) -> Result<String, String> {
+        // What is made of a derivation's path reads the derivation.
+        let mode: &[&str] = if self.old { &[] } else { &["--read-write-mode"] };
+        self.run(&[&["--eval", "--strict"], mode].concat(), text)
+    }
+
+    pub fn parse(&self, text: &str) -> Result<String, String> {
+        self.run(&["--parse"], text)
+    }
+
+    fn run(&self, arguments: &[&str], text: &str) -> Result<String, String> {
+        let file = self.folder.path().join("batch.nix");
+        std::fs::write(&file, text).unwrap();
+        let mut command = nix_command();
+        command.args(arguments).arg(&file).env_clear().stdin(Stdio::null());
+        command.env("NIX_REMOTE", if self.old { "dummy://" } else { "dummy://?read-only=false" });
+        command.env("HOME", "/fake-home").env("NIX_STORE_DIR", "/nix/store");
+        command.env("NIX_CONF_DIR", self.folder.path()).env("XDG_CACHE_HOME", self.folder.path());
+        let output = command.output().expect("the reference runs");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let cause = text.rfind("error:").map_or(&*text, |at| &text[at..]);
+            Err(cause.lines().next().unwrap_or_default().to_owned())
+        }
+    }
+
+    /// Whether Nix 2.8 fails for want of a store that it can write to, which is no difference.
+    pub fn lacks_store(&self, error: &str) -> bool {
+        self.old && error.ends_with(".drv' is not valid")
+    }
+}
+
+pub struct Ours {
+    evaluator: Evaluator,
+}
+
+impl Ours {
+    pub fn new() -> Ours {
+        let options = EvalOptions {
+            pure: false,
+            store_model: StoreModel::Nix,
+            system: Some("x86_64-linux".to_owned()),
+            ..EvalOptions::default()
+        };
+        Ours { evaluator: Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options) }
+    }
+
+    pub fn eval(&mut self, text: &str) -> Result<String, String> {
+        let evaluator = &mut self.evaluator;
+        let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/")).and_then(|value| {
+            evaluator.force_deep(value)?;
+            Ok(value)
+        });
+        match value {
+            Ok(value) => Ok(String::from_utf8_lossy(&evaluator.print(value).unwrap()).into_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    pub fn parse(&mut self, text: &str, old: bool, base: &Path) -> Result<String, String> {
+        let arena = bumpalo::Bump::new();
+        let options = ParseOptions { separate_string_pieces: true, ..ParseOptions::default() };
+        let parsed = parse(&arena, text.as_bytes(), options);
+        match parsed.errors.first() {
+            Some(error) => Err(error.to_string()),
+            None => {
+                // Names that nothing defines are mistakes of the text, too.
+                let checked = self.evaluator.parse_text(text.as_bytes(), Origin::CommandLine, base);
+                checked.map_err(|error| error.to_string())?;
+                let style = if old { Style::Nix2_8 } else { Style::Current };
+                let base = std::os::unix::ffi::OsStrExt::as_bytes(base.as_os_str());
+                let options = PrintOptions { base, home: b"/fake-home", style };
+                Ok(String::from_utf8_lossy(&print(parsed.expr, options)).into_owned() + "\n")
+            }
+        }
+    }
+}
+
