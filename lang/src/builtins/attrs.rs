@@ -69,7 +69,7 @@ pub(super) fn remove_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Va
     let list = ev.expect_list(arguments[1])?;
     let mut names: Vec<Symbol> = Vec::with_capacity(list.len());
     for &name in list.values() {
-        names.push(Symbol::new(ev.expect_string(name)?.bytes()));
+        names.push(Symbol::new(ev.expect_plain(name)?));
     }
     names.retain(|&name| set.contains(name));
     if names.is_empty() {

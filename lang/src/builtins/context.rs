@@ -10,11 +10,11 @@ use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 
 pub(super) fn has_context(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    Ok(Value::bool(!ev.text_of(arguments[0])?.context().is_empty()))
+    Ok(Value::bool(!ev.expect_string(arguments[0])?.context().is_empty()))
 }
 
 pub(super) fn discard(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let text = ev.text_of(arguments[0])?;
+    let text = ev.text_in_store(arguments[0])?;
     if text.context().is_empty() {
         return Ok(text.value());
     }
@@ -22,7 +22,7 @@ pub(super) fn discard(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> 
 }
 
 pub(super) fn discard_output_dependency(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let text = ev.text_of(arguments[0])?;
+    let text = ev.text_in_store(arguments[0])?;
     let elements = text
         .context()
         .elements()
@@ -36,7 +36,7 @@ pub(super) fn discard_output_dependency(ev: &mut Evaluator, arguments: &[Value])
 }
 
 pub(super) fn add_drv_output_dependencies(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let text = ev.text_of(arguments[0])?;
+    let text = ev.text_in_store(arguments[0])?;
     let shown = lossy(text.bytes());
     let [element] = text.context().elements() else {
         return Err(Error::other(
@@ -74,7 +74,7 @@ struct Info {
 }
 
 pub(super) fn get_context(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let text = ev.text_of(arguments[0])?;
+    let text = ev.expect_string(arguments[0])?;
     let mut infos: BTreeMap<Symbol, Info> = BTreeMap::new();
     for &element in text.context().elements() {
         match element {

@@ -28,17 +28,8 @@ static MEMBER: Code = Code::native(&[0, 0], |ev, captures| {
     let name = ev.expect_string(captures[1])?;
     ev.select_slow(set, Symbol::new(name.bytes()))
 });
-/// The list of all outputs' sets: the output set itself has it as `all`.
-static ALL: Code = Code::native(&[0, 0], |ev, captures| {
-    let common = ev.expect_attrs(captures[0])?;
-    let outputs = ev.expect_list(captures[1])?;
-    let mut all = Vec::with_capacity(outputs.len());
-    for &output in outputs.values() {
-        let name = ev.expect_string(output)?;
-        all.extend(common.get(Symbol::new(name.bytes())));
-    }
-    Ok(Value::list(&all))
-});
+/// The list of all outputs' sets.
+static ALL: Code = Code::native(&[0], |_, captures| Ok(captures[0]));
 /// The set of one output: common attributes, strict set, name of the output.
 static OUTPUT: Code = Code::native(&[0, 0, 0], |ev, captures| {
     let common = ev.expect_attrs(captures[0])?;
@@ -70,30 +61,31 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     for &output in outputs.values() {
         names.push(ev.expect_string(output)?);
     }
-    let Some(&first) = names.first() else {
+    if names.is_empty() {
         return Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs"));
-    };
+    }
     // The outputs' sets refer to the common attributes, which refer to them: thunks are filled once the set exists.
     let mut attrs = vec![Attr { name: Symbol::new(b"drvAttrs"), pos: Pos::NONE, value: set.value() }];
-    let all = Value::thunk_unfilled(&ALL);
-    attrs.push(Attr { name: Symbol::new(b"all"), pos: Pos::NONE, value: all });
-    let mut output_thunks = Vec::with_capacity(names.len());
-    for name in &names {
-        let value = Value::thunk_unfilled(&OUTPUT);
-        output_thunks.push((value, *name));
-        attrs.push(Attr { name: Symbol::new(name.bytes()), pos: Pos::NONE, value });
+    let outputs: Vec<(Symbol, Value)> =
+        names.iter().map(|name| (Symbol::new(name.bytes()), Value::thunk_unfilled(&OUTPUT))).collect();
+    let all: Vec<Value> = outputs.iter().map(|&(_, value)| value).collect();
+    attrs.push(Attr { name: Symbol::new(b"all"), pos: Pos::NONE, value: Value::thunk(&ALL, &[Value::list(&all)]) });
+    for &(name, value) in &outputs {
+        if !attrs.iter().any(|attr| attr.name == name) {
+            attrs.push(Attr { name, pos: Pos::NONE, value });
+        }
     }
     let extra = Value::attrs(attrs);
     let common = set.update(extra.as_attrs().expect("a set was made just now"));
-    fill(all, &[common, outputs.value()]);
-    for (value, name) in output_thunks {
+    for (&(_, value), name) in outputs.iter().zip(&names) {
         fill(value, &[common, strict, name.value()]);
     }
-    let common = common.as_attrs().expect("`//` gives a set");
-    Ok(output_set(ev, common, strict, first))
+    // One of `all`, and not a set like it: what is printed tells the difference.
+    ev.force(outputs[0].1)
 }
 
-fn fill(thunk: Value, captures: &[Value]) {
+/// Gives a thunk what it captures.
+pub(super) fn fill(thunk: Value, captures: &[Value]) {
     if let crate::value::View::Thunk(thunk) = thunk.view() {
         for (index, &capture) in captures.iter().enumerate() {
             thunk.fill(index, capture);

@@ -81,6 +81,11 @@ impl Evaluator {
         self.coerce_to_string(value, Coercion { copy_to_store: false, more: false })
     }
 
+    /// A string, or what interpolation makes one of; a path is copied.
+    pub(crate) fn text_in_store(&mut self, value: Value) -> Result<Str> {
+        self.coerce_to_string(value, Coercion { copy_to_store: true, more: false })
+    }
+
     /// Attribute `name` of the set a builtin got as its argument.
     pub(crate) fn required(&mut self, set: Attrs, name: &str, builtin: &str) -> Result<Value> {
         match set.get(crate::symbol::Symbol::new(name.as_bytes())) {

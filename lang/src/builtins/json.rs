@@ -86,8 +86,7 @@ impl Evaluator {
                 self.expect_room(out.len())?;
                 if let Some(to_string) = set.get(self.shared.names.to_string) {
                     let text = self.call(to_string, &[value])?;
-                    let how = crate::value::coerce::Coercion { copy_to_store, more: false };
-                    let text = self.coerce_to_string(text, how)?;
+                    let text = self.text_of(text)?;
                     context.add(text.context());
                     return write_text(text.bytes(), out);
                 }

@@ -180,7 +180,7 @@ table! {
     "storePath" 1 0b1 member sources::store_path, "makes a store path a dependency";
     "stringLength" 1 0b1 member strings::string_length, "length in bytes";
     "sub" 2 0b11 member numbers::sub, "difference of two numbers";
-    "substring" 3 0b111 member strings::substring, "part of a string, by byte offset and length";
+    "substring" 3 0b11 member strings::substring, "part of a string, by byte offset and length";
     "tail" 1 0b1 member lists::tail, "all elements but the first";
     "throw" 1 0b1 global control::throw, "an error that tryEval catches";
     "toFile" 2 0b11 member sources::to_file, "a text as a file in the store";

@@ -8,6 +8,7 @@ use store::path::Ingestion;
 use store::{Hash, HashAlgorithm, StorePath};
 
 use super::expect::lossy;
+use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::{FileType, HostError, HostErrorKind};
 use crate::symbol::Symbol;
@@ -30,6 +31,12 @@ pub(super) fn scoped_import(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
     ev.import_scoped(path.as_os_str().as_bytes(), &names)
 }
 
+/// The set of one output of an imported derivation: common attributes, what comes on top of them.
+static IMPORTED_OUTPUT: Code = Code::native(&[0, 0], |ev, captures| {
+    let (common, own) = (ev.expect_attrs(captures[0])?, ev.expect_attrs(captures[1])?);
+    Ok(common.update(own))
+});
+
 impl Evaluator {
     /// Importing a `.drv` of the store gives a set of its outputs.
     fn derivation_set(&mut self, path: &Path) -> Result<Option<Value>> {
@@ -43,27 +50,33 @@ impl Evaluator {
         let symbol = Symbol::new(text.as_bytes());
         let attr = |name: &[u8], value| Attr { name: Symbol::new(name), pos: crate::source::Pos::NONE, value };
         let deep = Context::one(ContextElement::DerivationDeep(symbol));
+        let paths =
+            derivation.output_paths(model).map_err(|error| Error::other("lang::derivation", error.to_string()))?;
         let mut attrs = vec![
             attr(b"drvPath", Value::string_with_context(text.as_bytes(), deep)),
             attr(b"name", Value::string(derivation.env("name").unwrap_or(derivation.name.as_str().as_bytes()))),
             attr(b"type", Value::string(b"derivation")),
         ];
-        let paths =
-            derivation.output_paths(model).map_err(|error| Error::other("lang::derivation", error.to_string()))?;
-        let mut names = Vec::new();
-        for (output, path) in paths {
-            names.push(Value::string(output.as_bytes()));
-            let Some(path) = path else { continue };
-            let built = ContextElement::Built { derivation: symbol, output: Symbol::new(output.as_bytes()) };
-            let value = Value::string_with_context(model.print(&path).as_bytes(), Context::one(built));
-            if output == "out" || names.len() == 1 {
-                attrs.retain(|attr| attr.name != self.shared.names.out_path);
-                attrs.push(attr(b"outPath", value));
-            }
-            attrs.push(attr(output.as_bytes(), value));
+        let outputs: Vec<Value> = paths.iter().map(|_| Value::thunk_unfilled(&IMPORTED_OUTPUT)).collect();
+        attrs.push(attr(b"all", Value::list(&outputs)));
+        for ((name, _), &value) in paths.iter().zip(&outputs) {
+            attrs.retain(|attr| attr.name != Symbol::new(name.as_bytes()));
+            attrs.push(attr(name.as_bytes(), value));
         }
-        attrs.push(attr(b"outputs", Value::list(&names)));
-        Ok(Some(Value::attrs(attrs)))
+        let common = Value::attrs(attrs);
+        for ((name, path), &value) in paths.iter().zip(&outputs) {
+            let built = ContextElement::Built { derivation: symbol, output: Symbol::new(name.as_bytes()) };
+            let mut own = vec![attr(b"outputName", Value::string(name.as_bytes()))];
+            if let Some(path) = path {
+                let text = model.print(path);
+                own.push(attr(b"outPath", Value::string_with_context(text.as_bytes(), Context::one(built))));
+            }
+            super::derivation::fill(value, &[common, Value::attrs(own)]);
+        }
+        match outputs.first() {
+            Some(&first) => self.force(first).map(Some),
+            None => Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs")),
+        }
     }
 
     /// Copies files to the store, chosen by `filter`, and gives the store path as a string.

@@ -13,16 +13,16 @@ pub(super) fn to_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 }
 
 pub(super) fn string_length(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    Ok(Value::int(ev.text_of(arguments[0])?.bytes().len() as i64))
+    Ok(Value::int(ev.text_in_store(arguments[0])?.bytes().len() as i64))
 }
 
 pub(super) fn substring(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let start = ev.expect_int(arguments[0])?;
     let len = ev.expect_int(arguments[1])?;
-    let text = ev.text_of(arguments[2])?;
     let Ok(start) = usize::try_from(start) else {
         return Err(Error::other("lang::substring_start", "negative start position in 'substring'"));
     };
+    let text = ev.text_in_store(arguments[2])?;
     let bytes = text.bytes();
     let start = start.min(bytes.len());
     let end = usize::try_from(len).map_or(bytes.len(), |len| start.saturating_add(len).min(bytes.len()));

@@ -14,8 +14,9 @@ fn is_function(value: Value) -> bool {
 impl Evaluator {
     /// `a == b`
     pub fn equal(&mut self, a: Value, b: Value) -> Result<bool> {
-        // Elements that are one value in one place are equal without a look, even functions.
+        // Elements that are one value in one place are equal, even functions; as Nix, it has a value first.
         if a.same(b) {
+            self.force(a)?;
             return Ok(true);
         }
         let (a, b) = (self.force(a)?, self.force(b)?);

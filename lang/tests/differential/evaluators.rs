@@ -33,7 +33,10 @@ impl Nix {
     pub fn new() -> Nix {
         let output = nix_command().arg("--version").output().expect("the reference runs");
         let version = String::from_utf8_lossy(&output.stdout).into_owned();
-        Nix { folder: tempfile::tempdir().unwrap(), old: version.contains(" 2.8.") }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::write(folder.path().join("data/file"), "1").unwrap();
+        Nix { folder, old: version.contains(" 2.8.") }
     }
 
     /// Relative paths start here.
@@ -77,23 +80,26 @@ impl Nix {
 }
 
 pub struct Ours {
+    base: PathBuf,
     evaluator: Evaluator,
 }
 
 impl Ours {
-    pub fn new() -> Ours {
+    /// Relative paths start at `base`.
+    pub fn new(base: &Path) -> Ours {
         let options = EvalOptions {
             pure: false,
+            memory_max: Some(1 << 30),
             store_model: StoreModel::Nix,
             system: Some("x86_64-linux".to_owned()),
             ..EvalOptions::default()
         };
-        Ours { evaluator: Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options) }
+        Ours { base: base.to_owned(), evaluator: Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options) }
     }
 
     pub fn eval(&mut self, text: &str) -> Result<String, String> {
         let evaluator = &mut self.evaluator;
-        let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/")).and_then(|value| {
+        let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, &self.base).and_then(|value| {
             evaluator.force_deep(value)?;
             Ok(value)
         });
@@ -103,7 +109,7 @@ impl Ours {
         }
     }
 
-    pub fn parse(&mut self, text: &str, old: bool, base: &Path) -> Result<String, String> {
+    pub fn parse(&mut self, text: &str, old: bool) -> Result<String, String> {
         let arena = bumpalo::Bump::new();
         let options = ParseOptions { separate_string_pieces: true, ..ParseOptions::default() };
         let parsed = parse(&arena, text.as_bytes(), options);
@@ -111,14 +117,13 @@ impl Ours {
             Some(error) => Err(error.to_string()),
             None => {
                 // Names that nothing defines are mistakes of the text, too.
-                let checked = self.evaluator.parse_text(text.as_bytes(), Origin::CommandLine, base);
+                let checked = self.evaluator.parse_text(text.as_bytes(), Origin::CommandLine, &self.base);
                 checked.map_err(|error| error.to_string())?;
                 let style = if old { Style::Nix2_8 } else { Style::Current };
-                let base = std::os::unix::ffi::OsStrExt::as_bytes(base.as_os_str());
+                let base = std::os::unix::ffi::OsStrExt::as_bytes(self.base.as_os_str());
                 let options = PrintOptions { base, home: b"/fake-home", style };
                 Ok(String::from_utf8_lossy(&print(parsed.expr, options)).into_owned() + "\n")
             }
         }
     }
 }
-

@@ -15,12 +15,12 @@
 
 use std::time::{Duration, Instant};
 
-#[path = "../support/mod.rs"]
-mod support;
+mod evaluators;
 #[path = "../support/generate.rs"]
 mod generate;
-mod evaluators;
 mod matrix;
+#[path = "../support/mod.rs"]
+mod support;
 use evaluators::{Nix, Ours};
 use generate::{Generator, Random};
 
@@ -73,7 +73,7 @@ fn narrow(programs: &[(String, String)], nix: &Nix, differences: &mut Vec<String
 fn narrow_trees(programs: &[String], nix: &Nix, ours: &mut Ours, differences: &mut Vec<String>) {
     let text = list(programs.iter());
     let wanted = nix.parse(&text);
-    let got = ours.parse(&text, nix.old, nix.folder());
+    let got = ours.parse(&text, nix.old);
     if differences.len() >= differences_max() || wanted == got {
         return;
     }
@@ -93,7 +93,13 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Compares what `programs` mean; of those that fail here, one in `failing_one_in` is given to Nix alone.
-fn compare(programs: Vec<String>, failing_one_in: usize, nix: &Nix, ours: &mut Ours, differences: &mut Vec<String>) -> usize {
+fn compare(
+    programs: Vec<String>,
+    failing_one_in: usize,
+    nix: &Nix,
+    ours: &mut Ours,
+    differences: &mut Vec<String>,
+) -> usize {
     let mut good = Vec::new();
     let mut failed = 0;
     for program in programs {
@@ -119,7 +125,7 @@ fn random_programs_mean_the_same() {
     let nix = Nix::new();
     let until = Instant::now() + Duration::from_secs(number("DIFFERENTIAL_SECS", 60));
     let mut seed = number("DIFFERENTIAL_SEED", 1) << 32;
-    let mut ours = Ours::new();
+    let mut ours = Ours::new(nix.folder());
     let mut differences = Vec::new();
     let (mut count, mut failed) = (0, 0);
     while Instant::now() < until && differences.len() < differences_max() {
@@ -140,7 +146,7 @@ fn random_programs_mean_the_same() {
 #[ignore = "needs another Nix, and time"]
 fn builtins_take_and_refuse_the_same() {
     let nix = Nix::new();
-    let mut ours = Ours::new();
+    let mut ours = Ours::new(nix.folder());
     let mut random = Random::new(number("DIFFERENTIAL_SEED", 1));
     let one_in = number("DIFFERENTIAL_ONE_IN", 20) as usize;
     let mut differences = Vec::new();

@@ -205,7 +205,7 @@ const TEMPLATES: &[(Type, &str)] = &[
     (Set, "{ a.b = %i; a.c = %a; }"),
     (Set, "{ ${%t} = %i; }"),
     (Set, "{ \"${%t}\" = %a; %k = 1; }"),
-    (Set, "rec { a = %i; b = a; c = [ a b ]; }"),
+    (Set, "rec { a = %i; b = [ a ]; c = [ a b ]; }"),
     (Set, "{ inherit (%e) a b; }"),
     (Set, "(%e // %e)"),
     (Set, "(removeAttrs %e %s)"),
