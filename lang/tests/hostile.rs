@@ -30,7 +30,7 @@ fn outcome(text: &[u8]) -> &'static str {
         evaluator.force_deep(value)?;
         evaluator.print(value)
     });
-    let code = match result {
+    match result {
         Ok(_) => "value",
         Err(error) => {
             let report = evaluator.report(&error);
@@ -39,8 +39,7 @@ fn outcome(text: &[u8]) -> &'static str {
             assert!(report.message.len() <= MESSAGE_BYTES_MAX, "{shown}: {} bytes of message", report.message.len());
             report.code
         }
-    };
-    code
+    }
 }
 
 fn nested(open: &str, inner: &str, close: &str, count: usize) -> Vec<u8> {
