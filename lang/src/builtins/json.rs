@@ -47,7 +47,7 @@ impl Evaluator {
             View::Bool(false) => out.extend(b"false"),
             View::Int(number) => {
                 let mut digits = [0; 20];
-                out.extend_from_slice(decimal(number, &mut digits));
+                out.extend_from_slice(number::decimal(number, &mut digits));
             }
             View::Float(value) => out.extend_from_slice(number::json(value).as_bytes()),
             View::String(text) => {
@@ -126,25 +126,6 @@ impl Evaluator {
         }
         covered
     }
-}
-
-/// The digits of a number, written into `digits` from the end.
-fn decimal(number: i64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut rest = number.unsigned_abs();
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        at -= 1;
-        digits[at] = b'-';
-    }
-    &digits[at..]
 }
 
 pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

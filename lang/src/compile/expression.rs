@@ -114,11 +114,17 @@ impl Compiler<'_> {
         match expr.kind {
             ExprKind::Variable(name) => self.variable(*name, expr.span, dst),
             ExprKind::Interpolation(parts) => {
-                let first = self.string_parts(parts);
-                self.emit_at(expr.span, Op::Interpolate { dst, first, count: parts.len() as u32 });
+                let (first, numbers) = self.string_parts(parts, parts.len() <= u16::BITS as usize);
+                self.emit_at(
+                    expr.span,
+                    match numbers {
+                        0 => Op::Interpolate { dst, first, count: parts.len() as u32 },
+                        _ => Op::InterpolateNumbers { dst, first, count: parts.len() as u16, numbers },
+                    },
+                );
             }
             ExprKind::PathInterpolation(kind, parts) => {
-                let first = self.string_parts(parts);
+                let (first, _) = self.string_parts(parts, false);
                 if let Some(StringPart::Text(text)) = parts.first() {
                     let mut path = self.absolute(*kind, text, expr.span);
                     if text.ends_with(b"/") && !path.ends_with(b"/") {
@@ -377,9 +383,11 @@ impl Compiler<'_> {
         self.release(mark);
     }
 
-    /// Consecutive registers with the parts of a string.
-    fn string_parts(&mut self, parts: &[StringPart<'_>]) -> Reg {
+    /// Consecutive registers with the parts of a string, and with `numbers` which of them may be integers that `toString` has
+    /// left for the string to write.
+    fn string_parts(&mut self, parts: &[StringPart<'_>], numbers: bool) -> (Reg, u16) {
         let first = self.registers(parts.len());
+        let mut integers = 0;
         for (index, part) in parts.iter().enumerate() {
             let dst = first + index as Reg;
             match part {
@@ -387,10 +395,25 @@ impl Compiler<'_> {
                     let index = self.string_constant(text);
                     self.emit(Op::Const { dst, index });
                 }
-                StringPart::Expr(expr) => self.into(*expr, dst),
+                StringPart::Expr(expr) => match expr.kind {
+                    ExprKind::Call { function, arguments: [argument] }
+                        if numbers
+                            && self.known_builtin(*function).is_some_and(|builtin| builtin.name == "toString") =>
+                    {
+                        let mark = self.mark();
+                        let src = self.arguments(&[*argument], 1);
+                        self.emit(Op::SpecInt { dst, src });
+                        if let Some(builtin) = self.known_builtin(*function) {
+                            self.emit_at(expr.span, Op::CallBuiltin { dst, first: src, id: builtin.id() });
+                        }
+                        self.release(mark);
+                        integers |= 1 << index;
+                    }
+                    _ => self.into(*expr, dst),
+                },
             }
         }
-        first
+        (first, integers)
     }
 
     /// The value of a dynamic attribute name.

@@ -133,6 +133,18 @@ pub enum Op {
         first: Reg,
         count: u32,
     },
+    /// The same, where `numbers` has a bit for each register that may hold an integer, to be written in digits.
+    InterpolateNumbers {
+        dst: Reg,
+        first: Reg,
+        count: u16,
+        numbers: u16,
+    },
+    /// Lets `dst` be `src` if that is an integer by now, which need not become a string before it is part of one.
+    SpecInt {
+        dst: Reg,
+        src: Reg,
+    },
     InterpolatePath {
         dst: Reg,
         first: Reg,

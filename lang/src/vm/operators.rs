@@ -4,6 +4,7 @@ use super::Evaluator;
 use super::frame::Frame;
 use crate::compile::op::Reg;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::number::decimal;
 use crate::text::path;
 use crate::value::coerce::Coercion;
 use crate::value::print::type_with_article;
@@ -115,6 +116,31 @@ impl Evaluator {
             self.coerce(part, Coercion { copy_to_store: true, more: false }, &mut text, &mut context)?;
         }
         Ok(Value::string_with_context(&text, context.finish()))
+    }
+
+    /// As [`Evaluator::interpolate`], where some parts may be integers.
+    #[inline(never)]
+    pub(super) fn interpolate_numbers(&mut self, frame: Frame, first: Reg, count: u16, numbers: u16) -> Result<Value> {
+        let mut digits = [0; 20];
+        for index in 0..count as Reg {
+            let register = first + index;
+            if numbers >> index & 1 == 1
+                && let Some(number) = frame.get(register).as_int()
+            {
+                // Rarely is there more than one number, and rarely more than text beside it.
+                if count as Reg == 2
+                    && let Some(text) = self.force(frame.get(first + 1 - index))?.as_string()
+                {
+                    let number = decimal(number, &mut digits);
+                    let parts = if index == 0 { [number, text.bytes()] } else { [text.bytes(), number] };
+                    let len = number.len() + text.bytes().len();
+                    self.expect_room(len)?;
+                    return Ok(Value::string_from_parts(len, text.context(), parts));
+                }
+                frame.set(register, Value::string(decimal(number, &mut digits)));
+            }
+        }
+        self.interpolate(frame, first, count.into())
     }
 
     #[inline(never)]

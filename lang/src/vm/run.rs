@@ -358,6 +358,17 @@ impl Evaluator {
                     let value = attempt!(self.interpolate(frame, first, count));
                     frame.set(dst, value);
                 }
+                Op::InterpolateNumbers { dst, first, count, numbers } => {
+                    let value = attempt!(self.interpolate_numbers(frame, first, count, numbers));
+                    frame.set(dst, value);
+                }
+                Op::SpecInt { dst, src } => {
+                    let value = known(frame.get(src));
+                    if value.as_int().is_some() {
+                        frame.set(dst, value);
+                        pc += 1;
+                    }
+                }
                 Op::InterpolatePath { dst, first, count } => {
                     let value = attempt!(self.interpolate_path(frame, first, count));
                     frame.set(dst, value);

@@ -1,0 +1,1 @@
+let four = 4; in "${toString four}${four}"
