@@ -203,6 +203,7 @@ fn data_without_end() {
         ("let a = { __toString = _: a; }; in \"${a}\"", DEEP),
         ("let a = { outPath = a; }; in \"${a}\"", DEEP),
         ("let a = { __functor = a; }; in a 1", DEEP),
+        ("{ __functor = self: self; } 1", DEEP),
     ];
     for (text, code) in cases {
         let mut found = outcome(text.as_bytes());

@@ -184,8 +184,12 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Attrs(set) => match set.get(self.shared.names.functor) {
-                    // A functor may be a set with a functor, and so on.
-                    Some(functor) => function = self.nested(|ev| ev.apply(functor, &[function]))?,
+                    // A functor may be a set with a functor, and so on; or give its set again, which is a call within a call.
+                    Some(functor) => {
+                        let both = [function, rest[0]];
+                        function = self.nested(|ev| ev.apply(functor, &both))?;
+                        rest = &rest[1..];
+                    }
                     None => return Err(self.not_a_function(function)),
                 },
                 _ => return Err(self.not_a_function(function)),
