@@ -89,8 +89,8 @@ table! {
     "add" 2 0b11 member numbers::add, "sum of two numbers";
     "addDrvOutputDependencies" 1 0b1 member context::add_drv_output_dependencies, "turns a reference to a derivation into one to its whole closure";
     "addErrorContext" 2 0 member control::add_error_context, "adds a line to the trace of errors in the second argument";
-    "all" 2 0b10 member lists::all, "whether the predicate holds for all elements";
-    "any" 2 0b10 member lists::any, "whether the predicate holds for some element";
+    "all" 2 0b11 member lists::all, "whether the predicate holds for all elements";
+    "any" 2 0b11 member lists::any, "whether the predicate holds for some element";
     "appendContext" 2 0b11 member context::append_context, "adds store paths to what a string refers to";
     "attrNames" 1 0b1 member attrs::attr_names, "names of a set, sorted";
     "attrValues" 1 0b1 member attrs::attr_values, "values of a set, in order of their names";
@@ -103,7 +103,7 @@ table! {
     "ceil" 1 0b1 member numbers::ceil, "smallest integer not below";
     "compareVersions" 2 0b11 member strings::compare_versions, "-1, 0 or 1";
     "concatLists" 1 0b1 member lists::concat_lists, "one list of the elements of many";
-    "concatMap" 2 0b10 member lists::concat_map, "maps to lists and joins them";
+    "concatMap" 2 0b11 member lists::concat_map, "maps to lists and joins them";
     "concatStringsSep" 2 0b11 member strings::concat_strings_sep, "strings with a separator between";
     "convertHash" 1 0b1 member hash::convert_hash, "a hash in another notation";
     "deepSeq" 2 0 member control::deep_seq, "evaluates the first argument fully, returns the second";
@@ -125,7 +125,7 @@ table! {
     "findFile" 2 0b11 member paths::find_file, "looks a name up in a search path";
     "flakeRefToString" 1 0b1 member flake::flake_ref_to_string, "a flake reference as a URL";
     "floor" 1 0b1 member numbers::floor, "largest integer not above";
-    "foldl'" 3 0b100 member lists::foldl, "folds a list from the left, strictly";
+    "foldl'" 3 0b101 member lists::foldl, "folds a list from the left, strictly";
     "fromJSON" 1 0b1 member json::from_json, "the value a JSON text describes";
     "fromTOML" 1 0b1 global convert::from_toml, "the value a TOML text describes";
     "functionArgs" 1 0b1 member attrs::function_args, "names a function's pattern asks for, and whether they have defaults";
@@ -135,7 +135,7 @@ table! {
     "getContext" 1 0b1 member context::get_context, "what a string refers to";
     "getEnv" 1 0b1 member paths::get_env, "an environment variable, empty in pure mode";
     "getFlake" 1 0b1 member flake::get_flake, "outputs and metadata of a flake";
-    "groupBy" 2 0b10 member lists::group_by, "lists of elements by the string a function gives for each";
+    "groupBy" 2 0b11 member lists::group_by, "lists of elements by the string a function gives for each";
     "hasAttr" 2 0b11 member attrs::has_attr, "whether a set has an attribute";
     "hasContext" 1 0b1 member context::has_context, "whether a string refers to anything";
     "hashFile" 2 0b11 member hash::hash_file, "hash of a file";
@@ -163,7 +163,7 @@ table! {
     "outputOf" 2 0b11 member context::output_of, "a placeholder for an output of a derivation yet to be made";
     "parseDrvName" 1 0b1 member strings::parse_drv_name, "name and version";
     "parseFlakeRef" 1 0b1 member flake::parse_flake_ref, "a flake reference as a set";
-    "partition" 2 0b10 member lists::partition, "elements by whether the predicate holds";
+    "partition" 2 0b11 member lists::partition, "elements by whether the predicate holds";
     "path" 1 0b1 member sources::path, "a copy of files in the store";
     "pathExists" 1 0b1 member paths::path_exists, "whether something stands at a path";
     "placeholder" 1 0b1 global derivation::placeholder, "stands for an output's path inside its own build";
