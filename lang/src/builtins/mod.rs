@@ -172,7 +172,7 @@ table! {
     "readFileType" 1 0b1 member paths::read_file_type, "type of what stands at a path";
     "removeAttrs" 2 0b11 global attrs::remove_attrs, "a set without some names";
     "replaceStrings" 3 0b011 member strings::replace_strings, "replaces all occurrences";
-    "scopedImport" 2 0b11 global sources::scoped_import, "the value of a file with more names in scope";
+    "scopedImport" 2 0b10 global sources::scoped_import, "the value of a file with more names in scope";
     "seq" 2 0b01 member control::seq, "evaluates the first argument, returns the second";
     "sort" 2 0b10 member lists::sort, "a list in the order of a comparison, stable";
     "split" 2 0b11 member patterns::split, "texts between matches, and the matches' groups";

@@ -25,8 +25,8 @@ pub(super) fn import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
 }
 
 pub(super) fn scoped_import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let scope = ev.expect_attrs(arguments[0])?;
     let path = ev.realise_path(arguments[1])?;
+    let scope = ev.expect_attrs(arguments[0])?;
     let names: Vec<(Symbol, Value)> = scope.iter().map(|attr| (attr.name, attr.value)).collect();
     ev.import_scoped(path.as_os_str().as_bytes(), &names)
 }

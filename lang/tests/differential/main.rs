@@ -51,6 +51,10 @@ fn list<'a>(programs: impl Iterator<Item = &'a String>) -> String {
     text + "]\n"
 }
 
+fn is_about_a_type(error: &str) -> bool {
+    error.starts_with("error: expected ") || error.starts_with("error: cannot coerce ")
+}
+
 /// Halves `programs` until single ones are found that differ.
 fn narrow(programs: &[(String, String)], nix: &Nix, differences: &mut Vec<String>) {
     if differences.len() >= differences_max() {
@@ -65,7 +69,7 @@ fn narrow(programs: &[(String, String)], nix: &Nix, differences: &mut Vec<String
     match programs {
         [_] if wanted.as_ref().is_err_and(|error| nix.lacks_store(error)) => {}
         // Both fail, here by the argument that throws: `known-differences/arguments-before-types.nix`.
-        [(_, value)] if value == THROWN && wanted.as_ref().is_err_and(|error| error.starts_with("error: expected ")) => {}
+        [(_, value)] if value == THROWN && wanted.as_ref().is_err_and(|error| is_about_a_type(error)) => {}
         [(program, value)] => differences.push(format!("{program}\n  Nix:  {wanted:?}\n  ours: {value:?}\n")),
         _ => {
             let (left, right) = programs.split_at(programs.len() / 2);
