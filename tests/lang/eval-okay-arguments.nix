@@ -27,6 +27,11 @@ in
     ([ one ] == [ one ])
     ({ a = one; } == { a = one; })
   ];
+  # Pieces of a text refer to nothing; the whole of it, where nothing is found, does.
+  pieces = map (pattern: builtins.hasContext (builtins.head (builtins.split pattern "${./dir}"))) [
+    "s"
+    "%"
+  ];
   # A single key need not be comparable.
   closure = builtins.length (
     builtins.genericClosure {

@@ -86,9 +86,6 @@ pub(super) fn gen_list(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value>
     let Ok(len) = usize::try_from(len) else {
         return Err(Error::other("lang::list_length", format!("cannot create list of size {len}")));
     };
-    if len == 0 {
-        return Ok(Value::list(&[]));
-    }
     if len > 1 << 40 {
         return Err(Error::other("lang::list_length", format!("cannot create list of size {len}")));
     }

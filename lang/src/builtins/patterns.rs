@@ -49,7 +49,7 @@ pub(super) fn split(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let regex = ev.regex(pattern)?;
     let whole = ev.expect_string(arguments[1])?;
     let text = whole.bytes();
-    let piece = |from: usize, to: usize| Value::string_with_context(&text[from..to], whole.context());
+    let piece = |from: usize, to: usize| Value::string(&text[from..to]);
     let mut parts = Vec::new();
     let mut end = 0;
     for found in regex.matches(text) {

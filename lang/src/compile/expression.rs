@@ -706,8 +706,11 @@ impl Compiler<'_> {
             }
             return;
         }
-        let a = self.operand(left);
-        let b = self.operand(right);
+        // As in Nix, where `a > b` is `b < a`.
+        let swap = matches!(operator, B::Greater | B::LessOrEqual);
+        let (first, second) = if swap { (right, left) } else { (left, right) };
+        let a = self.operand(first);
+        let b = self.operand(second);
         let op = match operator {
             B::Add => Op::Add { dst, a, b },
             B::Subtract => Op::Subtract { dst, a, b },
@@ -715,10 +718,8 @@ impl Compiler<'_> {
             B::Divide => Op::Divide { dst, a, b },
             B::Equal => Op::Equal { dst, a, b },
             B::NotEqual => Op::NotEqual { dst, a, b },
-            B::Less => Op::Less { dst, a, b },
-            B::Greater => Op::Less { dst, a: b, b: a },
-            B::LessOrEqual => Op::NotLess { dst, a: b, b: a },
-            B::GreaterOrEqual => Op::NotLess { dst, a, b },
+            B::Less | B::Greater => Op::Less { dst, a, b },
+            B::LessOrEqual | B::GreaterOrEqual => Op::NotLess { dst, a, b },
             B::Update => Op::Update { dst, a, b },
             B::Concat => Op::Concat { dst, a, b },
             B::And | B::Or | B::Implies | B::PipeInto | B::PipeFrom => return,

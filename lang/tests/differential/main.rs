@@ -51,8 +51,11 @@ fn list<'a>(programs: impl Iterator<Item = &'a String>) -> String {
     text + "]\n"
 }
 
-fn is_about_a_type(error: &str) -> bool {
-    error.starts_with("error: expected ") || error.starts_with("error: cannot coerce ")
+/// Whether Nix complains of one argument, before it has evaluated the next.
+fn is_about_an_argument(error: &str) -> bool {
+    const STARTS: [&str; 5] =
+        ["expected ", "cannot coerce ", "the string ", "unknown hash algorithm ", "negative start "];
+    error.strip_prefix("error: ").is_some_and(|text| STARTS.iter().any(|start| text.starts_with(start)))
 }
 
 /// Halves `programs` until single ones are found that differ.
@@ -69,7 +72,7 @@ fn narrow(programs: &[(String, String)], nix: &Nix, differences: &mut Vec<String
     match programs {
         [_] if wanted.as_ref().is_err_and(|error| nix.lacks_store(error)) => {}
         // Both fail, here by the argument that throws: `known-differences/arguments-before-types.nix`.
-        [(_, value)] if value == THROWN && wanted.as_ref().is_err_and(|error| is_about_a_type(error)) => {}
+        [(_, value)] if value == THROWN && wanted.as_ref().is_err_and(|error| is_about_an_argument(error)) => {}
         [(program, value)] => differences.push(format!("{program}\n  Nix:  {wanted:?}\n  ours: {value:?}\n")),
         _ => {
             let (left, right) = programs.split_at(programs.len() / 2);

@@ -1,0 +1,2 @@
+# `a > b` is `b < a`: the right one comes first.
+(throw "left") > (throw "right")
