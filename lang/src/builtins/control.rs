@@ -4,13 +4,12 @@ use crate::error::{Error, ErrorKind, FrameKind, Result};
 use crate::host::Severity;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::coerce::Coercion;
 use crate::value::print::type_name;
 use crate::value::{Attr, Value, View};
 use crate::vm::Evaluator;
 
 fn message(ev: &mut Evaluator, value: Value) -> Result<String> {
-    let text = ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false })?;
+    let text = ev.text_in_store(value)?;
     Ok(super::expect::lossy(text.bytes()))
 }
 
@@ -38,7 +37,7 @@ pub(super) fn add_error_context(ev: &mut Evaluator, arguments: &[Value]) -> Resu
     match ev.force(arguments[1]) {
         Ok(value) => Ok(value),
         Err(error) => {
-            let text = ev.coerce_to_string(arguments[0], Coercion { copy_to_store: false, more: false })?;
+            let text = ev.text_of(arguments[0])?;
             Err(error.frame(Pos::NONE, FrameKind::Note(super::expect::lossy(text.bytes()))))
         }
     }

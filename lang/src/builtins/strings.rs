@@ -41,7 +41,7 @@ pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Res
     let mut parts = Vec::with_capacity(list.len());
     let mut len = separator.bytes().len().saturating_mul(list.len().saturating_sub(1));
     for &value in list.values() {
-        let part = ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false })?;
+        let part = ev.text_in_store(value)?;
         context.add(part.context());
         len = len.saturating_add(part.bytes().len());
         parts.push(part);

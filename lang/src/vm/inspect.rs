@@ -5,7 +5,6 @@ use crate::compile::code::DefaultValue;
 use crate::error::{Error, ErrorKind, Result, SetRef};
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::coerce::Coercion;
 use crate::value::{Attr, Str, Value, View};
 
 /// A derivation as a value names it.
@@ -127,7 +126,7 @@ impl Evaluator {
 
     /// The value as a string with its context, coerced as by interpolation (paths are copied to the store).
     pub fn coerce_str(&mut self, value: Value) -> Result<Str> {
-        self.on_large_stack(|ev| ev.coerce_to_string(value, Coercion { copy_to_store: true, more: false }))
+        self.on_large_stack(|ev| ev.text_in_store(value))
     }
 
     pub fn strings_of(&mut self, value: Value) -> Result<Vec<String>> {
