@@ -1,5 +1,5 @@
-//! What a process inherits and a build should find the same everywhere: umask, resource limits, personality; and the
-//! capabilities, all of which go.
+//! What a process inherits and a build should find the same everywhere: umask, resource limits, huge pages,
+//! personality; and the capabilities, all of which go.
 //!
 //! Memory and processes are limited here where no control group does it (`cgroup`).
 
@@ -64,7 +64,7 @@ pub fn limit_process_ids(proc: &OwnedFd, limits: &Limits) {
         .and_then(|file| write(file, text.as_bytes()));
 }
 
-/// Fixes umask, resource limits and personality.
+/// Fixes umask, resource limits, huge pages and personality.
 pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
     umask(Mode::from_bits_truncate(0o022));
     for (resource, name, soft) in SOFT_LIMITS {
@@ -85,6 +85,9 @@ pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
             .and_then(|(_, hard)| setrlimit(resource, max.min(hard), max.min(hard)))
             .named("set a resource limit", || format!("setrlimit({name}, {max})"))?;
     }
+    // `eval` wants no huge pages for itself, and a process that has switched them off hands that on to all it starts.
+    sys::prctl(libc::PR_SET_THP_DISABLE, 0)
+        .named("allow huge pages again", || "prctl(PR_SET_THP_DISABLE, 0)".into())?;
     // Addresses that change from run to run find their way into outputs.
     let persona = libc::ADDR_NO_RANDOMIZE.cast_unsigned().into();
     sys::personality(persona).named("fix the memory layout", || "personality(ADDR_NO_RANDOMIZE)".into())

@@ -288,7 +288,7 @@ pub fn reset_signals() {
 pub fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<libc::c_int> {
     let zero: libc::c_ulong = 0;
     // SAFETY: the options used here take integers only: the parent-death signal, the dumpable flag, no_new_privs,
-    // the capability bounding set.
+    // the capability bounding set, huge pages.
     Errno::result(unsafe { libc::prctl(option, argument, zero, zero, zero) })
 }
 

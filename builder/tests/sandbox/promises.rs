@@ -47,6 +47,15 @@ fn surroundings_are_the_same_everywhere() {
     assert_eq!(shell(addresses), shell(addresses));
 }
 
+/// The command's allocator switches them off for its own process.
+#[test]
+fn huge_pages_are_as_the_machine_has_them() {
+    nix::sys::prctl::set_thp_disable(true).unwrap();
+    let ours = fs::read_to_string("/proc/self/status").unwrap();
+    assert!(ours.contains("THP_enabled:\t0\n"), "{ours}");
+    assert_eq!(shell("grep THP_enabled /proc/self/status"), "THP_enabled:\t1\n");
+}
+
 #[test]
 fn nothing_is_inherited() {
     // A descriptor that the caller forgot to mark close-on-exec.
