@@ -28,6 +28,7 @@ mod attributes;
 mod builtin;
 mod derivation;
 mod inputs;
+mod jobserver;
 mod mend;
 mod realise;
 mod rootfs;

@@ -14,14 +14,15 @@ use crate::{
     attributes::Attributes,
     builtin::{FetchTask, Made, Task},
     derivation::{self, BUILD_DIR, Invocation, OUTPUT_DIR},
-    error::{BuilderFailure, Failure, cause, io_error},
+    error::{self, BuilderFailure, Failure, cause, io_error},
     events::{Event, EventSink, Holder, NodeId, Origin},
     fetch::{Fetch, FetchError, Fetcher},
     inputs::Inputs,
+    jobserver::{Jobs, Pool},
     log::{self, Line, LogWriter},
     outputs,
     plan::{self, Plan, PlanNode},
-    request::{Bind, Limits, Mode, OutputPlace, Request},
+    request::{Bind, Jobserver, JobserverForm, Limits, Mode, OutputPlace, Request},
     rootfs::{CacheInUse, Roots},
     sandbox::{self, Sandbox, Status},
     schedule::{Load, Slot},
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     fetcher: Fetcher,
     roots: Roots,
     sandbox: Sandbox,
+    tokens: Pool,
     /// Output paths by derivation, as far as they were needed.
     outputs: Mutex<HashMap<StorePath, Arc<BTreeMap<String, StorePath>>>>,
 }
@@ -70,7 +72,9 @@ impl Shared {
             fetch.partial_dir = store.root().join("cache").join("downloads");
         }
         let sandbox = options.sandbox_child.clone().map_or_else(Sandbox::default, Sandbox::new);
-        Shared { fetcher: Fetcher::new(fetch), roots: Roots::new(store), sandbox, outputs: Mutex::default() }
+        // What the user asks for in words is never held back by tokens.
+        let tokens = Pool::new(options.jobs.max(options.cores).max(cpus()));
+        Shared { fetcher: Fetcher::new(fetch), roots: Roots::new(store), sandbox, tokens, outputs: Mutex::default() }
     }
 }
 
@@ -325,7 +329,9 @@ impl Realiser<'_> {
         };
         self.check_cancelled()?;
         let scratch = Scratch::new(self.store)?;
-        let request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
+        let mut request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
+        let _seat = self.shared.tokens.take_seat(self.cancelled);
+        let _jobs = self.jobserver(attributes, &mut request, &scratch)?;
         match self.run(job, &request, &invocation, rooted) {
             Ok((made, cost, log)) => {
                 let places = &invocation.places;
@@ -429,6 +435,7 @@ impl Realiser<'_> {
             working_dir: BUILD_DIR.into(),
             system: self.options.system.clone(),
             cores: self.cores(job.load),
+            jobserver: None,
             limits: Limits {
                 timeout: shorter(self.options.timeout, seconds("timeout")?),
                 max_silent: shorter(self.options.max_silent, seconds("maxSilent")?),
@@ -440,6 +447,22 @@ impl Realiser<'_> {
             },
             mode: self.options.sandbox_mode,
         })
+    }
+
+    /// Gives the build a share in the tokens for processes, when it asks for that.
+    fn jobserver(
+        &self,
+        attributes: &Attributes,
+        request: &mut Request,
+        scratch: &Scratch,
+    ) -> Result<Option<Jobs<'_>>, Box<Stopped>> {
+        let Some(form) = jobserver_form(attributes).map_err(boxed)? else { return Ok(None) };
+        let jobs = if self.options.cores > 0 { self.options.cores } else { cpus() };
+        let fifo = scratch.path().join("jobserver");
+        let served = self.shared.tokens.serve(&fifo, jobs - 1).map_err(|e| boxed(io_error("mkfifo", &fifo, e)))?;
+        let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+        request.jobserver = Some(Jobserver { fifo, form, jobs });
+        Ok(Some(served))
     }
 
     /// How many cores a build that starts under `load` is told to use: what the user said, or its share of the machine
@@ -746,6 +769,17 @@ impl Realiser<'_> {
     }
 }
 
+/// What a derivation says about the way in which its programs share the cores with those of other builds.
+fn jobserver_form(attributes: &Attributes) -> Result<Option<JobserverForm>, BuildError> {
+    const NAME: &str = "__jobserver";
+    match attributes.text(NAME)?.as_deref() {
+        None | Some("") => Ok(None),
+        Some("fifo") => Ok(Some(JobserverForm::Fifo)),
+        Some("descriptors") => Ok(Some(JobserverForm::Descriptors)),
+        Some(other) => Err(error::attribute(NAME, format!("expected `fifo` or `descriptors`, found `{other}`"))),
+    }
+}
+
 /// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
 fn reserve(root: &Path, bytes: u64) -> Option<u64> {
     const SMALL_BELOW_BYTES: u64 = 1 << 30;
@@ -805,6 +839,7 @@ impl Scratch {
             fs::rename(&from, dest.join(name)).map_err(|e| io_error("rename", &from, e))?;
         }
         let mut request = request.clone();
+        request.jobserver = None;
         request.build_dir = dest.join("build");
         match &mut request.outputs {
             OutputPlace::Rooted { host_dir } | OutputPlace::InStore { host_dir, .. } => *host_dir = dest.join("output"),

@@ -26,7 +26,8 @@ pub struct Request {
     /// The builder and its arguments; the first is a path inside the sandbox, never searched for in `PATH`.
     #[serde(with = "wire::strings")]
     pub argv: Vec<OsString>,
-    /// The whole environment, save for `EVAL_CORES` and `NIX_BUILD_CORES`, which the sandbox adds where missing.
+    /// The whole environment, save for `EVAL_CORES` and `NIX_BUILD_CORES`, and `MAKEFLAGS` with a [`Jobserver`], which
+    /// the sandbox adds where missing.
     #[serde(with = "wire::pairs")]
     pub env: Vec<(OsString, OsString)>,
     /// Directory inside the sandbox in which the builder starts, usually `/build`.
@@ -36,6 +37,9 @@ pub struct Request {
     pub system: String,
     /// How many cores the build is told it may use.
     pub cores: u32,
+    /// Where it gets tokens for more processes, if it asks for that.
+    #[serde(default)]
+    pub jobserver: Option<Jobserver>,
     /// What ends the build early.
     pub limits: Limits,
     /// Whether steps this kernel cannot do are errors.
@@ -98,6 +102,47 @@ impl OutputPlace {
             OutputPlace::InStore { store_dir, .. } => store_dir,
         }
     }
+}
+
+/// A FIFO with tokens for processes that a build runs beside its first one, by the protocol of GNU make.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Jobserver {
+    /// The FIFO on the host, seen as `/dev/jobserver`.
+    #[serde(with = "wire::path")]
+    pub fifo: PathBuf,
+    /// How the variable `MAKEFLAGS` names it.
+    pub form: JobserverForm,
+    /// The most processes that the build can come to run.
+    pub jobs: u32,
+}
+
+impl Jobserver {
+    /// The FIFO's path inside.
+    pub const PLACE: &str = "/dev/jobserver";
+    /// Open descriptors of the FIFO, to read from and to write to, that a build has in the form
+    /// [`JobserverForm::Descriptors`]: numbers that scripts do not use for their own.
+    pub const DESCRIPTORS: [i32; 2] = [198, 199];
+
+    /// Returns what `MAKEFLAGS` is set to.
+    pub fn make_flags(&self) -> String {
+        let jobs = self.jobs;
+        match self.form {
+            JobserverForm::Fifo => format!("-j{jobs} --jobserver-auth=fifo:{}", Self::PLACE),
+            JobserverForm::Descriptors => {
+                let [read, write] = Self::DESCRIPTORS;
+                format!("-j{jobs} --jobserver-auth={read},{write}")
+            }
+        }
+    }
+}
+
+/// How a build's programs know where the tokens are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobserverForm {
+    /// As a path: GNU make 4.4, ninja 1.13.
+    Fifo,
+    /// As two open descriptors: any GNU make.
+    Descriptors,
 }
 
 /// What ends a build before it ends itself; `None` is no limit.
@@ -230,6 +275,7 @@ mod tests {
             working_dir: odd.clone().into(),
             system: "x86_64-linux".into(),
             cores: 2,
+            jobserver: None,
             limits: Limits { timeout: Some(Duration::from_millis(1500)), ..Limits::default() },
             mode: Mode::Strict,
         };

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -20,7 +20,7 @@ use super::error::Named;
 use super::message::Message;
 use super::{SPAWNER_NAME, SandboxError};
 use super::{filter, landlock, limits, mounts, namespaces, spawner, sys};
-use crate::request::Request;
+use crate::request::{Jobserver, JobserverForm, Request};
 
 /// Descriptor on which the init and the builder's process before `execve` report.
 const REPORT: i32 = 3;
@@ -172,6 +172,8 @@ struct Command {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     working_dir: CString,
+    /// Whether it has descriptors of the job server.
+    job_tokens: bool,
 }
 
 impl Command {
@@ -192,13 +194,23 @@ impl Command {
                 environment.push(variable(OsStr::new(name), OsStr::new(&request.cores.to_string()))?);
             }
         }
+        let jobserver = request.jobserver.as_ref();
+        if let Some(jobserver) = jobserver
+            && !request.env.iter().any(|(set, _)| set == "MAKEFLAGS")
+        {
+            environment.push(variable(OsStr::new("MAKEFLAGS"), OsStr::new(&jobserver.make_flags()))?);
+        }
+        let job_tokens = jobserver.is_some_and(|jobserver| jobserver.form == JobserverForm::Descriptors);
         let working_dir = text(request.working_dir.as_os_str().as_bytes())?;
-        Ok(Command { program, arguments, environment, working_dir })
+        Ok(Command { program, arguments, environment, working_dir, job_tokens })
     }
 
     fn become_builder(&self) -> Result<Infallible, SandboxError> {
         let directory = self.working_dir.as_c_str();
         chdir(directory).named("enter the working directory", || format!("chdir({})", directory.to_string_lossy()))?;
+        if self.job_tokens {
+            open_job_tokens()?;
+        }
         sys::reset_signals();
         let errno = sys::execute(&self.program, &self.arguments, &self.environment);
         let program = self.program.to_string_lossy().into_owned();
@@ -215,4 +227,16 @@ impl Command {
         };
         Err(SandboxError::Builder { program, errno: errno as i32, remedy })
     }
+}
+
+/// Opens the FIFO of the job server for the program that is started next, under the numbers that `MAKEFLAGS` names.
+fn open_job_tokens() -> Result<(), SandboxError> {
+    for (number, flags) in Jobserver::DESCRIPTORS.into_iter().zip([OFlag::O_RDONLY, OFlag::O_WRONLY]) {
+        let place = Jobserver::PLACE;
+        // The caller has it open at both ends, so this does not wait.
+        open(place, flags | OFlag::O_CLOEXEC, Mode::empty())
+            .and_then(|file| fcntl(&file, FcntlArg::F_DUPFD(number)))
+            .named("open the job server", || format!("open({place})"))?;
+    }
+    Ok(())
 }

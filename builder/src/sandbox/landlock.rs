@@ -14,7 +14,7 @@ use std::path::Path;
 use super::SandboxError;
 use super::error::Named;
 use super::sys;
-use crate::request::{Mode, Request};
+use crate::request::{Jobserver, Mode, Request};
 
 /// The newest level whose rights are asked for; older kernels give what they have.
 const NEWEST: ABI = ABI::V9;
@@ -70,6 +70,9 @@ fn apply(request: &Request) -> Result<RulesetStatus, Box<dyn std::error::Error>>
     }
     for path in DEVICES {
         rules = rules.add_rule(beneath(Path::new(path), device)?)?;
+    }
+    if request.jobserver.is_some() {
+        rules = rules.add_rule(beneath(Path::new(Jobserver::PLACE), AccessFs::ReadFile | AccessFs::WriteFile)?)?;
     }
     // What a build is refused is its own affair, not the machine's audit log's.
     let restricted = rules.log_same_exec(false)?.log_new_exec(false)?.log_subdomains(false)?.restrict_self()?;

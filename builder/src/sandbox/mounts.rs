@@ -29,7 +29,7 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 use super::SandboxError;
 use super::error::Named;
 use super::sys::{self, attr};
-use crate::request::{Bind, OutputPlace, Request};
+use crate::request::{Bind, Jobserver, OutputPlace, Request};
 
 /// Any directory of the host that is not needed once the sources are open: the new root is attached here for a moment.
 const STAGING: &str = "/dev";
@@ -63,6 +63,8 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
     let proc = fresh("proc", &[], PLAIN | attr::NOEXEC)?;
     let devices = DEVICES.iter().map(|name| host_tree(Path::new("/dev").join(name).as_path(), attr::NOSUID));
     let devices: Vec<OwnedFd> = devices.collect::<Result<_, _>>()?;
+    let fifo =
+        request.jobserver.as_ref().map(|jobserver| host_tree(&jobserver.fifo, PLAIN | attr::NOEXEC)).transpose()?;
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
     let mut binds: Vec<(&Bind, Source)> =
@@ -84,7 +86,7 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
     let shown = sys::clone_mount(proc.as_fd()).named("mount /proc", || "open_tree(proc, OPEN_TREE_CLONE)".into())?;
     read_only(shown.as_fd(), "/proc")?;
     attach(shown.as_fd(), "/proc")?;
-    devices_at_dev(&devices)?;
+    devices_at_dev(&devices, fifo.as_ref())?;
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
     attach(build.as_fd(), "/build")?;
     attach(outputs.as_fd(), request.outputs.inside())?;
@@ -323,12 +325,12 @@ fn enter(root: &OwnedFd) -> Result<(), SandboxError> {
 }
 
 /// Furnishes `/dev`.
-fn devices_at_dev(devices: &[OwnedFd]) -> Result<(), SandboxError> {
+fn devices_at_dev(devices: &[OwnedFd], jobserver: Option<&OwnedFd>) -> Result<(), SandboxError> {
     let doing = "furnish /dev";
     let dev = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
     attach(dev.as_fd(), "/dev")?;
-    for (name, device) in DEVICES.iter().zip(devices) {
-        let path = format!("/dev/{name}");
+    let devices = DEVICES.iter().map(|name| format!("/dev/{name}")).zip(devices);
+    for (path, device) in devices.chain(jobserver.map(|fifo| (Jobserver::PLACE.to_owned(), fifo))) {
         fs::write(&path, "").named(doing, || format!("open({path}, O_CREAT)"))?;
         attach(device.as_fd(), &path)?;
     }

@@ -153,6 +153,7 @@ impl Sandbox {
             working_dir: "/build".into(),
             system: format!("{}-linux", std::env::consts::ARCH),
             cores: 1,
+            jobserver: None,
             limits: Limits::default(),
             mode: Mode::Strict,
         };

@@ -8,6 +8,7 @@ mod common;
 mod built_in;
 mod failing;
 mod hostile;
+mod jobserver;
 mod measure;
 mod mending;
 mod sandboxed;

@@ -53,6 +53,7 @@ impl Place {
             working_dir: "/build".into(),
             system: format!("{}-linux", std::env::consts::ARCH),
             cores: 2,
+            jobserver: None,
             limits: Limits::default(),
             mode: Mode::Strict,
         }
