@@ -6,6 +6,7 @@
 
 mod fetchers;
 mod normal;
+mod threat_model;
 mod workspace;
 
 /// What is typed and what is printed.

@@ -1,6 +1,8 @@
 //! Archives made by hand: ordinary ones in every wrapping, and hostile ones.
 
 mod fuzz;
+#[path = "../../../tests/support/ordinary.rs"]
+mod ordinary;
 
 use super::format::Compression;
 use super::*;
@@ -445,4 +447,10 @@ proptest! {
         }
         let _ = World::new().unpack(&[&bytes]);
     }
+}
+
+/// Root can do what an archive must not: as an ordinary user, too, all of it is refused for what it is.
+#[test]
+fn as_an_ordinary_user() {
+    ordinary::run_again(&["unpack::tests::"], &[]);
 }

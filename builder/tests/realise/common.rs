@@ -19,8 +19,13 @@ pub struct World {
     _dir: Option<tempfile::TempDir>,
 }
 
+/// The sandbox's executable; an ordinary user has a copy elsewhere.
+pub fn sandbox_child() -> PathBuf {
+    std::env::var_os("SANDBOX_RUN").map_or_else(|| env!("CARGO_BIN_EXE_sandbox-run").into(), PathBuf::from)
+}
+
 pub fn options() -> Options {
-    Options { sandbox_child: Some(env!("CARGO_BIN_EXE_sandbox-run").into()), ..Options::default() }
+    Options { sandbox_child: Some(sandbox_child()), ..Options::default() }
 }
 
 /// A derivation under construction.

@@ -198,3 +198,12 @@ fn links_in_place_of_an_output_are_taken_as_links() {
     assert_eq!(text(&precious.join("file")), "stays");
     assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
 }
+
+/// Nothing of the above is owed to being root.
+#[test]
+fn as_an_ordinary_user() {
+    crate::ordinary::run_again(
+        &["hostile::", "jobserver::", "failing::"],
+        &[("SANDBOX_RUN", &crate::common::sandbox_child())],
+    );
+}

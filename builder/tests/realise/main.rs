@@ -11,5 +11,7 @@ mod hostile;
 mod jobserver;
 mod measure;
 mod mending;
+#[path = "../../../tests/support/ordinary.rs"]
+mod ordinary;
 mod sandboxed;
 mod soak;

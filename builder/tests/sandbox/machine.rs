@@ -111,30 +111,5 @@ fn time_and_memory_are_accounted() {
 
 #[test]
 fn as_an_ordinary_user() {
-    const NOBODY: u32 = 65534;
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
-    let place = tempfile::tempdir().unwrap();
-    let temporary = place.path().join("tmp");
-    std::fs::create_dir(&temporary).unwrap();
-    for path in [place.path(), &temporary] {
-        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    let tests = place.path().join("tests");
-    let monitor = place.path().join("sandbox-run");
-    std::fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
-    std::fs::copy(child_exe(), &monitor).unwrap();
-    let ran = Command::new(&tests)
-        .args(["--test-threads", "2"])
-        .env("SANDBOX_RUN", &monitor)
-        .env("TMPDIR", &temporary)
-        .current_dir(place.path())
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success(), "{text}");
-    assert!(text.contains(" passed") && !text.contains("running 0 tests"), "{text}");
+    crate::ordinary::run_again(&[], &[("SANDBOX_RUN", &child_exe())]);
 }

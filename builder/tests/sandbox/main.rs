@@ -7,6 +7,8 @@ mod attacks;
 mod errors;
 mod limits;
 mod machine;
+#[path = "../../../tests/support/ordinary.rs"]
+mod ordinary;
 mod outwards;
 mod place;
 mod promises;

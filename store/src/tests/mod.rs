@@ -5,6 +5,8 @@ mod collect;
 mod concurrency;
 pub mod crash;
 mod fuzz;
+#[path = "../../../tests/support/ordinary.rs"]
+mod ordinary;
 mod private;
 #[cfg(target_arch = "x86_64")]
 mod stops;

@@ -53,3 +53,12 @@ fn nobody_else_gets_in() {
         assert!(as_other(&store.root().join("tool")).unwrap().success());
     }
 }
+
+/// What keeps others out, and what hostile trees and archives are refused with, is the same without root.
+#[test]
+fn as_an_ordinary_user() {
+    super::ordinary::run_again(
+        &["tests::private", "tests::swaps", "tests::basics", "tests::crash", "archive::", "tree::"],
+        &[],
+    );
+}
