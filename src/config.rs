@@ -6,6 +6,7 @@ use builder::fetch::FetchConfig;
 use store::LocalStore;
 
 use crate::cli::Global;
+use crate::code_cache::CodeCache;
 use crate::host::machine;
 use crate::report::Failure;
 use crate::sources::Sources;
@@ -65,6 +66,11 @@ fn user_cache() -> Option<PathBuf> {
 /// What expressions fetch, kept in the user's cache; none when there is no home folder.
 pub fn cached_sources(config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Option<Sources> {
     Some(Sources::new(user_cache()?, config))
+}
+
+/// The code of files that were evaluated before, in the user's cache; none when there is no home folder.
+pub fn code_cache() -> Option<CodeCache> {
+    Some(CodeCache::new(user_cache()?))
 }
 
 /// How sources are fetched without a store.

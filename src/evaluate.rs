@@ -79,6 +79,7 @@ const PROFILE_TICK: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.evaluator.get_mut().keep_code();
         let Some(file) = &self.profile else { return };
         if let Err(cause) = std::fs::write(file, self.evaluator.get_mut().folded_profile()) {
             Failure::io("cannot write", file, cause).print(false);
@@ -143,6 +144,9 @@ impl Session {
                     lang::tick();
                 }
             });
+        }
+        if let Some(cache) = config::code_cache().filter(|_| !source.no_eval_cache) {
+            evaluator.use_code_cache(Arc::new(cache));
         }
         // Helpers would do the work unseen.
         let jobs = if profile.is_some() { 1 } else { source.eval_jobs };

@@ -4,6 +4,7 @@
 //! `eval build .#x` reaches us as the program `build` with the argument `.#x`; `ev` is the name for daily use.
 
 mod cli;
+mod code_cache;
 mod config;
 mod eval_cache;
 mod evaluate;

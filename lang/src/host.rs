@@ -179,6 +179,16 @@ pub trait Host: Send + Sync {
     }
 }
 
+/// Keeps the code of files from one process to the next. What it gives makes an evaluation faster, never another: the evaluator
+/// looks at the bytes, and compiles where there are none or damaged ones.
+pub trait CodeCache: Send + Sync {
+    /// The bytes kept under a key.
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
+
+    /// Keeps bytes, instead of those under the same key before; or does not, if there is any trouble.
+    fn put(&self, rows: &[([u8; 32], Vec<u8>)]);
+}
+
 /// How to evaluate. What is fixed for one evaluator.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {

@@ -14,9 +14,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lang::host::CodeCache;
 use lang::source::{Origin, Source};
+use lang::symbol::Symbol;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator, Report};
@@ -115,6 +119,11 @@ fn parse_fail() {
 /// Evaluates a file strictly. What comes out is its value, or the error with places, help and trace; and what was traced
 /// and warned of on the way.
 fn evaluated(case: &Path) -> (Result<String, String>, String) {
+    evaluated_with(case, None)
+}
+
+/// The same with what `cache` knows of files, and tells it more.
+fn evaluated_with(case: &Path, cache: Option<Arc<Folder>>) -> (Result<String, String>, String) {
     let host = Arc::new(Files::new(StoreModel::Nix));
     let options = EvalOptions {
         pure: false,
@@ -123,6 +132,9 @@ fn evaluated(case: &Path) -> (Result<String, String>, String) {
         ..Default::default()
     };
     let mut evaluator = Evaluator::new(host.clone(), options);
+    if let Some(cache) = cache {
+        evaluator.use_code_cache(cache);
+    }
     let value = evaluator.eval_file(case).and_then(|value| {
         evaluator.force_deep(value)?;
         Ok(value)
@@ -135,6 +147,7 @@ fn evaluated(case: &Path) -> (Result<String, String>, String) {
             Err(out.replace(folder().to_str().unwrap(), "/pwd"))
         }
     };
+    evaluator.keep_code();
     (outcome, host.take_messages().into_iter().map(|message| message + "\n").collect())
 }
 
@@ -197,4 +210,159 @@ fn eval_fail() {
         (Err(error), messages) => compare(&case, "err.exp", &(messages + &error)),
     };
     report(cases("eval-fail").into_iter().filter_map(check).collect());
+}
+
+/// Keeps code in files of a folder, and counts.
+#[derive(Default)]
+struct Folder {
+    path: PathBuf,
+    found: AtomicUsize,
+    put: AtomicUsize,
+}
+
+impl Folder {
+    fn file(&self, key: &[u8; 32]) -> PathBuf {
+        self.path.join(key.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+}
+
+impl CodeCache for Folder {
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.file(key)).ok()?;
+        self.found.fetch_add(1, Ordering::Relaxed);
+        Some(bytes)
+    }
+
+    fn put(&self, rows: &[([u8; 32], Vec<u8>)]) {
+        for (key, bytes) in rows {
+            fs::write(self.file(key), bytes).unwrap();
+            self.put.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Files that are evaluated, with their expectation.
+fn evaluated_cases() -> Vec<(PathBuf, String)> {
+    let okay = cases("eval-okay").into_iter().map(|case| {
+        let expected = fs::read_to_string(case.with_extension("exp")).unwrap();
+        (case, expected)
+    });
+    let fail = cases("eval-fail").into_iter().map(|case| {
+        let expected = fs::read_to_string(case.with_extension("err.exp")).unwrap();
+        (case, expected)
+    });
+    okay.chain(fail).collect()
+}
+
+/// What evaluating with a cache comes to, where it is not what is expected.
+fn differing_with(cache: &Arc<Folder>) -> Vec<String> {
+    let differs = |(case, expected): (PathBuf, String)| {
+        let got = match evaluated_with(&case, Some(cache.clone())) {
+            (Ok(value), _) => value,
+            (Err(error), messages) => messages + &error,
+        };
+        (got != expected).then(|| format!("{}:\nwanted: {expected}\ngot:    {got}\n", case.display()))
+    };
+    evaluated_cases().into_iter().filter_map(differs).collect()
+}
+
+#[test]
+fn code_that_was_kept_means_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = |path: &Path| Arc::new(Folder { path: path.to_owned(), ..Folder::default() });
+    let cold = cache(folder.path());
+    report(differing_with(&cold));
+    let put = cold.put.load(Ordering::Relaxed);
+    let warm = cache(folder.path());
+    report(differing_with(&warm));
+    assert!(put > evaluated_cases().len() / 2, "{put} kept");
+    assert!(warm.found.load(Ordering::Relaxed) >= put);
+    // All that runs was compiled before.
+    assert_eq!(warm.put.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn code_that_was_kept_means_the_same_among_names_of_another_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "keeps_code_for_another_process", "--ignored"])
+        .env("LANG_CODE_CACHE", folder.path())
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let warm = Arc::new(Folder { path: folder.path().to_owned(), ..Folder::default() });
+    report(differing_with(&warm));
+    assert!(warm.found.load(Ordering::Relaxed) > evaluated_cases().len() / 2);
+    assert_eq!(warm.put.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+#[ignore = "a part of the test before, which runs it in a process of its own"]
+fn keeps_code_for_another_process() {
+    let texts = evaluated_cases().into_iter().map(|(case, _)| fs::read_to_string(case).unwrap_or_default());
+    let mut words: Vec<String> = texts
+        .flat_map(|text| {
+            text.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    words.sort();
+    for word in words.iter().rev() {
+        Symbol::new(word.as_bytes());
+    }
+    let path = std::env::var_os("LANG_CODE_CACHE").expect("the test above says where").into();
+    report(differing_with(&Arc::new(Folder { path, ..Folder::default() })));
+}
+
+#[test]
+fn damaged_code_is_compiled_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("case.nix");
+    fs::write(&case, "let f = x: { a = x + 1; b = x * 2; }; in (f 2).a + (f 3).b").unwrap();
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let cache = || Arc::new(Folder { path: kept.clone(), ..Folder::default() });
+    assert_eq!(evaluated_with(&case, Some(cache())).0.as_deref(), Ok("9\n"));
+    let file = fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        for damaged in [&whole[..at], &{
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            bytes
+        }] {
+            fs::write(&file, damaged).unwrap();
+            let cache = cache();
+            assert_eq!(evaluated_with(&case, Some(cache.clone())).0.as_deref(), Ok("9\n"));
+            assert_eq!((cache.found.load(Ordering::Relaxed), cache.put.load(Ordering::Relaxed)), (1, 1));
+        }
+    }
+}
+
+/// A text means another thing in another folder, where it names files.
+#[test]
+fn code_goes_with_its_text_to_another_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "{ a = ./x; b = ../y/./z; c = \"${toString ./.}/x\"; d = ./${\"e\"}; f = /g; h = map (x: ./x) [ 1 ]; \
+                i = (builtins.tryEval (assert ./x == null; 1)).value; j = __curPos.file; k = ../../../../../../../../../../l; }";
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let values: Vec<[String; 2]> = ["one", "two/three"]
+        .map(|name| {
+            let place = folder.path().join(name);
+            fs::create_dir_all(&place).unwrap();
+            let case = place.join("case.nix");
+            fs::write(&case, text).unwrap();
+            let plain = evaluated(&case).0.unwrap();
+            // Twice, so that either has been kept by the other.
+            let cache = || Some(Arc::new(Folder { path: kept.clone(), ..Folder::default() }));
+            assert_eq!(evaluated_with(&case, cache()).0.unwrap(), plain);
+            [plain, evaluated_with(&case, cache()).0.unwrap()]
+        })
+        .into();
+    for [plain, kept] in &values {
+        assert_eq!(plain, kept);
+    }
+    assert_ne!(values[0][0], values[1][0]);
 }

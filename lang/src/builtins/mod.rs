@@ -257,5 +257,5 @@ pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
         set.fill(index, &[builtins]);
     }
     names.insert(name, builtins);
-    Globals { names, builtins }
+    Globals::new(names, builtins)
 }

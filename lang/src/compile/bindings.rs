@@ -298,7 +298,7 @@ impl Compiler<'_> {
                 self.emit(Op::Attrs { dst: set, first, shape });
             } else {
                 let at = (part_index * PART) as u32;
-                self.emit(Op::AttrsFill { dst: set, first, count: part.len() as u8, at });
+                self.emit(Op::AttrsFill { dst: set, first, count: part.len() as u8, shape, at });
             }
             self.release(mark);
         }

@@ -77,6 +77,9 @@ pub struct Module {
     pub(crate) constants: Vec<Value>,
     pub(crate) codes: OnceLock<&'static [Code]>,
     pub(crate) shapes: Vec<&'static Shape>,
+    /// Of shapes whose values are made in another order than theirs: by the order of making, where each belongs. Empty for
+    /// what was compiled in this process.
+    pub(crate) orders: Vec<Option<Box<[u32]>>>,
     pub(crate) sites: Vec<Site>,
     pub(crate) withs: Vec<WithSite>,
     pub(crate) patterns: Vec<Pattern>,
@@ -90,6 +93,7 @@ static NO_MODULE: Module = Module {
     constants: Vec::new(),
     codes: OnceLock::new(),
     shapes: Vec::new(),
+    orders: Vec::new(),
     sites: Vec::new(),
     withs: Vec::new(),
     patterns: Vec::new(),
@@ -101,6 +105,12 @@ impl Module {
     #[inline(always)]
     pub(crate) fn code(&self, index: u32) -> &'static Code {
         &self.codes.get().expect("codes are set before anything runs")[index as usize]
+    }
+
+    /// Where the values of sets of this shape belong, by the order in which they are made, when that is another.
+    #[inline(always)]
+    pub(crate) fn order(&self, shape: u32) -> Option<&[u32]> {
+        self.orders.get(shape as usize)?.as_deref()
     }
 
     /// Place of an operation, by its number in the module.

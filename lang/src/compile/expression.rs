@@ -13,7 +13,7 @@ use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, Expr, ExprKind, PathKind, StringPart};
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::text::path::{join, normalise};
-use crate::value::{Attr, Value};
+use crate::value::Value;
 
 /// How deep expressions may nest; the parser has a bound of its own.
 const DEPTH_MAX: usize = 20_000;
@@ -130,6 +130,7 @@ impl Compiler<'_> {
                     if text.ends_with(b"/") && !path.ends_with(b"/") {
                         path.push(b'/');
                     }
+                    self.file.kept.bind();
                     let index = self.string_constant(&path);
                     self.emit(Op::Const { dst: first, index });
                 }
@@ -217,11 +218,14 @@ impl Compiler<'_> {
             ExprKind::Float(value) => self.constant(Value::float(*value)),
             ExprKind::Str(text) | ExprKind::Uri(text) => self.string_constant(text),
             ExprKind::Path(kind, text) => {
-                let path = self.absolute(*kind, text, expr.span);
-                self.constant(Value::path(&path))
+                let value = Value::path(&self.absolute(*kind, text, expr.span));
+                if *kind == PathKind::Relative {
+                    self.file.note_path(value, text);
+                }
+                self.constant(value)
             }
             ExprKind::CurrentPosition => {
-                let value = self.current_position(expr.span);
+                let value = self.file.current_position(expr.span.start);
                 self.constant(value)
             }
             ExprKind::List([]) => self.constant(Value::empty_list()),
@@ -258,18 +262,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn current_position(&self, span: Span) -> Value {
-        let (line, column) = self.file.source.position(span.start);
-        let file = crate::error::origin_name(&self.file.source.origin);
-        let attr = |name: &[u8], value| Attr { name: Symbol::new(name), pos: self.pos(span), value };
-        Value::attrs(vec![
-            attr(b"file", Value::string(file.as_bytes())),
-            attr(b"line", Value::int(i64::from(line))),
-            attr(b"column", Value::int(i64::from(column))),
-        ])
-    }
-
     fn absolute(&mut self, kind: PathKind, text: &[u8], span: Span) -> Vec<u8> {
+        if kind == PathKind::Home {
+            self.file.kept.bind();
+        }
         match kind {
             PathKind::Absolute => normalise(text),
             PathKind::Relative => join(&self.file.base_dir, text),
@@ -376,7 +372,12 @@ impl Compiler<'_> {
             home: self.file.home.as_deref().unwrap_or(b"~"),
             style: Style::Current,
         };
-        let text = self.string_constant(&print(condition, options));
+        let text = print(condition, options);
+        // There may be a path in it.
+        if text.contains(&b'/') {
+            self.file.kept.bind();
+        }
+        let text = self.string_constant(&text);
         let mark = self.mark();
         let reg = self.operand(condition);
         self.emit_at(condition.span, Op::Assert { condition: reg, text });

@@ -32,18 +32,20 @@ const STACK_SEGMENT: usize = 16 << 20;
 
 /// A function or thunk that waits to be compiled.
 pub(crate) struct Lazy {
-    file: Arc<File>,
-    span: Span,
-    name: Option<Symbol>,
+    pub(super) file: Arc<File>,
+    pub(super) span: Span,
+    pub(super) name: Option<Symbol>,
     /// What the names it uses mean around it.
-    names: Box<[(Symbol, Meaning)]>,
-    captures: u16,
+    pub(super) names: Box<[(Symbol, Meaning)]>,
+    pub(super) captures: u16,
     /// The scopes of `with` around it, outermost first, as numbers of captures.
-    withs: Box<[Reg]>,
-    code: OnceLock<&'static Code>,
+    pub(super) withs: Box<[Reg]>,
+    /// Where what was compiled of it in an earlier process is kept, if it was ([`super::stored`]).
+    pub(super) piece: Option<u32>,
+    pub(super) code: OnceLock<&'static Code>,
 }
 
-enum Meaning {
+pub(super) enum Meaning {
     /// Number of the capture.
     Captured(Reg),
     /// Attribute of the set that is this capture.
@@ -59,6 +61,10 @@ impl Lazy {
 
     #[cold]
     fn compile(&self) -> &'static Code {
+        if let Some(code) = self.piece.and_then(|piece| self.file.kept.piece(piece, &self.file)) {
+            return code;
+        }
+        self.file.kept.compiled((self.span.end - self.span.start) as usize);
         let arena = bumpalo::Bump::new();
         let options = ParseOptions { pipe_operators: self.file.pipe_operators, ..ParseOptions::default() };
         let expr = parse_piece(&arena, &self.file.source.text, self.span, options).expr;
@@ -163,6 +169,7 @@ impl Compiler<'_> {
             names: names.into_boxed_slice(),
             captures: (draft.end_capture - draft.first_capture) as u16,
             withs: withs.into_boxed_slice(),
+            piece: None,
             code: OnceLock::new(),
         }));
         Some(code)

@@ -11,6 +11,7 @@
 //! - [`expression`]: expressions, strict, lazy and in tail position
 //! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
 //! - [`lazy`]: what is compiled only when it runs
+//! - [`stored`]: code as bytes, kept from one process to the next
 
 mod bindings;
 pub mod code;
@@ -19,8 +20,9 @@ mod function;
 mod lambda;
 pub(crate) mod lazy;
 pub mod op;
+pub(crate) mod stored;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -30,7 +32,7 @@ use crate::error::Error;
 use crate::source::{Pos, Source, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Expr, ExprKind};
-use crate::value::Value;
+use crate::value::{Attr, Value};
 use code::{Body, Code, Module};
 use function::FunctionState;
 use op::{Op, Reg};
@@ -40,6 +42,32 @@ pub(crate) struct Globals {
     pub names: HashMap<Symbol, Value, FxBuildHasher>,
     /// The set `builtins`.
     pub builtins: Value,
+    fingerprint: OnceLock<[u8; blake3::OUT_LEN]>,
+}
+
+impl Globals {
+    pub fn new(names: HashMap<Symbol, Value, FxBuildHasher>, builtins: Value) -> Globals {
+        Globals { names, builtins, fingerprint: OnceLock::new() }
+    }
+
+    /// Says which names there are.
+    fn fingerprint(&self) -> [u8; blake3::OUT_LEN] {
+        *self.fingerprint.get_or_init(|| {
+            let members = self.builtins.as_attrs().into_iter().flat_map(|set| set.iter()).map(|attr| attr.name);
+            let mut names: Vec<&[u8]> = self.names.keys().map(|name| name.name()).collect();
+            let globals = names.len();
+            names.extend(members.map(|name| name.name()));
+            names[..globals].sort_unstable();
+            names[globals..].sort_unstable();
+            let mut hasher = blake3::Hasher::new();
+            for name in names {
+                hasher.update(&(name.len() as u64).to_le_bytes());
+                hasher.update(name);
+            }
+            hasher.update(&(globals as u64).to_le_bytes());
+            *hasher.finalize().as_bytes()
+        })
+    }
 }
 
 /// Where a variable's value is.
@@ -71,6 +99,26 @@ pub(crate) struct File {
     pub home: Option<Box<[u8]>>,
     pub globals: Arc<Globals>,
     pub pipe_operators: bool,
+    pub kept: stored::Kept,
+}
+
+impl File {
+    fn pos(&self, span: Span) -> Pos {
+        Pos(self.base.0 + span.start)
+    }
+
+    /// What `__curPos` is where it begins at this byte.
+    fn current_position(&self, start: u32) -> Value {
+        let (line, column) = self.source.position(start);
+        let file = crate::error::origin_name(&self.source.origin);
+        let pos = self.pos(Span::new(start, start));
+        let attr = |name: &[u8], value| Attr { name: Symbol::new(name), pos, value };
+        Value::attrs(vec![
+            attr(b"file", Value::string(file.as_bytes())),
+            attr(b"line", Value::int(i64::from(line))),
+            attr(b"column", Value::int(i64::from(column))),
+        ])
+    }
 }
 
 struct Compiler<'c> {
@@ -175,11 +223,11 @@ struct CodeDraft {
     lazy: Option<Box<lazy::Lazy>>,
 }
 
-/// Compiles a text to a thunk that gives its value. `extra` are names that `scopedImport` or a caller adds, in front of the globals.
+/// Compiles a text to the code of a thunk that gives its value. `extra` are names that `scopedImport` or a caller adds, in front of the globals.
 ///
 /// # Errors
 /// Undefined variables, and texts that need more registers or nesting than there is.
-pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)]) -> Result<Value, Error> {
+pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)]) -> Result<&'static Code, Error> {
     let mut compiler = Compiler::new(file, file.source.text.len());
     for &(name, value) in extra {
         let index = compiler.constant(value);
@@ -191,7 +239,10 @@ pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)
     let root = compiler.finish_function(0, None, None, file.base, Vec::new());
     match compiler.error.take() {
         Some(error) => Err(error),
-        None => Ok(Value::thunk(compiler.link(root), &[])),
+        None => {
+            file.kept.compiled(file.source.text.len());
+            Ok(compiler.link(root))
+        }
     }
 }
 
@@ -220,6 +271,7 @@ impl<'c> Compiler<'c> {
                 constants: scratch.constants,
                 codes: std::sync::OnceLock::new(),
                 shapes: Vec::new(),
+                orders: Vec::new(),
                 sites: Vec::new(),
                 withs: Vec::new(),
                 patterns: Vec::new(),
@@ -283,7 +335,7 @@ impl Compiler<'_> {
     }
 
     fn pos(&self, span: Span) -> Pos {
-        Pos(self.file.base.0 + span.start)
+        self.file.pos(span)
     }
 
     /// Notes the first error; what comes after it is compiled for nothing.

@@ -5,10 +5,12 @@
 //! value forces it and writes the value back. Operations whose name ends in `Else`, and those that start with `Spec`, skip the next
 //! operation when they succeed: it holds what to do otherwise (a jump, or making a thunk).
 
+use serde::{Deserialize, Serialize};
+
 /// A register of the current frame.
 pub type Reg = i16;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Op {
     Const {
         dst: Reg,
@@ -98,6 +100,7 @@ pub enum Op {
         dst: Reg,
         first: Reg,
         count: u8,
+        shape: u32,
         at: u32,
     },
     /// Adds `count` pairs of name and value, from consecutive registers, to set `dst`.

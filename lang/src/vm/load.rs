@@ -4,15 +4,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Evaluator, LOCK};
+use super::{Evaluator, LOCK, Shared};
 use crate::compile;
 use crate::compile::code::Code;
+use crate::compile::stored::{self, Kept, Stored};
 use crate::error::{Error, Result};
-use crate::host::FileType;
+use crate::host::{CodeCache, FileType};
 use crate::source::{Origin, Source};
 use crate::symbol::Symbol;
 use crate::syntax::print::{PrintOptions, Style, print};
-use crate::syntax::{ParseOptions, parse};
+use crate::syntax::{Lints, ParseOptions, parse};
 use crate::text::path;
 use crate::value::{ContextElement, Value};
 
@@ -34,7 +35,7 @@ impl Evaluator {
 
     /// Evaluates a text to head form; relative paths in it start at `base_dir`.
     pub fn eval_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Value> {
-        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), &[])?;
+        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), &[], false)?;
         self.force(value)
     }
 
@@ -46,7 +47,7 @@ impl Evaluator {
         base_dir: &Path,
         names: &[(Symbol, Value)],
     ) -> Result<Value> {
-        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), names)?;
+        let value = self.compile_text(Arc::from(text), origin, base_dir.as_os_str().as_bytes(), names, false)?;
         self.force(value)
     }
 
@@ -57,7 +58,7 @@ impl Evaluator {
     /// Mistakes in the text.
     pub fn parse_text(&mut self, text: &[u8], origin: Origin, base_dir: &Path) -> Result<Vec<u8>> {
         let base_dir = base_dir.as_os_str().as_bytes();
-        self.compile_text(Arc::from(text), origin, base_dir, &[])?;
+        self.compile_text(Arc::from(text), origin, base_dir, &[], false)?;
         let home = self.shared.host.home_dir();
         let pipe_operators = self.shared.options.pipe_operators;
         self.on_large_stack(|_| {
@@ -116,21 +117,24 @@ impl Evaluator {
 
     fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
         let host_path = Path::new(std::ffi::OsStr::from_bytes(file));
-        let text: Arc<[u8]> = match crate::builtins::internal_file(file) {
-            Some(text) => Arc::from(text),
-            None => Arc::from(self.shared.host.read_file(host_path)?),
+        let (text, keep): (Arc<[u8]>, bool) = match crate::builtins::internal_file(file) {
+            Some(text) => (Arc::from(text), false),
+            None => (Arc::from(self.shared.host.read_file(host_path)?), names.is_empty()),
         };
         let origin = Origin::File(Arc::from(&*String::from_utf8_lossy(file)));
-        let value = self.compile_text(text, origin, path::dir_name(file), names)?;
+        let value = self.compile_text(text, origin, path::dir_name(file), names, keep)?;
         self.force(value)
     }
 
+    /// A thunk of the text's value. With `keep`, what an earlier process compiled of the text is used, and what this one compiles is
+    /// kept for the next ([`Evaluator::keep_code`]).
     fn compile_text(
         &mut self,
         text: Arc<[u8]>,
         origin: Origin,
         base_dir: &[u8],
         names: &[(Symbol, Value)],
+        keep: bool,
     ) -> Result<Value> {
         let source = Arc::new(Source::new(origin, text));
         let base = self.shared.sources.write().expect(LOCK).add(source.clone());
@@ -138,31 +142,42 @@ impl Evaluator {
             return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));
         };
         let shared = self.shared.clone();
-        self.on_large_stack(|_| {
-            let arena = bumpalo::Bump::new();
-            let options = ParseOptions {
-                pipe_operators: shared.options.pipe_operators,
-                lints: shared.options.lints,
-                ..ParseOptions::default()
-            };
-            let parsed = parse(&arena, &source.text, options);
-            for warning in &parsed.warnings {
-                shared.host.notice(&crate::error::Report::of_text(warning, &source));
-            }
-            if !parsed.errors.is_empty() {
-                return Err(Error::syntax(parsed.errors, base));
-            }
-            let home = if shared.options.pure { None } else { shared.host.home_dir() };
-            let file = Arc::new(compile::File {
-                source: source.clone(),
-                base,
-                base_dir: path::normalise(base_dir).into(),
-                home: home.map(|home| home.as_os_str().as_bytes().into()),
-                globals: shared.globals.clone(),
-                pipe_operators: shared.options.pipe_operators,
-            });
-            compile::compile(parsed.expr, &file, names)
-        })
+        let base_dir: Box<[u8]> = path::normalise(base_dir).into();
+        let home = if shared.options.pure { None } else { shared.host.home_dir() };
+        let home: Option<Box<[u8]>> = home.map(|home| home.as_os_str().as_bytes().into());
+        // Lints are found by parsing.
+        let cache = shared.code_cache.get().filter(|_| keep && shared.options.lints == Lints::default());
+        let pipe_operators = shared.options.pipe_operators;
+        let key = cache.map(|_| stored::key(&source.text, &shared.globals, pipe_operators));
+        let stored = cache.zip(key).and_then(|(cache, key)| Stored::open(cache.get(&key)?));
+        let stored = stored.filter(|stored| stored.is_for(&base_dir, home.as_deref()));
+        let globals = shared.globals.clone();
+        let kept = Kept::new(stored);
+        let file = Arc::new(compile::File { source, base, base_dir, home, globals, pipe_operators, kept });
+        let code = match file.kept.root(&file) {
+            Some(code) => code,
+            None => self.on_large_stack(|_| parse_and_compile(&shared, &file, names))?,
+        };
+        if let Some(key) = key {
+            self.shared.compiled.lock().expect(LOCK).push((key, file, code));
+        }
+        Ok(Value::thunk(code, &[]))
+    }
+
+    /// From now on, lets what an earlier process compiled of files be used. The first cache given counts.
+    pub fn use_code_cache(&self, cache: Arc<dyn CodeCache>) {
+        self.shared.code_cache.get_or_init(|| cache);
+    }
+
+    /// Gives the cache what was compiled of files so far, for the next process.
+    pub fn keep_code(&self) {
+        let Some(cache) = self.shared.code_cache.get() else { return };
+        let compiled = std::mem::take(&mut *self.shared.compiled.lock().expect(LOCK));
+        let grown = compiled.iter().filter(|(_, file, _)| file.kept.has_grown(file.source.text.len()));
+        let rows: Vec<_> = grown.filter_map(|(key, file, code)| Some((*key, stored::encode(code, file)?))).collect();
+        if !rows.is_empty() {
+            cache.put(&rows);
+        }
     }
 
     /// The file that importing `path` means. Links are followed where the path itself is one, but folders on the way
@@ -379,4 +394,18 @@ impl Evaluator {
         }
         self.checked_path(&path::normalise(&path))
     }
+}
+
+fn parse_and_compile(shared: &Shared, file: &Arc<compile::File>, names: &[(Symbol, Value)]) -> Result<&'static Code> {
+    let arena = bumpalo::Bump::new();
+    let options =
+        ParseOptions { pipe_operators: file.pipe_operators, lints: shared.options.lints, ..ParseOptions::default() };
+    let parsed = parse(&arena, &file.source.text, options);
+    for warning in &parsed.warnings {
+        shared.host.notice(&crate::error::Report::of_text(warning, &file.source));
+    }
+    if !parsed.errors.is_empty() {
+        return Err(Error::syntax(parsed.errors, file.base));
+    }
+    compile::compile(parsed.expr, file, names)
 }

@@ -19,15 +19,16 @@ pub(crate) mod run;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use store::{DerivationHashes, StorePath};
 
-use crate::compile::Globals;
+use crate::compile::code::Code;
+use crate::compile::{File, Globals, stored};
 use crate::error::{Error, Report, Result};
-use crate::host::{EvalOptions, Host};
+use crate::host::{CodeCache, EvalOptions, Host};
 use crate::source::{Pos, SourceMap};
 use crate::symbol::Symbol;
 use crate::value::Value;
@@ -81,6 +82,9 @@ pub(crate) struct Shared {
     pub regexes: Mutex<HashMap<Vec<u8>, Arc<crate::text::regex::Regex>, FxBuildHasher>>,
     /// Search path entries resolved already.
     pub lookups: Mutex<HashMap<Vec<u8>, Option<PathBuf>, FxBuildHasher>>,
+    pub code_cache: OnceLock<Arc<dyn CodeCache>>,
+    /// Files whose code is kept for the next process, and under what.
+    pub compiled: Mutex<Vec<(stored::Key, Arc<File>, &'static Code)>>,
     workers: AtomicU32,
 }
 
@@ -151,6 +155,8 @@ impl Evaluator {
             hashes: DerivationHashes::new(),
             regexes: Mutex::default(),
             lookups: Mutex::default(),
+            code_cache: OnceLock::new(),
+            compiled: Mutex::default(),
             workers: AtomicU32::new(1),
         };
         Evaluator::over(Arc::new(shared), false)

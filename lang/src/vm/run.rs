@@ -11,6 +11,7 @@ use crate::compile::lazy::Lazy;
 use crate::compile::op::{Op, Reg};
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
 use crate::symbol::Symbol;
+use crate::value::attrs::Shape;
 use crate::value::heap;
 use crate::value::thunk::{Claim, Thunk};
 use crate::value::{Attr, Value, View};
@@ -329,17 +330,28 @@ impl Evaluator {
                     }
                 }
 
-                Op::Attrs { dst, first, shape } => {
-                    let shape = code.module.shapes[shape as usize];
-                    frame.set(dst, Value::attrs_of_shape(shape, frame.slice(first, shape.len())));
+                Op::Attrs { dst, first, shape: index } => {
+                    let shape = code.module.shapes[index as usize];
+                    let values = frame.slice(first, shape.len());
+                    frame.set(
+                        dst,
+                        match code.module.order(index) {
+                            None => Value::attrs_of_shape(shape, values),
+                            Some(order) => attrs_in_order(shape, order, values),
+                        },
+                    );
                 }
                 Op::AttrsUnfilled { dst, shape } => {
                     let shape = code.module.shapes[shape as usize];
                     frame.set(dst, Value::attrs_from_fn(shape, |_| Value::NULL));
                 }
-                Op::AttrsFill { dst, first, count, at } => {
+                Op::AttrsFill { dst, first, count, shape, at } => {
                     let set = frame.get(dst).as_attrs().expect("the register holds the set being filled");
-                    set.fill(at as usize, frame.slice(first, count as usize));
+                    let values = frame.slice(first, count as usize);
+                    match code.module.order(shape) {
+                        None => set.fill(at as usize, values),
+                        Some(order) => fill_in_order(set, &order[at as usize..], values),
+                    }
                 }
                 Op::AttrsDynamic { dst, first, count } => {
                     let value = attempt!(self.attrs_dynamic(frame, dst, first, count, code, pc - 1));
@@ -816,7 +828,7 @@ impl Evaluator {
             };
             frame.set(register, value);
         }
-        if !pattern.ellipsis && (flat.map_or_else(|| set.len(), crate::value::attrs::Shape::len)) > taken {
+        if !pattern.ellipsis && (flat.map_or_else(|| set.len(), Shape::len)) > taken {
             return Err(unexpected_argument(set, pattern, code));
         }
         Ok(())
@@ -862,6 +874,20 @@ fn known(value: Value) -> Value {
     match value.view() {
         View::Thunk(thunk) => thunk.done().unwrap_or(value),
         _ => value,
+    }
+}
+
+/// A set whose values come in another order than that of its shape: by the order they come in, where each belongs.
+#[inline(never)]
+fn attrs_in_order(shape: &'static Shape, order: &[u32], values: &[Value]) -> Value {
+    let set = Value::attrs_from_fn(shape, |_| Value::NULL);
+    fill_in_order(set.as_attrs().expect("a set was made just now"), order, values);
+    set
+}
+
+fn fill_in_order(set: crate::value::Attrs, order: &[u32], values: &[Value]) {
+    for (place, value) in order.iter().zip(values) {
+        set.fill(*place as usize, std::slice::from_ref(value));
     }
 }
 

@@ -145,6 +145,9 @@ fn run(arguments: &Arguments) -> ExitCode {
         nix_text::say(&nix_text::plain_error(&format!("cannot start threads to evaluate with: {cause}")));
         return ExitCode::FAILURE;
     }
+    if let Some(cache) = config::code_cache().filter(|_| !settings.no_eval_cache) {
+        evaluator.use_code_cache(Arc::new(cache));
+    }
     let mut front = Front { evaluator, arguments, here };
     // What was printed before an error stays printed, as in Nix.
     let result = front.all();
@@ -161,6 +164,7 @@ fn run(arguments: &Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     };
+    front.evaluator.keep_code();
     // The process ends here, which frees all that was read and cached faster than going through it would.
     std::mem::forget(front);
     code

@@ -17,6 +17,8 @@ pub struct Settings {
     pub max_call_depth: Option<u32>,
     /// Threads to evaluate with; 0 is one for each core.
     pub eval_jobs: Option<usize>,
+    /// Do not use what is kept of earlier evaluations.
+    pub no_eval_cache: bool,
     pub system: Option<String>,
     pub nix_path: Option<String>,
     pub lints: Lints,
@@ -182,6 +184,7 @@ impl Settings {
                 let depth = value.parse().map_err(|_| format!("setting '{name}' has invalid value '{value}'"))?;
                 self.max_call_depth = Some(depth);
             }
+            "eval-cache" => self.no_eval_cache = !switch()?,
             "eval-cores" | "eval-jobs" => {
                 let jobs = value.parse().map_err(|_| format!("setting '{name}' has invalid value '{value}'"))?;
                 self.eval_jobs = Some(jobs);

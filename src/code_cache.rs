@@ -1,0 +1,193 @@
+//! Where the code of files is kept from one process to the next: one SQLite database in the user's cache.
+//!
+//! Invariant: trouble with it costs time and nothing else. So nothing here fails: what cannot be read is not there, what cannot be written
+//! is not kept, and a damaged database is removed. It may lose what was written last when the machine stops.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+/// Beyond this size of the database the older half goes.
+const BYTES_MAX: i64 = 256 << 20;
+
+/// Another process may be writing for so long.
+const WAIT: Duration = Duration::from_millis(200);
+
+pub struct CodeCache {
+    folder: PathBuf,
+    bytes_max: i64,
+    state: Mutex<State>,
+}
+
+enum State {
+    NotAsked,
+    Open(Connection),
+    /// There is no database to read, or it gave trouble.
+    None,
+}
+
+impl CodeCache {
+    /// `folder` is made when there is something to keep.
+    pub fn new(folder: PathBuf) -> CodeCache {
+        CodeCache { folder, bytes_max: BYTES_MAX, state: Mutex::new(State::NotAsked) }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("code.sqlite")
+    }
+
+    fn read(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut query = connection.prepare_cached("SELECT bytes FROM code WHERE key = ?1")?;
+        query.query_row([key], |row| row.get(0)).optional()
+    }
+
+    fn write(&self, rows: &[([u8; 32], Vec<u8>)]) -> rusqlite::Result<()> {
+        if std::fs::create_dir_all(&self.folder).is_err() {
+            return Ok(());
+        }
+        let mut connection = open(&self.file(), OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS code (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL)",
+        )?;
+        let used: i64 = transaction.query_row(
+            "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+            [],
+            |row| row.get(0),
+        )?;
+        if used > self.bytes_max {
+            transaction.execute("DELETE FROM code WHERE id <= (SELECT (min(id) + max(id)) / 2 FROM code)", [])?;
+        }
+        {
+            let mut insert = transaction.prepare("INSERT OR REPLACE INTO code (key, bytes) VALUES (?1, ?2)")?;
+            for (key, bytes) in rows {
+                insert.execute(params![key, bytes])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Removes a database that is damaged.
+    fn remove_if_damaged(&self, error: &rusqlite::Error) {
+        if let Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) = error.sqlite_error_code() {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut file = self.file().into_os_string();
+                file.push(suffix);
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+}
+
+fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(WAIT)?;
+    Ok(connection)
+}
+
+impl lang::host::CodeCache for CodeCache {
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::NotAsked = *state {
+            // All of one evaluation is read in one transaction: a lock for each file would cost as much as finding it.
+            let opened = open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .and_then(|connection| connection.execute_batch("BEGIN").map(|()| connection));
+            *state = opened.map_or(State::None, State::Open);
+        }
+        let State::Open(connection) = &*state else { return None };
+        match CodeCache::read(connection, key) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                *state = State::None;
+                self.remove_if_damaged(&error);
+                None
+            }
+        }
+    }
+
+    fn put(&self, rows: &[([u8; 32], Vec<u8>)]) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::NotAsked;
+        if let Err(error) = self.write(rows) {
+            self.remove_if_damaged(&error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lang::host::CodeCache as _;
+
+    use super::*;
+
+    fn row(number: u8, length: usize) -> ([u8; 32], Vec<u8>) {
+        ([number; 32], vec![number; length])
+    }
+
+    #[test]
+    fn the_next_process_finds_what_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("made/when/needed");
+        assert_eq!(CodeCache::new(place.clone()).get(&[1; 32]), None);
+        let cache = CodeCache::new(place.clone());
+        cache.put(&[row(1, 10), row(2, 100_000)]);
+        cache.put(&[row(1, 20)]);
+        assert_eq!(cache.get(&[1; 32]), Some(vec![1; 20]));
+        let next = CodeCache::new(place);
+        assert_eq!(next.get(&[2; 32]), Some(vec![2; 100_000]));
+        assert_eq!(next.get(&[3; 32]), None);
+    }
+
+    #[test]
+    fn one_writes_while_another_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| CodeCache::new(folder.path().to_owned()));
+        one.put(&[row(1, 10)]);
+        assert_eq!(one.get(&[1; 32]), Some(vec![1; 10]));
+        other.put(&[row(2, 10)]);
+        assert_eq!(other.get(&[1; 32]), Some(vec![1; 10]));
+        // Reads as it was when it began.
+        assert_eq!(one.get(&[2; 32]), None);
+        assert_eq!(one.get(&[1; 32]), Some(vec![1; 10]));
+    }
+
+    #[test]
+    fn a_damaged_database_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = || CodeCache::new(folder.path().to_owned());
+        let file = cache().file();
+        std::fs::write(&file, "what is this").unwrap();
+        assert_eq!(cache().get(&[1; 32]), None);
+        assert!(!file.exists());
+        std::fs::write(&file, "x".repeat(10_000)).unwrap();
+        cache().put(&[row(1, 10)]);
+        cache().put(&[row(1, 10)]);
+        assert_eq!(cache().get(&[1; 32]), Some(vec![1; 10]));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_nobodys_trouble() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a file");
+        std::fs::write(&place, "").unwrap();
+        let cache = CodeCache::new(place);
+        cache.put(&[row(1, 10)]);
+        assert_eq!(cache.get(&[1; 32]), None);
+    }
+
+    #[test]
+    fn the_older_half_goes_when_there_is_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache { bytes_max: 1 << 20, ..CodeCache::new(folder.path().to_owned()) };
+        for number in 0..40 {
+            cache.put(&[row(number, 100_000)]);
+        }
+        let kept: Vec<u8> = (0..40).filter(|number| cache.get(&[*number; 32]).is_some()).collect();
+        assert!(kept.len() > 3 && kept.len() < 14, "{kept:?}");
+        assert_eq!(kept.last(), Some(&39));
+        assert!(std::fs::metadata(cache.file()).unwrap().len() < 3 << 20);
+    }
+}
