@@ -72,6 +72,9 @@ pub struct Options {
     pub max_log_bytes: Option<u64>,
     /// Most memory of one build, in bytes.
     pub memory_max_bytes: Option<u64>,
+    /// Memory for all builds together, by which it is decided how many run at a time; what the machine has available when
+    /// `None`.
+    pub memory_together_bytes: Option<u64>,
     /// Most processes and threads of one build at a time.
     pub processes_max: Option<u64>,
     /// Bytes that builds leave free where the store is; none are kept on file systems too small for it.
@@ -103,7 +106,8 @@ impl Default for Options {
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
-            memory_max_bytes: machine_memory_bytes().map(|bytes| bytes / 10 * 9),
+            memory_max_bytes: memory("MemTotal:").map(|bytes| bytes / 10 * 9),
+            memory_together_bytes: None,
             processes_max: Some(16_384),
             disk_reserve_bytes: Some(256 << 20),
             niceness: 0,
@@ -116,10 +120,10 @@ impl Default for Options {
     }
 }
 
-/// The machine's memory.
-fn machine_memory_bytes() -> Option<u64> {
+/// What the kernel says of the machine's memory, in bytes.
+fn memory(what: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(what))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -291,6 +295,7 @@ impl Builder {
             fetches: if self.options.fetches == 0 { 16 } else { self.options.fetches },
             unpacks: cpus,
             trees: cpus,
+            memory_bytes: self.options.memory_together_bytes.or_else(|| memory("MemAvailable:")).unwrap_or(u64::MAX),
         }
     }
 }

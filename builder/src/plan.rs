@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
-use store::{Derivation, LocalStore, StorePath};
+use store::{BuildRecord, Derivation, LocalStore, StorePath};
 
 /// The status of build records that count.
 pub(crate) const SUCCEEDED: &str = "succeeded";
@@ -85,6 +85,9 @@ pub struct PlanNode {
     /// How long a build of this name took the last time.
     #[serde(rename = "expectedSecs", serialize_with = "secs")]
     pub expected: Option<Duration>,
+    /// How many bytes of memory it is thought to need, from what it took then.
+    #[serde(rename = "memoryBytes")]
+    pub memory_bytes: Option<u64>,
     /// The longest way from the start of this node to the end of a target, in expected time.
     #[serde(rename = "criticalSecs", serialize_with = "secs_of")]
     pub critical: Duration,
@@ -236,10 +239,18 @@ pub(crate) fn valid_paths(
     Ok(valid)
 }
 
-/// How long a derivation of this name took the last time it was built.
-fn past_duration(store: &LocalStore, name: &str) -> Result<Option<Duration>, BuildError> {
+/// The last time that a derivation of this name was built.
+fn past_build(store: &LocalStore, name: &str) -> Result<Option<BuildRecord>, BuildError> {
     let builds = store.builds_of_name(name)?;
-    Ok(builds.iter().find(|build| build.status == SUCCEEDED).map(|build| Duration::from_millis(build.duration_ms)))
+    Ok(builds.into_iter().find(|build| build.status == SUCCEEDED))
+}
+
+/// How much memory a build took, by its record: what its largest process had, for each of as many processes as were busy at
+/// a time. What a control group counts would be no better, as that includes files that the kernel keeps in memory while
+/// nobody needs it.
+fn memory_need(build: &BuildRecord) -> Option<u64> {
+    let busy = build.cpu_ms.div_ceil(build.duration_ms.max(1)).max(1);
+    build.memory_peak_bytes.map(|bytes| bytes.saturating_mul(busy))
 }
 
 fn load(
@@ -325,6 +336,7 @@ fn order(
                 needs,
                 rebuild: entry.rebuild,
                 expected: None,
+                memory_bytes: None,
                 critical: Duration::ZERO,
             }
         })
@@ -333,7 +345,9 @@ fn order(
         for node in &mut nodes {
             // What is done in an instant needs no history.
             if node.kind != Kind::Tree {
-                node.expected = past_duration(store, node.drv.name().as_str())?;
+                let past = past_build(store, node.drv.name().as_str())?;
+                node.expected = past.as_ref().map(|build| Duration::from_millis(build.duration_ms));
+                node.memory_bytes = past.as_ref().and_then(memory_need);
             }
         }
         critical_path(&mut nodes);
@@ -384,6 +398,26 @@ mod tests {
     #[test]
     fn a_circle_is_found() {
         assert_eq!(topological(&[vec![1], vec![2], vec![0], vec![]], |_| true), Err(vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn the_need_for_memory_is_that_of_all_busy_processes() {
+        let need = |duration_ms, cpu_ms, memory_peak_bytes| {
+            memory_need(&BuildRecord {
+                derivation: StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
+                action: store::tree::Digest::of(b""),
+                started_at: 0,
+                duration_ms,
+                cpu_ms,
+                memory_peak_bytes,
+                log: None,
+                status: SUCCEEDED.into(),
+            })
+        };
+        assert_eq!(need(10_000, 2_000, Some(100)), Some(100));
+        assert_eq!(need(10_000, 35_000, Some(100)), Some(400));
+        assert_eq!(need(0, 0, Some(100)), Some(100));
+        assert_eq!(need(10_000, 35_000, None), None);
     }
 
     proptest! {

@@ -4,6 +4,9 @@
 //! slot. Among the nodes of a kind that could start, the one with the longest way to the end goes first. What it means
 //! to realise a node is a function given by the caller: this module knows graphs and threads and nothing of stores.
 //!
+//! A build starts only while what the running ones and it are thought to need of memory is there. One that is too large for
+//! the moment lets a few smaller ones pass, and then nothing starts before it; alone, every build may run.
+//!
 //! A node may give its slot back before it is done, while it only waits for the disk: the next one starts then, and those
 //! that wait are registered together.
 //!
@@ -11,7 +14,7 @@
 
 use crate::{
     events::NodeId,
-    plan::{Kind, Plan},
+    plan::{Kind, Plan, PlanNode},
 };
 use std::{
     collections::BinaryHeap,
@@ -25,6 +28,12 @@ use std::{
 /// How many more threads than slots a kind has, for nodes that have given their slot back.
 const WAITING_MAX: usize = 8;
 
+/// How many builds may start before one whose turn it was, had there been memory for it.
+const PASSED_MAX: usize = 8;
+
+/// How much memory a build is thought to need that was never seen, unless its slot's share is less.
+const NEED_UNKNOWN_BYTES: u64 = 512 << 20;
+
 /// How often a waiting thread looks at the cancel flag, which a signal handler sets without being able to wake anybody.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
@@ -35,9 +44,17 @@ pub(crate) struct Budgets {
     pub fetches: usize,
     pub unpacks: usize,
     pub trees: usize,
+    /// Memory for all builds together, in bytes.
+    pub memory_bytes: u64,
 }
 
 impl Budgets {
+    /// What is set aside for a build.
+    fn need(&self, node: &PlanNode) -> u64 {
+        let share = self.memory_bytes / self.builds.max(1) as u64;
+        node.memory_bytes.unwrap_or_else(|| NEED_UNKNOWN_BYTES.min(share))
+    }
+
     fn of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Build => self.builds,
@@ -84,6 +101,10 @@ struct State<T, E> {
     left: usize,
     /// Slots taken of each kind.
     running: [usize; 4],
+    /// What running builds are thought to need, in bytes.
+    memory: u64,
+    /// How many builds have started before the first of those that are ready.
+    passed: usize,
     stop: bool,
 }
 
@@ -137,6 +158,8 @@ pub(crate) fn run<T: Send, E: Send>(
         ended: (0..count).map(|_| Ended::NotStarted).collect(),
         left: count,
         running: [0; 4],
+        memory: 0,
+        passed: 0,
         stop: false,
     };
     for id in 0..count {
@@ -194,19 +217,23 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                 return;
             }
             let free = state.running[kind as usize] < self.budgets.of(kind);
-            let next = if free { state.ready[kind as usize].pop() } else { None };
-            let Some(next) = next else {
+            let next = if free { self.take(&mut state, kind) } else { None };
+            let Some(id) = next else {
                 let waited = self.changed.wait_timeout(state, CANCEL_POLL);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            let id = next.number.0;
+            let need = if kind == Kind::Build { self.budgets.need(&self.plan.nodes[id]) } else { 0 };
             state.running[kind as usize] += 1;
+            state.memory += need;
             let builds = Kind::Build as usize;
             let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
             drop(state);
             let give_back = || {
-                self.lock().running[kind as usize] -= 1;
+                let mut state = self.lock();
+                state.running[kind as usize] -= 1;
+                state.memory -= need;
+                drop(state);
                 self.changed.notify_all();
             };
             let result = (self.work)(id, load, &Slot::new(&give_back));
@@ -233,6 +260,33 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
         }
     }
 
+    /// Takes the next node of `kind` that may start from those that are ready.
+    fn take(&self, state: &mut State<T, E>, kind: Kind) -> Option<NodeId> {
+        let ready = &mut state.ready[kind as usize];
+        if kind != Kind::Build || state.running[kind as usize] == 0 {
+            state.passed = if kind == Kind::Build { 0 } else { state.passed };
+            return ready.pop().map(|next| next.number.0);
+        }
+        let mut too_large = Vec::new();
+        let mut found = None;
+        while let Some(next) = ready.pop() {
+            let need = self.budgets.need(&self.plan.nodes[next.number.0]);
+            if state.memory.saturating_add(need) <= self.budgets.memory_bytes {
+                found = Some(next.number.0);
+                break;
+            }
+            too_large.push(next);
+            if state.passed >= PASSED_MAX {
+                break;
+            }
+        }
+        if found.is_some() {
+            state.passed = if too_large.is_empty() { 0 } else { state.passed + 1 };
+        }
+        ready.extend(too_large);
+        found
+    }
+
     /// Marks everything above `failed`.
     fn block(&self, state: &mut State<T, E>, failed: NodeId) {
         let mut todo = self.needed_by[failed].clone();
@@ -254,7 +308,6 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlanNode;
     use std::sync::atomic::AtomicUsize;
 
     fn node(kind: Kind, critical: u64, needs: &[NodeId]) -> PlanNode {
@@ -267,11 +320,12 @@ mod tests {
             needs: needs.to_vec(),
             rebuild: false,
             expected: None,
+            memory_bytes: None,
             critical: Duration::from_secs(critical),
         }
     }
 
-    const ONE: Budgets = Budgets { builds: 1, fetches: 1, unpacks: 1, trees: 1 };
+    const ONE: Budgets = Budgets { builds: 1, fetches: 1, unpacks: 1, trees: 1, memory_bytes: 1 << 40 };
 
     fn order(nodes: Vec<PlanNode>, budgets: Budgets, keep_going: bool, bad: &[NodeId]) -> (Vec<NodeId>, String) {
         let plan = Plan { nodes, ..Plan::default() };
@@ -363,6 +417,72 @@ mod tests {
         run(&plan, Budgets { builds: 3, ..ONE }, false, &AtomicBool::new(false), &work, &|_, _| {});
         assert!(peak.into_inner() <= 3);
         assert_eq!(total.into_inner(), 200);
+    }
+
+    /// Runs builds with these needs, two at a time if there is memory; returns the order, and the most that was needed at
+    /// a time.
+    fn with_memory(needs: &[Option<u64>], memory_bytes: u64, builds: usize) -> (Vec<NodeId>, u64, usize) {
+        let count = needs.len() as u64;
+        let nodes = needs
+            .iter()
+            .zip(0..)
+            .map(|(&need, at)| PlanNode { memory_bytes: need, ..node(Kind::Build, count - at, &[]) });
+        let plan = Plan { nodes: nodes.collect(), ..Plan::default() };
+        let started = Mutex::new(Vec::new());
+        let (memory, peak) = (Mutex::new((0, 0)), Mutex::new((0, 0)));
+        let budgets = Budgets { builds, memory_bytes, ..ONE };
+        let work = |id: NodeId, _: Load, _: &Slot| {
+            started.lock().unwrap().push(id);
+            let need = budgets.need(&plan.nodes[id]);
+            let step = |add: bool| {
+                let mut now = memory.lock().unwrap();
+                *now = if add { (now.0 + need, now.1 + 1) } else { (now.0 - need, now.1 - 1) };
+                let mut peak = peak.lock().unwrap();
+                *peak = (peak.0.max(now.0), peak.1.max(now.1));
+            };
+            step(true);
+            std::thread::sleep(Duration::from_millis(10));
+            step(false);
+            Ok::<(), ()>(())
+        };
+        let ended = run(&plan, budgets, false, &AtomicBool::new(false), &work, &|_, _| {});
+        assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
+        let peak = *peak.lock().unwrap();
+        (started.into_inner().unwrap(), peak.0, peak.1)
+    }
+
+    #[test]
+    fn builds_that_run_fit_into_memory_together() {
+        let (order, peak, together) = with_memory(&[Some(3); 20], 7, 4);
+        assert_eq!((order.len(), peak, together), (20, 6, 2));
+        let (_, _, together) = with_memory(&[Some(3); 20], 100, 4);
+        assert_eq!(together, 4);
+    }
+
+    #[test]
+    fn what_is_larger_than_memory_runs_alone() {
+        let (order, peak, together) = with_memory(&[Some(u64::MAX), Some(50), Some(50)], 10, 4);
+        assert_eq!((order, peak, together), (vec![0, 1, 2], u64::MAX, 1));
+    }
+
+    /// What was never built takes its slot's share at the most, so that a first run uses all slots.
+    #[test]
+    fn the_unknown_do_not_hold_each_other_up() {
+        let (_, peak, together) = with_memory(&[None; 12], 8, 4);
+        assert_eq!((peak, together), (8, 4));
+        let (_, peak, _) = with_memory(&[None; 12], 1 << 40, 4);
+        assert_eq!(peak, 4 * NEED_UNKNOWN_BYTES);
+    }
+
+    #[test]
+    fn a_large_build_is_passed_by_a_few_and_not_by_all() {
+        let mut needs = vec![Some(6), Some(6)];
+        needs.extend([Some(1); 40]);
+        let (order, peak, _) = with_memory(&needs, 10, 2);
+        assert_eq!(order[0], 0);
+        assert!(peak <= 10);
+        let at = order.iter().position(|&id| id == 1).unwrap();
+        assert!((2..=PASSED_MAX + 1).contains(&at), "{order:?}");
     }
 
     #[test]

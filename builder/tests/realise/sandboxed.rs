@@ -254,3 +254,28 @@ fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     world.built(&again);
     assert_eq!(log(&again), "better\n");
 }
+
+/// What a build took is what the next one of its name is thought to need, and builds that do not fit together run one after
+/// the other.
+#[test]
+fn memory_is_remembered_and_shared_out() {
+    let mut world = World::new();
+    let script = |world: &World, name: &str, comment: &str| {
+        let script = "echo begin; perl -e 'my $x = q(a) x 80_000_000; select(undef, undef, undef, 0.3)'; echo end; echo x > $out";
+        world.script(name, script).set("comment", comment).add(world)
+    };
+    let names = ["a", "b", "c"];
+    let first = names.map(|name| script(&world, name, "first"));
+    assert!(world.plan(&first.each_ref()).nodes.iter().all(|node| node.memory_bytes.is_none()));
+    world.build(&first.each_ref()).map_err(|error| error.to_string()).unwrap();
+
+    let again = names.map(|name| script(&world, name, "again"));
+    let plan = world.plan(&again.each_ref());
+    assert!(plan.nodes.iter().all(|node| (80_000_000..1_000_000_000).contains(&node.memory_bytes.unwrap())));
+    world.options.jobs = 3;
+    world.options.memory_together_bytes = Some(100_000_000);
+    world.build(&again.each_ref()).map_err(|error| error.to_string()).unwrap();
+    let events = world.events();
+    let logged = events.iter().filter_map(|event| event.strip_prefix("log ")?.split(' ').nth(1));
+    assert_eq!(logged.collect::<Vec<_>>(), ["begin", "end"].repeat(3));
+}
