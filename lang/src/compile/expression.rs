@@ -410,7 +410,17 @@ impl Compiler<'_> {
                         self.release(mark);
                         integers |= 1 << index;
                     }
-                    _ => self.into(*expr, dst),
+                    _ => {
+                        self.into(*expr, dst);
+                        for later in &parts[index + 1..] {
+                            if let StringPart::Expr(later) = later
+                                && self.acts(*later)
+                            {
+                                self.force_before(*expr, dst, &[*later]);
+                                break;
+                            }
+                        }
+                    }
                 },
             }
         }
@@ -433,7 +443,10 @@ impl Compiler<'_> {
             self.select_steps(dst, rest, span, dst);
             return;
         }
-        let src = self.operand(subject);
+        let src = match path {
+            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, &[*name]),
+            _ => self.operand(subject),
+        };
         let Some(default) = default else {
             self.select_steps(src, path, span, dst);
             return;
@@ -478,7 +491,10 @@ impl Compiler<'_> {
     }
 
     fn has_attr(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], dst: Reg) {
-        let mut src = self.operand(subject);
+        let mut src = match path {
+            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, &[*name]),
+            _ => self.operand(subject),
+        };
         let Some((last, steps)) = path.split_last() else { return };
         let mut jumps = Vec::new();
         for step in steps {
@@ -563,6 +579,9 @@ impl Compiler<'_> {
             let dst = first + index as Reg;
             if index < 8 && strict >> index & 1 == 1 {
                 self.into(*argument, dst);
+                let later = (index + 1..arguments.len().min(8)).filter(|later| strict >> later & 1 == 1);
+                let later: Vec<Expr<'_>> = later.map(|later| arguments[later]).collect();
+                self.force_before(*argument, dst, &later);
             } else {
                 self.lazy(*argument, dst, None, true);
             }
@@ -614,7 +633,7 @@ impl Compiler<'_> {
             ExprKind::Binary { operator: BinaryOperator::Less, left, right, operator_span }
                 if !self.shadowed(self.symbols.less_than) =>
             {
-                let a = self.operand(*left);
+                let a = self.operand_before(*left, &[*right]);
                 let b = self.operand(*right);
                 vec![self.emit_at(*operator_span, Op::JumpUnlessLess { a, b, target: 0 })]
             }
@@ -707,10 +726,10 @@ impl Compiler<'_> {
             }
             return;
         }
-        // As in Nix, where `a > b` is `b < a`.
-        let swap = matches!(operator, B::Greater | B::LessOrEqual);
+        // As in Nix, where `a > b` is `b < a`, and what is merged is evaluated from the right.
+        let swap = matches!(operator, B::Greater | B::LessOrEqual | B::Update);
         let (first, second) = if swap { (right, left) } else { (left, right) };
-        let a = self.operand(first);
+        let a = self.operand_before(first, &[second]);
         let b = self.operand(second);
         let op = match operator {
             B::Add => Op::Add { dst, a, b },
@@ -721,7 +740,7 @@ impl Compiler<'_> {
             B::NotEqual => Op::NotEqual { dst, a, b },
             B::Less | B::Greater => Op::Less { dst, a, b },
             B::LessOrEqual | B::GreaterOrEqual => Op::NotLess { dst, a, b },
-            B::Update => Op::Update { dst, a, b },
+            B::Update => Op::Update { dst, a: b, b: a },
             B::Concat => Op::Concat { dst, a, b },
             B::And | B::Or | B::Implies | B::PipeInto | B::PipeFrom => return,
         };

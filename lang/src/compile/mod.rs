@@ -9,6 +9,7 @@
 //! - [`code`], [`op`]: what comes out
 //! - [`function`]: one function being compiled: registers, captures, operations
 //! - [`expression`]: expressions, strict, lazy and in tail position
+//! - [`order`]: what has to be evaluated before what
 //! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
 //! - [`lazy`]: what is compiled only when it runs
 //! - [`stored`]: code as bytes, kept from one process to the next
@@ -20,6 +21,7 @@ mod function;
 mod lambda;
 pub(crate) mod lazy;
 pub mod op;
+mod order;
 pub(crate) mod stored;
 
 use std::sync::{Arc, OnceLock};

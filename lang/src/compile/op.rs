@@ -281,6 +281,10 @@ pub enum Op {
         b: Reg,
         target: u32,
     },
+    /// Evaluates what a register holds, before what comes next.
+    Force {
+        reg: Reg,
+    },
     CheckBool {
         reg: Reg,
     },

@@ -132,7 +132,7 @@ impl Evaluator {
             View::Attrs(set) if seen.insert(value.address()) => {
                 self.ahead(set.iter().map(|attr| attr.value), Ahead::Deep);
                 self.nested(|ev| {
-                    set.iter().try_for_each(|attr| {
+                    set.sorted().try_for_each(|attr| {
                         ev.force_deep_in(attr.value, seen)
                             .map_err(|error| error.frame(attr.pos, FrameKind::Attribute(attr.name)))
                     })

@@ -522,7 +522,7 @@ impl Evaluator {
                     frame.set(dst, Value::bool(!less));
                 }
                 Op::Update { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
+                    let (b, a) = (forced!(b), forced!(a));
                     let value = attempt!(self.update(a, b));
                     frame.set(dst, value);
                 }
@@ -576,6 +576,9 @@ impl Evaluator {
                     if !less {
                         pc = target as usize;
                     }
+                }
+                Op::Force { reg } => {
+                    forced!(reg);
                 }
                 Op::CheckBool { reg } => {
                     let value = forced!(reg);
@@ -817,14 +820,7 @@ impl Evaluator {
                     let new = code.module.code(*index);
                     if new.arity == 0 { Value::thunk_unfilled(new) } else { Value::function_unfilled(new) }
                 }
-                (None, DefaultValue::Required) => {
-                    let name = String::from_utf8_lossy(formal.name.name()).into_owned();
-                    return Err(Error::other(
-                        "lang::missing_argument",
-                        format!("function '{}' called without required argument '{name}'", function_name(code)),
-                    )
-                    .at(code.pos, 1));
-                }
+                (None, DefaultValue::Required) => return Err(missing_argument(set, pattern, code)),
             };
             frame.set(register, value);
         }
@@ -833,6 +829,21 @@ impl Evaluator {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn missing_argument(set: crate::value::Attrs, pattern: &Pattern, code: &'static Code) -> Error {
+    let missing = pattern
+        .formals
+        .iter()
+        .filter(|formal| matches!(formal.default, DefaultValue::Required) && !set.contains(formal.name));
+    let first = missing.min_by_key(|formal| formal.pos).map(|formal| formal.name.name()).unwrap_or_default();
+    let name = String::from_utf8_lossy(first).into_owned();
+    Error::other(
+        "lang::missing_argument",
+        format!("function '{}' called without required argument '{name}'", function_name(code)),
+    )
+    .at(code.pos, 1)
 }
 
 #[cold]

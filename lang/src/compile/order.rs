@@ -1,0 +1,56 @@
+//! Which operand is evaluated first, where someone could tell: by which of two errors comes, or by the order of traces.
+//!
+//! What needs two values evaluates the first before it begins with the second, as Nix does. Putting an operand into a register
+//! need not evaluate it, so where the next may fail or show something, the one before is evaluated first.
+
+use super::op::{Op, Reg};
+use super::{Compiler, Place};
+use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
+
+impl Compiler<'_> {
+    /// Like [`Compiler::operand`], of an operand that is evaluated before `later` is.
+    pub(super) fn operand_before(&mut self, expr: Expr<'_>, later: &[Expr<'_>]) -> Reg {
+        let register = self.operand(expr);
+        self.force_before(expr, register, later);
+        register
+    }
+
+    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before `later`, if anyone could tell
+    /// the difference.
+    pub(super) fn force_before(&mut self, expr: Expr<'_>, register: Reg, later: &[Expr<'_>]) {
+        if may_wait(expr) && later.iter().any(|later| self.acts(*later)) {
+            self.emit_at(expr.span, Op::Force { reg: register });
+        }
+    }
+
+    /// Whether putting the value of `expr` or a thunk of it into a register may fail or show a trace.
+    pub(super) fn acts(&self, expr: Expr<'_>) -> bool {
+        match expr.kind {
+            ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) | ExprKind::Path(..) => false,
+            ExprKind::CurrentPosition | ExprKind::Lambda(_) | ExprKind::List(_) => false,
+            ExprKind::Attrs(bindings) => !bindings.dynamics.is_empty(),
+            ExprKind::Variable(name) => match self.lookup(*name) {
+                Some(entry) => matches!(entry.place, Place::Member { .. }),
+                None => !self.file.globals.names.contains_key(name),
+            },
+            _ => true,
+        }
+    }
+}
+
+/// Whether what [`Compiler::into`] puts into a register may be a thunk.
+fn may_wait(expr: Expr<'_>) -> bool {
+    matches!(
+        expr.kind,
+        ExprKind::Variable(_)
+            | ExprKind::Select { .. }
+            | ExprKind::Call { .. }
+            | ExprKind::If { .. }
+            | ExprKind::Let { .. }
+            | ExprKind::LetBody(_)
+            | ExprKind::With { .. }
+            | ExprKind::Assert { .. }
+            | ExprKind::LookupPath(_)
+            | ExprKind::Binary { operator: BinaryOperator::PipeInto | BinaryOperator::PipeFrom, .. }
+    )
+}
