@@ -2,14 +2,20 @@
 //!
 //! A small blob is written where it belongs, as that takes one entry of a directory where a temporary name takes three; a
 //! large one is written to the scratch directory and renamed into place. Either way its time is set last, so one that is
-//! found counts only when it has the size and the time that it should have: what a killed process or a power cut leaves
-//! of a blob is too short or too young, and is replaced by renaming another over it. Whoever was still writing the
-//! first is not disturbed by that.
+//! found counts only when it has the size and the time that it should have: what a killed process leaves of a blob is too
+//! short or too young, and is replaced by renaming another over it. Whoever was still writing the first is not disturbed by
+//! that.
+//!
+//! A power cut can leave more: size and time of a file may have reached the disk before its bytes, which are zero then. Bytes
+//! are made durable when a path is registered, and what was not registered may lie there like that. So a blob from before
+//! the machine was started is read before it is taken for what another has as well, once: its time of change is of this
+//! run of the machine then.
 
 use crate::error::{Context, StoreError, SysError};
+use crate::import::hash_file;
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir};
+use crate::sys::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir, touch_finished};
 use crate::tree::{Digest, Directories, Directory, Node, TreeError};
 use data_encoding::HEXLOWER;
 use nix::errno::Errno;
@@ -69,11 +75,6 @@ impl DirectoryCache {
     }
 }
 
-/// Returns whether what is at a blob's name is a whole blob of this size.
-pub(crate) fn is_whole(stat: &FileStat, size: u64) -> bool {
-    stat.st_size as u64 == size && is_finished(stat)
-}
-
 impl LocalStore {
     /// Returns where a blob is on this machine, whether it is there or not.
     pub fn blob_path(&self, digest: &Digest, executable: bool) -> PathBuf {
@@ -82,7 +83,41 @@ impl LocalStore {
 
     /// Returns whether the blob is there, whole.
     pub(crate) fn has_blob(&self, digest: &Digest, executable: bool, size: u64) -> Result<bool, SysError> {
-        Ok(self.cas.find(&blob_name(digest, executable))?.is_some_and(|stat| is_whole(&stat, size)))
+        match self.cas.find(&blob_name(digest, executable))? {
+            Some(stat) => self.is_whole(&stat, digest, executable, size),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns whether what is at a blob's name is all of it.
+    pub(crate) fn is_whole(
+        &self,
+        stat: &FileStat,
+        digest: &Digest,
+        executable: bool,
+        size: u64,
+    ) -> Result<bool, SysError> {
+        if stat.st_size as u64 != size || !is_finished(stat) {
+            return Ok(false);
+        }
+        if self.saw_no_power_cut(stat) {
+            return Ok(true);
+        }
+        let name = blob_name(digest, executable);
+        let path = self.cas.join(&name);
+        let mut file = self.cas.open_file(&name)?;
+        if hash_file(&mut file, &path)?.0 != *digest {
+            return Ok(false);
+        }
+        // For the next one. Whoever may not do that looks each time.
+        let _ = touch_finished(&file, &path);
+        Ok(true)
+    }
+
+    /// Whether a file was last changed since the machine was started, so that what was written is what is read.
+    pub(crate) fn saw_no_power_cut(&self, stat: &FileStat) -> bool {
+        // A time in the future is of a clock that was wrong, or is.
+        (self.booted_at..=self.now() as i64 + 1).contains(&stat.st_ctime)
     }
 
     /// Makes the directory that a blob of this name is in.

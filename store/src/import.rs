@@ -9,7 +9,7 @@
 //! have inodes of their own. Otherwise an editor or `cp -a` working on a copy of the tree would change both. Files that
 //! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
 
-use crate::cas::{blob_name, is_whole};
+use crate::cas::blob_name;
 use crate::error::{Context, StoreError, SysError};
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
@@ -161,7 +161,10 @@ impl LocalStore {
         let blob = blob_name(&digest, executable);
         loop {
             let there = self.cas.find(&blob)?;
-            let whole = there.as_ref().filter(|there| is_whole(there, size));
+            let whole = match &there {
+                Some(stat) if self.is_whole(stat, &digest, executable, size)? => Some(stat),
+                _ => None,
+            };
             match whole {
                 Some(there) if first => {
                     if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {

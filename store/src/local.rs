@@ -81,6 +81,8 @@ pub struct LocalStore {
     pub(crate) registrar: Registrar,
     pub(crate) durability: Durability,
     pub(crate) directories: Mutex<crate::cas::DirectoryCache>,
+    /// When the machine was started, in seconds since 1970.
+    pub(crate) booted_at: i64,
 }
 
 impl std::fmt::Debug for LocalStore {
@@ -122,6 +124,7 @@ impl LocalStore {
             registrar: Registrar::default(),
             durability: options.durability,
             directories: Mutex::default(),
+            booted_at: crate::sys::booted_at(),
             root,
         })
     }

@@ -3,8 +3,8 @@
 //! Every blob is hashed. Every object is compared with its tree: a file that shares its blob's inode, as its directory's
 //! listing tells, needs no second look; others are looked at and hashed too.
 //!
-//! A blob that was never finished (see [`crate::cas`]) is no damage while nothing refers to it: its writer is at work still,
-//! or is dead.
+//! A blob that was never finished (see [`crate::cas`]), or is from before the machine was started, is no damage while nothing
+//! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole.
 
 use crate::cas::blob_name;
 use crate::db::ValidPath;
@@ -118,7 +118,8 @@ impl LocalStore {
             fan.count += 1;
             fan.bytes += size;
             if found != digest {
-                let broken = if is_finished(&stat) { &mut fan.broken } else { &mut fan.unfinished };
+                let counts = is_finished(&stat) && self.saw_no_power_cut(&stat);
+                let broken = if counts { &mut fan.broken } else { &mut fan.unfinished };
                 broken.push((digest, executable));
             } else if stat.st_mode & 0o7777 == file_mode(executable) {
                 fan.good.push((stat.st_ino, digest, executable));

@@ -122,3 +122,52 @@ fn adding_texts() {
 fn collecting() {
     check("gc");
 }
+
+/// What a power cut can leave of a blob that was never registered: all of it but its bytes.
+#[test]
+fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
+    let temp = temp_store();
+    let root = temp.root().to_owned();
+    let (small, large) = ("small", "large ".repeat(100_000));
+    let files = format!("a = {small}\nb = {large}");
+    for node in [temp.put_blob(small.as_bytes(), false), temp.put_blob(large.trim().as_bytes(), false)] {
+        let crate::Node::File { digest, size, .. } = node.unwrap() else { panic!("a blob is a file") };
+        let path = temp.blob_path(&digest, false);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(size).unwrap();
+        crate::sys::finish_file(&file, false, &path).unwrap();
+    }
+    let TempStore { store, dir } = temp;
+    drop(store);
+    let started_later = || {
+        let mut store = open(&root);
+        store.booted_at = store.now() as i64 + 1;
+        store
+    };
+    make(&dir.path().join("source"), &files);
+    let store = started_later();
+    assert_eq!(store.verify(false).unwrap().damage, [], "nothing refers to them");
+    let path = store.add_source(&dir.path().join("source"), name("source"), None).unwrap();
+    assert_eq!(store.verify(false).unwrap().damage, []);
+    assert_eq!(std::fs::read_to_string(store.physical_path(&path).join("a")).unwrap(), small);
+
+    // The same for what a build has made, and for what is remembered of a source.
+    for broken in [small.as_bytes(), large.trim().as_bytes()] {
+        let blob = store.blob_path(&crate::Digest::of(broken), false);
+        std::fs::remove_file(&blob).unwrap();
+        let file = std::fs::File::create(&blob).unwrap();
+        file.set_len(broken.len() as u64).unwrap();
+        crate::sys::finish_file(&file, false, &blob).unwrap();
+    }
+    let scratch = store.scratch_dir("out").unwrap();
+    let staged = scratch.path().join("out");
+    make(&staged, &files);
+    let imported = store.import_tree(&staged).unwrap();
+    let hash = crate::Digest::of(b"x").into();
+    let adopted = store.model().make_output_path("out", &hash, "adopted").unwrap();
+    store.install(&staged, &ValidPath::new(adopted.clone(), imported.node.clone(), imported.bytes)).unwrap();
+    assert_eq!(std::fs::read_to_string(store.physical_path(&adopted).join("a")).unwrap(), small);
+    assert!(store.has_tree(&imported.node).unwrap());
+}

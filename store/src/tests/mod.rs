@@ -7,6 +7,7 @@ pub mod crash;
 mod fuzz;
 #[path = "../../../tests/support/ordinary.rs"]
 mod ordinary;
+mod power;
 mod private;
 #[cfg(target_arch = "x86_64")]
 mod stops;

@@ -1,0 +1,229 @@
+//! The power fails at any moment: a store on a disk whose writes are recorded, and then opened from what that disk could
+//! hold at each flush, and at moments between them with a part of what was written since.
+//!
+//! Whatever the moment: the file system is repaired by mounting it, all that was registered is there, what is valid is
+//! whole, the same work succeeds, and nothing half is taken for whole by it.
+//!
+//! `EVAL_POWER_LOSS=300 cargo test -p store --release power -- --ignored --nocapture`, as root, makes that many images on each
+//! of ext4, xfs and btrfs, so far as there is an `mkfs` for it.
+
+mod disk;
+
+use self::disk::{Disk, Event, Record};
+use super::*;
+use crate::{GcOptions, StorePath, ValidPath};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// How many images are made of each file system.
+const IMAGES: &str = "EVAL_POWER_LOSS";
+
+#[path = "../../../../tests/support/mutate.rs"]
+mod mutate;
+
+/// A path that was registered, and between which moments it must be there.
+struct Kept {
+    path: StorePath,
+    from: usize,
+    until: usize,
+}
+
+/// A file system on a loop device.
+struct Mounted {
+    at: PathBuf,
+    device: String,
+}
+
+fn tool(program: &str, arguments: &[&str]) -> String {
+    let ran = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(ran.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+}
+
+impl Mounted {
+    fn new(kind: &str, file: &Path, at: &Path) -> Mounted {
+        let device = tool("losetup", &["--find", "--show", file.to_str().unwrap()]);
+        // The file system before this one has the same number, and may not be gone from all namespaces.
+        let options = if kind == "xfs" { "nouuid" } else { "defaults" };
+        tool("mount", &["-t", kind, "-o", options, &device, at.to_str().unwrap()]);
+        Mounted { at: at.to_owned(), device }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        tool("umount", &[self.at.to_str().unwrap()]);
+        tool("losetup", &["--detach", &self.device]);
+    }
+}
+
+fn open_safe(root: &Path) -> LocalStore {
+    LocalStore::open_with(root, OpenOptions { durability: Durability::Full }).unwrap()
+}
+
+/// Opens a store as if the machine had been started after all that is in it was written.
+fn open_after_start(root: &Path) -> LocalStore {
+    let mut store = open(root);
+    store.booted_at = store.now() as i64 + 1;
+    store
+}
+
+/// Files of the tree that round `round` adds: small and larger ones, some that other rounds have, too.
+fn files(round: usize) -> String {
+    let long = |n: usize| format!("{n} {round}").repeat(10_000 + n * 777);
+    let many: String = (0..8).map(|n| format!("d{}/f{n} = {round} {n}\n", n % 3)).collect();
+    format!("same = as ever\nbin/x * run {round}\nlink -> same\nlong = {}\nlonger = {}\n{many}", long(1), long(2))
+}
+
+/// Does the work of one round; what is registered goes to `kept` as soon as that is said.
+fn round(store: &LocalStore, outside: &Path, number: usize, kept: &mut dyn FnMut(StorePath)) {
+    let source = outside.join(format!("source-{number}"));
+    if !source.exists() {
+        make(&source, &files(number));
+    }
+    kept(store.add_source(&source, name("source"), None).unwrap());
+    let one = store.add_text(name("one"), format!("one {number}").as_bytes(), &BTreeSet::new()).unwrap();
+    kept(one.clone());
+    kept(store.add_text(name("two"), format!("two {number}").as_bytes(), &BTreeSet::from([one])).unwrap());
+    let scratch = store.scratch_dir("out").unwrap();
+    let staged = scratch.path().join("out");
+    make(&staged, &files(1000 + number));
+    let imported = store.import_tree(&staged).unwrap();
+    let hash = crate::Digest::of(&number.to_le_bytes()).into();
+    let path = store.model().make_output_path("out", &hash, "adopted").unwrap();
+    store.install(&staged, &ValidPath::new(path.clone(), imported.node, imported.bytes)).unwrap();
+    kept(path);
+}
+
+/// Works on a store on a recorded disk.
+fn record(kind: &str, mkfs: &[&str], size: u64, place: &Path) -> (Record, Vec<Kept>, usize) {
+    let (below, at) = (place.join("disk"), place.join("recorded"));
+    for directory in [&below, &at] {
+        std::fs::create_dir_all(directory).unwrap();
+    }
+    let disk = Disk::new(&below, size).unwrap();
+    tool(mkfs[0], &[&mkfs[1..], &[disk.file().to_str().unwrap()]].concat());
+    let mounted = Mounted::new(kind, &disk.file(), &at);
+    let store = open_safe(&at.join("root"));
+    tool("sync", &["--file-system", at.to_str().unwrap()]);
+    let begin = disk.len();
+    let mut kept: Vec<Kept> = Vec::new();
+    for number in 0..3 {
+        round(&store, place, number, &mut |path| kept.push(Kept { path, from: disk.len(), until: usize::MAX }));
+    }
+    // Some are kept, and the rest is collected.
+    store.add_named_root(&name("kept"), &kept[0].path).unwrap();
+    let now = disk.len();
+    drop(store);
+    let store = open_safe(&at.join("root"));
+    store.gc(GcOptions::default()).unwrap();
+    for gone in &mut kept[1..] {
+        gone.until = now;
+    }
+    // What was collected is made again, and new things by several at a time.
+    let more = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for number in 2..6 {
+            let (store, disk, more) = (&store, &disk, &more);
+            scope.spawn(move || {
+                round(store, place, number, &mut |path| {
+                    more.lock().unwrap().push(Kept { path, from: disk.len(), until: usize::MAX });
+                });
+            });
+        }
+    });
+    kept.extend(more.into_inner().unwrap());
+    drop(store);
+    let end = disk.len();
+    drop(mounted);
+    let mut record = disk.take();
+    record.events.truncate(end);
+    (record, kept, begin)
+}
+
+/// Opens the store in an image, and checks all that must hold.
+fn check_image(kind: &str, image: &Path, place: &Path, must: &[&StorePath], case: &str) {
+    let at = place.join("image");
+    std::fs::create_dir_all(&at).unwrap();
+    let mounted = Mounted::new(kind, image, &at);
+    let root = at.join("root");
+    let store = open_after_start(&root);
+    for path in must {
+        assert!(store.is_valid(path).unwrap(), "{case}: `{path}` was registered and is lost");
+    }
+    assert_eq!(store.verify(false).unwrap().damage, [], "{case}: something half is registered");
+    // Whatever lies about of what was not finished, doing it again finds no use for what is not whole.
+    for number in 0..6 {
+        round(&store, place, number, &mut |_| {});
+    }
+    assert_eq!(store.verify(false).unwrap().damage, [], "{case}: after doing it again");
+    drop(store);
+    let store = open(&root);
+    store.remove_named_root(&name("kept")).unwrap();
+    drop(store);
+    let store = open(&root);
+    store.gc(GcOptions::default()).unwrap();
+    assert_eq!(store.all_paths().unwrap(), [], "{case}");
+    assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0, "{case}");
+    assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0, "{case}");
+    drop(store);
+    drop(mounted);
+}
+
+fn lose_power(kind: &str, mkfs: &[&str], size: u64) {
+    if Command::new(mkfs[0]).arg("-V").output().is_err() {
+        println!("{kind}: there is no {}", mkfs[0]);
+        return;
+    }
+    let wanted: usize = std::env::var(IMAGES).map_or(30, |text| text.parse().unwrap());
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (record, kept, begin) = record(kind, mkfs, size, place.path());
+    let moments = begin..=record.events.len();
+    let flushes: Vec<usize> =
+        moments.clone().filter(|&at| at > begin && matches!(record.events[at - 1], Event::Flush)).collect();
+    let mut random = mutate::Random::new(1);
+    let (mut at_flushes, mut between) = (0, 0);
+    for n in 0..wanted {
+        // Half of them at flushes, spread evenly, with nothing or with all that was written since the one before.
+        let (count, share) = if n % 2 == 0 {
+            at_flushes += 1;
+            let flush = flushes[n * flushes.len() / wanted];
+            (flush - usize::from(n % 4 == 0), if n % 8 < 4 { 0 } else { 100 })
+        } else {
+            between += 1;
+            (begin + random.below(record.events.len() - begin), [10, 50, 90, 100][random.below(4)])
+        };
+        // A file of its own: another process's namespace may keep the last one mounted for a while.
+        let image = place.path().join(format!("{n}.img"));
+        record.image(&image, size, count, || random.below(100) < share);
+        let case = format!("{kind}: {count} of {} events, {share} % of the last", record.events.len());
+        let must: Vec<&StorePath> =
+            kept.iter().filter(|kept| kept.from <= count && count < kept.until).map(|kept| &kept.path).collect();
+        check_image(kind, &image, place.path(), &must, &case);
+        std::fs::remove_file(&image).unwrap();
+    }
+    println!(
+        "{kind}: {} writes and flushes recorded, {} of them flushes; {at_flushes} images at flushes, {between} between",
+        record.events.len() - begin,
+        flushes.len(),
+    );
+}
+
+#[test]
+#[ignore = "needs root, a loop device and FUSE, and takes minutes"]
+fn ext4() {
+    lose_power("ext4", &["mkfs.ext4", "-q", "-F"], 96 << 20);
+}
+
+#[test]
+#[ignore = "needs root, a loop device and FUSE, and takes minutes"]
+fn xfs() {
+    lose_power("xfs", &["mkfs.xfs", "-q", "-f"], 320 << 20);
+}
+
+#[test]
+#[ignore = "needs root, a loop device and FUSE, and takes minutes"]
+fn btrfs() {
+    lose_power("btrfs", &["mkfs.btrfs", "-q", "-f"], 192 << 20);
+}
