@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::Path;
 
 #[path = "../../../tests/support/mutate.rs"]
-mod mutate;
+pub mod mutate;
 use mutate::{Rounds, mutate};
 
 const TREE: &str = "

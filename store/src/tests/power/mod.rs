@@ -10,6 +10,7 @@
 mod disk;
 
 use self::disk::{Disk, Event, Record};
+use super::fuzz::mutate;
 use super::*;
 use crate::{GcOptions, StorePath, ValidPath};
 use std::collections::BTreeSet;
@@ -18,9 +19,6 @@ use std::process::Command;
 
 /// How many images are made of each file system.
 const IMAGES: &str = "EVAL_POWER_LOSS";
-
-#[path = "../../../../tests/support/mutate.rs"]
-mod mutate;
 
 /// A path that was registered, and between which moments it must be there.
 struct Kept {
