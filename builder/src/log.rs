@@ -65,7 +65,6 @@ impl LogWriter {
     /// Starts the log of the derivation whose file is called `drv_file_name`.
     pub fn create(root: &Path, drv_file_name: &str) -> Result<LogWriter, BuildError> {
         let directory = root.join("log");
-        std::fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
         let path = directory.join(format!("{drv_file_name}.zst"));
         let part = directory.join(format!("{drv_file_name}.{}.part", std::process::id()));
         Ok(LogWriter {
@@ -102,6 +101,7 @@ impl LogWriter {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             none => {
+                make_parent(&self.part)?;
                 let file = File::create(&self.part).map_err(|e| io_error("open", &self.part, e))?;
                 let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
                 let encoder = none.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
@@ -162,6 +162,11 @@ impl LogWriter {
     }
 }
 
+fn make_parent(path: &Path) -> Result<(), BuildError> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(parent).map_err(|e| io_error("mkdir", parent, e))
+}
+
 /// A log that is complete.
 #[derive(Debug)]
 pub struct Finished {
@@ -175,6 +180,7 @@ impl Finished {
     /// Makes a short log a file too, as those of builds are that failed.
     pub fn write(&self) -> Result<(), BuildError> {
         let Some(frame) = &self.short else { return Ok(()) };
+        make_parent(&self.part)?;
         std::fs::write(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
         std::fs::rename(&self.part, &self.summary.path).map_err(|e| io_error("rename", &self.part, e))
     }

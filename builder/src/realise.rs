@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     roots: Roots,
     sandbox: Sandbox,
     tokens: Pool,
+    /// What directories of builds are made in and no build uses at the moment.
+    idle_scratch: Mutex<Vec<ScratchPath>>,
     /// Output paths by derivation, as far as they were needed.
     outputs: Mutex<HashMap<StorePath, Arc<BTreeMap<String, StorePath>>>>,
 }
@@ -74,7 +76,14 @@ impl Shared {
         let sandbox = options.sandbox_child.clone().map_or_else(Sandbox::default, Sandbox::new);
         // What the user asks for in words is never held back by tokens.
         let tokens = Pool::new(options.jobs.max(options.cores).max(cpus()));
-        Shared { fetcher: Fetcher::new(fetch), roots: Roots::new(store), sandbox, tokens, outputs: Mutex::default() }
+        Shared {
+            fetcher: Fetcher::new(fetch),
+            roots: Roots::new(store),
+            sandbox,
+            tokens,
+            idle_scratch: Mutex::default(),
+            outputs: Mutex::default(),
+        }
     }
 }
 
@@ -251,7 +260,7 @@ impl Realiser<'_> {
         if !job.node.rebuild && self.cut_off(job, attributes, &action, &candidates)? {
             return Ok(Origin::CutOff);
         }
-        let scratch = Scratch::new(self.store)?;
+        let scratch = self.store.scratch_dir("made").map_err(boxed)?;
         let place = "out".to_owned();
         let made = match &task {
             Task::Fetch(fetch) => self.fetch(job, fetch, scratch.path())?,
@@ -328,7 +337,7 @@ impl Realiser<'_> {
             _ => Vec::new(),
         };
         self.check_cancelled()?;
-        let scratch = Scratch::new(self.store)?;
+        let scratch = self.scratch()?;
         let mut request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
         let _seat = self.shared.tokens.take_seat(self.cancelled);
         let _jobs = self.jobserver(attributes, &mut request, &scratch)?;
@@ -396,11 +405,10 @@ impl Realiser<'_> {
         inputs: &Inputs,
         invocation: &Invocation,
         root_layers: Vec<PathBuf>,
-        scratch: &Scratch,
+        scratch: &Scratch<'_>,
         rooted: bool,
     ) -> Result<Request, Box<Stopped>> {
-        let build_dir = scratch.directory("build")?;
-        let host_dir = scratch.directory("output")?;
+        let (build_dir, host_dir) = (scratch.build.clone(), scratch.output.clone());
         for (name, bytes) in &invocation.build_files {
             let path = build_dir.join(name);
             fs::write(&path, bytes).map_err(|e| boxed(io_error("write", &path, e)))?;
@@ -458,7 +466,7 @@ impl Realiser<'_> {
     ) -> Result<Option<Jobs<'_>>, Box<Stopped>> {
         let Some(form) = jobserver_form(attributes).map_err(boxed)? else { return Ok(None) };
         let jobs = if self.options.cores > 0 { self.options.cores } else { cpus() };
-        let fifo = scratch.path().join("jobserver");
+        let fifo = scratch.fifo.clone();
         let served = self.shared.tokens.serve(&fifo, jobs - 1).map_err(|e| boxed(io_error("mkfifo", &fifo, e)))?;
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
         request.jobserver = Some(Jobserver { fifo, form, jobs });
@@ -653,7 +661,7 @@ impl Realiser<'_> {
                 None if fixed || !candidates.is_empty() => {
                     let scratch = match &mut scratch {
                         Some(scratch) => scratch,
-                        none => none.insert(Scratch::new(self.store)?),
+                        none => none.insert(self.store.scratch_dir("check").map_err(boxed)?),
                     };
                     let path = scratch.path().join(name);
                     self.store.checkout(&output.node, &path).map_err(boxed)?;
@@ -721,7 +729,7 @@ impl Realiser<'_> {
                 log: cost.log,
                 status: plan::SUCCEEDED.to_owned(),
             };
-            Run { result: ActionResult { outputs }, record, log: cost.short_log }
+            Run { result: ActionResult { outputs }, record, log: cost.short_log, patient: job.load.ready > 0 }
         });
         job.slot.release();
         match (infos.as_slice(), made.values().next().and_then(|output| output.adopted.as_ref())) {
@@ -752,7 +760,7 @@ impl Realiser<'_> {
     ///
     /// `<root>/failed/<derivation>/` then holds `build`, `output` and `request.json`: everything it takes to enter the
     /// very sandbox again.
-    fn keep(&self, job: &Job, request: &Request, scratch: Scratch, mut stopped: Box<Stopped>) -> Box<Stopped> {
+    fn keep(&self, job: &Job, request: &Request, scratch: Scratch<'_>, mut stopped: Box<Stopped>) -> Box<Stopped> {
         if !self.options.keep_failed || matches!(stopped.error, BuildError::Cancelled) {
             return stopped;
         }
@@ -808,35 +816,40 @@ fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StoreP
     Ok(scanner.finish())
 }
 
-/// A directory of one build, removed when dropped. Only this user can reach it: what a build makes there may be set-uid
-/// for a moment.
-struct Scratch {
-    path: ScratchPath,
+/// The directories of one build, removed when dropped. Only this user can reach them: what a build makes there may be set-uid
+/// for a moment. What they are in serves the next build, which does not see it either.
+struct Scratch<'a> {
+    /// There until the drop.
+    place: Option<ScratchPath>,
+    idle: &'a Mutex<Vec<ScratchPath>>,
+    build: PathBuf,
+    output: PathBuf,
+    /// Where the job tokens are handed out, should the build want any.
+    fifo: PathBuf,
 }
 
-impl Scratch {
-    fn new(store: &LocalStore) -> Result<Scratch, Box<Stopped>> {
-        Ok(Scratch { path: store.scratch_dir("build").map_err(boxed)? })
+impl Realiser<'_> {
+    fn scratch(&self) -> Result<Scratch<'_>, Box<Stopped>> {
+        let idle = &self.shared.idle_scratch;
+        let place = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let place = place.map_or_else(|| self.store.scratch_dir("build"), Ok).map_err(boxed)?;
+        let (build, output) = (place.path().join("build"), place.path().join("output"));
+        for path in [&build, &output] {
+            fs::create_dir(path).map_err(|e| boxed(io_error("mkdir", path, e)))?;
+        }
+        let fifo = place.path().join("jobserver");
+        Ok(Scratch { place: Some(place), idle, build, output, fifo })
     }
+}
 
-    fn path(&self) -> &Path {
-        self.path.path()
-    }
-
-    fn directory(&self, name: &str) -> Result<PathBuf, Box<Stopped>> {
-        let path = self.path().join(name);
-        fs::create_dir(&path).map_err(|e| boxed(io_error("mkdir", &path, e)))?;
-        Ok(path)
-    }
-
+impl Scratch<'_> {
     /// Moves what is inside to `dest`, replacing what is there, with the request beside it.
     fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
         sandbox::remove_tree(dest).map_err(cause)?;
         // What a failed build left is for nobody but the user who ran it.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
-        for name in ["build", "output"] {
-            let from = self.path().join(name);
-            fs::rename(&from, dest.join(name)).map_err(|e| io_error("rename", &from, e))?;
+        for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
+            fs::rename(from, dest.join(name)).map_err(|e| io_error("rename", from, e))?;
         }
         let mut request = request.clone();
         request.jobserver = None;
@@ -850,11 +863,13 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         // A build may leave directories that only `remove_tree` can empty. What stays is swept by a collection.
-        if sandbox::remove_tree(self.path.path()).is_ok() {
-            self.path.is_removed();
+        let removed = [&self.build, &self.output].map(|path| sandbox::remove_tree(path).is_ok());
+        let no_fifo = fs::remove_file(&self.fifo).map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |()| true);
+        if removed == [true; 2] && no_fifo {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.place.take());
         }
     }
 }

@@ -119,6 +119,8 @@ pub struct Jobserver {
 impl Jobserver {
     /// The FIFO's path inside.
     pub const PLACE: &str = "/dev/jobserver";
+    /// Its name in `/dev`.
+    pub(crate) const NAME: &str = "jobserver";
     /// Open descriptors of the FIFO, to read from and to write to, that a build has in the form
     /// [`JobserverForm::Descriptors`]: numbers that scripts do not use for their own.
     pub const DESCRIPTORS: [i32; 2] = [198, 199];

@@ -176,7 +176,7 @@ pub(crate) fn run<T: Send, E: Send>(
         work,
         on_blocked,
         state: Mutex::new(state),
-        changed: Condvar::new(),
+        changed: Default::default(),
     };
     std::thread::scope(|scope| {
         for kind in KINDS {
@@ -205,7 +205,8 @@ struct Shared<'a, T, E> {
     work: &'a (dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
     state: Mutex<State<T, E>>,
-    changed: Condvar,
+    /// For each kind, that one of its threads may find something to do.
+    changed: [Condvar; 4],
 }
 
 impl<T: Send, E: Send> Shared<'_, T, E> {
@@ -219,7 +220,7 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
             let free = state.running[kind as usize] < self.budgets.of(kind);
             let next = if free { self.take(&mut state, kind) } else { None };
             let Some(id) = next else {
-                let waited = self.changed.wait_timeout(state, CANCEL_POLL);
+                let waited = self.changed[kind as usize].wait_timeout(state, CANCEL_POLL);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
@@ -228,13 +229,17 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
             state.memory += need;
             let builds = Kind::Build as usize;
             let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
+            // What was given back may be enough for more than one.
+            if !state.ready[kind as usize].is_empty() && state.running[kind as usize] < self.budgets.of(kind) {
+                self.changed[kind as usize].notify_one();
+            }
             drop(state);
             let give_back = || {
                 let mut state = self.lock();
                 state.running[kind as usize] -= 1;
                 state.memory -= need;
                 drop(state);
-                self.changed.notify_all();
+                self.changed[kind as usize].notify_one();
             };
             let result = (self.work)(id, load, &Slot::new(&give_back));
             state = self.lock();
@@ -247,6 +252,7 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                         // A node that is blocked by another need never gets here: that need stays missing.
                         if state.missing[above] == 0 {
                             push(&mut state, self.plan, above);
+                            self.changed[self.plan.nodes[above].kind as usize].notify_one();
                         }
                     }
                 }
@@ -256,7 +262,9 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                     self.block(&mut state, id);
                 }
             }
-            self.changed.notify_all();
+            if state.stop || state.left == 0 {
+                self.changed.iter().for_each(Condvar::notify_all);
+            }
         }
     }
 

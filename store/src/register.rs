@@ -1,7 +1,7 @@
 //! Making paths valid: the tree into its place, its bytes durable, then the row.
 //!
 //! Registrations that come at the same time share one sync and one transaction: the first to come does the work for
-//! all that wait, which makes full durability cheap.
+//! all that wait, which makes full durability cheap. A run that nobody waits for lets others come for a moment first.
 
 use crate::cas::blob_name;
 use crate::db::{BuildRecord, ValidPath};
@@ -17,11 +17,19 @@ use nix::errno::Errno;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a registration that may wait does so at the most.
+const GATHERING: Duration = Duration::from_millis(20);
+/// So many are registered without waiting for more.
+const GATHERED: usize = 8;
 
 /// Collects registrations that come at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Registrar {
     queue: Mutex<Queue>,
+    /// Something was added to the queue.
+    came: Condvar,
     done: Condvar,
 }
 
@@ -31,6 +39,13 @@ struct Queue {
     waiting: Vec<(u64, Registration)>,
     results: HashMap<u64, Result<(), StoreError>>,
     busy: bool,
+}
+
+impl Queue {
+    fn may_wait(&self) -> bool {
+        let patient = |registration: &Registration| registration.run.as_ref().is_some_and(|run| run.patient);
+        self.waiting.len() < GATHERED && self.waiting.iter().all(|(_, registration)| patient(registration))
+    }
 }
 
 /// What is registered together or not at all.
@@ -47,6 +62,8 @@ pub struct Run {
     pub record: BuildRecord,
     /// What was printed, compressed, when that is little; otherwise it is a file that the record names.
     pub log: Option<Vec<u8>>,
+    /// Whether it may wait some milliseconds to be registered together with others, as there is other work meanwhile.
+    pub patient: bool,
 }
 
 impl ValidPath {
@@ -205,6 +222,7 @@ impl LocalStore {
         let ticket = queue.tickets;
         queue.tickets += 1;
         queue.waiting.push((ticket, Registration { paths, run }));
+        registrar.came.notify_one();
         loop {
             if let Some(result) = queue.results.remove(&ticket) {
                 return result;
@@ -214,6 +232,12 @@ impl LocalStore {
                 continue;
             }
             queue.busy = true;
+            let since = Instant::now();
+            while queue.may_wait()
+                && let Some(left) = GATHERING.checked_sub(since.elapsed())
+            {
+                queue = registrar.came.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
             let batch = std::mem::take(&mut queue.waiting);
             drop(queue);
             let results = self.commit(&batch);
@@ -250,7 +274,7 @@ impl LocalStore {
                     self.insert_outputs(session, &info.path)?;
                 }
             }
-            for Run { result, record, log } in all.iter().filter_map(|registration| registration.run.as_ref()) {
+            for Run { result, record, log, .. } in all.iter().filter_map(|registration| registration.run.as_ref()) {
                 session.insert_action(&record.action, &result.outputs, now)?;
                 session.insert_build(record)?;
                 if let Some(frame) = log {

@@ -4,7 +4,7 @@
 //! are mounted and the group this process is in can be written to. Where neither is the case, nothing here fails: the
 //! sandbox then sets resource limits instead (`limits`), which bind each process by itself.
 //!
-//! What is put into a group is the spawner, before it forks the first monitor: so nothing of a build ever runs outside, and
+//! What is put into a group is the spawner, before it forks the first init: so nothing of a build ever runs outside, and
 //! no process is moved for a build, for which the kernel stops the world. Invariant: a group is removed after its
 //! spawner has ended, and holds nothing else then, as a build's processes are dead when [`super::Sandbox::run`] returns;
 //! groups of callers that were killed are removed by the next one.
@@ -150,9 +150,9 @@ impl Groups {
             1 => make(&parents.memory, &[("memory.limit_in_bytes", bytes.to_string())]),
             _ => None,
         });
-        // The spawner, the monitor and the init are in the group too.
+        // The spawner and the init are in the group too.
         let processes = limits.processes_max.and_then(|max| {
-            let settings = [("pids.max", max.saturating_add(3).to_string())];
+            let settings = [("pids.max", max.saturating_add(2).to_string())];
             make(&parents.processes, &settings)
         });
         Groups { memory, processes }

@@ -1,14 +1,14 @@
-//! The two processes between the caller and the builder: the monitor outside the process-id namespace, the init inside.
+//! The two processes between the caller and the builder: the spawner outside the process-id namespace, the init inside.
 //! The order of the init's steps is told in [`super`].
 //!
-//! Neither has a second thread. Both die with the process above them ([`spawner`], [`monitor`]): by the parent-death
-//! signal, and the monitor also when its standard input closes.
+//! Neither has a second thread. The spawner ends when its standard input closes, the init when the spawner does, by the
+//! parent-death signal.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -16,10 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use super::base::Base;
 use super::error::Named;
 use super::message::Message;
+use super::spawner::{Head, receive_head, receive_request, report};
 use super::{SPAWNER_NAME, SandboxError};
-use super::{filter, landlock, limits, mounts, namespaces, spawner, sys};
+use super::{filter, landlock, limits, mounts, namespaces, sys};
 use crate::request::{Jobserver, JobserverForm, Request};
 
 /// Descriptor on which the init and the builder's process before `execve` report.
@@ -29,82 +31,99 @@ const REPORT: i32 = 3;
 ///
 /// It must be the first thing in `main`, before any thread exists.
 pub fn child_entry() {
-    if std::env::args_os().next().as_deref() != Some(OsStr::new(SPAWNER_NAME)) {
-        return;
-    }
-    let [control, to_caller, log] = spawner::serve();
-    // From here on this is a monitor.
-    let prepared = dup2_stdin(&control).and_then(|()| dup2_stdout(&to_caller)).and_then(|()| dup2_stderr(&log));
-    drop((control, to_caller, log));
-    let Err(error) = prepared.named("set up the monitor of the sandbox", || "dup2".into()).and_then(|()| monitor());
-    report(std::io::stdout().as_fd(), &Message::Failed(error));
-    sys::exit_now(1);
-}
-
-fn report(to: BorrowedFd, message: &Message) {
-    if let Ok(mut line) = serde_json::to_vec(message) {
-        line.push(b'\n');
-        // Less than the size of a pipe, so written at once or, when the caller is dead, to nobody.
-        let _ = nix::unistd::write(to, &line);
+    if std::env::args_os().next().as_deref() == Some(OsStr::new(SPAWNER_NAME)) {
+        serve();
     }
 }
 
-fn monitor() -> Result<Infallible, SandboxError> {
-    let control = std::io::stdin();
-    let request = receive(&mut control.lock())?;
-    limits::raise_open_files()?;
-    // Otherwise descriptors that a caller forgot to mark could be inherited all the way down.
-    sys::close_from(3).named("close inherited files", || "close_range(3, ~0)".into())?;
-    // The init changes the root of this process too, so what has a path is opened before.
-    let null = null(OFlag::O_WRONLY)?;
+/// Runs the builds that the caller at the other end of standard input asks for, one at a time.
+fn serve() -> ! {
+    let socket = std::io::stdin();
+    let socket = socket.as_fd();
+    // Nothing of the caller's is to be held open by this process, which may outlive what it was meant for.
+    if sys::close_from(3).is_err() || !sys::is_single_threaded() {
+        sys::exit_now(1);
+    }
+    let mut base = None;
+    while let Some((head, log)) = receive_head(socket) {
+        let size = match head {
+            // What was to be killed had ended by itself.
+            Head::End => continue,
+            Head::Run(size) => size,
+        };
+        let Ok(request) = receive_request(socket, size) else { break };
+        let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), log) {
+            (Ok(base), Some(log)) => build(base, &request, log, socket),
+            (Ok(_), None) => Err(SandboxError::Request { reason: "it comes without a place for the log".into() }),
+            (Err(error), _) => Err(error.clone()),
+        });
+        let usage = match ran {
+            Ok(usage) => usage,
+            Err(error) => {
+                report(socket, &Message::Failed(error));
+                Message::Usage { user: Duration::ZERO, system: Duration::ZERO, max_rss_bytes: 0 }
+            }
+        };
+        report(socket, &usage);
+    }
+    sys::exit_now(0)
+}
+
+/// Runs one build to its end: when this returns, nothing of it is alive.
+fn build(base: &mut Base, request: &Request, log: OwnedFd, socket: BorrowedFd) -> Result<Message, SandboxError> {
     let mut skipped = Vec::new();
-    limits::stand_back(&request.limits)?;
-    namespaces::enter_outer(request.mode, &mut skipped)?;
-    // After the change of credentials, which would clear it.
-    die_with_parent()?;
-    let Some(init) = sys::fork_alone().named("start the init of the sandbox", || "fork".into())? else {
-        drop(null);
-        let Ok(to_caller) = sys::duplicate_to(std::io::stdout().as_fd(), REPORT) else { sys::exit_now(1) };
-        let Err(error) = init(&request, skipped, to_caller.as_fd());
+    base.settle_network()?;
+    namespaces::enter_clocks(request.mode, &mut skipped)?;
+    let Some(init) = namespaces::start_init()? else {
+        let logging = dup2_stderr(&log);
+        // It may have the number that the report is to have.
+        drop(log);
+        let (Ok(()), Ok(to_caller)) = (logging, sys::duplicate_to(socket, REPORT)) else { sys::exit_now(1) };
+        let Err(error) = self::init(request, skipped, to_caller.as_fd());
         report(to_caller.as_fd(), &Message::Failed(error));
         sys::exit_now(1);
     };
-    let pidfd = sys::pidfd_open(init).named("watch the init of the sandbox", || format!("pidfd_open({init})"))?;
     // The log's end must come when the builder's processes are gone.
-    dup2_stderr(null.as_fd()).named("let go of the log", || "dup2(null, 2)".into())?;
-
-    let control = control.as_fd();
-    loop {
-        let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN), PollFd::new(control, PollFlags::POLLIN)];
-        match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).named("watch the build", || "poll".into()),
-        }
-        let [ended, closed] = polled.map(|polled| polled.any().unwrap_or(false));
-        if ended {
-            break;
-        }
-        if closed {
-            sys::pidfd_kill(pidfd.as_fd()).named("kill the build", || "pidfd_send_signal(SIGKILL)".into())?;
-            break;
+    drop(log);
+    let watched = watch(init.as_fd(), socket);
+    if !matches!(watched, Ok(End::Itself)) {
+        match sys::pidfd_kill(init.as_fd()) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).named("kill the build", || "pidfd_send_signal(SIGKILL)".into()),
         }
     }
     // The init counts as dead only when all of its namespace is.
     let waited = sys::wait_any().named("wait for the init of the sandbox", || "wait4".into())?;
-    let usage = Message::Usage { user: waited.user, system: waited.system, max_rss_bytes: waited.max_rss_bytes };
-    report(std::io::stdout().as_fd(), &usage);
-    sys::exit_now(0)
+    watched?;
+    Ok(Message::Usage { user: waited.user, system: waited.system, max_rss_bytes: waited.max_rss_bytes })
 }
 
-fn receive(from: &mut impl Read) -> Result<Request, SandboxError> {
-    const DOING: &str = "read the build request";
-    let mut size = [0; 8];
-    from.read_exact(&mut size).named(DOING, || "read(0)".into())?;
-    let size = usize::try_from(u64::from_le_bytes(size))
-        .map_err(|_| SandboxError::Request { reason: "it is larger than memory".into() })?;
-    let mut body = Vec::new();
-    from.take(size as u64).read_to_end(&mut body).named(DOING, || "read(0)".into())?;
-    serde_json::from_slice(&body).map_err(|error| SandboxError::Request { reason: error.to_string() })
+/// What ends a build.
+enum End {
+    /// Its init has exited.
+    Itself,
+    /// The caller wants it to end, or is gone.
+    Caller,
+}
+
+/// Waits for the end of a build.
+fn watch(init: BorrowedFd, socket: BorrowedFd) -> Result<End, SandboxError> {
+    loop {
+        let mut polled = [PollFd::new(init, PollFlags::POLLIN), PollFd::new(socket, PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).named("watch the build", || "poll".into()),
+        }
+        let [ended, called] = polled.map(|polled| polled.any().unwrap_or(false));
+        if ended {
+            return Ok(End::Itself);
+        }
+        if called {
+            // While a build runs there is but one thing to say. When nobody is there any more, the next receive tells.
+            receive_head(socket);
+            return Ok(End::Caller);
+        }
+    }
 }
 
 fn die_with_parent() -> Result<(), SandboxError> {
@@ -121,11 +140,12 @@ fn null(flags: OFlag) -> Result<OwnedFd, SandboxError> {
 /// Process 1 of the sandbox.
 fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> Result<Infallible, SandboxError> {
     die_with_parent()?;
+    limits::stand_back(&request.limits)?;
     // What the builder is given, made now: nothing later looks at the request.
     let command = Command::new(request)?;
 
     let proc = mounts::assemble(request)?;
-    namespaces::settle_network_and_names()?;
+    namespaces::name_machine()?;
     limits::limit_process_ids(&proc, &request.limits);
     namespaces::enter_inner(&proc)?;
     drop(proc);
@@ -139,6 +159,8 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
 
     limits::fix_surroundings(&request.limits)?;
     limits::drop_privileges()?;
+    // Again, as a change of credentials may clear it.
+    die_with_parent()?;
     // Process 1 is as confined as the builder; not dumpable, it also keeps its files and its executable to itself.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)
         .named("hide the init from the builder", || "prctl(PR_SET_DUMPABLE, 0)".into())?;

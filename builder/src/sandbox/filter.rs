@@ -7,8 +7,8 @@
 //! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not supported by the file system".
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, ENOSYS, ENOTSUP,
-    EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, ENOSYS,
+    ENOTSUP, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
 };
 
 use super::SandboxError;
@@ -147,6 +147,9 @@ fn rules() -> Vec<Rule> {
     rules
 }
 
+/// Offset in `seccomp_data` of the call's number.
+const NUMBER: u32 = 0;
+
 /// Offset in `seccomp_data` of the lower half of an argument.
 fn argument(index: u8) -> u32 {
     let low = if cfg!(target_endian = "little") { 0 } else { 4 };
@@ -189,8 +192,6 @@ fn condition(when: When) -> Vec<Instruction> {
 
 /// The whole filter.
 fn program() -> Vec<Instruction> {
-    const NUMBER: u32 = 0;
-    let refuse = |errno: i32| op(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno.unsigned_abs());
     let mut program = vec![
         load(4),
         jump(BPF_JEQ, ARCH, 1, 0),
@@ -201,28 +202,67 @@ fn program() -> Vec<Instruction> {
     if cfg!(target_arch = "x86_64") {
         program.extend([jump(BPF_JGE, X32_BIT, 0, 1), refuse(ENOSYS)]);
     }
-    for rule in rules() {
-        let mut body = condition(rule.when);
-        let reload = !body.is_empty();
-        body.push(refuse(rule.errno));
-        let end = body.len();
-        for (at, instruction) in body.iter_mut().enumerate() {
-            let out = u8::try_from(end - at - 1).expect("rules are a few instructions long");
-            for target in [&mut instruction.jt, &mut instruction.jf] {
-                if *target == u8::MAX {
-                    *target = out;
-                }
+    let mut rules = rules();
+    // Stable, so that the rules of one call keep their order.
+    rules.sort_by_key(|rule| rule.call);
+    search(&rules, &mut program);
+    program
+}
+
+/// Calls that are looked at one by one.
+const LEAF: usize = 4;
+
+/// Adds a search for the call by halves: the kernel runs the program for each call there is when it is loaded, to remember
+/// those that it always allows.
+fn search(rules: &[Rule], program: &mut Vec<Instruction>) {
+    let half = rules.len() / 2;
+    // The rules of one call stay together.
+    let split = (half..rules.len()).find(|&at| at > 0 && rules[at].call != rules[at - 1].call);
+    match split {
+        Some(split) if rules.len() > LEAF => {
+            let mut lower = Vec::new();
+            search(&rules[..split], &mut lower);
+            program.push(jump(BPF_JGE, number(&rules[split]), 0, 1));
+            program.push(op(BPF_JMP | BPF_JA, u32::try_from(lower.len()).expect("the rules are few")));
+            program.extend(lower);
+            search(&rules[split..], program);
+        }
+        _ => {
+            for rule in rules {
+                append(rule, program);
+            }
+            program.push(op(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+        }
+    }
+}
+
+fn number(rule: &Rule) -> u32 {
+    u32::try_from(rule.call).expect("system call numbers are small")
+}
+
+fn refuse(errno: i32) -> Instruction {
+    op(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno.unsigned_abs())
+}
+
+/// Adds one rule, which is entered and left with the call's number loaded.
+fn append(rule: &Rule, program: &mut Vec<Instruction>) {
+    let mut body = condition(rule.when);
+    let reload = !body.is_empty();
+    body.push(refuse(rule.errno));
+    let end = body.len();
+    for (at, instruction) in body.iter_mut().enumerate() {
+        let out = u8::try_from(end - at - 1).expect("rules are a few instructions long");
+        for target in [&mut instruction.jt, &mut instruction.jf] {
+            if *target == u8::MAX {
+                *target = out;
             }
         }
-        if reload {
-            body.push(load(NUMBER));
-        }
-        let number = u32::try_from(rule.call).expect("system call numbers are small");
-        program.push(jump(BPF_JEQ, number, 0, body.len()));
-        program.extend(body);
     }
-    program.push(op(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-    program
+    if reload {
+        body.push(load(NUMBER));
+    }
+    program.push(jump(BPF_JEQ, number(rule), 0, body.len()));
+    program.extend(body);
 }
 
 /// Puts the calling process and all it starts under the filter, for good.
@@ -261,6 +301,8 @@ mod tests {
                 accumulator &= k;
             } else if code == BPF_RET | BPF_K {
                 return k;
+            } else if code == BPF_JMP | BPF_JA {
+                at += k as usize;
             } else {
                 let holds = if code == BPF_JMP | BPF_K | BPF_JEQ { accumulator == k } else { accumulator >= k };
                 at += usize::from(if holds { jt } else { jf });
@@ -304,6 +346,18 @@ mod tests {
         check(libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0], Some(EPERM));
         check(libc::SYS_ioctl, [0, 0x5413, 0, 0, 0, 0], None);
         check(libc::SYS_read, [0; 6], None);
+    }
+
+    /// The search finds what a look at one rule after the other finds.
+    #[test]
+    fn every_call_meets_its_own_rules() {
+        let rules = rules();
+        for call in 0..600 {
+            let always = rules.iter().find(|rule| rule.call == call && matches!(rule.when, When::Always));
+            if always.is_some() || !rules.iter().any(|rule| rule.call == call) {
+                check(call, [0; 6], always.map(|rule| rule.errno));
+            }
+        }
     }
 
     #[test]

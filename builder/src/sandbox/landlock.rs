@@ -14,15 +14,14 @@ use std::path::Path;
 use super::SandboxError;
 use super::error::Named;
 use super::sys;
-use crate::request::{Jobserver, Mode, Request};
+use crate::request::{Mode, Request};
 
 /// The newest level whose rights are asked for; older kernels give what they have.
 const NEWEST: ABI = ABI::V9;
 /// Where every build may write.
 const WRITABLE: [&str; 3] = ["/build", "/tmp", "/dev/shm"];
-/// Devices that may be opened for writing.
-const DEVICES: [&str; 7] =
-    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts"];
+/// Where devices may be opened for writing, and the job server's FIFO: nothing can be made in it.
+const DEVICES: &str = "/dev";
 
 /// Restricts the calling process and all it starts, for good; returns the level in force.
 pub fn restrict(request: &Request, skipped: &mut Vec<String>) -> Result<Option<i32>, SandboxError> {
@@ -68,12 +67,7 @@ fn apply(request: &Request) -> Result<RulesetStatus, Box<dyn std::error::Error>>
     for path in WRITABLE.iter().map(Path::new).chain([request.outputs.inside()]).chain(binds) {
         rules = rules.add_rule(beneath(path, write)?)?;
     }
-    for path in DEVICES {
-        rules = rules.add_rule(beneath(Path::new(path), device)?)?;
-    }
-    if request.jobserver.is_some() {
-        rules = rules.add_rule(beneath(Path::new(Jobserver::PLACE), AccessFs::ReadFile | AccessFs::WriteFile)?)?;
-    }
+    rules = rules.add_rule(beneath(Path::new(DEVICES), device)?)?;
     // What a build is refused is its own affair, not the machine's audit log's.
     let restricted = rules.log_same_exec(false)?.log_new_exec(false)?.log_subdomains(false)?.restrict_self()?;
     Ok(restricted.ruleset)

@@ -1,4 +1,4 @@
-//! What the sandbox child tells the process that started it: JSON, one message a line, on the child's standard output.
+//! What the sandbox tells of a build to the process that asked for it: JSON, one message a line.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) enum Message {
         /// Largest resident set of the builder and what it waited for, in bytes.
         max_rss_bytes: u64,
     },
-    /// Everything inside is dead.
+    /// Everything inside is dead. This comes last, and always, unless the spawner is dead too.
     Usage {
         /// Processor time in user mode.
         user: Duration,

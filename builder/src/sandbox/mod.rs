@@ -1,26 +1,26 @@
 //! The sandbox: runs one builder so that it sees its declared inputs and nothing else.
 //!
-//! Four processes take part. The *caller* (this module) starts its own executable again as the *spawner* ([`child_entry`]),
-//! which is therefore single-threaded and forks a *monitor* for each build, which may enter a user namespace. The monitor
-//! makes the namespaces and forks the *init*, process 1 of the new process-id namespace, which
+//! Three processes take part. The *caller* (this module) starts its own executable again as the *spawner* ([`child_entry`]),
+//! which is therefore single-threaded and may enter a user namespace. What does not differ from build to build it makes
+//! once (`base`); for each build it forks the *init*, process 1 of a new process-id namespace, which
 //!
 //! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`);
 //! 2. enters the root with `pivot_root`, detaches the old one, and attaches `/proc`, `/dev`, `/tmp`, `/build`, the
 //!    outputs and the binds;
-//! 3. brings the loopback device up and sets the host name;
+//! 3. sets the host name;
 //! 4. enters a second user namespace, in which it is user 1000 and which owns none of the mounts (`namespaces`);
 //! 5. fixes umask, resource limits and personality, drops all capabilities for good (`limits`);
 //! 6. puts itself under Landlock (`landlock`) and seccomp (`filter`), in this order, as mounting is impossible afterwards;
 //! 7. starts the builder, buries what dies, and exits when the builder has, upon which the kernel kills what is left.
 //!
-//! Standard input of the monitor carries the request and then stays open: when it closes, because the caller wants the
-//! build to end or is dead, the monitor kills the init and thereby everything inside. Standard output carries the
-//! [`message::Message`]s, standard error the log.
+//! Caller and spawner talk over a socket (`spawner`). The spawner watches the build: when the caller says so, or is dead, it
+//! kills the init and thereby everything inside; and when the spawner dies, so does the init.
 //!
 //! Invariants: a step that fails ends the build with an error that names the call; the builder starts only after all
 //! steps; when [`Sandbox::run`] returns, no process of the build lives. What the outputs contain, and removing the
 //! directories, is left to the caller ([`remove_tree`] helps).
 
+mod base;
 mod cgroup;
 mod child;
 mod error;
@@ -42,7 +42,7 @@ pub use probe::{Feature, probe};
 pub use remove::remove_tree;
 pub use run::{Outcome, Sandbox, Status, Usage, run};
 
-/// `argv[0]` by which the executable knows that it is the spawner, and what monitors are called in lists of processes.
+/// `argv[0]` by which the executable knows that it is the spawner, and what it and the inits are called in lists of processes.
 pub(crate) const SPAWNER_NAME: &str = "eval-sandbox";
 
 /// Trees that one root can be the union of; the kernel allows 500, and the mount points take one.

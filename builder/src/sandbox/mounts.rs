@@ -11,6 +11,9 @@
 //! └── tmp            tmpfs
 //! ```
 //!
+//! What does not differ from build to build, the skeleton and the devices, the spawner makes once ([`prepare`]); builds have copies of
+//! the mounts, all of them read-only.
+//!
 //! Everything of the host is opened before the root changes and attached after, so that no path of the host is looked
 //! up inside and no symbolic link of a layer can lead out. Invariants: all mounts are `nosuid`; all but the device
 //! nodes are `nodev`; the skeleton lies at the bottom, so that a layer's own `/etc/passwd` wins.
@@ -31,10 +34,18 @@ use super::error::Named;
 use super::sys::{self, attr};
 use crate::request::{Bind, Jobserver, OutputPlace, Request};
 
-/// Any directory of the host that is not needed once the sources are open: the new root is attached here for a moment.
-const STAGING: &str = "/dev";
+/// Where the spawner keeps what it has prepared: a directory that every machine has and no build needs anything of. Only the
+/// spawner's mount namespace, and those of its builds until they have their root, have this there.
+const STOCK: &str = "/sys";
+/// The mount points and files of the skeleton, in the stock.
+const SKELETON: &str = "/sys/skeleton";
+/// What is to be `/dev`, in the stock.
+const STOCKED_DEV: &str = "/sys/dev";
+/// Where the new root is attached for a moment, in the stock.
+const STAGING: &str = "/sys/root";
 /// Device nodes of the host that every build sees.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// No link is among them, so that no mount point is made through one.
 const MOUNT_POINTS: [&str; 10] =
     ["build", "dev", "eval/store", "etc", "output", "proc", "source", "tmp", "usr/bin", "var/tmp"];
 const ETC: [(&str, &str); 3] = [
@@ -54,17 +65,29 @@ enum Source {
     Link(PathBuf),
 }
 
-/// Replaces the root, and returns a writable `/proc` that is attached nowhere.
-pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
+/// Prepares what all builds share, in the mount namespace of the calling process.
+pub fn prepare() -> Result<(), SandboxError> {
     let everywhere = None::<&str>;
     mount(everywhere, "/", everywhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, everywhere)
         .named("detach the sandbox's mounts from the host's", || "mount(/, MS_REC|MS_PRIVATE)".into())?;
+    let stock = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+    attach(stock.as_fd(), STOCK)?;
+    for place in [SKELETON, STOCKED_DEV, STAGING] {
+        fs::create_dir(place).named("prepare the root", || format!("mkdir({place})"))?;
+    }
+    furnish(Path::new(SKELETON))?;
+    prepare_dev(None)?;
+    read_only(stock.as_fd(), STOCK)
+}
 
+/// Replaces the root, and returns a writable `/proc` that is attached nowhere.
+pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
     let proc = fresh("proc", &[], PLAIN | attr::NOEXEC)?;
-    let devices = DEVICES.iter().map(|name| host_tree(Path::new("/dev").join(name).as_path(), attr::NOSUID));
-    let devices: Vec<OwnedFd> = devices.collect::<Result<_, _>>()?;
-    let fifo =
-        request.jobserver.as_ref().map(|jobserver| host_tree(&jobserver.fifo, PLAIN | attr::NOEXEC)).transpose()?;
+    if let Some(jobserver) = &request.jobserver {
+        prepare_dev(Some(&jobserver.fifo))?;
+    }
+    let dev = sys::clone_tree(STOCKED_DEV.as_ref(), true)
+        .named("furnish /dev", || format!("open_tree({STOCKED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))?;
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
     let mut binds: Vec<(&Bind, Source)> =
@@ -72,21 +95,30 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
     binds.sort_by(|(a, _), (b, _)| a.inside.cmp(&b.inside));
     let layers: Vec<OwnedFd> = request.root_layers.iter().map(|layer| open_layer(layer)).collect::<Result<_, _>>()?;
 
-    let skeleton = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
-    furnish(&skeleton, request, &binds)?;
-    attach(skeleton.as_fd(), STAGING)?;
+    let own = own_places(request, &binds)?;
     let root = if layers.is_empty() {
-        read_only(skeleton.as_fd(), "/")?;
-        skeleton
+        let root = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+        attach(root.as_fd(), STAGING)?;
+        furnish(Path::new(STAGING))?;
+        furnish_for(Path::new(STAGING), &own)?;
+        read_only(root.as_fd(), "/")?;
+        root
+    } else if own.is_empty() {
+        overlay(&[(open_layer(Path::new(SKELETON))?, Path::new("skeleton"))], &layers, request)?
     } else {
-        overlay(&skeleton, &layers, request)?
+        let places = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+        // An overlay takes no layer that is attached nowhere.
+        attach(places.as_fd(), STAGING)?;
+        furnish_for(Path::new(STAGING), &own)?;
+        let skeleton = (open_layer(Path::new(SKELETON))?, Path::new("skeleton"));
+        overlay(&[(places, Path::new("places of inputs")), skeleton], &layers, request)?
     };
     enter(&root)?;
 
-    let shown = sys::clone_mount(proc.as_fd()).named("mount /proc", || "open_tree(proc, OPEN_TREE_CLONE)".into())?;
-    read_only(shown.as_fd(), "/proc")?;
-    attach(shown.as_fd(), "/proc")?;
-    devices_at_dev(&devices, fifo.as_ref())?;
+    attach(shown_proc(&proc)?.as_fd(), "/proc")?;
+    attach(dev.as_fd(), "/dev")?;
+    attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
+    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
     attach(build.as_fd(), "/build")?;
     attach(outputs.as_fd(), request.outputs.inside())?;
@@ -99,6 +131,18 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
         }
     }
     Ok(proc)
+}
+
+/// The `/proc` that builds see: the same, read-only.
+fn shown_proc(proc: &OwnedFd) -> Result<OwnedFd, SandboxError> {
+    match sys::clone_mount(proc.as_fd()) {
+        Ok(shown) => {
+            read_only(shown.as_fd(), "/proc")?;
+            Ok(shown)
+        }
+        // Before Linux 6.15 what is attached nowhere cannot be copied.
+        Err(_) => fresh("proc", &[], PLAIN | attr::NOEXEC | attr::RDONLY),
+    }
 }
 
 /// A new file system of `kind`, attached nowhere.
@@ -169,23 +213,43 @@ fn attach(mount: BorrowedFd, target: impl AsRef<Path>) -> Result<(), SandboxErro
     )
 }
 
-/// Makes the mount points and the few files that programs expect.
-fn furnish(skeleton: &OwnedFd, request: &Request, binds: &[(&Bind, Source)]) -> Result<(), SandboxError> {
-    let top = PathBuf::from(format!("/proc/self/fd/{}", skeleton.as_raw_fd()));
-    let in_store = request.outputs.inside();
-    for directory in MOUNT_POINTS.iter().map(Path::new).chain([relative(in_store)?.as_path()]) {
-        make_directories(&top, directory)?;
-    }
-    for (name, text) in ETC {
-        fs::write(top.join(name), text).named("furnish the root", || format!("write(/{name})"))?;
-    }
-    // Links last, so that no mount point is made through one.
+/// What has to be made in the root of one build for it alone.
+enum Place<'a> {
+    Directory(&'a Path),
+    StandIn(&'a Path, &'a Source),
+}
+
+/// The mount points that the skeleton lacks, and the links; those last, so that no mount point is made through one.
+fn own_places<'a>(request: &'a Request, binds: &'a [(&Bind, Source)]) -> Result<Vec<Place<'a>>, SandboxError> {
+    let outputs = request.outputs.inside();
+    let stocked = relative(outputs)?.to_str().is_some_and(|place| MOUNT_POINTS.contains(&place));
     let (links, mounts): (Vec<_>, Vec<_>) = binds
         .iter()
         .filter(|(bind, _)| !hidden_in_skeleton(request, &bind.inside))
-        .partition(|(_, source)| matches!(source, Source::Link(_)));
-    for (bind, source) in mounts.into_iter().chain(links) {
-        stand_in(&top, &bind.inside, source)?;
+        .map(|(bind, source)| Place::StandIn(&bind.inside, source))
+        .partition(|place| matches!(place, Place::StandIn(_, Source::Link(_))));
+    let outputs = (!stocked).then_some(Place::Directory(outputs));
+    Ok(outputs.into_iter().chain(mounts).chain(links).collect())
+}
+
+/// Makes the places that a build has for itself.
+fn furnish_for(top: &Path, places: &[Place]) -> Result<(), SandboxError> {
+    for place in places {
+        match place {
+            Place::Directory(path) => make_directories(top, &relative(path)?)?,
+            Place::StandIn(inside, source) => stand_in(top, inside, source)?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes the mount points and the few files that programs expect.
+fn furnish(top: &Path) -> Result<(), SandboxError> {
+    for directory in MOUNT_POINTS {
+        make_directories(top, Path::new(directory))?;
+    }
+    for (name, text) in ETC {
+        fs::write(top.join(name), text).named("furnish the root", || format!("write(/{name})"))?;
     }
     Ok(())
 }
@@ -246,14 +310,14 @@ fn make_directories(top: &Path, below: &Path) -> Result<(), SandboxError> {
         .named(&format!("make a place for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
 }
 
-/// Attaches the union of the skeleton and the layers at the staging place.
-fn overlay(skeleton: &OwnedFd, layers: &[OwnedFd], request: &Request) -> Result<OwnedFd, SandboxError> {
+/// Attaches the union of the layers and what lies below them, topmost first, at the staging place.
+fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) -> Result<OwnedFd, SandboxError> {
     // The kernel takes the topmost first.
     let named: Vec<(&OwnedFd, &Path)> = layers
         .iter()
         .zip(request.root_layers.iter().map(PathBuf::as_path))
         .rev()
-        .chain([(skeleton, Path::new("skeleton"))])
+        .chain(below.iter().map(|(layer, path)| (layer, *path)))
         .collect();
     let fs = sys::fsopen("overlay").remedied(
         UNITING,
@@ -324,14 +388,19 @@ fn enter(root: &OwnedFd) -> Result<(), SandboxError> {
     chdir("/").named(DOING, || "chdir(/)".into())
 }
 
-/// Furnishes `/dev`.
-fn devices_at_dev(devices: &[OwnedFd], jobserver: Option<&OwnedFd>) -> Result<(), SandboxError> {
+/// Puts what is to be `/dev` into the stock, over what is there.
+fn prepare_dev(jobserver: Option<&Path>) -> Result<(), SandboxError> {
     let doing = "furnish /dev";
-    let dev = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
-    attach(dev.as_fd(), "/dev")?;
-    let devices = DEVICES.iter().map(|name| format!("/dev/{name}")).zip(devices);
-    for (path, device) in devices.chain(jobserver.map(|fifo| (Jobserver::PLACE.to_owned(), fifo))) {
-        fs::write(&path, "").named(doing, || format!("open({path}, O_CREAT)"))?;
+    let fifo = jobserver.map(|fifo| host_tree(fifo, PLAIN | attr::NOEXEC)).transpose()?;
+    let devices = DEVICES.iter().map(|name| host_tree(Path::new("/dev").join(name).as_path(), attr::NOSUID));
+    let devices: Vec<OwnedFd> = devices.collect::<Result<_, _>>()?;
+    let mount = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+    attach(mount.as_fd(), STOCKED_DEV)?;
+    let dev = Path::new(STOCKED_DEV);
+    let devices = DEVICES.into_iter().zip(&devices);
+    for (name, device) in devices.chain(fifo.as_ref().map(|fifo| (Jobserver::NAME, fifo))) {
+        let path = dev.join(name);
+        fs::write(&path, "").named(doing, || format!("open({}, O_CREAT)", path.display()))?;
         attach(device.as_fd(), &path)?;
     }
     for (name, target) in [
@@ -341,12 +410,10 @@ fn devices_at_dev(devices: &[OwnedFd], jobserver: Option<&OwnedFd>) -> Result<()
         ("stderr", "/proc/self/fd/2"),
         ("ptmx", "pts/ptmx"),
     ] {
-        symlink(target, Path::new("/dev").join(name)).named(doing, || format!("symlink({target}, /dev/{name})"))?;
+        symlink(target, dev.join(name)).named(doing, || format!("symlink({target}, /dev/{name})"))?;
     }
-    for directory in ["/dev/pts", "/dev/shm"] {
-        fs::create_dir(directory).named(doing, || format!("mkdir({directory})"))?;
+    for directory in ["pts", "shm"] {
+        fs::create_dir(dev.join(directory)).named(doing, || format!("mkdir(/dev/{directory})"))?;
     }
-    attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
-    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
-    read_only(dev.as_fd(), "/dev")
+    read_only(mount.as_fd(), "/dev")
 }

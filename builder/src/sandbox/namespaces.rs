@@ -1,9 +1,10 @@
 //! Namespaces and identity: two user namespaces deep, with the network down to a loopback device.
 //!
 //! The first user namespace owns all others, and in it the sandbox's own processes are root, which mounting a `devpts`
-//! requires. The second, entered when everything is mounted, maps the same user to 1000 and owns nothing: whatever
-//! capabilities a process might get there, they cover no mount and no device. In both the map has one entry, the user
-//! who runs the build, so that no setuid program could lead to another user, and no privilege is needed to set it up.
+//! requires. The spawner is in it, so the builds that it starts share it; none of their processes ever is. The second, entered
+//! when everything is mounted, maps the same user to 1000 and owns nothing: whatever capabilities a process might get there,
+//! they cover no mount and no device. In both the map has one entry, the user who runs the build, so that no setuid program
+//! could lead to another user, and no privilege is needed to set it up.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,20 +24,22 @@ use crate::request::Mode;
 /// The user and the group as which a build runs.
 const BUILD_ID: u32 = 1000;
 const TIME_NAMESPACE: &str = "time namespace";
+const MAKING: &str = "make the namespaces of the sandbox";
 
-/// Enters the first user namespace and all others; process ids and clocks change for the children only.
-pub fn enter_outer(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+/// The namespaces that each build gets of its own when its init is started; the network and the clocks are those of the spawner's
+/// moment ([`enter_network`], [`enter_clocks`]).
+const OWN: CloneFlags = CloneFlags::CLONE_NEWNS
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWCGROUP);
+
+/// Enters the first user namespace, and a mount namespace in which it may mount.
+pub fn enter_outer() -> Result<(), SandboxError> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let flags = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP;
-    unshare(flags).remedied(
-        "make the namespaces of the sandbox",
-        || "unshare(NEWUSER|NEWNS|NEWPID|NEWNET|NEWIPC|NEWUTS|NEWCGROUP)".into(),
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).remedied(
+        MAKING,
+        || "unshare(NEWUSER|NEWNS)".into(),
         |errno| Some(user_namespace_remedy(errno)),
     )?;
     for (file, text) in
@@ -49,6 +52,20 @@ pub fn enter_outer(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxE
             |errno| Some(user_namespace_remedy(errno)),
         )?;
     }
+    Ok(())
+}
+
+/// Starts a process in namespaces of its own; `None` in that process.
+pub fn start_init() -> Result<Option<OwnedFd>, SandboxError> {
+    sys::fork_into(OWN).remedied(
+        MAKING,
+        || "clone(NEWNS|NEWPID|NEWIPC|NEWUTS|NEWCGROUP)".into(),
+        |errno| Some(user_namespace_remedy(errno)),
+    )
+}
+
+/// Makes new clocks for the next process that is started.
+pub fn enter_clocks(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
     match unshare(CloneFlags::from_bits_retain(sys::CLONE_NEWTIME)) {
         Ok(()) => start_clocks(),
         Err(_) if mode == Mode::Relaxed => {
@@ -61,6 +78,25 @@ pub fn enter_outer(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxE
             |_| Some("the kernel needs CONFIG_TIME_NS; relaxed mode does without".into()),
         ),
     }
+}
+
+/// Enters a network namespace with nothing but a loopback device, which is up.
+pub fn enter_network() -> Result<(), SandboxError> {
+    unshare(CloneFlags::CLONE_NEWNET).remedied(
+        MAKING,
+        || "unshare(NEWNET)".into(),
+        |errno| Some(user_namespace_remedy(errno)),
+    )?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .named("bring up the loopback device", || "socket(AF_INET)".into())?;
+    sys::set_device_up(socket.as_fd(), "lo")
+        .named("bring up the loopback device", || "ioctl(SIOCSIFFLAGS, `lo`, IFF_UP)".into())
+}
+
+/// Names the machine.
+pub fn name_machine() -> Result<(), SandboxError> {
+    sethostname("localhost").named("set the host name", || "sethostname(`localhost`)".into())?;
+    sys::set_domain_name("(none)").named("set the domain name", || "setdomainname(`(none)`)".into())
 }
 
 /// Lets the clocks that count from boot start at about zero.
@@ -97,16 +133,6 @@ pub fn user_namespace_remedy(errno: Errno) -> String {
         Errno::EINVAL => "the kernel lacks a kind of namespace: it needs CONFIG_USER_NS, CONFIG_PID_NS, CONFIG_NET_NS, CONFIG_IPC_NS, CONFIG_UTS_NS and CONFIG_CGROUPS".into(),
         _ => "something forbids user namespaces here, as a container's seccomp profile or a chroot does: allow `unshare` there (for docker: `--security-opt seccomp=unconfined`), or run outside of it".into(),
     }
-}
-
-/// Brings up the loopback device and names the machine.
-pub fn settle_network_and_names() -> Result<(), SandboxError> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        .named("bring up the loopback device", || "socket(AF_INET)".into())?;
-    sys::set_device_up(socket.as_fd(), "lo")
-        .named("bring up the loopback device", || "ioctl(SIOCSIFFLAGS, `lo`, IFF_UP)".into())?;
-    sethostname("localhost").named("set the host name", || "sethostname(`localhost`)".into())?;
-    sys::set_domain_name("(none)").named("set the domain name", || "setdomainname(`(none)`)".into())
 }
 
 /// Enters the second user namespace, as user and group 1000.

@@ -25,7 +25,7 @@ pub struct Feature {
     pub remedy: Option<String>,
 }
 
-/// Probes with the running executable as the monitor; see [`Sandbox::probe`].
+/// Probes with the running executable as the spawner; see [`Sandbox::probe`].
 pub fn probe() -> Vec<Feature> {
     Sandbox::default().probe()
 }

@@ -1,9 +1,9 @@
-//! The caller's side: starts the monitor, hands it the request, carries the log, and ends the build at its limits.
+//! The caller's side: hands a spawner the request, carries the log, and ends the build at its limits.
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,12 +18,12 @@ use super::cgroup::{Exhausted, Groups, Parents};
 use super::error::Named;
 use super::message::Message;
 use super::spawner::Spawner;
-use super::{LAYERS_MAX, SandboxError, sys};
+use super::{LAYERS_MAX, SandboxError};
 use crate::request::{Limits, Request};
 
 /// How often `cancelled` is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
-/// How long the monitor may take to bury the dead before it is killed itself.
+/// How long the spawner may take to bury the dead before it is killed itself.
 const BURIAL: Duration = Duration::from_secs(20);
 
 /// How a build ended.
@@ -52,7 +52,7 @@ pub enum Status {
 /// What a build took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// From the start of the monitor to the death of the last process.
+    /// From the request to the death of the last process.
     pub wall: Duration,
     /// Processor time in user mode, of all processes.
     pub user: Duration,
@@ -99,7 +99,7 @@ impl Default for Sandbox {
     }
 }
 
-/// Runs a build with the running executable as the monitor; see [`Sandbox::run`].
+/// Runs a build with the running executable as the spawner; see [`Sandbox::run`].
 ///
 /// # Errors
 /// As [`Sandbox::run`].
@@ -142,19 +142,10 @@ impl Sandbox {
         check(request)?;
         let started = Instant::now();
         let mut workplace = self.workplace(&request.limits)?;
-        let (control_end, control) = pipe()?;
-        let (report, report_end) = pipe()?;
         let (log, log_end) = pipe()?;
-        let monitor = workplace.spawner.monitor([control_end.as_fd(), report_end.as_fd(), log_end.as_fd()])?;
-        drop((control_end, report_end, log_end));
-        // It waits for the request, so it is alive.
-        let process =
-            sys::pidfd_open(monitor).named("watch the monitor of the sandbox", || format!("pidfd_open({monitor})"))?;
-        let mut control = Some(File::from(control));
-        let (report, log) = (never_blocking(report)?, never_blocking(log)?);
-        if let Some(control) = &mut control {
-            send(control, &limited_by_itself(request, &workplace.groups))?;
-        }
+        workplace.spawner.run(&limited_by_itself(request, &workplace.groups), log_end.as_fd())?;
+        drop(log_end);
+        let log = never_blocking(log)?;
         let mut watch = Watch {
             request,
             on_log,
@@ -165,9 +156,7 @@ impl Sandbox {
             killed_at: started,
             report: Vec::new(),
         };
-        let supervised = watch.supervise(process.as_fd(), &mut control, &report, &log, cancelled);
-        drop(control);
-        supervised?;
+        watch.supervise(&mut workplace.spawner, &log, cancelled)?;
         let (killed, report) = (watch.killed, watch.report);
         let exhausted = workplace.groups.exhausted();
         let mut outcome = match conclude(&report, killed, started.elapsed()) {
@@ -226,35 +215,19 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn supervise(
-        &mut self,
-        monitor: BorrowedFd,
-        control: &mut Option<File>,
-        report: &File,
-        log: &File,
-        cancelled: &AtomicBool,
-    ) -> Result<(), SandboxError> {
+    fn supervise(&mut self, spawner: &mut Spawner, log: &File, cancelled: &AtomicBool) -> Result<(), SandboxError> {
         let mut log_open = true;
         loop {
-            if self.killed.is_none()
-                && let Some(reason) = self.reason_to_end(cancelled)
-            {
-                self.killed = Some(reason);
-                self.killed_at = Instant::now();
-            }
-            if self.killed.is_some() {
-                drop(control.take());
-                if self.killed_at.elapsed() > BURIAL {
-                    match sys::pidfd_kill(monitor) {
-                        Ok(()) | Err(Errno::ESRCH) => {}
-                        Err(errno) => {
-                            return Err(errno)
-                                .named("end the monitor of the sandbox", || "pidfd_send_signal(SIGKILL)".into());
-                        }
-                    }
+            if self.killed.is_none() {
+                self.killed = self.reason_to_end(cancelled);
+                if self.killed.is_some() {
+                    self.killed_at = Instant::now();
+                    spawner.end();
                 }
+            } else if self.killed_at.elapsed() > BURIAL {
+                spawner.kill();
             }
-            let mut polled = vec![PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+            let mut polled = vec![PollFd::new(spawner.socket(), PollFlags::POLLIN)];
             if log_open {
                 polled.push(PollFd::new(log.as_fd(), PollFlags::POLLIN));
             }
@@ -267,7 +240,8 @@ impl Watch<'_> {
             if log_ready {
                 log_open = self.read_log(log)?;
             }
-            if report_ready && !self.read_report(report)? {
+            // The usage is the last message.
+            if report_ready && (!spawner.read(&mut self.report)? || is_complete(&self.report)) {
                 break;
             }
         }
@@ -334,20 +308,6 @@ impl Watch<'_> {
             Err(error) => Err(error).named("read the build log", || "read(pipe)".into()),
         }
     }
-
-    /// Collects what is there; false at the end.
-    fn read_report(&mut self, mut report: &File) -> Result<bool, SandboxError> {
-        let mut buffer = [0; 4 << 10];
-        match report.read(&mut buffer) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                self.report.extend_from_slice(&buffer[..count]);
-                Ok(true)
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
-            Err(error) => Err(error).named("read the sandbox's report", || "read(pipe)".into()),
-        }
-    }
 }
 
 fn check(request: &Request) -> Result<(), SandboxError> {
@@ -396,14 +356,11 @@ fn never_blocking(end: OwnedFd) -> Result<File, SandboxError> {
     Ok(File::from(end))
 }
 
-fn send(control: &mut File, request: &Request) -> Result<(), SandboxError> {
-    let body = serde_json::to_vec(request).map_err(|error| SandboxError::Request { reason: error.to_string() })?;
-    let sent = control.write_all(&(body.len() as u64).to_le_bytes()).and_then(|()| control.write_all(&body));
-    match sent {
-        // The monitor is gone already; its report says why.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        sent => sent.named("hand the request to the sandbox process", || "write(pipe)".into()),
-    }
+/// Whether the last message of a report has come.
+fn is_complete(report: &[u8]) -> bool {
+    let Some(report) = report.strip_suffix(b"\n") else { return false };
+    let last = report.rsplit(|&byte| byte == b'\n').next().unwrap_or(report);
+    matches!(serde_json::from_slice(last), Ok(Message::Usage { .. }))
 }
 
 /// Makes the outcome of the report's messages.

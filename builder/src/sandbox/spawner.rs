@@ -1,52 +1,79 @@
-//! Starting monitors. To start this executable anew costs as much as all the rest of a sandbox, so it is not done for each
-//! build: the *spawner* is this executable without threads and with next to nothing in memory, and forks a monitor for one
-//! build after the other. It is in the control groups of these builds.
+//! The caller's end of a spawner. To start this executable anew costs as much as all the rest of a sandbox, so it is not done
+//! for each build: the *spawner* is this executable without threads and with next to nothing in memory, which runs one build
+//! after the other (`child`). It is in the control groups of these builds.
 //!
-//! The caller and the spawner talk over a socket. A request is one byte with three descriptors, the monitor's standard
-//! input, output and error; the answer is the monitor's process id, or the negative of an errno. When the socket closes,
-//! because the caller is done or dead, the spawner ends, and with it whatever monitors are left.
+//! The two talk over a stream socket. Either kind of request is a [`Head`]; that of a build comes with the write end of the log, and
+//! is followed by the [`crate::request::Request`] as JSON. The answers to it are [`super::message::Message`]s, a line each, of
+//! which the last says that nothing of the build is alive. When the socket closes, because the caller is done or dead, the
+//! spawner ends what is running, and itself.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
 
 use super::error::Named;
-use super::{SPAWNER_NAME, SandboxError, sys};
-
-/// How long monitors may take to end when their caller is gone.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::message::Message;
+use super::{SPAWNER_NAME, SandboxError};
+use crate::request::Request;
 
 /// The caller's end.
 #[derive(Debug)]
 pub struct Spawner {
     /// Closed first.
-    socket: Option<OwnedFd>,
+    socket: Option<UnixStream>,
     process: Child,
+}
+
+/// What comes before a request: its kind, and how many bytes follow.
+pub enum Head {
+    /// Run a build; the request has this many bytes.
+    Run(u64),
+    /// Kill the build that is running. There may be none any more.
+    End,
+}
+
+impl Head {
+    const BYTES: usize = 9;
+
+    fn encode(&self) -> [u8; Head::BYTES] {
+        let mut bytes = [0; Head::BYTES];
+        if let Head::Run(size) = self {
+            bytes[0] = 1;
+            bytes[1..].copy_from_slice(&size.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: [u8; Head::BYTES]) -> Option<Head> {
+        let [kind, size @ ..] = bytes;
+        match kind {
+            0 => Some(Head::End),
+            1 => Some(Head::Run(u64::from_le_bytes(size))),
+            _ => None,
+        }
+    }
 }
 
 impl Spawner {
     /// Starts `executable`, whose `main` calls [`super::child_entry`] first.
     pub fn start(executable: &Path) -> Result<Spawner, SandboxError> {
         const DOING: &str = "start the sandbox process";
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .named(DOING, || "socketpair(AF_UNIX, SOCK_SEQPACKET)".into())?;
+        let (ours, theirs) = UnixStream::pair().named(DOING, || "socketpair(AF_UNIX, SOCK_STREAM)".into())?;
         let process = Command::new(executable)
             .arg0(SPAWNER_NAME)
             .env_clear()
             .current_dir("/")
-            .stdin(theirs)
+            .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -59,30 +86,72 @@ impl Spawner {
         self.process.id()
     }
 
-    /// Starts a monitor with these as its standard streams, and returns its process id.
-    pub fn monitor(&mut self, streams: [BorrowedFd; 3]) -> Result<libc::pid_t, SandboxError> {
-        const DOING: &str = "start the monitor of the sandbox";
-        let Some(socket) = &self.socket else { return Err(lost()) };
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    /// What becomes readable when there is something to [`Spawner::read`].
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("it is there until the drop").as_fd()
+    }
+
+    /// Starts a build whose log goes to `log`.
+    pub fn run(&self, request: &Request, log: BorrowedFd) -> Result<(), SandboxError> {
+        let body = serde_json::to_vec(request).map_err(|error| SandboxError::Request { reason: error.to_string() })?;
+        let head = Head::Run(body.len() as u64).encode();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        rights.push(SendAncillaryMessage::ScmRights(&streams));
-        let sent = sendmsg(socket, &[IoSlice::new(&[0])], &mut rights, SendFlags::NOSIGNAL);
-        sent.map_err(from_rustix).named(DOING, || "sendmsg(spawner)".into())?;
-        let mut answer = [0; 4];
-        let count = loop {
-            match nix::unistd::read(socket, &mut answer) {
-                Err(Errno::EINTR) => {}
-                read => break read,
+        let log = [log];
+        rights.push(SendAncillaryMessage::ScmRights(&log));
+        let parts = [IoSlice::new(&head), IoSlice::new(&body)];
+        let sent = loop {
+            match sendmsg(self.socket(), &parts, &mut rights, SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                sent => break sent.map_err(from_rustix),
             }
         };
-        match count {
-            Ok(4) => {}
-            Ok(_) | Err(Errno::ECONNRESET) => return Err(lost()),
-            Err(errno) => return Err(errno).named(DOING, || "read(spawner)".into()),
+        let rest = sent.and_then(|sent| match sent.checked_sub(head.len()) {
+            Some(done) => self.send(&body[done..]),
+            // Nine bytes are taken whole or not at all.
+            None => Err(Errno::EIO),
+        });
+        match rest {
+            // It is gone; reading will tell.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(errno).named("hand the request to the sandbox process", || "sendmsg(spawner)".into()),
         }
-        match i32::from_le_bytes(answer) {
-            errno @ ..0 => Err(Errno::from_raw(-errno)).named(DOING, || "fork".into()),
-            pid => Ok(pid),
+    }
+
+    /// Has the build that is running killed.
+    pub fn end(&self) {
+        // One that is gone has nothing to kill any more.
+        let _ = self.send(&Head::End.encode());
+    }
+
+    /// Kills the spawner itself, and by that the build.
+    pub fn kill(&mut self) {
+        // One that is gone need not be killed.
+        let _ = self.process.kill();
+    }
+
+    fn send(&self, mut bytes: &[u8]) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            match rustix::net::send(self.socket(), bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(from_rustix(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to `report` what there is to read; false when the spawner is gone.
+    pub fn read(&self, report: &mut Vec<u8>) -> Result<bool, SandboxError> {
+        let mut buffer = [0; 4 << 10];
+        match rustix::net::recv(self.socket(), &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Ok(false),
+            Ok((_, count)) => {
+                report.extend_from_slice(&buffer[..count.min(buffer.len())]);
+                Ok(true)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(true),
+            Err(errno) => Err(from_rustix(errno)).named("read the sandbox's report", || "recv(spawner)".into()),
         }
     }
 }
@@ -95,76 +164,67 @@ impl Drop for Spawner {
     }
 }
 
-fn lost() -> SandboxError {
-    SandboxError::Lost { how: "the process that starts the builds is gone".into() }
-}
-
 fn from_rustix(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
 }
 
-/// Serves the caller at the other end of standard input; returns in each process that is to be a monitor, with what is to be
-/// its standard streams.
-pub fn serve() -> [OwnedFd; 3] {
-    let socket = std::io::stdin();
-    // Nothing of the caller's is to be held open by this process, which may outlive what it was meant for.
-    if sys::close_from(3).is_err() || !sys::is_single_threaded() {
-        sys::exit_now(1);
-    }
-    loop {
-        let Some(streams) = receive(socket.as_fd()) else { end() };
-        bury();
-        let answer = match <[OwnedFd; 3]>::try_from(streams) {
-            Ok(streams) => match sys::fork_alone() {
-                Ok(None) => return streams,
-                Ok(Some(pid)) => pid,
-                Err(errno) => -(errno as i32),
-            },
-            Err(_) => -(Errno::EBADMSG as i32),
-        };
-        // The caller's death is told by the next receive.
-        let _ = nix::unistd::write(socket.as_fd(), &answer.to_le_bytes());
-    }
-}
-
-/// Waits for monitors that have ended, so that what they took counts as taken by the caller; returns whether any is left.
-fn bury() -> bool {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return true,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return false,
+/// The spawner's end: the next head, and the descriptor that came with it. `None` when the caller has closed its end, or was no
+/// caller.
+pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
+    let mut head = [0; Head::BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let count = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(&mut head)], &mut rights, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+            Ok(message) => break message.bytes,
         }
+    };
+    let descriptor = rights.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    // A stream may give a part only, though not of so few bytes that were sent at once.
+    Reader(socket).read_exact(&mut head[count..]).ok().filter(|()| count > 0)?;
+    Head::decode(head).map(|head| (head, descriptor))
+}
+
+/// The body that follows a head. The outer error is that nobody is there any more.
+pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<Request, SandboxError>> {
+    let mut body = Vec::new();
+    Reader(socket).take(size).read_to_end(&mut body)?;
+    if body.len() as u64 != size {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&body).map_err(|error| SandboxError::Request { reason: error.to_string() }))
+}
+
+/// Sends one message to the caller.
+pub fn report(to: BorrowedFd, message: &Message) {
+    if let Ok(mut line) = serde_json::to_vec(message) {
+        line.push(b'\n');
+        // To nobody when the caller is dead.
+        let _ = Writer(to).write_all(&line);
     }
 }
 
-/// Ends this process, and by that any monitor that does not end by itself now that its caller is gone.
-fn end() -> ! {
-    let until = Instant::now() + PATIENCE;
-    while bury() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
+struct Reader<'a>(BorrowedFd<'a>);
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        nix::unistd::read(self.0, buffer).map_err(Into::into)
     }
-    sys::exit_now(0)
 }
 
-/// Returns the descriptors of the next request; `None` when the caller has closed its end.
-fn receive(socket: BorrowedFd) -> Option<Vec<OwnedFd>> {
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut rights = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        let got = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut rights, RecvFlags::CMSG_CLOEXEC);
-        match got {
-            Ok(message) if message.bytes > 0 => {}
-            Ok(_) | Err(rustix::io::Errno::CONNRESET) => return None,
-            Err(rustix::io::Errno::INTR) => continue,
-            // Started by something that is no caller.
-            Err(_) => sys::exit_now(1),
-        }
-        let descriptors = rights.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        return Some(descriptors.flatten().collect());
+struct Writer<'a>(BorrowedFd<'a>);
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        rustix::net::send(self.0, bytes, SendFlags::NOSIGNAL).map_err(Into::into)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

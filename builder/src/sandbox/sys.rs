@@ -1,6 +1,6 @@
 #![allow(unsafe_code)]
 //! System calls for which `nix` has no function, as safe functions: the mount interface of Linux 5.2 and later, forking
-//! the single-threaded monitor, capabilities, seccomp.
+//! the single-threaded spawner, capabilities, seccomp.
 //!
 //! Unsafe code is needed because these are raw system calls. Each function checks what it passes; none keeps a pointer
 //! beyond the call.
@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -155,17 +156,24 @@ pub fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) == 1
 }
 
-/// `fork()`; `None` in the child. Only for the spawner, which has looked that it is [`is_single_threaded`], and for what
-/// it has forked.
-pub fn fork_alone() -> Result<Option<libc::pid_t>> {
-    // SAFETY: the process has one thread: the spawner looked and starts none, and a child starts with one. So no lock can
-    // be held by a thread that does not exist in the child.
-    let answer = Errno::result(unsafe { libc::fork() })?;
-    Ok((answer != 0).then_some(answer))
+/// `clone` with new namespaces (`CLONE_NEW*`): `None` in the child, a descriptor of that process in the parent. Only for the
+/// spawner, which has looked that it is [`is_single_threaded`].
+pub fn fork_into(namespaces: CloneFlags) -> Result<Option<OwnedFd>> {
+    let flags = libc::c_long::from(namespaces.bits() | libc::CLONE_PIDFD | libc::SIGCHLD);
+    let mut pidfd: RawFd = -1;
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: without a stack and without CLONE_VM this is `fork`: the child goes on in a copy of the memory. The process has
+    // one thread, as the spawner looked and starts none, so no lock can be held by a thread that does not exist in the
+    // child. The third argument is, on all machines, where the descriptor is written, and outlives the call.
+    let answer = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) };
+    match Errno::result(answer)? {
+        0 => Ok(None),
+        _ => new_fd(pidfd.into()).map(Some),
+    }
 }
 
 /// Starts a process that shares this one's memory, which stands still until `work` has called `execve` or [`exit_now`]:
-/// nothing is copied that would be thrown away. For a process as [`fork_alone`] wants it.
+/// nothing is copied that would be thrown away. For a process of one thread.
 pub fn fork_until_exec(mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
     const STACK_BYTES: usize = 256 << 10;
     const ALIGNMENT: usize = 16;
@@ -185,12 +193,6 @@ pub fn fork_until_exec(mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
     // the other process's use of them, as CLONE_VFORK has this one wait. As both have one thread, nothing runs at the same
     // time in the memory that they share.
     Errno::result(unsafe { libc::clone(start, bottom.add(top).cast(), flags, argument) })
-}
-
-/// `pidfd_open(pid, 0)`.
-pub fn pidfd_open(pid: libc::pid_t) -> Result<OwnedFd> {
-    // SAFETY: only integers are passed.
-    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// `pidfd_send_signal(pidfd, SIGKILL)`.

@@ -14,3 +14,4 @@ mod place;
 mod promises;
 mod resources;
 mod roots;
+mod successive;

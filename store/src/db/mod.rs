@@ -25,10 +25,11 @@ pub enum Durability {
     Relaxed,
 }
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema/0001-initial.sql"),
     include_str!("schema/0002-sources-by-directory.sql"),
     include_str!("schema/0003-logs.sql"),
+    include_str!("schema/0004-builds-by-name.sql"),
 ];
 
 /// How long to wait for another process's transaction.

@@ -1,39 +1,53 @@
-//! The monitor, run by hand with what is no request, says so.
+//! The spawner, run by hand with what is no request, says so.
 
-/// The spawner is run by hand, and asked for what is no request.
+use std::io::{IoSlice, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+fn start(stdin: Stdio) -> Child {
+    Command::new(crate::place::child_exe()).arg0("eval-sandbox").stdin(stdin).spawn().unwrap()
+}
+
+/// Asks for a build with these bytes as its request, and returns the answer up to the spawner's end.
+fn ask(head: [u8; 9], body: &[u8], log: Option<BorrowedFd>) -> String {
+    let (mut socket, theirs) = UnixStream::pair().unwrap();
+    let mut spawner = start(OwnedFd::from(theirs).into());
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    let log: Vec<BorrowedFd> = log.into_iter().collect();
+    if !log.is_empty() {
+        rights.push(SendAncillaryMessage::ScmRights(&log));
+    }
+    let parts = [IoSlice::new(&head), IoSlice::new(body)];
+    sendmsg(&socket, &parts, &mut rights, SendFlags::NOSIGNAL).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    // Where the spawner leaves without having read everything, that is all.
+    let _ = socket.read_to_string(&mut text);
+    assert!(spawner.wait().unwrap().success());
+    text
+}
+
 #[test]
 fn that_is_garbage_is_an_error() {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    use std::io::{IoSlice, Read};
-    use std::os::fd::{AsFd, BorrowedFd};
-    use std::os::unix::process::CommandExt;
-
-    let start = |stdin: std::process::Stdio| {
-        std::process::Command::new(crate::place::child_exe()).arg0("eval-sandbox").stdin(stdin).spawn().unwrap()
+    assert!(start(Stdio::null()).wait().unwrap().success(), "nobody asks for anything");
+    let (_log, end) = std::io::pipe().unwrap();
+    let run = |size: u64| {
+        let mut head = [1; 9];
+        head[1..].copy_from_slice(&size.to_le_bytes());
+        head
     };
-    assert!(!start(std::process::Stdio::null()).wait().unwrap().success());
-
-    let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let mut spawner = start(theirs.into());
-    let ask = |streams: &[BorrowedFd]| {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut rights = SendAncillaryBuffer::new(&mut space);
-        rights.push(SendAncillaryMessage::ScmRights(streams));
-        sendmsg(&socket, &[IoSlice::new(b"?")], &mut rights, SendFlags::empty()).unwrap();
-        let mut answer = [0; 4];
-        assert_eq!(nix::unistd::read(&socket, &mut answer), Ok(4));
-        i32::from_le_bytes(answer)
-    };
-    let (mut report, report_end) = std::io::pipe().unwrap();
-    assert!(ask(&[report_end.as_fd()]) < 0, "three descriptors are needed");
-    let (control, control_end) = std::io::pipe().unwrap();
-    drop(control_end);
-    assert!(ask(&[control.as_fd(), report_end.as_fd(), report_end.as_fd()]) > 0);
-    drop(report_end);
-    let mut text = String::new();
-    report.read_to_string(&mut text).unwrap();
+    let text = ask(run(7), b"garbage", Some(end.as_fd()));
+    assert!(text.contains("Failed") && text.contains("Request") && text.ends_with("}\n"), "{text}");
+    let text = ask(run(2), b"{}", None);
     assert!(text.contains("Failed"), "{text}");
-    drop(socket);
-    assert!(spawner.wait().unwrap().success());
+    // Shorter than it says, and of a kind that there is not.
+    assert_eq!(ask(run(u64::MAX), b"{}", Some(end.as_fd())), "");
+    assert_eq!(ask([9; 9], b"{}", Some(end.as_fd())), "");
+    // To end what does not run is nothing wrong.
+    assert_eq!(ask([0; 9], b"", None), "");
 }
