@@ -8,8 +8,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 use store::{
-    Derivation, DerivationHashes, Durability, Hash, Ingestion, LocalStore, OpenOptions, Output, StoreModel, StorePath,
-    StorePathName,
+    Derivation, DerivationHashes, Durability, Hash, Ingestion, LocalStore, OpenOptions, Output, StoreError, StoreModel,
+    StorePath, StorePathName,
 };
 
 pub struct World {
@@ -43,8 +43,12 @@ impl World {
     }
 
     pub fn at(root: &Path) -> World {
-        let store = LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed }).unwrap();
-        World { store: Arc::new(store), options: options(), events: Arc::default(), _dir: None }
+        World::try_at(root).unwrap()
+    }
+
+    pub fn try_at(root: &Path) -> Result<World, StoreError> {
+        let store = LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed })?;
+        Ok(World { store: Arc::new(store), options: options(), events: Arc::default(), _dir: None })
     }
 
     pub fn builder(&self) -> Builder {

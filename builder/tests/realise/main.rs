@@ -15,3 +15,8 @@ mod mending;
 mod ordinary;
 mod sandboxed;
 mod soak;
+#[cfg(target_arch = "x86_64")]
+mod stops;
+#[cfg(target_arch = "x86_64")]
+#[path = "../../../store/src/tests/tracer.rs"]
+mod tracer;

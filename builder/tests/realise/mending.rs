@@ -1,9 +1,10 @@
 //! What is damaged is found, made again, and never given out.
 
-use crate::common::{World, text};
+use crate::common::{World, recipe, text};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use store::{StoreModel, StorePathName};
+use store::{HashAlgorithm, Ingestion, StoreModel, StorePathName};
 
 fn tamper(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -56,4 +57,67 @@ fn a_result_that_was_tampered_with_is_not_taken() {
     let third = world.script("same", "echo same > $out").set("__note", "a third").add(&world);
     assert_eq!(text(&world.built(&third)), "same\n");
     assert_eq!(world.ended("same"), "CutOff");
+}
+
+/// A server that gives the same answer to everybody, and counts.
+struct Server {
+    url: String,
+    body: std::sync::Arc<std::sync::Mutex<&'static str>>,
+    asked: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Server {
+    fn new(body: &'static str) -> Server {
+        use std::io::{BufRead, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/file", listener.local_addr().unwrap());
+        let (body, asked) = (std::sync::Arc::new(std::sync::Mutex::new(body)), std::sync::Arc::default());
+        let server = Server { url, body, asked };
+        let (body, asked) = (server.body.clone(), server.asked.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+                for _ in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {}
+                asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let body = *body.lock().unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
+            }
+        });
+        server
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn what_was_fetched_is_fetched_again_and_checked() {
+    let world = World::new();
+    let server = Server::new("from afar");
+    let hash = HashAlgorithm::Sha256.hash(b"from afar");
+    let drv =
+        recipe("file", "builtin:fetchurl").set("urls", &server.url).fixed(&hash.sri(), Ingestion::Flat).add(&world);
+    let path = world.output(&drv, "out");
+    assert_eq!(text(&world.built(&drv)), "from afar");
+    world.store.add_named_root(&StorePathName::new("keep").unwrap(), &path).unwrap();
+    assert_eq!(server.asked(), 1);
+
+    // What comes now has another hash: then the file stays missing, and is given to nobody.
+    tamper(&world.physical(&drv, "out"));
+    let report = world.store.verify(true).unwrap();
+    assert_eq!(report.invalidated, BTreeSet::from([path.clone()]));
+    *server.body.lock().unwrap() = "something";
+    let mended = world.builder().mend(&report.invalidated).unwrap();
+    assert_eq!(mended.missing, BTreeSet::from([path.clone()]));
+    assert!(mended.failures[0].to_string().contains("another hash"), "{}", mended.failures[0]);
+    assert!(!world.store.is_valid(&path).unwrap());
+
+    *server.body.lock().unwrap() = "from afar";
+    let mended = world.builder().mend(&report.invalidated).unwrap();
+    assert_eq!(mended.made, BTreeSet::from([path]));
+    assert_eq!(text(&world.physical(&drv, "out")), "from afar");
+    assert_eq!(world.store.verify(false).unwrap().damage, []);
 }
