@@ -77,7 +77,7 @@ in
       '',
       makeFlags ? [ ],
       make ? ''
-        make -j"$EVAL_CORES" ${words makeFlags}
+        parallel_make ${words makeFlags}
       '',
       installFlags ? makeFlags,
       install ? ''
@@ -103,6 +103,11 @@ in
         "set -eu -o pipefail"
         # bash reads this text from its arguments; what it starts must not wait for input
         "exec </dev/null"
+        # `parallel_make` takes its share of the machine's cores; plain `make`, as for installing, runs one thing at a time
+        "tokens=$MAKEFLAGS"
+        "unset MAKEFLAGS"
+        "exec 198<&- 199>&-"
+        "parallel_make() { MAKEFLAGS=$tokens make \"$@\" 198</dev/jobserver 199>/dev/jobserver; }"
         (phase "unpack" (
           if unpack != null then
             unpack
@@ -154,6 +159,8 @@ in
           CXX = "g++";
           CFLAGS = "-O2 -g0";
           CXXFLAGS = "-O2 -g0";
+          # the seed's make is older than the form that is a path
+          __jobserver = "descriptors";
           __rootfs = [ stage0.tools ] ++ tools ++ toolchain ++ map (p: domains.select p [ "dev" "lib" ]) (closure inputs);
           __sources = builtins.toJSON allSources;
         }

@@ -10,8 +10,8 @@ build {
   patches = [ "bzip2recover-race-open-output.diff" ];
   configure = "";
   make = ''
-    make -j"$EVAL_CORES" -f Makefile-libbz2_so CC="$CC" CFLAGS="$CFLAGS -fpic -D_FILE_OFFSET_BITS=64"
-    make -j"$EVAL_CORES" CC="$CC" CFLAGS="$CFLAGS -D_FILE_OFFSET_BITS=64" bzip2 bzip2recover libbz2.a
+    parallel_make -f Makefile-libbz2_so CC="$CC" CFLAGS="$CFLAGS -fpic -D_FILE_OFFSET_BITS=64"
+    parallel_make CC="$CC" CFLAGS="$CFLAGS -D_FILE_OFFSET_BITS=64" bzip2 bzip2recover libbz2.a
   '';
   install = ''
     root="$out$prefix"

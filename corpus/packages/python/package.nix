@@ -135,7 +135,7 @@ build {
     ./configure --prefix="$prefix" ${builtins.concatStringsSep " " configureFlags}
   '';
   make = ''
-    make -j"$EVAL_CORES"
+    parallel_make
     # a module that cannot be built is left out in silence: ask for those that this package is for
     LD_LIBRARY_PATH="$PWD" ./python -c 'import ${builtins.concatStringsSep ", " modules}'
   '';

@@ -33,6 +33,6 @@ build {
   ];
   make = ''
     make sqlite3.c
-    make -j"$EVAL_CORES"
+    parallel_make
   '';
 }
