@@ -171,3 +171,58 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
     assert_eq!(std::fs::read_to_string(store.physical_path(&adopted).join("a")).unwrap(), small);
     assert!(store.has_tree(&imported.node).unwrap());
 }
+
+/// Clocks that go wrong, in either direction, cost time at the most.
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    let years = std::time::Duration::from_secs(10 * 365 * 24 * 3600);
+    let temp = temp_store();
+    let root = temp.root().to_owned();
+    let TempStore { store, dir } = temp;
+    let source = dir.path().join("source");
+    make(&source, "a = first\nb = second");
+    let set = |time| std::fs::File::open(source.join("a")).unwrap().set_modified(time).unwrap();
+    let (past, future) = (std::time::UNIX_EPOCH + years, std::time::SystemTime::now() + years);
+    let add = |store: &LocalStore| store.add_source(&source, name("source"), None).unwrap();
+
+    // A file from the future may be written once more at that very time.
+    set(future);
+    let first = add(&store);
+    std::fs::write(source.join("a"), "third").unwrap();
+    set(future);
+    let second = add(&store);
+    assert_ne!(first, second);
+    // And one that was changed when the clock stood years before.
+    set(past);
+    std::fs::write(source.join("a"), "fifth").unwrap();
+    set(past);
+    let third = add(&store);
+    assert_eq!(std::fs::read_to_string(store.physical_path(&third).join("a")).unwrap(), "fifth");
+
+    // Builds that are recorded at times to come.
+    let record = crate::BuildRecord {
+        derivation: third.clone(),
+        action: crate::Digest::of(b"action"),
+        started_at: store.now() + years.as_secs(),
+        duration_ms: 1,
+        cpu_ms: 1,
+        memory_peak_bytes: None,
+        log: None,
+        status: "succeeded".to_owned(),
+    };
+    store.record_build(&record).unwrap();
+    store.add_named_root(&name("kept"), &third).unwrap();
+    drop(store);
+
+    // The machine seems to have been started long ago, or in years.
+    for booted_at in [i64::MIN, 0, future.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64] {
+        let mut store = open(&root);
+        store.booted_at = booted_at;
+        assert_eq!(add(&store), third);
+        store.add_text(name("text"), b"fifth", &BTreeSet::new()).unwrap();
+        let keep_logs = Some(std::time::Duration::from_secs(3600));
+        store.gc(GcOptions { keep_logs, ..GcOptions::default() }).unwrap();
+        assert!(store.is_valid(&third).unwrap());
+        assert_eq!(store.verify(false).unwrap().damage, []);
+    }
+}

@@ -225,3 +225,50 @@ fn xfs() {
 fn btrfs() {
     lose_power("btrfs", &["mkfs.btrfs", "-q", "-f"], 192 << 20);
 }
+
+/// What ext4 does when it meets an error of its disk: nothing can be written from one moment to the next, with the store in
+/// use. What is registered can be read on, all else is an error that is told, and nothing is lost.
+#[test]
+#[ignore = "needs root and a loop device"]
+fn a_file_system_that_becomes_read_only() {
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (image, at) = (place.path().join("image"), place.path().join("at"));
+    std::fs::create_dir(&at).unwrap();
+    std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    tool("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
+    let mounted = Mounted::new("ext4", &image, &at);
+    let root = at.join("root");
+    let store = open_safe(&root);
+    let mut kept = Vec::new();
+    round(&store, place.path(), 0, &mut |path| kept.push(path));
+    let whole: Vec<String> = kept.iter().map(|path| show(&store.physical_path(path))).collect();
+    make(&place.path().join("late"), &files(7));
+
+    tool("mount", &["-o", "remount,abort", at.to_str().unwrap()]);
+    let source = store.add_source(&place.path().join("late"), name("late"), None);
+    assert!(source.unwrap_err().to_string().contains("EROFS"));
+    assert!(store.add_text(name("late"), b"late", &BTreeSet::new()).is_err());
+    assert!(store.gc(GcOptions::default()).is_err());
+    for (path, whole) in kept.iter().zip(&whole) {
+        assert!(store.is_valid(path).unwrap());
+        assert_eq!(show(&store.physical_path(path)), *whole);
+    }
+    drop(store);
+    // Opening it anew is possible or an error, and changes nothing.
+    if let Ok(store) = LocalStore::open(&root) {
+        let _ = store.all_paths();
+    }
+    drop(mounted);
+
+    let mounted = Mounted::new("ext4", &image, &at);
+    let store = open_after_start(&root);
+    for (path, whole) in kept.iter().zip(&whole) {
+        assert!(store.is_valid(path).unwrap());
+        assert_eq!(show(&store.physical_path(path)), *whole);
+    }
+    assert_eq!(store.verify(false).unwrap().damage, []);
+    round(&store, place.path(), 7, &mut |_| {});
+    assert_eq!(store.verify(false).unwrap().damage, []);
+    drop(store);
+    drop(mounted);
+}
