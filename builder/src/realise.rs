@@ -339,9 +339,12 @@ impl Realiser<'_> {
         self.check_cancelled()?;
         let scratch = self.scratch()?;
         let mut request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
-        let _seat = self.shared.tokens.take_seat(self.cancelled);
-        let _jobs = self.jobserver(attributes, &mut request, &scratch)?;
-        match self.run(job, &request, &invocation, rooted) {
+        let seat = self.shared.tokens.take_seat(self.cancelled);
+        let jobs = self.jobserver(attributes, &mut request, &scratch)?;
+        let ran = self.run(job, &request, &invocation, rooted);
+        // While it waits to be registered, others can run.
+        drop((jobs, seat));
+        match ran {
             Ok((made, cost, log)) => {
                 let places = &invocation.places;
                 let done = self.complete(job, attributes, &action, made, places, &candidates, cost, Origin::Built);
