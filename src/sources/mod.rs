@@ -14,6 +14,7 @@ mod git;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -185,7 +186,13 @@ impl Sources {
         let mut obtained = match text(request, "type").unwrap_or_default() {
             "path" => {
                 let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
-                Obtained::tree(PathBuf::from(path))
+                let mut obtained = Obtained::tree(PathBuf::from(path));
+                if !request.attributes.contains_key("lastModified") {
+                    let seconds = newest(&obtained.place)
+                        .map_err(|cause| failed("cannot look at what is in", &obtained.place, &cause))?;
+                    git::add_time(&mut obtained.attributes, seconds);
+                }
+                obtained
             }
             "git" => git::obtain(self, &git_request(request, false)?, say)?,
             "tarball" => self.tarball(url(request)?)?,
@@ -290,6 +297,18 @@ fn mercurial() -> HostError {
 
 fn url(request: &FetchRequest) -> HostResult<&str> {
     text(request, "url").ok_or_else(|| other("there is no `url` to fetch from"))
+}
+
+/// When what lies at `place`, or anything in it, was changed last: seconds since 1970.
+fn newest(place: &Path) -> std::io::Result<i64> {
+    let meta = fs::symlink_metadata(place)?;
+    let mut seconds = meta.mtime();
+    if meta.is_dir() {
+        for entry in fs::read_dir(place)? {
+            seconds = seconds.max(newest(&entry?.path())?);
+        }
+    }
+    Ok(seconds)
 }
 
 /// The path that a URL of this machine means.

@@ -120,6 +120,61 @@ fn is_below(url: &str, allowed: &str) -> bool {
     }
 }
 
+/// What may be said of a tree of each type, besides the type.
+const TREE_ATTRIBUTES: &[(&str, &[&str])] = &[
+    (
+        "git",
+        &[
+            "url",
+            "ref",
+            "rev",
+            "shallow",
+            "submodules",
+            "lfs",
+            "exportIgnore",
+            "lastModified",
+            "revCount",
+            "narHash",
+            "allRefs",
+            "dirtyRev",
+            "dirtyShortRev",
+            "verifyCommit",
+            "keytype",
+            "publicKey",
+            "publicKeys",
+        ],
+    ),
+    ("hg", &["url", "ref", "rev", "revCount", "narHash"]),
+    ("path", &["path", "rev", "revCount", "lastModified", "narHash"]),
+    ("tarball", &["url", "rev", "revCount", "lastModified", "narHash", "unpack"]),
+    ("file", &["url", "rev", "revCount", "lastModified", "narHash", "unpack"]),
+    ("github", FORGE_ATTRIBUTES),
+    ("gitlab", FORGE_ATTRIBUTES),
+    ("sourcehut", FORGE_ATTRIBUTES),
+    ("indirect", &["id", "ref", "rev", "narHash"]),
+];
+
+const FORGE_ATTRIBUTES: &[&str] = &["owner", "repo", "ref", "rev", "host", "lastModified", "narHash", "treeHash"];
+
+/// Refuses what a tree of this type knows nothing of; of a type that nobody knows the host tells.
+fn check_tree_attributes(kind: &str, attributes: &BTreeMap<String, FetchValue>) -> Result<()> {
+    if attributes.contains_key("name") {
+        return Err(Error::other(
+            "lang::unsupported_argument",
+            "argument 'name' isn’t supported in call to 'fetchTree'",
+        ));
+    }
+    let Some((_, known)) = TREE_ATTRIBUTES.iter().find(|(name, _)| *name == kind) else { return Ok(()) };
+    let general = ["type", "__final"];
+    match attributes.keys().find(|name| !known.contains(&name.as_str()) && !general.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::other(
+            "lang::unsupported_argument",
+            format!("input attribute '{name}' not supported by scheme '{kind}'"),
+        )),
+    }
+}
+
 /// A URL on its own, or a set with `url`, `sha256` and `name`.
 fn url_request(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) -> Result<FetchRequest> {
     let value = ev.force(value)?;
@@ -129,15 +184,19 @@ fn url_request(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str)
             match attr.name.name() {
                 b"url" => url = Some(lossy(ev.text_of(attr.value)?.bytes())),
                 b"name" => name = Some(lossy(ev.expect_plain(attr.value)?)),
-                b"sha256" | b"hash" => {
+                b"sha256" => {
                     let text = lossy(ev.expect_plain(attr.value)?);
-                    let algorithm = (attr.name.name() == b"sha256").then_some(HashAlgorithm::Sha256);
                     let hash = if text.is_empty() {
                         Hash::new(HashAlgorithm::Sha256, &[0; 32]).expect("a sha256 digest has 32 bytes")
                     } else {
-                        Hash::parse(&text, algorithm).map_err(|error| Error::other("lang::hash", error.to_string()))?
+                        Hash::parse(&text, Some(HashAlgorithm::Sha256))
+                            .map_err(|error| Error::other("lang::hash", error.to_string()))?
                     };
                     expected = Some(hash);
+                }
+                b"hash" => {
+                    let error = ev.unsupported_attribute(b"hash", builtin);
+                    return Err(error.help("it is called `sha256` here, and takes `sha256-…` as well"));
                 }
                 other => return Err(ev.unsupported_attribute(other, builtin)),
             }
@@ -205,6 +264,9 @@ fn repository(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) 
         Some(FetchValue::String(name)) => name,
         _ => "source".to_owned(),
     };
+    if kind == FetchKind::Git {
+        check_tree_attributes("git", &attributes)?;
+    }
     let expected = nar_hash(&attributes)?;
     let fetched = ev.fetch(&FetchRequest { kind, name: Some(name), expected, attributes })?;
     Ok(ev.fetched_value(&fetched))
@@ -228,14 +290,17 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
             super::flake::parse_reference(&text)?
         }
     };
-    if !attributes.contains_key("type") {
+    let Some(FetchValue::String(kind)) = attributes.get("type") else {
         return Err(Error::other("lang::missing_attribute", "attribute 'type' is missing in call to 'fetchTree'"));
-    }
-    let name = match attributes.remove("name") {
-        Some(FetchValue::String(name)) => name,
-        _ => "source".to_owned(),
     };
+    let is_reference = value.as_attrs().is_none();
+    if is_reference {
+        attributes.remove("dir");
+    } else {
+        check_tree_attributes(kind, &attributes)?;
+    }
     let expected = nar_hash(&attributes)?;
-    let fetched = ev.fetch(&FetchRequest { kind: FetchKind::Tree, name: Some(name), expected, attributes })?;
+    let name = Some("source".to_owned());
+    let fetched = ev.fetch(&FetchRequest { kind: FetchKind::Tree, name, expected, attributes })?;
     Ok(ev.fetched_value(&fetched))
 }
