@@ -27,6 +27,7 @@ pub mod unpack;
 mod attributes;
 mod builtin;
 mod derivation;
+mod disk;
 mod inputs;
 mod jobserver;
 mod mend;

@@ -14,6 +14,7 @@ use crate::{
     attributes::Attributes,
     builtin::{FetchTask, Made, Task},
     derivation::{self, BUILD_DIR, Invocation, OUTPUT_DIR},
+    disk,
     error::{self, BuilderFailure, Failure, cause, io_error},
     events::{Event, EventSink, Holder, NodeId, Origin},
     fetch::{Fetch, FetchError, Fetcher},
@@ -453,7 +454,10 @@ impl Realiser<'_> {
                 max_log_bytes: self.options.max_log_bytes,
                 memory_max_bytes: self.options.memory_max_bytes,
                 processes_max: self.options.processes_max,
-                disk_reserve_bytes: self.options.disk_reserve_bytes.and_then(|bytes| reserve(self.store.root(), bytes)),
+                disk_reserve_bytes: self
+                    .options
+                    .disk_reserve_bytes
+                    .and_then(|bytes| disk::reserve(self.store.root(), bytes)),
                 niceness: self.options.niceness,
             },
             mode: self.options.sandbox_mode,
@@ -550,7 +554,7 @@ impl Realiser<'_> {
             Status::Cancelled => return Err(stop(BuildError::Cancelled)),
         };
         if let Some(failure) = failure {
-            return Err(stop(match no_space_left(self.store.root(), &log.summary) {
+            return Err(stop(match disk::no_space_left(self.store.root(), &log.summary) {
                 Some(free_bytes) => BuildError::DiskFull { failure, root: self.store.root().to_owned(), free_bytes },
                 None => BuildError::Builder(failure),
             }));
@@ -789,24 +793,6 @@ fn jobserver_form(attributes: &Attributes) -> Result<Option<JobserverForm>, Buil
         Some("descriptors") => Ok(Some(JobserverForm::Descriptors)),
         Some(other) => Err(error::attribute(NAME, format!("expected `fifo` or `descriptors`, found `{other}`"))),
     }
-}
-
-/// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
-fn reserve(root: &Path, bytes: u64) -> Option<u64> {
-    const SMALL_BELOW_BYTES: u64 = 1 << 30;
-    let stat = nix::sys::statvfs::statvfs(root).ok()?;
-    let total = stat.blocks() * stat.fragment_size();
-    (total >= SMALL_BELOW_BYTES).then_some(bytes.min(total / 50))
-}
-
-/// Whether a builder probably failed since the disk with the store is full, and then how many bytes are free there: the
-/// log says so, or the disk does. (What a builder removes before it exits is free again by the time it is asked.)
-fn no_space_left(root: &Path, log: &log::Summary) -> Option<u64> {
-    const FULL_BELOW_BYTES: u64 = 1 << 20;
-    let stat = nix::sys::statvfs::statvfs(root).ok()?;
-    let free = stat.blocks_available() * stat.fragment_size();
-    let said = log.first_error.iter().chain(&log.tail).any(|line| line.contains("No space left on device"));
-    (said || free < FULL_BELOW_BYTES).then_some(free)
 }
 
 /// Finds which of `candidates` are mentioned in the tree at `host`, in names, contents and targets of links.

@@ -4,6 +4,7 @@
 //! - [`frame`]: the stack of registers
 //! - [`operators`]: `+`, `//`, `++` and what else needs a function
 //! - [`load`]: texts and files to values
+//! - [`pattern`]: arguments taken apart
 //! - [`parallel`]: several threads over one evaluation
 //! - [`profile`]: where the time goes
 //! - [`inspect`]: what embedders ask of values
@@ -14,6 +15,7 @@ mod inspect;
 mod load;
 mod operators;
 mod parallel;
+mod pattern;
 pub mod profile;
 pub(crate) mod run;
 

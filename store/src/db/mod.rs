@@ -10,10 +10,10 @@ pub(crate) use records::store_path;
 pub use records::{BuildRecord, Realisation, ValidPath};
 
 use crate::error::StoreError;
-use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How certain a registration is to survive a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ const MIGRATIONS: [&str; 4] = [
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Where SQLite does not wait by itself, it is asked again after this.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A statement and the name that errors call it by.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +102,14 @@ impl Database {
         };
         let pragmas =
             format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;");
-        connection.execute_batch(&pragmas).map_err(error("pragmas"))?;
+        // Of several that make the database at once all but one are told that it is busy, without having waited.
+        let until = Instant::now() + BUSY_TIMEOUT;
+        while let Err(cause) = connection.execute_batch(&pragmas) {
+            if cause.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() > until {
+                return Err(error("pragmas")(cause));
+            }
+            std::thread::sleep(BUSY_PAUSE);
+        }
         migrate(&mut connection, &self.path)?;
         Ok(connection)
     }

@@ -64,3 +64,18 @@ fn registrations_that_wait_together_do_not_share_mistakes() {
     });
     assert_eq!(temp.all_paths().unwrap().len(), 12);
 }
+
+#[test]
+fn many_make_the_database_at_once() {
+    for _ in 0..40 {
+        let temp = temp_store();
+        let root = temp.dir.path().join("another");
+        std::thread::scope(|scope| {
+            for worker in 0..8u8 {
+                let root = &root;
+                scope.spawn(move || open(root).add_text(name("t"), &[worker], &BTreeSet::new()).unwrap());
+            }
+        });
+        assert_eq!(open(&root).all_paths().unwrap().len(), 8);
+    }
+}

@@ -27,7 +27,7 @@ fn no_user_namespaces_says_what_to_set() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS|NEWPID|NEWNET|NEWIPC|NEWUTS|NEWCGROUP): ENOSPC (No space left on device); run `sysctl -w user.max_user_namespaces=10000` as root
+    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device); run `sysctl -w user.max_user_namespaces=10000` as root
     "#);
 }
 

@@ -1,0 +1,23 @@
+//! Room on the disk that the store is on.
+
+use std::path::Path;
+
+use crate::log::Summary;
+
+/// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
+pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
+    const SMALL_BELOW_BYTES: u64 = 1 << 30;
+    let stat = nix::sys::statvfs::statvfs(root).ok()?;
+    let total = stat.blocks() * stat.fragment_size();
+    (total >= SMALL_BELOW_BYTES).then_some(bytes.min(total / 50))
+}
+
+/// Whether a builder probably failed since the disk with the store is full, and then how many bytes are free there: the
+/// log says so, or the disk does. (What a builder removes before it exits is free again by the time it is asked.)
+pub(crate) fn no_space_left(root: &Path, log: &Summary) -> Option<u64> {
+    const FULL_BELOW_BYTES: u64 = 1 << 20;
+    let stat = nix::sys::statvfs::statvfs(root).ok()?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    let said = log.first_error.iter().chain(&log.tail).any(|line| line.contains("No space left on device"));
+    (said || free < FULL_BELOW_BYTES).then_some(free)
+}
