@@ -359,7 +359,7 @@ pub fn file_mode(executable: bool) -> u32 {
 /// Gives an open file the store's permissions and time.
 pub fn finish_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
     nix::sys::stat::fchmod(file, Mode::from_bits_truncate(file_mode(executable))).context("chmod", path)?;
-    nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
+    touch_finished(file, path)
 }
 
 /// As [`finish_file`], for a file that was made with the permissions it is to have: they are set again only where this
@@ -374,7 +374,7 @@ pub fn finish_made_file(file: &File, executable: bool, path: &Path) -> Result<()
     if !harmless {
         return finish_file(file, executable, path);
     }
-    nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
+    touch_finished(file, path)
 }
 
 /// Gives a finished file the time it has, so that its time of change is now.

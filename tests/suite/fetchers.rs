@@ -359,6 +359,37 @@ fn trees_are_behind_their_feature() {
     "#);
 }
 
+/// In seconds since 1970: the newest of what is there, unless the caller knows better.
+#[test]
+fn a_folder_tells_when_it_was_changed_last() {
+    let workspace = Workspace::new("");
+    workspace.write("tree/file", "text");
+    workspace.write("tree/folder/file", "text");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    for (name, later) in [("tree/folder/file", 60), ("tree/folder", 0), ("tree/file", 0), ("tree", 0)] {
+        let file = std::fs::File::open(workspace.path().join(name)).unwrap();
+        file.set_modified(time + std::time::Duration::from_secs(later)).unwrap();
+    }
+    let tree = |more: &str| {
+        let expression = format!(
+            "builtins.removeAttrs (builtins.fetchTree {{ type = \"path\"; path = ./tree; {more} }}) [ \"outPath\" ]"
+        );
+        let arguments =
+            ["nix-instantiate", "--eval", "--strict", "--extra-experimental-features", "fetch-tree", "-E", &expression];
+        run(&workspace, &arguments)
+    };
+    assert_snapshot!(tree(""), @r#"
+    status: 0
+    --- stdout
+    { lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-LXsDA8nBI9Db05PDAAXU3bMpwYYmwPPe6+ZY3n/r3uo="; }
+    "#);
+    assert_snapshot!(tree("lastModified = 5;"), @r#"
+    status: 0
+    --- stdout
+    { lastModified = 5; lastModifiedDate = "19700101000005"; narHash = "sha256-LXsDA8nBI9Db05PDAAXU3bMpwYYmwPPe6+ZY3n/r3uo="; }
+    "#);
+}
+
 #[test]
 fn a_locked_input_comes_from_a_repository() {
     let (workspace, rev) = with_repository();

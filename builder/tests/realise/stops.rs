@@ -5,9 +5,8 @@
 //! that many stops. The calls of builds themselves are not counted: they are processes of their own, and die with this one.
 
 use crate::common::{World, text};
-use crate::tracer::{Ended, Fault, Plan, run};
+use crate::tracer::{DISK_FULL, Ended, Plan, run};
 use builder::BuildError;
-use nix::errno::Errno;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -86,21 +85,6 @@ fn a_build_that_is_stopped_anywhere_is_done_again() {
     println!("{killed} builds stopped");
     assert!(killed * 10 >= stops * 9);
 }
-
-const DISK_FULL: Fault = Fault {
-    errno: Errno::ENOSPC,
-    calls: &[
-        libc::SYS_write,
-        libc::SYS_pwrite64,
-        libc::SYS_mkdir,
-        libc::SYS_mkdirat,
-        libc::SYS_linkat,
-        libc::SYS_symlinkat,
-        libc::SYS_rename,
-        libc::SYS_renameat2,
-        libc::SYS_mknodat,
-    ],
-};
 
 /// A call that fails is an error that is told, or was not needed; the same build succeeds afterwards.
 #[test]

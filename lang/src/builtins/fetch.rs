@@ -158,12 +158,6 @@ const FORGE_ATTRIBUTES: &[&str] = &["owner", "repo", "ref", "rev", "host", "last
 
 /// Refuses what a tree of this type knows nothing of; of a type that nobody knows the host tells.
 fn check_tree_attributes(kind: &str, attributes: &BTreeMap<String, FetchValue>) -> Result<()> {
-    if attributes.contains_key("name") {
-        return Err(Error::other(
-            "lang::unsupported_argument",
-            "argument 'name' isn’t supported in call to 'fetchTree'",
-        ));
-    }
     let Some((_, known)) = TREE_ATTRIBUTES.iter().find(|(name, _)| *name == kind) else { return Ok(()) };
     let general = ["type", "__final"];
     match attributes.keys().find(|name| !known.contains(&name.as_str()) && !general.contains(&name.as_str())) {
@@ -297,6 +291,12 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     if is_reference {
         attributes.remove("dir");
     } else {
+        if attributes.contains_key("name") {
+            return Err(Error::other(
+                "lang::unsupported_argument",
+                "argument 'name' isn’t supported in call to 'fetchTree'",
+            ));
+        }
         check_tree_attributes(kind, &attributes)?;
     }
     let expected = nar_hash(&attributes)?;

@@ -334,8 +334,7 @@ impl Compiler<'_> {
             for (index, binding) in part.iter().enumerate() {
                 let at = first + 2 * index as Reg;
                 self.into(binding.name, at);
-                let later: Vec<Expr<'_>> = part[index + 1..].iter().map(|binding| binding.name).collect();
-                self.force_before(binding.name, at, &later);
+                self.force_before(binding.name, at, part[index + 1..].iter().map(|binding| binding.name));
                 self.lazy(binding.value, at + 1, None, false);
             }
             let span = part.first().map_or(span, |binding| binding.span);

@@ -412,14 +412,11 @@ impl Compiler<'_> {
                     }
                     _ => {
                         self.into(*expr, dst);
-                        for later in &parts[index + 1..] {
-                            if let StringPart::Expr(later) = later
-                                && self.acts(*later)
-                            {
-                                self.force_before(*expr, dst, &[*later]);
-                                break;
-                            }
-                        }
+                        let later = parts[index + 1..].iter().filter_map(|part| match part {
+                            StringPart::Expr(later) => Some(*later),
+                            StringPart::Text(_) => None,
+                        });
+                        self.force_before(*expr, dst, later);
                     }
                 },
             }
@@ -444,7 +441,7 @@ impl Compiler<'_> {
             return;
         }
         let src = match path {
-            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, &[*name]),
+            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
             _ => self.operand(subject),
         };
         let Some(default) = default else {
@@ -492,7 +489,7 @@ impl Compiler<'_> {
 
     fn has_attr(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], dst: Reg) {
         let mut src = match path {
-            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, &[*name]),
+            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
             _ => self.operand(subject),
         };
         let Some((last, steps)) = path.split_last() else { return };
@@ -580,8 +577,7 @@ impl Compiler<'_> {
             if index < 8 && strict >> index & 1 == 1 {
                 self.into(*argument, dst);
                 let later = (index + 1..arguments.len().min(8)).filter(|later| strict >> later & 1 == 1);
-                let later: Vec<Expr<'_>> = later.map(|later| arguments[later]).collect();
-                self.force_before(*argument, dst, &later);
+                self.force_before(*argument, dst, later.map(|later| arguments[later]));
             } else {
                 self.lazy(*argument, dst, None, true);
             }
@@ -633,7 +629,7 @@ impl Compiler<'_> {
             ExprKind::Binary { operator: BinaryOperator::Less, left, right, operator_span }
                 if !self.shadowed(self.symbols.less_than) =>
             {
-                let a = self.operand_before(*left, &[*right]);
+                let a = self.operand_before(*left, *right);
                 let b = self.operand(*right);
                 vec![self.emit_at(*operator_span, Op::JumpUnlessLess { a, b, target: 0 })]
             }
@@ -729,7 +725,7 @@ impl Compiler<'_> {
         // As in Nix, where `a > b` is `b < a`, and what is merged is evaluated from the right.
         let swap = matches!(operator, B::Greater | B::LessOrEqual | B::Update);
         let (first, second) = if swap { (right, left) } else { (left, right) };
-        let a = self.operand_before(first, &[second]);
+        let a = self.operand_before(first, second);
         let b = self.operand(second);
         let op = match operator {
             B::Add => Op::Add { dst, a, b },

@@ -9,22 +9,27 @@ use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
 
 impl Compiler<'_> {
     /// Like [`Compiler::operand`], of an operand that is evaluated before `later` is.
-    pub(super) fn operand_before(&mut self, expr: Expr<'_>, later: &[Expr<'_>]) -> Reg {
+    pub(super) fn operand_before(&mut self, expr: Expr<'_>, later: Expr<'_>) -> Reg {
         let register = self.operand(expr);
-        self.force_before(expr, register, later);
+        self.force_before(expr, register, [later]);
         register
     }
 
     /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before `later`, if anyone could tell
     /// the difference.
-    pub(super) fn force_before(&mut self, expr: Expr<'_>, register: Reg, later: &[Expr<'_>]) {
-        if may_wait(expr) && later.iter().any(|later| self.acts(*later)) {
+    pub(super) fn force_before<'a>(
+        &mut self,
+        expr: Expr<'_>,
+        register: Reg,
+        later: impl IntoIterator<Item = Expr<'a>>,
+    ) {
+        if may_wait(expr) && later.into_iter().any(|later| self.acts(later)) {
             self.emit_at(expr.span, Op::Force { reg: register });
         }
     }
 
     /// Whether putting the value of `expr` or a thunk of it into a register may fail or show a trace.
-    pub(super) fn acts(&self, expr: Expr<'_>) -> bool {
+    fn acts(&self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) | ExprKind::Path(..) => false,
             ExprKind::CurrentPosition | ExprKind::Lambda(_) | ExprKind::List(_) => false,

@@ -333,13 +333,11 @@ impl Evaluator {
                 Op::Attrs { dst, first, shape: index } => {
                     let shape = code.module.shapes[index as usize];
                     let values = frame.slice(first, shape.len());
-                    frame.set(
-                        dst,
-                        match code.module.order(index) {
-                            None => Value::attrs_of_shape(shape, values),
-                            Some(order) => attrs_in_order(shape, order, values),
-                        },
-                    );
+                    let value = match code.module.order(index) {
+                        None => Value::attrs_of_shape(shape, values),
+                        Some(order) => attrs_in_order(shape, order, values),
+                    };
+                    frame.set(dst, value);
                 }
                 Op::AttrsUnfilled { dst, shape } => {
                     let shape = code.module.shapes[shape as usize];

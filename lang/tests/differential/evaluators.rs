@@ -14,6 +14,8 @@ use crate::support::Files;
 
 pub struct Nix {
     folder: tempfile::TempDir,
+    /// Where Nix keeps a store of its own, if it is asked with one.
+    store: tempfile::TempDir,
     /// Nix 2.8, which has no store in memory to write to and prints trees in another way.
     pub old: bool,
 }
@@ -36,7 +38,7 @@ impl Nix {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
         std::fs::write(folder.path().join("data/file"), "1").unwrap();
-        Nix { folder, old: version.contains(" 2.8.") }
+        Nix { folder, store: tempfile::tempdir().unwrap(), old: version.contains(" 2.8.") }
     }
 
     /// Relative paths start here.
@@ -48,19 +50,26 @@ impl Nix {
     pub fn eval(&self, text: &str) -> Result<String, String> {
         // What is made of a derivation's path reads the derivation.
         let mode: &[&str] = if self.old { &[] } else { &["--read-write-mode"] };
-        self.run(&[&["--eval", "--strict"], mode].concat(), text)
+        let store = if self.old { "dummy://" } else { "dummy://?read-only=false" };
+        self.run(&[&["--eval", "--strict"], mode].concat(), text, store)
+    }
+
+    /// As [`Nix::eval`], with a store on disk: the one in memory knows no references, and reads back no text.
+    pub fn eval_with_store(&self, text: &str) -> Result<String, String> {
+        let store = format!("local?root={}", self.store.path().display());
+        self.run(&["--eval", "--strict", "--read-write-mode"], text, &store)
     }
 
     pub fn parse(&self, text: &str) -> Result<String, String> {
-        self.run(&["--parse"], text)
+        self.run(&["--parse"], text, "dummy://")
     }
 
-    fn run(&self, arguments: &[&str], text: &str) -> Result<String, String> {
+    fn run(&self, arguments: &[&str], text: &str, store: &str) -> Result<String, String> {
         let file = self.folder.path().join("batch.nix");
         std::fs::write(&file, text).unwrap();
         let mut command = nix_command();
         command.args(arguments).arg(&file).env_clear().stdin(Stdio::null());
-        command.env("NIX_REMOTE", if self.old { "dummy://" } else { "dummy://?read-only=false" });
+        command.env("NIX_REMOTE", store);
         command.env("HOME", "/fake-home").env("NIX_STORE_DIR", "/nix/store");
         command.env("NIX_CONF_DIR", self.folder.path()).env("XDG_CACHE_HOME", self.folder.path());
         let output = command.output().expect("the reference runs");

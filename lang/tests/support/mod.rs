@@ -1,5 +1,5 @@
 //! A [`Host`] over the plain file system, for tests and examples: it reads files, writes nothing, builds nothing and
-//! fetches nothing. Store paths are computed; derivations are kept in memory.
+//! fetches nothing. Store paths are computed; derivations and texts are kept in memory.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
@@ -14,12 +14,14 @@ use store::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathNam
 pub struct Files {
     model: StoreModel,
     derivations: Mutex<BTreeMap<StorePath, Derivation>>,
+    /// By path, as the language writes it.
+    texts: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
     messages: Mutex<Vec<String>>,
 }
 
 impl Files {
     pub fn new(model: StoreModel) -> Files {
-        Files { model, derivations: Mutex::default(), messages: Mutex::default() }
+        Files { model, derivations: Mutex::default(), texts: Mutex::default(), messages: Mutex::default() }
     }
 
     /// What was traced or warned of since the last call.
@@ -102,7 +104,10 @@ fn nar(path: &Path, filter: &mut Option<SourceFilter<'_>>, out: &mut Vec<u8>) ->
 
 impl Host for Files {
     fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
-        std::fs::read(path).map_err(|error| failed("read", path, &error))
+        match self.texts.lock().expect(LOCK).get(path) {
+            Some(text) => Ok(text.clone()),
+            None => std::fs::read(path).map_err(|error| failed("read", path, &error)),
+        }
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
@@ -117,6 +122,9 @@ impl Host for Files {
     }
 
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
+        if self.texts.lock().expect(LOCK).contains_key(path) {
+            return Ok(Some(FileType::Regular));
+        }
         Ok(std::fs::symlink_metadata(path).ok().map(|meta| kind_of(meta.file_type())))
     }
 
@@ -147,7 +155,8 @@ impl Host for Files {
             .map_err(|error| HostError::new(HostErrorKind::Other, error.to_string()))
     }
 
-    fn add_text(&self, _path: &StorePath, _text: &[u8], _references: &[StorePath]) -> HostResult<()> {
+    fn add_text(&self, path: &StorePath, text: &[u8], _references: &[StorePath]) -> HostResult<()> {
+        self.texts.lock().expect(LOCK).insert(self.model.print(path).into(), text.to_vec());
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! collection leaves nothing of what went wrong. `EVAL_STORE_STOPS=10000 cargo test -p store --release stops` makes that many
 //! stops; without the variable there are a few hundred. [`super::crash`] stops at our own steps instead, at each of them.
 
-use super::tracer::{Ended, Fault, Plan, run};
+use super::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 use super::*;
 use crate::{GcOptions, StoreError, StorePath, ValidPath};
 use nix::errno::Errno;
@@ -220,23 +220,6 @@ fn collecting() {
 fn verifying() {
     stop_everywhere("verify");
 }
-
-const DISK_FULL: Fault = Fault {
-    errno: Errno::ENOSPC,
-    calls: &[
-        libc::SYS_write,
-        libc::SYS_pwrite64,
-        libc::SYS_mkdir,
-        libc::SYS_mkdirat,
-        libc::SYS_linkat,
-        libc::SYS_symlinkat,
-        libc::SYS_rename,
-        libc::SYS_renameat,
-        libc::SYS_renameat2,
-        libc::SYS_ftruncate,
-        libc::SYS_fallocate,
-    ],
-};
 
 const DISK_BROKEN: Fault = Fault {
     errno: Errno::EIO,

@@ -30,6 +30,25 @@ pub struct Fault {
     pub calls: &'static [libc::c_long],
 }
 
+/// No room left: of the calls that need some.
+pub const DISK_FULL: Fault = Fault {
+    errno: Errno::ENOSPC,
+    calls: &[
+        libc::SYS_write,
+        libc::SYS_pwrite64,
+        libc::SYS_mkdir,
+        libc::SYS_mkdirat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_ftruncate,
+        libc::SYS_fallocate,
+        libc::SYS_mknodat,
+    ],
+};
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -1,0 +1,1 @@
+builtins.fetchGit { url = "https://example.org/a.git"; branch = "main"; }
