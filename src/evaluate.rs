@@ -64,6 +64,21 @@ impl Wanted {
             Wanted::Path(path) => WantedRecord::Path(path.to_string()),
         }
     }
+
+    fn from_record(record: WantedRecord) -> Option<Wanted> {
+        Some(match record {
+            WantedRecord::Derivation { drv, outputs } => {
+                Wanted::Derivation { drv: StorePath::parse(&drv).ok()?, outputs }
+            }
+            WantedRecord::Path(path) => Wanted::Path(StorePath::parse(&path).ok()?),
+        })
+    }
+
+    fn path(&self) -> &StorePath {
+        match self {
+            Wanted::Derivation { drv: path, .. } | Wanted::Path(path) => path,
+        }
+    }
 }
 
 /// How evaluations of a command differ from the usual.
@@ -244,23 +259,15 @@ impl Session {
     /// The remembered result under `key`, kept from collection, if all of it is still there.
     fn remembered(&self, key: &Digest) -> Option<Vec<Wanted>> {
         let records: Vec<WantedRecord> = self.cache.look_up(key, &self.host)?;
-        records.iter().map(|record| self.wanted_from(record)).collect()
-    }
-
-    fn wanted_from(&self, record: &WantedRecord) -> Option<Wanted> {
-        let (path, wanted) = match record {
-            WantedRecord::Derivation { drv, outputs } => {
-                let drv = StorePath::parse(drv).ok()?;
-                (drv.clone(), Wanted::Derivation { drv, outputs: outputs.clone() })
-            }
-            WantedRecord::Path(path) => {
-                let path = StorePath::parse(path).ok()?;
-                (path.clone(), Wanted::Path(path))
-            }
-        };
+        let wanted: Vec<Wanted> = records.into_iter().map(Wanted::from_record).collect::<Option<_>>()?;
         if self.model == StoreModel::Native {
-            self.store.temp_root(&path).ok()?;
-            return self.store.is_valid(&path).ok()?.then_some(wanted);
+            let paths = || wanted.iter().map(|wanted| wanted.path().clone());
+            // First rooted, then looked for: what is there stays.
+            self.store.temp_roots(paths()).ok()?;
+            let valid = self.store.valid_among(paths()).ok()?;
+            if !wanted.iter().all(|wanted| valid.contains(wanted.path())) {
+                return None;
+            }
         }
         Some(wanted)
     }

@@ -143,7 +143,7 @@ pub struct Report {
     /// How each derivation that was realised came to be, and how long it took.
     pub realised: BTreeMap<StorePath, (Origin, Duration)>,
     /// The targets with the outputs asked for, valid unless something failed.
-    pub targets: Vec<(StorePath, BTreeMap<String, StorePath>)>,
+    pub targets: Vec<(StorePath, Arc<BTreeMap<String, StorePath>>)>,
     pub failures: Vec<Arc<Failure>>,
     /// Derivations that were not started, with the failed one below them.
     pub blocked: Vec<(StorePath, StorePath)>,
@@ -214,8 +214,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError::Failed`] with the whole report when anything failed or was stopped.
-    pub fn realise(&self, plan: Plan) -> Result<Report, BuildError> {
-        let plan = Arc::new(plan);
+    pub fn realise(&self, plan: impl Into<Arc<Plan>>) -> Result<Report, BuildError> {
+        let plan = plan.into();
         self.sink.event(Event::Planned { plan: Arc::clone(&plan) });
         let mut report = Report {
             targets: plan.targets.iter().map(|t| (t.drv.clone(), t.outputs.clone())).collect(),
@@ -268,7 +268,7 @@ impl Builder {
         outputs: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, StorePath>, BuildError> {
         let plan = plan::plan(&self.store, &[Target { drv: drv.clone(), outputs: outputs.clone() }], false)?;
-        let paths = plan.targets.iter().flat_map(|target| target.outputs.clone()).collect();
+        let paths = plan.targets.iter().flat_map(|target| (*target.outputs).clone()).collect();
         if !plan.is_empty() {
             self.realise(plan)?;
         }

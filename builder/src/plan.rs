@@ -8,7 +8,9 @@ use crate::{error::BuildError, events::NodeId};
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 use store::{BuildRecord, Derivation, LocalStore, StorePath};
@@ -77,7 +79,7 @@ pub struct PlanNode {
     pub wanted: BTreeSet<String>,
     /// Where all its outputs will be.
     #[serde(serialize_with = "texts")]
-    pub outputs: BTreeMap<String, StorePath>,
+    pub outputs: Arc<BTreeMap<String, StorePath>>,
     /// Nodes that come first, ascending.
     pub needs: Vec<NodeId>,
     /// Is valid already, and is built a second time to be compared.
@@ -100,7 +102,7 @@ pub struct PlannedTarget {
     #[serde(serialize_with = "text")]
     pub drv: StorePath,
     #[serde(serialize_with = "texts")]
-    pub outputs: BTreeMap<String, StorePath>,
+    pub outputs: Arc<BTreeMap<String, StorePath>>,
     /// The node that makes it; `None` when its outputs are valid.
     pub node: Option<NodeId>,
 }
@@ -155,7 +157,7 @@ struct Entry {
     drv: StorePath,
     kind: Kind,
     wanted: BTreeSet<String>,
-    outputs: BTreeMap<String, StorePath>,
+    outputs: Arc<BTreeMap<String, StorePath>>,
     inputs: Vec<(StorePath, BTreeSet<String>)>,
     needed: bool,
     rebuild: bool,
@@ -163,7 +165,7 @@ struct Entry {
 
 impl Entry {
     fn new(drv: StorePath, derivation: &Derivation) -> Result<Entry, BuildError> {
-        let outputs = crate::derivation::output_paths(&drv, derivation)?;
+        let outputs = Arc::new(crate::derivation::output_paths(&drv, derivation)?);
         let inputs = derivation.input_derivations.iter().map(|(path, names)| (path.clone(), names.clone())).collect();
         let kind = Kind::of(&derivation.builder);
         Ok(Entry { drv, kind, wanted: BTreeSet::new(), outputs, inputs, needed: false, rebuild: false })
@@ -192,14 +194,14 @@ impl Entry {
 pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Result<Plan, BuildError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut index: HashMap<StorePath, usize> = HashMap::new();
-    let mut asked: Vec<(StorePath, BTreeSet<String>)> =
-        targets.iter().map(|target| (target.drv.clone(), target.outputs.clone())).collect();
+    let mut asked: Vec<(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)> =
+        targets.iter().map(|target| (Cow::Borrowed(&target.drv), Cow::Borrowed(&target.outputs))).collect();
     let mut first_level = true;
     while !asked.is_empty() {
         load(store, &asked, &mut entries, &mut index)?;
         let mut level = BTreeSet::new();
         for (drv, names) in &asked {
-            let at = index[drv];
+            let at = index[&**drv];
             if entries[at].want(names)? && !entries[at].needed {
                 level.insert(at);
             }
@@ -217,7 +219,7 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Res
             entry.rebuild = rebuild && first_level && all_valid;
             entry.needed = !all_valid || entry.rebuild;
             if entry.needed {
-                asked.extend(entry.inputs.iter().cloned());
+                asked.extend(entry.inputs.iter().cloned().map(|(drv, names)| (Cow::Owned(drv), Cow::Owned(names))));
             }
         }
         first_level = false;
@@ -230,13 +232,7 @@ pub(crate) fn valid_paths(
     store: &LocalStore,
     paths: impl IntoIterator<Item = StorePath>,
 ) -> Result<BTreeSet<StorePath>, BuildError> {
-    let mut valid = BTreeSet::new();
-    for path in paths {
-        if store.is_valid(&path)? {
-            valid.insert(path);
-        }
-    }
-    Ok(valid)
+    Ok(store.valid_among(paths)?)
 }
 
 /// The last time that a derivation of this name was built.
@@ -255,11 +251,12 @@ fn memory_need(build: &BuildRecord) -> Option<u64> {
 
 fn load(
     store: &LocalStore,
-    asked: &[(StorePath, BTreeSet<String>)],
+    asked: &[(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)],
     entries: &mut Vec<Entry>,
     index: &mut HashMap<StorePath, usize>,
 ) -> Result<(), BuildError> {
-    let new: BTreeSet<&StorePath> = asked.iter().map(|(drv, _)| drv).filter(|drv| !index.contains_key(*drv)).collect();
+    let new: BTreeSet<&StorePath> =
+        asked.iter().map(|(drv, _)| &**drv).filter(|drv| !index.contains_key(*drv)).collect();
     let read = |drv: &StorePath| -> Result<Entry, BuildError> {
         if !drv.is_derivation() {
             return Err(BuildError::NotADerivation { path: drv.clone() });
@@ -305,16 +302,13 @@ fn order(
         .map(|target| {
             let entry = &entries[index[&target.drv]];
             let wanted = |name: &String| target.outputs.is_empty() || target.outputs.contains(name);
-            PlannedTarget {
-                drv: target.drv.clone(),
-                outputs: entry
-                    .outputs
-                    .iter()
-                    .filter(|(name, _)| wanted(name))
-                    .map(|(n, p)| (n.clone(), p.clone()))
-                    .collect(),
-                node: entry.needed.then(|| number[index[&target.drv]]),
-            }
+            let outputs = if entry.outputs.keys().all(wanted) {
+                entry.outputs.clone()
+            } else {
+                let some = entry.outputs.iter().filter(|(name, _)| wanted(name));
+                Arc::new(some.map(|(name, path)| (name.clone(), path.clone())).collect())
+            };
+            PlannedTarget { drv: target.drv.clone(), outputs, node: entry.needed.then(|| number[index[&target.drv]]) }
         })
         .collect();
     let valid = entries.len() - sorted.len();

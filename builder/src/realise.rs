@@ -594,7 +594,7 @@ impl Realiser<'_> {
             }
         }
         let mut made = BTreeMap::new();
-        for (output, path) in &job.node.outputs {
+        for (output, path) in &*job.node.outputs {
             let host = host_dir.join(if rooted { output.clone() } else { path.to_string() });
             if fs::symlink_metadata(&host).is_err() {
                 let place = invocation.places[output].clone();

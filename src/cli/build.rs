@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use builder::{BuildError, Origin, Plan, Target};
@@ -42,6 +43,9 @@ pub struct Build {
     pub rebuild: bool,
 }
 
+/// The plan, what came of it unless it was only to be made, and what was asked for.
+type Done = (Arc<Plan>, Option<builder::Report>, Vec<Built>);
+
 impl Build {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let progress = Progress::start(global);
@@ -70,7 +74,7 @@ impl Build {
         Ok(())
     }
 
-    fn build(&self, session: &Session) -> Result<(Plan, Option<builder::Report>, Vec<Built>), Failure> {
+    fn build(&self, session: &Session) -> Result<Done, Failure> {
         let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables.clone() };
         let mut targets = Vec::new();
         let mut ready = Vec::new();
@@ -78,11 +82,12 @@ impl Build {
             match wanted {
                 Wanted::Derivation { drv, outputs } => targets.push(Target { drv, outputs }),
                 Wanted::Path(path) => {
-                    ready.push(Built { drv: None, outputs: BTreeMap::from([("out".to_owned(), path)]) })
+                    ready.push(Built { drv: None, outputs: BTreeMap::from([("out".to_owned(), path)]).into() })
                 }
             }
         }
-        let plan = session.builder.plan(&targets)?;
+        let plan = Arc::new(session.builder.plan(&targets)?);
+        drop(targets);
         let outputs = |plan: &Plan| {
             let built = plan.targets.iter().map(|t| Built { drv: Some(t.drv.clone()), outputs: t.outputs.clone() });
             built.chain(ready).collect::<Vec<_>>()
@@ -91,7 +96,7 @@ impl Build {
             let wanted = outputs(&plan);
             return Ok((plan, None, wanted));
         }
-        let report = session.builder.realise(plan.clone())?;
+        let report = session.builder.realise(Arc::clone(&plan))?;
         let wanted = outputs(&plan);
         Ok((plan, Some(report), wanted))
     }
@@ -102,7 +107,7 @@ impl Build {
             return Ok(());
         }
         for (number, built) in built.iter().enumerate() {
-            for (output, path) in &built.outputs {
+            for (output, path) in &*built.outputs {
                 let mut name = self.out_link.clone().into_os_string();
                 if number > 0 {
                     name.push(format!("-{number}"));
@@ -169,7 +174,7 @@ impl Build {
 /// One target with the outputs asked for.
 struct Built {
     drv: Option<StorePath>,
-    outputs: BTreeMap<String, StorePath>,
+    outputs: Arc<BTreeMap<String, StorePath>>,
 }
 
 impl Built {

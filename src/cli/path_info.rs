@@ -43,7 +43,7 @@ impl PathInfo {
                 Wanted::Path(path) => drop(paths.insert(path)),
                 Wanted::Derivation { drv, outputs } => {
                     let plan = session.builder.plan(&[builder::Target { drv, outputs }])?;
-                    paths.extend(plan.targets.into_iter().flat_map(|target| target.outputs.into_values()));
+                    paths.extend(plan.targets.iter().flat_map(|target| target.outputs.values().cloned()));
                 }
             }
         }

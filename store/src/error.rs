@@ -90,17 +90,28 @@ impl StoreError {
 
 /// Names the call and the path of a failed system call.
 pub(crate) trait Context<T> {
-    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError>;
+    fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError>;
+}
+
+/// Where something failed: put together only once it has.
+pub(crate) trait ErrorPath {
+    fn error_path(self) -> PathBuf;
+}
+
+impl<P: AsRef<Path>> ErrorPath for P {
+    fn error_path(self) -> PathBuf {
+        self.as_ref().to_owned()
+    }
 }
 
 impl<T> Context<T> for Result<T, Errno> {
-    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError> {
-        self.map_err(|errno| SysError::new(call, path.as_ref(), errno))
+    fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError> {
+        self.map_err(|errno| SysError::new(call, path.error_path(), errno))
     }
 }
 
 impl<T> Context<T> for std::io::Result<T> {
-    fn context(self, call: &'static str, path: impl AsRef<Path>) -> Result<T, SysError> {
-        self.map_err(|error| SysError::io(call, path.as_ref(), &error))
+    fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError> {
+        self.map_err(|error| SysError::io(call, path.error_path(), &error))
     }
 }

@@ -27,6 +27,7 @@ use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
 use crate::derivation::{Derivation, name_of_path};
 use crate::error::{Context, StoreError, SysError};
 use crate::hash::{Hash, HashAlgorithm, Hasher};
+use crate::import::with_small_file;
 use crate::lock::{Hold, Holder, Lock, Locks, SharedLock};
 use crate::path::{StoreModel, StorePath};
 use crate::register::Registrar;
@@ -90,6 +91,9 @@ impl std::fmt::Debug for LocalStore {
         f.debug_struct("LocalStore").field("root", &self.root).finish_non_exhaustive()
     }
 }
+
+/// Room for most derivations, to read one at once.
+const DERIVATION_BYTES: usize = 16 << 10;
 
 const DIRECTORIES: [&str; 9] = ["", "cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
 
@@ -190,6 +194,15 @@ impl LocalStore {
         Ok(self.scratch.root(&TempRoot::Path(path.clone()))?)
     }
 
+    /// As [`LocalStore::temp_root`], for many paths at the price of one.
+    ///
+    /// # Errors
+    /// As [`LocalStore::temp_root`].
+    pub fn temp_roots(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        Ok(self.scratch.roots(paths.into_iter().map(TempRoot::Path))?)
+    }
+
     /// Makes a directory to work in, on the store's file system, below a directory that only this user can enter.
     ///
     /// # Errors
@@ -236,6 +249,28 @@ impl LocalStore {
     /// When the database fails.
     pub fn is_valid(&self, path: &StorePath) -> Result<bool, StoreError> {
         self.database.read(|session| session.is_valid(path))
+    }
+
+    /// Returns those of `paths` that are valid, at one moment. To ask for them together takes a fraction of the time, and
+    /// few reads of a database that is larger than its cache.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn valid_among(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<BTreeSet<StorePath>, StoreError> {
+        // Neighbours in order are neighbours in the index.
+        let mut valid: BTreeSet<StorePath> = paths.into_iter().collect();
+        let mut failed = Ok(());
+        self.database.read_at_once(|session| {
+            valid.retain(|path| {
+                failed.is_ok()
+                    && session.is_valid(path).unwrap_or_else(|error| {
+                        failed = Err(error);
+                        false
+                    })
+            });
+            std::mem::replace(&mut failed, Ok(()))
+        })?;
+        Ok(valid)
     }
 
     /// Returns what is known of a valid path, or `None` when it is not valid.
@@ -314,18 +349,17 @@ impl LocalStore {
     /// [`StoreError::NotValid`] when it is not in the store; or when it is no derivation.
     pub fn derivation(&self, path: &StorePath) -> Result<Derivation, StoreError> {
         let name = name_of_path(path)?;
-        let text = match self.objects.open_file(path.to_string().as_bytes()) {
-            Ok(mut file) => {
-                let mut text = Vec::new();
-                std::io::Read::read_to_end(&mut file, &mut text).context("read", self.physical_path(path))?;
-                text
-            }
+        let mut file = match self.objects.open_file(path.to_string().as_bytes()) {
+            Ok(file) => file,
             Err(error) if error.errno == nix::errno::Errno::ENOENT => {
                 return Err(StoreError::NotValid { path: path.clone() });
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Derivation::from_aterm(self.model(), name, &text)?)
+        with_small_file(&mut file, DERIVATION_BYTES, |text| {
+            let text = text.map_err(|error| SysError::io("read", self.physical_path(path), &error))?;
+            Ok(Derivation::from_aterm(self.model(), name, text)?)
+        })
     }
 
     /// Returns the union of trees, which is kept in the store; the collector leaves it while this process lives.

@@ -3,7 +3,7 @@
 //! Paths are not handles: whoever can write a directory can exchange it while we work in it. So everything that touches
 //! trees made by others goes through a [`Dir`], one name at a time; its path serves messages only.
 
-use crate::error::{Context, SysError};
+use crate::error::{Context, ErrorPath, SysError};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
@@ -29,6 +29,18 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+}
+
+/// An entry of a directory, whose path is made when a message needs it.
+struct At<'a> {
+    dir: &'a Dir,
+    name: &'a [u8],
+}
+
+impl ErrorPath for At<'_> {
+    fn error_path(self) -> PathBuf {
+        self.dir.join(self.name)
+    }
 }
 
 /// What a directory says of something in it.
@@ -119,13 +131,13 @@ impl Dir {
             }
             opened => opened,
         };
-        Ok(Self { fd: fd.context("open directory", self.join(name))?, path: self.join(name) })
+        Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
     }
 
     /// Opens the directory `name` in this one, without touching its permissions.
     pub fn open_dir_as_is(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty());
-        Ok(Self { fd: fd.context("open directory", self.join(name))?, path: self.join(name) })
+        Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
     }
 
     /// Makes sure that `name` can be moved to another directory: its owner needs to be able to write it for that.
@@ -136,7 +148,7 @@ impl Dir {
     /// Makes the directory `name`, open to its owner for now, and opens it.
     pub fn make_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
-            .context("make directory", self.join(name))?;
+            .context("make directory", self.at(name))?;
         self.open_dir(name)
     }
 
@@ -149,6 +161,11 @@ impl Dir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path of an entry, for a message that is hardly ever needed.
+    fn at<'a>(&'a self, name: &'a [u8]) -> At<'a> {
+        At { dir: self, name }
     }
 
     /// Returns the path of an entry, for messages.
@@ -188,7 +205,7 @@ impl Dir {
     }
 
     pub fn stat(&self, name: &[u8]) -> Result<FileStat, SysError> {
-        nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("stat", self.join(name))
+        nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("stat", self.at(name))
     }
 
     /// Returns what `name` is, or `None` when there is nothing.
@@ -205,21 +222,21 @@ impl Dir {
         // Without O_NONBLOCK a pipe put there since would block us.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
-        fd.map(File::from).context("open", self.join(name))
+        fd.map(File::from).context("open", self.at(name))
     }
 
     /// Makes the file `name`, which must not exist.
     pub fn create_file(&self, name: &[u8], mode: u32) -> Result<File, SysError> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::from_bits_truncate(mode));
-        fd.map(File::from).context("create", self.join(name))
+        fd.map(File::from).context("create", self.at(name))
     }
 
     /// Sets the permissions of a file or directory, never those of what a link points to.
     pub fn chmod(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty()).context("open", self.join(name))?;
-        let stat = nix::sys::stat::fstat(&fd).context("stat", self.join(name))?;
+        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty()).context("open", self.at(name))?;
+        let stat = nix::sys::stat::fstat(&fd).context("stat", self.at(name))?;
         if kind(&stat) == Kind::Symlink {
             return Err(SysError::new("chmod", self.join(name), Errno::ELOOP));
         }
@@ -231,7 +248,7 @@ impl Dir {
             Mode::from_bits_truncate(mode),
             nix::sys::stat::FchmodatFlags::FollowSymlink,
         )
-        .context("chmod", self.join(name))
+        .context("chmod", self.at(name))
     }
 
     /// Sets this directory's permissions and its modification time to that of the store.
@@ -243,35 +260,35 @@ impl Dir {
     /// Sets the modification time of an entry, a link included, to that of the store.
     pub fn touch(&self, name: &[u8]) -> Result<(), SysError> {
         nix::sys::stat::utimensat(&self.fd, name, &MTIME, &MTIME, UtimensatFlags::NoFollowSymlink)
-            .context("set the time of", self.join(name))
+            .context("set the time of", self.at(name))
     }
 
     pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, SysError> {
-        nix::fcntl::readlinkat(&self.fd, name).map(OsStringExt::into_vec).context("read link", self.join(name))
+        nix::fcntl::readlinkat(&self.fd, name).map(OsStringExt::into_vec).context("read link", self.at(name))
     }
 
     pub fn make_link(&self, name: &[u8], target: &[u8]) -> Result<(), SysError> {
-        nix::unistd::symlinkat(target, &self.fd, name).context("make link", self.join(name))
+        nix::unistd::symlinkat(target, &self.fd, name).context("make link", self.at(name))
     }
 
     /// Gives the file `name` of this directory a second name.
     pub fn hard_link(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
-        nix::unistd::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()).context("link", to.join(to_name))
+        nix::unistd::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()).context("link", to.at(to_name))
     }
 
     /// Renames, replacing what is there.
     pub fn rename(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
-        nix::fcntl::renameat(&self.fd, name, &to.fd, to_name).context("rename to", to.join(to_name))
+        nix::fcntl::renameat(&self.fd, name, &to.fd, to_name).context("rename to", to.at(to_name))
     }
 
     /// Renames, failing with `EEXIST` when there is something.
     pub fn rename_new(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
         let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
-        nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags).context("rename to", to.join(to_name))
+        nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags).context("rename to", to.at(to_name))
     }
 
     pub fn remove_file(&self, name: &[u8]) -> Result<(), SysError> {
-        nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).context("remove", self.join(name))
+        nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).context("remove", self.at(name))
     }
 
     /// Removes `name` and all below it, made writable on the way; nothing there is no error. Returns the bytes freed:
@@ -318,7 +335,7 @@ impl Dir {
                 stack.pop();
                 let parent = stack.last().map_or(self, |(dir, ..)| dir);
                 nix::unistd::unlinkat(&parent.fd, own.as_slice(), UnlinkatFlags::RemoveDir)
-                    .context("remove directory", parent.join(&own))?;
+                    .context("remove directory", parent.at(&own))?;
                 continue;
             };
             let stat = dir.stat(&inner)?;

@@ -144,6 +144,15 @@ impl Database {
         self.with(|connection| work(&Session { path: &self.path, connection }))
     }
 
+    /// Runs `work`, which only reads, on the database as it is at one moment: for many questions in a row.
+    pub fn read_at_once<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
+        self.with(|connection| {
+            let transaction = Transaction::new(connection, TransactionBehavior::Deferred).map_err(error("begin"))?;
+            work(&Session { path: &self.path, connection: &transaction })
+        })
+    }
+
     /// Runs `work` in one transaction, which is undone when it fails.
     pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };

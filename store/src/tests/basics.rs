@@ -189,3 +189,22 @@ fn locks_name_their_holder_and_end_with_it() {
     drop(lock);
     assert!(store.try_lock_path(&path).unwrap().is_ok());
 }
+
+#[test]
+fn many_paths_are_asked_for_together() {
+    let store = temp_store();
+    let name = |text: &str| crate::StorePathName::new(text).unwrap();
+    let valid: BTreeSet<_> = (0..20).map(|nr| store.add_file(name(&format!("n{nr}")), &[nr], false).unwrap()).collect();
+    let missing: Vec<_> = (0..20)
+        .map(|nr| {
+            let hash = Digest::of(&[nr, 1]).into();
+            store.model().make_output_path("out", &hash, "m").unwrap()
+        })
+        .collect();
+    assert_eq!(store.valid_among(valid.iter().cloned().chain(missing.iter().cloned())).unwrap(), valid);
+    assert!(store.valid_among(missing).unwrap().is_empty());
+    // Rooted together, they stay.
+    store.temp_roots(valid.iter().cloned()).unwrap();
+    assert!(store.gc(crate::GcOptions::default()).unwrap().removed.is_empty());
+    assert_eq!(store.valid_among(valid.clone()).unwrap(), valid);
+}
