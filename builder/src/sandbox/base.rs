@@ -1,5 +1,6 @@
 //! What the builds of one spawner have in common, as it costs more to make than all the rest of a sandbox: the outer user
-//! namespace, what does not differ in their file systems (`mounts`), and a network namespace.
+//! namespace and the one below it that builders are in, what does not differ in their file systems (`mounts`), a network
+//! namespace, and the compiled filter.
 //!
 //! Invariant: no build can tell that there was one before it. What is shared of the file system is read-only to all of them. The
 //! network namespace serves the next build only when it is as it was when it was new: no process is left in it, as they are
@@ -8,19 +9,33 @@
 //! difference in the texts of [`TRACES`]. One differing byte, and there is a new one.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use super::SandboxError;
-use super::{limits, mounts, namespaces};
+use nix::fcntl::OFlag;
 
-/// What `/proc/self/net` tells of a network namespace's past and of what is in it: packets by device; what the protocols
-/// did, which counts every connection and every failure to make one; labels; names of Unix sockets. A file that this kernel
-/// lacks is a facility that it lacks.
-const TRACES: [&str; 6] = ["dev", "snmp", "snmp6", "netstat", "ip6_flowlabel", "unix"];
+use super::SandboxError;
+use super::error::Named;
+use super::{filter, limits, mounts, namespaces, sys};
+use crate::request::Mode;
+
+/// What `/proc/self/net` tells of a network namespace's past and of what is in it: packets by device, each that was sent
+/// among them, as there is but the loopback device; what was not sent for want of a route, in the counts of the protocols;
+/// labels; names of Unix sockets. A file that this kernel lacks is a facility that it lacks.
+const TRACES: [&str; 5] = ["dev", "snmp", "snmp6", "ip6_flowlabel", "unix"];
 
 /// Made once, by the spawner.
 pub struct Base {
+    /// The user namespace that builders are in: with one user, and owning nothing.
+    pub inner: OwnedFd,
+    /// What builders may call, compiled.
+    pub filter: Vec<sys::Instruction>,
+    /// Where inits report.
+    pub report: OwnedFd,
+    reports: File,
+    /// For the time namespaces.
+    clock_offsets: Option<File>,
     network: Option<Network>,
     /// Room for the traces of now.
     now: Vec<u8>,
@@ -37,9 +52,31 @@ impl Base {
     /// Enters the outer user namespace and prepares what builds share.
     pub fn make() -> Result<Base, SandboxError> {
         limits::raise_open_files()?;
+        limits::volunteer();
         namespaces::enter_outer()?;
         mounts::prepare()?;
-        Ok(Base { network: None, now: Vec::new() })
+        let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+            .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
+        Ok(Base {
+            inner: namespaces::make_inner()?,
+            filter: filter::program(),
+            report,
+            reports: File::from(reports),
+            clock_offsets: namespaces::open_clock_offsets(),
+            network: None,
+            now: Vec::new(),
+        })
+    }
+
+    /// Makes new clocks for the next process that is started.
+    pub fn set_clocks(&self, mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+        namespaces::enter_clocks(self.clock_offsets.as_ref(), mode, skipped)
+    }
+
+    /// Adds to `told` what the processes of a build have reported, all of which are dead.
+    pub fn take_reports(&mut self, told: &mut Vec<u8>) {
+        // It ends with the error that there is nothing more at the moment, as this process could still write.
+        let _ = self.reports.read_to_end(told);
     }
 
     /// Sees to it that this process is in a network namespace that nobody has used.
@@ -75,6 +112,8 @@ impl Network {
 /// Fills `into` with what the files hold at this moment.
 fn read(files: &[File], into: &mut Vec<u8>) -> std::io::Result<()> {
     const PIECE: usize = 16 << 10;
+    /// The kernel ends a piece when the next record, which is a line or two, does not fit its page.
+    const SURELY_LAST: usize = 2 << 10;
     into.clear();
     for file in files {
         let mut offset = 0;
@@ -84,7 +123,7 @@ fn read(files: &[File], into: &mut Vec<u8>) -> std::io::Result<()> {
             let count = file.read_at(&mut into[end..], offset)?;
             into.truncate(end + count);
             offset += count as u64;
-            if count == 0 {
+            if count < SURELY_LAST {
                 break;
             }
         }

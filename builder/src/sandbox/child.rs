@@ -6,15 +6,16 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid, write};
 
 use super::base::Base;
 use super::error::Named;
@@ -25,7 +26,7 @@ use super::{filter, landlock, limits, mounts, namespaces, sys};
 use crate::request::{Jobserver, JobserverForm, Request};
 
 /// Descriptor on which the init and the builder's process before `execve` report.
-const REPORT: i32 = 3;
+const REPORT: RawFd = 3;
 
 /// Becomes the sandbox's spawner when that is what this process was started as, and does not return then.
 ///
@@ -44,6 +45,8 @@ fn serve() -> ! {
     if sys::close_from(3).is_err() || !sys::is_single_threaded() {
         sys::exit_now(1);
     }
+    // What the caller, or what started it, ignores or blocks is not to be ignored by the builders.
+    sys::reset_signals();
     let mut base = None;
     while let Some((head, log)) = receive_head(socket) {
         let size = match head {
@@ -52,39 +55,47 @@ fn serve() -> ! {
             Head::Run(size) => size,
         };
         let Ok(request) = receive_request(socket, size) else { break };
-        let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), log) {
-            (Ok(base), Some(log)) => build(base, &request, log, socket),
+        let mut told = Vec::new();
+        let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), &log) {
+            (Ok(base), Some(log)) => build(base, &request, log, socket, &mut told),
             (Ok(_), None) => Err(SandboxError::Request { reason: "it comes without a place for the log".into() }),
             (Err(error), _) => Err(error.clone()),
         });
         let usage = match ran {
             Ok(usage) => usage,
             Err(error) => {
-                report(socket, &Message::Failed(error));
+                Message::Failed(error).append_to(&mut told);
                 Message::Usage { user: Duration::ZERO, system: Duration::ZERO, max_rss_bytes: 0 }
             }
         };
-        report(socket, &usage);
+        usage.append_to(&mut told);
+        report(socket, &told);
+        // Not before, so that the caller is not woken once more by the end of the log.
+        drop(log);
     }
     sys::exit_now(0)
 }
 
-/// Runs one build to its end: when this returns, nothing of it is alive.
-fn build(base: &mut Base, request: &Request, log: OwnedFd, socket: BorrowedFd) -> Result<Message, SandboxError> {
+/// Runs one build to its end: when this returns, nothing of it is alive. What its processes have told is added to `told`.
+fn build(
+    base: &mut Base,
+    request: &Request,
+    log: &OwnedFd,
+    socket: BorrowedFd,
+    told: &mut Vec<u8>,
+) -> Result<Message, SandboxError> {
     let mut skipped = Vec::new();
+    // What can be made beforehand is: the init would make it in pages that it first has to copy.
+    let command = Command::new(request)?;
     base.settle_network()?;
-    namespaces::enter_clocks(request.mode, &mut skipped)?;
+    base.set_clocks(request.mode, &mut skipped)?;
     let Some(init) = namespaces::start_init()? else {
-        let logging = dup2_stderr(&log);
-        // It may have the number that the report is to have.
-        drop(log);
-        let (Ok(()), Ok(to_caller)) = (logging, sys::duplicate_to(socket, REPORT)) else { sys::exit_now(1) };
-        let Err(error) = self::init(request, skipped, to_caller.as_fd());
-        report(to_caller.as_fd(), &Message::Failed(error));
+        let logging = dup2_stderr(log);
+        let (Ok(()), Ok(to_spawner)) = (logging, sys::place_at(base.report.as_fd(), REPORT)) else { sys::exit_now(1) };
+        let Err(error) = self::init(base, request, &command, skipped, to_spawner.as_fd());
+        tell(to_spawner.as_fd(), &Message::Failed(error));
         sys::exit_now(1);
     };
-    // The log's end must come when the builder's processes are gone.
-    drop(log);
     let watched = watch(init.as_fd(), socket);
     if !matches!(watched, Ok(End::Itself)) {
         match sys::pidfd_kill(init.as_fd()) {
@@ -94,8 +105,16 @@ fn build(base: &mut Base, request: &Request, log: OwnedFd, socket: BorrowedFd) -
     }
     // The init counts as dead only when all of its namespace is.
     let waited = sys::wait_any().named("wait for the init of the sandbox", || "wait4".into())?;
+    base.take_reports(told);
     watched?;
     Ok(Message::Usage { user: waited.user, system: waited.system, max_rss_bytes: waited.max_rss_bytes })
+}
+
+/// Tells the spawner, which reads it when the init is dead. Should there not be room for it, the spawner finds nothing told.
+fn tell(to_spawner: BorrowedFd, message: &Message) {
+    let mut line = Vec::new();
+    message.append_to(&mut line);
+    let _ = write(to_spawner, &line);
 }
 
 /// What ends a build.
@@ -138,17 +157,19 @@ fn null(flags: OFlag) -> Result<OwnedFd, SandboxError> {
 }
 
 /// Process 1 of the sandbox.
-fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> Result<Infallible, SandboxError> {
+fn init(
+    base: &Base,
+    request: &Request,
+    command: &Command,
+    mut skipped: Vec<String>,
+    to_spawner: BorrowedFd,
+) -> Result<Infallible, SandboxError> {
     die_with_parent()?;
     limits::stand_back(&request.limits)?;
-    // What the builder is given, made now: nothing later looks at the request.
-    let command = Command::new(request)?;
 
-    let proc = mounts::assemble(request)?;
+    mounts::assemble(request)?;
     namespaces::name_machine()?;
-    limits::limit_process_ids(&proc, &request.limits);
-    namespaces::enter_inner(&proc)?;
-    drop(proc);
+    namespaces::enter_inner(base.inner.as_fd())?;
 
     setsid().named("leave the caller's terminal", || "setsid".into())?;
     let input = null(OFlag::O_RDONLY)?;
@@ -165,12 +186,12 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
     sys::prctl(libc::PR_SET_DUMPABLE, 0)
         .named("hide the init from the builder", || "prctl(PR_SET_DUMPABLE, 0)".into())?;
     let landlock_abi = landlock::restrict(request, &mut skipped)?;
-    filter::apply(request.mode, &mut skipped)?;
+    filter::apply(&base.filter, request.mode, &mut skipped)?;
 
-    report(to_caller, &Message::Ready { landlock_abi, skipped });
-    let builder = sys::fork_until_exec(&mut || {
+    tell(to_spawner, &Message::Ready { landlock_abi, skipped });
+    let builder = sys::fork_until_exec(CloneFlags::empty(), &mut || {
         let Err(error) = command.become_builder();
-        report(to_caller, &Message::Failed(error));
+        tell(to_spawner, &Message::Failed(error));
         sys::exit_now(127)
     })
     .named("start the builder", || "clone(CLONE_VM|CLONE_VFORK)".into())?;
@@ -182,7 +203,7 @@ fn init(request: &Request, mut skipped: Vec<String>, to_caller: BorrowedFd) -> R
                 Ok(code) => Message::Exited { code, max_rss_bytes },
                 Err(signal) => Message::Signalled { signal, max_rss_bytes },
             };
-            report(to_caller, &message);
+            tell(to_spawner, &message);
             sys::exit_now(0);
         }
     }
@@ -233,7 +254,6 @@ impl Command {
         if self.job_tokens {
             open_job_tokens()?;
         }
-        sys::reset_signals();
         let errno = sys::execute(&self.program, &self.arguments, &self.environment);
         let program = self.program.to_string_lossy().into_owned();
         let remedy = match errno {

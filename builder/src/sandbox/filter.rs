@@ -191,7 +191,7 @@ fn condition(when: When) -> Vec<Instruction> {
 }
 
 /// The whole filter.
-fn program() -> Vec<Instruction> {
+pub fn program() -> Vec<Instruction> {
     let mut program = vec![
         load(4),
         jump(BPF_JEQ, ARCH, 1, 0),
@@ -266,8 +266,8 @@ fn append(rule: &Rule, program: &mut Vec<Instruction>) {
 }
 
 /// Puts the calling process and all it starts under the filter, for good.
-pub fn apply(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
-    let applied = sys::set_seccomp_filter(&program());
+pub fn apply(program: &[Instruction], mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+    let applied = sys::set_seccomp_filter(program);
     if applied.is_err() && mode == Mode::Relaxed {
         skipped.push("seccomp".into());
         return Ok(());

@@ -41,10 +41,14 @@ const OOM_SCORE: &str = "500";
 /// Process ids below this are given out once and not again.
 const RESERVED_PIDS: u64 = 300;
 
-/// Lowers the priority as asked, and volunteers to be ended first when the machine has no memory left.
-pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
+/// Volunteers this process and all it starts to be ended first when the machine has no memory left.
+pub fn volunteer() {
     // Raising the score is always allowed; where something above has set a higher one, that stays.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
+/// Lowers the priority as asked.
+pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
     if limits.niceness == 0 {
         return Ok(());
     }
@@ -57,8 +61,7 @@ pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
 ///
 /// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere. Kernels before 6.14
 /// have one limit for the whole machine and refuse; `doctor` says so.
-pub fn limit_process_ids(proc: &OwnedFd, limits: &Limits) {
-    let Some(max) = limits.processes_max else { return };
+pub fn limit_process_ids(proc: &OwnedFd, max: u64) {
     let text = max.saturating_add(RESERVED_PIDS).min(PID_LIMIT).to_string();
     let _ = openat(proc.as_fd(), "sys/kernel/pid_max", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
         .and_then(|file| write(file, text.as_bytes()));

@@ -42,3 +42,15 @@ pub(super) enum Message {
         max_rss_bytes: u64,
     },
 }
+
+impl Message {
+    /// Adds the message's line.
+    pub(super) fn append_to(&self, lines: &mut Vec<u8>) {
+        let start = lines.len();
+        match serde_json::to_writer(&mut *lines, self) {
+            Ok(()) => lines.push(b'\n'),
+            // Nothing that a message holds fails to be written; half a line would spoil the others.
+            Err(_) => lines.truncate(start),
+        }
+    }
+}

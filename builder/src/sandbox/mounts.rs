@@ -31,8 +31,9 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 
 use super::SandboxError;
 use super::error::Named;
+use super::limits;
 use super::sys::{self, attr};
-use crate::request::{Bind, Jobserver, OutputPlace, Request};
+use crate::request::{Bind, Jobserver, Limits, OutputPlace, Request};
 
 /// Where the spawner keeps what it has prepared: a directory that every machine has and no build needs anything of. Only the
 /// spawner's mount namespace, and those of its builds until they have their root, have this there.
@@ -80,9 +81,9 @@ pub fn prepare() -> Result<(), SandboxError> {
     read_only(stock.as_fd(), STOCK)
 }
 
-/// Replaces the root, and returns a writable `/proc` that is attached nowhere.
-pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
-    let proc = fresh("proc", &[], PLAIN | attr::NOEXEC)?;
+/// Replaces the root.
+pub fn assemble(request: &Request) -> Result<(), SandboxError> {
+    let proc = proc(&request.limits)?;
     if let Some(jobserver) = &request.jobserver {
         prepare_dev(Some(&jobserver.fifo))?;
     }
@@ -115,7 +116,7 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
     };
     enter(&root)?;
 
-    attach(shown_proc(&proc)?.as_fd(), "/proc")?;
+    attach(proc.as_fd(), "/proc")?;
     attach(dev.as_fd(), "/dev")?;
     attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
@@ -130,19 +131,17 @@ pub fn assemble(request: &Request) -> Result<OwnedFd, SandboxError> {
             attach(tree.as_fd(), &bind.inside)?;
         }
     }
-    Ok(proc)
+    Ok(())
 }
 
-/// The `/proc` that builds see: the same, read-only.
-fn shown_proc(proc: &OwnedFd) -> Result<OwnedFd, SandboxError> {
-    match sys::clone_mount(proc.as_fd()) {
-        Ok(shown) => {
-            read_only(shown.as_fd(), "/proc")?;
-            Ok(shown)
-        }
-        // Before Linux 6.15 what is attached nowhere cannot be copied.
-        Err(_) => fresh("proc", &[], PLAIN | attr::NOEXEC | attr::RDONLY),
-    }
+/// The `/proc` that builds see.
+fn proc(limits: &Limits) -> Result<OwnedFd, SandboxError> {
+    let hardened = PLAIN | attr::NOEXEC;
+    let Some(max) = limits.processes_max else { return fresh("proc", &[], hardened | attr::RDONLY) };
+    let proc = fresh("proc", &[], hardened)?;
+    limits::limit_process_ids(&proc, max);
+    read_only(proc.as_fd(), "/proc")?;
+    Ok(proc)
 }
 
 /// A new file system of `kind`, attached nowhere.

@@ -7,14 +7,15 @@
 //! could lead to another user, and no privilege is needed to set it up.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sched::{CloneFlags, unshare};
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode as Permissions;
-use nix::unistd::{getegid, geteuid, sethostname, write};
+use nix::unistd::{getegid, geteuid, sethostname};
 
 use super::SandboxError;
 use super::error::Named;
@@ -25,6 +26,7 @@ use crate::request::Mode;
 const BUILD_ID: u32 = 1000;
 const TIME_NAMESPACE: &str = "time namespace";
 const MAKING: &str = "make the namespaces of the sandbox";
+const MAKING_INNER: &str = "make the user namespace of the build";
 
 /// The namespaces that each build gets of its own when its init is started; the network and the clocks are those of the spawner's
 /// moment ([`enter_network`], [`enter_clocks`]).
@@ -64,15 +66,15 @@ pub fn start_init() -> Result<Option<OwnedFd>, SandboxError> {
     )
 }
 
-/// Makes new clocks for the next process that is started.
-pub fn enter_clocks(mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
-    match unshare(CloneFlags::from_bits_retain(sys::CLONE_NEWTIME)) {
-        Ok(()) => start_clocks(),
-        Err(_) if mode == Mode::Relaxed => {
+/// Makes new clocks for the next process that is started. `offsets` is this process's `timens_offsets`.
+pub fn enter_clocks(offsets: Option<&fs::File>, mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+    match (unshare(CloneFlags::from_bits_retain(sys::CLONE_NEWTIME)), offsets) {
+        (Ok(()), Some(offsets)) => start_clocks(offsets),
+        (Ok(()) | Err(_), _) if mode == Mode::Relaxed => {
             skipped.push(TIME_NAMESPACE.into());
             Ok(())
         }
-        Err(errno) => Err(errno).remedied(
+        (made, _) => made.and(Err(Errno::ENOENT)).remedied(
             "make a time namespace",
             || "unshare(NEWTIME)".into(),
             |_| Some("the kernel needs CONFIG_TIME_NS; relaxed mode does without".into()),
@@ -99,15 +101,22 @@ pub fn name_machine() -> Result<(), SandboxError> {
     sys::set_domain_name("(none)").named("set the domain name", || "setdomainname(`(none)`)".into())
 }
 
+/// What sets the clocks of the time namespace that this process has made last; `None` when the kernel has none.
+pub fn open_clock_offsets() -> Option<fs::File> {
+    fs::File::options().write(true).open("/proc/self/timens_offsets").ok()
+}
+
 /// Lets the clocks that count from boot start at about zero.
-fn start_clocks() -> Result<(), SandboxError> {
-    let path = "/proc/self/timens_offsets";
-    let mut text = String::new();
+fn start_clocks(mut offsets: &fs::File) -> Result<(), SandboxError> {
+    let mut text = String::with_capacity(64);
     for (name, clock) in [("monotonic", libc::CLOCK_MONOTONIC), ("boottime", libc::CLOCK_BOOTTIME)] {
         let now = sys::clock_seconds(clock).named("read a clock", || format!("clock_gettime({name})"))?;
         text.push_str(&format!("{name} -{now} 0\n"));
     }
-    fs::write(path, &text).named("set the clocks of the sandbox", || format!("write({path}, {text:?})"))
+    offsets
+        .rewind()
+        .and_then(|()| offsets.write_all(text.as_bytes()))
+        .named("set the clocks of the sandbox", || format!("write(timens_offsets, {text:?})"))
 }
 
 /// What to change on a machine that refuses user namespaces.
@@ -135,23 +144,35 @@ pub fn user_namespace_remedy(errno: Errno) -> String {
     }
 }
 
-/// Enters the second user namespace, as user and group 1000.
-///
-/// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere.
-pub fn enter_inner(proc: &OwnedFd) -> Result<(), SandboxError> {
+/// Makes the second user namespace, in which there is but the user and the group 1000. For a process of one thread.
+pub fn make_inner() -> Result<OwnedFd, SandboxError> {
+    let mut made = None;
+    // Whoever makes a user namespace is in it from then on, so another process does. What it opens stays.
+    let helper = sys::fork_until_exec(CloneFlags::CLONE_FILES, &mut || {
+        made = Some(map_inner());
+        sys::exit_now(0)
+    });
+    helper.named(MAKING_INNER, || "clone(CLONE_VM|CLONE_VFORK|CLONE_FILES)".into())?;
+    sys::wait_any().named(MAKING_INNER, || "wait4".into())?;
+    made.unwrap_or(Err(Errno::ECHILD).named(MAKING_INNER, || "wait4".into()))
+}
+
+fn map_inner() -> Result<OwnedFd, SandboxError> {
     unshare(CloneFlags::CLONE_NEWUSER).remedied(
-        "make the user namespace of the build",
+        MAKING_INNER,
         || "unshare(NEWUSER)".into(),
         |errno| Some(user_namespace_remedy(errno)),
     )?;
     let map = format!("{BUILD_ID} 0 1");
     for (file, text) in [("setgroups", "deny"), ("uid_map", map.as_str()), ("gid_map", map.as_str())] {
-        let path = format!("self/{file}");
-        openat(proc.as_fd(), path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Permissions::empty())
-            .and_then(|file| write(file, text.as_bytes()))
-            .named("map the user to the build user", || {
-                format!("write({path} of proc {}, `{text}`)", proc.as_raw_fd())
-            })?;
+        let path = format!("/proc/self/{file}");
+        fs::write(&path, text).named("map the user to the build user", || format!("write({path}, `{text}`)"))?;
     }
-    Ok(())
+    const OWN: &str = "/proc/self/ns/user";
+    open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Permissions::empty()).named(MAKING_INNER, || format!("open({OWN})"))
+}
+
+/// Enters the second user namespace, as user and group 1000.
+pub fn enter_inner(inner: BorrowedFd) -> Result<(), SandboxError> {
+    setns(inner, CloneFlags::CLONE_NEWUSER).named("enter the user namespace of the build", || "setns(NEWUSER)".into())
 }

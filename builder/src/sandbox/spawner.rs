@@ -22,9 +22,11 @@ use rustix::net::{
 };
 
 use super::error::Named;
-use super::message::Message;
 use super::{SPAWNER_NAME, SandboxError};
 use crate::request::Request;
+
+/// Requests up to this size are read without growing a buffer for them.
+const BODY_AT_ONCE: usize = 1 << 20;
 
 /// The caller's end.
 #[derive(Debug)]
@@ -192,7 +194,7 @@ pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
 
 /// The body that follows a head. The outer error is that nobody is there any more.
 pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<Request, SandboxError>> {
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(BODY_AT_ONCE));
     Reader(socket).take(size).read_to_end(&mut body)?;
     if body.len() as u64 != size {
         return Err(ErrorKind::UnexpectedEof.into());
@@ -200,13 +202,10 @@ pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<
     Ok(serde_json::from_slice(&body).map_err(|error| SandboxError::Request { reason: error.to_string() }))
 }
 
-/// Sends one message to the caller.
-pub fn report(to: BorrowedFd, message: &Message) {
-    if let Ok(mut line) = serde_json::to_vec(message) {
-        line.push(b'\n');
-        // To nobody when the caller is dead.
-        let _ = Writer(to).write_all(&line);
-    }
+/// Sends messages to the caller.
+pub fn report(to: BorrowedFd, lines: &[u8]) {
+    // To nobody when the caller is dead.
+    let _ = Writer(to).write_all(lines);
 }
 
 struct Reader<'a>(BorrowedFd<'a>);

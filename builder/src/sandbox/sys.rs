@@ -93,13 +93,6 @@ pub fn clone_tree(path: &OsStr, recursive: bool) -> Result<OwnedFd> {
     new_fd(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
-/// The same for a mount that a descriptor stands for.
-pub fn clone_mount(mount: BorrowedFd) -> Result<OwnedFd> {
-    let flags = 1 | libc::O_CLOEXEC | libc::AT_EMPTY_PATH;
-    // SAFETY: the empty path is a NUL-terminated literal.
-    new_fd(unsafe { libc::syscall(libc::SYS_open_tree, mount.as_raw_fd(), c"".as_ptr(), flags) })
-}
-
 /// `move_mount(mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)`.
 pub fn move_mount(mount: BorrowedFd, target: &OsStr) -> Result<()> {
     let target = cstring(target)?;
@@ -174,7 +167,9 @@ pub fn fork_into(namespaces: CloneFlags) -> Result<Option<OwnedFd>> {
 
 /// Starts a process that shares this one's memory, which stands still until `work` has called `execve` or [`exit_now`]:
 /// nothing is copied that would be thrown away. For a process of one thread.
-pub fn fork_until_exec(mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
+///
+/// `sharing` is what else the two have in common, of `CLONE_FILES`.
+pub fn fork_until_exec(sharing: CloneFlags, mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
     const STACK_BYTES: usize = 256 << 10;
     const ALIGNMENT: usize = 16;
     type Work<'a> = &'a mut dyn FnMut();
@@ -188,7 +183,7 @@ pub fn fork_until_exec(mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
     let bottom = stack.as_mut_ptr();
     let top = STACK_BYTES + bottom.wrapping_add(STACK_BYTES).align_offset(ALIGNMENT);
     let argument = (&raw mut work).cast::<libc::c_void>();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | (sharing & CloneFlags::CLONE_FILES).bits();
     // SAFETY: `top` is aligned and lies in the allocation of `stack`, of which nothing else is used; it and `work` outlive
     // the other process's use of them, as CLONE_VFORK has this one wait. As both have one thread, nothing runs at the same
     // time in the memory that they share.
@@ -250,13 +245,13 @@ pub fn close_from(first: libc::c_uint) -> Result<()> {
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
 }
 
-/// Makes descriptor `to`, which must not be open, a copy of `from` that is closed when a program is started.
-pub fn duplicate_to(from: BorrowedFd, to: RawFd) -> Result<OwnedFd> {
-    // SAFETY: only integers are passed.
-    if unsafe { libc::fcntl(to, libc::F_GETFD) } >= 0 {
-        return Err(Errno::EBUSY);
+/// Makes descriptor `to` a copy of `from` that is closed when a program is started. What was open under this number is closed.
+pub fn place_at(from: BorrowedFd, to: RawFd) -> Result<OwnedFd> {
+    if from.as_raw_fd() == to {
+        return Err(Errno::EINVAL);
     }
-    // SAFETY: only integers are passed, and nothing is closed, as `to` was found free in a process of one thread.
+    // SAFETY: closing is sound here because the caller is a new process that runs on until it exits; values that own the
+    // descriptor of the process that it is a copy of are not used, nor dropped, any more.
     new_fd(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }.into())
 }
 
