@@ -34,6 +34,7 @@ mod mend;
 mod realise;
 mod rootfs;
 mod schedule;
+mod scratch;
 
 pub use error::{BuildError, BuilderFailure, Failure, HashMismatch};
 pub use events::{Event, EventSink, Holder, NodeId, Origin, Silent};

@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 use store::{LocalStore, StorePath};
 
@@ -123,7 +124,7 @@ impl LogWriter {
                 std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
                 None
             }
-            None => Some(zstd::bulk::compress(&self.short, LEVEL).map_err(|e| io_error("zstd", &self.part, e))?),
+            None => Some(compress(&self.short).map_err(|e| io_error("zstd", &self.part, e))?),
         };
         self.summary.path = self.path;
         self.summary.tail = self.tail.into();
@@ -160,6 +161,17 @@ impl LogWriter {
         self.tail.push_back(text.clone());
         on_line(Line::Text(text));
     }
+}
+
+/// Compresses a short log; what that takes of memory is kept for the next.
+fn compress(log: &[u8]) -> std::io::Result<Vec<u8>> {
+    static COMPRESSOR: Mutex<Option<zstd::bulk::Compressor<'static>>> = Mutex::new(None);
+    let mut compressor = COMPRESSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = match compressor.take() {
+        Some(made) => made,
+        None => zstd::bulk::Compressor::new(LEVEL)?,
+    };
+    compressor.insert(made).compress(log)
 }
 
 fn make_parent(path: &Path) -> Result<(), BuildError> {

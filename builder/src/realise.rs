@@ -24,28 +24,26 @@ use crate::{
     outputs,
     plan::{self, Plan, PlanNode},
     request::{Bind, Jobserver, JobserverForm, Limits, Mode, OutputPlace, Request},
-    rootfs::{CacheInUse, Roots},
-    sandbox::{self, Sandbox, Status},
+    rootfs::Roots,
+    sandbox::{Sandbox, Status},
     schedule::{Load, Slot},
+    scratch::{self, Scratch},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
     fs,
-    os::unix::{
-        ffi::OsStringExt,
-        fs::{DirBuilderExt, PermissionsExt},
-    },
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 use store::{
-    ActionResult, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, ScratchPath, StoreError, StoreModel,
-    StorePath, ValidPath,
+    ActionResult, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel, StorePath,
+    ValidPath,
     archive::nar,
     references::ReferenceScanner,
     tree::{Digest, Node, TreeError, walk::walk},
@@ -53,7 +51,9 @@ use store::{
 
 /// Processors that this process may use.
 pub(crate) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // Asked once, as the answer takes a reading of the control groups' files.
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What all nodes of a builder share.
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     sandbox: Sandbox,
     tokens: Pool,
     /// What directories of builds are made in and no build uses at the moment.
-    idle_scratch: Mutex<Vec<ScratchPath>>,
+    idle_scratch: scratch::Idle,
     /// Output paths by derivation, as far as they were needed.
     outputs: Mutex<HashMap<StorePath, Arc<BTreeMap<String, StorePath>>>>,
 }
@@ -82,7 +82,7 @@ impl Shared {
             roots: Roots::new(store),
             sandbox,
             tokens,
-            idle_scratch: Mutex::default(),
+            idle_scratch: scratch::Idle::default(),
             outputs: Mutex::default(),
         }
     }
@@ -332,13 +332,13 @@ impl Realiser<'_> {
         if !job.node.rebuild && self.cut_off(job, attributes, &action, &candidates)? {
             return Ok(Origin::CutOff);
         }
-        let _cache = CacheInUse::new(self.store).map_err(boxed)?;
+        let _cache = self.shared.roots.hold_cache(self.store).map_err(boxed)?;
         let layers = match (&inputs.roots, &united) {
             (Some(trees), Some(united)) => self.shared.roots.layers(trees, united).map_err(boxed)?,
             _ => Vec::new(),
         };
         self.check_cancelled()?;
-        let scratch = self.scratch()?;
+        let scratch = Scratch::take(self.store, &self.shared.idle_scratch).map_err(boxed)?;
         let mut request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
         let seat = self.shared.tokens.take_seat(self.cancelled);
         let jobs = self.jobserver(attributes, &mut request, &scratch)?;
@@ -473,7 +473,7 @@ impl Realiser<'_> {
     ) -> Result<Option<Jobs<'_>>, Box<Stopped>> {
         let Some(form) = jobserver_form(attributes).map_err(boxed)? else { return Ok(None) };
         let jobs = if self.options.cores > 0 { self.options.cores } else { cpus() };
-        let fifo = scratch.fifo.clone();
+        let fifo = scratch.fifo();
         let served = self.shared.tokens.serve(&fifo, jobs - 1).map_err(|e| boxed(io_error("mkfifo", &fifo, e)))?;
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
         request.jobserver = Some(Jobserver { fifo, form, jobs });
@@ -803,64 +803,6 @@ fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StoreP
     let mut scanner = ReferenceScanner::new(candidates.iter().cloned());
     nar::write(host, &mut scanner).map_err(cause)?;
     Ok(scanner.finish())
-}
-
-/// The directories of one build, removed when dropped. Only this user can reach them: what a build makes there may be set-uid
-/// for a moment. What they are in serves the next build, which does not see it either.
-struct Scratch<'a> {
-    /// There until the drop.
-    place: Option<ScratchPath>,
-    idle: &'a Mutex<Vec<ScratchPath>>,
-    build: PathBuf,
-    output: PathBuf,
-    /// Where the job tokens are handed out, should the build want any.
-    fifo: PathBuf,
-}
-
-impl Realiser<'_> {
-    fn scratch(&self) -> Result<Scratch<'_>, Box<Stopped>> {
-        let idle = &self.shared.idle_scratch;
-        let place = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let place = place.map_or_else(|| self.store.scratch_dir("build"), Ok).map_err(boxed)?;
-        let (build, output) = (place.path().join("build"), place.path().join("output"));
-        for path in [&build, &output] {
-            fs::create_dir(path).map_err(|e| boxed(io_error("mkdir", path, e)))?;
-        }
-        let fifo = place.path().join("jobserver");
-        Ok(Scratch { place: Some(place), idle, build, output, fifo })
-    }
-}
-
-impl Scratch<'_> {
-    /// Moves what is inside to `dest`, replacing what is there, with the request beside it.
-    fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
-        sandbox::remove_tree(dest).map_err(cause)?;
-        // What a failed build left is for nobody but the user who ran it.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
-        for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
-            fs::rename(from, dest.join(name)).map_err(|e| io_error("rename", from, e))?;
-        }
-        let mut request = request.clone();
-        request.jobserver = None;
-        request.build_dir = dest.join("build");
-        match &mut request.outputs {
-            OutputPlace::Rooted { host_dir } | OutputPlace::InStore { host_dir, .. } => *host_dir = dest.join("output"),
-        }
-        let path = dest.join("request.json");
-        let json = serde_json::to_vec_pretty(&request).expect("a request is plain data");
-        fs::write(&path, json).map_err(|e| io_error("write", &path, e))
-    }
-}
-
-impl Drop for Scratch<'_> {
-    fn drop(&mut self) {
-        // A build may leave directories that only `remove_tree` can empty. What stays is swept by a collection.
-        let removed = [&self.build, &self.output].map(|path| sandbox::remove_tree(path).is_ok());
-        let no_fifo = fs::remove_file(&self.fifo).map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |()| true);
-        if removed == [true; 2] && no_fifo {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.place.take());
-        }
-    }
 }
 
 /// Whether a recorded result could not be used since parts of it are gone.

@@ -28,7 +28,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -75,6 +75,7 @@ pub(crate) struct Roots {
     unions: Mutex<HashMap<(Vec<Digest>, String), United>>,
     files: Mutex<HashMap<Digest, Arc<Vec<FileKey>>>>,
     number: AtomicU64,
+    in_use: Mutex<Weak<CacheInUse>>,
 }
 
 impl Roots {
@@ -84,7 +85,19 @@ impl Roots {
             unions: Mutex::default(),
             files: Mutex::default(),
             number: AtomicU64::new(0),
+            in_use: Mutex::default(),
         }
+    }
+
+    /// Keeps the cache from being cleared while what is returned lives. Builds at the same time share one lock.
+    pub fn hold_cache(&self, store: &LocalStore) -> Result<Arc<CacheInUse>, BuildError> {
+        let mut in_use = lock(&self.in_use);
+        if let Some(held) = in_use.upgrade() {
+            return Ok(held);
+        }
+        let held = Arc::new(CacheInUse::new(store)?);
+        *in_use = Arc::downgrade(&held);
+        Ok(held)
     }
 
     /// Returns the union of `trees`.
@@ -273,7 +286,7 @@ impl Roots {
 pub(crate) struct CacheInUse(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl CacheInUse {
-    pub fn new(store: &LocalStore) -> Result<CacheInUse, BuildError> {
+    fn new(store: &LocalStore) -> Result<CacheInUse, BuildError> {
         let (file, path) = lock_file(store)?;
         match Flock::lock(file, FlockArg::LockShared) {
             Ok(lock) => Ok(CacheInUse(lock)),

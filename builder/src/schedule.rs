@@ -26,7 +26,7 @@ use std::{
 };
 
 /// How many more threads than slots a kind has, for nodes that have given their slot back.
-const WAITING_MAX: usize = 8;
+const WAITING_MAX: usize = 16;
 
 /// How many builds may start before one whose turn it was, had there been memory for it.
 const PASSED_MAX: usize = 8;

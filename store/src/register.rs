@@ -20,9 +20,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a registration that may wait does so at the most.
-const GATHERING: Duration = Duration::from_millis(20);
+const GATHERING: Duration = Duration::from_millis(50);
 /// So many are registered without waiting for more.
-const GATHERED: usize = 8;
+const GATHERED: usize = 16;
 
 /// Collects registrations that come at the same time.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl ValidPath {
 impl LocalStore {
     /// Makes `info.path` valid by moving what is at `staged` there: a tree that [`LocalStore::import_tree`] has adopted.
     ///
-    /// When the path is valid already, `staged` may stay where it is.
+    /// When the path is valid already, `staged` is removed.
     ///
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when the tree cannot be moved or registered.
@@ -100,12 +100,11 @@ impl LocalStore {
     pub fn install_with_run(&self, staged: &Path, info: &ValidPath, run: Option<Run>) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         self.scratch.root(&TempRoot::Path(info.path.clone()))?;
-        if self.is_valid(&info.path)? {
-            return self.register(Vec::new(), run);
-        }
         let (parent, name) = open_parent(staged)?;
-        let _placed = self.place(&parent, &name, &info.path)?;
-        self.register(vec![info.clone()], run)
+        match self.place(&parent, &name, &info.path)? {
+            Some(_placed) => self.register(vec![info.clone()], run),
+            None => self.register(Vec::new(), run),
+        }
     }
 
     /// Makes `info.path` valid by checking out `info.node`, whose blobs are in the store.

@@ -23,6 +23,8 @@ use crate::request::{Limits, Request};
 
 /// How often `cancelled` is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+/// How often, at the most, the space that is left is looked at.
+const DISK_POLL: Duration = Duration::from_millis(25);
 /// How long the spawner may take to bury the dead before it is killed itself.
 const BURIAL: Duration = Duration::from_secs(20);
 
@@ -155,6 +157,7 @@ impl Sandbox {
             killed: None,
             killed_at: started,
             report: Vec::new(),
+            disk_looked: started,
         };
         watch.supervise(&mut workplace.spawner, &log, cancelled)?;
         let (killed, report) = (watch.killed, watch.report);
@@ -212,6 +215,8 @@ struct Watch<'a> {
     killed: Option<Status>,
     killed_at: Instant,
     report: Vec<u8>,
+    /// When it was last asked how much space is left.
+    disk_looked: Instant,
 }
 
 impl Watch<'_> {
@@ -252,7 +257,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn reason_to_end(&self, cancelled: &AtomicBool) -> Option<Status> {
+    fn reason_to_end(&mut self, cancelled: &AtomicBool) -> Option<Status> {
         let limits = &self.request.limits;
         let over = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
         if cancelled.load(Ordering::Relaxed) {
@@ -263,8 +268,11 @@ impl Watch<'_> {
             Some(Status::TimedOut)
         } else if over(limits.max_silent, self.last_output) {
             Some(Status::Silent)
-        } else if limits.disk_reserve_bytes.is_some_and(|reserve| self.free_bytes() < reserve) {
-            Some(Status::DiskFull)
+        } else if let Some(reserve) = limits.disk_reserve_bytes
+            && self.disk_looked.elapsed() >= DISK_POLL
+        {
+            self.disk_looked = Instant::now();
+            (self.free_bytes() < reserve).then_some(Status::DiskFull)
         } else {
             None
         }
