@@ -399,7 +399,7 @@ impl Host for StoreHost {
         use std::io::Write;
         let start = match severity {
             Severity::Trace => "trace: ",
-            Severity::Warning => "warning: ",
+            Severity::Warn | Severity::Warning => "warning: ",
         };
         let _ = writeln!(anstream::stderr().lock(), "{start}{text}");
     }

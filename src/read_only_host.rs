@@ -329,7 +329,8 @@ impl Host for ReadOnlyHost {
     fn message(&self, severity: Severity, text: &str) {
         let start = match severity {
             Severity::Trace => "trace: ",
-            Severity::Warning => "evaluation warning: ",
+            Severity::Warn => "evaluation warning: ",
+            Severity::Warning => "warning: ",
         };
         nix_text::say(&nix_text::labelled(start, text));
     }

@@ -111,6 +111,9 @@ pub struct Fetched {
 pub enum Severity {
     /// `builtins.trace`
     Trace,
+    /// `builtins.warn`
+    Warn,
+    /// Of the evaluator itself, or of a fetcher.
     Warning,
 }
 

@@ -36,6 +36,7 @@ pub struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Shown {
     Trace,
+    Warn,
     Warning,
 }
 
@@ -43,6 +44,7 @@ impl From<Severity> for Shown {
     fn from(severity: Severity) -> Shown {
         match severity {
             Severity::Trace => Shown::Trace,
+            Severity::Warn => Shown::Warn,
             Severity::Warning => Shown::Warning,
         }
     }
@@ -52,6 +54,7 @@ impl From<Shown> for Severity {
     fn from(shown: Shown) -> Severity {
         match shown {
             Shown::Trace => Severity::Trace,
+            Shown::Warn => Severity::Warn,
             Shown::Warning => Severity::Warning,
         }
     }

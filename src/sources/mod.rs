@@ -5,6 +5,7 @@
 //! files/<hash of a URL>    the last download of it, taken again for an hour
 //! trees/<hash>/            what an archive of that hash holds
 //! trees/git-<commit>…/     the files of a commit
+//! git/                     repositories from elsewhere (see `git/remote.rs`)
 //! ```
 //!
 //! A tree is written under a temporary name and renamed, so one that is there is whole. Nothing here decides whether
@@ -119,7 +120,8 @@ pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue>
         git::add_time(&mut attributes, seconds);
     }
     if text(request, "type") == Some("git") {
-        attributes.insert("submodules".to_owned(), FetchValue::Bool(false));
+        let submodules = flag(request, "submodules").unwrap_or(false);
+        attributes.insert("submodules".to_owned(), FetchValue::Bool(submodules));
     }
     attributes
 }
@@ -237,8 +239,12 @@ impl Sources {
             return Ok(place);
         }
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
-        self.fetcher.get_or_init(|| Fetcher::new((self.config)())).fetch(&fetch, &place, &|_, _| {}).map_err(other)?;
+        self.fetcher().fetch(&fetch, &place, &|_, _| {}).map_err(other)?;
         Ok(place)
+    }
+
+    fn fetcher(&self) -> &Fetcher {
+        self.fetcher.get_or_init(|| Fetcher::new((self.config)()))
     }
 
     /// What an archive holds: of its only folder, when there is one and nothing beside it.

@@ -6,6 +6,7 @@ use std::path::Path;
 use gix::objs::tree::EntryKind;
 use insta::assert_snapshot;
 
+use crate::git_server;
 use crate::workspace::Workspace;
 
 /// A repository of two commits, as the working tree has it:
@@ -51,25 +52,8 @@ fn repository(folder: &Path) -> String {
     let program = write(vec![entry("program", entries[1].1, entries[1].2)]);
     entries[1] = ("folder", EntryKind::Tree, program);
     let tree = write(entries.into_iter().map(|(name, kind, oid)| entry(name, kind, oid)).collect());
-    let commit = |message: &str, parent: Option<gix::ObjectId>, seconds| {
-        let who = gix::actor::Signature {
-            name: "A".into(),
-            email: "a@example.org".into(),
-            time: gix::date::Time { seconds, offset: 0 },
-        };
-        let commit = gix::objs::Commit {
-            tree,
-            parents: parent.into_iter().collect(),
-            author: who.clone(),
-            committer: who,
-            encoding: None,
-            message: message.into(),
-            extra_headers: Vec::new(),
-        };
-        repository.write_object(&commit).expect("objects can be written").detach()
-    };
-    let first = commit("first\n", None, 1_000_000_000);
-    let second = commit("second\n", Some(first), 1_000_000_060);
+    let first = commit(&repository, tree, None, 1_000_000_000);
+    let second = commit(&repository, tree, Some(first), 1_000_000_060);
     let git = folder.join(".git");
     fs::create_dir_all(git.join("refs/heads")).expect("the repository can be written");
     fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("the repository can be written");
@@ -78,6 +62,29 @@ fn repository(folder: &Path) -> String {
     let mut index = repository.index_from_tree(&tree).expect("a tree that was written can be read");
     index.write(gix::index::write::Options::default()).expect("the repository can be written");
     second.to_string()
+}
+
+fn commit(
+    repository: &gix::Repository,
+    tree: gix::ObjectId,
+    parent: Option<gix::ObjectId>,
+    seconds: i64,
+) -> gix::ObjectId {
+    let who = gix::actor::Signature {
+        name: "A".into(),
+        email: "a@example.org".into(),
+        time: gix::date::Time { seconds, offset: 0 },
+    };
+    let commit = gix::objs::Commit {
+        tree,
+        parents: parent.into_iter().collect(),
+        author: who.clone(),
+        committer: who,
+        encoding: None,
+        message: "changed\n".into(),
+        extra_headers: Vec::new(),
+    };
+    repository.write_object(&commit).expect("objects can be written").detach()
 }
 
 /// A workspace with a repository in `repository`, a home folder of its own, and the revision.
@@ -110,18 +117,18 @@ fn a_clean_repository_gives_its_head() {
     assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
     status: 0
     --- stdout
-    { files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="; path = "[HASH]-source"; rev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"; revCount = 2; shortRev = "b218f47"; submodules = false; }
+    { files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="; path = "[HASH]-source"; rev = "53b847f5f2705afc01ef70b6f60e323bf6f61421"; revCount = 2; shortRev = "53b847f"; submodules = false; }
     "#);
     let by_url = format!("(fetchGit \"file://{}/repository\").rev", workspace.path().display());
     assert_snapshot!(nix(&workspace, &by_url), @r#"
     status: 0
     --- stdout
-    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
     "#);
     assert_snapshot!(nix(&workspace, "let t = fetchGit { url = ./repository; ref = \"old\"; shallow = true; }; in [ t.rev t.lastModifiedDate t.revCount ]"), @r#"
     status: 0
     --- stdout
-    [ "a3a759f62c76dda1f454bcd897f74ed88ba51ee8" "20010909014640" 0 ]
+    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" "20010909014640" 0 ]
     "#);
     assert_snapshot!(nix(&workspace, "builtins.attrNames (builtins.readDir (fetchGit { url = ./repository; exportIgnore = false; }))"), @r#"
     status: 0
@@ -138,16 +145,16 @@ fn a_changed_working_tree_gives_its_tracked_files() {
     assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
     status: 0
     --- stdout
-    { dirtyRev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d-dirty"; dirtyShortRev = "b218f47-dirty"; files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-HohHo2tR3HoG79nlhllhnn5wTvkBZHcBqrkc8DY1IjY="; path = "[HASH]-source"; rev = "0000000000000000000000000000000000000000"; revCount = 0; shortRev = "0000000"; submodules = false; }
+    { dirtyRev = "53b847f5f2705afc01ef70b6f60e323bf6f61421-dirty"; dirtyShortRev = "53b847f-dirty"; files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-HohHo2tR3HoG79nlhllhnn5wTvkBZHcBqrkc8DY1IjY="; path = "[HASH]-source"; rev = "0000000000000000000000000000000000000000"; revCount = 0; shortRev = "0000000"; submodules = false; }
     --- stderr
-    evaluation warning: Git tree '[DIR]/repository' is dirty
+    warning: Git tree '[DIR]/repository' is dirty
     "#);
     assert_snapshot!(nix(&workspace, "builtins.readFile (fetchGit ./repository + \"/text\")"), @r#"
     status: 0
     --- stdout
     "changed\n"
     --- stderr
-    evaluation warning: Git tree '[DIR]/repository' is dirty
+    warning: Git tree '[DIR]/repository' is dirty
     "#);
 }
 
@@ -166,20 +173,6 @@ fn a_repository_that_is_not_there_is_told() {
            error: cannot open the Git repository `[DIR]/absent`: "[DIR]/absent" does not appear to be a git repository
            at «string»:1:1:
                 1| fetchGit ./absent
-                 | ^
-    "#);
-    assert_snapshot!(nix(&workspace, "fetchGit \"https://example.org/repository.git\""), @r#"
-    status: 1
-    --- stderr
-    error:
-           … while calling the 'fetchGit' builtin
-             at «string»:1:1:
-                  1| fetchGit "https://example.org/repository.git"
-                   | ^
-
-           error: fetching the Git repository `https://example.org/repository.git` over the network is not possible here; take an archive of it (`fetchTarball`, or `github:owner/repo` as a flake's input) or a clone on this machine
-           at «string»:1:1:
-                1| fetchGit "https://example.org/repository.git"
                  | ^
     "#);
     assert_snapshot!(nix(&workspace, "builtins.fetchMercurial \"https://example.org/repository\""), @r#"
@@ -244,7 +237,7 @@ fn restricted_evaluation_fetches_what_it_is_allowed() {
     assert_snapshot!(run(&workspace, &arguments), @r#"
     status: 0
     --- stdout
-    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
     "#);
 }
 
@@ -355,7 +348,7 @@ fn trees_are_behind_their_feature() {
     assert_snapshot!(run(&workspace, &arguments), @r#"
     status: 0
     --- stdout
-    { files = { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M="; path = "[HASH]-source"; rev = "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"; revCount = 2; shortRev = "b218f47"; submodules = false; }
+    { files = { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M="; path = "[HASH]-source"; rev = "53b847f5f2705afc01ef70b6f60e323bf6f61421"; revCount = 2; shortRev = "53b847f"; submodules = false; }
     "#);
 }
 
@@ -390,6 +383,211 @@ fn a_folder_tells_when_it_was_changed_last() {
     "#);
 }
 
+/// As [`FACTS`], on one line for each tree.
+fn over_http(workspace: &Workspace, url: &str, more: &str) -> String {
+    let expression = format!(
+        "let t = fetchGit {{ url = \"{url}\"; {more} }}; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]"
+    );
+    nix(workspace, &expression)
+}
+
+#[test]
+fn repositories_come_over_http() {
+    let (workspace, rev) = with_repository();
+    let server = git_server::start(workspace.path());
+    let url = server.url("/repository");
+    let get = |more: &str| over_http(&workspace, &url, more).replace(&url, "[URL]");
+    assert_snapshot!(get(""), @r#"
+    status: 0
+    --- stdout
+    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    "#);
+    assert_snapshot!(get("ref = \"old\";"), @r#"
+    status: 0
+    --- stdout
+    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 1 false [ ".gitattributes" "folder" "link" "text" ] ]
+    "#);
+    assert_snapshot!(get("ref = \"old\"; shallow = true;"), @r#"
+    status: 0
+    --- stdout
+    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 0 false [ ".gitattributes" "folder" "link" "text" ] ]
+    "#);
+    assert_snapshot!(get("ref = \"none\";"), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while evaluating the attribute 't'
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           … while calling the 'fetchGit' builtin
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           error: cannot fetch `refs/heads/none` of the Git repository `[URL]`: it has no such name; a branch is given by its name, a tag as `refs/tags/…`
+           at «string»:1:9:
+                1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                 |         ^
+    "#);
+    // What is there is not asked for again, and a branch only after a while.
+    let asked = server.seen().len();
+    assert_snapshot!(get(&format!("rev = \"{rev}\";")), @r#"
+    status: 0
+    --- stdout
+    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    "#);
+    get("ref = \"old\";");
+    assert_eq!(server.seen().len(), asked);
+    // In a home of its own, where nothing is there yet.
+    fs::remove_dir_all(workspace.path().join("home")).unwrap();
+    let whole = get(&format!("rev = \"{rev}\";"));
+    assert!(whole.contains(&rev) && server.seen().len() > asked, "{whole}");
+    let missing = "1234567890123456789012345678901234567890";
+    assert_snapshot!(get(&format!("rev = \"{missing}\";")), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while evaluating the attribute 't'
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           … while calling the 'fetchGit' builtin
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           error: cannot fetch the commit '1234567890123456789012345678901234567890' of the Git repository `[URL]`: none of its branches and tags has it
+           at «string»:1:9:
+                1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                 |         ^
+    "#);
+    assert_snapshot!(over_http(&workspace, &server.url("/moved/repository"), ""), @r#"
+    status: 0
+    --- stdout
+    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    "#);
+    assert_snapshot!(over_http(&workspace, &server.url("/nothing"), "").replace(&server.url(""), "[URL]"), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while evaluating the attribute 't'
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           … while calling the 'fetchGit' builtin
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           error: cannot fetch `HEAD` of the Git repository `[URL]/nothing`: Transport handshake failed: cannot fetch `[URL]/nothing/info/refs?service=git-upload-pack`: its one URL failed
+             [URL]/nothing/info/refs?service=git-upload-pack: HTTP 404 Not Found
+           at «string»:1:9:
+                1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                 |         ^
+    "#);
+    assert_snapshot!(nix(&workspace, "fetchGit \"gopher://example.org/a\""), @r#"
+    status: 1
+    --- stderr
+    error:
+           … while calling the 'fetchGit' builtin
+             at «string»:1:1:
+                  1| fetchGit "gopher://example.org/a"
+                   | ^
+
+           error: fetching the Git repository `gopher://example.org/a`: only https, http, ssh, git and file are known
+           at «string»:1:1:
+                1| fetchGit "gopher://example.org/a"
+                 | ^
+    "#);
+}
+
+/// What a process that was stopped left, or a disk lost.
+#[test]
+fn a_damaged_copy_of_a_repository_is_fetched_anew() {
+    let (workspace, rev) = with_repository();
+    let server = git_server::start(workspace.path());
+    let url = server.url("/repository");
+    assert!(over_http(&workspace, &url, "").contains(&rev));
+    let copies: Vec<_> = fs::read_dir(workspace.path().join("home/.cache/eval/git")).unwrap().flatten().collect();
+    let copy = copies.iter().find(|entry| entry.path().is_dir()).expect("a copy");
+    fs::write(copy.path().join("HEAD"), "").unwrap();
+    assert!(over_http(&workspace, &url, "").contains(&rev));
+}
+
+/// A repository `outer` whose folder `inner` is the repository of [`repository`], by the URL given.
+fn with_submodule(url: &str) -> Workspace {
+    let (workspace, rev) = with_repository();
+    let folder = workspace.path().join("outer");
+    let modules = format!("[submodule \"inner\"]\n\tpath = inner\n\turl = {url}\n");
+    let outer = gix::init_bare(&folder).expect("a repository can be made");
+    let blob = outer.write_blob(&modules).expect("objects can be written").detach();
+    let entry =
+        |name: &str, kind: EntryKind, oid| gix::objs::tree::Entry { mode: kind.into(), filename: name.into(), oid };
+    let inner = gix::ObjectId::from_hex(rev.as_bytes()).expect("a revision");
+    let entries = vec![entry(".gitmodules", EntryKind::Blob, blob), entry("inner", EntryKind::Commit, inner)];
+    let tree = outer.write_object(gix::objs::Tree { entries }).expect("objects can be written").detach();
+    let commit = commit(&outer, tree, None, 1_000_000_120);
+    fs::create_dir_all(folder.join("refs/heads")).expect("the repository can be written");
+    fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").expect("the repository can be written");
+    fs::write(folder.join("refs/heads/main"), format!("{commit}\n")).expect("the repository can be written");
+    workspace
+}
+
+#[test]
+fn submodules_come_with_a_repository() {
+    let workspace = with_submodule("../repository");
+    let server = git_server::start(workspace.path());
+    let get = |url: &str, submodules: bool| {
+        let expression = format!(
+            "let t = fetchGit {{ url = \"{url}\"; submodules = {submodules}; }}; in [ t.narHash (builtins.readDir (t + \"/inner\")) ]"
+        );
+        nix(&workspace, &expression)
+    };
+    let local = workspace.path().join("outer").display().to_string();
+    assert_snapshot!(get(&local, true), @r#"
+    status: 0
+    --- stdout
+    [ "sha256-ttn+gFQ0w0LTiM4mUlJhldbFQLHxlFxfI4V5wSL0k4E=" { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; } ]
+    "#);
+    assert_snapshot!(get(&local, false), @r#"
+    status: 0
+    --- stdout
+    [ "sha256-Wi0jipLr2mfD6Xly1TeoIx21jEvTL1FJ0bpSsBfihPQ=" { } ]
+    "#);
+    assert_eq!(get(&server.url("/outer"), true), get(&local, true));
+    assert_eq!(get(&server.url("/outer"), false), get(&local, false));
+}
+
+#[test]
+fn a_repository_from_elsewhere_has_no_submodules_here() {
+    let workspace = with_submodule("file:///etc/private");
+    let server = git_server::start(workspace.path());
+    let said = over_http(&workspace, &server.url("/outer"), "submodules = true;").replace(&server.url(""), "[URL]");
+    assert_snapshot!(said, @r#"
+    status: 1
+    --- stderr
+    error:
+           … while evaluating the attribute 't'
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           … while calling the 'fetchGit' builtin
+             at «string»:1:9:
+                  1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                   |         ^
+
+           error: the submodule at 'inner' has the URL `file:///etc/private`: a repository from elsewhere has none on this machine
+           at «string»:1:9:
+                1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
+                 |         ^
+    "#);
+}
+
 #[test]
 fn a_locked_input_comes_from_a_repository() {
     let (workspace, rev) = with_repository();
@@ -415,6 +613,6 @@ fn a_locked_input_comes_from_a_repository() {
     assert_snapshot!(run(&workspace, &["expr", ".#rev"]), @r#"
     status: 0
     --- stdout
-    "b218f47d857ce3deb8a8e5f039f9f230e29b5e3d"
+    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
     "#);
 }

@@ -5,9 +5,14 @@
 //! pinned packages that the corpus names, so the first run fetches a few megabytes.
 
 mod fetchers;
+mod git_server;
 mod normal;
 mod threat_model;
 mod workspace;
+
+#[path = "../../builder/src/fetch/tests/server.rs"]
+#[allow(dead_code, reason = "the fetcher's own tests use all of it")]
+mod server;
 
 /// What is typed and what is printed.
 mod cli {

@@ -87,6 +87,9 @@ impl Workspace {
         for variable in ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"] {
             command.env_remove(variable);
         }
+        // The servers of tests are on this machine.
+        let exceptions = std::env::var("no_proxy").unwrap_or_default();
+        command.env("no_proxy", format!("127.0.0.1,{exceptions}"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         command.env("EVAL_ROOT", &self.store).env("EVAL_PROGRESS", "plain").env("NO_COLOR", "1");
         command

@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use ureq::http::{HeaderMap, StatusCode, Uri, header};
+use ureq::http::{HeaderMap, Method, StatusCode, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
@@ -76,7 +76,12 @@ impl Client {
             part.restart().map_err(local)?;
         }
 
-        let (response, _) = self.request(config, start, part.len(), validator.as_deref())?;
+        let mut headers = Vec::new();
+        if part.len() > 0 {
+            headers.push(("Range".to_owned(), format!("bytes={}-", part.len())));
+            headers.extend(validator.map(|validator| ("If-Range".to_owned(), validator)));
+        }
+        let (response, _) = self.request(config, start, &headers, None)?;
         let status = response.status();
         let headers = response.headers();
         let length: Option<u64> = text(headers, header::CONTENT_LENGTH).and_then(|value| value.parse().ok());
@@ -155,13 +160,31 @@ impl Client {
         }
     }
 
-    /// Sends the request and follows redirects to the answer that is none.
+    /// Asks, with a body to post or without one, and returns the answer, if it is a good one, with where it came from.
+    ///
+    /// # Errors
+    /// When there is no answer, or it says that it is none.
+    pub fn exchange(
+        &self,
+        config: &FetchConfig,
+        start: &Url,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
+    ) -> Result<(ureq::http::Response<ureq::Body>, Url), TransferError> {
+        let (response, url) = self.request(config, start, headers, body)?;
+        match response.status() {
+            StatusCode::OK => Ok((response, url)),
+            status => Err(status_error(status, response.headers())),
+        }
+    }
+
+    /// Sends the request and follows redirects to the answer that is none. What is posted is not posted elsewhere.
     fn request(
         &self,
         config: &FetchConfig,
         start: &Url,
-        offset: u64,
-        validator: Option<&str>,
+        headers: &[(String, String)],
+        body: Option<&[u8]>,
     ) -> Result<(ureq::http::Response<ureq::Body>, Url), TransferError> {
         let mut url = start.clone();
         let mut hops = 0;
@@ -169,12 +192,9 @@ impl Client {
             let (agent, proxy_login) = self.agent(config, &url)?;
             let wire = url.to_string();
             let wire = percent_encoding::utf8_percent_encode(&wire, TO_ENCODE).to_string();
-            let mut request = agent.get(&wire).header(header::ACCEPT_ENCODING, "identity");
-            if offset > 0 {
-                request = request.header(header::RANGE, format!("bytes={offset}-"));
-                if let Some(validator) = validator {
-                    request = request.header(header::IF_RANGE, validator);
-                }
+            let mut request = ureq::http::Request::builder().uri(&wire).header(header::ACCEPT_ENCODING, "identity");
+            for (name, value) in headers {
+                request = request.header(name, value);
             }
             if let Some(login) = proxy_login {
                 request = request.header(header::PROXY_AUTHORIZATION, basic(login));
@@ -182,8 +202,15 @@ impl Client {
             if let Some(login) = login(config, start, &url) {
                 request = request.header(header::AUTHORIZATION, basic(login));
             }
-            let mut response = request.call().map_err(|error| classify(error, config))?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let answer = match body {
+                None => request.body(()).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),
+                Some(body) => {
+                    let request = request.method(Method::POST).body(body).map_err(ureq::Error::Http);
+                    request.and_then(|request| agent.run(request))
+                }
+            };
+            let mut response = answer.map_err(|error| classify(error, config))?;
+            if body.is_some() || !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok((response, url));
             }
             let next = redirect_target(&url, response.status(), response.headers())?;
@@ -443,7 +470,7 @@ impl Resolver for ToProxy {
     }
 }
 
-/// Completes `GET /path` to `GET http://host/path`.
+/// Completes `GET /path` to `GET http://host/path`, and `POST` alike.
 #[derive(Debug)]
 struct AbsoluteForm;
 
@@ -469,17 +496,15 @@ impl<In: Transport> Transport for AbsoluteFormTransport<In> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        // Requests without a body: whatever starts so is the head of one.
-        const START: &[u8] = b"GET /";
+        // Whatever starts so is the head of a request: what Git posts starts with the length of a line in hexadecimal digits.
         let output = self.inner.buffers().output();
-        if !output[..amount].starts_with(START) {
-            return self.inner.transmit_output(amount, timeout);
-        }
+        let start = ["GET /", "POST /"].into_iter().find(|start| output[..amount].starts_with(start.as_bytes()));
+        let Some(start) = start else { return self.inner.transmit_output(amount, timeout) };
         let longer = amount + self.origin.len();
         if longer > output.len() {
             return Err(ureq::Error::LargeResponseHeader(longer, output.len()));
         }
-        let at = START.len() - 1;
+        let at = start.len() - 1;
         output.copy_within(at..amount, at + self.origin.len());
         output[at..at + self.origin.len()].copy_from_slice(self.origin.as_bytes());
         self.inner.transmit_output(longer, timeout)

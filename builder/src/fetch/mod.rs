@@ -73,6 +73,15 @@ pub struct Fetched {
     pub hash: Hash,
 }
 
+/// What a server said to [`Fetcher::exchange`].
+pub struct Answer {
+    /// Where it came from, after redirects.
+    pub redirected: Option<String>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, at most [`FetchConfig::size_max_bytes`] of it.
+    pub body: Box<dyn Read + Send>,
+}
+
 /// Fetches files; to be shared between threads.
 pub struct Fetcher {
     config: FetchConfig,
@@ -144,6 +153,50 @@ impl Fetcher {
         }
         part.drop_if_empty();
         Err(FetchError::Failed { name: name(), attempts })
+    }
+
+    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it is posted. Nothing is kept.
+    ///
+    /// Redirects of what is not posted are followed, logins and proxies are those of [`Fetcher::fetch`], and what may pass is tried again.
+    ///
+    /// # Errors
+    /// [`FetchError::Failed`] with what the server said, when that is not 200 OK.
+    pub fn exchange(&self, url: &str, headers: &[(String, String)], body: Option<&[u8]>) -> Result<Answer, FetchError> {
+        let name = || url::redact(url).into_owned();
+        let failed = |tries, reason| {
+            let attempt = Attempt { url: name(), tries, reason, mismatch: None };
+            FetchError::Failed { name: name(), attempts: vec![attempt] }
+        };
+        let start = Url::parse(url).map_err(|reason| failed(0, reason))?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let result = self.client.exchange(&self.config, &start, headers, body);
+            let error = match result {
+                Ok((response, from)) => {
+                    let headers = response.headers().iter();
+                    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+                    let headers = headers.collect();
+                    let redirected = (from != start).then(|| from.to_string());
+                    let body = response.into_body().into_with_config().limit(self.config.size_max_bytes).reader();
+                    return Ok(Answer { redirected, headers, body: Box::new(body) });
+                }
+                Err(error) => error,
+            };
+            let retries = match error.kind {
+                TransferErrorKind::Flaky => self.config.retries,
+                TransferErrorKind::Unreachable => self.config.retries.min(1),
+                TransferErrorKind::Final | TransferErrorKind::Local(_) => 0,
+                TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
+            };
+            if tries > retries {
+                return Err(failed(tries, error.reason));
+            }
+            let doubled = self.config.backoff * 2u32.saturating_pow(tries - 1);
+            if self.sleep(error.retry_after.unwrap_or(doubled).min(BACKOFF_MAX)).is_err() {
+                return Err(FetchError::Cancelled { name: name() });
+            }
+        }
     }
 
     /// Expands mirrors, and moves hosts that could not be reached a moment ago to the end.

@@ -78,7 +78,7 @@ pub(super) fn trace_verbose(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
 pub(super) fn warn(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let text = ev.expect_string(arguments[0])?;
     let text = super::expect::lossy(text.bytes());
-    ev.shared.host.message(Severity::Warning, &text);
+    ev.shared.host.message(Severity::Warn, &text);
     if ev.shared.options.abort_on_warn {
         return Err(Error::new(ErrorKind::Abort(
             "aborting to reveal stack trace of warning, as abort-on-warn is set".to_owned(),

@@ -213,7 +213,8 @@ impl Host for Files {
     fn message(&self, severity: Severity, text: &str) {
         let kind = match severity {
             Severity::Trace => "trace",
-            Severity::Warning => "evaluation warning",
+            Severity::Warn => "evaluation warning",
+            Severity::Warning => "warning",
         };
         self.messages.lock().expect(LOCK).push(format!("{kind}: {text}"));
     }

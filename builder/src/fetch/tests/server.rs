@@ -1,14 +1,15 @@
 //! A small HTTP/1.1 server on loopback: it answers by a function and remembers what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request: its first line and its headers, names in lower case.
+/// A request: its first line, its headers, names in lower case, and what was posted.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub line: String,
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -96,16 +97,18 @@ impl Server {
 
 fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request, usize) -> Answer) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
-    let mut lines = BufReader::new(stream).lines();
+    let mut reader = BufReader::new(stream);
     loop {
-        let line = lines.next()?.ok()?;
+        let line = reader.by_ref().lines().next()?.ok()?;
         let mut headers = Vec::new();
         loop {
-            let line = lines.next()?.ok()?;
+            let line = reader.by_ref().lines().next()?.ok()?;
             let Some((name, value)) = line.split_once(": ") else { break };
             headers.push((name.to_lowercase(), value.to_owned()));
         }
-        let request = Request { line, headers };
+        let mut request = Request { line, headers, body: Vec::new() };
+        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        reader.by_ref().take(length).read_to_end(&mut request.body).ok()?;
         let number = {
             let mut seen = seen.lock().unwrap();
             seen.push(request.clone());

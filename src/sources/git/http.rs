@@ -1,0 +1,163 @@
+//! Git's protocol over HTTP, by the fetcher that brings everything else: proxies, certificates and logins are its.
+//!
+//! What Git posts is small, as nothing is ever pushed: it is gathered, and sent when the answer is first read.
+
+use std::any::Any;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use builder::fetch::{Answer, Fetcher};
+use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
+
+pub(super) struct Client<'f> {
+    fetcher: &'f Fetcher,
+    /// The base of the URL, as the server told it by redirecting.
+    redirected: Option<String>,
+}
+
+impl<'f> Client<'f> {
+    pub fn new(fetcher: &'f Fetcher) -> Client<'f> {
+        Client { fetcher, redirected: None }
+    }
+
+    fn exchange(&self, url: &str, headers: impl IntoIterator<Item = impl AsRef<str>>) -> Exchange<'f> {
+        let headers = headers.into_iter().filter_map(|line| {
+            let (name, value) = line.as_ref().split_once(':')?;
+            // The fetcher knows the logins, those of the URL included.
+            let is_login = name.eq_ignore_ascii_case("Authorization");
+            (!is_login).then(|| (name.to_owned(), value.trim().to_owned()))
+        });
+        Exchange { fetcher: self.fetcher, url: url.to_owned(), headers: headers.collect(), posted: None, answer: None }
+    }
+}
+
+impl<'f> Http for Client<'f> {
+    type Headers = OnFirstRead<'f, Cursor<Vec<u8>>>;
+    type ResponseBody = OnFirstRead<'f, BufReader<Box<dyn Read + Send>>>;
+    type PostBody = Posted<'f>;
+
+    fn get(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> gix::Result<GetResponse<Self::Headers, Self::ResponseBody>> {
+        let mut exchange = self.exchange(url, headers);
+        let answer = exchange.answer().map_err(gix::Error::from_error)?;
+        let tail = url.strip_prefix(base_url).unwrap_or_default();
+        if let Some(base) = answer.redirected.as_deref().and_then(|url| url.strip_suffix(tail)) {
+            self.redirected = Some(base.to_owned());
+        }
+        let exchange = Arc::new(Mutex::new(exchange));
+        Ok(GetResponse { headers: OnFirstRead::new(&exchange, headers_of), body: OnFirstRead::new(&exchange, body_of) })
+    }
+
+    fn post(
+        &mut self,
+        url: &str,
+        _base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        _body: PostBodyDataKind,
+    ) -> gix::Result<PostResponse<Self::Headers, Self::ResponseBody, Self::PostBody>> {
+        let mut exchange = self.exchange(url, headers);
+        exchange.posted = Some(Vec::new());
+        let exchange = Arc::new(Mutex::new(exchange));
+        Ok(PostResponse {
+            headers: OnFirstRead::new(&exchange, headers_of),
+            body: OnFirstRead::new(&exchange, body_of),
+            post_body: Posted(Arc::clone(&exchange)),
+        })
+    }
+
+    fn configure(&mut self, _config: &dyn Any) -> gix::Result<()> {
+        Ok(())
+    }
+
+    fn redirected_base_url(&self) -> Option<String> {
+        self.redirected.clone()
+    }
+}
+
+type Shared<'f> = Arc<Mutex<Exchange<'f>>>;
+
+/// A request, and its answer once it was asked for.
+struct Exchange<'f> {
+    fetcher: &'f Fetcher,
+    url: String,
+    headers: Vec<(String, String)>,
+    posted: Option<Vec<u8>>,
+    answer: Option<Answer>,
+}
+
+impl Exchange<'_> {
+    fn answer(&mut self) -> io::Result<&mut Answer> {
+        if self.answer.is_none() {
+            let answer = self.fetcher.exchange(&self.url, &self.headers, self.posted.as_deref());
+            self.answer = Some(answer.map_err(io::Error::other)?);
+        }
+        self.answer.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
+    }
+}
+
+pub(super) struct Posted<'f>(Shared<'f>);
+
+impl Write for Posted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut exchange = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        exchange.posted.get_or_insert_default().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `name:value` on a line each.
+fn headers_of(answer: &mut Answer) -> Cursor<Vec<u8>> {
+    let lines = answer.headers.iter();
+    Cursor::new(lines.flat_map(|(name, value)| [name.as_bytes(), b":", value, b"\n"].concat()).collect())
+}
+
+fn body_of(answer: &mut Answer) -> BufReader<Box<dyn Read + Send>> {
+    BufReader::with_capacity(1 << 16, std::mem::replace(&mut answer.body, Box::new(io::empty())))
+}
+
+/// A part of an answer, which is asked for when the part is first read.
+pub(super) struct OnFirstRead<'f, R> {
+    exchange: Shared<'f>,
+    part: fn(&mut Answer) -> R,
+    reader: Option<R>,
+}
+
+impl<'f, R> OnFirstRead<'f, R> {
+    fn new(exchange: &Shared<'f>, part: fn(&mut Answer) -> R) -> Self {
+        OnFirstRead { exchange: Arc::clone(exchange), part, reader: None }
+    }
+
+    fn reader(&mut self) -> io::Result<&mut R> {
+        if self.reader.is_none() {
+            let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            self.reader = Some((self.part)(exchange.answer()?));
+        }
+        self.reader.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
+    }
+}
+
+impl<R: Read> Read for OnFirstRead<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader()?.read(buffer)
+    }
+}
+
+impl<R: BufRead> BufRead for OnFirstRead<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader()?.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Some(reader) = &mut self.reader {
+            reader.consume(count);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Repositories within repositories: where they come from, by the file `.gitmodules` of a commit.
+
+use std::path::{Component, Path, PathBuf};
+
+use gix::bstr::{BStr, ByteSlice};
+use gix::{ObjectId, Repository};
+use lang::host::HostResult;
+use std::os::unix::ffi::OsStrExt;
+
+use super::{Request, open, remote, tree};
+use crate::sources::{Sources, local, other};
+
+/// The submodules of a commit.
+pub(super) struct Submodules<'s> {
+    sources: &'s Sources,
+    file: gix::submodule::File,
+    /// What relative URLs are relative to.
+    base: String,
+    /// Whether the repository is on this machine, so that its submodules may be.
+    is_local: bool,
+    /// Where Git keeps the submodules of a clone.
+    clones: PathBuf,
+    export_ignore: bool,
+}
+
+impl<'s> Submodules<'s> {
+    /// Those of a commit's tree, in a repository that came from `url`.
+    pub fn of(
+        sources: &'s Sources,
+        repository: &Repository,
+        tree: ObjectId,
+        url: &str,
+        export_ignore: bool,
+    ) -> HostResult<Submodules<'s>> {
+        let read = |error: gix::Error| other(format!("cannot read `.gitmodules` in the tree '{tree}': {error}"));
+        let entry =
+            repository.find_tree(tree).and_then(|tree| tree.lookup_entry_by_path(".gitmodules")).map_err(read)?;
+        let text = match entry {
+            Some(entry) => entry.object().map_err(read)?.detach().data,
+            None => Vec::new(),
+        };
+        let file = gix::submodule::File::from_bytes(&text, None, &gix::config::File::default()).map_err(read)?;
+        let is_local = local(url).is_some();
+        // A clone's submodules lie where its own origin has them.
+        let origin = repository.config_snapshot().string("remote.origin.url").filter(|_| is_local);
+        let base = origin.map_or_else(|| url.to_owned(), |origin| origin.to_string());
+        let clones = repository.git_dir().join("modules");
+        Ok(Submodules { sources, file, base, is_local, clones, export_ignore })
+    }
+
+    /// Writes the files of the submodule at `path`, whose commit is `id`, below `folder`.
+    pub fn write(&self, path: &Path, id: ObjectId, folder: &Path, depth: usize) -> HostResult<()> {
+        let wrong = |why: &str| other(format!("the submodule at '{}' {why}", path.display()));
+        let name = self.file.name_by_path(BStr::new(path.as_os_str().as_bytes()));
+        let name = name.ok_or_else(|| wrong("is not in `.gitmodules`"))?;
+        let given = self.file.config().string_by("submodule", Some(name), "url");
+        let given = given.ok_or_else(|| wrong("has no `url` in `.gitmodules`"))?.to_string();
+        let url = resolved(&self.base, &given)
+            .ok_or_else(|| wrong(&format!("has the URL `{given}`, which leads nowhere")))?;
+        let (repository, commit) = match (self.clone_of(name, id), local(&url)) {
+            (Some(repository), _) => (repository, id),
+            (None, Some(place)) if self.is_local => (open(&place)?, id),
+            (None, Some(_)) => {
+                return Err(wrong(&format!(
+                    "has the URL `{url}`: a repository from elsewhere has none on this machine"
+                )));
+            }
+            (None, None) => {
+                let rev = id.to_string();
+                let request = Request { rev: Some(&rev), submodules: true, shallow: true, ..Request::new(&url) };
+                remote::fetch(self.sources, &request)?
+            }
+        };
+        let found = repository.find_commit(commit).and_then(|commit| commit.tree_id());
+        let tree = found.map_err(|error| wrong(&format!("has no commit '{commit}' in `{url}`: {error}")))?.detach();
+        let inner = Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?;
+        tree::write(&repository, tree, folder, self.export_ignore, Some(&inner), depth)
+    }
+
+    /// What Git itself fetched for the clone on this machine, if it has the commit.
+    fn clone_of(&self, name: &BStr, id: ObjectId) -> Option<Repository> {
+        let name = Path::new(name.to_os_str().ok()?);
+        let is_plain = name.components().all(|part| matches!(part, Component::Normal(_)));
+        let repository = (self.is_local && is_plain).then(|| open(&self.clones.join(name)).ok())??;
+        let has_it = repository.find_commit(id).is_ok();
+        has_it.then_some(repository)
+    }
+}
+
+/// The URL of a submodule: one that begins with `./` or `../` is relative to that of the repository it is in, as a folder.
+fn resolved(base: &str, url: &str) -> Option<String> {
+    if !(url.starts_with("./") || url.starts_with("../")) {
+        return Some(url.to_owned());
+    }
+    let (mut base, mut rest) = (base.trim_end_matches('/'), url);
+    loop {
+        if let Some(after) = rest.strip_prefix("../") {
+            let end = base.rfind('/').or_else(|| base.rfind(':').map(|at| at + 1))?;
+            base = base[..end].trim_end_matches('/');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let is_whole = base.starts_with('/') || base.contains("://") && !base.ends_with(':') || base.contains(':');
+    let separator = if base.ends_with(':') { "" } else { "/" };
+    is_whole.then(|| format!("{base}{separator}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_relative_to_the_repository() {
+        let url = |base, url| resolved(base, url).unwrap_or_default();
+        assert_eq!(url("https://example.org/a/b.git", "../c.git"), "https://example.org/a/c.git");
+        assert_eq!(url("https://example.org/a/b.git/", "../../c/d"), "https://example.org/c/d");
+        assert_eq!(url("https://example.org/a/b", "./c"), "https://example.org/a/b/c");
+        assert_eq!(url("/srv/a", "../b"), "/srv/b");
+        assert_eq!(url("git@example.org:a/b", "../c"), "git@example.org:a/c");
+        assert_eq!(url("git@example.org:b", "../c"), "git@example.org:c");
+        assert_eq!(url("https://example.org/a", "https://example.com/b"), "https://example.com/b");
+        assert_eq!(resolved("/a", "../../../b"), None);
+    }
+}

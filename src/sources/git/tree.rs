@@ -1,0 +1,137 @@
+//! The files of a commit, written as the repository holds them.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use gix::bstr::ByteSlice;
+use gix::index::entry::Mode;
+use gix::object::tree::EntryKind;
+use gix::worktree::stack::state::attributes::Source as AttributeSource;
+use gix::{ObjectId, Repository};
+use lang::host::HostResult;
+
+use super::submodules::Submodules;
+use crate::sources::{failed, other};
+
+/// Trees nested deeper than this are refused, as paths of theirs could not be opened.
+const DEPTH_MAX: usize = 1024;
+
+pub(super) fn check_depth(depth: usize) -> HostResult<()> {
+    if depth > DEPTH_MAX {
+        return Err(other(format!("the Git repository has folders nested deeper than {DEPTH_MAX}")));
+    }
+    Ok(())
+}
+
+/// Writes trees as files.
+struct Writer<'w, 'r> {
+    repository: &'r Repository,
+    ignored: Ignored<'r>,
+    /// Where they are, if they are wanted.
+    submodules: Option<&'w Submodules<'w>>,
+}
+
+/// Writes the files of a tree, from what `depth` folders of other repositories lead to.
+pub(super) fn write(
+    repository: &Repository,
+    tree: ObjectId,
+    folder: &Path,
+    export_ignore: bool,
+    submodules: Option<&Submodules<'_>>,
+    depth: usize,
+) -> HostResult<()> {
+    let index = repository.index_from_tree(&tree).map_err(other)?;
+    let ignored = Ignored::new(repository, &index, AttributeSource::IdMapping, export_ignore)?;
+    Writer { repository, ignored, submodules }.tree(tree, folder, &mut PathBuf::new(), depth)
+}
+
+impl Writer<'_, '_> {
+    /// Fills `folder` with what a tree holds, which lies at `path` in the commit.
+    fn tree(&mut self, tree: ObjectId, folder: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
+        let read = |error: gix::Error| other(format!("cannot read the tree '{tree}': {error}"));
+        check_depth(depth)?;
+        for entry in self.repository.find_tree(tree).map_err(read)?.iter() {
+            let entry = entry.map_err(read)?;
+            let name = entry.filename().as_bytes();
+            if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+                return Err(other(format!("'{}' in the tree '{tree}' is no name of a file", name.as_bstr())));
+            }
+            let name = std::ffi::OsStr::from_bytes(name);
+            path.push(name);
+            if !self.ignored.has(path, entry.mode().into())? {
+                self.entry(entry.kind(), entry.object_id(), &folder.join(name), path, depth)?;
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
+        let unwritable = |cause| failed("cannot write", to, &cause);
+        let blob = || {
+            let blob = self.repository.find_blob(id);
+            blob.map(|mut blob| blob.take_data())
+                .map_err(|error| other(format!("cannot read the file '{id}': {error}")))
+        };
+        match kind {
+            EntryKind::Tree => {
+                fs::create_dir(to).map_err(unwritable)?;
+                self.tree(id, to, path, depth + 1)
+            }
+            EntryKind::Commit => {
+                fs::create_dir(to).map_err(unwritable)?;
+                // One that is not asked for is an empty folder.
+                self.submodules.map_or(Ok(()), |submodules| submodules.write(path, id, to, depth + 1))
+            }
+            EntryKind::Link => symlink(std::ffi::OsStr::from_bytes(&blob()?), to).map_err(unwritable),
+            EntryKind::Blob => fs::write(to, blob()?).map_err(unwritable),
+            EntryKind::BlobExecutable => {
+                fs::write(to, blob()?).map_err(unwritable)?;
+                fs::set_permissions(to, fs::Permissions::from_mode(0o755)).map_err(unwritable)
+            }
+        }
+    }
+}
+
+/// What `.gitattributes` keeps out of archives.
+pub(super) struct Ignored<'r> {
+    stack: Option<gix::AttributeStack<'r>>,
+}
+
+impl<'r> Ignored<'r> {
+    /// What the files of an index say, or those of the working tree before them.
+    pub fn new(
+        repository: &'r Repository,
+        index: &gix::index::State,
+        source: AttributeSource,
+        wanted: bool,
+    ) -> HostResult<Ignored<'r>> {
+        let stack = if wanted { Some(repository.attributes_only(index, source).map_err(other)?) } else { None };
+        Ok(Ignored { stack })
+    }
+
+    /// Whether a file, or a folder that it lies in, is kept out.
+    pub fn has_or_above(&mut self, path: &Path, mode: Mode) -> HostResult<bool> {
+        if self.stack.is_none() {
+            return Ok(false);
+        }
+        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            if self.has(folder, Mode::DIR)? {
+                return Ok(true);
+            }
+        }
+        self.has(path, mode)
+    }
+
+    fn has(&mut self, path: &Path, mode: Mode) -> HostResult<bool> {
+        let Some(stack) = &mut self.stack else { return Ok(false) };
+        let mut outcome = stack.selected_attribute_matches(["export-ignore"]);
+        let platform = stack.at_path(path, Some(mode)).map_err(other)?;
+        if !platform.matching_attributes(&mut outcome) {
+            return Ok(false);
+        }
+        Ok(outcome.iter_selected().any(|found| found.assignment.state.is_set()))
+    }
+}

@@ -1,0 +1,135 @@
+//! Working trees: which files belong to one, and whether it is what its last commit says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use gix::bstr::ByteSlice;
+use gix::index::entry::Mode;
+use gix::object::tree::EntryKind;
+use gix::worktree::stack::state::attributes::Source as AttributeSource;
+use gix::{ObjectId, Repository};
+use lang::host::HostResult;
+
+use super::Request;
+use super::tree::{Ignored, check_depth};
+use crate::sources::{failed, other};
+
+/// A working tree.
+pub(super) struct WorkingTree {
+    /// The tracked files, with their folders.
+    pub members: BTreeSet<PathBuf>,
+    /// Whether it is another one than `HEAD` says.
+    pub is_changed: bool,
+}
+
+impl WorkingTree {
+    /// Looks at the working tree in `workdir` and, if they are asked for, those of its submodules that are there.
+    pub fn look(
+        repository: &Repository,
+        workdir: &Path,
+        head: Option<ObjectId>,
+        request: &Request<'_>,
+    ) -> HostResult<WorkingTree> {
+        let read =
+            |error: gix::Error| other(format!("cannot read the Git repository `{}`: {error}", workdir.display()));
+        let index = repository.index_or_empty().map_err(read)?;
+        let mut committed = BTreeMap::new();
+        if let Some(head) = head {
+            let tree = repository.find_commit(head).and_then(|commit| commit.tree_id()).map_err(read)?.detach();
+            flatten(repository, tree, &mut PathBuf::new(), 0, &mut committed)?;
+        }
+        let mut ignored =
+            Ignored::new(repository, &index, AttributeSource::WorktreeThenIdMapping, request.export_ignore)?;
+        let written = index.timestamp();
+        let mut is_changed = head.is_none();
+        let mut members = BTreeSet::from([PathBuf::new()]);
+        for entry in index.entries() {
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(entry.path(&index).as_bytes()));
+            let mode = entry.mode;
+            let same = committed.remove(&path).is_some_and(|(kind, id)| id == entry.id && kind_of(mode) == Some(kind));
+            is_changed |= !same;
+            let place = workdir.join(&path);
+            if mode == Mode::COMMIT {
+                if request.submodules
+                    && let Ok(inner) = super::open(&place)
+                {
+                    let head = inner.head_id().ok().map(gix::Id::detach);
+                    let tree = WorkingTree::look(&inner, &place, head, request)?;
+                    is_changed |= tree.is_changed || head != Some(entry.id);
+                    members.extend(path.ancestors().map(Path::to_owned));
+                    members.extend(tree.members.iter().map(|member| path.join(member)));
+                }
+                continue;
+            }
+            let Ok(meta) = fs::symlink_metadata(&place) else {
+                is_changed = true;
+                continue;
+            };
+            // The index notes when and how large a file was when it had this content; one that was changed when the index was
+            // written, or later, may have been changed again in the same moment.
+            let noted = &entry.stat;
+            let as_noted = i64::from(noted.mtime.secs) == meta.mtime()
+                && i64::from(noted.mtime.nsecs) == meta.mtime_nsec()
+                && u64::from(noted.size) == meta.len()
+                && noted.size > 0
+                && (meta.mtime(), meta.mtime_nsec()) < (written.unix_seconds(), i64::from(written.nanoseconds()));
+            is_changed |= !(same_kind(mode, &meta) && (as_noted || content_id(&place, &meta)? == Some(entry.id)));
+            if !ignored.has_or_above(&path, mode)? {
+                members.extend(path.ancestors().map(Path::to_owned));
+            }
+        }
+        is_changed |= !committed.is_empty();
+        Ok(WorkingTree { members, is_changed })
+    }
+}
+
+fn kind_of(mode: Mode) -> Option<EntryKind> {
+    mode.to_tree_entry_mode().map(|mode| mode.kind())
+}
+
+fn same_kind(mode: Mode, meta: &fs::Metadata) -> bool {
+    match kind_of(mode) {
+        Some(EntryKind::Link) => meta.is_symlink(),
+        Some(EntryKind::Blob) => meta.is_file() && meta.mode() & 0o100 == 0,
+        Some(EntryKind::BlobExecutable) => meta.is_file() && meta.mode() & 0o100 != 0,
+        _ => false,
+    }
+}
+
+/// What Git would call the content of a file or link.
+fn content_id(place: &Path, meta: &fs::Metadata) -> HostResult<Option<ObjectId>> {
+    let unreadable = |cause| failed("cannot read", place, &cause);
+    let content = if meta.is_symlink() {
+        fs::read_link(place).map_err(unreadable)?.as_os_str().as_bytes().to_vec()
+    } else if meta.is_file() {
+        fs::read(place).map_err(unreadable)?
+    } else {
+        return Ok(None);
+    };
+    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, &content).map(Some).map_err(other)
+}
+
+/// All files of a tree, by path.
+fn flatten(
+    repository: &Repository,
+    tree: ObjectId,
+    path: &mut PathBuf,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, (EntryKind, ObjectId)>,
+) -> HostResult<()> {
+    let read = |error: gix::Error| other(format!("cannot read the tree '{tree}': {error}"));
+    check_depth(depth)?;
+    for entry in repository.find_tree(tree).map_err(read)?.iter() {
+        let entry = entry.map_err(read)?;
+        path.push(std::ffi::OsStr::from_bytes(entry.filename().as_bytes()));
+        match entry.kind() {
+            EntryKind::Tree => flatten(repository, entry.object_id(), path, depth + 1, found)?,
+            kind => drop(found.insert(path.clone(), (kind, entry.object_id()))),
+        }
+        path.pop();
+    }
+    Ok(())
+}
