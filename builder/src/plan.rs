@@ -1,15 +1,15 @@
 //! The plan: which derivations have to be realised for the targets, and what needs what. Pure data once it is made.
 //!
-//! Planning reads derivations level by level from the targets down and asks the store for each output whether it is
-//! valid; below a valid output nothing is read. So the price of "nothing to do" is one small file and one query for
-//! each target, and the depth of a graph costs no stack.
+//! Planning goes level by level from the targets down and asks the store for each output whether it is valid; a
+//! derivation is read when the store does not say that what is wanted of it is, and below a valid output nothing is
+//! looked at. So the price of "nothing to do" is one query for each target, and the depth of a graph costs no stack.
 
 use crate::{error::BuildError, events::NodeId};
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -197,7 +197,30 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Res
     let mut asked: Vec<(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)> =
         targets.iter().map(|target| (Cow::Borrowed(&target.drv), Cow::Borrowed(&target.outputs))).collect();
     let mut first_level = true;
+    // What the targets came to that are valid, without their derivations having been read; and those further down.
+    let mut ready: Vec<Option<Arc<BTreeMap<String, StorePath>>>> = vec![None; targets.len()];
+    let mut ready_inputs: HashMap<StorePath, BTreeSet<String>> = HashMap::new();
     while !asked.is_empty() {
+        if first_level && !rebuild {
+            ready = valid_outputs(store, &asked)?.into_iter().map(|found| found.map(Arc::new)).collect();
+            let mut found = ready.iter();
+            asked.retain(|_| found.next().is_some_and(Option::is_none));
+        } else if !first_level {
+            asked.sort_unstable();
+            asked.dedup();
+            // What has been read is known better.
+            asked.retain(|(drv, names)| {
+                index.contains_key(&**drv) || ready_inputs.get(&**drv).is_none_or(|known| !known.is_superset(names))
+            });
+            let mut found = valid_outputs(store, &asked)?.into_iter();
+            asked.retain(|(drv, names)| {
+                let is_ready = found.next().is_some_and(|found| found.is_some()) && !index.contains_key(&**drv);
+                if is_ready {
+                    ready_inputs.entry(drv.clone().into_owned()).or_default().extend(names.iter().cloned());
+                }
+                !is_ready
+            });
+        }
         load(store, &asked, &mut entries, &mut index)?;
         let mut level = BTreeSet::new();
         for (drv, names) in &asked {
@@ -224,7 +247,21 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Res
         }
         first_level = false;
     }
-    order(store, entries, &index, targets)
+    let unread = targets.iter().zip(&ready).filter(|(_, ready)| ready.is_some()).map(|(target, _)| &target.drv);
+    let unread: HashSet<&StorePath> =
+        unread.chain(ready_inputs.keys()).filter(|drv| !index.contains_key(*drv)).collect();
+    let mut plan = order(store, entries, &index, targets, &ready)?;
+    plan.valid += unread.len();
+    Ok(plan)
+}
+
+/// Where the outputs are that are wanted of each derivation, if they are valid and the store knows it without reading.
+fn valid_outputs(
+    store: &LocalStore,
+    asked: &[(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)],
+) -> Result<Vec<Option<BTreeMap<String, StorePath>>>, BuildError> {
+    let asked: Vec<(&StorePath, &BTreeSet<String>)> = asked.iter().map(|(drv, names)| (&**drv, &**names)).collect();
+    Ok(store.valid_outputs(&asked)?)
 }
 
 /// Which of `paths` are valid.
@@ -282,6 +319,7 @@ fn order(
     entries: Vec<Entry>,
     index: &HashMap<StorePath, usize>,
     targets: &[Target],
+    ready: &[Option<Arc<BTreeMap<String, StorePath>>>],
 ) -> Result<Plan, BuildError> {
     let needs: Vec<Vec<usize>> = entries
         .iter()
@@ -299,7 +337,11 @@ fn order(
     }
     let targets = targets
         .iter()
-        .map(|target| {
+        .zip(ready)
+        .map(|(target, ready)| {
+            if let Some(outputs) = ready {
+                return PlannedTarget { drv: target.drv.clone(), outputs: outputs.clone(), node: None };
+            }
             let entry = &entries[index[&target.drv]];
             let wanted = |name: &String| target.outputs.is_empty() || target.outputs.contains(name);
             let outputs = if entry.outputs.keys().all(wanted) {

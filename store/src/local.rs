@@ -343,6 +343,30 @@ impl LocalStore {
         self.database.read(|session| session.neighbours(crate::db::DERIVERS_OF_PATH, path))
     }
 
+    /// Returns, for each derivation, where the outputs named with it are, when the derivation and all of these are valid;
+    /// `None` when they are not, or when none are named. No derivation is read for it: what outputs it has was noted when it
+    /// became valid.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn valid_outputs(
+        &self,
+        wanted: &[(&StorePath, &BTreeSet<String>)],
+    ) -> Result<Vec<Option<BTreeMap<String, StorePath>>>, StoreError> {
+        let mut found = vec![None; wanted.len()];
+        // Neighbours in order are neighbours in the index.
+        let mut order: Vec<usize> = (0..wanted.len()).filter(|&at| !wanted[at].1.is_empty()).collect();
+        order.sort_unstable_by_key(|&at| wanted[at].0);
+        self.database.read_at_once(|session| {
+            for at in order {
+                let (derivation, names) = wanted[at];
+                found[at] = session.valid_outputs(derivation, names)?;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// Reads the derivation at a path.
     ///
     /// # Errors

@@ -1,8 +1,11 @@
 use crate::common::{World, recipe, text};
+use builder::Target;
 use insta::assert_snapshot;
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
-use store::{HashAlgorithm, Ingestion};
+use store::{HashAlgorithm, Ingestion, StorePath};
 
 #[test]
 fn written_trees_are_united_and_split() {
@@ -146,4 +149,49 @@ fn a_deep_graph_takes_no_stack() {
     assert!(plan.nodes.iter().enumerate().all(|(id, node)| node.needs.iter().all(|&need| need < id)));
     assert_eq!(plan.to_json()["nodes"][0]["name"], "d0");
     assert_eq!(text(&world.built(&drv).join("x")), "bottom");
+}
+
+#[test]
+fn nothing_is_read_of_what_is_valid() {
+    let mut world = World::new();
+    let below = world.write("below", json!({"x": {"text": "bottom"}}));
+    let above = world.union("above", &[&below]).add(&world);
+    let out = || BTreeSet::from(["out".to_owned()]);
+    let plan = |drv: &StorePath, outputs| {
+        world.builder().plan(&[Target { drv: drv.clone(), outputs }]).map_err(|error| error.to_string())
+    };
+    assert_eq!(plan(&above, out()).unwrap().nodes.len(), 2);
+    let bottom = world.output(&below, "out");
+    world.built(&below);
+
+    // With what it says away it can only be the database that knows its outputs.
+    let file = world.store.physical_path(&below);
+    let away = file.with_extension("away");
+    std::fs::rename(&file, &away).unwrap();
+    let again = plan(&below, out()).unwrap();
+    assert!(again.is_empty());
+    assert_eq!((again.valid, again.targets[0].node, &again.targets[0].outputs["out"]), (1, None, &bottom));
+    let up = plan(&above, out()).unwrap();
+    assert_eq!((up.nodes.len(), up.valid, up.nodes[0].name.as_str()), (1, 1, "above"));
+    // An output that it does not have, all of them, and a second build take the derivation itself.
+    for outputs in [BTreeSet::from(["out".to_owned(), "doc".to_owned()]), BTreeSet::new()] {
+        assert!(plan(&below, outputs).is_err());
+    }
+    std::fs::rename(&away, &file).unwrap();
+    let wrong = plan(&below, BTreeSet::from(["doc".to_owned()])).unwrap_err();
+    assert!(wrong.contains("doc"), "{wrong}");
+    assert!(plan(&below, BTreeSet::new()).unwrap().is_empty());
+
+    // What is collected is to be made again.
+    world.built(&above);
+    assert!(plan(&above, out()).unwrap().is_empty());
+    let roots = tempfile::tempdir().unwrap();
+    world.store.add_root(&roots.path().join("above"), &above).unwrap();
+    // Another process, as this one keeps what it has made.
+    let root = world.store.root().to_owned();
+    let other = World::at(&root);
+    drop(std::mem::replace(&mut world.store, Arc::clone(&other.store)));
+    other.store.gc(store::GcOptions::default()).unwrap();
+    let again = other.builder().plan(&[Target { drv: above.clone(), outputs: out() }]).unwrap();
+    assert_eq!(again.nodes.len(), 2);
 }

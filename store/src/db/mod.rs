@@ -57,6 +57,7 @@ queries! {
     ALL_REFERENCES "all_references", ALL_DERIVERS "all_derivers", ALL_PATHS_BY_ID "all_paths_by_id",
     PATHS_AFTER "paths_after", PATH_BY_ID "path_by_id", SET_NAR "set_nar", DELETE_PATH "delete_path", DELETE_REFERENCES "delete_references",
     INSERT_DERIVATION_OUTPUT "insert_derivation_output", DERIVERS_OF_PATH "derivers_of_path",
+    OUTPUTS_OF_DERIVATION "outputs_of_derivation",
     ACTION_OUTPUTS "action_outputs", ALL_ACTIONS "all_actions", INSERT_ACTION "insert_action",
     DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
     INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",

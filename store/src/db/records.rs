@@ -66,6 +66,28 @@ impl Session<'_> {
         Ok(self.row(PATH_ID, [path.to_string()], |row| row.get::<_, i64>(0))?.is_some())
     }
 
+    /// Returns where the outputs `names` of a derivation are, when it and they are valid.
+    pub fn valid_outputs(
+        &self,
+        derivation: &StorePath,
+        names: &BTreeSet<String>,
+    ) -> Result<Option<BTreeMap<String, StorePath>>, StoreError> {
+        let mut valid = BTreeMap::new();
+        let mut unsound = Ok(());
+        self.each(OUTPUTS_OF_DERIVATION, [derivation.to_string()], |row| {
+            let name = row.get_ref(0)?.as_str()?;
+            if row.get::<_, bool>(2)? && names.contains(name) {
+                match store_path(row.get_ref(1)?.as_str()?) {
+                    Ok(path) => drop(valid.insert(name.to_owned(), path)),
+                    Err(error) => unsound = Err(error),
+                }
+            }
+            Ok(())
+        })?;
+        unsound?;
+        Ok((valid.len() == names.len()).then_some(valid))
+    }
+
     pub fn node(&self, path: &StorePath) -> Result<Option<Node>, StoreError> {
         let bytes = self.row(PATH_NODE, [path.to_string()], |row| row.get::<_, Vec<u8>>(0))?;
         bytes.map(|bytes| node(&bytes)).transpose()
