@@ -616,3 +616,52 @@ fn a_locked_input_comes_from_a_repository() {
     "53b847f5f2705afc01ef70b6f60e323bf6f61421"
     "#);
 }
+
+/// Otherwise a lock would say less of a folder than of everything else.
+#[test]
+fn a_folder_that_is_locked_is_what_it_was_then() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("base/text", "first\n");
+    workspace.write(
+        "flake.nix",
+        "{ inputs.base = { url = \"path:./base\"; flake = false; }; outputs = { self, base }: { text = builtins.readFile \"${base}/text\"; }; }",
+    );
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 0
+    --- stdout
+    "first\n"
+    "#);
+    let folder = workspace.path().join("base");
+    let lock = |hash: &str| {
+        let original = "\"original\": { \"type\": \"path\", \"path\": \"./base\" }";
+        let locked = format!(
+            "\"locked\": {{ \"type\": \"path\", \"path\": \"{}\", \"narHash\": \"{hash}\", \"lastModified\": 5 }}",
+            folder.display()
+        );
+        workspace.write(
+            "flake.lock",
+            &format!("{{ \"nodes\": {{ \"base\": {{ \"flake\": false, {locked}, {original} }}, \"root\": {{ \"inputs\": {{ \"base\": \"base\" }} }} }}, \"root\": \"root\", \"version\": 7 }}"),
+        );
+    };
+    lock("sha256-2mjBolyCJcE4VyHlhTa3fP8o2725uiWoQ1zG5Mvr+P0=");
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 0
+    --- stdout
+    "first\n"
+    "#);
+    // The folder is not asked when the store has what the lock says.
+    workspace.write("base/text", "second\n");
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 0
+    --- stdout
+    "first\n"
+    "#);
+    lock("sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    status: 1
+    --- stderr
+    error[lang::host]: hash mismatch in '[DIR]/base'
+                         specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+                         got:       sha256-+nv1sGEC3tmpcExcmlKlJIhDV008pKesSKsT/TOn2uI=
+    "#);
+}

@@ -1,7 +1,8 @@
 //! Flakes: references, and `getFlake` for flakes that are folders.
 //!
 //! Inputs are those that `flake.lock` says (`lock.rs`). What is not locked is taken as declared: `path:` inputs relative to the
-//! flake, `follows`, and whatever else the host can fetch (pure evaluation asks for a `rev` or `narHash` there).
+//! flake, read where they lie, `follows`, and whatever else the host can fetch (pure evaluation asks for a `rev` or `narHash`
+//! there). A folder that is locked by its hash is copied to the store and checked, as everything else that is fetched.
 
 use std::collections::BTreeMap;
 
@@ -146,8 +147,13 @@ pub(super) fn allow(ev: &Evaluator, reference: &Reference, base: &[u8]) {
 pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8]) -> Result<Tree> {
     let mut facts: Vec<(String, Value)> = Vec::new();
     let root: Vec<u8> = match (text(reference, "type"), text(reference, "path")) {
-        (Some("path"), Some(path)) => local_path(path, base),
-        _ => {
+        (Some("path"), Some(path)) if !reference.contains_key("narHash") => local_path(path, base),
+        (kind, path) => {
+            let mut attributes = reference.clone();
+            if let (Some("path"), Some(path)) = (kind, path) {
+                let path = lossy(&local_path(path, base));
+                attributes.insert("path".to_owned(), FetchValue::String(path));
+            }
             let expected = match text(reference, "narHash") {
                 Some(hash) => Some(
                     store::Hash::parse(hash, Some(store::HashAlgorithm::Sha256))
@@ -159,7 +165,7 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8])
                 kind: FetchKind::Tree,
                 name: Some("source".to_owned()),
                 expected,
-                attributes: reference.clone(),
+                attributes,
             })?;
             for (name, value) in &fetched.attributes {
                 let value = match value {
