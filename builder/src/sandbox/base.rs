@@ -10,15 +10,16 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 
 use super::SandboxError;
 use super::error::Named;
+use super::mounts::{Contents, Template};
 use super::{filter, limits, mounts, namespaces, sys};
-use crate::request::Mode;
+use crate::request::{Mode, Request};
 
 /// What `/proc/self/net` tells of a network namespace's past and of what is in it: packets by device, each that was sent
 /// among them, as there is but the loopback device; what was not sent for want of a route, in the counts of the protocols;
@@ -29,6 +30,12 @@ const TRACES: [&str; 5] = ["dev", "snmp", "snmp6", "ip6_flowlabel", "unix"];
 pub struct Base {
     /// The user namespace that builders are in: with one user, and owning nothing.
     pub inner: OwnedFd,
+    /// The root of this build, when it is one that the next can have too.
+    pub template: Option<Template>,
+    /// The root that was last wanted and was not the one before.
+    last_root: Option<Contents>,
+    /// The mount namespace of this process.
+    host: OwnedFd,
     /// What builders may call, compiled.
     pub filter: Vec<sys::Instruction>,
     /// Where inits report.
@@ -59,6 +66,9 @@ impl Base {
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
         Ok(Base {
             inner: namespaces::make_inner()?,
+            template: None,
+            last_root: None,
+            host: mounts::open_own_mounts()?,
             filter: filter::program(),
             report,
             reports: File::from(reports),
@@ -77,6 +87,27 @@ impl Base {
     pub fn take_reports(&mut self, told: &mut Vec<u8>) {
         // It ends with the error that there is nothing more at the moment, as this process could still write.
         let _ = self.reports.read_to_end(told);
+    }
+
+    /// Sees to it that the template is that of `request`, or that there is none. There is one from the second build in a row with the
+    /// same root on, as one that nobody uses costs more than it saves.
+    pub fn settle_root(&mut self, request: &Request) -> Result<(), SandboxError> {
+        let contents = Contents::of(request);
+        if let (Some(template), Some(contents)) = (&self.template, &contents)
+            && template.serves(contents)
+        {
+            return Ok(());
+        }
+        // First the old one goes.
+        self.template = None;
+        if let Some(wanted) = contents {
+            if self.last_root.as_ref() == Some(&wanted) {
+                self.template = Template::make(request, wanted, self.host.as_fd())?;
+            } else {
+                self.last_root = Some(wanted);
+            }
+        }
+        Ok(())
     }
 
     /// Sees to it that this process is in a network namespace that nobody has used.

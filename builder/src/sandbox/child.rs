@@ -88,8 +88,9 @@ fn build(
     // What can be made beforehand is: the init would make it in pages that it first has to copy.
     let command = Command::new(request)?;
     base.settle_network()?;
+    base.settle_root(request)?;
     base.set_clocks(request.mode, &mut skipped)?;
-    let Some(init) = namespaces::start_init()? else {
+    let Some(init) = namespaces::start_init(base.template.is_none())? else {
         let logging = dup2_stderr(log);
         let (Ok(()), Ok(to_spawner)) = (logging, sys::place_at(base.report.as_fd(), REPORT)) else { sys::exit_now(1) };
         let Err(error) = self::init(base, request, &command, skipped, to_spawner.as_fd());
@@ -167,7 +168,7 @@ fn init(
     die_with_parent()?;
     limits::stand_back(&request.limits)?;
 
-    mounts::assemble(request)?;
+    mounts::assemble(request, base.template.as_ref())?;
     namespaces::name_machine()?;
     namespaces::enter_inner(base.inner.as_fd())?;
 

@@ -5,10 +5,10 @@
 //! once (`base`); for each build it forks the *init*, process 1 of a new process-id namespace, which
 //!
 //! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`);
-//! 2. enters the root with `pivot_root`, detaches the old one, and attaches `/proc`, `/dev`, `/tmp`, `/build`, the
-//!    outputs and the binds;
+//! 2. enters the root with `pivot_root` and detaches the old one, or enters a copy of a root that is ready; and attaches
+//!    `/proc`, `/dev`, `/tmp`, `/build`, the outputs and the binds;
 //! 3. sets the host name;
-//! 4. enters a second user namespace, in which it is user 1000 and which owns none of the mounts (`namespaces`);
+//! 4. enters the second user namespace, in which it is user 1000 and which owns none of the mounts (`namespaces`);
 //! 5. fixes umask, resource limits and personality, drops all capabilities for good (`limits`);
 //! 6. puts itself under Landlock (`landlock`) and seccomp (`filter`), in this order, as mounting is impossible afterwards;
 //! 7. starts the builder, buries what dies, and exits when the builder has, upon which the kernel kills what is left.

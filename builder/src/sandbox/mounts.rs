@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What does not differ from build to build, the skeleton and the devices, the spawner makes once ([`prepare`]); builds have copies of
-//! the mounts, all of them read-only.
+//! the mounts, all of them read-only. The whole root is one of them ([`Template`]) when a build wants the same as the one before.
 //!
 //! Everything of the host is opened before the root changes and attached after, so that no path of the host is looked
 //! up inside and no symbolic link of a layer can lead out. Invariants: all mounts are `nosuid`; all but the device
@@ -20,12 +20,14 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, fchdir, pivot_root};
 
@@ -81,22 +83,130 @@ pub fn prepare() -> Result<(), SandboxError> {
     read_only(stock.as_fd(), STOCK)
 }
 
-/// Replaces the root.
-pub fn assemble(request: &Request) -> Result<(), SandboxError> {
+/// A root that is ready but for what belongs to one build, in a mount namespace of its own that no process is in. Builds enter
+/// copies of it.
+///
+/// What is united is read-only, so a build leaves nothing in it. The numbers of inodes are those of the layers and not given
+/// out as directories are first looked at, where the layers' file systems allow it (`xino`).
+pub struct Template {
+    namespace: OwnedFd,
+    of: Contents,
+    made: Instant,
+}
+
+/// What decides how a root looks.
+#[derive(PartialEq, Eq)]
+pub struct Contents {
+    layers: Vec<PathBuf>,
+    outputs: PathBuf,
+    /// Where binds need a mount point or a link of their own, and for what.
+    places: Vec<(PathBuf, PathBuf)>,
+    /// Device and inode of each layer and of what is at the places.
+    trees: Vec<(u64, u64)>,
+}
+
+impl Contents {
+    /// `None` for a root that no other build could have.
+    pub fn of(request: &Request) -> Option<Contents> {
+        if request.root_layers.is_empty() || request.jobserver.is_some() {
+            return None;
+        }
+        let own = || request.binds.iter().filter(|bind| !hidden_in_skeleton(request, &bind.inside));
+        let layers = request.root_layers.iter().map(fs::metadata);
+        let found = layers.chain(own().map(|bind| fs::symlink_metadata(&bind.host)));
+        let trees = found.map(|found| found.map(|found| (found.dev(), found.ino()))).collect::<Result<_, _>>().ok()?;
+        Some(Contents {
+            layers: request.root_layers.clone(),
+            outputs: request.outputs.inside().to_owned(),
+            places: own().map(|bind| (bind.inside.clone(), bind.host.clone())).collect(),
+            trees,
+        })
+    }
+}
+
+impl Template {
+    /// How long one is used: what is offline wrong with a layer, and mended in place, may be remembered as long as that.
+    const AGE_MAX: Duration = Duration::from_secs(1);
+
+    /// Makes the root of `request`, which has the contents `of`, ready. The calling process is in the mount namespace `host` before
+    /// and after.
+    ///
+    /// `None` when it could not be made: the build then tries by itself, and tells why.
+    pub fn make(request: &Request, of: Contents, host: BorrowedFd) -> Result<Option<Template>, SandboxError> {
+        let made = Template::prepare(request);
+        enter_mounts(host)?;
+        Ok(made.ok().map(|namespace| Template { namespace, of, made: Instant::now() }))
+    }
+
+    fn prepare(request: &Request) -> Result<OwnedFd, SandboxError> {
+        unshare(CloneFlags::CLONE_NEWNS).named(UNITING, || "unshare(NEWNS)".into())?;
+        let namespace = open_own_mounts()?;
+        assemble_root(request, &sources(request)?)?;
+        Ok(namespace)
+    }
+
+    /// Whether a root with these contents is a copy of it, at this moment.
+    pub fn serves(&self, contents: &Contents) -> bool {
+        self.of == *contents && self.made.elapsed() < Template::AGE_MAX
+    }
+
+    fn enter(&self) -> Result<(), SandboxError> {
+        enter_mounts(self.namespace.as_fd())?;
+        unshare(CloneFlags::CLONE_NEWNS).named(UNITING, || "unshare(NEWNS)".into())
+    }
+}
+
+/// The mount namespace that this process is in.
+pub fn open_own_mounts() -> Result<OwnedFd, SandboxError> {
+    const OWN: &str = "/proc/self/ns/mnt";
+    open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).named(UNITING, || format!("open({OWN})"))
+}
+
+fn enter_mounts(namespace: BorrowedFd) -> Result<(), SandboxError> {
+    setns(namespace, CloneFlags::CLONE_NEWNS).named("enter a mount namespace", || "setns(NEWNS)".into())
+}
+
+fn stocked_dev() -> Result<OwnedFd, SandboxError> {
+    sys::clone_tree(STOCKED_DEV.as_ref(), true)
+        .named("furnish /dev", || format!("open_tree({STOCKED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))
+}
+
+/// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the spawner's.
+pub fn assemble(request: &Request, template: Option<&Template>) -> Result<(), SandboxError> {
     let proc = proc(&request.limits)?;
+    let build = host_tree(&request.build_dir, PLAIN)?;
+    let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
+    let binds = sources(request)?;
+    match template {
+        Some(template) => template.enter()?,
+        None => assemble_root(request, &binds)?,
+    }
+
+    attach(proc.as_fd(), "/proc")?;
+    attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
+    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
+    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
+    attach(build.as_fd(), "/build")?;
+    attach(outputs.as_fd(), request.outputs.inside())?;
+    for (bind, source) in &binds {
+        if hidden_in_skeleton(request, &bind.inside) {
+            stand_in(Path::new("/"), &bind.inside, source)?;
+        }
+        if let Source::Mount(tree) = source {
+            attach(tree.as_fd(), &bind.inside)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the root by one for this build alone, with `/dev` in it.
+fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), SandboxError> {
     if let Some(jobserver) = &request.jobserver {
         prepare_dev(Some(&jobserver.fifo))?;
     }
-    let dev = sys::clone_tree(STOCKED_DEV.as_ref(), true)
-        .named("furnish /dev", || format!("open_tree({STOCKED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))?;
-    let build = host_tree(&request.build_dir, PLAIN)?;
-    let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
-    let mut binds: Vec<(&Bind, Source)> =
-        request.binds.iter().map(|bind| Ok((bind, source(bind)?))).collect::<Result<_, SandboxError>>()?;
-    binds.sort_by(|(a, _), (b, _)| a.inside.cmp(&b.inside));
-    let layers: Vec<OwnedFd> = request.root_layers.iter().map(|layer| open_layer(layer)).collect::<Result<_, _>>()?;
-
-    let own = own_places(request, &binds)?;
+    let dev = stocked_dev()?;
+    let layers = open_layers(request)?;
+    let own = own_places(request, binds)?;
     let root = if layers.is_empty() {
         let root = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
         attach(root.as_fd(), STAGING)?;
@@ -115,23 +225,7 @@ pub fn assemble(request: &Request) -> Result<(), SandboxError> {
         overlay(&[(places, Path::new("places of inputs")), skeleton], &layers, request)?
     };
     enter(&root)?;
-
-    attach(proc.as_fd(), "/proc")?;
-    attach(dev.as_fd(), "/dev")?;
-    attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
-    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
-    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
-    attach(build.as_fd(), "/build")?;
-    attach(outputs.as_fd(), request.outputs.inside())?;
-    for (bind, source) in &binds {
-        if hidden_in_skeleton(request, &bind.inside) {
-            stand_in(Path::new("/"), &bind.inside, source)?;
-        }
-        if let Source::Mount(tree) = source {
-            attach(tree.as_fd(), &bind.inside)?;
-        }
-    }
-    Ok(())
+    attach(dev.as_fd(), "/dev")
 }
 
 /// The `/proc` that builds see.
@@ -171,6 +265,14 @@ fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
     Ok(tree)
 }
 
+/// What the host has for each bind, those above before those below.
+fn sources(request: &Request) -> Result<Vec<(&Bind, Source)>, SandboxError> {
+    let mut binds: Vec<(&Bind, Source)> =
+        request.binds.iter().map(|bind| Ok((bind, source(bind)?))).collect::<Result<_, SandboxError>>()?;
+    binds.sort_by(|(a, _), (b, _)| a.inside.cmp(&b.inside));
+    Ok(binds)
+}
+
 fn source(bind: &Bind) -> Result<Source, SandboxError> {
     let doing = || format!("take `{}` into the sandbox", bind.host.display());
     let kind =
@@ -190,6 +292,10 @@ fn source(bind: &Bind) -> Result<Source, SandboxError> {
 fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .named("open a tree of the root", || format!("open({}, O_PATH|O_DIRECTORY)", path.display()))
+}
+
+fn open_layers(request: &Request) -> Result<Vec<OwnedFd>, SandboxError> {
+    request.root_layers.iter().map(|layer| open_layer(layer)).collect()
 }
 
 fn read_only(mount: BorrowedFd, what: &str) -> Result<(), SandboxError> {
@@ -335,6 +441,8 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
             })?,
         }
     }
+    sys::fsconfig_string(fs.as_fd(), "xino", "on")
+        .named(UNITING, || format!("fsconfig(overlay, xino=on): {}", sys::fs_messages(fs.as_fd())))?;
     sys::fsconfig_create(fs.as_fd()).remedied(
         UNITING,
         || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
@@ -351,7 +459,7 @@ fn overlay_in_one_string(layers: &[(&OwnedFd, &Path)]) -> Result<OwnedFd, Sandbo
     const DESCRIPTORS: &str = "/proc/self/fd";
     chdir(DESCRIPTORS).named(UNITING, || format!("chdir({DESCRIPTORS})"))?;
     let numbers: Vec<String> = layers.iter().map(|(layer, _)| layer.as_raw_fd().to_string()).collect();
-    let options = format!("lowerdir={}", numbers.join(":"));
+    let options = format!("xino=on,lowerdir={}", numbers.join(":"));
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("overlay"), STAGING, Some("overlay"), flags, Some(options.as_str())).remedied(
         UNITING,

@@ -30,8 +30,7 @@ const MAKING_INNER: &str = "make the user namespace of the build";
 
 /// The namespaces that each build gets of its own when its init is started; the network and the clocks are those of the spawner's
 /// moment ([`enter_network`], [`enter_clocks`]).
-const OWN: CloneFlags = CloneFlags::CLONE_NEWNS
-    .union(CloneFlags::CLONE_NEWPID)
+const OWN: CloneFlags = CloneFlags::CLONE_NEWPID
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWCGROUP);
@@ -57,9 +56,11 @@ pub fn enter_outer() -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Starts a process in namespaces of its own; `None` in that process.
-pub fn start_init() -> Result<Option<OwnedFd>, SandboxError> {
-    sys::fork_into(OWN).remedied(
+/// Starts a process in namespaces of its own; `None` in that process. It stays in the spawner's mount namespace if it is to enter
+/// another by itself.
+pub fn start_init(own_mounts: bool) -> Result<Option<OwnedFd>, SandboxError> {
+    let mounts = if own_mounts { CloneFlags::CLONE_NEWNS } else { CloneFlags::empty() };
+    sys::fork_into(OWN | mounts).remedied(
         MAKING,
         || "clone(NEWNS|NEWPID|NEWIPC|NEWUTS|NEWCGROUP)".into(),
         |errno| Some(user_namespace_remedy(errno)),
