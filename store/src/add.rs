@@ -56,9 +56,10 @@ impl LocalStore {
         let path = |text: &Text| self.model().make_text_path(text.name.clone(), &text.text, &text.references);
         let paths: Vec<StorePath> = texts.iter().map(path).collect();
         self.scratch.roots(paths.iter().cloned().map(TempRoot::Path))?;
+        let valid = self.valid_among(paths.iter().cloned())?;
         let mut infos = Vec::new();
         for (text, path) in texts.iter().zip(&paths) {
-            if !self.is_valid(path)? {
+            if !valid.contains(path) {
                 let digest = Digest::of(&text.text);
                 self.write_blob(&digest, &text.text, false)?;
                 let size = text.text.len() as u64;

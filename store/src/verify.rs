@@ -83,7 +83,8 @@ impl LocalStore {
     fn verify_blobs(&self, report: &mut VerifyReport) -> Result<Blobs, StoreError> {
         let fans: Vec<Fan> =
             self.cas.names()?.into_par_iter().map(|fan| self.verify_fan(&fan)).collect::<Result<_, StoreError>>()?;
-        let mut blobs = Blobs { good: Vec::new(), broken: BTreeSet::new(), unfinished: BTreeSet::new() };
+        let good = Vec::with_capacity(fans.iter().map(|fan| fan.good.len()).sum());
+        let mut blobs = Blobs { good, broken: BTreeSet::new(), unfinished: BTreeSet::new() };
         for fan in fans {
             report.blobs += fan.count;
             report.hashed_bytes += fan.bytes;
@@ -114,7 +115,7 @@ impl LocalStore {
             };
             let path = dir.join(&name);
             let (found, size) = hash_file(&mut file, &path)?;
-            let stat = nix::sys::stat::fstat(&file).context("stat", &path)?;
+            let stat = nix::sys::stat::fstat(&file).context("stat", path)?;
             fan.count += 1;
             fan.bytes += size;
             if found != digest {
@@ -125,6 +126,7 @@ impl LocalStore {
                 fan.good.push((stat.st_ino, digest, executable));
             }
         }
+        fan.good.shrink_to_fit();
         Ok(fan)
     }
 
