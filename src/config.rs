@@ -63,9 +63,9 @@ fn user_cache() -> Option<PathBuf> {
     user_folder("XDG_CACHE_HOME", ".cache")
 }
 
-/// What expressions fetch, kept in the user's cache; none when there is no home folder.
-pub fn cached_sources(config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Option<Sources> {
-    Some(Sources::new(user_cache()?, config))
+/// What expressions fetch, kept in the user's cache; none when there is no home folder. With `tells`, what takes a while is said.
+pub fn cached_sources(tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Option<Sources> {
+    Some(Sources::new(user_cache()?, tells, config))
 }
 
 /// The code of files that were evaluated before, in the user's cache; none when there is no home folder.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use store::tree::Digest;
 use store::{LocalStore, StoreModel, StorePath};
 
-use crate::cli::{Building, Global, Source};
+use crate::cli::{Building, Global, ProgressStyle, Source};
 use crate::config;
 use crate::eval_cache::{self, EvalCache, Observer};
 use crate::host::StoreHost;
@@ -124,7 +124,7 @@ impl Session {
             builder.clone(),
             mode.model,
             search_path(source),
-            config::cached_sources(move || for_sources.clone()),
+            config::cached_sources(global.progress != ProgressStyle::None, move || for_sources.clone()),
         ));
         let system = config::current_system();
         let mut folders = Vec::new();

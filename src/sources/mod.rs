@@ -12,6 +12,7 @@
 //! something may be fetched: pure and restricted evaluation are `lang`'s.
 
 mod git;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +22,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use builder::fetch::{Fetch, FetchConfig, Fetcher};
+use builder::fetch::{Fetch, FetchConfig, Fetcher, redact};
 use builder::unpack;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
@@ -29,6 +30,7 @@ use lang::host::{
 use store::archive::nar::{self, NarError};
 use store::path::Ingestion;
 use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
+use waiting::Waiting;
 
 /// How long a download without a hash is taken again instead of being asked for anew.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -38,6 +40,8 @@ pub struct Sources {
     /// How to fetch: asked for when something is, since it means looking at the machine's configuration.
     config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
     fetcher: OnceLock<Fetcher>,
+    /// Whether it is said what is waited for.
+    tells: bool,
 }
 
 /// Something that was fetched.
@@ -136,9 +140,10 @@ pub fn fetch(sources: Option<&Sources>, host: &dyn Host, request: &FetchRequest)
 }
 
 impl Sources {
-    /// Keeps what it fetches below `cache`, which is made when something is fetched.
-    pub fn new(cache: PathBuf, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new() }
+    /// Keeps what it fetches below `cache`, which is made when something is fetched. With `tells`, what takes a while is
+    /// said on standard error.
+    pub fn new(cache: PathBuf, tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), tells }
     }
 
     /// Fetches what a request is about and adds it to a host's store.
@@ -239,8 +244,13 @@ impl Sources {
             return Ok(place);
         }
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
-        self.fetcher().fetch(&fetch, &place, &|_, _| {}).map_err(other)?;
+        let waiting = self.waiting(&redact(url));
+        self.fetcher().fetch(&fetch, &place, &|bytes, _| waiting.set(bytes)).map_err(other)?;
         Ok(place)
+    }
+
+    fn waiting(&self, url: &str) -> Waiting {
+        Waiting::new(url, self.tells)
     }
 
     fn fetcher(&self) -> &Fetcher {

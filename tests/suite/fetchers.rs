@@ -7,6 +7,7 @@ use gix::objs::tree::EntryKind;
 use insta::assert_snapshot;
 
 use crate::git_server;
+use crate::server::{Answer, Server};
 use crate::workspace::Workspace;
 
 /// A repository of two commits, as the working tree has it:
@@ -663,5 +664,22 @@ fn a_folder_that_is_locked_is_what_it_was_then() {
     error[lang::host]: hash mismatch in '[DIR]/base'
                          specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
                          got:       sha256-+nv1sGEC3tmpcExcmlKlJIhDV008pKesSKsT/TOn2uI=
+    "#);
+}
+
+#[test]
+fn what_takes_long_is_said() {
+    let workspace = Workspace::with_own_store("");
+    let server = Server::start(|_, _| {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        Answer::new("200 OK", b"text")
+    });
+    let expression = format!("builtins.readFile (builtins.fetchurl \"{}\")", server.url("/file"));
+    assert_snapshot!(nix(&workspace, &expression).replace(&server.url(""), "[URL]"), @r#"
+    status: 0
+    --- stdout
+    "text"
+    --- stderr
+    fetching `[URL]/file`
     "#);
 }

@@ -32,6 +32,7 @@ pub use config::FetchConfig;
 pub use error::{Attempt, FetchError, Mismatch};
 pub use netrc::Netrc;
 pub use proxy::ProxyRules;
+pub use url::redact;
 
 use error::{TransferError, TransferErrorKind};
 use partial::Partial;

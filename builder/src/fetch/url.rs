@@ -102,7 +102,7 @@ impl std::fmt::Display for Url {
 }
 
 /// Returns a URL for messages: with the password replaced.
-pub(super) fn redact(url: &str) -> Cow<'_, str> {
+pub fn redact(url: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = url.split_once("://") else { return Cow::Borrowed(url) };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..authority_end].rfind('@') {

@@ -133,7 +133,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         ..defaults
     };
     let keep_derivations = arguments.action != Action::Evaluate || arguments.read_write;
-    let sources = config::cached_sources(config::plain_fetch_config);
+    let sources = config::cached_sources(true, config::plain_fetch_config);
     let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here), sources, keep_derivations));
     let mut evaluator = Evaluator::new(host, options);
     let jobs = match settings.eval_jobs {

@@ -9,15 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use builder::fetch::{Answer, Fetcher};
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 
+use crate::sources::waiting::Waiting;
+
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
+    waiting: &'f Waiting,
     /// The base of the URL, as the server told it by redirecting.
     redirected: Option<String>,
 }
 
 impl<'f> Client<'f> {
-    pub fn new(fetcher: &'f Fetcher) -> Client<'f> {
-        Client { fetcher, redirected: None }
+    /// `waiting` is told what comes.
+    pub fn new(fetcher: &'f Fetcher, waiting: &'f Waiting) -> Client<'f> {
+        Client { fetcher, waiting, redirected: None }
     }
 
     fn exchange(&self, url: &str, headers: impl IntoIterator<Item = impl AsRef<str>>) -> Exchange<'f> {
@@ -49,7 +53,10 @@ impl<'f> Http for Client<'f> {
             self.redirected = Some(base.to_owned());
         }
         let exchange = Arc::new(Mutex::new(exchange));
-        Ok(GetResponse { headers: OnFirstRead::new(&exchange, headers_of), body: OnFirstRead::new(&exchange, body_of) })
+        Ok(GetResponse {
+            headers: OnFirstRead::new(&exchange, headers_of, self.waiting),
+            body: OnFirstRead::new(&exchange, body_of, self.waiting),
+        })
     }
 
     fn post(
@@ -63,8 +70,8 @@ impl<'f> Http for Client<'f> {
         exchange.posted = Some(Vec::new());
         let exchange = Arc::new(Mutex::new(exchange));
         Ok(PostResponse {
-            headers: OnFirstRead::new(&exchange, headers_of),
-            body: OnFirstRead::new(&exchange, body_of),
+            headers: OnFirstRead::new(&exchange, headers_of, self.waiting),
+            body: OnFirstRead::new(&exchange, body_of, self.waiting),
             post_body: Posted(Arc::clone(&exchange)),
         })
     }
@@ -128,11 +135,12 @@ pub(super) struct OnFirstRead<'f, R> {
     exchange: Shared<'f>,
     part: fn(&mut Answer) -> R,
     reader: Option<R>,
+    waiting: &'f Waiting,
 }
 
 impl<'f, R> OnFirstRead<'f, R> {
-    fn new(exchange: &Shared<'f>, part: fn(&mut Answer) -> R) -> Self {
-        OnFirstRead { exchange: Arc::clone(exchange), part, reader: None }
+    fn new(exchange: &Shared<'f>, part: fn(&mut Answer) -> R, waiting: &'f Waiting) -> Self {
+        OnFirstRead { exchange: Arc::clone(exchange), part, reader: None, waiting }
     }
 
     fn reader(&mut self) -> io::Result<&mut R> {
@@ -146,7 +154,9 @@ impl<'f, R> OnFirstRead<'f, R> {
 
 impl<R: Read> Read for OnFirstRead<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reader()?.read(buffer)
+        let count = self.reader()?.read(buffer)?;
+        self.waiting.add(count);
+        Ok(count)
     }
 }
 
@@ -156,6 +166,7 @@ impl<R: BufRead> BufRead for OnFirstRead<'_, R> {
     }
 
     fn consume(&mut self, count: usize) {
+        self.waiting.add(count);
         if let Some(reader) = &mut self.reader {
             reader.consume(count);
         }

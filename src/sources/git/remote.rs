@@ -151,9 +151,10 @@ impl Remote<'_> {
         let remote = self.repository.remote_at_without_url_rewrite(self.url.clone())?;
         let specs = specs.iter().map(gix::bstr::BStr::new);
         let remote = remote.with_refspecs(specs, Direction::Fetch)?.with_fetch_tags(Tags::None);
+        let waiting = self.sources.waiting(&self.url.to_string());
         match self.url.scheme {
             Scheme::Http | Scheme::Https => {
-                let client = http::Client::new(self.sources.fetcher());
+                let client = http::Client::new(self.sources.fetcher(), &waiting);
                 let transport = connect_http(client, self.url.clone(), Protocol::V2, false);
                 self.receive(remote.to_connection_with_transport(transport))
             }
