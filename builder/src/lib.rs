@@ -46,7 +46,7 @@ use schedule::{Budgets, Ended};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 use store::{LocalStore, StorePath};
@@ -108,7 +108,7 @@ impl Default for Options {
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
-            memory_max_bytes: memory("MemTotal:").map(|bytes| bytes / 10 * 9),
+            memory_max_bytes: nix::sys::sysinfo::sysinfo().ok().map(|machine| machine.ram_total() / 10 * 9),
             memory_together_bytes: None,
             processes_max: Some(16_384),
             disk_reserve_bytes: Some(256 << 20),
@@ -135,7 +135,8 @@ pub struct Builder {
     options: Options,
     sink: Arc<dyn EventSink>,
     cancelled: Arc<AtomicBool>,
-    realiser: realise::Shared,
+    /// Made when something is first to be realised: most commands only evaluate.
+    realiser: OnceLock<realise::Shared>,
 }
 
 /// What became of a plan.
@@ -193,8 +194,7 @@ impl Report {
 impl Builder {
     pub fn new(store: Arc<LocalStore>, options: Options, sink: Arc<dyn EventSink>) -> Builder {
         let cancelled = Arc::clone(&options.fetch.cancel);
-        let realiser = realise::Shared::new(&store, &options);
-        Builder { store, options, sink, cancelled, realiser }
+        Builder { store, options, sink, cancelled, realiser: OnceLock::new() }
     }
 
     /// The flag that stops everything when it is set: nothing more is started, running builds are killed, and
@@ -230,7 +230,7 @@ impl Builder {
             options: &self.options,
             sink: &*self.sink,
             cancelled: &self.cancelled,
-            shared: &self.realiser,
+            shared: self.realiser.get_or_init(|| realise::Shared::new(&self.store, &self.options)),
             plan: &plan,
         };
         let ended = schedule::run(
