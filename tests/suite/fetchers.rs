@@ -1,4 +1,4 @@
-//! Fetchers of the language: what they give for files, archives and repositories of this machine, in each mode of evaluation.
+//! Fetchers of the language: what they give for files, archives, folders and repositories of this machine, in each mode of evaluation.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,6 @@ use std::path::Path;
 use gix::objs::tree::EntryKind;
 use insta::assert_snapshot;
 
-use crate::git_server;
 use crate::server::{Answer, Server};
 use crate::workspace::Workspace;
 
@@ -65,7 +64,7 @@ fn repository(folder: &Path) -> String {
     second.to_string()
 }
 
-fn commit(
+pub fn commit(
     repository: &gix::Repository,
     tree: gix::ObjectId,
     parent: Option<gix::ObjectId>,
@@ -89,13 +88,13 @@ fn commit(
 }
 
 /// A workspace with a repository in `repository`, a home folder of its own, and the revision.
-fn with_repository() -> (Workspace, String) {
+pub fn with_repository() -> (Workspace, String) {
     let workspace = Workspace::with_own_store("");
     let rev = repository(&workspace.path().join("repository"));
     (workspace, rev)
 }
 
-fn run(workspace: &Workspace, arguments: &[&str]) -> String {
+pub fn run(workspace: &Workspace, arguments: &[&str]) -> String {
     let mut command = workspace.command(arguments);
     command.env("HOME", workspace.path().join("home")).env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
     command.env("NIX_CONF_DIR", workspace.path());
@@ -105,7 +104,7 @@ fn run(workspace: &Workspace, arguments: &[&str]) -> String {
 }
 
 /// What `nix-instantiate` says of an expression.
-fn nix(workspace: &Workspace, expression: &str) -> String {
+pub fn nix(workspace: &Workspace, expression: &str) -> String {
     run(workspace, &["nix-instantiate", "--eval", "--strict", "-E", expression])
 }
 
@@ -381,211 +380,6 @@ fn a_folder_tells_when_it_was_changed_last() {
     status: 0
     --- stdout
     { lastModified = 5; lastModifiedDate = "19700101000005"; narHash = "sha256-LXsDA8nBI9Db05PDAAXU3bMpwYYmwPPe6+ZY3n/r3uo="; }
-    "#);
-}
-
-/// As [`FACTS`], on one line for each tree.
-fn over_http(workspace: &Workspace, url: &str, more: &str) -> String {
-    let expression = format!(
-        "let t = fetchGit {{ url = \"{url}\"; {more} }}; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]"
-    );
-    nix(workspace, &expression)
-}
-
-#[test]
-fn repositories_come_over_http() {
-    let (workspace, rev) = with_repository();
-    let server = git_server::start(workspace.path());
-    let url = server.url("/repository");
-    let get = |more: &str| over_http(&workspace, &url, more).replace(&url, "[URL]");
-    assert_snapshot!(get(""), @r#"
-    status: 0
-    --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
-    "#);
-    assert_snapshot!(get("ref = \"old\";"), @r#"
-    status: 0
-    --- stdout
-    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 1 false [ ".gitattributes" "folder" "link" "text" ] ]
-    "#);
-    assert_snapshot!(get("ref = \"old\"; shallow = true;"), @r#"
-    status: 0
-    --- stdout
-    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 0 false [ ".gitattributes" "folder" "link" "text" ] ]
-    "#);
-    assert_snapshot!(get("ref = \"none\";"), @r#"
-    status: 1
-    --- stderr
-    error:
-           … while evaluating the attribute 't'
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           … while calling the 'fetchGit' builtin
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           error: cannot fetch `refs/heads/none` of the Git repository `[URL]`: it has no such name; a branch is given by its name, a tag as `refs/tags/…`
-           at «string»:1:9:
-                1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                 |         ^
-    "#);
-    // What is there is not asked for again, and a branch only after a while.
-    let asked = server.seen().len();
-    assert_snapshot!(get(&format!("rev = \"{rev}\";")), @r#"
-    status: 0
-    --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
-    "#);
-    get("ref = \"old\";");
-    assert_eq!(server.seen().len(), asked);
-    // In a home of its own, where nothing is there yet.
-    fs::remove_dir_all(workspace.path().join("home")).unwrap();
-    let whole = get(&format!("rev = \"{rev}\";"));
-    assert!(whole.contains(&rev) && server.seen().len() > asked, "{whole}");
-    let missing = "1234567890123456789012345678901234567890";
-    assert_snapshot!(get(&format!("rev = \"{missing}\";")), @r#"
-    status: 1
-    --- stderr
-    error:
-           … while evaluating the attribute 't'
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           … while calling the 'fetchGit' builtin
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           error: cannot fetch the commit '1234567890123456789012345678901234567890' of the Git repository `[URL]`: none of its branches and tags has it
-           at «string»:1:9:
-                1| let t = fetchGit { url = "[URL]"; rev = "1234567890123456789012345678901234567890"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                 |         ^
-    "#);
-    assert_snapshot!(over_http(&workspace, &server.url("/moved/repository"), ""), @r#"
-    status: 0
-    --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
-    "#);
-    assert_snapshot!(over_http(&workspace, &server.url("/nothing"), "").replace(&server.url(""), "[URL]"), @r#"
-    status: 1
-    --- stderr
-    error:
-           … while evaluating the attribute 't'
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           … while calling the 'fetchGit' builtin
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           error: cannot fetch `HEAD` of the Git repository `[URL]/nothing`: Transport handshake failed: cannot fetch `[URL]/nothing/info/refs?service=git-upload-pack`: its one URL failed
-             [URL]/nothing/info/refs?service=git-upload-pack: HTTP 404 Not Found
-           at «string»:1:9:
-                1| let t = fetchGit { url = "[URL]/nothing";  }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                 |         ^
-    "#);
-    assert_snapshot!(nix(&workspace, "fetchGit \"gopher://example.org/a\""), @r#"
-    status: 1
-    --- stderr
-    error:
-           … while calling the 'fetchGit' builtin
-             at «string»:1:1:
-                  1| fetchGit "gopher://example.org/a"
-                   | ^
-
-           error: fetching the Git repository `gopher://example.org/a`: only https, http, ssh, git and file are known
-           at «string»:1:1:
-                1| fetchGit "gopher://example.org/a"
-                 | ^
-    "#);
-}
-
-/// What a process that was stopped left, or a disk lost.
-#[test]
-fn a_damaged_copy_of_a_repository_is_fetched_anew() {
-    let (workspace, rev) = with_repository();
-    let server = git_server::start(workspace.path());
-    let url = server.url("/repository");
-    assert!(over_http(&workspace, &url, "").contains(&rev));
-    let copies: Vec<_> = fs::read_dir(workspace.path().join("home/.cache/eval/git")).unwrap().flatten().collect();
-    let copy = copies.iter().find(|entry| entry.path().is_dir()).expect("a copy");
-    fs::write(copy.path().join("HEAD"), "").unwrap();
-    assert!(over_http(&workspace, &url, "").contains(&rev));
-}
-
-/// A repository `outer` whose folder `inner` is the repository of [`repository`], by the URL given.
-fn with_submodule(url: &str) -> Workspace {
-    let (workspace, rev) = with_repository();
-    let folder = workspace.path().join("outer");
-    let modules = format!("[submodule \"inner\"]\n\tpath = inner\n\turl = {url}\n");
-    let outer = gix::init_bare(&folder).expect("a repository can be made");
-    let blob = outer.write_blob(&modules).expect("objects can be written").detach();
-    let entry =
-        |name: &str, kind: EntryKind, oid| gix::objs::tree::Entry { mode: kind.into(), filename: name.into(), oid };
-    let inner = gix::ObjectId::from_hex(rev.as_bytes()).expect("a revision");
-    let entries = vec![entry(".gitmodules", EntryKind::Blob, blob), entry("inner", EntryKind::Commit, inner)];
-    let tree = outer.write_object(gix::objs::Tree { entries }).expect("objects can be written").detach();
-    let commit = commit(&outer, tree, None, 1_000_000_120);
-    fs::create_dir_all(folder.join("refs/heads")).expect("the repository can be written");
-    fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").expect("the repository can be written");
-    fs::write(folder.join("refs/heads/main"), format!("{commit}\n")).expect("the repository can be written");
-    workspace
-}
-
-#[test]
-fn submodules_come_with_a_repository() {
-    let workspace = with_submodule("../repository");
-    let server = git_server::start(workspace.path());
-    let get = |url: &str, submodules: bool| {
-        let expression = format!(
-            "let t = fetchGit {{ url = \"{url}\"; submodules = {submodules}; }}; in [ t.narHash (builtins.readDir (t + \"/inner\")) ]"
-        );
-        nix(&workspace, &expression)
-    };
-    let local = workspace.path().join("outer").display().to_string();
-    assert_snapshot!(get(&local, true), @r#"
-    status: 0
-    --- stdout
-    [ "sha256-ttn+gFQ0w0LTiM4mUlJhldbFQLHxlFxfI4V5wSL0k4E=" { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; } ]
-    "#);
-    assert_snapshot!(get(&local, false), @r#"
-    status: 0
-    --- stdout
-    [ "sha256-Wi0jipLr2mfD6Xly1TeoIx21jEvTL1FJ0bpSsBfihPQ=" { } ]
-    "#);
-    assert_eq!(get(&server.url("/outer"), true), get(&local, true));
-    assert_eq!(get(&server.url("/outer"), false), get(&local, false));
-}
-
-#[test]
-fn a_repository_from_elsewhere_has_no_submodules_here() {
-    let workspace = with_submodule("file:///etc/private");
-    let server = git_server::start(workspace.path());
-    let said = over_http(&workspace, &server.url("/outer"), "submodules = true;").replace(&server.url(""), "[URL]");
-    assert_snapshot!(said, @r#"
-    status: 1
-    --- stderr
-    error:
-           … while evaluating the attribute 't'
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           … while calling the 'fetchGit' builtin
-             at «string»:1:9:
-                  1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                   |         ^
-
-           error: the submodule at 'inner' has the URL `file:///etc/private`: a repository from elsewhere has none on this machine
-           at «string»:1:9:
-                1| let t = fetchGit { url = "[URL]/outer"; submodules = true; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
-                 |         ^
     "#);
 }
 

@@ -5,6 +5,7 @@
 //! pinned packages that the corpus names, so the first run fetches a few megabytes.
 
 mod fetchers;
+mod git;
 mod git_server;
 mod normal;
 mod threat_model;

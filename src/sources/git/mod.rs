@@ -86,6 +86,18 @@ fn open(folder: &Path) -> HostResult<Repository> {
         .map_err(|error| other(format!("cannot open the Git repository `{}`: {error}", folder.display())))
 }
 
+/// An error with its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        let text = error.to_string();
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
 fn unreadable(repository: &Repository) -> impl Fn(gix::Error) -> HostError {
     let folder = repository.workdir().unwrap_or(repository.git_dir()).to_owned();
     move |error| other(format!("cannot read the Git repository `{}`: {error}", folder.display()))

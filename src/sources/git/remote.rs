@@ -26,7 +26,7 @@ use gix::{ObjectId, Repository};
 use lang::host::{HostError, HostErrorKind, HostResult};
 use store::HashAlgorithm;
 
-use super::{Request, http, revision};
+use super::{Request, chain, http, revision};
 use crate::sources::{FRESH_FOR, Sources, failed, other};
 
 /// Fetches the commit that a request is about, unless it is there, and returns where it is.
@@ -93,18 +93,6 @@ fn full_name(reference: Option<&str>) -> String {
         Some(name) if name == "HEAD" || name.starts_with("refs/") => name.to_owned(),
         Some(name) => format!("refs/heads/{name}"),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for error in std::iter::successors(Some(error), |error| error.source()) {
-        let text = error.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-    }
-    texts.join(": ")
 }
 
 fn lock(place: &Path) -> HostResult<File> {

@@ -1,6 +1,7 @@
 //! The files of a commit, written as the repository holds them.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
 
+use super::chain;
 use super::submodules::Submodules;
 use crate::sources::{failed, other};
 
@@ -42,8 +44,13 @@ pub(super) fn write(
     submodules: Option<&Submodules<'_>>,
     depth: usize,
 ) -> HostResult<()> {
-    let index = repository.index_from_tree(&tree).map_err(other)?;
-    let ignored = Ignored::new(repository, &index, AttributeSource::IdMapping, export_ignore)?;
+    let ignored = match export_ignore {
+        true => {
+            let index = repository.index_from_tree(&tree).map_err(|error| other(chain(&error)))?;
+            Ignored::new(repository, &index, AttributeSource::IdMapping, true)?
+        }
+        false => Ignored { stack: None },
+    };
     Writer { repository, ignored, submodules }.tree(tree, folder, &mut PathBuf::new(), depth)
 }
 
@@ -86,10 +93,16 @@ impl Writer<'_, '_> {
                 self.submodules.map_or(Ok(()), |submodules| submodules.write(path, id, to, depth + 1))
             }
             EntryKind::Link => symlink(std::ffi::OsStr::from_bytes(&blob()?), to).map_err(unwritable),
-            EntryKind::Blob => fs::write(to, blob()?).map_err(unwritable),
-            EntryKind::BlobExecutable => {
-                fs::write(to, blob()?).map_err(unwritable)?;
-                fs::set_permissions(to, fs::Permissions::from_mode(0o755)).map_err(unwritable)
+            EntryKind::Blob | EntryKind::BlobExecutable => {
+                // A name that was there before may be that of a link.
+                let made = fs::File::create_new(to).and_then(|mut file| {
+                    file.write_all(&blob().map_err(std::io::Error::other)?)?;
+                    if kind == EntryKind::BlobExecutable {
+                        file.set_permissions(fs::Permissions::from_mode(0o755))?;
+                    }
+                    Ok(())
+                });
+                made.map_err(unwritable)
             }
         }
     }
