@@ -5,7 +5,7 @@
 //! files/<hash of a URL>    the last download of it, taken again for an hour
 //! trees/<hash>/            what an archive of that hash holds
 //! trees/git-<commit>…/     the files of a commit
-//! git/                     repositories from elsewhere (see `git/remote.rs`)
+//! git/                     repositories from elsewhere (see `git/copy.rs`)
 //! ```
 //!
 //! A tree is written under a temporary name and renamed, so one that is there is whole. Nothing here decides whether

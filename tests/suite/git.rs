@@ -141,9 +141,16 @@ fn a_damaged_copy_of_a_repository_is_fetched_anew() {
     let server = git_server::start(workspace.path());
     let url = server.url("/repository");
     assert!(over_http(&workspace, &url, "").contains(&rev));
-    let copies: Vec<_> = fs::read_dir(workspace.path().join("home/.cache/eval/git")).unwrap().flatten().collect();
-    let copy = copies.iter().find(|entry| entry.path().is_dir()).expect("a copy");
-    fs::write(copy.path().join("HEAD"), "").unwrap();
+    let git = workspace.path().join("home/.cache/eval/git");
+    let copy =
+        fs::read_dir(git).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir()).expect("a copy");
+    fs::write(copy.join("HEAD"), "").unwrap();
+    assert!(over_http(&workspace, &url, "").contains(&rev));
+    let packs = fs::read_dir(copy.join("objects/pack")).unwrap().flatten().map(|entry| entry.path());
+    let pack = packs.into_iter().find(|path| path.extension().is_some_and(|end| end == "pack")).expect("a pack");
+    fs::remove_file(&pack).unwrap();
+    fs::write(&pack, "PACK").unwrap();
+    fs::remove_dir_all(workspace.path().join("home/.cache/eval/trees")).unwrap();
     assert!(over_http(&workspace, &url, "").contains(&rev));
 }
 

@@ -5,6 +5,7 @@
 //! changed. A working tree counts as changed, as in Nix, when a tracked file differs from `HEAD` or from the index;
 //! files that are not tracked do not belong to it.
 
+mod copy;
 mod http;
 mod remote;
 mod submodules;
@@ -60,22 +61,26 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
         let what = format!("fetching the Git repository `{}` with `lfs = true`", request.url);
         return Err(HostError::unsupported(&what));
     }
-    let (repository, commit) = match local(request.url) {
-        None => remote::fetch(sources, request)?,
-        Some(folder) => {
-            let repository = open(&folder)?;
-            if request.rev.is_none()
-                && request.reference.is_none()
-                && let Some(changed) = changed(&repository, request, say)?
-            {
-                return Ok(changed);
-            }
-            let commit = match (request.rev, request.reference) {
-                (Some(rev), _) => revision(rev)?,
-                (None, name) => resolve(&repository, name.unwrap_or("HEAD"))?,
-            };
-            (repository, commit)
-        }
+    let Some(folder) = local(request.url) else {
+        let fetch = || {
+            let (repository, commit) = remote::fetch(sources, request)?;
+            committed(sources, &repository, commit, request)
+        };
+        return match fetch() {
+            Err(_) if copy::forget_damaged(sources, request)? => fetch(),
+            obtained => obtained,
+        };
+    };
+    let repository = open(&folder)?;
+    if request.rev.is_none()
+        && request.reference.is_none()
+        && let Some(changed) = changed(&repository, request, say)?
+    {
+        return Ok(changed);
+    }
+    let commit = match (request.rev, request.reference) {
+        (Some(rev), _) => revision(rev)?,
+        (None, name) => resolve(&repository, name.unwrap_or("HEAD"))?,
     };
     committed(sources, &repository, commit, request)
 }

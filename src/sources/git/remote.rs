@@ -1,18 +1,8 @@
-//! Repositories elsewhere: what was asked for of them is fetched into a repository in the cache, and read there.
+//! Repositories elsewhere: what was asked for of them is fetched into their copy in the cache (`copy.rs`), and read there.
 //!
-//! ```text
-//! git/<hash of the URL>/            a bare repository, with the whole history of what was asked for
-//!     refs/eval/…                   what was fetched, so that the next time only what is new comes
-//!     fetched/<hash of a name>      changed when that name was last asked for
-//! git/<hash of the URL>-shallow/    likewise, of each commit only its files
-//! ```
-//!
-//! One process at a time changes a repository, and the others wait. A revision that is there is never asked for again; a
-//! branch is after an hour.
+//! A revision that is there is never asked for again; a branch is after an hour.
 
-use std::fs::{self, File};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
 
 use gix::error::message;
 use gix::progress::Discard;
@@ -24,10 +14,10 @@ use gix::remote::{Connection, Direction, ref_map};
 use gix::url::Scheme;
 use gix::{ObjectId, Repository};
 use lang::host::{HostError, HostErrorKind, HostResult};
-use store::HashAlgorithm;
 
+use super::copy::{LocalCopy, is_fresh, touch};
 use super::{Request, chain, http, revision};
-use crate::sources::{FRESH_FOR, Sources, failed, other};
+use crate::sources::{Sources, other};
 
 /// Fetches the commit that a request is about, unless it is there, and returns where it is.
 ///
@@ -38,16 +28,13 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
     let cannot = |what: &str, error: &gix::Error| {
         other(format!("cannot fetch {what} of the Git repository `{url}`: {}", chain(error)))
     };
-    let key = HashAlgorithm::Sha256.hash(url.to_bstring().as_slice()).hex();
-    let shallow = if request.shallow { "-shallow" } else { "" };
-    let folder = sources.folder("git")?.join(format!("{key}{shallow}"));
-    let _lock = lock(&folder.with_extension("lock"))?;
-    let repository = open(&folder)?;
+    let copy = LocalCopy::of(sources, &url, request)?;
+    let repository = copy.open()?;
     let remote = Remote { sources, url: &url, repository: &repository, is_shallow: request.shallow };
     let Some(rev) = request.rev else {
         let name = full_name(request.reference);
         let at = format!("refs/eval/names/{name}");
-        let stamp = folder.join("fetched").join(HashAlgorithm::Sha256.hash(name.as_bytes()).hex());
+        let stamp = copy.stamp(&name);
         let missing = |error: gix::Error| cannot(&format!("`{name}`"), &error);
         if !is_fresh(&stamp) || repository.try_find_reference(at.as_str()).map_err(other)?.is_none() {
             remote.fetch(&[format!("+{name}:{at}")]).map_err(missing)?;
@@ -73,7 +60,7 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
 }
 
 /// Reads a URL, or `user@host:path`.
-fn parse(text: &str) -> HostResult<gix::Url> {
+pub(super) fn parse(text: &str) -> HostResult<gix::Url> {
     let url =
         gix::Url::try_from(text).map_err(|error| other(format!("`{text}` is no URL of a Git repository: {error}")))?;
     match url.scheme {
@@ -93,37 +80,6 @@ fn full_name(reference: Option<&str>) -> String {
         Some(name) if name == "HEAD" || name.starts_with("refs/") => name.to_owned(),
         Some(name) => format!("refs/heads/{name}"),
     }
-}
-
-fn lock(place: &Path) -> HostResult<File> {
-    let opened = File::options().create(true).write(true).truncate(false).open(place);
-    let locked = opened.and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|cause| failed("cannot lock", place, &cause))
-}
-
-/// Opens the repository in the cache; one that is not there, or cannot be read, is made anew.
-fn open(folder: &Path) -> HostResult<Repository> {
-    let options = gix::open::Options::isolated().with(gix::sec::Trust::Full);
-    if let Ok(repository) = gix::open_opts(folder, options.clone()) {
-        return Ok(repository);
-    }
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|cause| failed("cannot remove", folder, &cause))?;
-    }
-    gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, gix::create::Options::default(), options)
-        .map(Into::into)
-        .map_err(|error| other(format!("cannot make the Git repository `{}`: {}", folder.display(), chain(&error))))
-}
-
-fn is_fresh(stamp: &Path) -> bool {
-    let changed = fs::metadata(stamp).and_then(|meta| meta.modified()).ok();
-    changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < FRESH_FOR)
-}
-
-fn touch(stamp: &PathBuf) -> HostResult<()> {
-    let parent = stamp.parent().unwrap_or(stamp);
-    let written = fs::create_dir_all(parent).and_then(|()| fs::write(stamp, ""));
-    written.map_err(|cause| failed("cannot write", stamp, &cause))
 }
 
 #[derive(Clone, Copy)]
