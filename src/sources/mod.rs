@@ -105,10 +105,12 @@ pub fn is_locked(request: &FetchRequest) -> bool {
     request.attributes.contains_key("narHash") && request.attributes.contains_key("lastModified")
 }
 
-/// Whether fetching gives the same whenever it succeeds: the tree, and what is told of it beside.
+/// Whether fetching gives the same whenever it succeeds: the tree, and what is told of it beside. A Git repository's revision
+/// is a hash of both.
 pub fn is_fixed(request: &FetchRequest) -> bool {
     let is_plain = matches!(request.kind, FetchKind::File | FetchKind::Tarball);
-    request.expected.is_some() && (is_plain || is_locked(request))
+    let is_git = request.kind == FetchKind::Git || text(request, "type") == Some("git");
+    request.expected.is_some() && (is_plain || is_locked(request)) || is_git && text(request, "rev").is_some()
 }
 
 /// What a locked request says of its tree.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::fetchers::with_repository;
 use crate::workspace::Workspace;
 
 const EXPRESSION: &str = r#"
@@ -141,6 +142,24 @@ fn what_is_fetched_without_a_hash_is_not_remembered() {
     assert_eq!(records(&workspace), Vec::<PathBuf>::new());
     workspace.write("file", "2");
     assert_ne!(workspace.stdout("instantiate -f default.nix --impure"), before);
+}
+
+#[test]
+fn a_revision_is_remembered_and_a_branch_is_not() {
+    let (workspace, rev) = with_repository();
+    let fetch = |which: &str| {
+        let fetched = format!("fetchGit {{ url = ./repository; {which} }}");
+        workspace.write(
+            "default.nix",
+            &format!(r#"derivation {{ name = "x"; system = "x86_64-linux"; builder = "x"; source = {fetched}; }}"#),
+        );
+        let mut command = workspace.command("instantiate -f default.nix --impure".split(' '));
+        let output = command.env("HOME", workspace.path().join("home")).output().unwrap();
+        assert!(output.status.success(), "{}", workspace.text(&output));
+        records(&workspace).len()
+    };
+    assert_eq!(fetch("ref = \"main\";"), 0);
+    assert_eq!(fetch(&format!("rev = \"{rev}\";")), 1);
 }
 
 #[test]
