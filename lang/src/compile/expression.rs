@@ -145,7 +145,7 @@ impl Compiler<'_> {
                 self.global_variable(self.symbols.find_file, expr.span, function);
                 self.emit_at(expr.span, Op::Call { dst, function, first, count: 2 });
             }
-            ExprKind::Select { subject, path, default } => self.select(*subject, path, *default, expr.span, dst),
+            ExprKind::Select { subject, path, default } => self.select(*subject, path, *default, dst),
             ExprKind::HasAttr { subject, path } => self.has_attr(*subject, path, dst),
             ExprKind::Call { function, arguments } => self.call(*function, arguments, expr.span, dst),
             ExprKind::Lambda(lambda) => self.lambda(lambda, expr.span, None, dst),
@@ -429,7 +429,7 @@ impl Compiler<'_> {
         self.operand(expr)
     }
 
-    fn select(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], default: Option<Expr<'_>>, span: Span, dst: Reg) {
+    fn select(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], default: Option<Expr<'_>>, dst: Reg) {
         if default.is_none()
             && let [AttrName { kind: AttrNameKind::Static(first), .. }, rest @ ..] = path
             && !rest.is_empty()
@@ -437,20 +437,33 @@ impl Compiler<'_> {
         {
             let index = self.constant(value);
             self.emit(Op::Const { dst, index });
-            self.select_steps(dst, rest, span, dst);
+            self.select_steps(dst, rest, dst);
             return;
         }
-        let src = match path {
-            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
-            _ => self.operand(subject),
-        };
+        let src = self.selected_from(subject, path);
         let Some(default) = default else {
-            self.select_steps(src, path, span, dst);
+            self.select_steps(src, path, dst);
             return;
         };
-        let mut src = src;
+        let (_, jumps) = self.select_steps_else(src, path, dst);
+        let end = self.emit(Op::Jump { target: 0 });
+        jumps.into_iter().for_each(|at| self.land(at));
+        self.into(default, dst);
+        self.land(end);
+    }
+
+    /// What `path` selects from, evaluated before a name that is computed.
+    fn selected_from(&mut self, subject: Expr<'_>, path: &[AttrName<'_>]) -> Reg {
+        match path {
+            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
+            _ => self.operand(subject),
+        }
+    }
+
+    /// Selects step by step, with a jump to be landed where a name is missing. Returns where the last value is.
+    fn select_steps_else(&mut self, mut src: Reg, steps: &[AttrName<'_>], dst: Reg) -> (Reg, Vec<u32>) {
         let mut jumps = Vec::new();
-        for step in path {
+        for step in steps {
             match step.kind {
                 AttrNameKind::Static(name) => {
                     let site = self.site(name);
@@ -464,13 +477,10 @@ impl Compiler<'_> {
             jumps.push(self.emit(Op::Jump { target: 0 }));
             src = dst;
         }
-        let end = self.emit(Op::Jump { target: 0 });
-        jumps.into_iter().for_each(|at| self.land(at));
-        self.into(default, dst);
-        self.land(end);
+        (src, jumps)
     }
 
-    fn select_steps(&mut self, src: Reg, path: &[AttrName<'_>], _span: Span, dst: Reg) {
+    fn select_steps(&mut self, src: Reg, path: &[AttrName<'_>], dst: Reg) {
         let mut src = src;
         for step in path {
             match step.kind {
@@ -488,26 +498,9 @@ impl Compiler<'_> {
     }
 
     fn has_attr(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], dst: Reg) {
-        let mut src = match path {
-            [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
-            _ => self.operand(subject),
-        };
+        let src = self.selected_from(subject, path);
         let Some((last, steps)) = path.split_last() else { return };
-        let mut jumps = Vec::new();
-        for step in steps {
-            match step.kind {
-                AttrNameKind::Static(name) => {
-                    let site = self.site(name);
-                    self.emit_at(step.span, Op::SelectElse { dst, src, site });
-                }
-                AttrNameKind::Dynamic(expr) => {
-                    let name = self.attr_name(expr);
-                    self.emit_at(step.span, Op::SelectDynamicElse { dst, src, name });
-                }
-            }
-            jumps.push(self.emit(Op::Jump { target: 0 }));
-            src = dst;
-        }
+        let (src, jumps) = self.select_steps_else(src, steps, dst);
         match last.kind {
             AttrNameKind::Static(name) => {
                 let site = self.site(name);
