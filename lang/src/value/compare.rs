@@ -7,10 +7,6 @@ use crate::error::{Error, Result};
 use crate::value::print::type_with_article;
 use crate::vm::Evaluator;
 
-fn is_function(value: Value) -> bool {
-    matches!(value.view(), View::Function(_) | View::Builtin(_) | View::Partial(_))
-}
-
 impl Evaluator {
     /// `a == b`
     pub fn equal(&mut self, a: Value, b: Value) -> Result<bool> {
@@ -20,14 +16,11 @@ impl Evaluator {
             return Ok(true);
         }
         let (a, b) = (self.force(a)?, self.force(b)?);
-        // As Nix: a function that two places have each got for themselves is not equal to itself.
-        if a.same(b) && !is_function(a) {
-            return Ok(true);
-        }
         self.equal_forced(a, b)
     }
 
-    /// `a == b` for values in head form; a function is not even equal to itself.
+    /// `a == b` for values in head form, each from a place of its own. As in Nix, a function is then not even equal to itself,
+    /// and of a list or set that is compared with itself the members are evaluated, though not what is in them.
     #[inline(never)]
     pub(crate) fn equal_forced(&mut self, a: Value, b: Value) -> Result<bool> {
         Ok(match (a.view(), b.view()) {
@@ -40,9 +33,6 @@ impl Evaluator {
             (View::Float(a), View::Float(b)) => a == b,
             (View::Path(a), View::Path(b)) => a.bytes() == b.bytes(),
             (View::List(left), View::List(right)) => {
-                if a.same(b) {
-                    return Ok(true);
-                }
                 if left.len() != right.len() {
                     return Ok(false);
                 }
@@ -55,9 +45,6 @@ impl Evaluator {
                 true
             }
             (View::Attrs(left), View::Attrs(right)) => {
-                if a.same(b) {
-                    return Ok(true);
-                }
                 self.check_native_stack()?;
                 if self.is_derivation(a)? && self.is_derivation(b)? {
                     let out_path = self.shared.names.out_path;
