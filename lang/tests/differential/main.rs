@@ -80,13 +80,13 @@ impl Found {
             self.explained.len()
         );
         assert!(count > 0 && self.differences.is_empty(), "{}", self.differences.concat());
-        assert!(self.explained.len() <= count / EXPLAINED_ONE_IN + 1, "too many to be what they are taken for");
+        assert!(self.explained.len() <= count / EXPLAINED_ONE_IN + 5, "too many to be what they are taken for");
     }
 }
 
 /// How many of the explained differences are shown, and that there are few of them.
 const EXPLAINED_SHOWN: usize = 40;
-const EXPLAINED_ONE_IN: usize = 20_000;
+const EXPLAINED_ONE_IN: usize = 10_000;
 
 /// Whether both fail, but only what is thrown here is caught (`arguments-before-types.nix`, `order-of-attributes.nix`); or whether
 /// sets are compared, and one of the two found that they differ before it met what fails (`order-of-attributes.nix`).

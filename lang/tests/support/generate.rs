@@ -122,6 +122,8 @@ const TEMPLATES: &[(Type, &str)] = &[
     (Bool, "(%a != %a)"),
     (Bool, "(%e == %e)"),
     (Bool, "(%l == %l)"),
+    (Bool, "(let p = %a; in p == p)"),
+    (Bool, "(let p = %l; in { a = p; } == { a = p; } && p == p)"),
     (Bool, "(!%b)"),
     (Bool, "(%b && %b)"),
     (Bool, "(%b || %b)"),
