@@ -1,6 +1,7 @@
 //! Repositories from elsewhere: what comes, what is kept, and what a hostile one can do.
 
 use std::fs;
+use std::path::Path;
 
 use gix::objs::Write;
 use gix::objs::tree::EntryKind;
@@ -154,6 +155,13 @@ fn a_damaged_copy_of_a_repository_is_fetched_anew() {
     assert!(over_http(&workspace, &url, "").contains(&rev));
 }
 
+/// Makes a commit the head of the branch `main`.
+fn set_main(repository: &Path, commit: gix::ObjectId) {
+    fs::create_dir_all(repository.join("refs/heads")).expect(WRITTEN);
+    fs::write(repository.join("HEAD"), "ref: refs/heads/main\n").expect(WRITTEN);
+    fs::write(repository.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
+}
+
 /// A repository `outer` whose folder `inner` is the repository of [`with_repository`], by the URL given.
 fn with_submodule(url: &str) -> Workspace {
     let (workspace, rev) = with_repository();
@@ -167,9 +175,7 @@ fn with_submodule(url: &str) -> Workspace {
     let entries = vec![entry(".gitmodules", EntryKind::Blob, blob), entry("inner", EntryKind::Commit, inner)];
     let tree = outer.write_object(gix::objs::Tree { entries }).expect(WRITTEN).detach();
     let commit = commit(&outer, tree, None, 1_000_000_120);
-    fs::create_dir_all(folder.join("refs/heads")).expect(WRITTEN);
-    fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").expect(WRITTEN);
-    fs::write(folder.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
+    set_main(&folder, commit);
     workspace
 }
 
@@ -245,9 +251,7 @@ fn hostile(entries: &[(&str, &str, EntryKind)], more: &str) -> (Workspace, Strin
     let tree = repository.objects.write_buf(gix::objs::Kind::Tree, &tree).expect(WRITTEN);
     let commit = commit(&repository, tree, None, 1_000_000_000);
     let folder = workspace.path().join("hostile");
-    fs::create_dir_all(folder.join("refs/heads")).expect(WRITTEN);
-    fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").expect(WRITTEN);
-    fs::write(folder.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
+    set_main(&folder, commit);
     let server = git_server::start(workspace.path());
     let said = nix(&workspace, &format!("(fetchGit {{ url = \"{}\"; {more} }}).rev", server.url("/hostile")));
     let cause = said.lines().rfind(|line| line.contains("error: ")).unwrap_or(&said).trim().to_owned();

@@ -1,11 +1,11 @@
 //! Repositories within repositories: where they come from, by the file `.gitmodules` of a commit.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use gix::bstr::{BStr, ByteSlice};
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
-use std::os::unix::ffi::OsStrExt;
 
 use super::{Request, open, remote, tree};
 use crate::sources::{Sources, local, other};
@@ -92,11 +92,18 @@ fn resolved(base: &str, url: &str) -> Option<String> {
     if !(url.starts_with("./") || url.starts_with("../")) {
         return Some(url.to_owned());
     }
-    let (mut base, mut rest) = (base.trim_end_matches('/'), url);
+    // What the path of the URL comes after: the server, `user@host:`, or nothing.
+    let start = match base.split_once("://") {
+        Some((scheme, rest)) => scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
+        None if base.starts_with('/') => 0,
+        None => base.find(':')? + 1,
+    };
+    let (server, path) = base.split_at(start);
+    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut rest = url;
     loop {
         if let Some(after) = rest.strip_prefix("../") {
-            let end = base.rfind('/').or_else(|| base.rfind(':').map(|at| at + 1))?;
-            base = base[..end].trim_end_matches('/');
+            parts.pop()?;
             rest = after;
         } else if let Some(after) = rest.strip_prefix("./") {
             rest = after;
@@ -104,9 +111,9 @@ fn resolved(base: &str, url: &str) -> Option<String> {
             break;
         }
     }
-    let is_whole = base.starts_with('/') || base.contains("://") && !base.ends_with(':') || base.contains(':');
-    let separator = if base.ends_with(':') { "" } else { "/" };
-    is_whole.then(|| format!("{base}{separator}{rest}"))
+    parts.push(rest);
+    let root = if server.ends_with(':') && !path.starts_with('/') { "" } else { "/" };
+    Some(format!("{server}{root}{}", parts.join("/")))
 }
 
 #[cfg(test)]
@@ -124,5 +131,8 @@ mod tests {
         assert_eq!(url("git@example.org:b", "../c"), "git@example.org:c");
         assert_eq!(url("https://example.org/a", "https://example.com/b"), "https://example.com/b");
         assert_eq!(resolved("/a", "../../../b"), None);
+        assert_eq!(resolved("https://example.org/a", "../../b"), None);
+        assert_eq!(resolved("git@example.org:a", "../../b"), None);
+        assert_eq!(resolved("a", "../b"), None);
     }
 }
