@@ -133,7 +133,7 @@ impl StoreHost {
         let copy = scratch.path().join("source");
         let hashed = match &imported {
             Some(imported) => {
-                self.store.checkout(&imported.node, &copy).map_err(other)?;
+                self.store.checkout(&imported.node, &copy, store::BlobCheck::Skip).map_err(other)?;
                 copy.as_path()
             }
             None => source,

@@ -42,8 +42,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use store::{
-    ActionResult, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel, StorePath,
-    ValidPath,
+    ActionResult, BlobCheck, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel,
+    StorePath, ValidPath,
     archive::nar,
     references::ReferenceScanner,
     tree::{Digest, Node, TreeError, walk::walk},
@@ -623,18 +623,12 @@ impl Realiser<'_> {
         if names(&known.outputs) != job.node.outputs.keys().cloned().collect() {
             return Ok(false);
         }
-        for node in known.outputs.values() {
-            // What somebody has written to is not what was made.
-            if !self.store.has_tree(node).map_err(boxed)? {
-                return Ok(false);
-            }
-        }
         let made =
             known.outputs.into_iter().map(|(name, node)| (name, Output { node, adopted: None, bytes: 0 })).collect();
         let places = job.node.outputs.keys().map(|name| (name.clone(), name.clone())).collect();
         match self.complete(job, attributes, action, made, &places, candidates, Cost::default(), Origin::CutOff) {
             Ok(_) => Ok(true),
-            // A collection has taken some of it: then it is made again.
+            // A collection has taken some of it, or somebody has written to it: then it is made again.
             Err(stopped) if is_missing(&stopped.error) => Ok(false),
             Err(stopped) => Err(stopped),
         }
@@ -658,6 +652,7 @@ impl Realiser<'_> {
         if job.node.rebuild {
             return self.compare(job, &made);
         }
+        let blobs = blobs_of(origin);
         // Only what has to be read is laid out before it is known to be good.
         let fixed = job.derivation.fixed_output().is_some();
         let mut scratch = None;
@@ -671,7 +666,7 @@ impl Realiser<'_> {
                         none => none.insert(self.store.scratch_dir("check").map_err(boxed)?),
                     };
                     let path = scratch.path().join(name);
-                    self.store.checkout(&output.node, &path).map_err(boxed)?;
+                    self.store.checkout(&output.node, &path, blobs).map_err(boxed)?;
                     Some(path)
                 }
                 None => None,
@@ -722,6 +717,7 @@ impl Realiser<'_> {
                 info
             })
             .collect();
+        let blobs = blobs_of(origin);
         // The action of a cut-off is known, and how long it took to find that out says nothing about building it.
         let run = (origin != Origin::CutOff).then(|| {
             let outputs = made.iter().map(|(name, output)| (name.clone(), output.node.clone())).collect();
@@ -743,7 +739,7 @@ impl Realiser<'_> {
             // What lies on the store's file system already is moved; several outputs may refer to each other and are
             // registered together, which takes a checkout.
             ([info], Some(staged)) => self.store.install_with_run(staged, info, run).map_err(boxed),
-            _ => self.store.add_trees_with_run(&infos, run).map_err(boxed),
+            _ => self.store.add_trees_with_run(&infos, blobs, run).map_err(boxed),
         }
     }
 
@@ -795,6 +791,11 @@ fn jobserver_form(attributes: &Attributes) -> Result<Option<JobserverForm>, Buil
     }
 }
 
+/// What somebody has written to since it was recorded is not what was made, so the blobs of a known result are looked at.
+fn blobs_of(origin: Origin) -> BlobCheck {
+    if origin == Origin::CutOff { BlobCheck::Each } else { BlobCheck::Skip }
+}
+
 /// Finds which of `candidates` are mentioned in the tree at `host`, in names, contents and targets of links.
 fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, BuildError> {
     if candidates.is_empty() {
@@ -805,13 +806,13 @@ fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StoreP
     Ok(scanner.finish())
 }
 
-/// Whether a recorded result could not be used since parts of it are gone.
+/// Whether a recorded result could not be used since parts of it are gone or were changed.
 fn is_missing(error: &BuildError) -> bool {
     matches!(
         error,
         BuildError::Store(
             StoreError::MissingBlob { .. }
-                | StoreError::Tree(TreeError::Missing { .. })
+                | StoreError::Tree(TreeError::Missing { .. } | TreeError::Encoding { .. })
                 | StoreError::DanglingReference { .. }
         )
     )

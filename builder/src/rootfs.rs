@@ -143,7 +143,7 @@ impl Roots {
         let store = &*self.forest.store;
         self.cached("unions", node.fingerprint(), |dest| {
             self.store_directories(node)?;
-            Ok(store.checkout(node, dest)?)
+            Ok(store.checkout(node, dest, store::BlobCheck::Skip)?)
         })
     }
 

@@ -4,9 +4,19 @@ use crate::error::StoreError;
 use crate::import::{Tally, check_depth, open_parent};
 use crate::local::LocalStore;
 use crate::sys::Dir;
-use crate::tree::Node;
+use crate::tree::{Digest, Node};
 use rayon::prelude::*;
 use std::path::Path;
+
+/// Which blobs are looked at before they get another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobCheck {
+    /// None, as whoever asks has just made them, or looked.
+    Skip,
+    /// Each, right before it is linked, when the kernel has to look it up anyway: one that is not there, or that somebody
+    /// has written to since (size and time tell), counts as missing. Nothing is read but directories.
+    Each,
+}
 
 impl LocalStore {
     /// Lays `node` out at `path`, where there must be nothing yet: read-only, with the store's time, files linked to their
@@ -14,44 +24,65 @@ impl LocalStore {
     ///
     /// # Errors
     /// When a blob is missing or something cannot be written; what was laid out until then stays for the caller to remove.
-    pub fn checkout(&self, node: &Node, path: &Path) -> Result<(), StoreError> {
+    pub fn checkout(&self, node: &Node, path: &Path, blobs: BlobCheck) -> Result<(), StoreError> {
         let (parent, name) = open_parent(path)?;
-        self.lay_out(node, &parent, &name, 0o555)
+        self.lay_out(node, &parent, &name, 0o555, blobs)
     }
 
     /// As [`LocalStore::checkout`], with the permissions of a directory at the very top.
-    pub(crate) fn lay_out(&self, node: &Node, parent: &Dir, name: &[u8], top_mode: u32) -> Result<(), StoreError> {
-        self.lay(node, parent, name, &Tally::default(), 0, top_mode)
-    }
-
-    fn lay(
+    pub(crate) fn lay_out(
         &self,
         node: &Node,
         parent: &Dir,
         name: &[u8],
-        tally: &Tally,
-        depth: usize,
-        mode: u32,
+        top_mode: u32,
+        blobs: BlobCheck,
     ) -> Result<(), StoreError> {
+        let tally = Tally::default();
+        Layer { store: self, tally: &tally, blobs }.lay(node, parent, name, 0, top_mode)
+    }
+}
+
+/// What is the same for all of one tree.
+#[derive(Clone, Copy)]
+struct Layer<'a> {
+    store: &'a LocalStore,
+    tally: &'a Tally,
+    blobs: BlobCheck,
+}
+
+impl Layer<'_> {
+    fn lay(self, node: &Node, parent: &Dir, name: &[u8], depth: usize, mode: u32) -> Result<(), StoreError> {
+        let Layer { store, tally, .. } = self;
         match node {
-            Node::File { digest, executable, .. } => {
-                if tally.take(digest, *executable) && self.link_blob(digest, *executable, parent, name)? {
+            Node::File { digest, executable, size } => {
+                self.check(digest, *executable, *size)?;
+                if tally.take(digest, *executable) && store.link_blob(digest, *executable, parent, name)? {
                     return Ok(());
                 }
-                self.copy_blob(digest, *executable, parent, name)
+                store.copy_blob(digest, *executable, parent, name)
             }
             Node::Symlink { target } => {
                 parent.make_link(name, target)?;
                 Ok(parent.touch(name)?)
             }
-            Node::Directory { digest, .. } => {
+            Node::Directory { digest, size } => {
                 check_depth(depth, &parent.join(name))?;
-                let directory = self.load_directory(digest)?;
+                self.check(digest, false, *size)?;
+                let directory = store.load_directory(digest)?;
                 let dir = parent.make_dir(name)?;
                 let entries: Vec<(&[u8], &Node)> = directory.iter().collect();
-                entries.par_iter().try_for_each(|(name, node)| self.lay(node, &dir, name, tally, depth + 1, 0o555))?;
+                entries.par_iter().try_for_each(|(name, node)| self.lay(node, &dir, name, depth + 1, 0o555))?;
                 Ok(dir.finish(mode)?)
             }
+        }
+    }
+
+    fn check(self, digest: &Digest, executable: bool, size: u64) -> Result<(), StoreError> {
+        if self.blobs == BlobCheck::Skip || self.store.has_blob(digest, executable, size)? {
+            Ok(())
+        } else {
+            Err(StoreError::MissingBlob { digest: *digest })
         }
     }
 }

@@ -40,6 +40,7 @@ pub use path::{Ingestion, StoreModel, StorePath, StorePathName};
 pub use tree::{Digest, Directories, Directory, Node};
 
 pub use add::{SourceFilter, SourceKind, Text};
+pub use checkout::BlobCheck;
 pub use db::{BuildRecord, Durability, Realisation, ValidPath};
 pub use error::{StoreError, SysError};
 pub use gc::roots::Root;

@@ -4,6 +4,7 @@
 //! all that wait, which makes full durability cheap. A run that nobody waits for lets others come for a moment first.
 
 use crate::cas::blob_name;
+use crate::checkout::BlobCheck;
 use crate::db::{BuildRecord, ValidPath};
 use crate::error::StoreError;
 use crate::import::open_parent;
@@ -120,14 +121,19 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::add_tree`]; none of them is registered then.
     pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
-        self.add_trees_with_run(infos, None)
+        self.add_trees_with_run(infos, BlobCheck::Skip, None)
     }
 
     /// As [`LocalStore::add_trees`]; also remembers the run that has made the trees, with the same registration.
     ///
     /// # Errors
     /// As [`LocalStore::add_trees`].
-    pub fn add_trees_with_run(&self, infos: &[ValidPath], run: Option<Run>) -> Result<(), StoreError> {
+    pub fn add_trees_with_run(
+        &self,
+        infos: &[ValidPath],
+        blobs: BlobCheck,
+        run: Option<Run>,
+    ) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         // In one order for everybody, as each holds the locks of those before.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
@@ -139,13 +145,14 @@ impl LocalStore {
                 continue;
             }
             new.push(info.clone());
-            if let Node::File { digest, executable, .. } = &info.node
+            if let Node::File { digest, executable, size } = &info.node
+                && (blobs == BlobCheck::Skip || self.has_blob(digest, *executable, *size)?)
                 && self.link_object(digest, *executable, &info.path)?
             {
                 continue;
             }
             let name = self.scratch.fresh("checkout");
-            let laid = self.lay_out(&info.node, self.scratch.dir()?, &name, 0o755);
+            let laid = self.lay_out(&info.node, self.scratch.dir()?, &name, 0o755, blobs);
             self.step("checked out");
             let done = laid.and_then(|()| self.place(self.scratch.dir()?, &name, &info.path));
             if done.is_err() {

@@ -7,6 +7,7 @@
 //! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole.
 
 use crate::cas::blob_name;
+use crate::checkout::BlobCheck;
 use crate::db::ValidPath;
 use crate::error::{Context, StoreError};
 use crate::gc::parse_blob_name;
@@ -204,7 +205,7 @@ impl LocalStore {
             self.salvage(&self.objects, name.as_bytes())?;
         }
         let scratch = self.scratch.fresh("restored");
-        match self.lay_out(&info.node, self.scratch.dir()?, &scratch, 0o755) {
+        match self.lay_out(&info.node, self.scratch.dir()?, &scratch, 0o755, BlobCheck::Skip) {
             Ok(()) => {}
             Err(StoreError::MissingBlob { .. } | StoreError::Tree(_)) => {
                 self.scratch.dir()?.remove_all(&scratch)?;

@@ -59,6 +59,29 @@ fn a_result_that_was_tampered_with_is_not_taken() {
     assert_eq!(world.ended("same"), "CutOff");
 }
 
+#[test]
+fn a_known_tree_is_not_taken_when_one_file_of_it_was_written_to() {
+    let world = World::new();
+    let script = "mkdir -p $out/below; echo one > $out/one; echo two > $out/below/two";
+    let first = world.script("tree", script).add(&world);
+    world.built(&first);
+    let top = world.store.tree_of(&world.output(&first, "out")).unwrap().digest().unwrap();
+    let below = world.store.load_directory(&top).unwrap();
+    let below = below.iter().find(|(name, _)| *name == b"below").unwrap().1.digest().unwrap();
+    let two = world.store.load_directory(&below).unwrap().iter().next().unwrap().1.digest().unwrap();
+    for (round, digest) in [two, below].into_iter().enumerate() {
+        tamper(&world.store.blob_path(&digest, false));
+        let again = world.script("tree", script).set("__note", format!("round {round}")).add(&world);
+        let made = world.built(&again);
+        assert_eq!(world.ended("tree"), "Built", "round {round}");
+        assert_eq!(text(&made.join("below/two")), "two\n");
+        // What was made anew is taken.
+        let third = world.script("tree", script).set("__note", format!("after round {round}")).add(&world);
+        assert_eq!(text(&world.built(&third).join("below/two")), "two\n");
+        assert_eq!(world.ended("tree"), "CutOff", "after round {round}");
+    }
+}
+
 /// A server that gives the same answer to everybody, and counts.
 struct Server {
     url: String,
