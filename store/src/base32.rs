@@ -45,14 +45,12 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// Writes the text of `bytes` over `text`, which is as long.
 pub(crate) fn encode_into(bytes: &[u8], text: &mut [u8]) {
-    let length = encoded_len(bytes.len());
-    for (n, slot) in text.iter_mut().rev().enumerate().take(length) {
-        let bit = n * 5;
-        let (i, shift) = (bit / 8, bit % 8);
-        let low = u16::from(bytes[i]);
-        let high = u16::from(bytes.get(i + 1).copied().unwrap_or(0));
-        let digit = ((high << 8 | low) >> shift) & 0x1f;
-        *slot = ALPHABET[usize::from(digit)];
+    // Five bytes are eight digits.
+    for (bytes, digits) in bytes.chunks(5).zip(text.rchunks_mut(8)) {
+        let number = bytes.iter().rev().fold(0, |number: u64, &byte| number << 8 | u64::from(byte));
+        for (n, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = ALPHABET[(number >> (5 * n) & 0x1f) as usize];
+        }
     }
 }
 

@@ -132,10 +132,15 @@ impl StorePath {
 
     /// Returns the 32 digits that a reference scan looks for.
     pub fn hash_text(&self) -> String {
-        self.digits().to_owned()
+        self.digits_text().to_owned()
     }
 
-    fn digits(&self) -> &str {
+    /// The digits of the hash part, as [`StorePath::hash_text`].
+    pub(crate) fn digits(&self) -> &[u8; HASH_TEXT_LEN] {
+        &self.digits
+    }
+
+    fn digits_text(&self) -> &str {
         str::from_utf8(&self.digits).expect("digits are ASCII")
     }
 
@@ -164,7 +169,7 @@ impl PartialOrd for StorePath {
 /// Prints `<hash>-<name>`.
 impl fmt::Display for StorePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.digits())?;
+        f.write_str(self.digits_text())?;
         f.write_str("-")?;
         f.write_str(self.name.as_str())
     }
@@ -234,18 +239,18 @@ impl StoreModel {
 
     /// Returns the logical path, such as `/eval/store/<hash>-<name>`.
     pub fn print(self, path: &StorePath) -> String {
-        let mut text = String::with_capacity(self.store_dir().len() + 2 + HASH_TEXT_LEN + path.name.as_str().len());
+        let mut text = Vec::with_capacity(self.store_dir().len() + 2 + HASH_TEXT_LEN + path.name.as_str().len());
         self.print_to(path, &mut text);
-        text
+        ascii(text)
     }
 
     /// Appends the logical path.
-    pub(crate) fn print_to(self, path: &StorePath, text: &mut String) {
-        text.push_str(self.store_dir());
-        text.push('/');
-        text.push_str(path.digits());
-        text.push('-');
-        text.push_str(path.name.as_str());
+    pub(crate) fn print_to(self, path: &StorePath, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.store_dir().as_bytes());
+        text.push(b'/');
+        text.extend_from_slice(&path.digits);
+        text.push(b'-');
+        text.extend_from_slice(path.name.as_str().as_bytes());
     }
 
     /// Parses a logical path that is an immediate child of the store directory.
@@ -317,8 +322,13 @@ impl StoreModel {
         self.make_path(&self.kind("source", &references.others, references.itself), hash, name)
     }
 
-    /// Returns the path of a text (such as a `.drv`) with the store paths it mentions.
-    pub fn make_text_path(self, name: StorePathName, text: &[u8], references: &BTreeSet<StorePath>) -> StorePath {
+    /// Returns the path of a text (such as a `.drv`) with the store paths it mentions, in order.
+    pub fn make_text_path<'a>(
+        self,
+        name: StorePathName,
+        text: &[u8],
+        references: impl IntoIterator<Item = &'a StorePath>,
+    ) -> StorePath {
         self.make_path(&self.kind("text", references, false), &self.algorithm().hash(text), name)
     }
 
@@ -334,18 +344,23 @@ impl StoreModel {
         Ok(self.make_path(&self.kind("text", &references.others, references.itself), hash, name))
     }
 
-    fn kind(self, base: &str, others: &BTreeSet<StorePath>, itself: bool) -> String {
-        let mut kind = String::with_capacity(base.len() + 5 + 96 * others.len());
-        kind.push_str(base);
+    fn kind<'a>(self, base: &str, others: impl IntoIterator<Item = &'a StorePath>, itself: bool) -> String {
+        let others = others.into_iter();
+        let mut kind = Vec::with_capacity(base.len() + 5 + 96 * others.size_hint().0);
+        kind.extend_from_slice(base.as_bytes());
         for path in others {
-            kind.push(':');
+            kind.push(b':');
             self.print_to(path, &mut kind);
         }
         if itself {
-            kind.push_str(":self");
+            kind.extend_from_slice(b":self");
         }
-        kind
+        ascii(kind)
     }
+}
+
+fn ascii(text: Vec<u8>) -> String {
+    String::from_utf8(text).expect("store directories, digits and names are ASCII")
 }
 
 /// The references that are part of a content-addressed name.

@@ -99,7 +99,8 @@ struct Draft {
     builder: Option<Vec<u8>>,
     system: Option<Vec<u8>>,
     args: Vec<Vec<u8>>,
-    env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// In order of name, but for `__json`.
+    env: Vec<(Vec<u8>, Vec<u8>)>,
     outputs: Option<Vec<String>>,
     output_hash: Option<String>,
     output_hash_algorithm: Option<String>,
@@ -175,7 +176,7 @@ fn strict(ev: &mut Evaluator, set: Attrs, name: &str) -> Result<Value> {
         None => output_names.into_iter().map(|output| (output, Output::Deferred)).collect(),
     };
 
-    let mut env = draft.env;
+    let mut env: BTreeMap<Vec<u8>, Vec<u8>> = draft.env.into_iter().collect();
     for (output, kind) in &outputs {
         if matches!(kind, Output::Floating { .. } | Output::Impure { .. }) {
             env.insert(output.clone().into_bytes(), own_placeholder(output.as_bytes()));
@@ -266,7 +267,7 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
     }
     if structured {
         json.push(b'}');
-        draft.env.insert(b"__json".to_vec(), json);
+        draft.env.push((b"__json".to_vec(), json));
     }
     if let Some(outputs) = &draft.outputs {
         for (index, output) in outputs.iter().enumerate() {
@@ -335,7 +336,7 @@ fn read_attribute(
     } else {
         set_special(draft, key, &text)?;
     }
-    draft.env.insert(key.to_vec(), text);
+    draft.env.push((key.to_vec(), text));
     Ok(())
 }
 

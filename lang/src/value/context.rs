@@ -1,6 +1,9 @@
 #![allow(unsafe_code)] // reason: a context is kept in a string's head as one word.
 //! String context: the store paths a string carries along.
 
+use std::ptr::NonNull;
+
+use super::heap;
 use crate::symbol::Symbol;
 
 /// One store path in a context. Paths and output names are interned, so an element is three words at the most.
@@ -29,24 +32,43 @@ impl ContextElement {
 }
 
 /// A set of elements, sorted, shared by all strings made from one another. Copying is free.
+///
+/// One word, as a string has no more for it: the address of the number of elements, which follow it.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::borrowed_box, reason = "a string has one word for its context, and a slice takes two")]
-pub struct Context(Option<&'static Box<[ContextElement]>>);
+pub struct Context(Option<NonNull<usize>>);
+
+// SAFETY: what the address leads to is never written again, nor freed.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
 
 impl Context {
     pub const EMPTY: Context = Context(None);
 
     pub fn one(element: ContextElement) -> Context {
-        Context::from_elements(vec![element])
+        Context::from_sorted(&[element])
     }
 
     pub fn from_elements(mut elements: Vec<ContextElement>) -> Context {
+        elements.sort_unstable();
+        elements.dedup();
+        Context::from_sorted(&elements)
+    }
+
+    /// The set of elements that are sorted, each once.
+    fn from_sorted(elements: &[ContextElement]) -> Context {
         if elements.is_empty() {
             return Context::EMPTY;
         }
-        elements.sort_unstable();
-        elements.dedup();
-        Context(Some(Box::leak(Box::new(elements.into_boxed_slice()))))
+        let words = 1 + size_of_val(elements).div_ceil(size_of::<u64>());
+        let at = heap::words(words).cast::<usize>();
+        // SAFETY: there is room for the number and the elements, which need no more than a word's alignment; the heap's
+        // words live as long as the process, and nobody writes these again.
+        unsafe {
+            at.write(elements.len());
+            at.add(1).cast::<ContextElement>().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
+            Context(NonNull::new(at))
+        }
     }
 
     #[inline]
@@ -55,34 +77,31 @@ impl Context {
     }
 
     pub fn elements(self) -> &'static [ContextElement] {
-        self.0.map_or(&[], |elements| elements)
+        let Some(len) = self.0 else { return &[] };
+        // SAFETY: `from_sorted` wrote the number, and so many elements behind it.
+        unsafe { std::slice::from_raw_parts(len.add(1).cast::<ContextElement>().as_ptr(), len.read()) }
     }
 
     /// Both sets together; costs nothing when one holds the other.
     pub fn union(self, other: Context) -> Context {
-        let (Some(left), Some(right)) = (self.0, other.0) else {
-            return if self.is_empty() { other } else { self };
-        };
+        let (left, right) = (self.elements(), other.elements());
         if std::ptr::eq(left, right) || right.iter().all(|element| left.binary_search(element).is_ok()) {
             return self;
         }
         if left.iter().all(|element| right.binary_search(element).is_ok()) {
             return other;
         }
-        let mut all = left.to_vec();
-        all.extend_from_slice(right);
-        Context::from_elements(all)
+        Context::from_elements([left, right].concat())
     }
 
     pub(super) fn to_bits(self) -> u64 {
-        self.0.map_or(0, |elements| std::ptr::from_ref(elements) as u64)
+        self.0.map_or(0, |len| len.as_ptr() as u64)
     }
 
     /// # Safety
     /// `bits` comes from [`Context::to_bits`].
     pub(super) unsafe fn from_bits(bits: u64) -> Context {
-        // SAFETY: the caller promises that the word is null or the address of a leaked box.
-        Context(unsafe { (bits as *const Box<[ContextElement]>).as_ref() })
+        Context(NonNull::new(bits as *mut usize))
     }
 }
 

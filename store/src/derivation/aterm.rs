@@ -57,18 +57,22 @@ impl Derivation {
     }
 
     pub(super) fn write_aterm(&self, model: StoreModel, masking: &Masking<'_>) -> Result<Vec<u8>, DerivationError> {
-        let mut out = self.write_head(model, masking)?;
+        let mut out = self.write_outputs(model, masking.outputs)?;
+        match masking.inputs {
+            Some(inputs) => out.extend_from_slice(&write_hashed_inputs(inputs)),
+            None => self.write_inputs(model, &mut out),
+        }
         out.extend_from_slice(&self.write_tail(model, masking.outputs).bytes);
         Ok(out)
     }
 
-    /// The outputs and input derivations: where the texts of one derivation differ most.
-    pub(super) fn write_head(&self, model: StoreModel, masking: &Masking<'_>) -> Result<Vec<u8>, DerivationError> {
-        let mut out = Vec::with_capacity(200 + 100 * self.input_derivations.len());
+    /// The start, up to the input derivations. With `masked`, without the paths of input-addressed outputs.
+    pub(super) fn write_outputs(&self, model: StoreModel, masked: bool) -> Result<Vec<u8>, DerivationError> {
+        let mut out = Vec::with_capacity(100 + 100 * (self.outputs.len() + self.input_derivations.len()));
         out.extend_from_slice(b"Derive(");
         list(&mut out, &self.outputs, |out, (name, output)| {
             let path = match output {
-                Output::InputAddressed(_) if masking.outputs => None,
+                Output::InputAddressed(_) if masked => None,
                 _ => self.output_path(model, name)?,
             };
             let (algorithm, digest) = match output {
@@ -88,20 +92,14 @@ impl Derivation {
             Ok(())
         })?;
         out.push(b',');
-        let mut path_text = String::new();
-        match masking.inputs {
-            Some(inputs) => list(&mut out, inputs, |out, (input, outputs)| {
-                write_input(out, input, outputs);
-                Ok(())
-            })?,
-            None => list(&mut out, &self.input_derivations, |out, (input, outputs)| {
-                path_text.clear();
-                model.print_to(input, &mut path_text);
-                write_input(out, &path_text, outputs);
-                Ok(())
-            })?,
-        }
         Ok(out)
+    }
+
+    /// The input derivations, by their paths.
+    pub(super) fn write_inputs(&self, model: StoreModel, out: &mut Vec<u8>) {
+        separated(out, &self.input_derivations, |out, (input, outputs)| {
+            write_input(out, |out| model.print_to(input, out), outputs);
+        });
     }
 
     /// Everything after the input derivations. With `masked`, variables named as an output are empty.
@@ -184,10 +182,20 @@ fn separated<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write
     out.push(b']');
 }
 
-fn write_input(out: &mut Vec<u8>, input: &str, outputs: &BTreeSet<String>) {
-    out.push(b'(');
-    string(out, input.as_bytes());
-    out.extend_from_slice(b",[");
+/// The input derivations, by their hashes.
+pub(super) fn write_hashed_inputs(inputs: &[HashedInput<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + 100 * inputs.len());
+    separated(&mut out, inputs, |out, (input, outputs)| {
+        write_input(out, |out| out.extend_from_slice(input.as_bytes()), outputs);
+    });
+    out
+}
+
+/// One input derivation: `input` writes a path or hexadecimal digits, neither of which needs escapes.
+fn write_input(out: &mut Vec<u8>, input: impl FnOnce(&mut Vec<u8>), outputs: &BTreeSet<String>) {
+    out.extend_from_slice(b"(\"");
+    input(out);
+    out.extend_from_slice(b"\",[");
     for (i, output) in outputs.iter().enumerate() {
         if i > 0 {
             out.push(b',');
@@ -204,19 +212,34 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Most of a text needs no escapes, which is seen for many bytes at once.
-    let special = |byte: u8| matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = bytes;
     while let Some((chunk, after)) = rest.split_first_chunk::<64>() {
-        if chunk.iter().fold(false, |any, &byte| any | special(byte)) {
-            escape_each(out, chunk);
-        } else {
-            out.extend_from_slice(chunk);
-        }
+        escape_chunk(out, chunk);
         rest = after;
     }
-    escape_each(out, rest);
+    escape_chunk(out, rest);
+}
+
+/// Most of a text needs no escapes, which is seen for eight bytes at once.
+fn escape_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let suspect = match bytes.last_chunk::<8>() {
+        // What is left over is looked at together with bytes before it.
+        Some(last) => words.iter().fold(may_need_escape(*last), |any, word| any | may_need_escape(*word)),
+        None => !rest.is_empty(),
+    };
+    if suspect { escape_each(out, bytes) } else { out.extend_from_slice(bytes) }
+}
+
+/// Whether one of eight bytes may be a quote, a backslash or a control character: never no when one is.
+fn may_need_escape(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    // The high bit of each byte that is smaller, and of some others.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7);
+    let word = u64::from_ne_bytes(bytes);
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, b' ') | equal(b'"') | equal(b'\\')) != 0
 }
 
 fn escape_each(out: &mut Vec<u8>, bytes: &[u8]) {

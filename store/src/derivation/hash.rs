@@ -6,12 +6,13 @@
 //!
 //! Hashes of derivations already seen are kept by path. Nothing here recurses, however deep a graph is.
 
-use super::aterm::{HashedInput, Masking};
+use super::aterm::{HashedInput, Masking, write_hashed_inputs};
 use super::{Derivation, DerivationError, Output};
-use crate::hash::{Hash, Hasher};
-use crate::path::{StoreModel, StorePath};
+use crate::hash::{Hash, HashAlgorithm, Hasher};
+use crate::path::{HASH_TEXT_LEN, StoreModel, StorePath};
+use rustc_hash::FxHashMap;
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 /// The hash of one derivation modulo its inputs.
@@ -25,7 +26,29 @@ pub struct DerivationHash {
 /// The hashes of derivations seen so far, by the path of the `.drv`. One of these serves one [`StoreModel`].
 #[derive(Default)]
 pub struct DerivationHashes {
-    known: Mutex<HashMap<StorePath, DerivationHash>>,
+    known: Mutex<Known>,
+}
+
+/// As there may be a hundred thousand of them: by the hash part of the path, in 66 bytes each.
+type Known = FxHashMap<[u8; HASH_TEXT_LEN], KnownHash>;
+
+/// A [`DerivationHash`] without the room for digests that no store model makes.
+#[derive(Clone, Copy)]
+struct KnownHash {
+    algorithm: HashAlgorithm,
+    digest: [u8; 32],
+    deferred: bool,
+}
+
+impl KnownHash {
+    fn new(hash: &DerivationHash) -> Self {
+        let digest = hash.hash.digest().try_into().expect("the digests of both store models have 32 bytes");
+        Self { algorithm: hash.hash.algorithm(), digest, deferred: hash.deferred }
+    }
+
+    fn hash(&self) -> Hash {
+        Hash::new(self.algorithm, &self.digest).expect("the digest is one of this algorithm")
+    }
 }
 
 impl DerivationHashes {
@@ -51,13 +74,18 @@ impl DerivationHashes {
             self.learn_inputs(model, derivation, load)?;
         }
         let hash = self.compute(model, derivation, false)?;
-        self.lock().insert(path.clone(), hash);
+        self.learn(path, &hash);
         Ok(hash)
     }
 
     /// Returns the hash of a derivation already seen.
     pub fn get(&self, path: &StorePath) -> Option<DerivationHash> {
-        self.lock().get(path).copied()
+        let known = *self.lock().get(path.digits())?;
+        Some(DerivationHash { hash: known.hash(), deferred: known.deferred })
+    }
+
+    fn learn(&self, path: &StorePath, hash: &DerivationHash) {
+        self.lock().insert(*path.digits(), KnownHash::new(hash));
     }
 
     /// Returns the hash from which the output paths of `derivation` are made: its own output paths are left out.
@@ -71,13 +99,13 @@ impl DerivationHashes {
         self.compute(model, derivation, true)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StorePath, DerivationHash>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn unknown_inputs(&self, derivation: &Derivation) -> Vec<StorePath> {
         let known = self.lock();
-        derivation.input_derivations.keys().filter(|input| !known.contains_key(input)).cloned().collect()
+        derivation.input_derivations.keys().filter(|input| !known.contains_key(input.digits())).cloned().collect()
     }
 
     /// Makes sure that the hash of every input is known, in depth first order on an explicit stack.
@@ -91,13 +119,13 @@ impl DerivationHashes {
             self.unknown_inputs(derivation).into_iter().map(|path| (path, None)).collect();
         let mut open = BTreeSet::new();
         while let Some((path, loaded)) = todo.pop() {
-            if self.get(&path).is_some() {
+            if self.lock().contains_key(path.digits()) {
                 continue;
             }
             match loaded {
                 Some(input) => {
                     let hash = self.compute(model, &input, false)?;
-                    self.lock().insert(path.clone(), hash);
+                    self.learn(&path, &hash);
                     open.remove(&path);
                 }
                 None => {
@@ -120,9 +148,9 @@ impl DerivationHashes {
         let mut inputs: Vec<HashedInput<'a>> = Vec::with_capacity(derivation.input_derivations.len());
         let known = self.lock();
         for (input, outputs) in &derivation.input_derivations {
-            let hash = known.get(input).expect("the inputs were learnt");
+            let hash = known.get(input.digits()).expect("the inputs were learnt");
             deferred |= hash.deferred;
-            inputs.push((hash.hash.hex(), Cow::Borrowed(outputs)));
+            inputs.push((hash.hash().hex(), Cow::Borrowed(outputs)));
         }
         inputs.sort_by(|(one, _), (other, _)| one.cmp(other));
         // Derivations that come to the same count as one.
@@ -147,37 +175,36 @@ impl DerivationHashes {
         derivation: &mut Derivation,
         load: impl FnMut(&StorePath) -> Result<Derivation, DerivationError>,
     ) -> Result<(StorePath, Vec<u8>), DerivationError> {
-        let hash = |head: &[u8], tail: &[u8]| {
+        let hash = |parts: [&[u8]; 3]| {
             let mut hasher = Hasher::new(model.algorithm());
-            hasher.update(head);
-            hasher.update(tail);
+            parts.into_iter().for_each(|part| hasher.update(part));
             hasher.finish()
         };
         self.learn_inputs(model, derivation, load)?;
         let names: Vec<String> = derivation.outputs.keys().cloned().collect();
-        for name in &names {
+        for name in names {
             derivation.env.insert(name.clone().into_bytes(), Vec::new());
-            derivation.outputs.insert(name.clone(), Output::Deferred);
+            derivation.outputs.insert(name, Output::Deferred);
         }
         let (inputs, deferred) = self.inputs(derivation);
-        let head = derivation.write_head(model, &Masking { outputs: true, inputs: Some(&inputs) })?;
-        drop(inputs);
+        let inputs = write_hashed_inputs(&inputs);
         let tail = derivation.write_tail(model, true);
-        let masked = hash(&head, &tail.bytes);
-        let mut tail_bytes = None;
-        if !deferred {
-            derivation.name_outputs(model, &masked)?;
-            tail_bytes = Some(tail.filled(&derivation.env));
-        }
-        let tail = tail_bytes.unwrap_or(tail.bytes);
-        let mut text = derivation.write_head(model, &Masking { outputs: false, inputs: None })?;
+        let masked = hash([&derivation.write_outputs(model, true)?, &inputs, &tail.bytes]);
+        let tail = match deferred {
+            true => tail.bytes,
+            false => {
+                derivation.name_outputs(model, &masked)?;
+                tail.filled(&derivation.env)
+            }
+        };
+        let mut text = derivation.write_outputs(model, false)?;
+        let inputs_start = text.len();
+        derivation.write_inputs(model, &mut text);
         text.extend_from_slice(&tail);
         let path = derivation.path_of_text(model, &text)?;
-        if self.get(&path).is_none() {
-            let (inputs, _) = self.inputs(derivation);
-            let head = derivation.write_head(model, &Masking { outputs: false, inputs: Some(&inputs) })?;
-            let hash = DerivationHash { hash: hash(&head, &tail), deferred };
-            self.lock().insert(path.clone(), hash);
+        if !self.lock().contains_key(path.digits()) {
+            let hash = DerivationHash { hash: hash([&text[..inputs_start], &inputs, &tail]), deferred };
+            self.learn(&path, &hash);
         }
         Ok((path, text))
     }

@@ -198,7 +198,10 @@ impl Derivation {
 
     fn path_of_text(&self, model: StoreModel, text: &[u8]) -> Result<StorePath, DerivationError> {
         let name = StorePathName::new(&format!("{}.drv", self.name)).map_err(|reason| self.path_error(reason))?;
-        Ok(model.make_text_path(name, text, &self.references()))
+        let mut references: Vec<&StorePath> = self.input_derivations.keys().chain(&self.input_sources).collect();
+        references.sort_unstable();
+        references.dedup();
+        Ok(model.make_text_path(name, text, references))
     }
 
     /// Returns an environment variable.

@@ -162,6 +162,30 @@ proptest! {
         }
     }
 
+    /// Whatever looks at many bytes at once escapes as one byte after the other does.
+    #[test]
+    fn every_byte_is_escaped_by_itself(
+        text in prop::collection::vec(prop_oneof![6 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'\\'), 2 => 0u8..0x20], 0..150),
+        plain in "[ -!#-\\[\\]-~]{0,150}", at in 0usize..150,
+    ) {
+        let mixed = [&plain.as_bytes()[..at.min(plain.len())], &text].concat();
+        for text in [&text[..], plain.as_bytes(), &mixed] {
+            let mut expected = Vec::new();
+            for &byte in text {
+                match byte {
+                    b'\n' => expected.extend_from_slice(b"\\n"),
+                    b'\r' => expected.extend_from_slice(b"\\r"),
+                    b'\t' => expected.extend_from_slice(b"\\t"),
+                    b'"' | b'\\' => expected.extend_from_slice(&[b'\\', byte]),
+                    _ => expected.push(byte),
+                }
+            }
+            let mut written = Vec::new();
+            aterm::escape(&mut written, text);
+            prop_assert_eq!(written, expected);
+        }
+    }
+
     #[test]
     fn reading_never_panics(at in 0usize..800, byte: u8) {
         let mut text = A.1.to_vec();
