@@ -36,7 +36,7 @@ pub struct Base {
     last_root: Option<Contents>,
     /// The mount namespace of this process.
     host: OwnedFd,
-    /// What builders may call, compiled.
+    /// What inits are to put themselves under, besides what this process is under.
     pub filter: Vec<sys::Instruction>,
     /// Where inits report.
     pub report: OwnedFd,
@@ -44,16 +44,20 @@ pub struct Base {
     /// For the time namespaces.
     clock_offsets: Option<File>,
     network: Option<Network>,
-    /// Room for the traces of now.
-    now: Vec<u8>,
 }
 
 /// The network namespace that this process is in.
 struct Network {
-    traces: Vec<File>,
+    /// Of [`TRACES`], those that there are.
+    files: Vec<File>,
     /// What they held when it was new.
     new: Vec<u8>,
+    /// Room for a piece of what they hold now.
+    piece: Box<[u8]>,
 }
+
+/// How much is read of a trace at once.
+const PIECE: usize = 16 << 10;
 
 impl Base {
     /// Enters the outer user namespace and prepares what builds share.
@@ -64,17 +68,19 @@ impl Base {
         mounts::prepare()?;
         let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
+        let inner = namespaces::make_inner()?;
+        // Where the kernel refuses this one, each build tries the whole and tells, or does without if it may.
+        let filtered = sys::set_seccomp_filter(&filter::for_spawner()).is_ok();
         Ok(Base {
-            inner: namespaces::make_inner()?,
+            inner,
             template: None,
             last_root: None,
             host: mounts::open_own_mounts()?,
-            filter: filter::program(),
+            filter: if filtered { filter::for_init() } else { filter::whole() },
             report,
             reports: File::from(reports),
             clock_offsets: namespaces::open_clock_offsets(),
             network: None,
-            now: Vec::new(),
         })
     }
 
@@ -112,10 +118,7 @@ impl Base {
 
     /// Sees to it that this process is in a network namespace that nobody has used.
     pub fn settle_network(&mut self) -> Result<(), SandboxError> {
-        if let Some(network) = &self.network
-            && read(&network.traces, &mut self.now).is_ok()
-            && self.now == network.new
-        {
+        if self.network.as_mut().is_some_and(Network::is_as_new) {
             return Ok(());
         }
         namespaces::enter_network()?;
@@ -126,38 +129,55 @@ impl Base {
 
 impl Network {
     fn look() -> std::io::Result<Network> {
-        let mut traces = Vec::with_capacity(TRACES.len());
+        let mut files = Vec::with_capacity(TRACES.len());
         for name in TRACES {
             match File::open(format!("/proc/self/net/{name}")) {
-                Ok(file) => traces.push(file),
+                Ok(file) => files.push(file),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        let mut new = Vec::new();
-        read(&traces, &mut new)?;
-        if new.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(Network { traces, new }) }
+        let mut network = Network { files, new: Vec::with_capacity(PIECE), piece: vec![0; PIECE].into() };
+        let Network { files, new, piece } = &mut network;
+        read(files, piece, |text| {
+            new.extend_from_slice(text);
+            true
+        })?;
+        if network.new.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(network) }
+    }
+
+    /// Whether the traces hold what they did when it was new. What cannot be read is not.
+    fn is_as_new(&mut self) -> bool {
+        let Network { files, new, piece } = self;
+        let mut rest = new.as_slice();
+        let read = read(files, piece, |text| match rest.strip_prefix(text) {
+            Some(further) => {
+                rest = further;
+                true
+            }
+            None => false,
+        });
+        matches!(read, Ok(true)) && rest.is_empty()
     }
 }
 
-/// Fills `into` with what the files hold at this moment.
-fn read(files: &[File], into: &mut Vec<u8>) -> std::io::Result<()> {
-    const PIECE: usize = 16 << 10;
+/// Hands what the files hold at this moment to `each`, which says whether to go on, a piece at a time; returns whether it always
+/// did. Nothing is kept, as each page that the spawner has written to is copied for each build.
+fn read(files: &[File], piece: &mut [u8], mut each: impl FnMut(&[u8]) -> bool) -> std::io::Result<bool> {
     /// The kernel ends a piece when the next record, which is a line or two, does not fit its page.
     const SURELY_LAST: usize = 2 << 10;
-    into.clear();
     for file in files {
         let mut offset = 0;
         loop {
-            let end = into.len();
-            into.resize(end + PIECE, 0);
-            let count = file.read_at(&mut into[end..], offset)?;
-            into.truncate(end + count);
+            let count = file.read_at(piece, offset)?;
+            if !each(&piece[..count]) {
+                return Ok(false);
+            }
             offset += count as u64;
             if count < SURELY_LAST {
                 break;
             }
         }
     }
-    Ok(())
+    Ok(true)
 }

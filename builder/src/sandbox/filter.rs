@@ -4,6 +4,11 @@
 //! name, nor several errno numbers in one filter. Whatever is not listed is allowed: namespaces and Landlock confine,
 //! this removes ways around them and what would make outputs dangerous or depend on the machine.
 //!
+//! What the sandbox itself can do without is refused to the spawner already, once, and all that it starts inherits that; what
+//! furnishing a root takes is refused by a second, short filter that each init puts itself under. Either is a program that
+//! the kernel compiles when it is set, so the long one is not compiled for each build. Of two answers the kernel takes the
+//! stricter, so together they are one.
+//!
 //! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not supported by the file system".
 
 use libc::{
@@ -54,7 +59,27 @@ const SETXATTRAT: libc::c_long = 463;
 const REMOVEXATTRAT: libc::c_long = 466;
 const FCHMODAT2: libc::c_long = 452;
 
-fn rules() -> Vec<Rule> {
+/// What a build's root is made with, and the spawner enters namespaces with.
+fn furnishing() -> Vec<Rule> {
+    let calls = [
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_open_tree,
+        OPEN_TREE_ATTR,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_mount_setattr,
+        libc::SYS_setns,
+    ];
+    calls.map(|call| Rule { call, when: When::Always, errno: EPERM }).into()
+}
+
+/// What neither a build nor the sandbox has any business with, once the spawner is in its user namespace.
+fn foreign() -> Vec<Rule> {
     use When::{Always, Any, AnyOfBoth, Is, NoneOf};
     let mut rules = Vec::new();
     let mut deny = |errno: i32, when: When, calls: &[libc::c_long]| {
@@ -115,24 +140,6 @@ fn rules() -> Vec<Rule> {
             libc::SYS_syslog,
         ],
     );
-    deny(
-        EPERM,
-        Always,
-        &[
-            libc::SYS_mount,
-            libc::SYS_umount2,
-            libc::SYS_pivot_root,
-            libc::SYS_open_tree,
-            OPEN_TREE_ATTR,
-            libc::SYS_move_mount,
-            libc::SYS_fsopen,
-            libc::SYS_fsconfig,
-            libc::SYS_fsmount,
-            libc::SYS_fspick,
-            libc::SYS_mount_setattr,
-            libc::SYS_setns,
-        ],
-    );
     // With a user namespace come capabilities, and with them most of the kernel.
     let new_user = libc::CLONE_NEWUSER.unsigned_abs();
     deny(EPERM, Any(0, new_user), &[libc::SYS_unshare, libc::SYS_clone]);
@@ -190,8 +197,24 @@ fn condition(when: When) -> Vec<Instruction> {
     }
 }
 
-/// The whole filter.
-pub fn program() -> Vec<Instruction> {
+/// The filter for the spawner, which is in its user namespaces by then.
+pub fn for_spawner() -> Vec<Instruction> {
+    program(foreign())
+}
+
+/// The filter for the init of a build whose spawner is under [`for_spawner`]. The architecture is looked at there.
+pub fn for_init() -> Vec<Instruction> {
+    let mut program = vec![load(NUMBER)];
+    append_sorted(furnishing(), &mut program);
+    program
+}
+
+/// Both in one.
+pub fn whole() -> Vec<Instruction> {
+    program(foreign().into_iter().chain(furnishing()).collect())
+}
+
+fn program(rules: Vec<Rule>) -> Vec<Instruction> {
     let mut program = vec![
         load(4),
         jump(BPF_JEQ, ARCH, 1, 0),
@@ -202,11 +225,14 @@ pub fn program() -> Vec<Instruction> {
     if cfg!(target_arch = "x86_64") {
         program.extend([jump(BPF_JGE, X32_BIT, 0, 1), refuse(ENOSYS)]);
     }
-    let mut rules = rules();
+    append_sorted(rules, &mut program);
+    program
+}
+
+fn append_sorted(mut rules: Vec<Rule>, program: &mut Vec<Instruction>) {
     // Stable, so that the rules of one call keep their order.
     rules.sort_by_key(|rule| rule.call);
-    search(&rules, &mut program);
-    program
+    search(&rules, program);
 }
 
 /// Calls that are looked at one by one.
@@ -283,9 +309,19 @@ pub fn apply(program: &[Instruction], mode: Mode, skipped: &mut Vec<String>) -> 
 mod tests {
     use super::*;
 
-    /// Runs the program as the kernel would.
+    /// What a build gets to hear, whether the filter is in two parts or in one.
+    #[track_caller]
     fn verdict(arch: u32, call: libc::c_long, arguments: [u32; 6]) -> u32 {
-        let program = program();
+        let [spawner, init, whole] =
+            [for_spawner(), for_init(), whole()].map(|program| run(&program, arch, call, arguments));
+        // The kernel takes what is least as a signed number.
+        let strictest = [spawner, init].into_iter().min_by_key(|answer| answer.cast_signed()).unwrap();
+        assert_eq!(strictest, whole, "call {call} with {arguments:x?}");
+        whole
+    }
+
+    /// Runs a program as the kernel would.
+    fn run(program: &[Instruction], arch: u32, call: libc::c_long, arguments: [u32; 6]) -> u32 {
         let (mut at, mut accumulator) = (0usize, 0u32);
         loop {
             let Instruction { code, jt, jf, k } = program[at];
@@ -351,7 +387,7 @@ mod tests {
     /// The search finds what a look at one rule after the other finds.
     #[test]
     fn every_call_meets_its_own_rules() {
-        let rules = rules();
+        let rules: Vec<Rule> = foreign().into_iter().chain(furnishing()).collect();
         for call in 0..600 {
             let always = rules.iter().find(|rule| rule.call == call && matches!(rule.when, When::Always));
             if always.is_some() || !rules.iter().any(|rule| rule.call == call) {

@@ -350,7 +350,7 @@ pub fn set_device_up(socket: BorrowedFd, name: &str) -> Result<()> {
 /// One instruction of a classic BPF program.
 pub type Instruction = libc::sock_filter;
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER)`; `no_new_privs` must be set.
+/// `seccomp(SECCOMP_SET_MODE_FILTER)`; `no_new_privs` must be set, or the caller be root in its user namespace.
 pub fn set_seccomp_filter(program: &[Instruction]) -> Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
