@@ -241,8 +241,16 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                 drop(state);
                 self.changed[kind as usize].notify_one();
             };
-            let result = (self.work)(id, load, &Slot::new(&give_back));
+            let slot = Slot::new(&give_back);
+            let result = (self.work)(id, load, &slot);
+            let kept = slot.taken.replace(false);
             state = self.lock();
+            // Together with how it ended: nobody is to start another one before a failure is known.
+            if kept {
+                state.running[kind as usize] -= 1;
+                state.memory -= need;
+                self.changed[kind as usize].notify_one();
+            }
             state.left -= 1;
             match result {
                 Ok(value) => {
