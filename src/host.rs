@@ -364,16 +364,18 @@ impl Host for StoreHost {
             _ => "",
         };
         match request.kind {
-            FetchKind::File | FetchKind::Tarball if is_known => Ok(Fetched { path, attributes: BTreeMap::new() }),
+            FetchKind::File | FetchKind::Tarball if is_known => {
+                Ok(Fetched { path, attributes: BTreeMap::new(), branch: None })
+            }
             FetchKind::Tree if is_known && sources::is_locked(request) => {
-                Ok(Fetched { path, attributes: sources::locked_attributes(request) })
+                Ok(Fetched { path, attributes: sources::locked_attributes(request), branch: None })
             }
             // A file is a derivation like any other: the same code fetches, verifies and remembers.
             FetchKind::File => {
                 let derivation = fetch_derivation(name.as_str(), url, expected)?;
                 let drv = self.store.add_derivation(&derivation).map_err(other)?;
                 self.realise(&[(drv, vec!["out".to_owned()])])?;
-                Ok(Fetched { path, attributes: BTreeMap::new() })
+                Ok(Fetched { path, attributes: BTreeMap::new(), branch: None })
             }
             _ => fetched(),
         }

@@ -11,6 +11,7 @@ mod evaluate;
 mod host;
 mod installable;
 mod interrupt;
+mod lock_file;
 mod nix_text;
 mod progress;
 mod read_only_host;
@@ -73,6 +74,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Expr(command) => command.run(&global),
         Command::Instantiate(command) => command.run(&global),
         Command::NixInstantiate(_) => unreachable!("it has been run, as its errors are Nix's"),
+        Command::Flake(command) => command.run(&global),
         Command::Derivation(command) => command.run(&global),
         Command::Log(command) => command.run(&global),
         Command::PathInfo(command) => command.run(&global),

@@ -178,7 +178,7 @@ impl Error {
     }
 
     #[must_use]
-    pub(crate) fn help(mut self, text: impl Into<String>) -> Error {
+    pub fn help(mut self, text: impl Into<String>) -> Error {
         self.0.help = Some(text.into());
         self
     }
@@ -217,7 +217,7 @@ impl Error {
     }
 
     #[must_use]
-    pub(crate) fn note(self, text: impl Into<String>) -> Error {
+    pub fn note(self, text: impl Into<String>) -> Error {
         self.frame(Pos::NONE, FrameKind::Note(text.into()))
     }
 

@@ -105,6 +105,9 @@ pub struct Fetched {
     pub path: StorePath,
     /// `rev`, `shortRev`, `revCount`, `lastModified`, `narHash` … as far as known.
     pub attributes: BTreeMap<String, FetchValue>,
+    /// The branch of a Git repository that was taken as neither `ref` nor `rev` was given, such as `refs/heads/main`, if it is
+    /// known. Expressions do not see it; lock files do.
+    pub branch: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

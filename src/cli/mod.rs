@@ -13,6 +13,7 @@ pub mod derivation;
 pub mod doctor;
 pub mod explain;
 pub mod expr;
+pub mod flake;
 pub mod instantiate;
 pub mod log;
 pub mod nix_instantiate;
@@ -105,6 +106,9 @@ pub enum Command {
     /// Do as Nix's command of this name: `--eval`, `--parse`, or print the paths of store derivations
     #[command(name = "nix-instantiate")]
     NixInstantiate(nix_instantiate::NixInstantiate),
+    /// Write down what the inputs of a flake are: `flake.lock`
+    #[command(subcommand)]
+    Flake(flake::Flake),
     /// Look at store derivations
     #[command(subcommand)]
     Derivation(derivation::Derivation),
@@ -132,7 +136,7 @@ pub enum Command {
 }
 
 /// What to evaluate: flake outputs by default, attributes of a file with `-f`, of an expression with `--expr`.
-#[derive(Debug, Args, Clone)]
+#[derive(Debug, Args, Clone, Default)]
 pub struct Source {
     /// Take attributes from this file instead of a flake
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "expr")]
@@ -170,7 +174,7 @@ pub struct Source {
 }
 
 /// How builds are run.
-#[derive(Debug, Args, Clone)]
+#[derive(Debug, Args, Clone, Default)]
 pub struct Building {
     /// Builds at a time [default: half of the cores, at least one]
     #[arg(short = 'j', long = "max-jobs", value_name = "N", env = "EVAL_JOBS")]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! files/<hash of a URL>    the last download of it, taken again for an hour
-//! trees/<hash>/            what an archive of that hash holds
+//! trees/archive-<hash>/    what an archive of that hash holds; its own time is that of the newest entry
 //! trees/git-<commit>…/     the files of a commit
 //! git/                     repositories from elsewhere (see `git/copy.rs`)
 //! ```
@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use builder::fetch::{Fetch, FetchConfig, Fetcher, redact};
 use builder::unpack;
@@ -52,11 +52,13 @@ struct Obtained {
     members: Option<BTreeSet<PathBuf>>,
     /// What is known of it besides its hash.
     attributes: BTreeMap<String, FetchValue>,
+    /// As [`Fetched::branch`].
+    branch: Option<String>,
 }
 
 impl Obtained {
     fn tree(place: PathBuf) -> Obtained {
-        Obtained { place, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new() }
+        Obtained { place, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new(), branch: None }
     }
 
     /// Whether something below `place` belongs to it.
@@ -174,7 +176,7 @@ impl Sources {
         let mut filter = |path: &Path, _| Ok(path.strip_prefix(&obtained.place).is_ok_and(|below| obtained.has(below)));
         let filter: Option<SourceFilter<'_>> = if obtained.members.is_some() { Some(&mut filter) } else { None };
         let path = host.add_source(&obtained.place, &name, obtained.ingestion, filter, request.expected.as_ref())?;
-        Ok(Fetched { path, attributes: obtained.attributes })
+        Ok(Fetched { path, attributes: obtained.attributes, branch: obtained.branch })
     }
 
     /// Fetches what a request is about. `say` gets warnings.
@@ -207,10 +209,13 @@ impl Sources {
             "tarball" => self.tarball(url(request)?)?,
             "file" => self.file(url(request)?, Ingestion::Recursive)?,
             kind @ ("github" | "gitlab" | "sourcehut") => {
-                let mut obtained = self.tarball(&forge_url(kind, request)?)?;
-                if let Some(rev) = text(request, "rev") {
-                    git::add_rev(&mut obtained.attributes, rev);
-                }
+                let forge = Forge::of(kind, request)?;
+                let rev = match text(request, "rev") {
+                    Some(rev) => rev.to_owned(),
+                    None => git::find(self, &forge.repository(), text(request, "ref"))?,
+                };
+                let mut obtained = self.tarball(&forge.archive(&rev)?)?;
+                git::add_rev(&mut obtained.attributes, &rev);
                 obtained
             }
             "hg" => return Err(mercurial()),
@@ -265,17 +270,23 @@ impl Sources {
         let unreadable = |cause| failed("cannot read", &archive, &cause);
         let mut hasher = Hasher::new(HashAlgorithm::Sha256);
         fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
-        let key = hasher.finish().hex();
+        let key = format!("archive-{}", hasher.finish().hex());
         let tree = self.kept_tree(&key, |folder| {
-            unpack::unpack(std::slice::from_ref(&archive), folder, &unpack::Options::default()).map(drop).map_err(other)
+            let unpacked = unpack::unpack(std::slice::from_ref(&archive), folder, &unpack::Options::default());
+            let newest = UNIX_EPOCH + Duration::from_secs(unpacked.map_err(other)?.newest);
+            let dated = fs::File::open(folder).and_then(|folder| folder.set_modified(newest));
+            dated.map_err(|cause| failed("cannot set the time of", folder, &cause))
         })?;
+        let newest = fs::metadata(&tree).map_err(|cause| failed("cannot look at", &tree, &cause))?.mtime();
         let entries: Vec<_> = fs::read_dir(&tree)
             .and_then(Iterator::collect::<Result<_, _>>)
             .map_err(|cause| failed("cannot list", &tree, &cause))?;
-        match &entries[..] {
-            [only] if only.file_type().is_ok_and(|kind| kind.is_dir()) => Ok(Obtained::tree(only.path())),
-            _ => Ok(Obtained::tree(tree)),
-        }
+        let mut obtained = match &entries[..] {
+            [only] if only.file_type().is_ok_and(|kind| kind.is_dir()) => Obtained::tree(only.path()),
+            _ => Obtained::tree(tree),
+        };
+        git::add_time(&mut obtained.attributes, newest);
+        Ok(obtained)
     }
 
     /// The tree called `key`; if there is none yet, `make` fills the folder that becomes it.
@@ -368,34 +379,54 @@ fn git_request(request: &FetchRequest, is_fetch_git: bool) -> HostResult<git::Re
     })
 }
 
-/// Where a forge gives the files of a revision as an archive.
-fn forge_url(kind: &str, request: &FetchRequest) -> HostResult<String> {
-    let needed = |name: &str| {
-        let value =
-            text(request, name).ok_or_else(|| other(format!("a reference of type '{kind}' has no '{name}'")))?;
+/// A repository on a forge.
+struct Forge<'r> {
+    kind: &'r str,
+    host: &'r str,
+    owner: &'r str,
+    repo: &'r str,
+}
+
+impl<'r> Forge<'r> {
+    fn of(kind: &'r str, request: &'r FetchRequest) -> HostResult<Forge<'r>> {
+        let needed = |name: &str| {
+            let value =
+                text(request, name).ok_or_else(|| other(format!("a reference of type '{kind}' has no '{name}'")))?;
+            Forge::plain(kind, name, value)
+        };
+        let host = match (request.attributes.contains_key("host"), kind) {
+            (true, _) => needed("host")?,
+            (false, "gitlab") => "gitlab.com",
+            (false, "sourcehut") => "git.sr.ht",
+            (false, _) => "github.com",
+        };
+        Ok(Forge { kind, host, owner: needed("owner")?, repo: needed("repo")? })
+    }
+
+    /// What can be part of a URL as it is.
+    fn plain<'v>(kind: &str, name: &str, value: &'v str) -> HostResult<&'v str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
         if value.is_empty() || !value.bytes().all(plain) || value.split('/').any(|part| part == "..") {
             return Err(other(format!("'{value}' cannot be the '{name}' of a reference of type '{kind}'")));
         }
         Ok(value)
-    };
-    let (owner, repo) = (needed("owner")?, needed("repo")?);
-    let version = match (text(request, "rev"), text(request, "ref")) {
-        (Some(_), _) => needed("rev")?,
-        (None, Some(_)) => needed("ref")?,
-        (None, None) => "HEAD",
-    };
-    let host = |default: &'static str| match request.attributes.contains_key("host") {
-        true => needed("host"),
-        false => Ok(default),
-    };
-    Ok(match kind {
-        "gitlab" => {
-            let host = host("gitlab.com")?;
-            let project = owner.replace('/', "%2F");
-            format!("https://{host}/api/v4/projects/{project}%2F{repo}/repository/archive.tar.gz?sha={version}")
-        }
-        "sourcehut" => format!("https://{}/{owner}/{repo}/archive/{version}.tar.gz", host("git.sr.ht")?),
-        _ => format!("https://{}/{owner}/{repo}/archive/{version}.tar.gz", host("github.com")?),
-    })
+    }
+
+    fn repository(&self) -> String {
+        let suffix = if self.kind == "sourcehut" { "" } else { ".git" };
+        format!("https://{}/{}/{}{suffix}", self.host, self.owner, self.repo)
+    }
+
+    /// Where it gives the files of a revision.
+    fn archive(&self, rev: &str) -> HostResult<String> {
+        let rev = Forge::plain(self.kind, "rev", rev)?;
+        let Forge { kind, host, owner, repo } = self;
+        Ok(match *kind {
+            "gitlab" => {
+                let project = owner.replace('/', "%2F");
+                format!("https://{host}/api/v4/projects/{project}%2F{repo}/repository/archive.tar.gz?sha={rev}")
+            }
+            _ => format!("https://{host}/{owner}/{repo}/archive/{rev}.tar.gz"),
+        })
+    }
 }

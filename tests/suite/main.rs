@@ -22,6 +22,7 @@ mod cli {
     mod doctor;
     mod eval_cache;
     mod expr;
+    mod flake_lock;
     mod inspect;
     mod names;
     mod nix_instantiate;

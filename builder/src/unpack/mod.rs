@@ -78,6 +78,9 @@ pub struct Stats {
     pub hard_links: u64,
     /// Bytes of files.
     pub bytes: u64,
+    /// When the entry that was changed last was changed: seconds since 1970. 0 when no entry says, as those of a zip file
+    /// need not.
+    pub newest: u64,
 }
 
 impl Stats {

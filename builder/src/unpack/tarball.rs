@@ -60,14 +60,21 @@ fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink)
         return Ok(());
     }
     sink.next_entry()?;
+    let mut changed = entry.header().mtime().unwrap_or(0);
     if let Some(extensions) = entry.pax_extensions().map_err(EntryError::Read)? {
         for extension in extensions {
             let extension = extension.map_err(EntryError::Read)?;
             if extension.key_bytes().starts_with(b"GNU.sparse.") {
                 return refuse("it is a sparse file in pax format; pack it without `--sparse`");
             }
+            if extension.key_bytes() == b"mtime" {
+                // Seconds, with a fraction perhaps, and before 1970 with a sign.
+                let seconds = extension.value().ok().and_then(|time| time.split('.').next()?.parse().ok());
+                changed = seconds.unwrap_or(0);
+            }
         }
     }
+    sink.stats.newest = sink.stats.newest.max(changed);
     let strip = sink.options.strip;
     let Some(path) = EntryPath::new(name, strip)? else { return Ok(()) };
     let mode = entry.header().mode().map_err(EntryError::Read)?;

@@ -5,6 +5,7 @@ use super::destination::EntryPath;
 use super::error::{EntryError, UnpackError};
 use std::io::{self, Read, Seek};
 use std::path::Path;
+use zip::ExtraField;
 use zip::result::ZipError;
 
 /// The longest target of a symbolic link.
@@ -52,6 +53,11 @@ fn write_entry<R: Read>(
 ) -> Result<(), EntryError> {
     let refuse = |what: &str| Err(EntryError::Refused(what.to_owned()));
     sink.next_entry()?;
+    for field in entry.extra_data_fields() {
+        if let ExtraField::ExtendedTimestamp(times) = field {
+            sink.stats.newest = sink.stats.newest.max(times.mod_time().map_or(0, u64::from));
+        }
+    }
     let Some(path) = EntryPath::new(name, sink.options.strip)? else { return Ok(()) };
     let mode = entry.unix_mode().unwrap_or(0);
     match mode & S_IFMT {

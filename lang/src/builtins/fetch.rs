@@ -266,7 +266,7 @@ fn repository(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) 
     Ok(ev.fetched_value(&fetched))
 }
 
-fn nar_hash(attributes: &BTreeMap<String, FetchValue>) -> Result<Option<Hash>> {
+pub(super) fn nar_hash(attributes: &BTreeMap<String, FetchValue>) -> Result<Option<Hash>> {
     match attributes.get("narHash") {
         Some(FetchValue::String(text)) => Hash::parse(text, Some(HashAlgorithm::Sha256))
             .map(Some)
@@ -298,6 +298,10 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
             ));
         }
         check_tree_attributes(kind, &attributes)?;
+        // Not so for a reference in one piece.
+        if kind == "git" {
+            attributes.entry("shallow".to_owned()).or_insert(FetchValue::Bool(true));
+        }
     }
     let expected = nar_hash(&attributes)?;
     let name = Some("source".to_owned());

@@ -89,7 +89,8 @@ impl Evaluator {
     }
 }
 
-pub(super) type Reference = BTreeMap<String, FetchValue>;
+/// A flake reference: its attributes, `type` among them.
+pub type Reference = BTreeMap<String, FetchValue>;
 
 fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
     match reference.get(name) {
@@ -131,7 +132,7 @@ pub(super) struct Tree {
     dir: Vec<u8>,
 }
 
-fn local_path(path: &str, base: &[u8]) -> Vec<u8> {
+pub(super) fn local_path(path: &str, base: &[u8]) -> Vec<u8> {
     let path = path.as_bytes();
     normalise(&if path.starts_with(b"/") { path.to_vec() } else { [base, b"/", path].concat() })
 }
@@ -372,8 +373,16 @@ impl Scope<'_> {
 
 static ALL_INPUTS: Code = Code::native(&[0], |ev, captures| ev.force(captures[0]));
 
+/// Whether references of this type name a repository by its owner and name.
+pub(super) fn is_forge(kind: &str) -> bool {
+    matches!(kind, "github" | "gitlab" | "sourcehut")
+}
+
 /// Takes a flake reference in URL form apart.
-pub(super) fn parse_reference(reference: &str) -> Result<Reference> {
+///
+/// # Errors
+/// When it is none.
+pub fn parse_reference(reference: &str) -> Result<Reference> {
     let invalid = |why: &str| {
         Error::other("lang::flake_reference", format!("'{reference}' is not a valid flake reference: {why}"))
     };
@@ -528,6 +537,23 @@ pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
         };
         parts.insert(lossy(attr.name.name()), value);
     }
+    Ok(Value::string(url_of(parts)?.as_bytes()))
+}
+
+/// A flake reference in URL form.
+///
+/// # Errors
+/// When attributes are missing, or its type is not known.
+pub fn reference_text(reference: &Reference) -> Result<String> {
+    let text = |value: &FetchValue| match value {
+        FetchValue::String(text) => text.clone(),
+        FetchValue::Int(number) => number.to_string(),
+        FetchValue::Bool(flag) => u8::from(*flag).to_string(),
+    };
+    url_of(reference.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+}
+
+fn url_of(mut parts: BTreeMap<String, String>) -> Result<String> {
     let missing = |name: &str| {
         Error::other("lang::flake_reference", format!("attribute '{name}' is missing in a flake reference"))
     };
@@ -546,7 +572,7 @@ pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
             ));
         }
     };
-    if matches!(kind.as_str(), "github" | "gitlab" | "sourcehut" | "indirect") {
+    if is_forge(&kind) || kind == "indirect" {
         for name in ["ref", "rev"] {
             if let Some(value) = parts.remove(name) {
                 url.push('/');
@@ -558,5 +584,5 @@ pub(super) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
         url.push(if index == 0 { '?' } else { '&' });
         url.push_str(&format!("{name}={}", encode(value)));
     }
-    Ok(Value::string(url.as_bytes()))
+    Ok(url)
 }

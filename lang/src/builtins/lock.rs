@@ -38,7 +38,7 @@ pub(super) struct Lock {
 
 fn invalid(why: impl std::fmt::Display) -> Error {
     Error::other("lang::flake_lock", format!("'flake.lock' cannot be used: {why}"))
-        .help("it is written by `nix flake lock`; without it, inputs are taken as flake.nix declares them")
+        .help("`ev flake lock` writes it; without it, inputs are taken as flake.nix declares them")
 }
 
 impl Lock {

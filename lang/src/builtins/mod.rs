@@ -17,12 +17,16 @@ mod hash;
 mod json;
 pub(crate) mod lists;
 mod lock;
+mod locking;
 mod numbers;
 mod paths;
 mod patterns;
 mod sources;
 mod strings;
 mod xml;
+
+pub use flake::{Reference, parse_reference, reference_text};
+pub use locking::{FlakeInput, FlakeTree};
 
 pub(crate) use features::why_absent;
 pub(crate) use paths::internal_file;

@@ -110,9 +110,10 @@ pub(super) fn is_fresh(stamp: &Path) -> bool {
     changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < FRESH_FOR)
 }
 
-pub(super) fn touch(stamp: &Path) -> HostResult<()> {
+/// Notes that a name was fetched just now, and what it stands for, if anything.
+pub(super) fn touch(stamp: &Path, target: Option<&str>) -> HostResult<()> {
     let parent = stamp.parent().unwrap_or(stamp);
-    let written = fs::create_dir_all(parent).and_then(|()| fs::write(stamp, ""));
+    let written = fs::create_dir_all(parent).and_then(|()| fs::write(stamp, target.unwrap_or_default()));
     written.map_err(|cause| failed("cannot write", stamp, &cause))
 }
 

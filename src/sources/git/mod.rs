@@ -63,8 +63,8 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
     }
     let Some(folder) = local(request.url) else {
         let fetch = || {
-            let (repository, commit) = remote::fetch(sources, request)?;
-            committed(sources, &repository, commit, request)
+            let (repository, commit, branch) = remote::fetch(sources, request)?;
+            Ok(Obtained { branch, ..committed(sources, &repository, commit, request)? })
         };
         return match fetch() {
             Err(_) if copy::forget_damaged(sources, request)? => fetch(),
@@ -82,7 +82,17 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
         (Some(rev), _) => revision(rev)?,
         (None, name) => resolve(&repository, name.unwrap_or("HEAD"))?,
     };
-    committed(sources, &repository, commit, request)
+    let branch = match (request.rev, request.reference) {
+        (None, None) => repository.head_name().ok().flatten().map(|name| name.to_string()),
+        _ => None,
+    };
+    Ok(Obtained { branch, ..committed(sources, &repository, commit, request)? })
+}
+
+/// The revision that a branch or tag of a repository elsewhere is now; that of its `HEAD` without one.
+pub(super) fn find(sources: &Sources, url: &str, reference: Option<&str>) -> HostResult<String> {
+    let request = Request { reference, shallow: true, ..Request::new(url) };
+    remote::find(sources, &request).map(|commit| commit.to_string())
 }
 
 /// Opens a repository of this machine.

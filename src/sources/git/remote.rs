@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use gix::error::message;
 use gix::progress::Discard;
+use gix::protocol::handshake::Ref;
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::Transport;
 use gix::protocol::transport::client::blocking_io::http::connect_http;
@@ -19,30 +20,37 @@ use super::copy::{LocalCopy, is_fresh, touch};
 use super::{Request, chain, http, revision};
 use crate::sources::{Sources, other};
 
-/// Fetches the commit that a request is about, unless it is there, and returns where it is.
+/// Fetches the commit that a request is about, unless it is there, and returns where it is; and the branch that the name stands
+/// for, if it does.
 ///
 /// # Errors
 /// When it cannot be had.
-pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Repository, ObjectId)> {
+pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Repository, ObjectId, Option<String>)> {
     let url = parse(request.url)?;
     let cannot = |what: &str, error: &gix::Error| {
         other(format!("cannot fetch {what} of the Git repository `{url}`: {}", chain(error)))
     };
     let copy = LocalCopy::of(sources, &url, request)?;
     let repository = copy.open()?;
-    let remote = Remote { sources, url: &url, repository: &repository, is_shallow: request.shallow };
+    let depth = if request.shallow { Shallow::DepthAtRemote(NonZeroU32::MIN) } else { Shallow::NoChange };
+    let remote = Remote { sources, url: &url, repository: &repository, depth: Some(&depth) };
     let Some(rev) = request.rev else {
         let name = full_name(request.reference);
         let at = format!("refs/eval/names/{name}");
         let stamp = copy.stamp(&name);
         let missing = |error: gix::Error| cannot(&format!("`{name}`"), &error);
         if !is_fresh(&stamp) || repository.try_find_reference(at.as_str()).map_err(other)?.is_none() {
-            remote.fetch(&[format!("+{name}:{at}")]).map_err(missing)?;
-            touch(&stamp)?;
+            let refs = remote.fetch(&[format!("+{name}:{at}")]).map_err(missing)?;
+            let target = refs.iter().find_map(|found| match found {
+                Ref::Symbolic { full_ref_name, target, .. } if *full_ref_name == name => Some(target.to_string()),
+                _ => None,
+            });
+            touch(&stamp, target.as_deref())?;
         }
+        let branch = std::fs::read_to_string(&stamp).ok().filter(|branch| !branch.is_empty());
         let mut reference = repository.find_reference(at.as_str()).map_err(missing)?;
         let commit = reference.peel_to_commit().map_err(missing)?.id;
-        return Ok((repository, commit));
+        return Ok((repository, commit, branch));
     };
     let commit = revision(rev)?;
     let missing = |error: gix::Error| cannot(&format!("the commit '{commit}'"), &error);
@@ -51,12 +59,37 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
         if let Err(error) = fetched {
             // Servers need not give what no name points to; what a branch or tag holds they give by its name.
             let names = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/eval/{kind}/*"));
-            let whole = Remote { is_shallow: false, ..remote };
+            let whole = Remote { depth: Some(&Shallow::NoChange), ..remote };
             whole.fetch(&names).map_err(|_| missing(error))?;
         }
         repository.find_commit(commit).map_err(|_| missing(message("none of its branches and tags has it").into()))?;
     }
-    Ok((repository, commit))
+    Ok((repository, commit, None))
+}
+
+/// The commit that a branch or tag (`HEAD`, if none is named) of a repository elsewhere is now. Nothing is fetched.
+///
+/// # Errors
+/// When the repository cannot be asked, or has no such name.
+pub(super) fn find(sources: &Sources, request: &Request<'_>) -> HostResult<ObjectId> {
+    let url = parse(request.url)?;
+    let repository = LocalCopy::of(sources, &url, request)?.open()?;
+    let names = match request.reference {
+        None => vec!["HEAD".to_owned()],
+        Some(name) if name.starts_with("refs/") => vec![name.to_owned()],
+        Some(name) => ["heads", "tags"].map(|kind| format!("refs/{kind}/{name}")).into(),
+    };
+    let specs: Vec<String> = names.iter().map(|name| format!("+{name}:refs/eval/asked/{name}")).collect();
+    let remote = Remote { sources, url: &url, repository: &repository, depth: None };
+    let name = request.reference.unwrap_or("HEAD");
+    let refs = remote
+        .fetch(&specs)
+        .map_err(|error| other(format!("cannot ask the Git repository `{url}` what `{name}` is: {}", chain(&error))))?;
+    let found = names.iter().find_map(|name| {
+        let (_, tag, commit) = refs.iter().map(Ref::unpack).find(|(found, ..)| found == name)?;
+        commit.or(tag).map(ToOwned::to_owned)
+    });
+    found.ok_or_else(|| other(format!("the Git repository `{url}` has neither a branch nor a tag `{name}`")))
 }
 
 /// Reads a URL, or `user@host:path`.
@@ -87,11 +120,13 @@ struct Remote<'r> {
     sources: &'r Sources,
     url: &'r gix::Url,
     repository: &'r Repository,
-    is_shallow: bool,
+    /// How much of the history is fetched; without it nothing is, and the names are only looked at.
+    depth: Option<&'r Shallow>,
 }
 
 impl Remote<'_> {
-    fn fetch(self, specs: &[String]) -> gix::Result<()> {
+    /// Fetches, and returns the names that the server told of.
+    fn fetch(self, specs: &[String]) -> gix::Result<Vec<Ref>> {
         let remote = self.repository.remote_at_without_url_rewrite(self.url.clone())?;
         let specs = specs.iter().map(gix::bstr::BStr::new);
         let remote = remote.with_refspecs(specs, Direction::Fetch)?.with_fetch_tags(Tags::None);
@@ -106,16 +141,17 @@ impl Remote<'_> {
         }
     }
 
-    fn receive<T: Transport>(self, connection: Connection<'_, '_, '_, T>) -> gix::Result<()> {
-        let depth = if self.is_shallow { Shallow::DepthAtRemote(NonZeroU32::MIN) } else { Shallow::NoChange };
+    fn receive<T: Transport>(self, connection: Connection<'_, '_, '_, T>) -> gix::Result<Vec<Ref>> {
         let cancel = &self.sources.fetcher().config().cancel;
         // Nobody is asked for a password: the fetcher knows those of the URL and of the netrc.
         let connection = connection.with_credentials(|_| Ok(None));
         let prepared = connection.prepare_fetch(Discard, ref_map::Options::default())?;
+        let refs = prepared.ref_map().remote_refs.clone();
+        let Some(depth) = self.depth else { return Ok(refs) };
         if prepared.ref_map().is_missing_required_mapping() {
             return Err(message("it has no such name; a branch is given by its name, a tag as `refs/tags/…`").into());
         }
-        prepared.with_shallow(depth).receive(Discard, cancel)?;
-        Ok(())
+        prepared.with_shallow(depth.clone()).receive(Discard, cancel)?;
+        Ok(refs)
     }
 }

@@ -68,7 +68,8 @@ impl<'s> Submodules<'s> {
             (None, None) => {
                 let rev = id.to_string();
                 let request = Request { rev: Some(&rev), submodules: true, shallow: true, ..Request::new(&url) };
-                remote::fetch(self.sources, &request)?
+                let (repository, commit, _) = remote::fetch(self.sources, &request)?;
+                (repository, commit)
             }
         };
         let found = repository.find_commit(commit).and_then(|commit| commit.tree_id());

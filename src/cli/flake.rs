@@ -1,0 +1,82 @@
+//! `flake`: the lock file of a flake.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{Building, Global, Source};
+use crate::evaluate::Session;
+use crate::lock_file::{self, Node, Update};
+use crate::report::Failure;
+
+#[derive(Debug, Subcommand)]
+pub enum Flake {
+    /// Lock the inputs that are not locked, or are declared otherwise than when they were; the others stay as they are
+    Lock {
+        /// The flake's folder
+        #[arg(value_name = "FOLDER", default_value = ".")]
+        flake: PathBuf,
+    },
+    /// Lock inputs to what they are now
+    Update {
+        /// Which ones, such as `nixpkgs` or `dep/nixpkgs` [default: all]
+        #[arg(value_name = "INPUT")]
+        inputs: Vec<String>,
+        /// The flake's folder
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        flake: PathBuf,
+    },
+}
+
+impl Flake {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Flake::Lock { flake } => lock(global, &flake, &Update::Missing),
+            Flake::Update { inputs, flake } if inputs.is_empty() => lock(global, &flake, &Update::All),
+            Flake::Update { inputs, flake } => {
+                let way =
+                    |input: &String| input.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                let ways: BTreeSet<_> = inputs.iter().map(way).collect();
+                lock(global, &flake, &Update::Some(ways))
+            }
+        }
+    }
+}
+
+fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> {
+    let folder = std::fs::canonicalize(folder).map_err(|cause| Failure::io("cannot find", folder, cause))?;
+    // What a name means now is what is asked.
+    let source = Source { impure: true, eval_jobs: 1, ..Source::default() };
+    let session = Session::quiet(global, &source, &Building::default())?;
+    let mut warnings = Vec::new();
+    let (before, after) = session.evaluate(|evaluator| {
+        let tree = evaluator.flake_folder(&folder);
+        let before = match evaluator.flake_lock_text(&tree)? {
+            Some(text) => Node::parse(&text)?,
+            None => Node::default(),
+        };
+        let after = lock_file::lock(evaluator, &tree, &before, update, &mut |warning| warnings.push(warning))?;
+        Ok((before, after))
+    })?;
+    if !global.quiet {
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    if after == before {
+        return Ok(());
+    }
+    let file = folder.join("flake.lock");
+    write(&file, &after.to_text()).map_err(|cause| Failure::io("cannot write", &file, cause))?;
+    if !global.quiet {
+        eprintln!("wrote {}", file.display());
+        after.changes_since(&before).iter().for_each(|change| eprintln!("  {change}"));
+    }
+    Ok(())
+}
+
+/// Replaces a file as a whole.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = file.with_extension(format!("lock.{}", std::process::id()));
+    let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, file));
+    written.inspect_err(|_| drop(std::fs::remove_file(&fresh)))
+}

@@ -1,0 +1,362 @@
+//! `flake lock` and `flake update`: what is written, what stays, and what is wrong.
+
+use std::fs;
+use std::time::{Duration, UNIX_EPOCH};
+
+use insta::assert_snapshot;
+
+use crate::fetchers::{run, with_repository};
+use crate::git_server;
+use crate::workspace::Workspace;
+
+/// A flake with inputs of several kinds. `dep` has a lock file of its own and lies beside it.
+fn flake(workspace: &Workspace, more: &str) {
+    let place = workspace.path().display();
+    workspace.write(
+        "flake.nix",
+        &format!(
+            "{{\n  inputs.repo = {{ url = \"git+file://{place}/repository?ref=old\"; flake = false; }};\n\
+             inputs.plain = {{ url = \"path:{place}/plain\"; flake = false; }};\n\
+             inputs.dep.url = \"path:./dep\";\n{more}\n\
+             outputs = inputs: {{ revs = [ inputs.repo.rev inputs.dep.own.rev inputs.dep.repo.rev ]; }};\n}}\n"
+        ),
+    );
+    workspace.write(
+        "dep/flake.nix",
+        &format!(
+            "{{\n  inputs.own = {{ url = \"git+file://{place}/repository\"; flake = false; }};\n\
+             inputs.repo = {{ url = \"git+file://{place}/repository\"; flake = false; }};\n\
+             outputs = {{ self, own, repo }}: {{ inherit own repo; }};\n}}\n"
+        ),
+    );
+    workspace.write("plain/text", "text");
+    let times = [workspace.path().join("plain/text"), workspace.path().join("plain")];
+    for place in times {
+        let file = fs::File::open(place).expect("it was written");
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).expect("it is ours");
+    }
+}
+
+fn locked(workspace: &Workspace) -> String {
+    workspace.normal(&fs::read_to_string(workspace.path().join("flake.lock")).expect("there is a lock file"))
+}
+
+/// Moves the branch `old` to the last commit.
+fn move_branch(workspace: &Workspace, rev: &str) {
+    let branch = workspace.path().join("repository/.git/refs/heads/old");
+    fs::write(branch, format!("{rev}\n")).expect("the repository is ours");
+}
+
+#[test]
+fn a_lock_says_what_inputs_are() {
+    let (workspace, rev) = with_repository();
+    flake(&workspace, "inputs.dep.inputs.repo.follows = \"repo\"; inputs.also.follows = \"dep/own\";");
+    assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
+    status: 0
+    --- stderr
+    wrote [DIR]/flake.lock
+      added 'also': follows 'dep/own'
+      added 'dep': path:./dep
+      added 'dep/own': git+file://[DIR]/repository?ref=refs/heads/main&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+      added 'dep/repo': follows 'repo'
+      added 'plain': path:[DIR]/plain?narHash=sha256-DSveEV6bfrkQEDcIxUO5u1k42lXq1/86lsYFr+MU5to%3D
+      added 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
+    "#);
+    assert_snapshot!(locked(&workspace), @r#"
+    {
+      "nodes": {
+        "dep": {
+          "inputs": {
+            "own": "own",
+            "repo": [
+              "repo"
+            ]
+          },
+          "locked": {
+            "path": "./dep",
+            "type": "path"
+          },
+          "original": {
+            "path": "./dep",
+            "type": "path"
+          },
+          "parent": []
+        },
+        "own": {
+          "flake": false,
+          "locked": {
+            "lastModified": 1000000060,
+            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "ref": "refs/heads/main",
+            "rev": "53b847f5f2705afc01ef70b6f60e323bf6f61421",
+            "revCount": 2,
+            "type": "git",
+            "url": "file://[DIR]/repository"
+          },
+          "original": {
+            "type": "git",
+            "url": "file://[DIR]/repository"
+          }
+        },
+        "plain": {
+          "flake": false,
+          "locked": {
+            "lastModified": 1000000000,
+            "narHash": "sha256-DSveEV6bfrkQEDcIxUO5u1k42lXq1/86lsYFr+MU5to=",
+            "path": "[DIR]/plain",
+            "type": "path"
+          },
+          "original": {
+            "path": "[DIR]/plain",
+            "type": "path"
+          }
+        },
+        "repo": {
+          "flake": false,
+          "locked": {
+            "lastModified": 1000000000,
+            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "ref": "old",
+            "rev": "2ac7e730eaec76825497318bb052c86be7bf1cff",
+            "revCount": 1,
+            "type": "git",
+            "url": "file://[DIR]/repository"
+          },
+          "original": {
+            "ref": "old",
+            "type": "git",
+            "url": "file://[DIR]/repository"
+          }
+        },
+        "root": {
+          "inputs": {
+            "also": [
+              "dep",
+              "own"
+            ],
+            "dep": "dep",
+            "plain": "plain",
+            "repo": "repo"
+          }
+        }
+      },
+      "root": "root",
+      "version": 7
+    }
+    "#);
+    // In pure evaluation, and without `dep` having to have a lock file.
+    assert_snapshot!(run(&workspace, &["expr", "--json", ".#revs"]), @r#"
+    status: 0
+    --- stdout
+    ["2ac7e730eaec76825497318bb052c86be7bf1cff","53b847f5f2705afc01ef70b6f60e323bf6f61421","2ac7e730eaec76825497318bb052c86be7bf1cff"]
+    "#);
+
+    move_branch(&workspace, &rev);
+    assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
+    status: 0
+    "#);
+    assert_snapshot!(run(&workspace, &["flake", "update", "dep/own"]), @r#"
+    status: 0
+    "#);
+    assert_snapshot!(run(&workspace, &["flake", "update", "repo"]), @r#"
+    status: 0
+    --- stderr
+    wrote [DIR]/flake.lock
+      updated 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
+           → git+file://[DIR]/repository?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", "--json", ".#revs"]), @r#"
+    status: 0
+    --- stdout
+    ["53b847f5f2705afc01ef70b6f60e323bf6f61421","53b847f5f2705afc01ef70b6f60e323bf6f61421","53b847f5f2705afc01ef70b6f60e323bf6f61421"]
+    "#);
+}
+
+#[test]
+fn what_is_declared_otherwise_is_locked_anew() {
+    let (workspace, rev) = with_repository();
+    flake(&workspace, "inputs.dep.inputs.repo.follows = \"repo\";");
+    run(&workspace, &["flake", "lock"]);
+    move_branch(&workspace, &rev);
+    flake(&workspace, "inputs.dep.inputs.repo.follows = \"dep/own\"; inputs.plain.inputs.x.follows = \"repo\";");
+    assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
+    status: 0
+    --- stderr
+    warning: the input 'plain' has no input 'x', and something is said of it
+    wrote [DIR]/flake.lock
+      updated 'dep/repo': follows 'repo'
+           → follows 'dep/own'
+    "#);
+    assert_snapshot!(run(&workspace, &["flake", "update", "--flake", "."]), @r#"
+    status: 0
+    --- stderr
+    warning: the input 'plain' has no input 'x', and something is said of it
+    wrote [DIR]/flake.lock
+      updated 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
+           → git+file://[DIR]/repository?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+    "#);
+}
+
+#[test]
+fn a_branch_of_a_server_is_locked() {
+    let (workspace, _) = with_repository();
+    let server = git_server::start(workspace.path());
+    let url = server.url("/repository");
+    workspace.write(
+        "flake.nix",
+        &format!("{{ inputs.r = {{ url = \"git+{url}\"; flake = false; }}; outputs = {{ self, r }}: {{ inherit (r) rev; }}; }}"),
+    );
+    run(&workspace, &["flake", "lock"]);
+    assert_snapshot!(locked(&workspace).replace(&url, "[URL]"), @r#"
+    {
+      "nodes": {
+        "r": {
+          "flake": false,
+          "locked": {
+            "lastModified": 1000000060,
+            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "ref": "refs/heads/main",
+            "rev": "53b847f5f2705afc01ef70b6f60e323bf6f61421",
+            "revCount": 2,
+            "type": "git",
+            "url": "[URL]"
+          },
+          "original": {
+            "type": "git",
+            "url": "[URL]"
+          }
+        },
+        "root": {
+          "inputs": {
+            "r": "r"
+          }
+        }
+      },
+      "root": "root",
+      "version": 7
+    }
+    "#);
+    assert_snapshot!(run(&workspace, &["expr", ".#rev"]), @r#"
+    status: 0
+    --- stdout
+    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "#);
+}
+
+#[test]
+fn mistakes_leave_the_lock_as_it_was() {
+    let (workspace, _) = with_repository();
+    flake(&workspace, "");
+    run(&workspace, &["flake", "lock"]);
+    let before = locked(&workspace);
+    let check = |more: &str| {
+        flake(&workspace, more);
+        let text = run(&workspace, &["flake", "lock"]);
+        assert_eq!(locked(&workspace), before);
+        text
+    };
+    assert_snapshot!(check("inputs.a.follows = \"dep/nothing\";"), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_input]: the input 'a' follows 'dep/nothing', which is not there
+    "#);
+    assert_snapshot!(check("inputs.a.flake = false;"), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_input]: the input 'a' has no 'url'
+     |
+     = help: add `inputs.a.url = "…";` to the flake.nix that names it
+    "#);
+    assert_snapshot!(check("inputs.a.url = \"path:./nowhere\";"), @r#"
+    status: 1
+    --- stderr
+    error[lang::host]: cannot read `[DIR]/nowhere/flake.nix`: No such file or directory (os error 2)
+      … while locking the input 'a'
+    "#);
+    assert_snapshot!(check("inputs.a.url = \"path:.\";"), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_input]: the input 'a' comes round to itself
+    "#);
+    assert_snapshot!(check("inputs.a.url = \"nixpkgs\";"), @r#"
+    status: 1
+    --- stderr
+    error[lang::host]: looking up 'nixpkgs' in a registry of flakes is not possible here; say where it is, as in 'github:owner/nixpkgs'
+      … while locking the input 'a'
+    "#);
+    assert_snapshot!(check("inputs.a = 1;"), @r#"
+    status: 1
+    --- stderr
+    error[lang::type]: expected a set but found an integer: 1
+    "#);
+    flake(&workspace, "");
+    assert_snapshot!(run(&workspace, &["flake", "update", "dep/nothing"]), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_input]: 'dep/nothing' is not an input that is locked
+    "#);
+
+    fs::write(workspace.path().join("repository/text"), "changed").expect("the repository is ours");
+    let place = workspace.path().display().to_string();
+    assert_snapshot!(check(&format!("inputs.a = {{ url = \"git+file://{place}/repository\"; flake = false; }};")), @r#"
+    status: 1
+    --- stderr
+    warning: Git tree '[DIR]/repository' is dirty
+    error[lang::unlocked_fetch]: 'file://[DIR]/repository' cannot be locked: its working tree has changes, which no lock can name
+     |
+     = help: commit the changes, or give a `rev` or `ref`
+      … while locking the input 'a'
+    "#);
+}
+
+#[test]
+fn a_hostile_lock_is_refused() {
+    let (workspace, _) = with_repository();
+    flake(&workspace, "");
+    let node = |inputs: &str| format!("{{ \"inputs\": {{ {inputs} }}, \"locked\": {{}}, \"original\": {{}} }}");
+    let check = |nodes: &str| {
+        workspace.write("flake.lock", &format!("{{ \"nodes\": {{ {nodes} }}, \"root\": \"root\", \"version\": 7 }}"));
+        run(&workspace, &["flake", "lock"])
+    };
+    assert_snapshot!(check(""), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_lock]: 'flake.lock' cannot be used: it has no node 'root'
+     |
+     = help: without it, `ev flake lock` locks all inputs anew
+    "#);
+    assert_snapshot!(check(&format!("\"root\": {}", node("\"a\": \"root\""))), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_lock]: 'flake.lock' cannot be used: 'root' is an input of itself
+     |
+     = help: without it, `ev flake lock` locks all inputs anew
+    "#);
+    assert_snapshot!(check(&format!("\"root\": {}", node("\"a\": [ 1 ]"))), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_lock]: 'flake.lock' cannot be used: a list of names holds something else
+     |
+     = help: without it, `ev flake lock` locks all inputs anew
+    "#);
+    // Twice as many at each step.
+    let doubling: Vec<String> = (0..40)
+        .map(|n| format!("\"n{n}\": {}", node(&format!("\"a\": \"n{0}\", \"b\": \"n{0}\"", n + 1))))
+        .chain([format!("\"n40\": {}", node("")), format!("\"root\": {}", node("\"a\": \"n0\""))])
+        .collect();
+    assert_snapshot!(check(&doubling.join(", ")), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_lock]: 'flake.lock' cannot be used: it leads to the same nodes over and over
+     |
+     = help: without it, `ev flake lock` locks all inputs anew
+    "#);
+    workspace.write("flake.lock", "{");
+    assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
+    status: 1
+    --- stderr
+    error[lang::flake_lock]: 'flake.lock' cannot be used: EOF while parsing an object at line 1 column 1
+     |
+     = help: without it, `ev flake lock` locks all inputs anew
+    "#);
+}
