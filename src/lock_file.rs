@@ -122,8 +122,8 @@ impl Node {
 /// A locked reference for people: what can be told from the rest is left out.
 fn shown(locked: &Reference) -> String {
     let mut locked = locked.clone();
-    let has_rev = locked.contains_key("rev");
-    locked.retain(|name, _| !matches!(name.as_str(), "lastModified" | "revCount") && !(has_rev && name == "narHash"));
+    let told: &[&str] = if locked.contains_key("rev") { &["narHash"] } else { &[] };
+    locked.retain(|name, _| !["lastModified", "revCount"].contains(&name.as_str()) && !told.contains(&name.as_str()));
     reference_text(&locked).unwrap_or_default()
 }
 
