@@ -1,0 +1,213 @@
+//! Locking: which inputs stay what they are locked to, and what the others are now.
+//!
+//! The rules are Nix's. What is declared as it was when it was locked stays; what is new or declared otherwise is fetched, and its
+//! own lock file says what its inputs are. A flake may say what the inputs of its inputs are, and the outermost word counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lang::builtins::{FlakeInput, FlakeTree, Reference};
+use lang::host::FetchValue;
+use lang::{Error, Evaluator};
+
+use super::{Edge, Lock, Node, Way, wrong_input};
+
+/// Which inputs are to be looked up anew.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// Those that are not locked.
+    Missing,
+    /// All that the flake itself declares; what is below them is locked by the lock files that they have.
+    All,
+    /// In the same way those at the end of these ways.
+    Some(BTreeSet<Way>),
+}
+
+impl Update {
+    fn concerns(&self, way: &[String]) -> bool {
+        matches!(self, Update::Some(ways) if ways.contains(way))
+    }
+
+    fn concerns_below(&self, way: &[String]) -> bool {
+        matches!(self, Update::Some(ways) if ways.iter().any(|updated| updated.len() > way.len() && updated.starts_with(way)))
+    }
+}
+
+/// Locks the inputs of the flake in `tree`. `before` is what they were locked to; `warn` is told what is said of inputs that do
+/// not exist.
+///
+/// # Errors
+/// When an input cannot be fetched, is no flake though it should be, or comes round to itself.
+pub fn lock(
+    evaluator: &mut Evaluator,
+    tree: &FlakeTree,
+    before: &Node,
+    update: &Update,
+    warn: &mut dyn FnMut(String),
+) -> lang::Result<Node> {
+    if let Update::Some(ways) = update
+        && let Some(missing) = ways.iter().find(|way| !before.has(way))
+    {
+        return Err(wrong_input(format!("'{}' is not an input that is locked", missing.join("/"))));
+    }
+    let mut locking = Locking { evaluator, update, overrides: BTreeMap::new(), above: vec![tree.clone()] };
+    let inputs = locking.evaluator.flake_inputs(tree)?;
+    let before = Some(before).filter(|_| *update != Update::All);
+    let inputs = locking.inputs(&inputs, &Place { way: Vec::new(), tree: tree.clone() }, before)?;
+    let root = Node { lock: None, inputs };
+    root.check_ways(&root, &mut Vec::new())?;
+    for way in locking.overrides.keys().filter(|way| !root.has(way)) {
+        if let Some((name, input)) = way.split_last() {
+            warn(format!("the input '{}' has no input '{name}', and something is said of it", input.join("/")));
+        }
+    }
+    Ok(root)
+}
+
+/// Where inputs are declared.
+struct Place {
+    /// The flake that declares them.
+    way: Way,
+    tree: FlakeTree,
+}
+
+/// What a flake says of an input of its input.
+#[derive(Clone)]
+struct Override {
+    input: FlakeInput,
+    tree: FlakeTree,
+    way: Way,
+}
+
+struct Locking<'l> {
+    evaluator: &'l mut Evaluator,
+    update: &'l Update,
+    /// By the way to the input that is meant. What was said first, further outside, counts.
+    overrides: BTreeMap<Way, Override>,
+    /// The flakes that are being locked.
+    above: Vec<FlakeTree>,
+}
+
+impl Locking<'_> {
+    fn inputs(
+        &mut self,
+        declared: &BTreeMap<String, FlakeInput>,
+        place: &Place,
+        before: Option<&Node>,
+    ) -> lang::Result<BTreeMap<String, Edge>> {
+        for (name, input) in declared {
+            self.add_overrides(input, &child(&place.way, name), place);
+        }
+        let mut edges = BTreeMap::new();
+        for (name, input) in declared {
+            let way = child(&place.way, name);
+            let edge = self.input(name, input, &way, place, before.and_then(|before| before.inputs.get(name)));
+            edges.insert(name.clone(), edge?);
+        }
+        Ok(edges)
+    }
+
+    fn add_overrides(&mut self, input: &FlakeInput, way: &Way, place: &Place) {
+        for (name, given) in &input.inputs {
+            let way = child(way, name);
+            self.add_overrides(given, &way, place);
+            if given.reference.is_some() || given.follows.is_some() {
+                let given = Override { input: given.clone(), tree: place.tree.clone(), way: place.way.clone() };
+                self.overrides.entry(way).or_insert(given);
+            }
+        }
+    }
+
+    fn input(
+        &mut self,
+        name: &str,
+        declared: &FlakeInput,
+        way: &Way,
+        place: &Place,
+        before: Option<&Edge>,
+    ) -> lang::Result<Edge> {
+        let given = self.overrides.get(way).cloned();
+        let (input, tree, parent) = match &given {
+            Some(given) => (&given.input, &given.tree, &given.way),
+            None => (declared, &place.tree, &place.way),
+        };
+        if let Some(follows) = &input.follows {
+            return Ok(Edge::Follows([&parent[..], follows].concat()));
+        }
+        let original = input.reference.clone().ok_or_else(|| {
+            wrong_input(format!("the input '{}' has no 'url'", way.join("/")))
+                .help(format!("add `inputs.{name}.url = \"…\";` to the flake.nix that names it"))
+        })?;
+        let is_flake = declared.is_flake.unwrap_or(true);
+        let parent = is_relative(&original).then(|| parent.clone());
+        let before = match before {
+            Some(Edge::Node(node)) if !self.update.concerns(way) => Some(node),
+            _ => None,
+        };
+        if let Some((node, lock)) = before.and_then(|node| Some((node, node.lock.as_ref()?)))
+            && lock.original == original
+            && lock.parent == parent
+            && lock.is_flake == is_flake
+        {
+            let inputs = self.kept(node, lock, way, tree)?;
+            return Ok(Edge::Node(Node { lock: Some(lock.clone()), inputs }));
+        }
+        let place_of_error = |error: Error| error.note(format!("while locking the input '{}'", way.join("/")));
+        let (locked, tree) = self.evaluator.lock_reference(&original, tree).map_err(place_of_error)?;
+        let mut inputs = BTreeMap::new();
+        if is_flake {
+            if self.above.contains(&tree) {
+                return Err(wrong_input(format!("the input '{}' comes round to itself", way.join("/"))));
+            }
+            let declared = self.evaluator.flake_inputs(&tree).map_err(place_of_error)?;
+            let own = match (before, self.evaluator.flake_lock_text(&tree)?) {
+                (None, Some(text)) => Some(Node::parse(&text).map_err(place_of_error)?),
+                _ => None,
+            };
+            self.above.push(tree.clone());
+            inputs = self.inputs(&declared, &Place { way: way.clone(), tree }, before.or(own.as_ref()))?;
+            self.above.pop();
+        }
+        Ok(Edge::Node(Node { lock: Some(Lock { locked, original, is_flake, parent }), inputs }))
+    }
+
+    /// The inputs of one that stays locked as it was. Its flake is not fetched, unless something has to be known of it that the lock
+    /// does not say.
+    fn kept(&mut self, node: &Node, lock: &Lock, way: &Way, tree: &FlakeTree) -> lang::Result<BTreeMap<String, Edge>> {
+        if !lock.is_flake {
+            return Ok(BTreeMap::new());
+        }
+        // What follows something because another flake said so, which may say so no longer.
+        let uncertain = node
+            .inputs
+            .iter()
+            .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(way, name)));
+        // A flake beside this one changes as this one does, whatever its lock says.
+        if uncertain || self.update.concerns_below(way) || is_relative(&lock.locked) {
+            let (_, tree) = self.evaluator.lock_reference(&lock.locked, tree)?;
+            let declared = self.evaluator.flake_inputs(&tree)?;
+            return self.inputs(&declared, &Place { way: way.clone(), tree }, Some(node));
+        }
+        let declared = node.inputs.iter().map(|(name, edge)| {
+            let lock = match edge {
+                Edge::Node(node) => node.lock.as_ref(),
+                Edge::Follows(_) => None,
+            };
+            let input = FlakeInput {
+                reference: lock.map(|lock| lock.original.clone()),
+                is_flake: lock.map(|lock| lock.is_flake),
+                ..FlakeInput::default()
+            };
+            (name.clone(), input)
+        });
+        self.inputs(&declared.collect(), &Place { way: way.clone(), tree: tree.clone() }, Some(node))
+    }
+}
+
+fn child(way: &[String], name: &str) -> Way {
+    way.iter().cloned().chain([name.to_owned()]).collect()
+}
+
+fn is_relative(reference: &Reference) -> bool {
+    let text = |name: &str, wanted: fn(&str) -> bool| matches!(reference.get(name), Some(FetchValue::String(text)) if wanted(text));
+    text("type", |kind| kind == "path") && text("path", |path| !path.starts_with('/'))
+}
