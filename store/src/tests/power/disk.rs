@@ -103,14 +103,23 @@ impl Disk {
     }
 }
 
+/// Waits for those who let go of a file when they like: the kernel of a loop device's, programs that another thread is just
+/// starting of what this process has open.
+pub fn unmount(place: &Path) {
+    let begin = Instant::now();
+    while let Err(error) = umount2(place, MntFlags::empty()) {
+        assert!(
+            error == Errno::EBUSY && begin.elapsed() < Duration::from_secs(20),
+            "umount {}: {error}",
+            place.display()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
-        // The kernel lets go of a loop device's file when it likes.
-        let begin = Instant::now();
-        while let Err(error) = umount2(&self.place, MntFlags::empty()) {
-            assert!(error == Errno::EBUSY && begin.elapsed() < Duration::from_secs(20), "umount: {error}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        unmount(&self.place);
         self.server.take().unwrap().join().unwrap();
     }
 }

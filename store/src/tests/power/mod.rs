@@ -51,7 +51,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        tool("umount", &[self.at.to_str().unwrap()]);
+        disk::unmount(&self.at);
         tool("losetup", &["--detach", &self.device]);
     }
 }
