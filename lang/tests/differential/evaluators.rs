@@ -82,9 +82,13 @@ impl Nix {
         }
     }
 
-    /// Whether Nix 2.8 fails for want of a store that it can write to, which is no difference.
+    /// Whether Nix fails for want of a store that has what it asks for, which is no difference: 2.8 of one that it can write to,
+    /// a newer one, which is let write here, of the paths that a context names.
     pub fn lacks_store(&self, error: &str) -> bool {
-        self.old && error.ends_with(".drv' is not valid")
+        match self.old {
+            true => error.ends_with(".drv' is not valid"),
+            false => error.ends_with("is required, but there is no substituter that can build it"),
+        }
     }
 }
 
