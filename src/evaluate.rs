@@ -20,6 +20,7 @@ use crate::eval_cache::{self, EvalCache, Observer};
 use crate::host::StoreHost;
 use crate::installable::{FlakeAttr, Installable, Outputs};
 use crate::report::Failure;
+use crate::sources::Sources;
 
 /// Everything a command that evaluates works with.
 pub struct Session {
@@ -87,6 +88,8 @@ pub struct Mode {
     pub model: StoreModel,
     /// Build again what is valid.
     pub rebuild: bool,
+    /// Ask what URLs and branches are, even those asked for in the last hour.
+    pub anew: bool,
 }
 
 /// What a profile's numbers count.
@@ -119,13 +122,9 @@ impl Session {
         let for_sources = fetch.clone();
         let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
         crate::interrupt::cancel_on_signals(builder.cancel_flag());
-        let host = Arc::new(StoreHost::new(
-            store.clone(),
-            builder.clone(),
-            mode.model,
-            search_path(source),
-            config::cached_sources(global.progress != ProgressStyle::None, move || for_sources.clone()),
-        ));
+        let sources = config::cached_sources(global.progress != ProgressStyle::None, move || for_sources.clone());
+        let sources = if mode.anew { sources.map(Sources::asking_anew) } else { sources };
+        let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source), sources));
         let system = config::current_system();
         let mut folders = Vec::new();
         let mut allowed_roots = Vec::new();

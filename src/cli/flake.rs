@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 
 use super::{Building, Global, Source};
-use crate::evaluate::Session;
+use crate::evaluate::{Mode, Session};
 use crate::lock_file::{self, Node, Update};
 use crate::report::Failure;
 
@@ -48,7 +49,8 @@ fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> 
     let folder = std::fs::canonicalize(folder).map_err(|cause| Failure::io("cannot find", folder, cause))?;
     // What a name means now is what is asked.
     let source = Source { impure: true, eval_jobs: 1, ..Source::default() };
-    let session = Session::quiet(global, &source, &Building::default())?;
+    let mode = Mode { anew: true, ..Mode::default() };
+    let session = Session::open(global, &source, &Building::default(), &mode, Arc::new(builder::Silent))?;
     let mut warnings = Vec::new();
     let (before, after) = session.evaluate(|evaluator| {
         let tree = evaluator.flake_folder(&folder);

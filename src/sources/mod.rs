@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use builder::fetch::{Fetch, FetchConfig, Fetcher, redact};
 use builder::unpack;
@@ -42,6 +42,8 @@ pub struct Sources {
     fetcher: OnceLock<Fetcher>,
     /// Whether it is said what is waited for.
     tells: bool,
+    /// What was fetched before counts for nothing, if this is set.
+    anew_since: Option<SystemTime>,
 }
 
 /// Something that was fetched.
@@ -147,7 +149,19 @@ impl Sources {
     /// Keeps what it fetches below `cache`, which is made when something is fetched. With `tells`, what takes a while is
     /// said on standard error.
     pub fn new(cache: PathBuf, tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), tells }
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), tells, anew_since: None }
+    }
+
+    /// Asks once more what URLs and branches are, even those asked for in the last hour.
+    pub fn asking_anew(self) -> Sources {
+        Sources { anew_since: Some(SystemTime::now()), ..self }
+    }
+
+    /// Whether what was fetched without a hash, to this place, is taken again.
+    fn is_fresh(&self, place: &Path) -> bool {
+        fs::metadata(place).and_then(|meta| meta.modified()).is_ok_and(|time| {
+            time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.anew_since.is_none_or(|since| time >= since)
+        })
     }
 
     /// Fetches what a request is about and adds it to a host's store.
@@ -246,8 +260,7 @@ impl Sources {
         }
         let name = HashAlgorithm::Sha256.hash(url.as_bytes()).hex();
         let place = self.folder("files")?.join(name);
-        let age = fs::metadata(&place).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age < FRESH_FOR) {
+        if self.is_fresh(&place) {
             return Ok(place);
         }
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
@@ -273,7 +286,9 @@ impl Sources {
         let key = format!("archive-{}", hasher.finish().hex());
         let tree = self.kept_tree(&key, |folder| {
             let unpacked = unpack::unpack(std::slice::from_ref(&archive), folder, &unpack::Options::default());
-            let newest = UNIX_EPOCH + Duration::from_secs(unpacked.map_err(other)?.newest);
+            // What no file system can tell, an archive may say all the same.
+            let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());
+            let newest = UNIX_EPOCH + Duration::from_secs(newest);
             let dated = fs::File::open(folder).and_then(|folder| folder.set_modified(newest));
             dated.map_err(|cause| failed("cannot set the time of", folder, &cause))
         })?;

@@ -241,8 +241,8 @@ fn restricted_evaluation_fetches_what_it_is_allowed() {
     "#);
 }
 
-/// A tar archive of one folder with one file, not compressed.
-fn archive(path: &Path) {
+/// A tar archive of one folder with one file, not compressed; `time` is the field that says when the file was changed.
+fn archive(path: &Path, time: &[u8]) {
     let mut header = [0_u8; 512];
     let content = b"of the archive\n";
     let fields: [(usize, &[u8]); 7] = [
@@ -251,7 +251,7 @@ fn archive(path: &Path) {
         (108, b"0000000"),
         (116, b"0000000"),
         (124, b"00000000017"),
-        (136, b"00000000000"),
+        (136, time),
         (257, b"ustar\x0000"),
     ];
     for (at, bytes) in fields {
@@ -270,7 +270,7 @@ fn archive(path: &Path) {
 #[test]
 fn archives_are_unpacked_and_checked() {
     let workspace = Workspace::with_own_store("");
-    archive(&workspace.path().join("archive.tar"));
+    archive(&workspace.path().join("archive.tar"), b"00000000000");
     let url = format!("file://{}/archive.tar", workspace.path().display());
     assert_snapshot!(nix(&workspace, &format!("let t = fetchTarball \"{url}\"; in [ (baseNameOf t) (builtins.readFile (t + \"/file\")) ]")), @r#"
     status: 0
@@ -349,6 +349,54 @@ fn trees_are_behind_their_feature() {
     status: 0
     --- stdout
     { files = { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M="; path = "[HASH]-source"; rev = "53b847f5f2705afc01ef70b6f60e323bf6f61421"; revCount = 2; shortRev = "53b847f"; submodules = false; }
+    "#);
+}
+
+/// An expression of a tree, its fields but where it is.
+fn facts_of_tree(workspace: &Workspace, tree: &str) -> String {
+    let expression = format!("removeAttrs (builtins.fetchTree {{ {tree} }}) [ \"outPath\" ]");
+    run(workspace, &["expr", "--impure", "--json", &expression])
+}
+
+#[test]
+fn an_archive_tells_when_its_newest_entry_was_changed() {
+    let workspace = Workspace::with_own_store("");
+    let place = workspace.path().join("archive.tar");
+    let facts = || facts_of_tree(&workspace, &format!("type = \"tarball\"; url = \"file://{}\";", place.display()));
+    archive(&place, b"07346545000");
+    assert_snapshot!(facts(), @r#"
+    status: 0
+    --- stdout
+    {"lastModified":1000000000,"lastModifiedDate":"20010909014640","narHash":"sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY="}
+    "#);
+    // More than a clock can say: 2^63 - 1 and, without a sign, 2^64 - 1.
+    archive(&place, b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
+    assert_snapshot!(facts(), @r#"
+    status: 0
+    --- stdout
+    {"lastModified":4294967295,"lastModifiedDate":"21060207062815","narHash":"sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY="}
+    "#);
+    archive(&place, b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
+    assert_snapshot!(facts(), @r#"
+    status: 0
+    --- stdout
+    {"lastModified":4294967295,"lastModifiedDate":"21060207062815","narHash":"sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY="}
+    "#);
+}
+
+#[test]
+fn a_repository_given_as_a_set_is_fetched_without_its_history() {
+    let (workspace, _) = with_repository();
+    let url = format!("file://{}/repository", workspace.path().display());
+    assert_snapshot!(facts_of_tree(&workspace, &format!("type = \"git\"; url = \"{url}\";")), @r#"
+    status: 0
+    --- stdout
+    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=","rev":"53b847f5f2705afc01ef70b6f60e323bf6f61421","shortRev":"53b847f","submodules":false}
+    "#);
+    assert_snapshot!(facts_of_tree(&workspace, &format!("type = \"git\"; url = \"{url}\"; shallow = false;")), @r#"
+    status: 0
+    --- stdout
+    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=","rev":"53b847f5f2705afc01ef70b6f60e323bf6f61421","revCount":2,"shortRev":"53b847f","submodules":false}
     "#);
 }
 

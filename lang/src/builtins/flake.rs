@@ -92,7 +92,7 @@ impl Evaluator {
 /// A flake reference: its attributes, `type` among them.
 pub type Reference = BTreeMap<String, FetchValue>;
 
-fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
+pub(super) fn text<'r>(reference: &'r Reference, name: &str) -> Option<&'r str> {
     match reference.get(name) {
         Some(FetchValue::String(text)) => Some(text),
         _ => None,
@@ -155,13 +155,7 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &Reference, base: &[u8])
                 let path = lossy(&local_path(path, base));
                 attributes.insert("path".to_owned(), FetchValue::String(path));
             }
-            let expected = match text(reference, "narHash") {
-                Some(hash) => Some(
-                    store::Hash::parse(hash, Some(store::HashAlgorithm::Sha256))
-                        .map_err(|error| Error::other("lang::hash", error.to_string()))?,
-                ),
-                None => None,
-            };
+            let expected = super::fetch::nar_hash(reference)?;
             let fetched = ev.fetch(&FetchRequest {
                 kind: FetchKind::Tree,
                 name: Some("source".to_owned()),

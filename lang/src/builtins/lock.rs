@@ -5,8 +5,9 @@
 //! meant before.
 
 use super::expect::lossy;
-use super::flake::{Reference, allow, fetch_tree, flake_of, parse_reference, plain_tree, reference_of_set};
+use super::flake::{Reference, allow, fetch_tree, flake_of, plain_tree, reference_of_set};
 use super::json::plain_attrs;
+use super::locking::reference;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::FetchValue;
@@ -41,15 +42,20 @@ fn invalid(why: impl std::fmt::Display) -> Error {
         .help("`ev flake lock` writes it; without it, inputs are taken as flake.nix declares them")
 }
 
+/// The text of the lock file in a flake's folder, if there is one.
+pub(super) fn text_in(ev: &mut Evaluator, dir: &[u8]) -> Result<Option<Vec<u8>>> {
+    let path = [dir, b"/flake.lock"].concat();
+    if ev.type_if_visible(&path, true)? != Some(crate::host::FileType::Regular) {
+        return Ok(None);
+    }
+    let path = ev.checked_path(&path)?;
+    Ok(Some(ev.shared.host.read_file(&path)?))
+}
+
 impl Lock {
     /// The lock file in a flake's folder. `own` is what that flake will be.
     pub(super) fn read(ev: &mut Evaluator, dir: &[u8], own: Value) -> Result<Option<Lock>> {
-        let path = [dir, b"/flake.lock"].concat();
-        if ev.type_if_visible(&path, true)? != Some(crate::host::FileType::Regular) {
-            return Ok(None);
-        }
-        let path = ev.checked_path(&path)?;
-        let text = ev.shared.host.read_file(&path)?;
+        let Some(text) = text_in(ev, dir)? else { return Ok(None) };
         let file = super::json::from_json(ev, &[Value::string(&text)]).map_err(|error| invalid(error.kind()))?;
         let file = file.as_attrs().ok_or_else(|| invalid("it holds no set"))?;
         let member = |name: &str| file.get(Symbol::new(name.as_bytes()));
@@ -95,13 +101,7 @@ impl Lock {
             let words = follows.split(|&byte| byte == b'/').filter(|word| !word.is_empty());
             return Ok(words.eq(path.values().iter().filter_map(|name| name.as_string()).map(|name| name.bytes())));
         }
-        let wanted = if declared.contains(ev.shared.names.r#type) {
-            reference_of_set(ev, declared)?
-        } else if let Some(url) = declared.get(Symbol::new(b"url")) {
-            parse_reference(&lossy(ev.text_of(url)?.bytes()))?
-        } else {
-            return Ok(true);
-        };
+        let Some(wanted) = reference(ev, declared)? else { return Ok(true) };
         let original = self.node(target)?.get(Symbol::new(b"original")).and_then(|original| original.as_attrs());
         let Some(original) = original else { return Ok(true) };
         Ok(reference_of_set(ev, original)? == wanted)

@@ -3,12 +3,13 @@
 //! Which input is locked to what, and how the file is written, is the program's (`ev flake`); reading it is `lock.rs`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::expect::lossy;
-use super::flake::{Reference, allow, is_forge, local_path, parse_reference, reference_of_set};
+use super::flake::{Reference, allow, is_forge, local_path, parse_reference, reference_of_set, text};
+use super::lock;
 use crate::error::{Error, Result};
-use crate::host::{FetchKind, FetchRequest, FetchValue, FileType};
+use crate::host::{FetchKind, FetchRequest, FetchValue};
 use crate::symbol::Symbol;
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
@@ -29,13 +30,6 @@ pub struct FlakeInput {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlakeTree {
     dir: Vec<u8>,
-}
-
-impl FlakeTree {
-    /// The folder of the flake, as paths of the language have it.
-    pub fn dir(&self) -> PathBuf {
-        PathBuf::from(lossy(&self.dir))
-    }
 }
 
 impl Evaluator {
@@ -75,12 +69,7 @@ impl Evaluator {
     /// # Errors
     /// When it cannot be read.
     pub fn flake_lock_text(&mut self, tree: &FlakeTree) -> Result<Option<Vec<u8>>> {
-        let path = [&tree.dir, &b"/flake.lock"[..]].concat();
-        if self.type_if_visible(&path, true)? != Some(FileType::Regular) {
-            return Ok(None);
-        }
-        let path = self.checked_path(&path)?;
-        Ok(Some(self.shared.host.read_file(&path)?))
+        lock::text_in(self, &tree.dir)
     }
 
     /// What a reference names now: the reference that names nothing else ever, and the tree. A relative path is from the flake in
@@ -89,10 +78,7 @@ impl Evaluator {
     /// # Errors
     /// When it cannot be fetched, or is not something that can be named so, as a changed working tree.
     pub fn lock_reference(&mut self, reference: &Reference, parent: &FlakeTree) -> Result<(Reference, FlakeTree)> {
-        let text = |name: &str| match reference.get(name) {
-            Some(FetchValue::String(text)) => Some(text.as_str()),
-            _ => None,
-        };
+        let text = |name: &str| text(reference, name);
         let kind = text("type").unwrap_or_default();
         let mut locked = reference.clone();
         let root = match text("path") {
@@ -159,7 +145,8 @@ fn declaration(ev: &mut Evaluator, value: Value) -> Result<FlakeInput> {
     Ok(FlakeInput { reference: reference(ev, input)?, follows, is_flake, inputs })
 }
 
-fn reference(ev: &mut Evaluator, input: Attrs) -> Result<Option<Reference>> {
+/// What an input names by its `type`, `url` or `path`.
+pub(super) fn reference(ev: &mut Evaluator, input: Attrs) -> Result<Option<Reference>> {
     let member = |name: &str| input.get(Symbol::new(name.as_bytes()));
     if member("type").is_some() {
         return reference_of_set(ev, input).map(Some);

@@ -20,7 +20,7 @@ use lang::host::HostResult;
 use store::HashAlgorithm;
 
 use super::{Request, chain, remote};
-use crate::sources::{FRESH_FOR, Sources, failed, other};
+use crate::sources::{Sources, failed, other};
 
 /// A copy, as long as no other process has it.
 pub(super) struct LocalCopy {
@@ -102,12 +102,6 @@ fn is_whole(repository: &Repository) -> bool {
         }
     }
     true
-}
-
-/// Whether it was asked for in the last hour.
-pub(super) fn is_fresh(stamp: &Path) -> bool {
-    let changed = fs::metadata(stamp).and_then(|meta| meta.modified()).ok();
-    changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < FRESH_FOR)
 }
 
 /// Notes that a name was fetched just now, and what it stands for, if anything.

@@ -16,7 +16,7 @@ use gix::url::Scheme;
 use gix::{ObjectId, Repository};
 use lang::host::{HostError, HostErrorKind, HostResult};
 
-use super::copy::{LocalCopy, is_fresh, touch};
+use super::copy::{LocalCopy, touch};
 use super::{Request, chain, http, revision};
 use crate::sources::{Sources, other};
 
@@ -39,7 +39,7 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
         let at = format!("refs/eval/names/{name}");
         let stamp = copy.stamp(&name);
         let missing = |error: gix::Error| cannot(&format!("`{name}`"), &error);
-        if !is_fresh(&stamp) || repository.try_find_reference(at.as_str()).map_err(other)?.is_none() {
+        if !sources.is_fresh(&stamp) || repository.try_find_reference(at.as_str()).map_err(other)?.is_none() {
             let refs = remote.fetch(&[format!("+{name}:{at}")]).map_err(missing)?;
             let target = refs.iter().find_map(|found| match found {
                 Ref::Symbolic { full_ref_name, target, .. } if *full_ref_name == name => Some(target.to_string()),

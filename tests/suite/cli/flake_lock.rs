@@ -199,7 +199,7 @@ fn what_is_declared_otherwise_is_locked_anew() {
 
 #[test]
 fn a_branch_of_a_server_is_locked() {
-    let (workspace, _) = with_repository();
+    let (workspace, rev) = with_repository();
     let server = git_server::start(workspace.path());
     let url = server.url("/repository");
     workspace.write(
@@ -240,6 +240,20 @@ fn a_branch_of_a_server_is_locked() {
     status: 0
     --- stdout
     "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "#);
+    // What was fetched a moment ago is asked for all the same.
+    workspace.write(
+        "flake.nix",
+        &format!("{{ inputs.r = {{ url = \"git+{url}?ref=old\"; flake = false; }}; outputs = {{ self, r }}: {{ }}; }}"),
+    );
+    run(&workspace, &["flake", "lock"]);
+    move_branch(&workspace, &rev);
+    assert_snapshot!(run(&workspace, &["flake", "update"]).replace(&url, "[URL]"), @r#"
+    status: 0
+    --- stderr
+    wrote [DIR]/flake.lock
+      updated 'r': git+[URL]?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
+           → git+[URL]?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
     "#);
 }
 
