@@ -273,3 +273,67 @@ fn changed_programs_are_evaluated() {
     worker.join().expect("the evaluator ends");
     assert!(good > 100, "too few programs mean something: {good}");
 }
+
+const LOCK: &[u8] = br#"{ "nodes": {
+    "a": { "inputs": { "b": [ "b" ], "c": "c" }, "locked": { "path": "./a", "type": "path" }, "original": { "path": "./a", "type": "path" }, "parent": [ ] },
+    "b": { "flake": false, "locked": { "lastModified": 1700000000, "narHash": "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        "type": "tarball", "url": "https://a.example/b" }, "original": { "type": "tarball", "url": "https://a.example/b" } },
+    "c": { "locked": { "path": "/nowhere", "type": "path" }, "original": { "path": "/nowhere", "type": "path" } },
+    "root": { "inputs": { "a": "a", "b": "b" } } },
+    "root": "root", "version": 7 }"#;
+
+/// A flake with any bytes for a lock file is a value or an error, whatever is asked of its inputs.
+#[test]
+fn changed_lock_files_are_read() {
+    let words: [&[u8]; 12] = [
+        b"\"root\"",
+        b"\"a\"",
+        b"\"b\"",
+        b"\"inputs\"",
+        b"\"locked\"",
+        b"[]",
+        b"{",
+        b"null",
+        b"../",
+        b"\"path\"",
+        b"\0",
+        b"\xff",
+    ];
+    let place = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| std::fs::write(place.path().join(name), text).unwrap();
+    std::fs::create_dir(place.path().join("a")).unwrap();
+    write(
+        "a/flake.nix",
+        b"{ inputs.b = { }; inputs.c = { }; outputs = inputs: { names = builtins.attrNames inputs; }; }",
+    );
+    write(
+        "flake.nix",
+        b"{ inputs.a.url = \"path:./a\"; inputs.b = { url = \"https://a.example/b\"; flake = false; };
+            outputs = inputs: { inherit inputs; }; }",
+    );
+    // What is read without anything being fetched; and what takes a fetch, which there is none of here.
+    let programs =
+        ["[ (builtins.attrNames inputs) inputs.a.names ]", "builtins.mapAttrs (_: input: input.outPath) inputs"]
+            .map(|asked| format!("with builtins.getFlake {:?}; {asked}", format!("path:{}", place.path().display())));
+    let mut rounds = Rounds::new("lock", 3_000);
+    let (mut read, mut refused) = (0, 0);
+    while let Some(mut random) = rounds.next() {
+        let text = mutate(LOCK, LOCK, &words, &mut random);
+        let _watched = rounds.watch(&text);
+        write("flake.lock", &text);
+        let options =
+            EvalOptions { depth_max: 1_000, allowed_roots: vec![place.path().to_owned()], ..EvalOptions::default() };
+        let mut evaluator = Evaluator::new(Arc::new(Files::new(StoreModel::Native)), options);
+        let program = programs[random.below(2)].as_bytes();
+        let value = evaluator.eval_text(program, Origin::CommandLine, Path::new("/"));
+        match value.and_then(|value| evaluator.force_deep(value)) {
+            Ok(()) => read += 1,
+            Err(error) => {
+                let report = evaluator.report(&error);
+                assert!(!report.code.is_empty(), "{report:?}");
+                refused += u32::from(report.code == "lang::flake_lock");
+            }
+        }
+    }
+    assert!(read > 10 && refused > 100, "{read} read, {refused} refused");
+}

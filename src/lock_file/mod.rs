@@ -5,6 +5,9 @@
 
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lang::Error;
