@@ -9,6 +9,7 @@
 //! content of compressed files, are not looked into.
 
 mod bytes;
+mod content;
 mod elf;
 mod text;
 mod tree;
@@ -16,10 +17,10 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use content::Content;
 use globset::{GlobBuilder, GlobMatcher};
 use rayon::prelude::*;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -200,7 +201,7 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
                         report.add(None, Kind::SetId, "the set-id bit is set".to_owned(), "install it with mode 755");
                     }
                     let host = tree.host_path(path);
-                    let content = fs::read(&host).map_err(|source| AuditError::Read {
+                    let content = Content::of(&host).map_err(|source| AuditError::Read {
                         call: "read",
                         path: host.clone(),
                         source,

@@ -5,10 +5,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use gix::bstr::ByteSlice;
 use gix::index::entry::Mode;
 use gix::object::tree::EntryKind;
+use gix::progress::Discard;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
@@ -101,15 +103,19 @@ fn same_kind(mode: Mode, meta: &fs::Metadata) -> bool {
 
 /// What Git would call the content of a file or link.
 fn content_id(place: &Path, meta: &fs::Metadata) -> HostResult<Option<ObjectId>> {
-    let unreadable = |cause| failed("cannot read", place, &cause);
-    let content = if meta.is_symlink() {
-        fs::read_link(place).map_err(unreadable)?.as_os_str().as_bytes().to_vec()
-    } else if meta.is_file() {
-        fs::read(place).map_err(unreadable)?
-    } else {
+    let (format, kind) = (gix::hash::Kind::Sha1, gix::objs::Kind::Blob);
+    if meta.is_symlink() {
+        let target = fs::read_link(place).map_err(|cause| failed("cannot read", place, &cause))?;
+        return gix::objs::compute_hash(format, kind, target.as_os_str().as_bytes()).map(Some).map_err(other);
+    }
+    if !meta.is_file() {
         return Ok(None);
-    };
-    gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, &content).map(Some).map_err(other)
+    }
+    let mut file = fs::File::open(place).map_err(|cause| failed("cannot read", place, &cause))?;
+    let never = AtomicBool::new(false);
+    gix::objs::compute_stream_hash(format, kind, &mut file, meta.len(), &mut Discard, &never)
+        .map(Some)
+        .map_err(|error| other(format!("cannot read `{}`: {error}", place.display())))
 }
 
 /// All files of a tree, by path.
