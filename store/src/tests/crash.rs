@@ -161,6 +161,8 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
         file.set_len(broken.len() as u64).unwrap();
         crate::sys::finish_file(&file, false, &blob).unwrap();
     }
+    drop(store);
+    let store = started_later();
     let scratch = store.scratch_dir("out").unwrap();
     let staged = scratch.path().join("out");
     make(&staged, &files);
