@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use builder::fetch::FetchConfig;
-use store::LocalStore;
+use store::{Durability, LocalStore, OpenOptions};
 
 use crate::cli::Global;
 use crate::code_cache::CodeCache;
@@ -44,7 +44,16 @@ pub fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be made or opened.
 pub fn open_store(global: &Global) -> Result<LocalStore, Failure> {
-    Ok(LocalStore::open(&store_root(global)?)?)
+    Ok(LocalStore::open_with(&store_root(global)?, open_options(global))?)
+}
+
+/// How the flags and the environment say that the store is to be opened.
+pub fn open_options(global: &Global) -> OpenOptions {
+    let durability = match global.durability {
+        crate::cli::Durability::Full => Durability::Full,
+        crate::cli::Durability::Relaxed => Durability::Relaxed,
+    };
+    OpenOptions { durability }
 }
 
 /// The system that builds run on, as derivations name it.
@@ -120,18 +129,5 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
 /// Nine tenths of the memory that is free, in the machine and in the control groups this process is in; `None` where
 /// the kernel does not tell.
 pub fn free_memory_bytes() -> Option<usize> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let mut free = available.trim().trim_end_matches(" kB").parse::<usize>().ok()? << 10;
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    if let Some(group) = groups.lines().find_map(|line| line.strip_prefix("0::/")) {
-        let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
-        for folder in Path::new("/sys/fs/cgroup").join(group).ancestors() {
-            // At the root of the groups, and where a group has no limit, there is no number.
-            if let Some(limit) = number(folder.join("memory.max")) {
-                free = free.min(limit.saturating_sub(number(folder.join("memory.current")).unwrap_or(0)));
-            }
-        }
-    }
-    Some(free / 10 * 9)
+    usize::try_from(builder::memory::available_bytes()? / 10 * 9).ok()
 }

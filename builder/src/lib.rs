@@ -20,6 +20,7 @@ pub mod action;
 pub mod audit;
 pub mod fetch;
 pub mod log;
+pub mod memory;
 pub mod outputs;
 pub mod sandbox;
 pub mod unpack;
@@ -62,6 +63,8 @@ pub struct Options {
     pub fetches: usize,
     /// Go on with everything that does not need what failed.
     pub keep_going: bool,
+    /// Work on the first target before those after it, not on what takes longest.
+    pub in_order: bool,
     /// Build valid targets again and compare.
     pub rebuild: bool,
     /// Leave the directories of failed builds.
@@ -74,8 +77,8 @@ pub struct Options {
     pub max_log_bytes: Option<u64>,
     /// Most memory of one build, in bytes.
     pub memory_max_bytes: Option<u64>,
-    /// Memory for all builds together, by which it is decided how many run at a time; what the machine has available when
-    /// `None`.
+    /// Memory for all builds together, by which it is decided how many run at a time; what the machine and the control groups
+    /// of this process have available when `None`.
     pub memory_together_bytes: Option<u64>,
     /// Most processes and threads of one build at a time.
     pub processes_max: Option<u64>,
@@ -103,12 +106,13 @@ impl Default for Options {
             cores: 0,
             fetches: 0,
             keep_going: false,
+            in_order: false,
             rebuild: false,
             keep_failed: false,
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
-            memory_max_bytes: nix::sys::sysinfo::sysinfo().ok().map(|machine| machine.ram_total() / 10 * 9),
+            memory_max_bytes: memory::total_bytes().map(|bytes| bytes / 10 * 9),
             memory_together_bytes: None,
             processes_max: Some(16_384),
             disk_reserve_bytes: Some(256 << 20),
@@ -120,13 +124,6 @@ impl Default for Options {
             sandbox_child: None,
         }
     }
-}
-
-/// What the kernel says of the machine's memory, in bytes.
-fn memory(what: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(what))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Makes derivations real in one store.
@@ -208,7 +205,7 @@ impl Builder {
     /// # Errors
     /// When a derivation cannot be read, or lacks an output that is asked for.
     pub fn plan(&self, targets: &[Target]) -> Result<Plan, BuildError> {
-        plan::plan(&self.store, targets, self.options.rebuild)
+        plan::plan(&self.store, targets, self.options.rebuild, self.options.in_order)
     }
 
     /// Does what `plan` says.
@@ -268,7 +265,7 @@ impl Builder {
         drv: &StorePath,
         outputs: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, StorePath>, BuildError> {
-        let plan = plan::plan(&self.store, &[Target { drv: drv.clone(), outputs: outputs.clone() }], false)?;
+        let plan = plan::plan(&self.store, &[Target { drv: drv.clone(), outputs: outputs.clone() }], false, false)?;
         let paths = plan.targets.iter().flat_map(|target| (*target.outputs).clone()).collect();
         if !plan.is_empty() {
             self.realise(plan)?;
@@ -297,7 +294,7 @@ impl Builder {
             fetches: if self.options.fetches == 0 { 16 } else { self.options.fetches },
             unpacks: cpus,
             trees: cpus,
-            memory_bytes: self.options.memory_together_bytes.or_else(|| memory("MemAvailable:")).unwrap_or(u64::MAX),
+            memory_bytes: self.options.memory_together_bytes.or_else(memory::available_bytes).unwrap_or(u64::MAX),
         }
     }
 }

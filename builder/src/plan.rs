@@ -90,6 +90,9 @@ pub struct PlanNode {
     /// How many bytes of memory it is thought to need, from what it took then.
     #[serde(rename = "memoryBytes")]
     pub memory_bytes: Option<u64>,
+    /// Its place in line: a lower one goes first, whatever takes longest. That of the first target that needs it, where targets
+    /// are made in order; else all have the same.
+    pub rank: usize,
     /// The longest way from the start of this node to the end of a target, in expected time.
     #[serde(rename = "criticalSecs", serialize_with = "secs_of")]
     pub critical: Duration,
@@ -125,6 +128,22 @@ impl Plan {
     /// How many nodes of `kind` there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.nodes.iter().filter(|node| node.kind == kind).count()
+    }
+
+    /// Gives each node the place of the first target that needs it.
+    fn rank(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.rank = usize::MAX);
+        for (place, target) in self.targets.iter().enumerate() {
+            if let Some(id) = target.node {
+                self.nodes[id].rank = self.nodes[id].rank.min(place);
+            }
+        }
+        for id in (0..self.nodes.len()).rev() {
+            // Whatever needs this node has a higher number and has already lowered its rank.
+            for need in self.nodes[id].needs.clone() {
+                self.nodes[need].rank = self.nodes[need].rank.min(self.nodes[id].rank);
+            }
+        }
     }
 
     /// Returns the plan as `--dry-run --json` prints it.
@@ -190,8 +209,9 @@ impl Entry {
     }
 }
 
-/// Finds out what `targets` take. With `rebuild` the targets themselves are built again when they are valid.
-pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Result<Plan, BuildError> {
+/// Finds out what `targets` take. With `rebuild` the targets themselves are built again when they are valid; `in_order` puts all
+/// that one needs before what only later ones do.
+pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_order: bool) -> Result<Plan, BuildError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut index: HashMap<StorePath, usize> = HashMap::new();
     let mut asked: Vec<(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)> =
@@ -252,6 +272,9 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool) -> Res
         unread.chain(ready_inputs.keys()).filter(|drv| !index.contains_key(*drv)).collect();
     let mut plan = order(store, entries, &index, targets, &ready)?;
     plan.valid += unread.len();
+    if in_order {
+        plan.rank();
+    }
     Ok(plan)
 }
 
@@ -373,6 +396,7 @@ fn order(
                 rebuild: entry.rebuild,
                 expected: None,
                 memory_bytes: None,
+                rank: 0,
                 critical: Duration::ZERO,
             }
         })

@@ -629,7 +629,10 @@ impl Realiser<'_> {
         match self.complete(job, attributes, action, made, &places, candidates, Cost::default(), Origin::CutOff) {
             Ok(_) => Ok(true),
             // A collection has taken some of it, or somebody has written to it: then it is made again.
-            Err(stopped) if is_missing(&stopped.error) => Ok(false),
+            Err(stopped) if is_missing(&stopped.error) => {
+                job.slot.take_again();
+                Ok(false)
+            }
             Err(stopped) => Err(stopped),
         }
     }
@@ -652,7 +655,7 @@ impl Realiser<'_> {
         if job.node.rebuild {
             return self.compare(job, &made);
         }
-        let blobs = blobs_of(origin);
+        let blobs = blobs_of(origin, &made);
         // Only what has to be read is laid out before it is known to be good.
         let fixed = job.derivation.fixed_output().is_some();
         let mut scratch = None;
@@ -717,7 +720,7 @@ impl Realiser<'_> {
                 info
             })
             .collect();
-        let blobs = blobs_of(origin);
+        let blobs = blobs_of(origin, &made);
         // The action of a cut-off is known, and how long it took to find that out says nothing about building it.
         let run = (origin != Origin::CutOff).then(|| {
             let outputs = made.iter().map(|(name, output)| (name.clone(), output.node.clone())).collect();
@@ -791,9 +794,16 @@ fn jobserver_form(attributes: &Attributes) -> Result<Option<JobserverForm>, Buil
     }
 }
 
-/// What somebody has written to since it was recorded is not what was made, so the blobs of a known result are looked at.
-fn blobs_of(origin: Origin) -> BlobCheck {
-    if origin == Origin::CutOff { BlobCheck::Each } else { BlobCheck::Skip }
+/// Trees that were not made just now may have been written to since: those of inputs that are united, and those of known results,
+/// which need not be of valid paths any more.
+fn blobs_of(origin: Origin, made: &BTreeMap<String, Output>) -> BlobCheck {
+    if origin == Origin::CutOff {
+        BlobCheck::Whole
+    } else if made.values().any(|output| output.adopted.is_none()) {
+        BlobCheck::Written
+    } else {
+        BlobCheck::Skip
+    }
 }
 
 /// Finds which of `candidates` are mentioned in the tree at `host`, in names, contents and targets of links.

@@ -10,7 +10,8 @@
 //!   <root>/cache/layers/<digest>  private copies for one list of trees; often empty
 //!   <root>/cache/unions/<digest>  the checkout of one union
 //! ```
-//! Everything below `cache` can be made again, so losing it costs only time.
+//! Everything below `cache` can be made again, so losing it costs only time. Losing a part of it would cost more: what a
+//! build sees would be something else. So each is on the disk before it gets its name.
 
 use crate::{
     error::{BuildError, cause, io_error},
@@ -34,7 +35,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use store::{
-    LocalStore,
+    LocalStore, StoreError,
     tree::{
         Digest, Directories, Directory, MemoryDirectories, Node, TreeError,
         union::{Layer, Overlap, union},
@@ -143,7 +144,8 @@ impl Roots {
         let store = &*self.forest.store;
         self.cached("unions", node.fingerprint(), |dest| {
             self.store_directories(node)?;
-            Ok(store.checkout(node, dest, store::BlobCheck::Skip)?)
+            store.checkout(node, dest, store::BlobCheck::Written)?;
+            Ok(store.make_durable().map_err(StoreError::from)?)
         })
     }
 
@@ -165,12 +167,14 @@ impl Roots {
         let layer = self.cached("layers", Digest::of(&key), |dest| {
             fs::create_dir(dest).map_err(|e| io_error("mkdir", dest, e))?;
             let shared = self.shared_files(trees)?;
-            if !shared.is_empty() {
-                for (path, host) in self.extra_names(trees, hosts, &shared)? {
-                    copy_into(dest, &path, &host)?;
-                }
+            if shared.is_empty() {
+                return seal(dest);
             }
-            seal(dest)
+            for (path, host) in self.extra_names(trees, hosts, &shared)? {
+                copy_into(dest, &path, &host)?;
+            }
+            seal(dest)?;
+            Ok(self.forest.store.make_durable().map_err(StoreError::from)?)
         })?;
         let empty = fs::read_dir(&layer).map_err(|e| io_error("opendir", &layer, e))?.next().is_none();
         Ok((!empty).then_some(layer))

@@ -217,6 +217,7 @@ impl Building {
             jobs: self.jobs.unwrap_or(0),
             cores: self.cores.unwrap_or(0),
             keep_going: self.keep_going,
+            in_order: self.in_order,
             keep_failed: self.keep_failed,
             rebuild,
             timeout: self.timeout.map(Duration::from_secs),

@@ -43,6 +43,9 @@ pub struct Global {
     /// Where the store lies on this machine [default: /eval if it can be written, else the user's data folder]
     #[arg(long, global = true, env = "EVAL_ROOT", value_name = "DIR", help_heading = "Global options")]
     pub root: Option<PathBuf>,
+    /// When what is registered in the store reaches the disk
+    #[arg(long, global = true, value_enum, default_value_t, env = "EVAL_DURABILITY", help_heading = "Global options")]
+    pub durability: Durability,
     /// Show builds' output as it comes
     #[arg(short = 'L', long = "print-build-logs", global = true, help_heading = "Global options")]
     pub logs: bool,
@@ -67,6 +70,15 @@ pub struct Global {
     /// Write where evaluation spends its time: stacks of calls with their milliseconds, as flame graph programs read them
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub eval_profile: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// Before it is registered: a power cut loses nothing
+    #[default]
+    Full,
+    /// When the kernel sees fit: a power cut may damage the store, `kill -9` does not. For stores that can be thrown away
+    Relaxed,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -176,15 +188,18 @@ pub struct Source {
 /// How builds are run.
 #[derive(Debug, Args, Clone, Default)]
 pub struct Building {
-    /// Builds at a time [default: half of the cores, at least one]
+    /// Builds at a time [default: one a core]
     #[arg(short = 'j', long = "max-jobs", value_name = "N", env = "EVAL_JOBS")]
     pub jobs: Option<usize>,
-    /// Cores one build may use [default: cores divided by jobs]
+    /// Cores one build may use [default: its share of the machine and half as much again]
     #[arg(long, value_name = "N", env = "EVAL_CORES")]
     pub cores: Option<usize>,
     /// Go on with what does not depend on a failed build
     #[arg(short, long)]
     pub keep_going: bool,
+    /// Build what is named first before what is named later, instead of what takes longest
+    #[arg(long)]
+    pub in_order: bool,
     /// Keep the folder of a failed build
     #[arg(short = 'K', long)]
     pub keep_failed: bool,
@@ -194,7 +209,7 @@ pub struct Building {
     /// End a build that prints nothing for longer than this, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub max_silent_time: Option<u64>,
-    /// Most memory of one build in MiB, 0 for no limit [default: nine tenths of the machine's]
+    /// Most memory of one build in MiB, 0 for no limit [default: nine tenths of what the machine or its control group has]
     #[arg(long, value_name = "MIB")]
     pub max_memory: Option<u64>,
     /// Most processes and threads of one build at a time, 0 for no limit [default: 16384]

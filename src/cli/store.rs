@@ -61,7 +61,7 @@ pub struct Gc {
 impl Store {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         if let Store::RebuildDb = self {
-            let (_, paths) = LocalStore::rebuild_db(&config::store_root(global)?, store::OpenOptions::default())?;
+            let (_, paths) = LocalStore::rebuild_db(&config::store_root(global)?, config::open_options(global))?;
             eprintln!("{paths} paths found");
             return Ok(());
         }
@@ -83,14 +83,19 @@ impl Store {
             }
             Store::Verify(verify) => {
                 let store = std::sync::Arc::new(store);
+                let builder =
+                    |options| builder::Builder::new(store.clone(), options, std::sync::Arc::new(builder::Silent));
+                if verify.repair {
+                    // It has no names to be checked against, and all of it can be made again.
+                    builder(builder::Options::default()).clear_cache()?;
+                }
                 let report = store.verify(verify.repair)?;
                 let mended = match report.invalidated.is_empty() {
                     true => builder::Mended::default(),
                     false => {
                         let fetch = config::fetch_config(&store)?;
                         let options = builder::Options { fetch, keep_going: true, ..builder::Options::default() };
-                        let sink = std::sync::Arc::new(builder::Silent);
-                        builder::Builder::new(store.clone(), options, sink).mend(&report.invalidated)?
+                        builder(options).mend(&report.invalidated)?
                     }
                 };
                 let damage: Vec<String> = report.damage.iter().map(ToString::to_string).collect();

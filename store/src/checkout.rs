@@ -1,21 +1,24 @@
 //! Trees onto disk, by hard links into `cas/`.
 
+use crate::cas::blob_name;
 use crate::error::StoreError;
 use crate::import::{Tally, check_depth, open_parent};
 use crate::local::LocalStore;
-use crate::sys::Dir;
+use crate::sys::{Dir, is_finished};
 use crate::tree::{Digest, Node};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// Which blobs are looked at before they get another name.
+/// How blobs are looked at before they get another name, when the kernel has to look them up anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobCheck {
-    /// None, as whoever asks has just made them, or looked.
+    /// Not at all, as whoever asks has just made them, or looked.
     Skip,
-    /// Each, right before it is linked, when the kernel has to look it up anyway: one that is not there, or that somebody
-    /// has written to since (size and time tell), counts as missing. Nothing is read but directories.
-    Each,
+    /// Blobs of valid paths: one that is not there, or that somebody has written to since (size and time tell), counts as
+    /// missing. Nothing is read but directories.
+    Written,
+    /// Others, which may have lost their bytes with the power as well: those from before the machine was started are read, once.
+    Whole,
 }
 
 impl LocalStore {
@@ -79,10 +82,14 @@ impl Layer<'_> {
     }
 
     fn check(self, digest: &Digest, executable: bool, size: u64) -> Result<(), StoreError> {
-        if self.blobs == BlobCheck::Skip || self.store.has_blob(digest, executable, size)? {
-            Ok(())
-        } else {
-            Err(StoreError::MissingBlob { digest: *digest })
-        }
+        let is_there = match self.blobs {
+            BlobCheck::Skip => true,
+            BlobCheck::Written => {
+                let found = self.store.cas.find(&blob_name(digest, executable))?;
+                found.is_some_and(|stat| stat.st_size as u64 == size && is_finished(&stat))
+            }
+            BlobCheck::Whole => self.store.has_blob(digest, executable, size)?,
+        };
+        if is_there { Ok(()) } else { Err(StoreError::MissingBlob { digest: *digest }) }
     }
 }

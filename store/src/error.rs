@@ -62,7 +62,7 @@ pub enum StoreError {
     NotValid { path: StorePath },
     #[error("store path `{path}` cannot be registered: its reference `{reference}` is not valid")]
     DanglingReference { path: StorePath, reference: StorePath },
-    #[error("blob {digest} is not in the store")]
+    #[error("blob {digest} is not in the store, or somebody has written to it; `ev store verify --repair` mends that")]
     MissingBlob { digest: Digest },
     #[error("`{}` is not a root of the collector: {reason}", path.display())]
     Root { path: PathBuf, reason: &'static str },

@@ -505,7 +505,10 @@ impl LocalStore {
     }
 
     /// Has everything written to the store's file system so far reach the disk, as the durability asks for.
-    pub(crate) fn make_durable(&self) -> Result<(), SysError> {
+    ///
+    /// # Errors
+    /// When the kernel says that something could not be written.
+    pub fn make_durable(&self) -> Result<(), SysError> {
         match self.durability {
             Durability::Full => nix::unistd::syncfs(&self.cas).context("sync the file system of", &self.root),
             Durability::Relaxed => Ok(()),

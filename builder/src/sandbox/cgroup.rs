@@ -42,10 +42,9 @@ struct Parent {
 }
 
 impl Parents {
-    /// Looks where this process may make groups; see [`find_in`].
+    /// Looks where this process may make groups.
     pub fn find() -> Parents {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        find_in(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+        parents_in(&Membership::all())
     }
 
     /// Says in a few words what limits memory and processes.
@@ -57,54 +56,83 @@ impl Parents {
     }
 }
 
-/// Finds the parents from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
-fn find_in(mounts: &str, own: &str) -> Parents {
-    let mut parents = Parents::default();
-    for line in mounts.lines() {
-        let Some((mount, system)) = line.split_once(" - ") else { continue };
-        let (mount, system): (Vec<&str>, Vec<&str>) = (mount.split(' ').collect(), system.split(' ').collect());
-        let (&[_, _, _, root, point, ..], &[kind, _, options, ..]) = (mount.as_slice(), system.as_slice()) else {
-            continue;
+/// A hierarchy of control groups, and the group in it that this process belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub version: u8,
+    /// What the hierarchy's mount names: of version 1 its controllers, among other things.
+    options: Vec<String>,
+    point: PathBuf,
+    directory: PathBuf,
+}
+
+impl Membership {
+    /// All that this process has.
+    pub fn all() -> Vec<Membership> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        Membership::in_texts(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
+    }
+
+    /// Finds the hierarchies in the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    pub fn in_texts(mounts: &str, own: &str) -> Vec<Membership> {
+        let of_line = |line: &str| -> Option<Membership> {
+            let (mount, system) = line.split_once(" - ")?;
+            let (mount, system): (Vec<&str>, Vec<&str>) = (mount.split(' ').collect(), system.split(' ').collect());
+            let (&[_, _, _, root, point, ..], &[kind, _, options, ..]) = (mount.as_slice(), system.as_slice()) else {
+                return None;
+            };
+            let options: Vec<String> = options.split(',').map(str::to_owned).collect();
+            let (version, path) = match kind {
+                "cgroup2" => (2, own.lines().find_map(|line| line.strip_prefix("0::"))?),
+                "cgroup" => (
+                    1,
+                    own.lines().find_map(|line| {
+                        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+                        controllers.split(',').any(|name| options.iter().any(|option| option == name)).then_some(path)
+                    })?,
+                ),
+                _ => return None,
+            };
+            let inside = Path::new(path).strip_prefix(root).ok()?;
+            Some(Membership { version, options, point: point.into(), directory: Path::new(point).join(inside) })
         };
-        match kind {
-            "cgroup2" => {
-                let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else { continue };
-                let Some(directory) = below(point, root, path) else { continue };
-                // A group with processes of its own can hand nothing down, so it is usually the parent that has.
-                let parent = directory.parent().filter(|parent| parent.starts_with(point)).map(Path::to_owned);
-                for directory in [Some(directory.clone()), parent].into_iter().flatten() {
-                    let handed_down = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
-                    let has = |controller: &str| handed_down.split_whitespace().any(|word| word == controller);
-                    if has("memory") && has("pids") && usable(&directory) {
-                        let parent = Parent { directory, version: 2 };
-                        return Parents { memory: Some(parent.clone()), processes: Some(parent) };
-                    }
+        mounts.lines().filter_map(of_line).collect()
+    }
+
+    /// Whether this hierarchy may have `controller`: each group of version 2 says for itself.
+    pub fn may_have(&self, controller: &str) -> bool {
+        self.version == 2 || self.options.iter().any(|option| option == controller)
+    }
+
+    /// The directories of the group and of those above it, whose limits bind it too, as far as they can be seen.
+    pub fn groups(&self) -> impl Iterator<Item = &Path> {
+        self.directory.ancestors().take_while(|directory| directory.starts_with(&self.point))
+    }
+}
+
+/// Finds where groups can be made.
+fn parents_in(memberships: &[Membership]) -> Parents {
+    let mut parents = Parents::default();
+    for membership in memberships {
+        if membership.version == 2 {
+            // A group with processes of its own can hand nothing down, so it is usually the parent that has.
+            for directory in membership.groups().take(2) {
+                let handed_down = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
+                let has = |controller: &str| handed_down.split_whitespace().any(|word| word == controller);
+                if has("memory") && has("pids") && usable(directory) {
+                    let parent = Parent { directory: directory.to_owned(), version: 2 };
+                    return Parents { memory: Some(parent.clone()), processes: Some(parent) };
                 }
             }
-            "cgroup" => {
-                for (controller, parent) in [("memory", &mut parents.memory), ("pids", &mut parents.processes)] {
-                    if !options.split(',').any(|option| option == controller) {
-                        continue;
-                    }
-                    let path = own.lines().find_map(|line| {
-                        let (_, rest) = line.split_once(':')?;
-                        let (controllers, path) = rest.split_once(':')?;
-                        controllers.split(',').any(|name| name == controller).then_some(path)
-                    });
-                    let directory = path.and_then(|path| below(point, root, path)).filter(|path| usable(path));
-                    *parent = directory.map(|directory| Parent { directory, version: 1 });
-                }
+            continue;
+        }
+        for (controller, parent) in [("memory", &mut parents.memory), ("pids", &mut parents.processes)] {
+            if membership.may_have(controller) && usable(&membership.directory) {
+                *parent = Some(Parent { directory: membership.directory.clone(), version: 1 });
             }
-            _ => {}
         }
     }
     parents
-}
-
-/// The directory of the group `path` where the hierarchy's part `root` is mounted at `point`.
-fn below(point: &str, root: &str, path: &str) -> Option<PathBuf> {
-    let inside = Path::new(path).strip_prefix(root).ok()?;
-    Some(Path::new(point).join(inside))
 }
 
 /// Whether groups can be made here and processes of the group that this process is in moved there.
@@ -220,6 +248,10 @@ fn sweep(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find_in(mounts: &str, own: &str) -> Parents {
+        parents_in(&Membership::in_texts(mounts, own))
+    }
 
     #[test]
     fn groups_are_found_where_they_are_handed_down() {

@@ -36,6 +36,7 @@ mod run;
 mod spawner;
 mod sys;
 
+pub(crate) use cgroup::Membership;
 pub use child::child_entry;
 pub use error::SandboxError;
 pub use probe::{Feature, probe};

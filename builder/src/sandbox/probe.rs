@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use nix::errno::Errno;
 
 use super::cgroup::Parents;
+use super::error::Named;
 use super::{Sandbox, SandboxError, namespaces, remove_tree, sys};
 use crate::request::{Limits, Mode, OutputPlace, Request};
 
@@ -134,12 +135,12 @@ impl Sandbox {
 
     /// Sets up a sandbox whose builder is missing, which is the last thing to be found out.
     fn trial(&self) -> Result<(), SandboxError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("eval-probe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let place = std::env::temp_dir().join(name);
+        // Its name cannot be foretold, and nobody else gets in.
+        let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("eval-probe-XXXXXX"))
+            .named("make a directory for a trial", || format!("mkdtemp({})", std::env::temp_dir().display()))?;
         let directory = |name: &str| -> Result<PathBuf, SandboxError> {
             let path = place.join(name);
-            fs::create_dir_all(&path)
+            fs::create_dir(&path)
                 .map_err(|error| SandboxError::Request { reason: format!("mkdir({}): {error}", path.display()) })?;
             Ok(path)
         };

@@ -82,6 +82,25 @@ fn a_known_tree_is_not_taken_when_one_file_of_it_was_written_to() {
     }
 }
 
+#[test]
+fn what_was_tampered_with_goes_into_no_union() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| {
+        let drv = world.write(name, serde_json::json!({ (name): { "text": name } }));
+        world.built(&drv);
+        drv
+    });
+    let union = world.union("union", &[&a, &b]).add(&world);
+    tamper(&world.physical(&a, "out").join("a"));
+    let error = world.error(&union);
+    assert!(error.contains("somebody has written to it; `ev store verify --repair` mends that"), "{error}");
+    assert!(!world.store.is_valid(&world.output(&union, "out")).unwrap());
+    world.store.add_named_root(&StorePathName::new("keep").unwrap(), &world.output(&a, "out")).unwrap();
+    let report = world.store.verify(true).unwrap();
+    world.builder().mend(&report.invalidated).unwrap();
+    assert_eq!(text(&world.built(&union).join("a")), "a");
+}
+
 /// A server that gives the same answer to everybody, and counts.
 struct Server {
     url: String,

@@ -279,3 +279,26 @@ fn memory_is_remembered_and_shared_out() {
     let logged = events.iter().filter_map(|event| event.strip_prefix("log ")?.split(' ').nth(1));
     assert_eq!(logged.collect::<Vec<_>>(), ["begin", "end"].repeat(3));
 }
+
+#[test]
+fn the_first_target_comes_first_if_that_is_asked_for() {
+    let mut world = World::new();
+    let name = |drv: &store::StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
+    let below = world.script("below", "echo below > $out").add(&world);
+    let long = world.script("long", "echo long > $out").needs(&world, &below).add(&world);
+    let [small, late] = ["small", "late"].map(|name| world.script(name, "echo $name > $out").add(&world));
+    let targets = [&small, &late, &long];
+    let ranks = |world: &World| {
+        let plan = world.plan(&targets);
+        plan.nodes.iter().map(|node| (name(&node.drv), node.rank)).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert!(ranks(&world).values().all(|&rank| rank == 0));
+    world.options.in_order = true;
+    world.options.jobs = 1;
+    let expected = [("below", 2), ("late", 1), ("long", 2), ("small", 0)].map(|(name, rank)| (name.to_owned(), rank));
+    assert_eq!(ranks(&world).into_iter().collect::<Vec<_>>(), expected);
+    world.build(&targets).unwrap();
+    let started: Vec<String> =
+        world.events().iter().filter_map(|event| event.strip_prefix("started ").map(str::to_owned)).collect();
+    assert_eq!(started, ["small", "late", "below", "long"]);
+}
