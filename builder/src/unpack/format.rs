@@ -76,7 +76,7 @@ fn is_tar_block(block: &[u8]) -> bool {
 }
 
 /// Reads up to [`BLOCK`] bytes ahead and returns them with a reader that still gives them all.
-pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
+pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
     let mut start = vec![0; BLOCK];
     let mut filled = 0;
     while filled < BLOCK {
@@ -92,7 +92,10 @@ pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
 }
 
 /// Returns a reader of what was compressed. Several streams one after the other count as one, as all these tools do it.
-pub(super) fn decompress<'a>(compression: Compression, inner: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(super) fn decompress<'a>(
+    compression: Compression,
+    inner: impl Read + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     let buffered = BufReader::with_capacity(1 << 17, inner);
     Ok(match compression {
         Compression::Gzip => Box::new(Gzip(Some(flate2::bufread::GzDecoder::new(buffered)))),

@@ -8,10 +8,12 @@
 //! function of the archives' content: of the metadata only the executable bit of the owner is kept, set-id bits and owners
 //! are dropped, and later entries replace earlier ones of the same name, as tar does it.
 //!
-//! Unpacking is one stream, one thread: xz and gzip cannot be taken apart. Callers run several archives in parallel.
+//! An archive is one stream, as xz and gzip cannot be taken apart: one thread decompresses it and another writes the files
+//! (`ahead.rs`). Callers run several archives in parallel.
 
 mod error;
 
+mod ahead;
 mod ar;
 mod destination;
 mod format;
@@ -23,6 +25,7 @@ mod tests;
 
 pub use error::UnpackError;
 
+use ahead::Counted;
 use destination::Destination;
 use error::{EntryError, shown};
 use format::Format;
@@ -31,7 +34,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How to unpack.
 #[derive(Clone, Debug, Default)]
@@ -114,9 +117,10 @@ pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<St
 }
 
 fn unpack_one(archive: &Path, sink: &mut Sink) -> Result<(), UnpackError> {
-    let position = sink.position;
+    let read = AtomicU64::new(0);
     let open = |source| UnpackError::Open { call: "open", path: archive.to_owned(), source };
-    let broken = |source| UnpackError::Broken { archive: archive.to_owned(), offset: position.get(), source };
+    let broken =
+        |source| UnpackError::Broken { archive: archive.to_owned(), offset: read.load(Ordering::Relaxed), source };
     let wrong = |reason: String| UnpackError::Format { archive: archive.to_owned(), reason };
 
     let mut file = File::open(archive).map_err(open)?;
@@ -129,8 +133,8 @@ fn unpack_one(archive: &Path, sink: &mut Sink) -> Result<(), UnpackError> {
     if format == Format::Zip {
         return zipfile::unpack(archive, BufReader::new(file), sink);
     }
-    let counted = BufReader::with_capacity(1 << 17, Counted { inner: file, position });
-    let stream: Box<dyn Read> = match format {
+    let counted = BufReader::with_capacity(1 << 17, Counted { inner: file, position: &read });
+    let stream: Box<dyn Read + Send> = match format {
         Format::Deb => deb_data(counted).map_err(broken)?.ok_or_else(|| {
             wrong(
                 "it is an `ar` archive but not a Debian package: `debian-binary` and `data.tar` are not both in it"
@@ -142,14 +146,14 @@ fn unpack_one(archive: &Path, sink: &mut Sink) -> Result<(), UnpackError> {
     // A package's data archive and a bare stream go the same way from here.
     let (start, stream) = format::peek(stream).map_err(broken)?;
     match format::detect(&start) {
-        Format::Tar => tarball::unpack(archive, stream, sink),
+        Format::Tar => ahead::with(stream, &read, sink.position, |stream| tarball::unpack(archive, stream, sink)),
         Format::Compressed(compression) => {
             let plain = format::decompress(compression, stream).map_err(broken)?;
             let (start, plain) = format::peek(plain).map_err(broken)?;
             if format::detect(&start) != Format::Tar {
                 return Err(wrong(format!("it is compressed with {} but no tar is inside", compression.name())));
             }
-            tarball::unpack(archive, plain, sink)
+            ahead::with(plain, &read, sink.position, |plain| tarball::unpack(archive, plain, sink))
         }
         _ => Err(wrong(format!(
             "it is neither tar, deb nor zip, plain or compressed with gzip, bzip2, xz or zstd; it starts with {}",
@@ -159,7 +163,7 @@ fn unpack_one(archive: &Path, sink: &mut Sink) -> Result<(), UnpackError> {
 }
 
 /// Returns the data archive of a Debian package, still compressed; none if it is not one.
-fn deb_data<'a>(stream: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+fn deb_data<'a>(stream: impl Read + Send + 'a) -> io::Result<Option<Box<dyn Read + Send + 'a>>> {
     let mut reader = ar::Reader::new(stream)?;
     let mut is_deb = false;
     while let Some(member) = reader.next_member()? {
@@ -169,20 +173,6 @@ fn deb_data<'a>(stream: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>
         }
     }
     Ok(None)
-}
-
-/// A reader that notes how far it came.
-struct Counted<'a, R> {
-    inner: R,
-    position: &'a Cell<u64>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.position.set(self.position.get() + n as u64);
-        Ok(n)
-    }
 }
 
 /// Where the entries of an archive go: the destination, with the bounds and the counts.
