@@ -13,6 +13,7 @@ mod installable;
 mod interrupt;
 mod lock_file;
 mod nix_text;
+mod print;
 mod progress;
 mod read_only_host;
 mod report;
@@ -27,6 +28,7 @@ use clap::Parser;
 
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
+use print::{remark, say};
 use report::Failure;
 
 #[global_allocator]
@@ -56,11 +58,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if json {
-                println!("{}", failure.to_json());
+                // What has failed already needs no second failure.
+                let _ = say!("{}", failure.to_json());
             }
             match error_format {
                 cli::ErrorFormat::Text => failure.print(show_trace),
-                cli::ErrorFormat::Json => eprintln!("{}", failure.diagnostic()),
+                cli::ErrorFormat::Json => remark!("{}", failure.diagnostic()),
             }
             ExitCode::from(failure.exit as u8)
         }

@@ -39,7 +39,7 @@ mod scratch;
 
 pub use error::{BuildError, BuilderFailure, Failure, HashMismatch};
 pub use events::{Event, EventSink, Holder, NodeId, Origin, Silent};
-pub use log::read_log;
+pub use log::open_log;
 pub use mend::Mended;
 pub use plan::{Kind, Plan, PlanNode, PlannedTarget, Target};
 

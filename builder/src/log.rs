@@ -206,8 +206,11 @@ impl Finished {
     }
 }
 
-/// Returns the log of a derivation, decompressed; `None` when it was never built here.
-pub fn read_log(store: &LocalStore, drv: &StorePath) -> Result<Option<Vec<u8>>, BuildError> {
+/// Opens the log of a derivation, to be read as it was printed; `None` when it was never built here.
+///
+/// # Errors
+/// When the store or the file cannot be read. What is damaged is found out in reading.
+pub fn open_log(store: &LocalStore, drv: &StorePath) -> Result<Option<impl Read + use<>>, BuildError> {
     let path = store.log_dir().join(format!("{drv}.zst"));
     let compressed: Box<dyn Read> = match File::open(&path) {
         Ok(file) => Box::new(file),
@@ -217,10 +220,7 @@ pub fn read_log(store: &LocalStore, drv: &StorePath) -> Result<Option<Vec<u8>>, 
         },
         Err(e) => return Err(io_error("open", &path, e)),
     };
-    let mut bytes = Vec::new();
-    let mut decoder = zstd::stream::read::Decoder::new(compressed).map_err(|e| io_error("zstd", &path, e))?;
-    decoder.read_to_end(&mut bytes).map_err(|e| io_error("read", &path, e))?;
-    Ok(Some(bytes))
+    zstd::stream::read::Decoder::new(compressed).map(Some).map_err(|e| io_error("zstd", &path, e))
 }
 
 /// What a terminal would show of a line, as text: the part after the last carriage return, no escape sequences, no
@@ -294,9 +294,10 @@ mod tests {
         }
         let finished = log.finish(&mut |line| lines.push(line)).unwrap();
         finished.write().unwrap();
-        let bytes = read_log(&store, &drv).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        open_log(&store, &drv).unwrap().unwrap().read_to_end(&mut bytes).unwrap();
         finished.supersede().unwrap();
-        assert_eq!(read_log(&store, &drv).unwrap().is_none(), finished.short.is_some());
+        assert_eq!(open_log(&store, &drv).unwrap().is_none(), finished.short.is_some());
         (lines, finished.summary, bytes)
     }
 
@@ -331,6 +332,6 @@ mod tests {
     #[test]
     fn a_log_that_never_was_is_none() {
         let (_root, store, drv) = store_and_derivation();
-        assert!(read_log(&store, &drv).unwrap().is_none());
+        assert!(open_log(&store, &drv).unwrap().is_none());
     }
 }

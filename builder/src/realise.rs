@@ -629,10 +629,7 @@ impl Realiser<'_> {
         match self.complete(job, attributes, action, made, &places, candidates, Cost::default(), Origin::CutOff) {
             Ok(_) => Ok(true),
             // A collection has taken some of it, or somebody has written to it: then it is made again.
-            Err(stopped) if is_missing(&stopped.error) => {
-                job.slot.take_again();
-                Ok(false)
-            }
+            Err(stopped) if is_missing(&stopped.error) => Ok(false),
             Err(stopped) => Err(stopped),
         }
     }
@@ -737,12 +734,12 @@ impl Realiser<'_> {
             };
             Run { result: ActionResult { outputs }, record, log: cost.short_log, patient: job.load.ready > 0 }
         });
-        job.slot.release();
+        let placed = || job.slot.release();
         match (infos.as_slice(), made.values().next().and_then(|output| output.adopted.as_ref())) {
             // What lies on the store's file system already is moved; several outputs may refer to each other and are
             // registered together, which takes a checkout.
-            ([info], Some(staged)) => self.store.install_with_run(staged, info, run).map_err(boxed),
-            _ => self.store.add_trees_with_run(&infos, blobs, run).map_err(boxed),
+            ([info], Some(staged)) => self.store.install_with_run(staged, info, run, &placed).map_err(boxed),
+            _ => self.store.add_trees_with_run(&infos, blobs, run, &placed).map_err(boxed),
         }
     }
 

@@ -1,15 +1,15 @@
 //! The order in which the nodes of a plan are worked on, and by how many threads.
 //!
 //! Each [`Kind`] of node has its own budget and its own threads, so that downloads neither take nor wait for a build
-//! slot. Among the nodes of a kind that could start, those of the lowest rank go first, and of these the one with the longest way
-//! to the end. What it means
-//! to realise a node is a function given by the caller: this module knows graphs and threads and nothing of stores.
+//! slot. Among the nodes of a kind that could start, those of the lowest rank go first, and of these the one with the longest
+//! way to the end. What it means to realise a node is a function given by the caller: this module knows graphs and threads
+//! and nothing of stores.
 //!
 //! A build starts only while what the running ones and it are thought to need of memory is there. One that is too large for
 //! the moment lets a few smaller ones pass, and then nothing starts before it; alone, every build may run.
 //!
 //! A node may give its slot back before it is done, while it only waits for the disk: the next one starts then, and those
-//! that wait are registered together. One that has to work on after all waits for a slot again.
+//! that wait are registered together.
 //!
 //! Invariant: a node is started at most once, and only when all it needs has succeeded.
 
@@ -114,26 +114,18 @@ struct State<T, E> {
 /// What a node that is worked on takes of its kind's budget.
 pub(crate) struct Slot<'a> {
     give_back: &'a dyn Fn(),
-    take: &'a dyn Fn(),
     taken: std::cell::Cell<bool>,
 }
 
 impl<'a> Slot<'a> {
-    fn new(give_back: &'a dyn Fn(), take: &'a dyn Fn()) -> Self {
-        Slot { give_back, take, taken: std::cell::Cell::new(true) }
+    fn new(give_back: &'a dyn Fn()) -> Self {
+        Slot { give_back, taken: std::cell::Cell::new(true) }
     }
 
     /// Lets another node of the kind start; to be called when all that is left is to wait.
     pub fn release(&self) {
         if self.taken.replace(false) {
             (self.give_back)();
-        }
-    }
-
-    /// Waits until there is a slot again, if this one was given back; less long when work is stopped.
-    pub fn take_again(&self) {
-        if !self.taken.replace(true) {
-            (self.take)();
         }
     }
 }
@@ -253,16 +245,7 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                 drop(state);
                 self.changed[kind as usize].notify_one();
             };
-            let take = || {
-                let mut state = self.lock();
-                while state.running[kind as usize] >= self.budgets.of(kind) && !self.cancelled.load(Ordering::Relaxed) {
-                    let waited = self.changed[kind as usize].wait_timeout(state, CANCEL_POLL);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                state.running[kind as usize] += 1;
-                state.memory += need;
-            };
-            let slot = Slot::new(&give_back, &take);
+            let slot = Slot::new(&give_back);
             let result = (self.work)(id, load, &slot);
             let kept = slot.taken.replace(false);
             state = self.lock();
@@ -543,25 +526,6 @@ mod tests {
         };
         let ended = run(&plan, ONE, false, &AtomicBool::new(false), &work, &|_, _| {});
         assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
-    }
-
-    #[test]
-    fn what_works_on_after_waiting_takes_a_slot_again() {
-        let plan = Plan { nodes: (0..40).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
-        let (working, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = |_: NodeId, _: Load, slot: &Slot| {
-            for _ in 0..2 {
-                slot.take_again();
-                peak.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_micros(300));
-                working.fetch_sub(1, Ordering::SeqCst);
-                slot.release();
-            }
-            Ok::<(), ()>(())
-        };
-        let ended = run(&plan, Budgets { builds: 2, ..ONE }, false, &AtomicBool::new(false), &work, &|_, _| {});
-        assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
-        assert_eq!(peak.into_inner(), 2);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use store::{LocalStore, StoreModel, StorePath};
 
 use super::{Building, Global, SandboxChoice, Source};
 use crate::evaluate::{Mode, Session, Wanted};
+use crate::print::{remark, say};
 use crate::progress::Progress;
 use crate::report::{Exit, Failure};
 
@@ -65,10 +66,10 @@ impl Build {
         self.link(&session.store, &wanted)?;
         let report = report.unwrap_or_default();
         if self.json {
-            println!("{}", self.to_json(&session.store, &plan, &report, &wanted));
+            say!("{}", self.to_json(&session.store, &plan, &report, &wanted))?;
         } else if self.print_out_paths {
             for path in wanted.iter().flat_map(|built| built.outputs.values()) {
-                println!("{}", session.store.physical_path(path).display());
+                say!("{}", session.store.physical_path(path).display())?;
             }
         }
         Ok(())
@@ -123,15 +124,15 @@ impl Build {
 
     fn print_plan(&self, store: &LocalStore, plan: &Plan) -> Result<(), Failure> {
         if self.json {
-            println!("{}", plan.to_json());
+            say!("{}", plan.to_json())?;
             return Ok(());
         }
         if plan.is_empty() {
-            eprintln!("up to date: nothing to do");
+            remark!("up to date: nothing to do");
         }
         for node in &plan.nodes {
             let path = node.outputs.values().next().map(|path| store.physical_path(path).display().to_string());
-            println!("{:7} {}  {}", kind_name(node.kind), node.name, path.unwrap_or_default());
+            say!("{:7} {}  {}", kind_name(node.kind), node.name, path.unwrap_or_default())?;
         }
         Ok(())
     }

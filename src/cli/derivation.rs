@@ -7,6 +7,7 @@ use store::{StoreModel, StorePath};
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Session, Wanted};
+use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,7 @@ impl Show {
                 derivation.to_json(StoreModel::Native).map_err(|error| Failure::new(error.to_string()))?,
             );
         }
-        println!("{}", serde_json::to_string_pretty(&shown).expect("derivations are strings, lists and maps"));
+        say!("{}", serde_json::to_string_pretty(&shown).expect("derivations are strings, lists and maps"))?;
         Ok(())
     }
 }

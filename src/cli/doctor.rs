@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Global;
 use crate::config;
+use crate::print::say;
 use crate::report::Failure;
 
 /// Version of the JSON that `--json` prints.
@@ -37,7 +38,7 @@ impl Doctor {
                 .collect();
             let ok = missing.is_empty();
             let report = serde_json::json!({ "version": JSON_VERSION, "ok": ok, "store": store, "features": features });
-            anstream::println!("{report:#}");
+            say!("{report:#}")?;
         } else {
             let width = features.iter().map(|feature| feature.name.len()).max().unwrap_or(0);
             for feature in &features {
@@ -46,12 +47,12 @@ impl Doctor {
                     (false, true) => "MISSING",
                     (false, false) => "without",
                 };
-                anstream::println!("{mark}  {:width$}  {}", feature.name, feature.level);
+                say!("{mark}  {:width$}  {}", feature.name, feature.level)?;
                 if let Some(remedy) = &feature.remedy {
-                    anstream::println!("         {:width$}  to do: {remedy}", "");
+                    say!("         {:width$}  to do: {remedy}", "")?;
                 }
             }
-            anstream::println!("ok       {:width$}  {}", "store", store.display());
+            say!("ok       {:width$}  {}", "store", store.display())?;
         }
         if missing.is_empty() {
             return Ok(());

@@ -1,10 +1,8 @@
 //! `explain`: what an error's code means. The text is the book's page of errors.
 
-use std::io::Write;
-use std::path::Path;
-
 use clap::Args;
 
+use crate::print;
 use crate::report::Failure;
 
 const PAGE: &str = include_str!("../../docs/src/errors.md");
@@ -22,9 +20,7 @@ impl Explain {
             None => sections().map(|(code, _)| format!("{code}\n")).collect(),
             Some(wanted) => explanation(wanted)?,
         };
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .map_err(|cause| Failure::io("cannot write to", Path::new("standard output"), cause))
+        print::bytes(text.as_bytes())
     }
 }
 

@@ -1,12 +1,10 @@
 //! `expr`: the value of an expression or a flake output.
 
-use std::io::Write;
-use std::path::Path;
-
 use clap::Args;
 
 use super::{Building, Global, Source};
 use crate::evaluate::Session;
+use crate::print;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -52,8 +50,6 @@ impl Expr {
             }
         }
         session.write_derivations()?;
-        std::io::stdout()
-            .write_all(&output)
-            .map_err(|cause| Failure::io("cannot write to", Path::new("standard output"), cause))
+        print::bytes(&output)
     }
 }

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session};
 use crate::lock_file::{self, Node, Update};
+use crate::print::remark;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
@@ -62,7 +63,7 @@ fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> 
         Ok((before, after))
     })?;
     if !global.quiet {
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| remark!("warning: {warning}"));
     }
     if after == before {
         return Ok(());
@@ -70,8 +71,8 @@ fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> 
     let file = folder.join("flake.lock");
     write(&file, &after.to_text()).map_err(|cause| Failure::io("cannot write", &file, cause))?;
     if !global.quiet {
-        eprintln!("wrote {}", file.display());
-        after.changes_since(&before).iter().for_each(|change| eprintln!("  {change}"));
+        remark!("wrote {}", file.display());
+        after.changes_since(&before).iter().for_each(|change| remark!("  {change}"));
     }
     Ok(())
 }

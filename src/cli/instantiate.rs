@@ -5,6 +5,7 @@ use store::StoreModel;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};
+use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -40,9 +41,9 @@ impl Instantiate {
         for wanted in session.resolve(&self.source, &names)? {
             match (wanted, model) {
                 (Wanted::Derivation { drv, .. }, StoreModel::Native) => {
-                    println!("{}", session.store.physical_path(&drv).display())
+                    say!("{}", session.store.physical_path(&drv).display())?;
                 }
-                (Wanted::Derivation { drv, .. }, StoreModel::Nix) => println!("{}", model.print(&drv)),
+                (Wanted::Derivation { drv, .. }, StoreModel::Nix) => say!("{}", model.print(&drv))?,
                 (Wanted::Path(path), _) => {
                     return Err(Failure::new(format!("`{}` is a store path and not a derivation", model.print(&path))));
                 }

@@ -1,12 +1,11 @@
 //! `log`: what a build printed.
 
-use std::io::Write;
-
 use clap::Args;
 
 use super::{Building, Global, Source};
 use crate::config;
 use crate::evaluate::{Session, Wanted};
+use crate::print;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -33,15 +32,13 @@ impl Log {
         let Some(drv) = drvs.first() else {
             return Err(Failure::new(format!("`{}` was not built here, so it has no log", self.installable)));
         };
-        let log = builder::read_log(&session.store, drv)?.ok_or_else(|| {
+        let log = builder::open_log(&session.store, drv)?.ok_or_else(|| {
             Failure::new(format!(
                 "there is no log of `{drv}` in {}",
                 config::store_root(global).map(|r| r.display().to_string()).unwrap_or_default()
             ))
             .help("was it built yet? What was cut off has its log with the build it was taken from; fetches have none")
         })?;
-        std::io::stdout()
-            .write_all(&log)
-            .map_err(|cause| Failure::io("cannot write to", "standard output".as_ref(), cause))
+        print::copy(log, &format!("the log of {drv}"))
     }
 }

@@ -7,6 +7,7 @@ use store::{StoreModel, StorePath};
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Session, Wanted};
+use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -87,10 +88,10 @@ impl PathInfo {
             if let Some(closure_size) = closure_size {
                 line.push_str(&format!("\t{closure_size}"));
             }
-            println!("{line}");
+            say!("{line}")?;
         }
         if self.json {
-            println!("{}", serde_json::json!({ "version": 1, "paths": known }));
+            say!("{}", serde_json::json!({ "version": 1, "paths": known }))?;
         }
         Ok(())
     }

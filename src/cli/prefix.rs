@@ -8,6 +8,7 @@ use store::export::prefix;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};
+use crate::print::say;
 use crate::progress::Progress;
 use crate::report::Failure;
 
@@ -87,14 +88,14 @@ impl Prefix {
             Prefix::Check(command) => command.run(),
             Prefix::Rollback(at) => {
                 let installed = prefix::rollback(&at.to, &at.prefix, None, at.force).map_err(failure)?;
-                println!("{}\tgeneration {}", installed.path.display(), installed.generation);
+                say!("{}\tgeneration {}", installed.path.display(), installed.generation)?;
                 Ok(())
             }
             Prefix::Uninstall(at) => prefix::uninstall(&at.to, &at.prefix, at.force).map_err(failure),
             Prefix::Generations(at) => {
                 for generation in prefix::generations(&at.to, &at.prefix).map_err(failure)? {
                     let current = if generation.current { "\tcurrent" } else { "" };
-                    println!("{}\t{}{current}", generation.number, generation.source.display());
+                    say!("{}\t{}{current}", generation.number, generation.source.display())?;
                 }
                 Ok(())
             }
@@ -127,7 +128,7 @@ impl Install {
             let name = store::StorePathName::new(&name).map_err(failure)?;
             session.store.add_named_root(&name, &path)?;
         }
-        println!("{}", installed.path.display());
+        say!("{}", installed.path.display())?;
         Ok(())
     }
 }
@@ -165,10 +166,10 @@ impl Check {
                     })
                 })
                 .collect();
-            println!("{}", serde_json::json!({ "version": 1, "prefix": path, "findings": shown }));
+            say!("{}", serde_json::json!({ "version": 1, "prefix": path, "findings": shown }))?;
         } else {
             for finding in &findings {
-                println!("{finding}");
+                say!("{finding}")?;
             }
         }
         match findings.len() {

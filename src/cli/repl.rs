@@ -19,6 +19,7 @@ use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
 use super::{Building, Global, Source};
 use crate::config;
 use crate::evaluate::{Session, Wanted};
+use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
         // No history yet is no reason not to start.
         let _ = editor.load_history(file);
     }
-    println!("`:?` lists the commands");
+    say!("`:?` lists the commands")?;
     let mut text = String::new();
     loop {
         match editor.readline(if text.is_empty() { "> " } else { "… " }) {
@@ -159,8 +160,7 @@ impl State<'_> {
             },
             ":q" | ":quit" => return Ok(Outcome::Quit),
             ":?" | ":help" => {
-                print!("{HELP}");
-                Ok(())
+                say!("{}", HELP.trim_end())
             }
             ":a" | ":add" => self.value(rest).and_then(|value| self.add(value)),
             ":l" | ":load" => self.load(Path::new(rest)),
@@ -171,7 +171,7 @@ impl State<'_> {
                 files.iter().try_for_each(|file| self.load(file))
             }
             ":t" | ":type" => {
-                self.value(rest).map(|value| println!("{}", lang::value::print::type_with_article(value)))
+                self.value(rest).and_then(|value| say!("{}", lang::value::print::type_with_article(value)))
             }
             ":p" | ":print" => self.value(rest).and_then(|value| {
                 self.session.evaluate(|evaluator| evaluator.force_deep(value))?;
@@ -214,7 +214,7 @@ impl State<'_> {
         };
         let added = set.iter().map(|attr| (String::from_utf8_lossy(attr.name.name()).into_owned(), attr.value));
         self.names.borrow_mut().extend(added);
-        println!("{} names added", set.len());
+        say!("{} names added", set.len())?;
         Ok(())
     }
 
@@ -237,10 +237,10 @@ impl State<'_> {
             match wanted {
                 Wanted::Derivation { drv, outputs } => {
                     for path in self.session.builder.realise_now(&drv, &outputs)?.values() {
-                        println!("{}", self.session.store.physical_path(path).display());
+                        say!("{}", self.session.store.physical_path(path).display())?;
                     }
                 }
-                Wanted::Path(path) => println!("{}", self.session.store.physical_path(&path).display()),
+                Wanted::Path(path) => say!("{}", self.session.store.physical_path(&path).display())?,
             }
         }
         Ok(())
@@ -251,7 +251,7 @@ impl State<'_> {
             View::Builtin(index) => {
                 let builtin = &lang::builtins::TABLE[index];
                 let plural = if builtin.arity == 1 { "" } else { "s" };
-                println!("builtins.{} ({} argument{plural}): {}", builtin.name, builtin.arity, builtin.doc);
+                say!("builtins.{} ({} argument{plural}): {}", builtin.name, builtin.arity, builtin.doc)?;
                 Ok(())
             }
             _ => Err(Failure::new("only builtins have documentation")),
@@ -260,7 +260,7 @@ impl State<'_> {
 
     fn print(&self, value: Value) -> Result<(), Failure> {
         let text = self.session.evaluate(|evaluator| evaluator.print(value))?;
-        println!("{}", String::from_utf8_lossy(&text));
+        say!("{}", String::from_utf8_lossy(&text))?;
         Ok(())
     }
 

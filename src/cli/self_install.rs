@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
@@ -44,11 +45,11 @@ impl SelfCommand {
             std::fs::copy(&program, &temporary).map_err(|cause| Failure::io("cannot write", &temporary, cause))?;
             std::fs::rename(&temporary, &main).map_err(|cause| Failure::io("cannot write", &main, cause))?;
         }
-        println!("{}", main.display());
+        say!("{}", main.display())?;
         for name in OTHER_NAMES {
             let link = folder.join(name);
             if is_link_to_main(&link) {
-                println!("{}", link.display());
+                say!("{}", link.display())?;
                 continue;
             }
             refuse_foreign(&link, force)?;
@@ -56,7 +57,7 @@ impl SelfCommand {
             std::os::unix::fs::symlink(MAIN_NAME, &temporary)
                 .and_then(|()| std::fs::rename(&temporary, &link))
                 .map_err(|cause| Failure::io("cannot link", &link, cause))?;
-            println!("{}", link.display());
+            say!("{}", link.display())?;
         }
         Ok(())
     }

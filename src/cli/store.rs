@@ -9,6 +9,7 @@ use store::path::StorePathName;
 
 use super::Global;
 use crate::config;
+use crate::print::{remark, say};
 use crate::progress::bytes;
 use crate::report::Failure;
 
@@ -62,7 +63,7 @@ impl Store {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         if let Store::RebuildDb = self {
             let (_, paths) = LocalStore::rebuild_db(&config::store_root(global)?, config::open_options(global))?;
-            eprintln!("{paths} paths found");
+            remark!("{paths} paths found");
             return Ok(());
         }
         let store = config::open_store(global)?;
@@ -78,7 +79,7 @@ impl Store {
                 let name = StorePathName::new(&name)
                     .map_err(|error| Failure::new(error.to_string()).help("choose a name with `--name`"))?;
                 let path = store.add_source(&add.path, name, None)?;
-                println!("{}", store.physical_path(&path).display());
+                say!("{}", store.physical_path(&path).display())?;
                 Ok(())
             }
             Store::Verify(verify) => {
@@ -100,7 +101,7 @@ impl Store {
                 };
                 let damage: Vec<String> = report.damage.iter().map(ToString::to_string).collect();
                 if verify.json {
-                    println!(
+                    say!(
                         "{}",
                         serde_json::json!({
                             "version": 1, "files": report.blobs, "paths": report.objects,
@@ -110,19 +111,19 @@ impl Store {
                             "madeAgain": mended.made.iter().map(ToString::to_string).collect::<Vec<_>>(),
                             "missing": mended.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
                         })
-                    );
+                    )?;
                 } else {
-                    damage.iter().for_each(|line| println!("{line}"));
-                    eprintln!("{} paths, {} files, {} read", report.objects, report.blobs, bytes(report.hashed_bytes));
+                    damage.iter().try_for_each(|line| say!("{line}"))?;
+                    remark!("{} paths, {} files, {} read", report.objects, report.blobs, bytes(report.hashed_bytes));
                     if verify.repair && !report.is_clean() {
                         let (again, gone) = (mended.made.len(), report.invalidated.len() - mended.made.len());
-                        eprintln!("{} paths mended, {again} made again, {gone} forgotten", report.repaired.len());
+                        remark!("{} paths mended, {again} made again, {gone} forgotten", report.repaired.len());
                     }
                     for failure in &mended.failures {
-                        eprintln!("{failure}");
+                        remark!("{failure}");
                     }
                     for path in &mended.missing {
-                        eprintln!(
+                        remark!(
                             "{} is needed and lost: evaluate what it came from again",
                             store.physical_path(path).display()
                         );
@@ -151,9 +152,9 @@ impl Store {
                     keep_logs: Some(days(gc.keep_logs)),
                 })?;
                 for path in &report.removed {
-                    println!("{}", store.physical_path(path).display());
+                    say!("{}", store.physical_path(path).display())?;
                 }
-                eprintln!(
+                remark!(
                     "{} paths and {} files {} {}; {} paths with {} stay",
                     report.removed.len(),
                     report.removed_blobs,

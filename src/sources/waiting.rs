@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::print::remark;
 use crate::progress::bytes as in_words;
 
 /// Nothing is said of what takes less.
@@ -31,7 +32,7 @@ impl Waiting {
                     0 => String::new(),
                     count => format!(": {}", in_words(count)),
                 };
-                anstream::eprintln!("fetching `{url}`{so_far}");
+                remark!("fetching `{url}`{so_far}");
                 wait = EACH;
             }
         };

@@ -44,6 +44,24 @@ impl LocalStore {
         let tally = Tally::default();
         Layer { store: self, tally: &tally, blobs }.lay(node, parent, name, 0, top_mode)
     }
+
+    /// Whether a blob passes a check.
+    pub(crate) fn passes(
+        &self,
+        check: BlobCheck,
+        digest: &Digest,
+        executable: bool,
+        size: u64,
+    ) -> Result<bool, StoreError> {
+        Ok(match check {
+            BlobCheck::Skip => true,
+            BlobCheck::Written => {
+                let found = self.cas.find(&blob_name(digest, executable))?;
+                found.is_some_and(|stat| stat.st_size as u64 == size && is_finished(&stat))
+            }
+            BlobCheck::Whole => self.has_blob(digest, executable, size)?,
+        })
+    }
 }
 
 /// What is the same for all of one tree.
@@ -82,14 +100,9 @@ impl Layer<'_> {
     }
 
     fn check(self, digest: &Digest, executable: bool, size: u64) -> Result<(), StoreError> {
-        let is_there = match self.blobs {
-            BlobCheck::Skip => true,
-            BlobCheck::Written => {
-                let found = self.store.cas.find(&blob_name(digest, executable))?;
-                found.is_some_and(|stat| stat.st_size as u64 == size && is_finished(&stat))
-            }
-            BlobCheck::Whole => self.store.has_blob(digest, executable, size)?,
-        };
-        if is_there { Ok(()) } else { Err(StoreError::MissingBlob { digest: *digest }) }
+        match self.store.passes(self.blobs, digest, executable, size)? {
+            true => Ok(()),
+            false => Err(StoreError::MissingBlob { digest: *digest }),
+        }
     }
 }

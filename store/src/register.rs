@@ -91,21 +91,27 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when the tree cannot be moved or registered.
     pub fn install(&self, staged: &Path, info: &ValidPath) -> Result<(), StoreError> {
-        self.install_with_run(staged, info, None)
+        self.install_with_run(staged, info, None, &|| {})
     }
 
-    /// As [`LocalStore::install`]; also remembers the run that has made the tree, with the same registration.
+    /// As [`LocalStore::install`]; also remembers the run that has made the tree, with the same registration. Calls `placed` when the tree is
+    /// in its place and all that is left is to wait for the disk.
     ///
     /// # Errors
     /// As [`LocalStore::install`].
-    pub fn install_with_run(&self, staged: &Path, info: &ValidPath, run: Option<Run>) -> Result<(), StoreError> {
+    pub fn install_with_run(
+        &self,
+        staged: &Path,
+        info: &ValidPath,
+        run: Option<Run>,
+        placed: &dyn Fn(),
+    ) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         self.scratch.root(&TempRoot::Path(info.path.clone()))?;
         let (parent, name) = open_parent(staged)?;
-        match self.place(&parent, &name, &info.path)? {
-            Some(_placed) => self.register(vec![info.clone()], run),
-            None => self.register(Vec::new(), run),
-        }
+        let lock = self.place(&parent, &name, &info.path)?;
+        placed();
+        self.register(if lock.is_some() { vec![info.clone()] } else { Vec::new() }, run)
     }
 
     /// Makes `info.path` valid by checking out `info.node`, whose blobs are in the store.
@@ -121,10 +127,11 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::add_tree`]; none of them is registered then.
     pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
-        self.add_trees_with_run(infos, BlobCheck::Skip, None)
+        self.add_trees_with_run(infos, BlobCheck::Skip, None, &|| {})
     }
 
-    /// As [`LocalStore::add_trees`]; also remembers the run that has made the trees, with the same registration.
+    /// As [`LocalStore::add_trees`]; also remembers the run that has made the trees, with the same registration. Calls `placed` when all are in
+    /// their places and all that is left is to wait for the disk.
     ///
     /// # Errors
     /// As [`LocalStore::add_trees`].
@@ -133,12 +140,13 @@ impl LocalStore {
         infos: &[ValidPath],
         blobs: BlobCheck,
         run: Option<Run>,
+        placed: &dyn Fn(),
     ) -> Result<(), StoreError> {
         let _hold = self.hold()?;
         // In one order for everybody, as each holds the locks of those before.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
-        let (mut new, mut placed) = (Vec::new(), Vec::new());
+        let (mut new, mut locks) = (Vec::new(), Vec::new());
         for info in sorted {
             self.scratch.root(&TempRoot::Path(info.path.clone()))?;
             if self.is_valid(&info.path)? {
@@ -146,7 +154,7 @@ impl LocalStore {
             }
             new.push(info.clone());
             if let Node::File { digest, executable, size } = &info.node
-                && (blobs == BlobCheck::Skip || self.has_blob(digest, *executable, *size)?)
+                && self.passes(blobs, digest, *executable, *size)?
                 && self.link_object(digest, *executable, &info.path)?
             {
                 continue;
@@ -159,8 +167,9 @@ impl LocalStore {
                 // The first error is the one to tell; what stays is swept.
                 let _ = self.scratch.dir()?.remove_all(&name);
             }
-            placed.extend(done?);
+            locks.extend(done?);
         }
+        placed();
         self.register(new, run)
     }
 

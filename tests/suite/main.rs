@@ -26,6 +26,7 @@ mod cli {
     mod inspect;
     mod names;
     mod nix_instantiate;
+    mod output;
     mod prefix;
     mod profile;
     mod repl;

@@ -76,7 +76,7 @@ fn is_tar_block(block: &[u8]) -> bool {
 }
 
 /// Reads up to [`BLOCK`] bytes ahead and returns them with a reader that still gives them all.
-pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
     let mut start = vec![0; BLOCK];
     let mut filled = 0;
     while filled < BLOCK {

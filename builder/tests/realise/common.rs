@@ -3,6 +3,7 @@
 use builder::{BuildError, Builder, Event, Options, Plan, Report, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -109,6 +110,13 @@ impl World {
 
     pub fn physical(&self, drv: &StorePath, name: &str) -> PathBuf {
         self.store.physical_path(&self.output(drv, name))
+    }
+
+    /// What the build of `drv` printed.
+    pub fn log(&self, drv: &StorePath) -> String {
+        let mut text = String::new();
+        builder::open_log(&self.store, drv).unwrap().expect("it was built").read_to_string(&mut text).unwrap();
+        text
     }
 
     pub fn events(&self) -> Vec<String> {

@@ -62,7 +62,7 @@ fn only_the_environment_of_who_asks_tells_of_it() {
     let mut world = World::new();
     world.options.cores = 3;
     let script = "echo $MAKEFLAGS; ls /dev > dev; { while read d; do [ $d != jobserver ] || echo there; done } < dev; echo x > $out";
-    let log = |drv| String::from_utf8(builder::read_log(&world.store, drv).unwrap().unwrap()).unwrap();
+    let log = |drv| world.log(drv);
     let plain = world.script("plain", script).add(&world);
     world.built(&plain);
     assert_eq!(log(&plain), "\n");
@@ -96,6 +96,6 @@ fn a_build_that_keeps_its_tokens_takes_them_from_nobody() {
     for name in ["first", "second"] {
         let drv = world.script(name, hoard).set("__jobserver", "fifo").add(&world);
         world.built(&drv);
-        assert_eq!(builder::read_log(&world.store, &drv).unwrap().unwrap(), b"no fourth\n");
+        assert_eq!(world.log(&drv), "no fourth\n");
     }
 }

@@ -12,8 +12,8 @@ fn a_trivial_build_makes_its_output() {
         world.events(),
         ["planned 1", "started trivial", "phase trivial one", "log trivial done", "finished trivial Built"]
     );
-    let log = builder::read_log(&world.store, &drv).unwrap().unwrap();
-    assert_eq!(log, b"@phase one\ndone\n");
+    let log = world.log(&drv);
+    assert_eq!(log, "@phase one\ndone\n");
     assert!(world.plan(&[&drv]).is_empty());
 }
 
@@ -231,8 +231,7 @@ fn two_builders_build_once() {
 #[test]
 fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     let world = World::new();
-    let log =
-        |drv: &store::StorePath| String::from_utf8(builder::read_log(&world.store, drv).unwrap().unwrap()).unwrap();
+    let log = |drv| world.log(drv);
     let files = || std::fs::read_dir(world.store.log_dir()).unwrap().count();
     let short = world.script("short", "echo little; echo x > $out").add(&world);
     world.built(&short);

@@ -1,0 +1,47 @@
+//! Readers that leave early, and outputs that are full.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use crate::workspace::Workspace;
+
+/// A pipe that nobody reads.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("there are descriptors left");
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let workspace = Workspace::with_own_store(r#"builtins.toFile "text" "some text""#);
+    let drv = "(derivation { name = \"d\"; system = \"any\"; builder = \"any\"; })";
+    for words in [
+        vec!["store", "add", "default.nix"],
+        vec!["store", "verify", "--json"],
+        vec!["expr", "builtins.genList (x: x) 100000"],
+        vec!["explain"],
+        vec!["instantiate", "--expr", drv],
+        vec!["doctor"],
+        vec!["store", "gc"],
+    ] {
+        let ran = workspace.command(&words).stdout(closed()).output().expect("the program starts");
+        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success() && !told.contains("pipe"), "{words:?}: {}\n{told}", ran.status);
+        // Remarks are not what anything depends on.
+        let status = workspace.command(&words).stdout(closed()).stderr(closed()).status().expect("the program starts");
+        assert!(status.success(), "{words:?}: {status}");
+    }
+}
+
+#[test]
+fn an_output_that_is_full_is_told() {
+    let workspace = Workspace::with_own_store("1");
+    for words in [vec!["store", "add", "default.nix"], vec!["expr", "1"], vec!["explain"]] {
+        let full = File::options().write(true).open("/dev/full").expect("this is Linux");
+        let ran = workspace.command(&words).stdout(full).output().expect("the program starts");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{words:?}: {told}");
+        assert!(told.contains("cannot write to `standard output`: No space left on device"), "{words:?}: {told}");
+    }
+}
