@@ -145,25 +145,29 @@ impl Store {
                     let sink = std::sync::Arc::new(builder::Silent);
                     builder::Builder::new(store.clone(), builder::Options::default(), sink).clear_cache()?;
                 }
-                let report = store.gc(store::GcOptions {
+                let options = store::GcOptions {
                     dry_run: gc.dry_run,
                     max_bytes: gc.max_size,
                     older_than: gc.older_than.map(days),
                     keep_logs: Some(days(gc.keep_logs)),
+                };
+                let mut printed = Ok(());
+                let report = store.gc(options, &mut |path| {
+                    // What cannot be printed goes all the same, and is told at the end.
+                    if printed.is_ok() {
+                        printed = say!("{}", store.physical_path(path).display());
+                    }
                 })?;
-                for path in &report.removed {
-                    say!("{}", store.physical_path(path).display())?;
-                }
                 remark!(
                     "{} paths and {} files {} {}; {} paths with {} stay",
-                    report.removed.len(),
+                    report.removed,
                     report.removed_blobs,
                     if gc.dry_run { "would free" } else { "freed" },
                     bytes(report.freed_bytes),
                     report.kept,
                     bytes(report.kept_bytes)
                 );
-                Ok(())
+                printed
             }
             Store::RebuildDb => unreachable!("handled before the store is opened"),
         }

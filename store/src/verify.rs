@@ -4,7 +4,8 @@
 //! listing tells, needs no second look; others are looked at and hashed too.
 //!
 //! A blob that was never finished (see [`crate::cas`]), or is from before the machine was started, is no damage while nothing
-//! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole.
+//! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole. Others add to the
+//! store meanwhile: what was not finished when it was read is read again when an object turns out to have it.
 
 use crate::cas::blob_name;
 use crate::checkout::BlobCheck;
@@ -81,7 +82,7 @@ impl LocalStore {
         Ok(report)
     }
 
-    fn verify_blobs(&self, report: &mut VerifyReport) -> Result<Blobs, StoreError> {
+    pub(crate) fn verify_blobs(&self, report: &mut VerifyReport) -> Result<Blobs, StoreError> {
         let fans: Vec<Fan> =
             self.cas.names()?.into_par_iter().map(|fan| self.verify_fan(&fan)).collect::<Result<_, StoreError>>()?;
         let good = Vec::with_capacity(fans.iter().map(|fan| fan.good.len()).sum());
@@ -115,8 +116,9 @@ impl LocalStore {
                 Err(error) => return Err(error.into()),
             };
             let path = dir.join(&name);
+            // Before it is read: who was writing to it until then may finish it meanwhile.
+            let stat = nix::sys::stat::fstat(&file).context("stat", &path)?;
             let (found, size) = hash_file(&mut file, &path)?;
-            let stat = nix::sys::stat::fstat(&file).context("stat", path)?;
             fan.count += 1;
             fan.bytes += size;
             if found != digest {
@@ -131,7 +133,7 @@ impl LocalStore {
         Ok(fan)
     }
 
-    fn verify_objects(&self, blobs: &Blobs, report: &mut VerifyReport) -> Result<(), StoreError> {
+    pub(crate) fn verify_objects(&self, blobs: &Blobs, report: &mut VerifyReport) -> Result<(), StoreError> {
         let paths = self.all_paths()?;
         report.objects = paths.len() as u64;
         let checked: Vec<Findings> = paths
@@ -263,7 +265,7 @@ struct Fan {
 }
 
 /// What hashing all blobs has found.
-struct Blobs {
+pub(crate) struct Blobs {
     /// Inodes of whole blobs, sorted.
     good: Vec<(u64, Digest, bool)>,
     /// Blobs with other bytes than they should have, the unfinished included.
@@ -310,6 +312,20 @@ impl Check<'_> {
         Damage::Object { path: self.path.clone(), file: file.to_owned(), reason: reason.into() }
     }
 
+    /// Whether a blob has other bytes than its name says.
+    fn is_broken(&self, digest: &Digest, executable: bool) -> Result<bool, StoreError> {
+        let blob = &(*digest, executable);
+        if !self.blobs.broken.contains(blob) {
+            return Ok(false);
+        }
+        if !self.blobs.unfinished.contains(blob) {
+            return Ok(true);
+        }
+        let name = blob_name(digest, executable);
+        let mut file = self.store.cas.open_file(&name)?;
+        Ok(hash_file(&mut file, &self.store.cas.join(&name))?.0 != *digest)
+    }
+
     /// Compares what is at `name` with `node`; `inode` is what its directory's listing says.
     fn node(
         &self,
@@ -339,7 +355,7 @@ impl Check<'_> {
                 let shared = blob.is_some_and(|blob| (blob.st_dev, blob.st_ino) == (stat.st_dev, stat.st_ino));
                 if blob.is_none() {
                     findings.damage.push(self.wrong(file, "its blob is missing"));
-                } else if self.blobs.broken.contains(&(*digest, *executable)) {
+                } else if self.is_broken(digest, *executable)? {
                     findings.missed.push((*digest, *executable));
                     findings.damage.push(self.wrong(file, "its blob is damaged"));
                 } else if stat.st_size as u64 != *size {
@@ -363,7 +379,7 @@ impl Check<'_> {
                 if stat.st_mode & 0o222 != 0 {
                     findings.damage.push(self.wrong(file, "it can be written"));
                 }
-                if self.blobs.broken.contains(&(*digest, false)) {
+                if self.is_broken(digest, false)? {
                     findings.missed.push((*digest, false));
                     findings.damage.push(self.wrong(file, "its blob is damaged"));
                     return Ok(findings);

@@ -191,7 +191,7 @@ fn nothing_is_read_of_what_is_valid() {
     let root = world.store.root().to_owned();
     let other = World::at(&root);
     drop(std::mem::replace(&mut world.store, Arc::clone(&other.store)));
-    other.store.gc(store::GcOptions::default()).unwrap();
+    other.store.gc(store::GcOptions::default(), &mut |_| {}).unwrap();
     let again = other.builder().plan(&[Target { drv: above.clone(), outputs: out() }]).unwrap();
     assert_eq!(again.nodes.len(), 2);
 }

@@ -57,7 +57,7 @@ fn process() {
                 let own = StorePathName::new(&format!("own-{seed}-{step}")).unwrap();
                 used.push(world.store.add_text(own, seed.as_bytes(), &Default::default()).unwrap());
             }
-            3 => drop(world.store.gc(GcOptions::default()).unwrap()),
+            3 => drop(world.store.gc(GcOptions::default(), &mut |_| {}).unwrap()),
             _ => assert_eq!(world.store.verify(false).unwrap().damage, []),
         }
         for path in &used {
@@ -142,7 +142,7 @@ fn eight_processes_at_once() {
         assert_eq!(world.store.verify(false).unwrap().damage, [], "round {round}");
     }
     let store = LocalStore::open(&root).unwrap();
-    store.gc(GcOptions::default()).unwrap();
+    store.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(store.all_paths().unwrap(), []);
     for (dir, left) in [("store", 0), ("tmp", 0), ("locks", 2)] {
         let names: Vec<_> =

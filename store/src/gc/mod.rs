@@ -6,7 +6,7 @@
 //! garbage for the next time.
 //!
 //! Paths are numbers here ([`graph`]) and live blobs some bits of their digests ([`mark`]): what is held in memory is some
-//! dozen bytes for each path, reference and live blob, and a name for each path that goes.
+//! dozen bytes for each path, reference and live blob. Names are told as they go, and not kept.
 //!
 //! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
 
@@ -26,7 +26,7 @@ use crate::sys::Dir;
 use crate::tree::{Digest, Node};
 use graph::{Graph, Index};
 use mark::Marked;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub struct GcOptions {
 /// What was collected, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// The paths that are no longer valid, in the order in which they went.
-    pub removed: Vec<StorePath>,
+    /// How many paths are no longer valid.
+    pub removed: u64,
     pub removed_blobs: u64,
     pub removed_logs: u64,
     /// Space on disk. Of a dry run, an estimate.
@@ -60,22 +60,45 @@ pub struct GcReport {
     pub kept_bytes: u64,
 }
 
-/// How many paths are forgotten in one transaction.
-const FORGOTTEN_AT_ONCE: usize = 10_000;
+/// How many paths are looked up, or forgotten, in one transaction.
+const AT_ONCE: usize = 10_000;
 
-/// Stands for the name of a path. That two names have one keeps something alive that might go, which is rare and harmless.
-fn fingerprint(name: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(name);
-    hasher.finish()
+/// Names of paths, each as some bits. That two names have the same keeps something alive that might go, which is rare and
+/// harmless.
+struct Fingerprints(Vec<u64>);
+
+impl Fingerprints {
+    fn with_capacity(count: usize) -> Fingerprints {
+        Fingerprints(Vec::with_capacity(count))
+    }
+
+    fn of(name: &[u8]) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write(name);
+        hasher.finish()
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        self.0.push(Self::of(name));
+    }
+
+    /// To be called when all are there, and before any is asked for.
+    fn settle(&mut self) {
+        self.0.sort_unstable();
+    }
+
+    fn have(&self, name: &[u8]) -> bool {
+        self.0.binary_search(&Self::of(name)).is_ok()
+    }
 }
 
 impl LocalStore {
     /// Removes what no root leads to. Waits until nobody adds to the store; must not be called under [`LocalStore::hold`].
+    /// Calls `removed` with each path that is no longer valid, or would not be, in the order in which they go.
     ///
     /// # Errors
     /// When the database fails or something cannot be removed; then a later collection goes on.
-    pub fn gc(&self, options: GcOptions) -> Result<GcReport, StoreError> {
+    pub fn gc(&self, options: GcOptions, removed: &mut dyn FnMut(&StorePath)) -> Result<GcReport, StoreError> {
         let _alone = self.collector.alone()?;
         let tmp = Dir::open(self.root().join("tmp"))?;
         let (temp_roots, dead) = survey(&tmp)?;
@@ -103,18 +126,27 @@ impl LocalStore {
         chosen.iter().for_each(|&at| gone[at as usize] = true);
         let is_gone = |at: Index| gone[at as usize];
 
-        let mut report = GcReport { removed: self.names_of(&graph, &chosen)?, ..GcReport::default() };
+        let mut report = GcReport { removed: chosen.len() as u64, ..GcReport::default() };
         let mut marked = Marked::default();
         nodes.into_iter().try_for_each(|node| marked.mark(self, node))?;
-        let mut kept_names: HashSet<u64> = HashSet::new();
+        let mut kept_names = Fingerprints::with_capacity(graph.all().count() - chosen.len());
         self.each_path(|id, path, node| {
             let Some(at) = graph.index(id).filter(|&at| !is_gone(at)) else { return Ok(()) };
             report.kept += 1;
             report.kept_bytes += graph.bytes(at);
-            kept_names.insert(fingerprint(path.as_bytes()));
+            kept_names.add(path.as_bytes());
             marked.mark(self, node)
         })?;
+        kept_names.settle();
         self.step("marked");
+        let mut gone_names = Fingerprints::with_capacity(chosen.len());
+        for chosen in chosen.chunks(AT_ONCE) {
+            for path in self.names_of(&graph, chosen)? {
+                gone_names.add(path.to_string().as_bytes());
+                removed(&path);
+            }
+        }
+        gone_names.settle();
         if !options.dry_run {
             for link in &roots.stale {
                 std::fs::remove_file(link).context("remove", link)?;
@@ -122,8 +154,8 @@ impl LocalStore {
             self.forget(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>(), &marked)?;
             self.step("forgotten");
         }
-        let kept = |name: &[u8]| kept_names.contains(&fingerprint(name));
-        self.sweep_objects(kept, options.dry_run, &mut report)?;
+        let kept = |name: &[u8]| kept_names.have(name);
+        self.sweep_objects(kept, &gone_names, options.dry_run, &mut report)?;
         self.step("objects swept");
         mark::sweep(self, &marked, options.dry_run, &mut report)?;
         self.step("blobs swept");
@@ -184,7 +216,7 @@ impl LocalStore {
 
     /// Removes rows: of the paths, and of actions whose results go with them.
     fn forget(&self, ids: &[i64], marked: &Marked) -> Result<(), StoreError> {
-        for ids in ids.chunks(FORGOTTEN_AT_ONCE) {
+        for ids in ids.chunks(AT_ONCE) {
             self.database.write(|session| {
                 for id in ids {
                     session.execute(DELETE_REFERENCES, [id])?;
@@ -203,7 +235,7 @@ impl LocalStore {
                 Ok(())
             })
         })?;
-        for lost in lost.chunks(FORGOTTEN_AT_ONCE) {
+        for lost in lost.chunks(AT_ONCE) {
             self.database.write(|session| {
                 lost.iter().try_for_each(|action| session.execute(DELETE_ACTION, [action]).map(drop))
             })?;
@@ -215,12 +247,12 @@ impl LocalStore {
     fn sweep_objects(
         &self,
         kept: impl Fn(&[u8]) -> bool,
+        gone: &Fingerprints,
         dry_run: bool,
         report: &mut GcReport,
     ) -> Result<(), StoreError> {
-        let gone: HashSet<u64> = report.removed.iter().map(|path| fingerprint(path.to_string().as_bytes())).collect();
         for name in self.objects.names_but(kept)? {
-            report.leftovers += u64::from(!gone.contains(&fingerprint(&name)));
+            report.leftovers += u64::from(!gone.have(&name));
             if !dry_run {
                 report.freed_bytes += self.objects.remove_all(&name)?;
                 self.step("object removed");

@@ -40,6 +40,13 @@ fn assert_clean(store: &LocalStore) {
     assert_eq!(store.verify(false).unwrap().damage, []);
 }
 
+/// Collects; returns what went, or would, and the report.
+fn collected(store: &LocalStore, options: GcOptions) -> (Vec<StorePath>, GcReport) {
+    let mut gone = Vec::new();
+    let report = store.gc(options, &mut |path| gone.push(path.clone())).unwrap();
+    (gone, report)
+}
+
 #[test]
 fn what_roots_lead_to_stays() {
     let temp = temp_store();
@@ -50,28 +57,27 @@ fn what_roots_lead_to_stays() {
     let link = temp.dir.path().join("result");
     temp.add_root(&link, &b).unwrap();
     // All is in use by this process.
-    assert_eq!(temp.gc(GcOptions::default()).unwrap().removed, []);
+    assert_eq!(collected(&temp, GcOptions::default()).0, []);
 
     let temp = reopen(temp);
     assert_eq!(std::fs::read_link(&link).unwrap(), temp.physical_path(&b));
-    let dry = temp.gc(GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
-    assert_eq!(dry.removed, std::slice::from_ref(&c));
+    let (would_go, dry) = collected(&temp, GcOptions { dry_run: true, ..GcOptions::default() });
+    assert_eq!(would_go, std::slice::from_ref(&c));
     assert!(temp.is_valid(&c).unwrap());
-    let report = temp.gc(GcOptions::default()).unwrap();
+    let (gone, report) = collected(&temp, GcOptions::default());
     let directory = temp.store.tree_of(&a).unwrap();
     assert!(directory.is_directory());
-    assert_eq!((report.removed.clone(), report.kept, report.leftovers), (vec![c.clone()], 2, 0));
+    assert_eq!((gone, report.removed, report.kept, report.leftovers), (vec![c.clone()], 1, 2, 0));
     assert_eq!((report.freed_bytes, report.removed_blobs), (dry.freed_bytes, dry.removed_blobs));
     assert!(!temp.physical_path(&c).exists());
     assert_clean(&temp);
 
     std::fs::remove_file(&link).unwrap();
     let temp = reopen(temp);
-    let report = temp.gc(GcOptions::default()).unwrap();
-    assert_eq!(report.removed, [b, a]);
+    assert_eq!(collected(&temp, GcOptions::default()).0, [b, a]);
     assert_eq!(blobs(&temp), 0);
     assert_eq!(std::fs::read_dir(temp.root().join("gcroots/auto")).unwrap().count(), 0);
-    assert_eq!(temp.gc(GcOptions::default()).unwrap(), GcReport::default());
+    assert_eq!(temp.gc(GcOptions::default(), &mut |_| {}).unwrap(), GcReport::default());
 }
 
 #[test]
@@ -81,11 +87,11 @@ fn limits_on_age_and_size() {
     let new = add(&temp, "new", "b = 123456", &[&old]);
     let temp = reopen(temp);
     let options = GcOptions { older_than: Some(Duration::from_secs(3600)), ..GcOptions::default() };
-    assert_eq!(temp.gc(options).unwrap().removed, []);
+    assert_eq!(collected(&temp, options).0, []);
     let options = GcOptions { max_bytes: Some(11), ..GcOptions::default() };
-    assert_eq!(temp.gc(options).unwrap().removed, []);
+    assert_eq!(collected(&temp, options).0, []);
     let options = GcOptions { max_bytes: Some(10), ..GcOptions::default() };
-    assert_eq!(temp.gc(options).unwrap().removed, [new]);
+    assert_eq!(collected(&temp, options).0, [new]);
     assert!(temp.is_valid(&old).unwrap());
 }
 
@@ -110,10 +116,10 @@ fn a_derivation_lives_with_its_output() {
     assert_eq!(temp.derivers(&out).unwrap(), BTreeSet::from([drv.clone()]));
     temp.add_named_root(&name("keep"), &out).unwrap();
     let temp = reopen(temp);
-    temp.gc(GcOptions::default()).unwrap();
+    temp.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert!(temp.is_valid(&drv).unwrap());
     temp.remove_named_root(&name("keep")).unwrap();
-    assert_eq!(temp.gc(GcOptions::default()).unwrap().removed.len(), 2);
+    assert_eq!(temp.gc(GcOptions::default(), &mut |_| {}).unwrap().removed, 2);
 }
 
 #[test]
@@ -128,7 +134,7 @@ fn a_result_whose_blobs_go_is_forgotten() {
     let path = temp.add_source_node(name("x"), &crate::Imported { node, bytes: 6, files: 1 }).unwrap();
     temp.add_named_root(&name("keep"), &path).unwrap();
     let temp = reopen(temp);
-    temp.gc(GcOptions::default()).unwrap();
+    temp.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(temp.action_result(&kept).unwrap(), Some(result));
     assert_eq!(temp.action_result(&lost).unwrap(), None);
 }
@@ -149,7 +155,7 @@ fn leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not() {
     }
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::set_permissions(dead.join("deep"), PermissionsExt::from_mode(0o000)).unwrap();
-    let report = temp.gc(GcOptions::default()).unwrap();
+    let report = temp.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(report.leftovers, 2);
     assert!(!dead.exists() && living.path().join("a").exists() && !temp.root().join("locks/stale").exists());
     assert_eq!(std::fs::read_dir(temp.root().join("store")).unwrap().count(), 0);
@@ -299,17 +305,39 @@ fn logs_stay_while_their_derivation_does_or_as_long_as_asked() {
 
     // Nothing is said of logs: they stay, as does everything that is younger than what is said.
     for keep_logs in [None, Some(3 * day)] {
-        let report = temp.gc(GcOptions { keep_logs, dry_run: true, ..GcOptions::default() }).unwrap();
-        assert_eq!((report.removed.len(), report.removed_logs), (1, u64::from(keep_logs.is_some())));
+        let report = temp.gc(GcOptions { keep_logs, dry_run: true, ..GcOptions::default() }, &mut |_| {}).unwrap();
+        assert_eq!((report.removed, report.removed_logs), (1, u64::from(keep_logs.is_some())));
     }
     let options = GcOptions { keep_logs: Some(day), ..GcOptions::default() };
-    let dry = temp.gc(GcOptions { dry_run: true, ..options }).unwrap();
+    let dry = temp.gc(GcOptions { dry_run: true, ..options }, &mut |_| {}).unwrap();
     assert_eq!((dry.removed_logs, logs(), failed.exists()), (2, 6, true));
-    let report = temp.gc(options).unwrap();
+    let report = temp.gc(options, &mut |_| {}).unwrap();
     assert_eq!((report.removed_logs, logs(), failed.exists()), (2, 4, false));
     assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
     assert_eq!((temp.builds(&kept).unwrap().len(), temp.builds(&gone).unwrap().len()), (1, 0));
     // With no time at all, only what is in use or valid stays.
-    temp.gc(GcOptions { keep_logs: Some(Duration::ZERO), ..GcOptions::default() }).unwrap();
+    temp.gc(GcOptions { keep_logs: Some(Duration::ZERO), ..GcOptions::default() }, &mut |_| {}).unwrap();
     assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
+}
+
+/// While a verification reads, others add: what it has seen unfinished may be whole by the time that an object has it.
+#[test]
+fn a_blob_that_is_finished_meanwhile_is_no_damage() {
+    let temp = temp_store();
+    let path = add(&temp, "first", "a = first", &[]);
+    let digest = crate::Digest::of(b"second");
+    let blob = temp.blob_path(&digest, false);
+    std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    std::fs::write(&blob, "sec").unwrap();
+    let mut report = crate::VerifyReport::default();
+    let blobs = temp.store.verify_blobs(&mut report).unwrap();
+    let second = add(&temp, "second", "a = second", &[&path]);
+    temp.store.verify_objects(&blobs, &mut report).unwrap();
+    assert_eq!(report.damage, []);
+    // One that has gone bad since is found nevertheless.
+    let there = temp.physical_path(&second).join("a");
+    std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(&there, "others").unwrap();
+    temp.store.verify_objects(&blobs, &mut report).unwrap();
+    assert_eq!(report.damage.len(), 2, "{:?}", report.damage);
 }

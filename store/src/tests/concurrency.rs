@@ -20,7 +20,7 @@ fn many_add_the_same_at_once() {
                     let mut paths = Vec::new();
                     for round in 0..6 {
                         if worker == 3 && round % 2 == 0 {
-                            store.gc(GcOptions::default()).unwrap();
+                            store.gc(GcOptions::default(), &mut |_| {}).unwrap();
                         }
                         paths.push(store.add_source(source, name("src"), None).unwrap());
                         let scratch = store.scratch_dir("out").unwrap();
@@ -45,7 +45,7 @@ fn many_add_the_same_at_once() {
     });
     assert_eq!(paths.len(), 13);
     assert_eq!(temp.verify(false).unwrap().damage, []);
-    temp.gc(GcOptions::default()).unwrap();
+    temp.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(temp.all_paths().unwrap(), []);
 }
 

@@ -46,7 +46,7 @@ fn work(store: &LocalStore, what: &str) {
             let first = store.add_text(name("one"), b"one", &BTreeSet::new()).unwrap();
             store.add_text(name("two"), b"two", &BTreeSet::from([first])).unwrap();
         }
-        "gc" => drop(store.gc(GcOptions::default()).unwrap()),
+        "gc" => drop(store.gc(GcOptions::default(), &mut |_| {}).unwrap()),
         _ => unreachable!("{what}"),
     }
 }
@@ -89,7 +89,7 @@ fn check(what: &str) {
         assert_eq!(store.verify(false).unwrap().damage, [], "after step {stop} and doing it again");
         drop(store);
         let store = open(&root);
-        store.gc(GcOptions::default()).unwrap();
+        store.gc(GcOptions::default(), &mut |_| {}).unwrap();
         assert_eq!(store.all_paths().unwrap(), []);
         assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
@@ -223,7 +223,7 @@ fn a_clock_that_jumps_changes_nothing() {
         assert_eq!(add(&store), third);
         store.add_text(name("text"), b"fifth", &BTreeSet::new()).unwrap();
         let keep_logs = Some(std::time::Duration::from_secs(3600));
-        store.gc(GcOptions { keep_logs, ..GcOptions::default() }).unwrap();
+        store.gc(GcOptions { keep_logs, ..GcOptions::default() }, &mut |_| {}).unwrap();
         assert!(store.is_valid(&third).unwrap());
         assert_eq!(store.verify(false).unwrap().damage, []);
     }

@@ -45,7 +45,7 @@ fn work(root: &Path, what: &str) -> Result<(), StoreError> {
             let first = store.add_text(name("one"), b"one", &BTreeSet::new())?;
             store.add_text(name("two"), b"two", &BTreeSet::from([first]))?;
         }
-        "gc" => drop(store.gc(GcOptions::default())?),
+        "gc" => drop(store.gc(GcOptions::default(), &mut |_| {})?),
         "verify" => drop(store.verify(true)?),
         _ => unreachable!("{what}"),
     }
@@ -151,7 +151,7 @@ fn check_after(place: &Place, what: &str, case: &str) {
     store.remove_named_root(&name("kept")).unwrap();
     drop(store);
     let store = open(&place.root());
-    store.gc(GcOptions::default()).unwrap();
+    store.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(store.all_paths().unwrap(), [], "{case}: a path stays");
     assert_eq!(blobs(&place.root()).len(), 0, "{case}: a blob stays");
     for dir in ["store", "tmp", "locks"] {

@@ -115,7 +115,7 @@ fn record(kind: &str, mkfs: &[&str], size: u64, place: &Path) -> (Record, Vec<Ke
     let now = disk.len();
     drop(store);
     let store = open_safe(&at.join("root"));
-    store.gc(GcOptions::default()).unwrap();
+    store.gc(GcOptions::default(), &mut |_| {}).unwrap();
     for gone in &mut kept[1..] {
         gone.until = now;
     }
@@ -161,7 +161,7 @@ fn check_image(kind: &str, image: &Path, place: &Path, must: &[&StorePath], case
     store.remove_named_root(&name("kept")).unwrap();
     drop(store);
     let store = open(&root);
-    store.gc(GcOptions::default()).unwrap();
+    store.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(store.all_paths().unwrap(), [], "{case}");
     assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0, "{case}");
     assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0, "{case}");
@@ -245,7 +245,7 @@ fn a_file_system_that_becomes_read_only() {
     let source = store.add_source(&place.path().join("late"), name("late"), None);
     assert!(source.unwrap_err().to_string().contains("EROFS"));
     assert!(store.add_text(name("late"), b"late", &BTreeSet::new()).is_err());
-    assert!(store.gc(GcOptions::default()).is_err());
+    assert!(store.gc(GcOptions::default(), &mut |_| {}).is_err());
     for (path, whole) in kept.iter().zip(&whole) {
         assert!(store.is_valid(path).unwrap());
         assert_eq!(show(&store.physical_path(path)), *whole);
