@@ -1,17 +1,20 @@
-//! What the sandbox promises, one promise a test: what is allowed works *and* what is forbidden fails.
+//! What the sandbox promises, one promise a file: what is allowed works *and* what is forbidden fails.
 //!
-//! The root is made of this machine's `/usr`, so the scripts have a shell and perl. Where the tests run as root, the
-//! last one runs all the others again as an ordinary user.
+//! [`attacks`] holds what builds with bad intentions try, [`promises`] what every build finds and how it ends, [`successive`]
+//! what builds that follow one another could leave to each other. The root is made of this machine's `/usr`, so the scripts
+//! have a shell and perl. Where the tests run as root, the one below runs all the others again as an ordinary user.
 
 mod attacks;
-mod errors;
-mod limits;
-mod machine;
+mod promises;
+mod successive;
+
 #[path = "../../../tests/support/ordinary.rs"]
 mod ordinary;
-mod outwards;
 mod place;
-mod promises;
-mod resources;
-mod roots;
-mod successive;
+mod support;
+
+/// Nothing of it is owed to being root.
+#[test]
+fn as_an_ordinary_user() {
+    ordinary::run_again(&[], &[("SANDBOX_RUN", &place::child_exe())]);
+}

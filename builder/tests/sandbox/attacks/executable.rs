@@ -1,8 +1,9 @@
 //! The program that watches over a build is out of its reach.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-use crate::place::{Place, try_run};
+use crate::place::{Place, run, try_run};
 
 /// The escape of containers whose process keeps the runtime's executable open (CVE-2019-5736).
 #[test]
@@ -12,8 +13,14 @@ fn of_the_monitor_is_out_of_reach() {
     request.argv = vec!["/proc/self/exe".into()];
     let error = try_run(&request).err().expect("it lies outside of the root");
     assert!(error.to_string().contains("EACCES"), "{error}");
-    fs::write(place.path("layer/script"), "#!/proc/self/exe\n").unwrap();
-    fs::set_permissions(place.path("layer/script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = |interpreter: &str| {
+        fs::write(place.path("layer/script"), format!("#!{interpreter}\necho run\n")).unwrap();
+        fs::set_permissions(place.path("layer/script"), fs::Permissions::from_mode(0o755)).unwrap();
+    };
     request.argv = vec!["/script".into()];
+    script("/proc/self/exe");
     assert!(try_run(&request).is_err());
+    // With an interpreter of the root, the same is a builder like any other.
+    script("/bin/sh");
+    assert_eq!(run(&request), "run\n");
 }

@@ -1,13 +1,39 @@
-//! A build that multiplies without end ends.
+//! A build that multiplies without end fails, and leaves the machine usable.
 
+use std::time::Duration;
+
+use builder::request::Limits;
 use builder::sandbox::Status;
 
-use crate::place::{Place, try_run};
+use crate::support::limited;
 
 #[test]
-fn ends_with_its_timeout() {
-    let place = Place::new();
-    let mut request = place.request("f() { sleep 600 & sleep 600 & }; for i in $(seq 100); do f; done; wait");
-    request.limits.timeout = Some(std::time::Duration::from_secs(2));
-    assert_eq!(try_run(&request).unwrap().outcome.status, Status::TimedOut);
+fn cannot_start_more_than_its_share() {
+    let limits = Limits { processes_max: Some(100), timeout: Some(Duration::from_secs(40)), ..Limits::default() };
+    let bomb = r#"perl -e '
+        $SIG{ALRM} = "IGNORE"; my $made = 0;
+        while ($made < 2000) { my $pid = fork; last unless defined $pid; if (!$pid) { sleep 600 } $made++ }
+        print "made $made\n"; exit($made < 2000 ? 7 : 0)'"#;
+    let ran = limited(bomb, limits.clone(), 60);
+    let made: u32 = ran.log.trim().strip_prefix("made ").and_then(|text| text.parse().ok()).expect(&ran.log);
+    assert!((20..=110).contains(&made), "{made}");
+    assert!(matches!(ran.outcome.status, Status::TooManyProcesses | Status::Exited(7)), "{:?}", ran.outcome.status);
+
+    let ran = limited("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1 & done; wait; echo ten", limits, 60);
+    assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "ten\n"));
+}
+
+/// The classic, without an end of its own: it has to leave the machine usable, and end with the time limit at the latest.
+#[test]
+fn without_end_is_ended() {
+    let limits = Limits { processes_max: Some(200), timeout: Some(Duration::from_secs(3)), ..Limits::default() };
+    let ran = limited("bomb() { bomb | bomb & }; bomb; sleep 600", limits, 60);
+    assert_ne!(ran.outcome.status, Status::Exited(0));
+}
+
+#[test]
+fn without_a_limit_on_processes_ends_with_its_timeout() {
+    let limits = Limits { timeout: Some(Duration::from_secs(2)), ..Limits::default() };
+    let ran = limited("f() { sleep 600 & sleep 600 & }; for i in $(seq 100); do f; done; wait", limits, 60);
+    assert_eq!(ran.outcome.status, Status::TimedOut);
 }

@@ -1,4 +1,4 @@
-//! A build makes no file that runs as its owner when it is started from outside.
+//! A build makes no file that runs as its owner, and gets nothing from those that there are.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,8 +25,10 @@ fn cannot_be_made() {
     assert_eq!(syscall(libc::SYS_openat2, &format!("{at}, my $a = 'bad', my $b = '', 24")), "ENOSYS");
     assert_eq!(syscall(452, &format!("{at}, my $a = '/build', 04755, 0")), "EPERM");
     assert_eq!(syscall(libc::SYS_mknodat, &format!("{at}, my $a = 'bad', {}, 0", libc::S_IFREG | 0o4755)), "EPERM");
+}
 
-    // A failing build leaves none either.
+#[test]
+fn are_not_left_by_a_failing_build() {
     let place = Place::new();
     let ran =
         try_run(&place.request("cp /bin/sh sh; chmod 4755 sh; cp sh /output/out; chmod 6755 /output/out; exit 1"))
@@ -35,4 +37,11 @@ fn cannot_be_made() {
     for file in [place.path("build/sh"), place.output("out")] {
         assert_eq!(fs::metadata(file).unwrap().mode() & 0o6000, 0);
     }
+}
+
+#[test]
+fn of_the_host_give_nothing() {
+    let host_setuid = "for f in /usr/bin/su /usr/bin/passwd /bin/mount; do [ -u $f ] && echo there; done | sort -u
+        grep NoNewPrivs /proc/self/status | cut -f2; findmnt -no OPTIONS /usr | grep -c nosuid";
+    assert!(shell(host_setuid).ends_with("1\n1\n"));
 }

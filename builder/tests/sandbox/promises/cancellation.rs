@@ -1,0 +1,32 @@
+//! A build that is no longer wanted ends at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use builder::sandbox::Status;
+
+use crate::place::{Place, run_until};
+
+#[test]
+fn ends_a_build() {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let later = cancelled.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        later.store(true, Ordering::Relaxed);
+    });
+    let place = Place::new();
+    let started = Instant::now();
+    let ran = run_until(&place.request("sleep 600"), &cancelled).unwrap();
+    assert_eq!(ran.outcome.status, Status::Cancelled);
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn that_comes_too_late_changes_nothing() {
+    let (place, cancelled) = (Place::new(), AtomicBool::new(false));
+    let ran = run_until(&place.request("echo done"), &cancelled).unwrap();
+    cancelled.store(true, Ordering::Relaxed);
+    assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "done\n"));
+}

@@ -1,0 +1,21 @@
+//! A user who wonders why builds do not run is told what the machine lacks.
+
+use builder::sandbox::Sandbox;
+
+use crate::place::child_exe;
+
+#[test]
+fn finds_everything_this_machine_needs() {
+    let features = Sandbox::new(child_exe()).probe();
+    for name in ["user namespaces", "landlock", "seccomp", "overlay", "sandbox"] {
+        let feature = features.iter().find(|feature| feature.name == name).unwrap_or_else(|| panic!("{name}"));
+        assert!(feature.ok && feature.remedy.is_none(), "{feature:?}");
+    }
+}
+
+#[test]
+fn says_so_where_the_sandbox_cannot_be_started() {
+    let features = Sandbox::new("/nonexistent/eval".into()).probe();
+    let sandbox = features.iter().find(|feature| feature.name == "sandbox").unwrap();
+    assert!(!sandbox.ok && sandbox.required && sandbox.level.contains("ENOENT"), "{sandbox:?}");
+}
