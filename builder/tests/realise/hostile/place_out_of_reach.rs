@@ -1,0 +1,35 @@
+//! What is being built is out of everybody else's reach, whatever permissions the build gives (CVE-2024-38531).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::common::World;
+
+/// While a build runs, nobody else enters what it makes; when it is done, what is in the store can be read by all.
+#[test]
+fn is_out_of_reach() {
+    let world = World::new();
+    let drv = world
+        .script("open", "umask 0; mkdir -p $out/d; touch /build/tool; chmod -R 777 /build $out; sleep 1")
+        .add(&world);
+    let tmp = world.store.root().join("tmp");
+    let seen = std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.built(&drv));
+        let mut seen = false;
+        while !running.is_finished() {
+            for entry in fs::read_dir(&tmp).unwrap().flatten() {
+                let Ok(meta) = entry.metadata() else { continue };
+                assert_eq!(meta.mode() & 0o077, 0, "{}: {:o}", entry.path().display(), meta.mode());
+                seen |= entry.path().read_dir().is_ok_and(|mut inside| {
+                    inside.any(|scratch| scratch.is_ok_and(|scratch| scratch.path().join("build/tool").exists()))
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let built = running.join().unwrap();
+        assert!(built.is_dir());
+        assert_eq!(fs::metadata(&built).unwrap().mode() & 0o777, 0o555);
+        seen
+    });
+    assert!(seen, "the build was seen at work");
+}

@@ -1,0 +1,50 @@
+//! Files with holes and files of more than four gigabytes are taken over as they are.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::assert_clean;
+use crate::common::{World, text};
+
+/// Makes an output of one file of so many zeros, but for the bytes at its end, that takes no room.
+#[track_caller]
+fn with_hole(bytes: u64) -> World {
+    let world = World::new();
+    let script = format!(
+        r#"mkdir $out; perl -e 'open F, ">", "$ENV{{out}}/hole"; seek(F, {bytes} - 3, 0) or die $!; print F "end" or die $!'"#
+    );
+    let built = world.built(&world.script("sparse", &script).add(&world));
+    let hole = fs::metadata(built.join("hole")).unwrap();
+    assert_eq!(hole.len(), bytes);
+    assert!(hole.blocks() * 512 < 1 << 20, "{} blocks: it takes no more room than before", hole.blocks());
+    let info =
+        world.store.path_info(&world.output(&world.script("sparse", &script).add(&world), "out")).unwrap().unwrap();
+    assert_eq!(info.bytes, bytes);
+    world
+}
+
+#[test]
+fn with_holes_are_taken_over() {
+    assert_clean(&with_hole(300_000_000));
+}
+
+/// Whose size does not fit 32 bits.
+#[test]
+fn that_are_huge_are_taken_over() {
+    with_hole((1 << 32) + 7);
+}
+
+/// By the file system, as the build's own mistake; or by a bound that the derivation sets.
+#[test]
+fn that_are_too_large_fail() {
+    let world = World::new();
+    let impossible =
+        world.script("impossible", "perl -e 'open F, q(>), $ENV{out}; truncate F, 1 << 62 or die qq($!\\n)'");
+    let error = world.error(&impossible.add(&world));
+    assert!(error.contains("File too large") || error.contains("Invalid argument"), "{error}");
+    let script = "perl -e 'open F, q(>), $ENV{out}; truncate F, 300_000_000'";
+    let error = world.error(&world.script("bounded", script).set("maxSize", "1000000").add(&world));
+    assert!(error.contains("maxSize"), "{error}");
+    let small = world.script("small", "echo x > $out").set("maxSize", "1000000").add(&world);
+    assert_eq!(text(&world.built(&small)), "x\n");
+}
