@@ -1,9 +1,18 @@
-//! The page that says what is promised against attacks names the test that shows each promise: they exist.
+//! The page that says what is promised against attacks names the test that shows each promise: they exist, and are run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const PAGE: &str = "docs/src/threat-model.md";
+
+/// Folders of tests with a promise a file, and whether the page names each file of it.
+const FOLDERS: [(&str, bool); 4] = [
+    ("builder/tests/sandbox/attacks", true),
+    ("builder/tests/sandbox/promises", false),
+    ("builder/tests/sandbox/successive", true),
+    ("builder/tests/realise/hostile", true),
+];
 
 #[test]
 fn each_promise_names_tests_that_exist() {
@@ -13,7 +22,49 @@ fn each_promise_names_tests_that_exist() {
     for directory in ["builder", "store", "lang", "tests"] {
         collect(&top.join(directory), &mut sources);
     }
-    let (mut rows, mut wrong) = (0, Vec::new());
+    let rows = rows(&page);
+    let mut wrong = Vec::new();
+    for (row, names) in &rows {
+        if names.is_empty() {
+            wrong.push(format!("no test: {row}"));
+        }
+        wrong.extend(names.iter().filter(|name| !exists(top, &sources, name)).map(|name| format!("no such: {name}")));
+    }
+    assert!(rows.len() >= 80, "{} rows: has the page another form?", rows.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_attack_has_its_place_on_the_page() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(top.join(PAGE)).unwrap();
+    let rows = rows(&page);
+    let named: BTreeSet<&str> = rows.iter().flat_map(|(_, names)| names).copied().collect();
+    let mut wrong = Vec::new();
+    for (folder, on_page) in FOLDERS {
+        let (_, module) = folder.rsplit_once('/').unwrap();
+        let modules = fs::read_to_string(top.join(folder).join("mod.rs")).unwrap();
+        for entry in fs::read_dir(top.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_stem().unwrap().to_str().unwrap();
+            if file == "mod" {
+                continue;
+            }
+            if !modules.lines().any(|line| line == format!("mod {file};")) {
+                wrong.push(format!("{}: it is not compiled", path.display()));
+            }
+            let (whole, inside) = (format!("{module}::{file}"), format!("{module}::{file}::"));
+            if on_page && !named.iter().any(|name| *name == whole || name.starts_with(&inside)) {
+                wrong.push(format!("{}: the page does not name it", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The rows of the tables whose last column is headed "test", with what is named in that column.
+fn rows(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut rows = Vec::new();
     let mut in_table_of_tests = false;
     for line in page.lines() {
         let Some(row) = line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) else {
@@ -24,19 +75,11 @@ fn each_promise_names_tests_that_exist() {
         if last == "test" {
             in_table_of_tests = true;
         } else if in_table_of_tests && !last.starts_with("---") {
-            rows += 1;
-            let names: Vec<&str> =
-                last.split('`').skip(1).step_by(2).filter(|name| !["store", "realise"].contains(name)).collect();
-            if names.is_empty() {
-                wrong.push(format!("no test: {line}"));
-            }
-            wrong.extend(
-                names.iter().filter(|name| !exists(top, &sources, name)).map(|name| format!("no such: {name}")),
-            );
+            let names = last.split('`').skip(1).step_by(2).filter(|name| !["store", "realise"].contains(name));
+            rows.push((line, names.collect()));
         }
     }
-    assert!(rows >= 40, "{rows} rows: has the page another form?");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    rows
 }
 
 /// Whether `name` is a file or folder, a module with tests, or a test.
@@ -44,11 +87,8 @@ fn exists(top: &Path, sources: &[(PathBuf, String)], name: &str) -> bool {
     if name.contains('/') {
         return top.join(name).exists();
     }
-    let (module, test) = match name.rsplit_once("::") {
-        Some((module, test)) => (module.replace("::", "/"), test),
-        // The page says so above that table.
-        None => ("realise/hostile".to_owned(), name),
-    };
+    let Some((module, test)) = name.rsplit_once("::") else { return false };
+    let module = module.replace("::", "/");
     let is = |path: &Path, module: &str| path.with_extension("").ends_with(module);
     let has = |text: &str, test: &str| text.contains(&format!("#[test]\nfn {test}()"));
     let whole = format!("{module}/{test}");
