@@ -138,7 +138,7 @@ impl LocalStore {
         let mut file = match parent.open_file(name) {
             // A file that even its owner may not read. One with other names is not ours to change.
             Err(error) if error.errno == Errno::EACCES && single => {
-                parent.chmod(name, 0o600)?;
+                parent.chmod_file(name, stat, 0o600)?;
                 parent.open_file(name)?
             }
             opened => opened?,

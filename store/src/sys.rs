@@ -126,7 +126,7 @@ impl Dir {
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = match nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
             Err(Errno::EACCES) => {
-                self.chmod(name, 0o755)?;
+                self.chmod_dir(name, 0o755)?;
                 nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty())
             }
             opened => opened,
@@ -142,7 +142,7 @@ impl Dir {
 
     /// Makes sure that `name` can be moved to another directory: its owner needs to be able to write it for that.
     pub fn make_movable(&self, name: &[u8]) -> Result<(), SysError> {
-        if kind(&self.stat(name)?) == Kind::Directory { self.chmod(name, 0o755) } else { Ok(()) }
+        if kind(&self.stat(name)?) == Kind::Directory { self.chmod_dir(name, 0o755) } else { Ok(()) }
     }
 
     /// Makes the directory `name`, open to its owner for now, and opens it.
@@ -232,13 +232,22 @@ impl Dir {
         fd.map(File::from).context("create", self.at(name))
     }
 
-    /// Sets the permissions of a file or directory, never those of what a link points to.
-    pub fn chmod(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
+    /// Sets the permissions of a directory, never those of anything else that has come in its place.
+    pub fn chmod_dir(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
+        self.chmod(name, mode, |found| kind(found) == Kind::Directory)
+    }
+
+    /// Sets the permissions of the file that was `seen`, never those of anything else that has come in its place.
+    pub fn chmod_file(&self, name: &[u8], seen: &FileStat, mode: u32) -> Result<(), SysError> {
+        self.chmod(name, mode, |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))
+    }
+
+    fn chmod(&self, name: &[u8], mode: u32, is_meant: impl FnOnce(&FileStat) -> bool) -> Result<(), SysError> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty()).context("open", self.at(name))?;
         let stat = nix::sys::stat::fstat(&fd).context("stat", self.at(name))?;
-        if kind(&stat) == Kind::Symlink {
-            return Err(SysError::new("chmod", self.join(name), Errno::ELOOP));
+        if !is_meant(&stat) {
+            return Err(SysError::new("chmod", self.join(name), Errno::ESTALE));
         }
         // A handle opened by path alone can be chmodded through its name in /proc, and only so.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));

@@ -33,7 +33,10 @@ fn for_hard_links_change_nothing_outside() {
         let tree = outside.path().join(format!("tree{round}"));
         fs::create_dir(&tree).unwrap();
         for number in 0..FILES {
-            fs::write(tree.join(format!("a{number}")), format!("{round} {number}")).unwrap();
+            let file = tree.join(format!("a{number}"));
+            fs::write(&file, format!("{round} {number}")).unwrap();
+            // Some that even their owner cannot read, so that permissions have to be given.
+            fs::set_permissions(&file, fs::Permissions::from_mode(if number % 2 == 0 { 0 } else { 0o644 })).unwrap();
             fs::hard_link(&precious, outside.path().join(format!("b{number}"))).unwrap();
         }
         let done = AtomicBool::new(false);
