@@ -4,11 +4,16 @@ use std::path::Path;
 
 use crate::log::Summary;
 
+/// How many bytes the file system of the store could hold if nothing were on it.
+pub(crate) fn capacity(root: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(root).ok()?;
+    Some(stat.blocks() * stat.fragment_size())
+}
+
 /// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
 pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
     const SMALL_BELOW_BYTES: u64 = 1 << 30;
-    let stat = nix::sys::statvfs::statvfs(root).ok()?;
-    let total = stat.blocks() * stat.fragment_size();
+    let total = capacity(root)?;
     (total >= SMALL_BELOW_BYTES).then_some(bytes.min(total / 50))
 }
 

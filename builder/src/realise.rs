@@ -42,7 +42,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use store::{
-    ActionResult, BlobCheck, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel,
+    ActionResult, BlobCheck, Bounds, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel,
     StorePath, ValidPath,
     archive::nar,
     references::ReferenceScanner,
@@ -606,7 +606,11 @@ impl Realiser<'_> {
     }
 
     fn take_over(&self, host: &Path) -> Result<Output, Box<Stopped>> {
-        let imported = self.store.import_tree(host).map_err(boxed)?;
+        // What is larger than the file system has to be holes.
+        let bytes_max = disk::capacity(self.store.root()).unwrap_or(u64::MAX);
+        let bounds = Bounds { bytes_max, cancelled: self.cancelled };
+        let imported = self.store.import_tree_within(host, bounds);
+        let imported = imported.map_err(|error| self.check_cancelled().err().unwrap_or_else(|| boxed(error)))?;
         Ok(Output { node: imported.node, adopted: Some(host.to_owned()), bytes: imported.bytes })
     }
 

@@ -224,7 +224,7 @@ struct Copied {
 /// Copies one source.
 struct Copier<'a> {
     store: &'a LocalStore,
-    tally: Tally,
+    tally: Tally<'static>,
     memory: &'a SourceMemory<'a>,
 }
 

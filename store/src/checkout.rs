@@ -68,7 +68,7 @@ impl LocalStore {
 #[derive(Clone, Copy)]
 struct Layer<'a> {
     store: &'a LocalStore,
-    tally: &'a Tally,
+    tally: &'a Tally<'a>,
     blobs: BlobCheck,
 }
 

@@ -62,6 +62,8 @@ pub enum StoreError {
     NotValid { path: StorePath },
     #[error("store path `{path}` cannot be registered: its reference `{reference}` is not valid")]
     DanglingReference { path: StorePath, reference: StorePath },
+    #[error("the files of the tree come to more than {bytes_max} bytes at `{}`, which is more than may be", path.display())]
+    TooLarge { path: PathBuf, bytes_max: u64 },
     #[error("blob {digest} is not in the store, or somebody has written to it; `ev store verify --repair` mends that")]
     MissingBlob { digest: Digest },
     #[error("`{}` is not a root of the collector: {reason}", path.display())]

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Files up to this size are read into memory at once.
@@ -39,9 +39,21 @@ pub struct Imported {
     pub files: u64,
 }
 
+/// What ends the adoption of a tree early.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// How many bytes all files may have together, holes included.
+    pub bytes_max: u64,
+    /// Set when the tree is no longer wanted.
+    pub cancelled: &'a AtomicBool,
+}
+
 /// What is shared by all threads that work on one tree.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Tally<'a> {
+    bounds: Option<Bounds<'a>>,
+    /// Bytes of the files that were begun.
+    begun: AtomicU64,
     /// Which blobs have a name in this tree that shares their inode: some bits of each digest. Two that agree in them cost a
     /// copy, no more.
     taken: Mutex<HashSet<u64>>,
@@ -49,7 +61,22 @@ pub(crate) struct Tally {
     files: AtomicU64,
 }
 
-impl Tally {
+impl Tally<'_> {
+    /// To be asked before a file is read.
+    fn admit(&self, stat: &FileStat, path: &Path) -> Result<(), StoreError> {
+        let Some(Bounds { bytes_max, .. }) = self.bounds else { return Ok(()) };
+        let size = stat.st_size as u64;
+        let before = self.begun.fetch_add(size.min(bytes_max), Ordering::Relaxed);
+        if before.checked_add(size).is_none_or(|all| all > bytes_max) {
+            return Err(StoreError::TooLarge { path: path.to_owned(), bytes_max });
+        }
+        Ok(())
+    }
+
+    fn cancelled(&self) -> Option<&AtomicBool> {
+        self.bounds.map(|bounds| bounds.cancelled)
+    }
+
     /// Returns whether this name is the first for the blob in its tree.
     pub fn take(&self, digest: &Digest, executable: bool) -> bool {
         let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
@@ -89,21 +116,29 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::SpecialFile`] for sockets, pipes and devices; or when something cannot be read or written.
     pub fn import_tree(&self, path: &Path) -> Result<Imported, StoreError> {
+        self.import_tree_within(path, Bounds { bytes_max: u64::MAX, cancelled: &AtomicBool::new(false) })
+    }
+
+    /// As [`LocalStore::import_tree`], within bounds: reading a file of nothing but a hole takes time, though it takes no room.
+    ///
+    /// # Errors
+    /// As [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails with `ECANCELED`.
+    pub fn import_tree_within(&self, path: &Path, bounds: Bounds<'_>) -> Result<Imported, StoreError> {
         let _hold = self.hold()?;
         let (parent, name) = open_parent(path)?;
-        let tally = Tally::default();
+        let tally = Tally { bounds: Some(bounds), ..Tally::default() };
         let node = self.adopt(&parent, &name, &tally, 0)?;
         self.scratch.root(&TempRoot::Node(node.clone()))?;
         Ok(tally.imported(node))
     }
 
-    fn adopt(&self, parent: &Dir, name: &[u8], tally: &Tally, depth: usize) -> Result<Node, StoreError> {
+    fn adopt(&self, parent: &Dir, name: &[u8], tally: &Tally<'_>, depth: usize) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
             Kind::File => self.adopt_file(parent, name, &stat, tally),
             Kind::Symlink => {
                 let target = parent.read_link(name)?;
-                parent.touch(name)?;
+                parent.touch_link(name, &stat)?;
                 Ok(Node::Symlink { target })
             }
             Kind::Directory => {
@@ -131,8 +166,9 @@ impl LocalStore {
         }
     }
 
-    fn adopt_file(&self, parent: &Dir, name: &[u8], stat: &FileStat, tally: &Tally) -> Result<Node, StoreError> {
+    fn adopt_file(&self, parent: &Dir, name: &[u8], stat: &FileStat, tally: &Tally<'_>) -> Result<Node, StoreError> {
         let path = parent.join(name);
+        tally.admit(stat, &path)?;
         let executable = stat.st_mode & 0o100 != 0;
         let single = stat.st_nlink == 1;
         let mut file = match parent.open_file(name) {
@@ -147,7 +183,7 @@ impl LocalStore {
         if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
             return Err(StoreError::Changed { path });
         }
-        let (digest, size) = hash_file(&mut file, &path)?;
+        let (digest, size) = hash_file_unless(&mut file, &path, tally.cancelled())?;
         tally.count(size);
         let node = Node::File { digest, executable, size };
         let first = tally.take(&digest, executable);
@@ -257,6 +293,10 @@ pub(crate) fn with_small_file<T>(
 
 /// Returns the digest and the size of an open file, read from where it stands.
 pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {
+    hash_file_unless(file, path, None)
+}
+
+fn hash_file_unless(file: &mut File, path: &Path, cancelled: Option<&AtomicBool>) -> Result<(Digest, u64), SysError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
@@ -265,6 +305,9 @@ pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), S
         let mut hasher = blake3::Hasher::new();
         let mut size = 0;
         loop {
+            if cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+                return Err(SysError::new("read", path, Errno::ECANCELED));
+            }
             match file.read(buffer) {
                 Ok(0) => return Ok((Digest::from(hasher.finalize()), size)),
                 Ok(read) => {

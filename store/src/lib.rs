@@ -45,7 +45,7 @@ pub use db::{BuildRecord, Durability, Realisation, ValidPath};
 pub use error::{StoreError, SysError};
 pub use gc::roots::Root;
 pub use gc::{GcOptions, GcReport};
-pub use import::Imported;
+pub use import::{Bounds, Imported};
 pub use local::{ActionResult, LocalStore, OpenOptions};
 pub use lock::{Hold, Holder, Lock};
 pub use register::Run;

@@ -242,13 +242,21 @@ impl Dir {
         self.chmod(name, mode, |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))
     }
 
-    fn chmod(&self, name: &[u8], mode: u32, is_meant: impl FnOnce(&FileStat) -> bool) -> Result<(), SysError> {
+    /// A handle of an entry that serves to change what is meant, and nothing else that has its name.
+    fn open_seen(
+        &self,
+        name: &[u8],
+        call: &'static str,
+        is_meant: impl FnOnce(&FileStat) -> bool,
+    ) -> Result<OwnedFd, SysError> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty()).context("open", self.at(name))?;
         let stat = nix::sys::stat::fstat(&fd).context("stat", self.at(name))?;
-        if !is_meant(&stat) {
-            return Err(SysError::new("chmod", self.join(name), Errno::ESTALE));
-        }
+        if is_meant(&stat) { Ok(fd) } else { Err(SysError::new(call, self.join(name), Errno::ESTALE)) }
+    }
+
+    fn chmod(&self, name: &[u8], mode: u32, is_meant: impl FnOnce(&FileStat) -> bool) -> Result<(), SysError> {
+        let fd = self.open_seen(name, "chmod", is_meant)?;
         // A handle opened by path alone can be chmodded through its name in /proc, and only so.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
         nix::sys::stat::fchmodat(
@@ -270,6 +278,16 @@ impl Dir {
     pub fn touch(&self, name: &[u8]) -> Result<(), SysError> {
         nix::sys::stat::utimensat(&self.fd, name, &MTIME, &MTIME, UtimensatFlags::NoFollowSymlink)
             .context("set the time of", self.at(name))
+    }
+
+    /// As [`Dir::touch`], of the symbolic link that was `seen`, and of nothing that has come in its place.
+    pub fn touch_link(&self, name: &[u8], seen: &FileStat) -> Result<(), SysError> {
+        let link = self
+            .open_seen(name, "set the time of", |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))?;
+        let flags = rustix::fs::AtFlags::EMPTY_PATH;
+        let time = rustix::fs::Timespec { tv_sec: MTIME.tv_sec(), tv_nsec: MTIME.tv_nsec() };
+        rustix::fs::utimensat(&link, "", &rustix::fs::Timestamps { last_access: time, last_modification: time }, flags)
+            .map_err(|error| SysError::new("set the time of", self.join(name), Errno::from_raw(error.raw_os_error())))
     }
 
     pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, SysError> {

@@ -19,7 +19,7 @@ fn each_promise_names_tests_that_exist() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(top.join(PAGE)).unwrap();
     let mut sources = Vec::new();
-    for directory in ["builder", "store", "lang", "tests"] {
+    for directory in ["builder", "store", "lang", "src", "tests"] {
         collect(&top.join(directory), &mut sources);
     }
     let rows = rows(&page);

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 
@@ -34,6 +35,8 @@ pub struct Base {
     pub template: Option<Template>,
     /// The root that was last wanted and was not the one before.
     last_root: Option<Contents>,
+    /// Files of `/proc` that are empty for builds.
+    pub hidden: Vec<PathBuf>,
     /// The mount namespace of this process.
     host: OwnedFd,
     /// What inits are to put themselves under, besides what this process is under.
@@ -75,6 +78,7 @@ impl Base {
             inner,
             template: None,
             last_root: None,
+            hidden: mounts::hidden_of_proc(),
             host: mounts::open_own_mounts()?,
             filter: if filtered { filter::for_init() } else { filter::whole() },
             report,

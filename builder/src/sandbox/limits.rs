@@ -21,10 +21,15 @@ use crate::request::Limits;
 const PID_LIMIT: u64 = 4 << 20;
 
 /// Soft limits of a build, so far as the hard limits of the caller allow.
-const SOFT_LIMITS: [(Resource, &str, u64); 3] = [
-    (Resource::RLIMIT_CORE, "RLIMIT_CORE", 0),
-    (Resource::RLIMIT_STACK, "RLIMIT_STACK", 8 << 20),
-    (Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", 4096),
+const SOFT_LIMITS: [(Resource, &str, u64); 2] =
+    [(Resource::RLIMIT_STACK, "RLIMIT_STACK", 8 << 20), (Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", 4096)];
+
+/// Limits that a build cannot raise again. One byte of a core is none, and is how the kernel is told not to start the host's
+/// program for cores either, which 0 does not say (see core(5)). The others would let it raise its priority.
+const HARD_LIMITS: [(Resource, &str, u64); 3] = [
+    (Resource::RLIMIT_CORE, "RLIMIT_CORE", 1),
+    (Resource::RLIMIT_NICE, "RLIMIT_NICE", 0),
+    (Resource::RLIMIT_RTPRIO, "RLIMIT_RTPRIO", 0),
 ];
 
 /// Lets this process open as many files as its hard limit allows; one is needed for each layer and bind.
@@ -72,18 +77,15 @@ pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
     umask(Mode::from_bits_truncate(0o022));
     for (resource, name, soft) in SOFT_LIMITS {
         getrlimit(resource)
-            .and_then(|(_, hard)| {
-                let hard = if soft == 0 { 0 } else { hard };
-                setrlimit(resource, soft.min(hard), hard)
-            })
+            .and_then(|(_, hard)| setrlimit(resource, soft.min(hard), hard))
             .named("set a resource limit", || format!("setrlimit({name}, {soft})"))?;
     }
     let own = [
         (Resource::RLIMIT_DATA, "RLIMIT_DATA", limits.memory_max_bytes),
         (Resource::RLIMIT_NPROC, "RLIMIT_NPROC", limits.processes_max),
     ];
-    for (resource, name, max) in own {
-        let Some(max) = max else { continue };
+    let asked = own.into_iter().filter_map(|(resource, name, max)| Some((resource, name, max?)));
+    for (resource, name, max) in HARD_LIMITS.into_iter().chain(asked) {
         getrlimit(resource)
             .and_then(|(_, hard)| setrlimit(resource, max.min(hard), max.min(hard)))
             .named("set a resource limit", || format!("setrlimit({name}, {max})"))?;

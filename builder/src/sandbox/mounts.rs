@@ -6,7 +6,7 @@
 //! ├── dev            tmpfs, read-only: null zero full random urandom tty; pts (devpts), shm (tmpfs)
 //! ├── eval/store     store paths; or the writable directory of the outputs with the store paths in it
 //! ├── output         the outputs, writable, in a build that sees its inputs at `/`
-//! ├── proc           this process-id namespace, read-only
+//! ├── proc           this process-id namespace, read-only; empty files over some of the machine's
 //! ├── source         sources by name
 //! └── tmp            tmpfs
 //! ```
@@ -29,7 +29,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, fchdir, pivot_root};
+use nix::unistd::{AccessFlags, access, chdir, fchdir, pivot_root};
 
 use super::SandboxError;
 use super::error::Named;
@@ -46,6 +46,10 @@ const SKELETON: &str = "/sys/skeleton";
 const STOCKED_DEV: &str = "/sys/dev";
 /// Where the new root is attached for a moment, in the stock.
 const STAGING: &str = "/sys/root";
+/// An empty file, in the stock.
+const NOTHING: &str = "/sys/nothing";
+/// Of what `/proc` tells of the whole machine, the files that are about the user who builds and that everybody may read.
+const OF_THE_USER: [&str; 2] = ["keys", "key-users"];
 /// Device nodes of the host that every build sees.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// No link is among them, so that no mount point is made through one.
@@ -78,9 +82,24 @@ pub fn prepare() -> Result<(), SandboxError> {
     for place in [SKELETON, STOCKED_DEV, STAGING] {
         fs::create_dir(place).named("prepare the root", || format!("mkdir({place})"))?;
     }
+    fs::write(NOTHING, "").named("prepare the root", || format!("write({NOTHING})"))?;
     furnish(Path::new(SKELETON))?;
     prepare_dev(None)?;
     read_only(stock.as_fd(), STOCK)
+}
+
+/// The files of `/proc` that are empty for builds: what other users of this machine may not read there, which matters where root
+/// builds, and [`OF_THE_USER`]. They are the same for every process, so they are looked up once.
+pub fn hidden_of_proc() -> Vec<PathBuf> {
+    let others_may_read = |mode: u32| mode & 0o004 != 0;
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let closed = files.filter(|entry| {
+        entry.metadata().is_ok_and(|found| !others_may_read(found.mode()))
+            && access(&entry.path(), AccessFlags::R_OK).is_ok()
+    });
+    let of_the_user = OF_THE_USER.iter().map(|name| Path::new("/proc").join(name)).filter(|path| path.exists());
+    closed.map(|entry| entry.path()).chain(of_the_user).collect()
 }
 
 /// A root that is ready but for what belongs to one build, in a mount namespace of its own that no process is in. Builds enter
@@ -172,8 +191,11 @@ fn stocked_dev() -> Result<OwnedFd, SandboxError> {
 }
 
 /// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the spawner's.
-pub fn assemble(request: &Request, template: Option<&Template>) -> Result<(), SandboxError> {
+pub fn assemble(request: &Request, template: Option<&Template>, hidden: &[PathBuf]) -> Result<(), SandboxError> {
     let proc = proc(&request.limits)?;
+    let nothing =
+        || sys::clone_tree(NOTHING.as_ref(), false).named("hide a file of /proc", || format!("open_tree({NOTHING})"));
+    let covers: Vec<OwnedFd> = hidden.iter().map(|_| nothing()).collect::<Result<_, _>>()?;
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
     let binds = sources(request)?;
@@ -183,6 +205,9 @@ pub fn assemble(request: &Request, template: Option<&Template>) -> Result<(), Sa
     }
 
     attach(proc.as_fd(), "/proc")?;
+    for (path, cover) in hidden.iter().zip(&covers) {
+        attach(cover.as_fd(), path)?;
+    }
     attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;

@@ -25,7 +25,7 @@ fn have_no_more_network_than_others() {
     let hash = HashAlgorithm::Sha256.hash(b"x\n");
     let fixed = world.script("fixed", &script).fixed(&hash.sri(), Ingestion::Flat).add(&world);
     assert_eq!(text(&world.built(&fixed)), "x\n");
-    let log = builder::read_log(&world.store, &fixed).unwrap().unwrap();
-    assert_eq!(String::from_utf8_lossy(&log), "refused\nrefused\nreached\n", "but for what it has made itself");
+    let log = world.log(&fixed);
+    assert_eq!(log, "refused\nrefused\nreached\n", "but for what it has made itself");
     assert!(abstracted.accept().is_err() && tcp.accept().is_err(), "nobody came");
 }

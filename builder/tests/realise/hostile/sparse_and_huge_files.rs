@@ -34,6 +34,47 @@ fn that_are_huge_are_taken_over() {
     with_hole((1 << 32) + 7);
 }
 
+/// Reading holes takes time, though they take no room: what could not be on the store's file system is not read.
+#[test]
+fn that_are_larger_than_the_disk_are_refused_at_once() {
+    let world = World::new();
+    let capacity = {
+        let stat = nix::sys::statvfs::statvfs(world.store.root()).unwrap();
+        stat.blocks() * stat.fragment_size()
+    };
+    let half = capacity / 2 + (1 << 20);
+    let truncate = format!(
+        r#"mkdir $out; for name in a b; do perl -e 'open F, ">", $ARGV[0]; truncate F, {half} or die' $out/$name; done"#
+    );
+    let begin = std::time::Instant::now();
+    let cancelled = world.options.fetch.cancel.clone();
+    // Should it be read all the same, it is not read to its end.
+    let _watch = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(300));
+        cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let error = world.error(&world.script("holes", &truncate).add(&world));
+    assert!(error.contains("which is more than may be"), "after {:?}: {error}", begin.elapsed());
+}
+
+#[test]
+fn are_not_read_on_when_the_build_is_no_longer_wanted() {
+    let world = World::new();
+    let script = "perl -e 'open F, q(>), $ENV{out}; truncate F, 200 << 30 or die'; echo @phase over";
+    let drv = world.script("hole", script).add(&world);
+    let (cancelled, events) = (world.options.fetch.cancel.clone(), world.events.clone());
+    let canceller = std::thread::spawn(move || {
+        while !events.lock().unwrap().iter().any(|event| event == "phase hole over") {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let error = world.error(&drv);
+    canceller.join().unwrap();
+    assert!(error.contains("stopped on request") || error.contains("more than may be"), "{error}");
+}
+
 /// By the file system, as the build's own mistake; or by a bound that the derivation sets.
 #[test]
 fn that_are_too_large_fail() {

@@ -48,7 +48,7 @@ fn in_the_future_are_the_stores_too() {
         let seen = "stat -c %Y $out/f $out/l > /build/times; while read t; do echo $t; done < /build/times";
         let drv = world.script("times", &format!("{tree}; {touch}; {seen}")).add(&world);
         let built = world.built(&drv);
-        let log = String::from_utf8(builder::read_log(&world.store, &drv).unwrap().unwrap()).unwrap();
+        let log = world.log(&drv);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let later = (now + Duration::from_secs(3600)).as_secs().to_string().parse::<i64>().unwrap();
         let future = log.lines().filter(|line| line.parse::<i64>().unwrap() > later).count();

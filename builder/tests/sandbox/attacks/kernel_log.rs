@@ -7,7 +7,7 @@ fn cannot_be_read() {
     for command in [2, 3, 4] {
         assert_eq!(syscall(libc::SYS_syslog, &format!("{command}, my $a = \"\\0\" x 64, 64")), "EPERM");
     }
-    assert_eq!(shell("for f in /dev/kmsg /proc/kmsg; do (head -c 1 $f) 2>/dev/null && echo read $f; done; true"), "");
+    assert_eq!(shell("for f in /dev/kmsg /proc/kmsg; do head -c 1 $f 2>/dev/null; done; true"), "");
 }
 
 #[test]

@@ -8,6 +8,11 @@ fn are_the_same_everywhere() {
         shell("hostname; umask; ulimit -c; ulimit -s; pwd; env | grep -E '^(EVAL|NIX)' | sort"),
         "localhost\n0022\n0\n8192\n/build\nEVAL_CORES=2\nNIX_BUILD_CORES=2\n"
     );
+    // Less than a page of a core is none, and 1 keeps the kernel from starting the host's program for cores, as 0 does not.
+    let limits = shell("grep -E 'core file|priority' /proc/self/limits");
+    let limits: Vec<Vec<&str>> = limits.lines().map(|line| line.split_whitespace().collect()).collect();
+    let values = |line: &[&str]| line.iter().filter_map(|word| word.parse().ok()).collect::<Vec<u64>>();
+    assert_eq!(limits.iter().map(|line| values(line)).collect::<Vec<_>>(), [[1, 1], [0, 0], [0, 0]], "{limits:?}");
 }
 
 #[test]
