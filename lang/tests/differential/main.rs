@@ -106,10 +106,10 @@ fn is_explained(program: &str, nix: &Result<String, String>, ours: &Result<Strin
 
 /// Whether a program is about what Nix 2.8 does otherwise: it evaluates all that `replaceStrings` may put in, and writes floats another way.
 fn is_newer(program: &str) -> bool {
-    let is_fraction =
-        |bytes: &[u8]| matches!(bytes, [before, b'.', after] if before.is_ascii_digit() && after.is_ascii_digit());
+    // `.5` and `1.` are floats, too.
+    let is_fraction = |bytes: &[u8]| matches!(bytes, [b'.', digit] | [digit, b'.'] if digit.is_ascii_digit());
     program.contains("builtins.replaceStrings")
-        || (program.contains("builtins.toJSON") && program.as_bytes().windows(3).any(is_fraction))
+        || (program.contains("builtins.toJSON") && program.as_bytes().windows(2).any(is_fraction))
 }
 
 /// Halves `programs` until single ones are found that differ.
