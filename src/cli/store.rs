@@ -1,6 +1,7 @@
 //! `store add`, `store verify`, `store gc`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -66,7 +67,8 @@ impl Store {
             remark!("{paths} paths found");
             return Ok(());
         }
-        let store = config::open_store(global)?;
+        let store = Arc::new(config::open_store(global)?);
+        let builder = |options| builder::Builder::new(store.clone(), options, Arc::new(builder::Silent));
         match self {
             Store::Add(add) => {
                 let name = match (&add.name, add.path.canonicalize()) {
@@ -83,9 +85,6 @@ impl Store {
                 Ok(())
             }
             Store::Verify(verify) => {
-                let store = std::sync::Arc::new(store);
-                let builder =
-                    |options| builder::Builder::new(store.clone(), options, std::sync::Arc::new(builder::Silent));
                 if verify.repair {
                     // It has no names to be checked against, and all of it can be made again.
                     builder(builder::Options::default()).clear_cache()?;
@@ -140,10 +139,8 @@ impl Store {
                     .help("mend it with `ev store verify --repair`"))
             }
             Store::Gc(gc) => {
-                let store = std::sync::Arc::new(store);
                 if !gc.dry_run {
-                    let sink = std::sync::Arc::new(builder::Silent);
-                    builder::Builder::new(store.clone(), builder::Options::default(), sink).clear_cache()?;
+                    builder(builder::Options::default()).clear_cache()?;
                 }
                 let options = store::GcOptions {
                     dry_run: gc.dry_run,
