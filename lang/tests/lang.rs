@@ -366,3 +366,25 @@ fn code_goes_with_its_text_to_another_folder() {
     }
     assert_ne!(values[0][0], values[1][0]);
 }
+
+/// What an earlier process ran of a text and a later one did not is written again by that one, for all folders.
+#[test]
+fn code_that_one_process_ran_and_another_wrote_goes_to_another_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let text = "{ a = let f = x: [ ./a x ]; in f ./b; c = let f = x: [ x ./c ]; in f 1; }.${import ./which.nix}";
+    let evaluate = |place: &str, which: &str| {
+        let place = folder.path().join(place);
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("which.nix"), format!("{which:?}")).unwrap();
+        let case = place.join("case.nix");
+        fs::write(&case, text).unwrap();
+        let cache = Arc::new(Folder { path: kept.clone(), ..Folder::default() });
+        assert_eq!(evaluated_with(&case, Some(cache)).0, evaluated(&case).0, "{place:?} {which}");
+    };
+    evaluate("one", "a");
+    evaluate("one", "c");
+    evaluate("two", "a");
+    evaluate("two", "c");
+}

@@ -243,7 +243,7 @@ impl Stored {
 pub(crate) struct Kept {
     stored: Option<Stored>,
     /// Relative paths by [`Value::identity`]: from where to where they stand in the text.
-    paths: Mutex<Vec<(u64, u32, u32)>>,
+    paths: Mutex<HashMap<u64, (u32, u32), FxBuildHasher>>,
     /// The code holds the folder of the file, or the home, otherwise than as a relative path.
     bound: AtomicBool,
     /// Bytes of text compiled in this process.
@@ -276,12 +276,12 @@ impl Kept {
     }
 
     fn note_path(&self, value: Value, start: u32, end: u32) {
-        self.paths.lock().expect(LOCK).push((value.identity(), start, end));
+        self.paths.lock().expect(LOCK).insert(value.identity(), (start, end));
     }
 
-    fn paths(&self) -> HashMap<u64, (u32, u32), FxBuildHasher> {
-        let paths = self.paths.lock().expect(LOCK);
-        paths.iter().map(|&(identity, start, end)| (identity, (start, end))).collect()
+    /// Where a relative path stands in the text.
+    fn place_of_path(&self, value: Value) -> Option<(u32, u32)> {
+        self.paths.lock().expect(LOCK).get(&value.identity()).copied()
     }
 
     /// The code of the text itself, as an earlier process left it.
@@ -481,7 +481,6 @@ pub(crate) fn encode(root: &'static Code, file: &File) -> Option<Vec<u8>> {
     let mut encoder = Encoder {
         file,
         globals,
-        paths: file.kept.paths(),
         numbers: HashMap::default(),
         names: Vec::new(),
         pieces: Vec::new(),
@@ -512,8 +511,6 @@ struct Encoder<'e> {
     file: &'e File,
     /// By [`Value::identity`].
     globals: HashMap<u64, Global, FxBuildHasher>,
-    /// Relative paths, by identity: from where to where they stand in the text.
-    paths: HashMap<u64, (u32, u32), FxBuildHasher>,
     numbers: HashMap<Symbol, Name, FxBuildHasher>,
     names: Vec<Symbol>,
     pieces: Vec<u8>,
@@ -540,8 +537,9 @@ impl Encoder<'_> {
             View::Builtin(index) => Constant::Builtin(index as u32),
             View::List(list) if list.is_empty() => Constant::EmptyList,
             View::Attrs(set) if set.is_empty() => Constant::EmptyAttrs,
-            View::Path(path) => match self.paths.get(&value.identity()) {
-                Some(&(start, end)) => Constant::RelativePath(start, end),
+            // Asked for each path, as pieces that only an earlier process ran are read while this one writes.
+            View::Path(path) => match self.file.kept.place_of_path(value) {
+                Some((start, end)) => Constant::RelativePath(start, end),
                 None => Constant::Path(Bytes(path.bytes())),
             },
             view => match (self.globals.get(&value.identity()), view) {
