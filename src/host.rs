@@ -403,7 +403,7 @@ impl Host for StoreHost {
             Severity::Trace => "trace: ",
             Severity::Warn | Severity::Warning => "warning: ",
         };
-        let _ = writeln!(anstream::stderr().lock(), "{start}{text}");
+        let _ = writeln!(std::io::stderr().lock(), "{start}{}", builder::terminal::visible(text));
     }
 }
 

@@ -28,7 +28,7 @@ use clap::Parser;
 
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
-use print::{remark, say};
+use print::say;
 use report::Failure;
 
 #[global_allocator]
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             }
             match error_format {
                 cli::ErrorFormat::Text => failure.print(show_trace),
-                cli::ErrorFormat::Json => remark!("{}", failure.diagnostic()),
+                cli::ErrorFormat::Json => print::remark_for_programs(&failure.diagnostic().to_string()),
             }
             ExitCode::from(failure.exit as u8)
         }

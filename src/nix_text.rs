@@ -17,11 +17,9 @@ use lang::source::Source;
 /// Frames at the inner end of a trace that are left out unless all are asked for, as in Nix.
 const FRAMES_SHOWN: usize = 10;
 
-/// Writes lines to standard error.
+/// Writes lines to standard error, byte for byte where it is not a terminal.
 pub fn say(text: &str) {
-    use std::io::Write;
-    // Nobody is left to be told that standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    crate::print::remark_for_programs(text);
 }
 
 /// A text after its label: further lines are indented to stand below the first, unless that is empty.

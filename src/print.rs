@@ -2,10 +2,16 @@
 //!
 //! A reader that has seen enough, as `head` has, is no failure: the command has done its work, and ends as if all had been
 //! read. Other errors of standard output are failures, and remarks that cannot be made are left out.
+//!
+//! Nothing that a build, an expression or the name of a file brings reaches a terminal as a control character: results
+//! pass [`builder::terminal`] where standard output is one, remarks always, as logs of a CI end on terminals as well.
 
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Read, Result as IoResult, Write, stderr, stdout};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
 use std::path::Path;
+use std::sync::OnceLock;
+
+use builder::terminal::{VisibleBytes, screen_line, visible};
 
 use crate::report::Failure;
 
@@ -22,22 +28,46 @@ macro_rules! remark {
 pub(crate) use {remark, say};
 
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {
-    ended(writeln!(stdout(), "{text}")).map(drop)
+    let written =
+        if is_screen() { writeln!(stdout(), "{}", visible(&text.to_string())) } else { writeln!(stdout(), "{text}") };
+    ended(written).map(drop)
 }
 
 pub fn remark_line(text: Arguments<'_>) {
     // There is nowhere left to tell of it.
+    let _ = writeln!(stderr(), "{}", visible(&text.to_string()));
+}
+
+/// Prints a remark that programs read, byte for byte where it is not read by a person.
+pub fn remark_for_programs(text: &str) {
+    let text = if stderr().is_terminal() { visible(text) } else { text.into() };
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Prints bytes as they are.
+/// Prints bytes; on a terminal, those that it would obey are in view.
 pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    if !is_screen() {
+        return raw(bytes);
+    }
+    let mut filter = VisibleBytes::default();
+    let text = filter.push(bytes);
+    raw(text.as_bytes()).and_then(|()| raw(filter.finish().as_bytes()))
+}
+
+/// Prints bytes as they are, wherever they go: for `--raw`.
+pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = stdout();
     ended(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
-/// Prints all that `from` gives; `name` is what it is called in errors.
-pub fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
+/// Prints a log: its bytes, or on a terminal, unless they are asked for, its lines as [`screen_line`] shows them.
+///
+/// `name` is what it is called in errors.
+pub fn log(from: impl Read, name: &str, as_is: bool) -> Result<(), Failure> {
+    if as_is || !is_screen() { copy(from, name) } else { copy_lines(from, name) }
+}
+
+fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = match from.read(&mut buffer) {
@@ -50,6 +80,31 @@ pub fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
             return Ok(());
         }
     }
+}
+
+/// A longer line of a log is shown as several.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+
+fn copy_lines(from: impl Read, name: &str) -> Result<(), Failure> {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|cause| Failure::io("cannot read", Path::new(name), cause))? == 0 {
+            return Ok(());
+        }
+        let text = screen_line(line.strip_suffix(b"\n").unwrap_or(&line));
+        if ended(writeln!(stdout(), "{text}"))? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether standard output is a terminal.
+fn is_screen() -> bool {
+    static SCREEN: OnceLock<bool> = OnceLock::new();
+    *SCREEN.get_or_init(|| stdout().is_terminal())
 }
 
 /// Whether nobody reads any more.

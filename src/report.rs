@@ -3,12 +3,14 @@
 //! Libraries return their own errors; a [`Failure`] is what becomes of any of them here. The table of exit statuses is in
 //! `docs/src/commands.md`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
 use builder::error::BuilderFailure;
+use builder::terminal::{is_active, visible};
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,10 @@ impl Failure {
         Failure { exit: Exit::Usage, code: "usage", ..Failure::new(message) }
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Failure {
         self.help = Some(help.into());
@@ -69,9 +75,9 @@ impl Failure {
         let text = match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let mut group = Group::with_title(Level::ERROR.primary_title(self.message.as_str()));
+                let mut group = Group::with_title(Level::ERROR.primary_title(visible(&self.message)));
                 if let Some(help) = &self.help {
-                    group = group.element(Level::HELP.message(help.as_str()));
+                    group = group.element(Level::HELP.message(visible(help)));
                 }
                 Renderer::styled().render(&[group])
             }
@@ -177,7 +183,7 @@ fn render(report: &lang::error::Report, show_trace: bool) -> String {
             shown += 1;
             text.push_str(&folded_line(&mut folded));
             text.push_str("\n  … ");
-            text.push_str(&frame.text);
+            text.push_str(&visible(&frame.text));
             if let Some(place) = frame_place(frame) {
                 text.push_str(&format!("\n    at {place}"));
             }
@@ -201,7 +207,7 @@ fn folded_line(folded: &mut usize) -> String {
 fn frame_place(frame: &lang::error::Trace) -> Option<String> {
     let (source, offset) = frame.place.as_ref()?;
     let (line, column) = source.position(*offset);
-    Some(format!("{}:{line}:{column}", lang::error::origin_name(&source.origin)))
+    Some(format!("{}:{line}:{column}", shown_name(source)))
 }
 
 /// The attributes that need each other, as a ring.
@@ -215,7 +221,7 @@ fn cycle(report: &lang::error::Report) -> String {
             _ if index + 1 == ring.len() => "╰──",
             _ => "│  ",
         };
-        text.push_str(&format!("\n  {edge} {}", frame.text));
+        text.push_str(&format!("\n  {edge} {}", visible(&frame.text)));
         if let Some(place) = frame_place(frame) {
             text.push_str(&format!("  ({place})"));
         }
@@ -256,7 +262,7 @@ impl Mine {
 }
 
 fn group(report: &lang::error::Report) -> Group<'_> {
-    let mut group = Group::with_title(Level::ERROR.primary_title(report.message.as_str()).id(report.code));
+    let mut group = Group::with_title(Level::ERROR.primary_title(visible(&report.message)).id(report.code));
     let mut files: Vec<&Arc<lang::source::Source>> = Vec::new();
     // What the user can change comes first: the innermost step of the way there that is in a file of theirs.
     let mine = Mine::of(report);
@@ -264,12 +270,11 @@ fn group(report: &lang::error::Report) -> Group<'_> {
         && let Some((frame, (source, offset))) = report.trace.iter().find_map(|frame| {
             frame.place.as_ref().filter(|(source, _)| mine.source(source)).map(|place| (frame, place))
         })
-        && let Ok(text) = std::str::from_utf8(&source.text)
+        && let Some(text) = shown_text(source)
     {
-        let span = char_range(text, *offset as usize, *offset as usize + 1);
-        let annotation = AnnotationKind::Primary.span(span).label(frame.text.as_str());
-        group = group
-            .element(Snippet::source(text).path(lang::error::origin_name(&source.origin)).annotations([annotation]));
+        let span = char_range(&text, *offset as usize, *offset as usize + 1);
+        let annotation = AnnotationKind::Primary.span(span).label(visible(&frame.text));
+        group = group.element(Snippet::source(text).path(shown_name(source)).annotations([annotation]));
     }
     for label in &report.labels {
         if !files.iter().any(|file| Arc::ptr_eq(file, &label.source)) {
@@ -277,20 +282,40 @@ fn group(report: &lang::error::Report) -> Group<'_> {
         }
     }
     for (nth, file) in files.iter().enumerate() {
-        // What is not UTF-8 cannot be shown beside carets, as the columns would not fit.
-        let Ok(text) = std::str::from_utf8(&file.text) else { continue };
+        let Some(text) = shown_text(file) else { continue };
         let here = report.labels.iter().filter(|label| Arc::ptr_eq(&label.source, file));
         let annotations = here.enumerate().map(|(index, label)| {
             let kind = if nth == 0 && index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            kind.span(char_range(text, label.start as usize, label.end as usize)).label(label.text.as_str())
+            kind.span(char_range(&text, label.start as usize, label.end as usize)).label(visible(&label.text))
         });
-        group =
-            group.element(Snippet::source(text).path(lang::error::origin_name(&file.origin)).annotations(annotations));
+        let annotations: Vec<_> = annotations.collect();
+        group = group.element(Snippet::source(text).path(shown_name(file)).annotations(annotations));
     }
     if let Some(help) = &report.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(visible(help)));
     }
     group
+}
+
+/// The name of a source, safe to show.
+fn shown_name(source: &lang::source::Source) -> String {
+    visible(&lang::error::origin_name(&source.origin)).into_owned()
+}
+
+/// The text of a source as it is quoted, safe to show; offsets are those of the source, so what replaces a character has
+/// its length. `None` where the text is not UTF-8: it cannot be shown beside carets, as the columns would not fit.
+fn shown_text(source: &lang::source::Source) -> Option<Cow<'_, str>> {
+    let text = std::str::from_utf8(&source.text).ok()?;
+    if !text.chars().any(is_active) {
+        return Some(Cow::Borrowed(text));
+    }
+    let stand_in = |c: char| match c.len_utf8() {
+        _ if !is_active(c) => c,
+        1 => '?',
+        2 => '¿',
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    Some(Cow::Owned(text.chars().map(stand_in).collect()))
 }
 
 /// Widens a range to whole characters that lie inside the text.

@@ -23,6 +23,7 @@ pub mod log;
 pub mod memory;
 pub mod outputs;
 pub mod sandbox;
+pub mod terminal;
 pub mod unpack;
 
 mod attributes;

@@ -8,6 +8,7 @@
 //! to events and reports have carriage-return progress and control characters removed, since they end up on terminals.
 
 use crate::error::{BuildError, io_error};
+use crate::terminal::screen_line;
 use std::{
     collections::VecDeque,
     fs::File,
@@ -138,7 +139,7 @@ impl LogWriter {
     }
 
     fn end_line(&mut self, on_line: &mut dyn FnMut(Line)) {
-        let mut text = printable(&self.line);
+        let mut text = screen_line(&self.line);
         if std::mem::take(&mut self.line_cut) {
             text.push('…');
         }
@@ -221,36 +222,6 @@ pub fn open_log(store: &LocalStore, drv: &StorePath) -> Result<Option<impl Read 
         Err(e) => return Err(io_error("open", &path, e)),
     };
     zstd::stream::read::Decoder::new(compressed).map(Some).map_err(|e| io_error("zstd", &path, e))
-}
-
-/// What a terminal would show of a line, as text: the part after the last carriage return, no escape sequences, no
-/// control characters but tabs, invalid UTF-8 replaced.
-fn printable(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let line = memchr::memrchr(b'\r', line).map_or(line, |at| &line[at + 1..]);
-    let text = String::from_utf8_lossy(line);
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            // ECMA-48: CSI sequences end in 0x40..0x7e, OSC strings in BEL or ESC \, others are one character long.
-            '\x1b' => match chars.next() {
-                Some('[') => while chars.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {},
-                Some(']') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\x07' || (c == '\x1b' && chars.next().is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\t' => out.push('\t'),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 fn reads_like_error(line: &str) -> bool {

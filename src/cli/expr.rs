@@ -50,6 +50,6 @@ impl Expr {
             }
         }
         session.write_derivations()?;
-        print::bytes(&output)
+        if self.raw { print::raw(&output) } else { print::bytes(&output) }
     }
 }

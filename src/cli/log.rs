@@ -13,6 +13,9 @@ pub struct Log {
     /// Whose log: `.#attr`, a `.drv`, or an output's path
     #[arg(value_name = "INSTALLABLE", default_value = ".")]
     pub installable: String,
+    /// Print the bytes as they were printed, to a terminal too: control characters take effect there
+    #[arg(long)]
+    pub raw: bool,
     #[command(flatten)]
     pub source: Source,
     #[command(flatten)]
@@ -39,6 +42,6 @@ impl Log {
             ))
             .help("was it built yet? What was cut off has its log with the build it was taken from; fetches have none")
         })?;
-        print::copy(log, &format!("the log of {drv}"))
+        print::log(log, &format!("the log of {drv}"), self.raw)
     }
 }

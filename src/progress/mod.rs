@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use builder::terminal::visible;
 use builder::{BuildError, Event, EventSink, Kind, NodeId, Origin, Plan};
 
 use crate::cli::{Global, ProgressStyle};
@@ -120,7 +121,7 @@ impl Progress {
 
 /// Writes one line; a closed standard error is no reason to stop a build.
 fn say(line: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(line));
 }
 
 impl Shared {

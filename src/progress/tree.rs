@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use builder::terminal::visible;
 use builder::{Kind, NodeId};
 
 use super::{Done, Running, State, bytes, seconds};
@@ -34,7 +35,7 @@ pub fn draw(state: &mut State) {
         let _ = write!(frame, "\x1b[{}A\x1b[J", state.drawn_lines);
     }
     for line in &lines {
-        let cut: String = line.chars().take(width.saturating_sub(1)).collect();
+        let cut: String = visible(line).chars().take(width.saturating_sub(1)).collect();
         frame.push_str(&cut);
         frame.push('\n');
     }

@@ -30,6 +30,7 @@ mod cli {
     mod prefix;
     mod profile;
     mod repl;
+    mod terminal;
     mod usage;
 }
 

@@ -478,13 +478,7 @@ pub(crate) fn encode(root: &'static Code, file: &File) -> Option<Vec<u8>> {
         .map(|attr| (attr.value.identity(), Global::Member(attr.name)))
         .chain(globals.names.iter().map(|(&name, value)| (value.identity(), Global::Variable(name))))
         .collect();
-    let mut encoder = Encoder {
-        file,
-        globals,
-        numbers: HashMap::default(),
-        names: Vec::new(),
-        pieces: Vec::new(),
-    };
+    let mut encoder = Encoder { file, globals, numbers: HashMap::default(), names: Vec::new(), pieces: Vec::new() };
     let root = encoder.piece(root)?;
     let mut by_age: Vec<Name> = (0..encoder.names.len() as Name).collect();
     by_age.sort_unstable_by_key(|&name| encoder.names[name as usize]);

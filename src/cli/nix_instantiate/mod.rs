@@ -6,7 +6,7 @@
 mod arguments;
 mod settings;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use lang::{Error, Evaluator, Symbol, Value};
 use store::StoreModel;
 
 use crate::read_only_host::ReadOnlyHost;
-use crate::{config, nix_text, walk};
+use crate::{config, nix_text, print, walk};
 use arguments::{Action, Argument, Arguments, Output};
 use settings::Settings;
 
@@ -65,6 +65,13 @@ impl From<Error> for Problem {
     }
 }
 
+impl Problem {
+    /// Of standard output.
+    fn output(failure: crate::report::Failure) -> Problem {
+        Problem::Other(failure.message().to_owned())
+    }
+}
+
 impl NixInstantiate {
     /// Runs the command with these words after its name, and reports what goes wrong.
     pub fn main(words: Vec<std::ffi::OsString>) -> ExitCode {
@@ -88,10 +95,10 @@ impl NixInstantiate {
 }
 
 fn written(bytes: &[u8]) -> ExitCode {
-    match std::io::stdout().write_all(bytes) {
+    match print::bytes(bytes) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(cause) => {
-            nix_text::say(&nix_text::plain_error(&format!("cannot write to standard output: {cause}")));
+        Err(failure) => {
+            nix_text::say(&nix_text::plain_error(failure.message()));
             ExitCode::FAILURE
         }
     }
@@ -187,7 +194,7 @@ impl Front<'_> {
         if self.arguments.action == Action::FindFile {
             for name in &self.arguments.files {
                 let found = self.evaluator.look_up(name)?;
-                print(format!("{}\n", found.display()).as_bytes())?;
+                write_out(format!("{}\n", found.display()).as_bytes())?;
             }
             return Ok(());
         }
@@ -238,7 +245,7 @@ impl Front<'_> {
                 Text::Words(text, origin) => evaluator.parse_text(&text, origin, here)?,
             };
             tree.push(b'\n');
-            return print(&tree);
+            return write_out(&tree);
         }
         let root = match text {
             Text::File(path) => evaluator.eval_file(&path)?,
@@ -252,7 +259,9 @@ impl Front<'_> {
                 Action::Evaluate => {
                     // With no arguments at all a function is printed as one.
                     let value = if given.is_empty() { value } else { evaluator.auto_call(value, given)? };
-                    print(&shown(evaluator, value, self.arguments)?)?;
+                    let text = shown(evaluator, value, self.arguments)?;
+                    let raw = self.arguments.output == Output::Raw;
+                    if raw { print::raw(&text) } else { print::bytes(&text) }.map_err(Problem::output)?;
                 }
                 _ => instantiate(evaluator, value, given)?,
             }
@@ -303,7 +312,7 @@ fn instantiate(evaluator: &mut Evaluator, value: Value, given: &[(Symbol, Value)
         }
         let output = &derivation.output_name;
         let suffix = if output == "out" { String::new() } else { format!("!{output}") };
-        print(format!("{}{suffix}\n", derivation.drv_path).as_bytes())?;
+        write_out(format!("{}{suffix}\n", derivation.drv_path).as_bytes())?;
     }
     Ok(())
 }
@@ -316,10 +325,8 @@ fn standard_input() -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn print(bytes: &[u8]) -> Result<(), Problem> {
-    std::io::stdout()
-        .write_all(bytes)
-        .map_err(|cause| Problem::Other(format!("cannot write to standard output: {cause}")))
+fn write_out(bytes: &[u8]) -> Result<(), Problem> {
+    print::bytes(bytes).map_err(Problem::output)
 }
 
 /// Whether a program was called by the name of this command.
