@@ -17,7 +17,8 @@ pub fn start(folder: &Path) -> Server {
     Server::start(move |request, _| answer(&folder, request))
 }
 
-fn answer(folder: &Path, request: &Request) -> Answer {
+/// What a server of the repositories in `folder` answers.
+pub fn answer(folder: &Path, request: &Request) -> Answer {
     let (path, query) = request.path().split_once('?').unwrap_or((request.path(), ""));
     if let Some(moved) = path.strip_prefix("/moved/") {
         return Answer::new("301 Moved Permanently", b"").header(format!("Location: /{moved}?{query}"));
@@ -45,7 +46,7 @@ fn answer(folder: &Path, request: &Request) -> Answer {
 }
 
 /// A line with its length before it.
-fn line(text: &[u8]) -> Vec<u8> {
+pub fn line(text: &[u8]) -> Vec<u8> {
     [format!("{:04x}", text.len() + 4).as_bytes(), text].concat()
 }
 
@@ -121,7 +122,9 @@ fn gather(repository: &gix::Repository, commit: ObjectId, is_shallow: bool, obje
 }
 
 fn gather_tree(repository: &gix::Repository, tree: ObjectId, objects: &mut BTreeSet<ObjectId>) {
-    objects.insert(tree);
+    if !objects.insert(tree) {
+        return;
+    }
     for entry in repository.find_tree(tree).expect("a tree").iter().map(|entry| entry.expect("an entry")) {
         match entry.mode().kind() {
             gix::objs::tree::EntryKind::Tree => gather_tree(repository, entry.object_id(), objects),

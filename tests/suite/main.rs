@@ -6,6 +6,7 @@
 
 mod fetchers;
 mod git;
+mod git_hostile;
 mod git_server;
 mod normal;
 mod threat_model;

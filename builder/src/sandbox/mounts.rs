@@ -459,7 +459,7 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
     )?;
     for (index, (layer, path)) in named.iter().enumerate() {
         match sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())) {
-            // Before Linux 6.7 there is no such option.
+            // Linux 6.5 to 6.7 say that there is no such option.
             Err(Errno::EINVAL) if index == 0 => return overlay_in_one_string(&named),
             set => set.named(UNITING, || {
                 format!("fsconfig(overlay, lowerdir+={}): {}", path.display(), sys::fs_messages(fs.as_fd()))
@@ -468,11 +468,15 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
     }
     sys::fsconfig_string(fs.as_fd(), "xino", "on")
         .named(UNITING, || format!("fsconfig(overlay, xino=on): {}", sys::fs_messages(fs.as_fd())))?;
-    sys::fsconfig_create(fs.as_fd()).remedied(
-        UNITING,
-        || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
-        overlay_remedy,
-    )?;
+    match sys::fsconfig_create(fs.as_fd()) {
+        // Before 6.5 options are only looked at here, and what is wrong with them is told to the kernel's log alone.
+        Err(Errno::EINVAL) => return overlay_in_one_string(&named),
+        made => made.remedied(
+            UNITING,
+            || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
+            overlay_remedy,
+        )?,
+    }
     let root = sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())?;
     attach(root.as_fd(), STAGING)?;
     Ok(root)

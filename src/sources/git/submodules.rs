@@ -10,6 +10,9 @@ use lang::host::HostResult;
 use super::{Request, open, remote, tree};
 use crate::sources::{Sources, local, other};
 
+/// Repositories nested deeper than this are refused: a server can make up one more for as long as it is asked.
+const NESTING_MAX: usize = 32;
+
 /// The submodules of a commit.
 pub(super) struct Submodules<'s> {
     sources: &'s Sources,
@@ -21,6 +24,8 @@ pub(super) struct Submodules<'s> {
     /// Where Git keeps the submodules of a clone.
     clones: PathBuf,
     export_ignore: bool,
+    /// How many repositories this one is in.
+    nesting: usize,
 }
 
 impl<'s> Submodules<'s> {
@@ -45,12 +50,15 @@ impl<'s> Submodules<'s> {
         let origin = repository.config_snapshot().string("remote.origin.url").filter(|_| is_local);
         let base = origin.map_or_else(|| url.to_owned(), |origin| origin.to_string());
         let clones = repository.git_dir().join("modules");
-        Ok(Submodules { sources, file, base, is_local, clones, export_ignore })
+        Ok(Submodules { sources, file, base, is_local, clones, export_ignore, nesting: 0 })
     }
 
     /// Writes the files of the submodule at `path`, whose commit is `id`, below `folder`.
     pub fn write(&self, path: &Path, id: ObjectId, folder: &Path, depth: usize) -> HostResult<()> {
         let wrong = |why: &str| other(format!("the submodule at '{}' {why}", path.display()));
+        if self.nesting == NESTING_MAX {
+            return Err(wrong(&format!("is nested in {NESTING_MAX} repositories, and no more are allowed")));
+        }
         let name = self.file.name_by_path(BStr::new(path.as_os_str().as_bytes()));
         let name = name.ok_or_else(|| wrong("is not in `.gitmodules`"))?;
         let given = self.file.config().string_by("submodule", Some(name), "url");
@@ -74,7 +82,10 @@ impl<'s> Submodules<'s> {
         };
         let found = repository.find_commit(commit).and_then(|commit| commit.tree_id());
         let tree = found.map_err(|error| wrong(&format!("has no commit '{commit}' in `{url}`: {error}")))?.detach();
-        let inner = Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?;
+        let inner = Submodules {
+            nesting: self.nesting + 1,
+            ..Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?
+        };
         tree::write(&repository, tree, folder, self.export_ignore, Some(&inner), depth)
     }
 

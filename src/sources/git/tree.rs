@@ -1,5 +1,6 @@
 //! The files of a commit, written as the repository holds them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -20,11 +21,52 @@ use crate::sources::{failed, other};
 /// Trees nested deeper than this are refused, as paths of theirs could not be opened.
 const DEPTH_MAX: usize = 1024;
 
+/// A commit with more files and directories than this is refused: a few small trees that name each other several times are
+/// as many as one likes.
+const ENTRIES_MAX: u64 = 10_000_000;
+
+/// A larger file is refused, as objects are held in memory whole; a few megabytes of a pack can be as large as one likes.
+const BLOB_BYTES_MAX: u64 = 2 << 30;
+
 pub(super) fn check_depth(depth: usize) -> HostResult<()> {
     if depth > DEPTH_MAX {
         return Err(other(format!("the Git repository has folders nested deeper than {DEPTH_MAX}")));
     }
     Ok(())
+}
+
+/// Counts the files and directories that a tree stands for, before any is made.
+///
+/// # Errors
+/// When they are too many, or a tree cannot be read.
+fn check_count(repository: &Repository, tree: ObjectId) -> HostResult<()> {
+    let count = count(repository, tree, 0, &mut HashMap::new())?;
+    if count > ENTRIES_MAX {
+        return Err(other(format!(
+            "the tree '{tree}' of the Git repository stands for {count} files and directories; {ENTRIES_MAX} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// Each tree is read once, however often it is named.
+fn count(repository: &Repository, tree: ObjectId, depth: usize, known: &mut HashMap<ObjectId, u64>) -> HostResult<u64> {
+    if let Some(&count) = known.get(&tree) {
+        return Ok(count);
+    }
+    check_depth(depth)?;
+    let read = |error: gix::Error| other(format!("cannot read the tree '{tree}': {error}"));
+    let mut total = 0_u64;
+    for entry in repository.find_tree(tree).map_err(read)?.iter() {
+        let entry = entry.map_err(read)?;
+        let below = match entry.kind() {
+            EntryKind::Tree => count(repository, entry.object_id(), depth + 1, known)?,
+            _ => 0,
+        };
+        total = total.saturating_add(below).saturating_add(1);
+    }
+    known.insert(tree, total);
+    Ok(total)
 }
 
 /// Writes trees as files.
@@ -44,6 +86,7 @@ pub(super) fn write(
     submodules: Option<&Submodules<'_>>,
     depth: usize,
 ) -> HostResult<()> {
+    check_count(repository, tree)?;
     let ignored = match export_ignore {
         true => {
             let index = repository.index_from_tree(&tree).map_err(|error| other(chain(&error)))?;
@@ -77,10 +120,15 @@ impl Writer<'_, '_> {
 
     fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
         let unwritable = |cause| failed("cannot write", to, &cause);
+        let unreadable = |error: gix::Error| other(format!("cannot read the file '{id}': {error}"));
         let blob = || {
-            let blob = self.repository.find_blob(id);
-            blob.map(|mut blob| blob.take_data())
-                .map_err(|error| other(format!("cannot read the file '{id}': {error}")))
+            let size = self.repository.find_header(id).map_err(unreadable)?.size();
+            if size > BLOB_BYTES_MAX {
+                return Err(other(format!(
+                    "the file '{id}' of the Git repository has {size} bytes; {BLOB_BYTES_MAX} are allowed"
+                )));
+            }
+            self.repository.find_blob(id).map(|mut blob| blob.take_data()).map_err(unreadable)
         };
         match kind {
             EntryKind::Tree => {
