@@ -1,6 +1,7 @@
 //! Fetching from servers on loopback that behave well, badly and worse.
 
 mod server;
+mod socks;
 
 use super::*;
 use server::{Answer, Server};
