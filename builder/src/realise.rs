@@ -436,6 +436,7 @@ impl Realiser<'_> {
         Ok(Request {
             root_layers,
             binds,
+            store: Some(self.store.root().join("store")),
             outputs,
             build_dir,
             argv: invocation.argv.iter().cloned().map(OsString::from_vec).collect(),

@@ -18,6 +18,10 @@ pub struct Request {
     pub root_layers: Vec<PathBuf>,
     /// Store paths and sources to be seen beside the root.
     pub binds: Vec<Bind>,
+    /// Host directory in which most of those lie, the store: they are shown through one file system then, and each other one
+    /// through one of its own.
+    #[serde(default, with = "wire::optional_path")]
+    pub store: Option<PathBuf>,
     /// Where the builder puts what it makes.
     pub outputs: OutputPlace,
     /// Host directory seen as `/build`, writable.
@@ -214,6 +218,20 @@ mod wire {
         }
     }
 
+    pub mod optional_path {
+        use std::path::PathBuf;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+            path.as_ref().map(|path| super::encode(path.as_os_str())).serialize(to)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+            Option::<String>::deserialize(from)?.map(|text| super::decode(&text).map(PathBuf::from)).transpose()
+        }
+    }
+
     pub mod paths {
         use std::path::PathBuf;
 
@@ -270,6 +288,7 @@ mod tests {
         let request = Request {
             root_layers: vec![odd.clone().into()],
             binds: vec![Bind::read_only(odd.clone(), odd.clone())],
+            store: Some(odd.clone().into()),
             outputs: OutputPlace::Rooted { host_dir: odd.clone().into() },
             build_dir: odd.clone().into(),
             argv: vec![odd.clone()],
@@ -287,6 +306,7 @@ mod tests {
         assert_eq!(back.argv, request.argv);
         assert_eq!(back.env, request.env);
         assert_eq!(back.binds[0].inside, PathBuf::from(&odd));
+        assert_eq!(back.store, request.store);
         assert_eq!(back.limits, request.limits);
     }
 }

@@ -19,7 +19,7 @@ use nix::fcntl::OFlag;
 use super::SandboxError;
 use super::error::Named;
 use super::mounts::{Contents, Template};
-use super::{filter, limits, mounts, namespaces, sys};
+use super::{devices, filter, limits, mounts, namespaces, sys};
 use crate::request::{Mode, Request};
 
 /// What `/proc/self/net` tells of a network namespace's past and of what is in it: packets by device, each that was sent
@@ -67,8 +67,10 @@ impl Base {
     pub fn make() -> Result<Base, SandboxError> {
         limits::raise_open_files()?;
         limits::volunteer();
+        // Where it is refused, as to every ordinary user, builds see the host's, which they cannot change.
+        let own_nodes = devices::make_own_nodes().is_ok();
         namespaces::enter_outer()?;
-        mounts::prepare()?;
+        mounts::prepare(own_nodes)?;
         let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
         let inner = namespaces::make_inner()?;

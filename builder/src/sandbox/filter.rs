@@ -12,8 +12,8 @@
 //! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not supported by the file system".
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, ENOSYS,
-    ENOTSUP, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, EINVAL,
+    ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
 };
 
 use super::SandboxError;
@@ -58,6 +58,14 @@ const OPEN_TREE_ATTR: libc::c_long = 467;
 const SETXATTRAT: libc::c_long = 463;
 const REMOVEXATTRAT: libc::c_long = 466;
 const FCHMODAT2: libc::c_long = 452;
+/// How long what is written is likely to stay, of an inode and of an open file.
+const F_SET_RW_HINT: libc::c_int = 1036;
+const F_SET_FILE_RW_HINT: libc::c_int = 1038;
+/// A lease on a directory, of Linux 6.19.
+const F_SETDELEG: libc::c_int = 1040;
+/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`, `FS_IOC_REMOVE_ENCRYPTION_KEY`, the same for all users, and
+/// `FS_IOC_GET_ENCRYPTION_KEY_STATUS`.
+const FSCRYPT: [u32; 5] = [0x800c_6613, 0xc050_6617, 0xc040_6618, 0xc040_6619, 0xc080_661a];
 
 /// What a build's root is made with, and the spawner enters namespaces with.
 fn furnishing() -> Vec<Rule> {
@@ -140,6 +148,16 @@ fn foreign() -> Vec<Rule> {
             libc::SYS_syslog,
         ],
     );
+    // What a process attaches to an inode or reads of it concerns all that have the inode: a lease makes them wait, a hint about its
+    // writing stays. The answers are those of kernels and file systems that have none of this.
+    for command in [libc::F_SETLEASE, F_SETDELEG, F_SET_RW_HINT, F_SET_FILE_RW_HINT] {
+        deny(EINVAL, Is(1, u32::MAX, command.unsigned_abs()), &[libc::SYS_fcntl]);
+    }
+    deny(EPERM, Always, &[libc::SYS_fanotify_init]);
+    // Keys of a file system belong to the user and outlive the build; what is encrypted is no output.
+    for request in FSCRYPT {
+        deny(EOPNOTSUPP, Is(1, u32::MAX, request), &[libc::SYS_ioctl]);
+    }
     // With a user namespace come capabilities, and with them most of the kernel.
     let new_user = libc::CLONE_NEWUSER.unsigned_abs();
     deny(EPERM, Any(0, new_user), &[libc::SYS_unshare, libc::SYS_clone]);
@@ -382,6 +400,21 @@ mod tests {
         check(libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0], Some(EPERM));
         check(libc::SYS_ioctl, [0, 0x5413, 0, 0, 0, 0], None);
         check(libc::SYS_read, [0; 6], None);
+    }
+
+    #[test]
+    fn what_others_would_feel_of_an_inode_is_refused_and_locks_are_not() {
+        for command in [libc::F_SETLEASE, F_SETDELEG, F_SET_RW_HINT, F_SET_FILE_RW_HINT] {
+            check(libc::SYS_fcntl, [3, command.unsigned_abs(), 1, 0, 0, 0], Some(EINVAL));
+        }
+        for command in [libc::F_GETLEASE, libc::F_SETLK, libc::F_OFD_SETLK, libc::F_DUPFD_CLOEXEC, libc::F_SETFL] {
+            check(libc::SYS_fcntl, [3, command.unsigned_abs(), 1, 0, 0, 0], None);
+        }
+        check(libc::SYS_fanotify_init, [0x200, 0, 0, 0, 0, 0], Some(EPERM));
+        check(libc::SYS_inotify_init1, [0; 6], None);
+        for request in FSCRYPT {
+            check(libc::SYS_ioctl, [3, request, 0, 0, 0, 0], Some(EOPNOTSUPP));
+        }
     }
 
     /// The search finds what a look at one rule after the other finds.

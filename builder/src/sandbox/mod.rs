@@ -23,8 +23,10 @@
 mod base;
 mod cgroup;
 mod child;
+mod devices;
 mod error;
 mod filter;
+mod inputs;
 mod landlock;
 mod limits;
 mod message;

@@ -20,7 +20,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,25 +33,25 @@ use nix::unistd::{AccessFlags, access, chdir, fchdir, pivot_root};
 
 use super::SandboxError;
 use super::error::Named;
-use super::limits;
+use super::inputs::{self, Source, Views};
 use super::sys::{self, attr};
-use crate::request::{Bind, Jobserver, Limits, OutputPlace, Request};
+use super::{devices, limits};
+use crate::request::{Bind, Limits, OutputPlace, Request};
 
 /// Where the spawner keeps what it has prepared: a directory that every machine has and no build needs anything of. Only the
 /// spawner's mount namespace, and those of its builds until they have their root, have this there.
-const STOCK: &str = "/sys";
+pub const STOCK: &str = "/sys";
 /// The mount points and files of the skeleton, in the stock.
 const SKELETON: &str = "/sys/skeleton";
-/// What is to be `/dev`, in the stock.
-const STOCKED_DEV: &str = "/sys/dev";
 /// Where the new root is attached for a moment, in the stock.
 const STAGING: &str = "/sys/root";
 /// An empty file, in the stock.
 const NOTHING: &str = "/sys/nothing";
-/// Of what `/proc` tells of the whole machine, the files that are about the user who builds and that everybody may read.
-const OF_THE_USER: [&str; 2] = ["keys", "key-users"];
-/// Device nodes of the host that every build sees.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// An empty directory, in the stock.
+pub const EMPTY: &str = "/sys/empty";
+/// Of what `/proc` tells of the whole machine, the files that everybody may read and that are about the keys of the user who builds, and
+/// about files of others on which there are locks of open files (`F_OFD_SETLK`): those are shown whoever has them.
+const OF_OTHERS: [&str; 3] = ["keys", "key-users", "locks"];
 /// No link is among them, so that no mount point is made through one.
 const MOUNT_POINTS: [&str; 10] =
     ["build", "dev", "eval/store", "etc", "output", "proc", "source", "tmp", "usr/bin", "var/tmp"];
@@ -64,32 +64,29 @@ const ETC: [(&str, &str); 3] = [
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
 const UNITING: &str = "unite the trees of the root";
-const PLAIN: u64 = attr::NOSUID | attr::NODEV;
-
-/// A bind, taken from the host and not yet attached.
-enum Source {
-    Mount(OwnedFd),
-    Link(PathBuf),
-}
+pub const PLAIN: u64 = attr::NOSUID | attr::NODEV;
 
 /// Prepares what all builds share, in the mount namespace of the calling process.
-pub fn prepare() -> Result<(), SandboxError> {
+///
+/// `own_nodes` says whether [`devices::make_own_nodes`] has succeeded.
+pub fn prepare(own_nodes: bool) -> Result<(), SandboxError> {
     let everywhere = None::<&str>;
     mount(everywhere, "/", everywhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, everywhere)
         .named("detach the sandbox's mounts from the host's", || "mount(/, MS_REC|MS_PRIVATE)".into())?;
+    let nodes = devices::take_nodes(own_nodes)?;
     let stock = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
     attach(stock.as_fd(), STOCK)?;
-    for place in [SKELETON, STOCKED_DEV, STAGING] {
+    for place in [SKELETON, devices::STOCKED_DEV, STAGING, EMPTY] {
         fs::create_dir(place).named("prepare the root", || format!("mkdir({place})"))?;
     }
     fs::write(NOTHING, "").named("prepare the root", || format!("write({NOTHING})"))?;
     furnish(Path::new(SKELETON))?;
-    prepare_dev(None)?;
+    devices::stock(&nodes, None)?;
     read_only(stock.as_fd(), STOCK)
 }
 
 /// The files of `/proc` that are empty for builds: what other users of this machine may not read there, which matters where root
-/// builds, and [`OF_THE_USER`]. They are the same for every process, so they are looked up once.
+/// builds, and [`OF_OTHERS`]. They are the same for every process, so they are looked up once.
 pub fn hidden_of_proc() -> Vec<PathBuf> {
     let others_may_read = |mode: u32| mode & 0o004 != 0;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -98,8 +95,8 @@ pub fn hidden_of_proc() -> Vec<PathBuf> {
         entry.metadata().is_ok_and(|found| !others_may_read(found.mode()))
             && access(&entry.path(), AccessFlags::R_OK).is_ok()
     });
-    let of_the_user = OF_THE_USER.iter().map(|name| Path::new("/proc").join(name)).filter(|path| path.exists());
-    closed.map(|entry| entry.path()).chain(of_the_user).collect()
+    let of_others = OF_OTHERS.iter().map(|name| Path::new("/proc").join(name)).filter(|path| path.exists());
+    closed.map(|entry| entry.path()).chain(of_others).collect()
 }
 
 /// A root that is ready but for what belongs to one build, in a mount namespace of its own that no process is in. Builds enter
@@ -160,7 +157,7 @@ impl Template {
     fn prepare(request: &Request) -> Result<OwnedFd, SandboxError> {
         unshare(CloneFlags::CLONE_NEWNS).named(UNITING, || "unshare(NEWNS)".into())?;
         let namespace = open_own_mounts()?;
-        assemble_root(request, &sources(request)?)?;
+        assemble_root(request, &inputs::sources(request)?)?;
         Ok(namespace)
     }
 
@@ -185,24 +182,26 @@ fn enter_mounts(namespace: BorrowedFd) -> Result<(), SandboxError> {
     setns(namespace, CloneFlags::CLONE_NEWNS).named("enter a mount namespace", || "setns(NEWNS)".into())
 }
 
-fn stocked_dev() -> Result<OwnedFd, SandboxError> {
-    sys::clone_tree(STOCKED_DEV.as_ref(), true)
-        .named("furnish /dev", || format!("open_tree({STOCKED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))
-}
-
 /// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the spawner's.
-pub fn assemble(request: &Request, template: Option<&Template>, hidden: &[PathBuf]) -> Result<(), SandboxError> {
+pub fn assemble(
+    request: &Request,
+    template: Option<&Template>,
+    hidden: &[PathBuf],
+    skipped: &mut Vec<String>,
+) -> Result<(), SandboxError> {
     let proc = proc(&request.limits)?;
     let nothing =
         || sys::clone_tree(NOTHING.as_ref(), false).named("hide a file of /proc", || format!("open_tree({NOTHING})"));
     let covers: Vec<OwnedFd> = hidden.iter().map(|_| nothing()).collect::<Result<_, _>>()?;
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
-    let binds = sources(request)?;
+    let binds = inputs::sources(request)?;
+    let views = Views::take(request, &binds, skipped)?;
     match template {
         Some(template) => template.enter()?,
         None => assemble_root(request, &binds)?,
     }
+    let inputs = views.into_mounts()?;
 
     attach(proc.as_fd(), "/proc")?;
     for (path, cover) in hidden.iter().zip(&covers) {
@@ -213,12 +212,12 @@ pub fn assemble(request: &Request, template: Option<&Template>, hidden: &[PathBu
     attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
     attach(build.as_fd(), "/build")?;
     attach(outputs.as_fd(), request.outputs.inside())?;
-    for (bind, source) in &binds {
+    for ((bind, source), mount) in binds.iter().zip(&inputs) {
         if hidden_in_skeleton(request, &bind.inside) {
             stand_in(Path::new("/"), &bind.inside, source)?;
         }
-        if let Source::Mount(tree) = source {
-            attach(tree.as_fd(), &bind.inside)?;
+        if let Some(mount) = mount {
+            attach(mount.as_fd(), &bind.inside)?;
         }
     }
     Ok(())
@@ -227,9 +226,9 @@ pub fn assemble(request: &Request, template: Option<&Template>, hidden: &[PathBu
 /// Replaces the root by one for this build alone, with `/dev` in it.
 fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), SandboxError> {
     if let Some(jobserver) = &request.jobserver {
-        prepare_dev(Some(&jobserver.fifo))?;
+        devices::stock_with(&jobserver.fifo)?;
     }
-    let dev = stocked_dev()?;
+    let dev = devices::stocked()?;
     let layers = open_layers(request)?;
     let own = own_places(request, binds)?;
     let root = if layers.is_empty() {
@@ -264,7 +263,7 @@ fn proc(limits: &Limits) -> Result<OwnedFd, SandboxError> {
 }
 
 /// A new file system of `kind`, attached nowhere.
-fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, SandboxError> {
+pub fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, SandboxError> {
     let doing = format!("make a {kind} file system");
     let remedy = |errno| {
         (kind == "proc" && errno == Errno::EPERM).then(|| {
@@ -280,7 +279,7 @@ fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedF
 }
 
 /// A copy of what the host has at `path`, attached nowhere.
-fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
+pub fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
     let doing = format!("take `{}` into the sandbox", path.display());
     // Recursive, as the kernel does not let a user namespace uncover what is below a mount of its parent.
     let tree = sys::clone_tree(path.as_os_str(), true)
@@ -290,31 +289,7 @@ fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
     Ok(tree)
 }
 
-/// What the host has for each bind, those above before those below.
-fn sources(request: &Request) -> Result<Vec<(&Bind, Source)>, SandboxError> {
-    let mut binds: Vec<(&Bind, Source)> =
-        request.binds.iter().map(|bind| Ok((bind, source(bind)?))).collect::<Result<_, SandboxError>>()?;
-    binds.sort_by(|(a, _), (b, _)| a.inside.cmp(&b.inside));
-    Ok(binds)
-}
-
-fn source(bind: &Bind) -> Result<Source, SandboxError> {
-    let doing = || format!("take `{}` into the sandbox", bind.host.display());
-    let kind =
-        fs::symlink_metadata(&bind.host).named(&doing(), || format!("lstat({})", bind.host.display()))?.file_type();
-    if kind.is_symlink() {
-        let target = fs::read_link(&bind.host).named(&doing(), || format!("readlink({})", bind.host.display()))?;
-        return Ok(Source::Link(target));
-    }
-    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
-        return Err(SandboxError::Request {
-            reason: format!("`{}` is neither file, directory nor symbolic link", bind.host.display()),
-        });
-    }
-    host_tree(&bind.host, PLAIN | if bind.writable { 0 } else { attr::RDONLY }).map(Source::Mount)
-}
-
-fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
+pub fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .named("open a tree of the root", || format!("open({}, O_PATH|O_DIRECTORY)", path.display()))
 }
@@ -323,12 +298,12 @@ fn open_layers(request: &Request) -> Result<Vec<OwnedFd>, SandboxError> {
     request.root_layers.iter().map(|layer| open_layer(layer)).collect()
 }
 
-fn read_only(mount: BorrowedFd, what: &str) -> Result<(), SandboxError> {
+pub fn read_only(mount: BorrowedFd, what: &str) -> Result<(), SandboxError> {
     sys::set_mount_attributes(mount, attr::RDONLY)
         .named(&format!("make `{what}` read-only"), || format!("mount_setattr({what}, MOUNT_ATTR_RDONLY)"))
 }
 
-fn attach(mount: BorrowedFd, target: impl AsRef<Path>) -> Result<(), SandboxError> {
+pub fn attach(mount: BorrowedFd, target: impl AsRef<Path>) -> Result<(), SandboxError> {
     let target = target.as_ref();
     let remedy = |errno| match errno {
         Errno::ENOENT | Errno::ENOTDIR => {
@@ -402,19 +377,9 @@ fn stand_in(top: &Path, inside: &Path, source: &Source) -> Result<(), SandboxErr
         Source::Link(target) => {
             symlink(target, &at).named(&doing(), || format!("symlink({}, /{})", target.display(), inside.display()))
         }
-        Source::Mount(tree) => {
-            let is_directory = fs::metadata(format!("/proc/self/fd/{}", tree.as_raw_fd()))
-                .or_else(|_| fs::File::from(tree.try_clone()?).metadata())
-                .named(&doing(), || "fstat".into())?
-                .is_dir();
-            if is_directory {
-                make_directories(top, &inside)
-            } else if fs::symlink_metadata(&at).is_ok() {
-                Ok(())
-            } else {
-                fs::write(&at, "").named(&doing(), || format!("open(/{}, O_CREAT)", inside.display()))
-            }
-        }
+        Source::Directory => make_directories(top, &inside),
+        Source::File if fs::symlink_metadata(&at).is_ok() => Ok(()),
+        Source::File => fs::write(&at, "").named(&doing(), || format!("open(/{}, O_CREAT)", inside.display())),
     }
 }
 
@@ -449,14 +414,7 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
         .rev()
         .chain(below.iter().map(|(layer, path)| (layer, *path)))
         .collect();
-    let fs = sys::fsopen("overlay").remedied(
-        UNITING,
-        || "fsopen(overlay)".into(),
-        |errno| {
-            (errno == Errno::ENODEV)
-                .then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
-        },
-    )?;
+    let fs = sys::fsopen("overlay").remedied(UNITING, || "fsopen(overlay)".into(), no_overlay)?;
     for (index, (layer, path)) in named.iter().enumerate() {
         match sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())) {
             // Linux 6.5 to 6.7 say that there is no such option.
@@ -502,6 +460,11 @@ fn overlay_in_one_string(layers: &[(&OwnedFd, &Path)]) -> Result<OwnedFd, Sandbo
         .named(UNITING, || format!("open({STAGING})"))
 }
 
+/// What to do where there are no overlays.
+pub fn no_overlay(errno: Errno) -> Option<String> {
+    (errno == Errno::ENODEV).then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
+}
+
 fn overlay_remedy(errno: Errno) -> Option<String> {
     (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into())
 }
@@ -522,34 +485,4 @@ fn enter(root: &OwnedFd) -> Result<(), SandboxError> {
     )?;
     umount2(".", MntFlags::MNT_DETACH).named(DOING, || "umount2(old root, MNT_DETACH)".into())?;
     chdir("/").named(DOING, || "chdir(/)".into())
-}
-
-/// Puts what is to be `/dev` into the stock, over what is there.
-fn prepare_dev(jobserver: Option<&Path>) -> Result<(), SandboxError> {
-    let doing = "furnish /dev";
-    let fifo = jobserver.map(|fifo| host_tree(fifo, PLAIN | attr::NOEXEC)).transpose()?;
-    let devices = DEVICES.iter().map(|name| host_tree(Path::new("/dev").join(name).as_path(), attr::NOSUID));
-    let devices: Vec<OwnedFd> = devices.collect::<Result<_, _>>()?;
-    let mount = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
-    attach(mount.as_fd(), STOCKED_DEV)?;
-    let dev = Path::new(STOCKED_DEV);
-    let devices = DEVICES.into_iter().zip(&devices);
-    for (name, device) in devices.chain(fifo.as_ref().map(|fifo| (Jobserver::NAME, fifo))) {
-        let path = dev.join(name);
-        fs::write(&path, "").named(doing, || format!("open({}, O_CREAT)", path.display()))?;
-        attach(device.as_fd(), &path)?;
-    }
-    for (name, target) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ] {
-        symlink(target, dev.join(name)).named(doing, || format!("symlink({target}, /dev/{name})"))?;
-    }
-    for directory in ["pts", "shm"] {
-        fs::create_dir(dev.join(directory)).named(doing, || format!("mkdir(/dev/{directory})"))?;
-    }
-    read_only(mount.as_fd(), "/dev")
 }

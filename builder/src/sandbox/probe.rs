@@ -147,6 +147,7 @@ impl Sandbox {
         let request = Request {
             root_layers: vec![directory("layer")?],
             binds: Vec::new(),
+            store: None,
             outputs: OutputPlace::Rooted { host_dir: directory("output")? },
             build_dir: directory("build")?,
             argv: vec!["/no-builder".into()],

@@ -46,6 +46,7 @@ impl Place {
         Request {
             root_layers: vec![self.path("layer")],
             binds: host.map(|path| Bind::read_only(path, path)).collect(),
+            store: None,
             outputs: OutputPlace::Rooted { host_dir: self.path("output") },
             build_dir: self.path("build"),
             argv: ["/bin/sh", "-c", script].map(OsString::from).to_vec(),
