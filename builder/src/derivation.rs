@@ -15,13 +15,15 @@ pub(crate) const OUTPUT_DIR: &str = "/output";
 /// Where the outputs of `derivation` will be.
 ///
 /// # Errors
-/// When an output is named by what it will turn out to hold: such derivations are not built here.
+/// When an output is named by what it will turn out to hold: such derivations are not built here. And when its name cannot be that
+/// of a file and of a variable, both of which it becomes: evaluation takes any name of which a store path can be made, as Nix does.
 pub(crate) fn output_paths(
     drv: &StorePath,
     derivation: &Derivation,
 ) -> Result<BTreeMap<String, StorePath>, BuildError> {
     let mut paths = BTreeMap::new();
     for (name, output) in &derivation.outputs {
+        check_output_name(name).map_err(|problem| attribute("outputs", format!("of `{}`: {problem}", drv.name())))?;
         let path = match output {
             Output::Floating { .. } | Output::Impure { .. } | Output::Deferred => None,
             _ => derivation.output_path(StoreModel::Native, name).map_err(crate::error::cause)?,
@@ -36,6 +38,24 @@ pub(crate) fn output_paths(
         paths.insert(name.clone(), path);
     }
     Ok(paths)
+}
+
+/// The longest name that a file can have, in bytes.
+const FILE_NAME_MAX: usize = 255;
+
+fn check_output_name(name: &str) -> Result<(), String> {
+    let problem = match name {
+        "" => "the name of an output must not be empty".to_owned(),
+        "." | ".." => format!("`{name}` is not the name of an output but of a directory; give it another name"),
+        _ if name.len() > FILE_NAME_MAX => {
+            format!("the name of an output has at most {FILE_NAME_MAX} bytes, and one here has {}", name.len())
+        }
+        _ => match name.chars().find(|character| matches!(character, '/' | '=' | '\0')) {
+            Some(character) => format!("the name of an output must not contain {character:?}, and `{name}` does"),
+            None => return Ok(()),
+        },
+    };
+    Err(problem)
 }
 
 /// A command with the places of its outputs filled in.

@@ -114,7 +114,9 @@ pub enum BuilderFailure {
     Silent { secs: u64 },
     LogTooLong { bytes: u64 },
     OutOfMemory { bytes: u64 },
+    MachineOutOfMemory,
     TooManyProcesses { max: u64 },
+    MachineTooManyProcesses,
 }
 
 impl fmt::Display for BuilderFailure {
@@ -132,6 +134,12 @@ impl fmt::Display for BuilderFailure {
                     bytes >> 20
                 )
             }
+            Self::MachineOutOfMemory => f.write_str(
+                "the machine was out of memory, or the control group that `ev` runs in, and the kernel ended a process of the build, which had not met its own limit; run fewer builds at a time (`-j 1`), or end other programs, and run it again",
+            ),
+            Self::MachineTooManyProcesses => f.write_str(
+                "the build was refused a process by the limit of the control group that `ev` runs in, and not by its own; run fewer builds at a time (`-j 1`), or raise that limit, and run it again",
+            ),
             Self::TooManyProcesses { max } => write!(
                 f,
                 "the build started more than {max} processes and threads at a time, its limit; `--max-processes` sets another"

@@ -9,6 +9,11 @@ pub fn total_bytes() -> Option<u64> {
     Some(groups(&Membership::all()).map(|group| group.limit).fold(total, u64::min))
 }
 
+/// What the machine has, in bytes; `None` where the kernel does not tell.
+pub fn machine_bytes() -> Option<u64> {
+    machine(["MemTotal:"]).map(|[total]| total)
+}
+
 /// What of it is free, or would be if caches of files were given up, in bytes; `None` where the kernel does not tell.
 pub fn available_bytes() -> Option<u64> {
     let [total, available] = machine(["MemTotal:", "MemAvailable:"])?;

@@ -455,6 +455,7 @@ impl Realiser<'_> {
                 max_log_bytes: self.options.max_log_bytes,
                 memory_max_bytes: self.options.memory_max_bytes,
                 processes_max: self.options.processes_max,
+                processes_counted: false,
                 disk_reserve_bytes: self
                     .options
                     .disk_reserve_bytes
@@ -545,6 +546,8 @@ impl Realiser<'_> {
             Status::Silent => Some(BuilderFailure::Silent { secs: secs(limits.max_silent) }),
             Status::LogTooLong => Some(BuilderFailure::LogTooLong { bytes: limits.max_log_bytes.unwrap_or(0) }),
             Status::OutOfMemory => Some(BuilderFailure::OutOfMemory { bytes: limits.memory_max_bytes.unwrap_or(0) }),
+            Status::MachineOutOfMemory => Some(BuilderFailure::MachineOutOfMemory),
+            Status::MachineTooManyProcesses => Some(BuilderFailure::MachineTooManyProcesses),
             Status::TooManyProcesses => {
                 Some(BuilderFailure::TooManyProcesses { max: limits.processes_max.unwrap_or(0) })
             }

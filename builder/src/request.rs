@@ -164,6 +164,9 @@ pub struct Limits {
     pub memory_max_bytes: Option<u64>,
     /// Processes and threads at a time.
     pub processes_max: Option<u64>,
+    /// Whether a control group counts them; the sandbox sets this.
+    #[serde(default)]
+    pub processes_counted: bool,
     /// Bytes that stay free on the file system of the build directory: a build is ended when there are fewer.
     pub disk_reserve_bytes: Option<u64>,
     /// By how much the build's priority is below the caller's, 0 to 19.

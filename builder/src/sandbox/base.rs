@@ -12,13 +12,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 
 use super::SandboxError;
 use super::error::Named;
-use super::mounts::{Contents, Template};
+use super::mounts::{Contents, Machine, Template};
 use super::{devices, filter, limits, mounts, namespaces, sys};
 use crate::request::{Mode, Request};
 
@@ -35,8 +34,7 @@ pub struct Base {
     pub template: Option<Template>,
     /// The root that was last wanted and was not the one before.
     last_root: Option<Contents>,
-    /// Files of `/proc` that are empty for builds.
-    pub hidden: Vec<PathBuf>,
+    pub machine: Machine,
     /// The mount namespace of this process.
     host: OwnedFd,
     /// What inits are to put themselves under, besides what this process is under.
@@ -65,7 +63,10 @@ const PIECE: usize = 16 << 10;
 impl Base {
     /// Enters the outer user namespace and prepares what builds share.
     pub fn make() -> Result<Base, SandboxError> {
+        limits::raise_hard_limits();
         limits::raise_open_files()?;
+        // What is made for builds has the same modes whoever calls.
+        limits::fix_umask();
         limits::volunteer();
         // Where it is refused, as to every ordinary user, builds see the host's, which they cannot change.
         let own_nodes = devices::make_own_nodes().is_ok();
@@ -80,7 +81,7 @@ impl Base {
             inner,
             template: None,
             last_root: None,
-            hidden: mounts::hidden_of_proc(),
+            machine: Machine::look(),
             host: mounts::open_own_mounts()?,
             filter: if filtered { filter::for_init() } else { filter::whole() },
             report,

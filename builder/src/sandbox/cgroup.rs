@@ -21,11 +21,17 @@ use crate::request::Limits;
 /// What the groups are called: this, the caller's process id, a number.
 const NAME: &str = "eval-build-";
 
-/// Which resource a build ran out of.
+/// What a build was refused, and by whose limit: its own, or one further up, of a group above it or of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
-    Memory,
-    Processes,
+    Memory(Whose),
+    Processes(Whose),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    Own,
+    FurtherUp,
 }
 
 /// Where groups can be made.
@@ -211,17 +217,50 @@ impl Groups {
 
     /// Which limit the build ran into, if any; to be asked when it has ended.
     pub fn exhausted(&self) -> Option<Exhausted> {
-        let hit = |group: &Option<Parent>, [one, two]: [(&str, &str); 2]| {
-            let Some(group) = group else { return false };
-            let (file, word) = if group.version == 1 { one } else { two };
-            let text = fs::read_to_string(group.directory.join(file)).unwrap_or_default();
-            text.lines()
-                .any(|line| line.split_once(' ').is_some_and(|(name, count)| name == word && count.trim() != "0"))
-        };
-        if hit(&self.memory, [("memory.oom_control", "oom_kill"), ("memory.events", "oom_kill")]) {
-            return Some(Exhausted::Memory);
+        let memory = self.memory.as_ref().and_then(Parent::taken_memory).map(Exhausted::Memory);
+        memory.or_else(|| self.processes.as_ref().and_then(Parent::refused_processes).map(Exhausted::Processes))
+    }
+}
+
+impl Parent {
+    fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.directory.join(file)).ok()
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        self.read(file)?.trim().parse().ok()
+    }
+
+    /// Whether a file with a word and a number a line has anything but 0 for `word`.
+    fn has_counted(&self, file: &str, word: &str) -> bool {
+        let text = self.read(file).unwrap_or_default();
+        text.lines().any(|line| line.split_once(' ').is_some_and(|(name, count)| name == word && count.trim() != "0"))
+    }
+
+    /// By whose limit a process of this group was ended. The group counts it whoever was out of memory.
+    fn taken_memory(&self) -> Option<Whose> {
+        let file = if self.version == 1 { "memory.oom_control" } else { "memory.events" };
+        if !self.has_counted(file, "oom_kill") {
+            return None;
         }
-        hit(&self.processes, [("pids.events", "max"); 2]).then_some(Exhausted::Processes)
+        let met = match self.version {
+            1 => self.number("memory.failcnt") != Some(0),
+            _ => self.has_counted("memory.events", "oom"),
+        };
+        Some(if met { Whose::Own } else { Whose::FurtherUp })
+    }
+
+    /// By whose limit a process of this group was refused another. Kernels of before 6.12, and groups of version 1, count that where it
+    /// was refused; the most that there ever were tells whether it was there (from Linux 6.11 on).
+    fn refused_processes(&self) -> Option<Whose> {
+        if !self.has_counted("pids.events", "max") {
+            return None;
+        }
+        let met = match (self.number("pids.peak"), self.number("pids.max")) {
+            (Some(peak), Some(max)) => peak >= max,
+            _ => true,
+        };
+        Some(if met { Whose::Own } else { Whose::FurtherUp })
     }
 }
 
@@ -275,6 +314,42 @@ mod tests {
         assert_eq!(found.memory, found.processes);
         assert_eq!(find_in("", own), Parents::default());
         assert_eq!(find_in("garbage - cgroup2\n", own), Parents::default());
+    }
+
+    #[test]
+    fn a_limit_is_called_the_builds_when_it_was_met() {
+        use Exhausted::{Memory, Processes};
+        use Whose::{FurtherUp, Own};
+        let found = |version: u8, files: &[(&str, &str)]| {
+            let place = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                fs::write(place.path().join(name), text).unwrap();
+            }
+            let group = Parent { directory: place.path().to_owned(), version };
+            // Dropping them removes an empty directory, which it is not.
+            Groups { memory: Some(group.clone()), processes: Some(group) }.exhausted()
+        };
+        let events = |oom, oom_kill| format!("low 0\nhigh 0\nmax 7\noom {oom}\noom_kill {oom_kill}\n");
+        assert_eq!(found(2, &[("memory.events", &events(0, 0))]), None, "what was reclaimed was not missing");
+        assert_eq!(found(2, &[("memory.events", &events(1, 1))]), Some(Memory(Own)));
+        assert_eq!(found(2, &[("memory.events", &events(0, 1))]), Some(Memory(FurtherUp)));
+        let control = |oom_kill| format!("oom_kill_disable 0\nunder_oom 0\noom_kill {oom_kill}\n");
+        assert_eq!(found(1, &[("memory.oom_control", &control(0)), ("memory.failcnt", "3\n")]), None);
+        assert_eq!(found(1, &[("memory.oom_control", &control(1)), ("memory.failcnt", "3\n")]), Some(Memory(Own)));
+        assert_eq!(
+            found(1, &[("memory.oom_control", &control(1)), ("memory.failcnt", "0\n")]),
+            Some(Memory(FurtherUp))
+        );
+
+        let pids = |max, peak| {
+            let peak: Option<&str> = peak;
+            let files = [("pids.events", max), ("pids.max", "100\n")];
+            found(2, &files.into_iter().chain(peak.map(|peak| ("pids.peak", peak))).collect::<Vec<_>>())
+        };
+        assert_eq!(pids("max 0\n", Some("7\n")), None);
+        assert_eq!(pids("max 2\n", Some("100\n")), Some(Processes(Own)));
+        assert_eq!(pids("max 2\n", Some("21\n")), Some(Processes(FurtherUp)));
+        assert_eq!(pids("max 2\n", None), Some(Processes(Own)));
     }
 
     #[test]

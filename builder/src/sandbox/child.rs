@@ -168,7 +168,7 @@ fn init(
     die_with_parent()?;
     limits::stand_back(&request.limits)?;
 
-    mounts::assemble(request, base.template.as_ref(), &base.hidden, &mut skipped)?;
+    mounts::assemble(request, base.template.as_ref(), &base.machine, &mut skipped)?;
     namespaces::name_machine()?;
     namespaces::enter_inner(base.inner.as_fd())?;
 

@@ -20,17 +20,60 @@ use crate::request::Limits;
 /// The most that `pid_max` can be.
 const PID_LIMIT: u64 = 4 << 20;
 
-/// Soft limits of a build, so far as the hard limits of the caller allow.
-const SOFT_LIMITS: [(Resource, &str, u64); 2] =
-    [(Resource::RLIMIT_STACK, "RLIMIT_STACK", 8 << 20), (Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", 4096)];
+/// A limit that a build has, soft and hard.
+type Limit = (Resource, &'static str, u64, u64);
+const NONE: u64 = libc::RLIM_INFINITY;
 
-/// Limits that a build cannot raise again. One byte of a core is none, and is how the kernel is told not to start the host's
-/// program for cores either, which 0 does not say (see core(5)). The others would let it raise its priority.
-const HARD_LIMITS: [(Resource, &str, u64); 3] = [
-    (Resource::RLIMIT_CORE, "RLIMIT_CORE", 1),
-    (Resource::RLIMIT_NICE, "RLIMIT_NICE", 0),
-    (Resource::RLIMIT_RTPRIO, "RLIMIT_RTPRIO", 0),
+/// The limits of every build, whoever calls. The hard ones of the caller that are lower stay, where nobody may raise them
+/// ([`raise_hard_limits`]). Most of those of the caller depend on how much memory the machine has, or on what started it.
+///
+/// One byte of a core is none, and is how the kernel is told not to start the host's program for cores either, which 0 does not
+/// say (see core(5)). Pending signals and messages in queues are also counted for the user as a whole, on the host as well:
+/// what a build may have is little of what a user has.
+const LIMITS: [Limit; 14] = [
+    (Resource::RLIMIT_AS, "RLIMIT_AS", NONE, NONE),
+    (Resource::RLIMIT_CORE, "RLIMIT_CORE", 1, 1),
+    (Resource::RLIMIT_CPU, "RLIMIT_CPU", NONE, NONE),
+    (Resource::RLIMIT_FSIZE, "RLIMIT_FSIZE", NONE, NONE),
+    (Resource::RLIMIT_LOCKS, "RLIMIT_LOCKS", NONE, NONE),
+    (Resource::RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", 8 << 20, 8 << 20),
+    (Resource::RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE", 800 << 10, 800 << 10),
+    (Resource::RLIMIT_NICE, "RLIMIT_NICE", 0, 0),
+    (Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", 4096, 64 << 10),
+    (Resource::RLIMIT_RSS, "RLIMIT_RSS", NONE, NONE),
+    (Resource::RLIMIT_RTPRIO, "RLIMIT_RTPRIO", 0, 0),
+    (Resource::RLIMIT_RTTIME, "RLIMIT_RTTIME", NONE, NONE),
+    (Resource::RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING", 4096, 4096),
+    (Resource::RLIMIT_STACK, "RLIMIT_STACK", 8 << 20, NONE),
 ];
+
+/// The limits of one build: its memory, where no control group limits that, and its processes. Of these two more are the
+/// sandbox's own, so that a control group is the first to refuse one, and says so.
+fn own_limits(limits: &Limits) -> [Limit; 2] {
+    let memory = limits.memory_max_bytes.unwrap_or(NONE);
+    let processes = limits.processes_max.map_or(NONE, |max| max.saturating_add(2));
+    [
+        (Resource::RLIMIT_DATA, "RLIMIT_DATA", memory, memory),
+        (Resource::RLIMIT_NPROC, "RLIMIT_NPROC", processes, processes),
+    ]
+}
+
+/// Raises hard limits to what builds have, where this process may, which is before it enters a user namespace; and those soft limits
+/// that the kernel takes for limits of the namespace.
+pub fn raise_hard_limits() {
+    let of_one = own_limits(&Limits::default());
+    for (resource, _, _, wanted) in LIMITS.into_iter().chain(of_one) {
+        let Ok((soft, hard)) = getrlimit(resource) else { continue };
+        let counted =
+            matches!(resource, Resource::RLIMIT_NPROC | Resource::RLIMIT_SIGPENDING | Resource::RLIMIT_MSGQUEUE);
+        let soft = |hard: u64| if counted { hard } else { soft };
+        // An ordinary user may not; the limit is the caller's then.
+        let raised = hard < wanted && setrlimit(resource, soft(wanted), wanted).is_ok();
+        if !raised && counted {
+            let _ = setrlimit(resource, hard, hard);
+        }
+    }
+}
 
 /// Lets this process open as many files as its hard limit allows; one is needed for each layer and bind.
 pub fn raise_open_files() -> Result<(), SandboxError> {
@@ -72,23 +115,18 @@ pub fn limit_process_ids(proc: &OwnedFd, max: u64) {
         .and_then(|file| write(file, text.as_bytes()));
 }
 
+/// Fixes the umask.
+pub fn fix_umask() {
+    umask(Mode::from_bits_truncate(0o022));
+}
+
 /// Fixes umask, resource limits, huge pages and personality.
 pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
-    umask(Mode::from_bits_truncate(0o022));
-    for (resource, name, soft) in SOFT_LIMITS {
+    fix_umask();
+    for (resource, name, soft, hard) in LIMITS.into_iter().chain(own_limits(limits)) {
         getrlimit(resource)
-            .and_then(|(_, hard)| setrlimit(resource, soft.min(hard), hard))
-            .named("set a resource limit", || format!("setrlimit({name}, {soft})"))?;
-    }
-    let own = [
-        (Resource::RLIMIT_DATA, "RLIMIT_DATA", limits.memory_max_bytes),
-        (Resource::RLIMIT_NPROC, "RLIMIT_NPROC", limits.processes_max),
-    ];
-    let asked = own.into_iter().filter_map(|(resource, name, max)| Some((resource, name, max?)));
-    for (resource, name, max) in HARD_LIMITS.into_iter().chain(asked) {
-        getrlimit(resource)
-            .and_then(|(_, hard)| setrlimit(resource, max.min(hard), max.min(hard)))
-            .named("set a resource limit", || format!("setrlimit({name}, {max})"))?;
+            .and_then(|(_, most)| setrlimit(resource, soft.min(most), hard.min(most)))
+            .named("set a resource limit", || format!("setrlimit({name}, {soft}, {hard})"))?;
     }
     // `eval` wants no huge pages for itself, and a process that has switched them off hands that on to all it starts.
     sys::prctl(libc::PR_SET_THP_DISABLE, 0)

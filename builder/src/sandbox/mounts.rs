@@ -20,7 +20,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ use super::error::Named;
 use super::inputs::{self, Source, Views};
 use super::sys::{self, attr};
 use super::{devices, limits};
+use crate::memory;
 use crate::request::{Bind, Limits, OutputPlace, Request};
 
 /// Where the spawner keeps what it has prepared: a directory that every machine has and no build needs anything of. Only the
@@ -85,9 +86,22 @@ pub fn prepare(own_nodes: bool) -> Result<(), SandboxError> {
     read_only(stock.as_fd(), STOCK)
 }
 
+/// What is looked up once of this machine.
+pub struct Machine {
+    /// Files of `/proc` that are empty for builds.
+    hidden: Vec<PathBuf>,
+    memory_bytes: Option<u64>,
+}
+
+impl Machine {
+    pub fn look() -> Machine {
+        Machine { hidden: hidden_of_proc(), memory_bytes: memory::machine_bytes() }
+    }
+}
+
 /// The files of `/proc` that are empty for builds: what other users of this machine may not read there, which matters where root
 /// builds, and [`OF_OTHERS`]. They are the same for every process, so they are looked up once.
-pub fn hidden_of_proc() -> Vec<PathBuf> {
+fn hidden_of_proc() -> Vec<PathBuf> {
     let others_may_read = |mode: u32| mode & 0o004 != 0;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
@@ -186,13 +200,13 @@ fn enter_mounts(namespace: BorrowedFd) -> Result<(), SandboxError> {
 pub fn assemble(
     request: &Request,
     template: Option<&Template>,
-    hidden: &[PathBuf],
+    machine: &Machine,
     skipped: &mut Vec<String>,
 ) -> Result<(), SandboxError> {
     let proc = proc(&request.limits)?;
     let nothing =
         || sys::clone_tree(NOTHING.as_ref(), false).named("hide a file of /proc", || format!("open_tree({NOTHING})"));
-    let covers: Vec<OwnedFd> = hidden.iter().map(|_| nothing()).collect::<Result<_, _>>()?;
+    let covers: Vec<OwnedFd> = machine.hidden.iter().map(|_| nothing()).collect::<Result<_, _>>()?;
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
     let binds = inputs::sources(request)?;
@@ -204,14 +218,18 @@ pub fn assemble(
     let inputs = views.into_mounts()?;
 
     attach(proc.as_fd(), "/proc")?;
-    for (path, cover) in hidden.iter().zip(&covers) {
+    for (path, cover) in machine.hidden.iter().zip(&covers) {
         attach(cover.as_fd(), path)?;
     }
     attach(fresh("devpts", &[("mode", "620"), ("ptmxmode", "666")], attr::NOSUID | attr::NOEXEC)?.as_fd(), "/dev/pts")?;
-    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/dev/shm")?;
-    attach(fresh("tmpfs", &[("mode", "1777")], PLAIN)?.as_fd(), "/tmp")?;
+    for place in ["/dev/shm", "/tmp"] {
+        attach(temporary(&request.limits, machine)?.as_fd(), place)?;
+    }
     attach(build.as_fd(), "/build")?;
     attach(outputs.as_fd(), request.outputs.inside())?;
+    for directory in [Path::new("/build"), request.outputs.inside()] {
+        open_to_all(directory)?;
+    }
     for ((bind, source), mount) in binds.iter().zip(&inputs) {
         if hidden_in_skeleton(request, &bind.inside) {
             stand_in(Path::new("/"), &bind.inside, source)?;
@@ -255,11 +273,36 @@ fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), San
 /// The `/proc` that builds see.
 fn proc(limits: &Limits) -> Result<OwnedFd, SandboxError> {
     let hardened = PLAIN | attr::NOEXEC;
-    let Some(max) = limits.processes_max else { return fresh("proc", &[], hardened | attr::RDONLY) };
+    let Some(max) = limits.processes_max.filter(|_| !limits.processes_counted) else {
+        return fresh("proc", &[], hardened | attr::RDONLY);
+    };
     let proc = fresh("proc", &[], hardened)?;
     limits::limit_process_ids(&proc, max);
     read_only(proc.as_fd(), "/proc")?;
     Ok(proc)
+}
+
+/// Gives a directory that the caller has made the mode that it has for every caller, whatever the umask was.
+fn open_to_all(directory: &Path) -> Result<(), SandboxError> {
+    const MODE: u32 = 0o755;
+    let doing = || format!("set the mode of `{}`", directory.display());
+    let found = fs::metadata(directory).named(&doing(), || format!("stat({})", directory.display()))?.mode();
+    if found & 0o7777 == MODE {
+        return Ok(());
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(MODE))
+        .named(&doing(), || format!("chmod({}, {MODE:o})", directory.display()))
+}
+
+/// A file system in memory for a build. Where no control group counts it as memory, both that a build has take at most what a process
+/// of it may, with a page for each file; else, and without a limit, either takes at most half of what there is, as usual.
+fn temporary(limits: &Limits, machine: &Machine) -> Result<OwnedFd, SandboxError> {
+    const PAGE: u64 = 4096;
+    let half = limits.memory_max_bytes.map(|bytes| (bytes / 2).max(PAGE));
+    let bounds = half.filter(|half| machine.memory_bytes.is_none_or(|total| *half < total / 2));
+    let Some(bytes) = bounds else { return fresh("tmpfs", &[("mode", "1777")], PLAIN) };
+    let (size, files) = (bytes.to_string(), (bytes / PAGE).max(1024).to_string());
+    fresh("tmpfs", &[("mode", "1777"), ("size", &size), ("nr_inodes", &files)], PLAIN)
 }
 
 /// A new file system of `kind`, attached nowhere.

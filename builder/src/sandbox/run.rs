@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statvfs::statvfs;
 
-use super::cgroup::{Exhausted, Groups, Parents};
+use super::cgroup::{Exhausted, Groups, Parents, Whose};
 use super::error::Named;
 use super::message::Message;
 use super::spawner::Spawner;
@@ -41,10 +41,14 @@ pub enum Status {
     Silent,
     /// Killed when the log reached [`crate::request::Limits::max_log_bytes`].
     LogTooLong,
-    /// Failed after the kernel ended a process of it, as [`crate::request::Limits::memory_max_bytes`] was reached.
+    /// The kernel ended a process of it, as [`crate::request::Limits::memory_max_bytes`] was reached.
     OutOfMemory,
-    /// Failed after it was refused a process, as [`crate::request::Limits::processes_max`] was reached.
+    /// The kernel ended a process of it, as the machine was out of memory, or a control group that the caller is in.
+    MachineOutOfMemory,
+    /// It was refused a process, as [`crate::request::Limits::processes_max`] was reached.
     TooManyProcesses,
+    /// It was refused a process by the limit of a control group that the caller is in.
+    MachineTooManyProcesses,
     /// Killed when fewer bytes were free than [`crate::request::Limits::disk_reserve_bytes`].
     DiskFull,
     /// Killed as the caller wished.
@@ -164,20 +168,22 @@ impl Sandbox {
         let exhausted = workplace.groups.exhausted();
         let mut outcome = match conclude(&report, killed, started.elapsed()) {
             // A group may be ended as a whole, and then there is nobody left to tell.
-            Err(SandboxError::Lost { .. }) if exhausted == Some(Exhausted::Memory) => Outcome {
-                status: Status::OutOfMemory,
+            Err(SandboxError::Lost { .. }) if matches!(exhausted, Some(Exhausted::Memory(_))) => Outcome {
+                status: Status::Signalled(libc::SIGKILL),
                 usage: Usage { wall: started.elapsed(), ..Usage::default() },
                 landlock_abi: None,
                 skipped: Vec::new(),
             },
             concluded => concluded?,
         };
-        if matches!(outcome.status, Status::Exited(1..) | Status::Signalled(_)) {
-            match exhausted {
-                Some(Exhausted::Memory) => outcome.status = Status::OutOfMemory,
-                Some(Exhausted::Processes) => outcome.status = Status::TooManyProcesses,
-                None => {}
-            }
+        // Also of a builder that takes no notice: what it made without a process may not be what it makes with it.
+        if let (Status::Exited(_) | Status::Signalled(_), Some(exhausted)) = (outcome.status, exhausted) {
+            outcome.status = match exhausted {
+                Exhausted::Memory(Whose::Own) => Status::OutOfMemory,
+                Exhausted::Memory(Whose::FurtherUp) => Status::MachineOutOfMemory,
+                Exhausted::Processes(Whose::Own) => Status::TooManyProcesses,
+                Exhausted::Processes(Whose::FurtherUp) => Status::MachineTooManyProcesses,
+            };
         }
         if exhausted.is_none() {
             // The next build would be blamed for what this one has used up.
@@ -200,7 +206,7 @@ fn limited_by_itself<'a>(request: &'a Request, groups: &Groups) -> Cow<'a, Reque
         request.to_mut().limits.memory_max_bytes = None;
     }
     if groups.limits_processes() {
-        request.to_mut().limits.processes_max = None;
+        request.to_mut().limits.processes_counted = true;
     }
     request
 }

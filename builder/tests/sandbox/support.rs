@@ -1,6 +1,10 @@
 //! What tests of several promises need: processes outside, and builds with limits.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use builder::request::Limits;
@@ -70,6 +74,71 @@ pub fn limited(script: &str, limits: Limits, within_secs: u64) -> Ran {
 
 /// Whether this machine lets this user limit the memory of all processes of a build together.
 pub fn memory_is_limited_together() -> bool {
+    has_feature("memory control group")
+}
+
+/// Whether this machine lets this user count the processes of a build.
+pub fn processes_are_counted() -> bool {
+    has_feature("process control group")
+}
+
+fn has_feature(name: &str) -> bool {
     let features = Sandbox::new(child_exe()).probe();
-    features.iter().any(|feature| feature.name == "memory control group" && feature.ok)
+    features.iter().any(|feature| feature.name == name && feature.ok)
+}
+
+/// A control group of version 1 in which a whole caller is run.
+pub struct Group(PathBuf);
+
+impl Group {
+    /// `None` where this user may make none.
+    pub fn make(controller: &str, settings: &[(&str, u64)]) -> Option<Group> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let point = mounts.lines().find_map(|line| {
+            let (mount, system) = line.split_once(" - cgroup ")?;
+            system.rsplit(' ').next()?.split(',').any(|option| option == controller).then(|| mount.split(' ').nth(4))?
+        })?;
+        let group = Path::new(point).join(format!("test-{}-{number}", std::process::id()));
+        fs::create_dir(&group).ok()?;
+        let group = Group(group);
+        settings.iter().all(|(file, value)| fs::write(group.0.join(file), value.to_string()).is_ok()).then_some(group)
+    }
+
+    /// Runs a caller with a build in the group, and returns what it prints of the outcome.
+    #[track_caller]
+    pub fn run(&self, script: &str, limit: impl FnOnce(&mut Limits)) -> String {
+        let place = Place::new();
+        let mut request = place.request(script);
+        limit(&mut request.limits);
+        fs::write(place.path("request.json"), serde_json::to_string(&request).unwrap()).unwrap();
+        let ran = Command::new("sh")
+            .args(["-c", "echo $$ > \"$1/cgroup.procs\" && exec \"$2\" < \"$3\"", "sh"])
+            .args([self.0.clone(), child_exe(), place.path("request.json")])
+            .output()
+            .unwrap();
+        format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The caller's own group may be gone a moment later.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A sandbox whose spawner is started by a shell that has run `commands`.
+pub fn after(place: &Place, name: &str, commands: &str) -> Sandbox {
+    let path = place.path(name);
+    let script = format!("#!/bin/bash\n{commands}\nexec -a eval-sandbox {} \"$@\"\n", child_exe().display());
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    Sandbox::new(path)
 }

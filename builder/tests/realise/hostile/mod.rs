@@ -11,6 +11,7 @@ mod links_in_outputs;
 mod links_in_place_of_outputs;
 mod many_files;
 mod names;
+mod output_names;
 mod place_out_of_reach;
 mod replaced_after_check;
 mod sparse_and_huge_files;

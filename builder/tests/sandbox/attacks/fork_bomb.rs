@@ -5,7 +5,7 @@ use std::time::Duration;
 use builder::request::Limits;
 use builder::sandbox::Status;
 
-use crate::support::limited;
+use crate::support::{Group, limited, processes_are_counted};
 
 #[test]
 fn cannot_start_more_than_its_share() {
@@ -23,6 +23,19 @@ fn cannot_start_more_than_its_share() {
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "ten\n"));
 }
 
+/// What a builder makes of it does not matter: without a process that it wanted, its outputs may be others.
+#[test]
+fn fails_though_its_script_takes_no_notice() {
+    let limits = Limits { processes_max: Some(60), timeout: Some(Duration::from_secs(40)), ..Limits::default() };
+    let ignores = "perl -e 'for (1 .. 200) { my $pid = fork; if (defined $pid && !$pid) { sleep 600 } }'; exit 0";
+    let ran = limited(ignores, limits.clone(), 60);
+    // Where nothing counts processes, only the script knows.
+    let expected = if processes_are_counted() { Status::TooManyProcesses } else { Status::Exited(0) };
+    assert_eq!(ran.outcome.status, expected, "{}", ran.log);
+    let fits = "perl -e 'for (1 .. 50) { my $pid = fork // die; if (!$pid) { sleep 1; exit } } 1 while wait > 0'";
+    assert_eq!(limited(fits, limits, 60).outcome.status, Status::Exited(0));
+}
+
 /// The classic, without an end of its own: it has to leave the machine usable, and end with the time limit at the latest.
 #[test]
 fn without_end_is_ended() {
@@ -36,4 +49,14 @@ fn without_a_limit_on_processes_ends_with_its_timeout() {
     let limits = Limits { timeout: Some(Duration::from_secs(2)), ..Limits::default() };
     let ran = limited("f() { sleep 600 & sleep 600 & }; for i in $(seq 100); do f; done; wait", limits, 60);
     assert_eq!(ran.outcome.status, Status::TimedOut);
+}
+
+/// A limit further up is not called the build's.
+#[test]
+fn of_somebody_else_is_not_called_the_builds() {
+    let Some(above) = Group::make("pids", &[("pids.max", 40)]) else { return };
+    let ran = above.run("for i in $(seq 100); do sleep 1 & done 2>/dev/null; wait; exit 1", |limits| {
+        limits.processes_max = Some(1000);
+    });
+    assert!(ran.contains("MachineTooManyProcesses"), "{ran}");
 }

@@ -12,6 +12,7 @@ mod huge_pages;
 mod identity;
 mod inputs;
 mod layers;
+mod limits;
 mod links_in_layers;
 mod network;
 mod out_of_memory;

@@ -1,6 +1,13 @@
 //! Host name, umask, limits, directory and environment are the same for every caller.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::AtomicBool;
+
+use builder::sandbox::Sandbox;
+
 use crate::place::{Place, run, shell};
+use crate::support::after;
 
 #[test]
 fn are_the_same_everywhere() {
@@ -23,4 +30,25 @@ fn can_be_asked_for() {
     request.cores = 3;
     request.env.push(("NIX_BUILD_CORES".into(), "1".into()));
     assert_eq!(run(&request), "/tmp\n3 1\n");
+}
+
+#[test]
+fn have_the_same_modes_whatever_the_umask_was() {
+    let place = Place::new();
+    let script = "stat -c '%a %n' / /build /dev /etc /etc/passwd /eval/store /output /source /tmp /usr/bin";
+    let modes = |sandbox: &Sandbox| {
+        let mut log = Vec::new();
+        let request = place.request(script);
+        sandbox.run(&request, &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false)).unwrap();
+        String::from_utf8(log).unwrap()
+    };
+    let usual = modes(&after(&place, "usual", "umask 022"));
+    for umask in ["077", "000", "777"] {
+        // As the caller makes them.
+        for directory in ["build", "output"] {
+            let mode = 0o777 & !u32::from_str_radix(umask, 8).unwrap();
+            fs::set_permissions(place.path(directory), fs::Permissions::from_mode(mode | 0o700)).unwrap();
+        }
+        assert_eq!(modes(&after(&place, umask, &format!("umask {umask}"))), usual, "{umask}");
+    }
 }

@@ -1,0 +1,102 @@
+//! Resource limits are the same for every caller, soft and hard.
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use builder::sandbox::Sandbox;
+
+use crate::place::{Place, child_exe};
+use crate::support::after;
+
+/// What a build finds, without the words around it.
+fn limits_of(sandbox: &Sandbox) -> Vec<(String, String, String)> {
+    let mut log = Vec::new();
+    let place = Place::new();
+    let mut request = place.request("cat /proc/self/limits");
+    request.limits.processes_max = Some(5000);
+    sandbox.run(&request, &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false)).unwrap();
+    let text = String::from_utf8(log).unwrap();
+    // The kernel's table has columns of a fixed width.
+    let of_line = |line: &str| {
+        let values: Vec<&str> = line[26..].split_whitespace().collect();
+        (line[..26].trim().to_owned(), values[0].to_owned(), values[1].to_owned())
+    };
+    text.lines().skip(1).map(of_line).collect()
+}
+
+const EXPECTED: [(&str, &str, &str); 16] = [
+    ("Max cpu time", "unlimited", "unlimited"),
+    ("Max file size", "unlimited", "unlimited"),
+    ("Max data size", "unlimited", "unlimited"),
+    ("Max stack size", "8388608", "unlimited"),
+    ("Max core file size", "1", "1"),
+    ("Max resident set", "unlimited", "unlimited"),
+    ("Max processes", "5002", "5002"),
+    ("Max open files", "4096", "65536"),
+    ("Max locked memory", "8388608", "8388608"),
+    ("Max address space", "unlimited", "unlimited"),
+    ("Max file locks", "unlimited", "unlimited"),
+    ("Max pending signals", "4096", "4096"),
+    ("Max msgqueue size", "819200", "819200"),
+    ("Max nice priority", "0", "0"),
+    ("Max realtime priority", "0", "0"),
+    ("Max realtime timeout", "unlimited", "unlimited"),
+];
+
+/// What is above a hard limit of the caller's is out of an ordinary user's reach.
+fn expected(hard_of_caller: impl Fn(&str) -> Option<u64>) -> Vec<(String, String, String)> {
+    let bounded = |name: &str, value: &str| match (hard_of_caller(name), value.parse::<u64>()) {
+        (Some(hard), Ok(value)) => value.min(hard).to_string(),
+        (Some(hard), Err(_)) => hard.to_string(),
+        (None, _) => value.to_owned(),
+    };
+    let of = |(name, soft, hard): (&str, &str, &str)| (name.to_owned(), bounded(name, soft), bounded(name, hard));
+    EXPECTED.map(of).into()
+}
+
+/// Whether this user may raise hard limits: root, but for many containers'.
+fn may_raise() -> bool {
+    Command::new("bash").args(["-c", "ulimit -n 300 && ulimit -n 301 2>/dev/null"]).status().unwrap().success()
+}
+
+fn hard_of_this_process(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line[26..].split_whitespace().nth(1).unwrap().parse().ok()
+}
+
+#[test]
+fn are_the_same_for_every_caller() {
+    let place = Place::new();
+    let may_raise = may_raise();
+    let expected = expected(|name| if may_raise { None } else { hard_of_this_process(name) });
+    assert_eq!(limits_of(&Sandbox::new(child_exe())), expected);
+    // Less than what builds have, of everything that lets a shell go on.
+    let softer =
+        "ulimit -Sn 300; ulimit -Ss 2000; ulimit -Sc 0; ulimit -Si 500; ulimit -Sl 32; ulimit -Sq 1000; ulimit -Su 4000
+        ulimit -Sf 100000; ulimit -St 500; ulimit -Sv 9000000; ulimit -Sd 8000000";
+    assert_eq!(limits_of(&after(&place, "softer", softer)), expected);
+    let more = "ulimit -Sn hard; ulimit -Ss hard; ulimit -Sc hard; ulimit -Si hard; ulimit -Sl hard; ulimit -Sq hard";
+    assert_eq!(limits_of(&after(&place, "more", more)), expected);
+    if may_raise {
+        assert_eq!(limits_of(&after(&place, "harder", &softer.replace("-S", "-"))), expected);
+    }
+}
+
+/// Who may raise them does so for builds; else they are bounded by the caller's.
+#[test]
+fn are_never_more_than_the_hard_limits_of_an_ordinary_caller() {
+    if may_raise() {
+        return;
+    }
+    let place = Place::new();
+    let found = limits_of(&after(&place, "harder", "ulimit -n 300; ulimit -i 500; ulimit -l 32"));
+    let caller = |name: &str| match name {
+        "Max open files" => Some(300),
+        "Max pending signals" => Some(500),
+        "Max locked memory" => Some(32 << 10),
+        name => hard_of_this_process(name),
+    };
+    assert_eq!(found, expected(caller));
+}
