@@ -71,6 +71,7 @@ impl Base {
         // Where it is refused, as to every ordinary user, builds see the host's, which they cannot change.
         let own_nodes = devices::make_own_nodes().is_ok();
         namespaces::enter_outer()?;
+        limits::share_out();
         mounts::prepare(own_nodes)?;
         let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;

@@ -84,6 +84,23 @@ pub fn raise_open_files() -> Result<(), SandboxError> {
     set().named("raise the limit on open files", || "setrlimit(RLIMIT_NOFILE)".into())
 }
 
+/// What the kernel counts for a user in all, on the host and in every build, with what the builds of one spawner may have of it at a
+/// time: files of `/proc/sys/user`. Else one build could take all that its user has.
+const SHARES: [(&str, u32); 4] = [
+    ("max_inotify_instances", 16),
+    ("max_inotify_watches", 8192),
+    ("max_fanotify_groups", 0),
+    ("max_fanotify_marks", 0),
+];
+
+/// Bounds what builds may have of [`SHARES`], for a process that is root in its user namespace. Where `/proc/sys` cannot be written
+/// to, as in many containers, they have what their user has.
+pub fn share_out() {
+    for (name, max) in SHARES {
+        let _ = fs::write(format!("/proc/sys/user/{name}"), max.to_string());
+    }
+}
+
 /// How much sooner than others a build's processes are ended when the machine is out of memory, of 1000.
 const OOM_SCORE: &str = "500";
 /// Process ids below this are given out once and not again.

@@ -7,6 +7,7 @@ mod failed_builds;
 mod fifos_and_sockets;
 mod fixed_outputs;
 mod hard_links;
+mod job_tokens;
 mod links_in_outputs;
 mod links_in_place_of_outputs;
 mod many_files;

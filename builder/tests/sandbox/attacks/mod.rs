@@ -21,6 +21,7 @@ mod kernel_log;
 mod keyrings;
 mod leftover_processes;
 mod log_bomb;
+mod memfd;
 mod memory_bomb;
 mod mounting;
 mod nested_namespaces;

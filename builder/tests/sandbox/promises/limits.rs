@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use builder::sandbox::Sandbox;
 
-use crate::place::{Place, child_exe};
+use crate::place::{Place, child_exe, shell};
 use crate::support::after;
 
 /// What a build finds, without the words around it.
@@ -99,4 +99,16 @@ fn are_never_more_than_the_hard_limits_of_an_ordinary_caller() {
         name => hard_of_this_process(name),
     };
     assert_eq!(found, expected(caller));
+}
+
+/// Of what the kernel counts by user one build does not take all: it would be missing on the host, and to other builds.
+#[test]
+fn leave_watches_to_others() {
+    let take = format!(
+        "perl -e 'my $n = 0; while ($n < 1000) {{ last if syscall({}, 0) < 0; $n++ }} print $n'",
+        libc::SYS_inotify_init1
+    );
+    assert_eq!(shell(&take), "16");
+    let mark = format!("perl -e 'print syscall({}, 0x200, 0)'", libc::SYS_fanotify_init);
+    assert_eq!(shell(&mark), "-1");
 }
