@@ -179,7 +179,7 @@ pub enum Mode {
     /// Every part must be there.
     #[default]
     Strict,
-    /// Landlock, seccomp and the time namespace may be missing; [`crate::sandbox::Outcome::skipped`] says which were.
+    /// Landlock, seccomp, the time namespace and the inputs' own inodes may be missing; [`crate::sandbox::Outcome::skipped`] says which were.
     Relaxed,
 }
 

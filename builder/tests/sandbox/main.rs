@@ -11,6 +11,7 @@ mod successive;
 #[path = "../../../tests/support/ordinary.rs"]
 mod ordinary;
 mod place;
+mod relaxed;
 mod support;
 
 /// Nothing of it is owed to being root.
