@@ -144,7 +144,7 @@ fn view_of<'a>(request: &'a Request, bind: &'a Bind, source: &Source) -> (&'a Pa
 /// A read-only overlay of a directory of the host, attached nowhere.
 fn overlay(host: &Path) -> Result<OwnedFd, SandboxError> {
     let layers = [open_layer(host)?, open_layer(Path::new(EMPTY))?];
-    let fs = sys::fsopen("overlay").remedied(DOING, || "fsopen(overlay)".into(), super::mounts::no_overlay)?;
+    let fs = sys::fsopen("overlay").remedied(DOING, || "fsopen(overlay)".into(), super::unite::no_overlay)?;
     let named = layers.each_ref().map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd())).join(":");
     for (key, value) in [("lowerdir", named.as_str()), ("xino", "on")] {
         sys::fsconfig_string(fs.as_fd(), key, value).named(DOING, || {

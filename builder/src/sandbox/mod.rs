@@ -37,6 +37,7 @@ mod remove;
 mod run;
 mod spawner;
 mod sys;
+mod unite;
 
 pub(crate) use cgroup::Membership;
 pub use child::child_entry;

@@ -35,6 +35,7 @@ use super::SandboxError;
 use super::error::Named;
 use super::inputs::{self, Source, Views};
 use super::sys::{self, attr};
+use super::unite::{self, UNITING};
 use super::{devices, limits};
 use crate::memory;
 use crate::request::{Bind, Limits, OutputPlace, Request};
@@ -64,7 +65,6 @@ const ETC: [(&str, &str); 3] = [
     ("etc/group", "root:x:0:\nbuild:x:1000:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
-const UNITING: &str = "unite the trees of the root";
 pub const PLAIN: u64 = attr::NOSUID | attr::NODEV;
 
 /// Prepares what all builds share, in the mount namespace of the calling process.
@@ -457,59 +457,7 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
         .rev()
         .chain(below.iter().map(|(layer, path)| (layer, *path)))
         .collect();
-    let fs = sys::fsopen("overlay").remedied(UNITING, || "fsopen(overlay)".into(), no_overlay)?;
-    for (index, (layer, path)) in named.iter().enumerate() {
-        match sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd())) {
-            // Linux 6.5 to 6.7 say that there is no such option.
-            Err(Errno::EINVAL) if index == 0 => return overlay_in_one_string(&named),
-            set => set.named(UNITING, || {
-                format!("fsconfig(overlay, lowerdir+={}): {}", path.display(), sys::fs_messages(fs.as_fd()))
-            })?,
-        }
-    }
-    sys::fsconfig_string(fs.as_fd(), "xino", "on")
-        .named(UNITING, || format!("fsconfig(overlay, xino=on): {}", sys::fs_messages(fs.as_fd())))?;
-    match sys::fsconfig_create(fs.as_fd()) {
-        // Before 6.5 options are only looked at here, and what is wrong with them is told to the kernel's log alone.
-        Err(Errno::EINVAL) => return overlay_in_one_string(&named),
-        made => made.remedied(
-            UNITING,
-            || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
-            overlay_remedy,
-        )?,
-    }
-    let root = sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())?;
-    attach(root.as_fd(), STAGING)?;
-    Ok(root)
-}
-
-/// The same through `mount(2)`, whose options must fit a page: the layers are named by their descriptors' numbers,
-/// relative to the directory that lists those, which takes some two thousand bytes for as many as are allowed.
-fn overlay_in_one_string(layers: &[(&OwnedFd, &Path)]) -> Result<OwnedFd, SandboxError> {
-    const DESCRIPTORS: &str = "/proc/self/fd";
-    chdir(DESCRIPTORS).named(UNITING, || format!("chdir({DESCRIPTORS})"))?;
-    let numbers: Vec<String> = layers.iter().map(|(layer, _)| layer.as_raw_fd().to_string()).collect();
-    let options = format!("xino=on,lowerdir={}", numbers.join(":"));
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("overlay"), STAGING, Some("overlay"), flags, Some(options.as_str())).remedied(
-        UNITING,
-        || {
-            let paths: Vec<String> = layers.iter().map(|(_, path)| path.display().to_string()).collect();
-            format!("mount(overlay, lowerdir={})", paths.join(":"))
-        },
-        overlay_remedy,
-    )?;
-    open(STAGING, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .named(UNITING, || format!("open({STAGING})"))
-}
-
-/// What to do where there are no overlays.
-pub fn no_overlay(errno: Errno) -> Option<String> {
-    (errno == Errno::ENODEV).then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
-}
-
-fn overlay_remedy(errno: Errno) -> Option<String> {
-    (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into())
+    unite::at(STAGING, &named)
 }
 
 /// Makes `root` the root and forgets the old one.
