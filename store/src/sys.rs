@@ -122,6 +122,21 @@ impl Dir {
         Ok(Self { fd, path })
     }
 
+    /// As [`Dir::open`], also of what a link at the end leads to: for a path that the user has typed.
+    pub fn open_typed(path: impl Into<PathBuf>) -> Result<Self, SysError> {
+        let path = path.into();
+        let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
+        let fd = nix::fcntl::open(&path, flags, Mode::empty()).context("open directory", &path)?;
+        Ok(Self { fd, path })
+    }
+
+    /// Opens the directory `name` in this one, or the one that a link of this name leads to.
+    pub fn open_dir_or_link(&self, name: &[u8]) -> Result<Self, SysError> {
+        let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
+        let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
+        Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
+    }
+
     /// Opens the directory `name` in this one; makes it accessible first when its owner has no permission.
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = match nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
@@ -150,6 +165,20 @@ impl Dir {
         nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
             .context("make directory", self.at(name))?;
         self.open_dir(name)
+    }
+
+    /// Makes the directory `name` with exactly these permissions, whatever the umask, and opens it.
+    pub fn make_dir_with(&self, name: &[u8], mode: u32) -> Result<Self, SysError> {
+        nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o700))
+            .context("make directory", self.at(name))?;
+        let dir = self.open_dir_as_is(name)?;
+        nix::sys::stat::fchmod(&dir.fd, Mode::from_bits_truncate(mode)).context("chmod", &dir.path)?;
+        Ok(dir)
+    }
+
+    /// Removes the directory `name`, which must be empty.
+    pub fn remove_empty_dir(&self, name: &[u8]) -> Result<(), SysError> {
+        nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir).context("remove directory", self.at(name))
     }
 
     /// Returns whether the inodes that listings here tell are those of the files, no two files having one: not so where
@@ -312,6 +341,12 @@ impl Dir {
     pub fn rename_new(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
         let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
         nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags).context("rename to", to.at(to_name))
+    }
+
+    /// Exchanges two entries in one step; `EINVAL`, `ENOSYS` or `EOPNOTSUPP` where the file system cannot.
+    pub fn exchange(&self, name: &[u8], with: &Dir, with_name: &[u8]) -> Result<(), SysError> {
+        let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+        nix::fcntl::renameat2(&self.fd, name, &with.fd, with_name, flags).context("exchange", with.at(with_name))
     }
 
     pub fn remove_file(&self, name: &[u8]) -> Result<(), SysError> {

@@ -52,6 +52,28 @@ impl LocalStore {
         Ok(link)
     }
 
+    /// Calls `make`, which makes a link at `link` that leads into `path`: a root while it is there and does so.
+    ///
+    /// The collector waits meanwhile, and the root is made first: at no instant does the link lead to what may be removed.
+    /// `link` is absolute, as it is found again by its name; nothing is written there but by `make`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`]; those of `make`.
+    pub fn root_of_link<T, E: From<StoreError>>(
+        &self,
+        link: &Path,
+        path: &StorePath,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _hold = self.hold()?;
+        if !self.is_valid(path)? {
+            return Err(StoreError::NotValid { path: path.clone() }.into());
+        }
+        let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
+        replace_link(&self.root().join("gcroots/auto").join(name), link).map_err(StoreError::from)?;
+        make()
+    }
+
     /// Makes `name` below `gcroots/` a root for a valid path; one of that name is replaced.
     ///
     /// # Errors

@@ -4,16 +4,16 @@ mod basics;
 mod collect;
 mod concurrency;
 pub mod crash;
-mod fuzz;
+pub(crate) mod fuzz;
 #[path = "../../../tests/support/ordinary.rs"]
-mod ordinary;
+pub(crate) mod ordinary;
 mod power;
 mod private;
 #[cfg(target_arch = "x86_64")]
 mod stops;
 mod swaps;
 #[cfg(target_arch = "x86_64")]
-mod tracer;
+pub(crate) mod tracer;
 
 use crate::{Durability, LocalStore, OpenOptions};
 use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,60 @@
-//! Installing into temporary roots, with kills simulated by making what they leave.
+//! Installing into temporary roots.
+//!
+//! `stops` kills at each system call, `leftovers` makes what kills leave and what nobody leaves, `hostile` has roots and
+//! packages that are up to something, and `fuzz` has all of it at random.
+
+mod fuzz;
+mod hostile;
+mod kept;
+mod leftovers;
+mod links;
+mod reserved;
+mod shapes;
+#[cfg(target_arch = "x86_64")]
+mod stops;
+mod together;
+mod upgrade;
 
 use super::*;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+#[track_caller]
+fn must<T>(case: &str, result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{case}: {error}"))
+}
+
+/// Runs something that must not wait for anything, on a thread of its own.
+#[track_caller]
+fn ends<T: Send>(case: &str, work: impl FnOnce() -> T + Send) -> T {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = &done;
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            done.store(true, std::sync::atomic::Ordering::Release);
+            result
+        });
+        let since = std::time::Instant::now();
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            if since.elapsed() > Duration::from_secs(120) {
+                eprintln!("{case}: it does not end");
+                // A thread that waits in the kernel cannot be joined.
+                std::process::abort();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        worker.join().unwrap().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What is promised holds without root.
+#[test]
+fn as_an_ordinary_user() {
+    crate::tests::ordinary::run_again(&["export::prefix::tests::"], &[]);
+}
+
+const PREFIX: &str = "/opt/my/stuff";
 
 struct World {
     directory: tempfile::TempDir,
@@ -8,7 +62,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let world = Self { directory: tempfile::tempdir().unwrap() };
+        // In memory nobody waits for a disk; what is tested is the same.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let world = Self { directory };
         fs::create_dir(world.root()).unwrap();
         world
     }
@@ -29,6 +85,9 @@ impl World {
     fn tree(&self, version: &str) -> PathBuf {
         let tree = self.directory.path().join(format!("tree-{version}"));
         let bin = tree.join("opt/my/stuff/bin");
+        if bin.exists() {
+            return tree;
+        }
         fs::create_dir_all(&bin).unwrap();
         fs::write(bin.join("tool"), version).unwrap();
         fs::set_permissions(bin.join("tool"), fs::Permissions::from_mode(0o555)).unwrap();
@@ -36,7 +95,7 @@ impl World {
         tree
     }
 
-    fn install_with(&self, version: &str, mode: Mode, options: &InstallOptions) -> Result<Installed> {
+    fn install_with(&self, version: &str, mode: Mode, options: &InstallOptions<'_>) -> Result<Installed> {
         install(&self.tree(version), &self.root(), mode, options)
     }
 
@@ -49,12 +108,53 @@ impl World {
     }
 
     fn list(&self) -> Vec<(u32, bool)> {
-        let all = generations(&self.root(), Path::new("/opt/my/stuff")).unwrap();
+        let all = generations(&self.root(), PREFIX.as_ref()).unwrap();
         all.into_iter().map(|generation| (generation.number, generation.current)).collect()
     }
 
     fn rollback(&self, to: Option<u32>) -> Result<Installed> {
-        rollback(&self.root(), Path::new("/opt/my/stuff"), to, false)
+        switch(&self.root(), PREFIX.as_ref(), to.map_or(Wanted::Previous, Wanted::Number), false)
+    }
+
+    /// Everything in the root, to tell whether anything has changed.
+    fn seen(&self) -> Vec<String> {
+        shapes::seen(&self.root())
+    }
+
+    /// What no command may change: beside the root, with the trees that are installed.
+    fn outside(&self) -> PathBuf {
+        let outside = self.directory.path().join("outside");
+        if !outside.exists() {
+            fs::create_dir_all(outside.join("directory")).unwrap();
+            fs::write(outside.join("file"), "precious").unwrap();
+            fs::set_permissions(outside.join("file"), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::write(outside.join("directory/inner"), "precious too").unwrap();
+        }
+        outside
+    }
+
+    /// The commands that must work in the end, whatever was there: one whole generation is installed, and removed again.
+    #[track_caller]
+    fn check_that_all_works(&self, case: &str) {
+        let forced = InstallOptions { force: true, ..InstallOptions::default() };
+        let (root, prefix) = (&self.root(), PREFIX.as_ref());
+        let generation = must(case, install(&self.tree("last"), root, Mode::Copy, &forced)).generation;
+        assert_eq!(self.version(), "last", "{case}");
+        let list = must(case, generations(root, prefix));
+        let current: Vec<u32> = list.iter().filter(|one| one.current).map(|one| one.number).collect();
+        assert_eq!(current, [generation], "{case}");
+        must(case, switch(root, prefix, Wanted::Newest, true));
+        must(case, switch(root, prefix, Wanted::Number(generation), true));
+        assert_eq!(self.version(), "last", "{case}");
+        must(case, prune(root, prefix, 0, None));
+        assert_eq!(self.list(), [(generation, true)], "{case}");
+        must(case, uninstall(root, prefix, true));
+        assert!(fs::symlink_metadata(self.prefix()).is_err(), "{case}");
+        assert!(matches!(self.uninstall(true), Err(PrefixError::NotInstalled { .. })), "{case}");
+    }
+
+    fn uninstall(&self, force: bool) -> Result<Removed> {
+        uninstall(&self.root(), PREFIX.as_ref(), force)
     }
 }
 
@@ -99,7 +199,7 @@ fn modes_can_follow_each_other() {
         world.rollback(Some(number)).unwrap();
         assert_eq!(world.version(), version);
     }
-    uninstall(&world.root(), Path::new("/opt/my/stuff"), false).unwrap();
+    world.uninstall(false).unwrap();
     assert!(!world.prefix().is_symlink() && !world.hidden().exists());
 }
 
@@ -114,10 +214,10 @@ fn foreign_directory_is_refused_then_kept() {
 
     fs::remove_dir_all(world.directory.path().join("tree-one")).unwrap();
     let forced = InstallOptions { force: true, ..InstallOptions::default() };
-    let replaced = world.install_with("one", Mode::Copy, &forced).unwrap().replaced.unwrap();
+    let replaced = world.install_with("one", Mode::Copy, &forced).unwrap().kept.remove(0);
     assert_eq!(world.version(), "one");
     assert_eq!(fs::read_to_string(replaced.join("bin/mine")).unwrap(), "precious");
-    uninstall(&world.root(), Path::new("/opt/my/stuff"), false).unwrap();
+    world.uninstall(false).unwrap();
     assert!(replaced.exists() && !world.prefix().exists());
 }
 
@@ -142,9 +242,10 @@ fn changes_by_hand_are_named() {
     let PrefixError::Foreign { files, more, .. } = &error else { panic!("{error}") };
     assert_eq!((files, *more), (&vec![world.prefix().join("added"), world.prefix().join("bin/tool")], 0));
     assert!(matches!(world.rollback(None), Err(PrefixError::Foreign { .. })));
-    assert!(matches!(uninstall(&world.root(), Path::new("/opt/my/stuff"), false), Err(PrefixError::Foreign { .. })));
-    uninstall(&world.root(), Path::new("/opt/my/stuff"), true).unwrap();
-    assert!(!world.prefix().exists() && !world.hidden().exists());
+    assert!(matches!(world.uninstall(false), Err(PrefixError::Foreign { .. })));
+    let kept = world.uninstall(true).unwrap().kept;
+    assert_eq!(kept, [world.hidden().join("kept-1")]);
+    assert!(!world.prefix().exists());
 }
 
 #[test]
@@ -158,72 +259,11 @@ fn old_generations_go() {
     assert!(!world.hidden().join("2.files").exists());
 }
 
-/// A kill between the exchange and the renaming leaves the old generation under the new one's number.
-#[test]
-fn killed_after_the_exchange() {
-    let world = World::new();
-    world.install("one");
-    world.install("two");
-    let (first, second) = (world.hidden().join("1"), world.prefix());
-    renameat2(AT_FDCWD, &first, AT_FDCWD, &second, RenameFlags::RENAME_EXCHANGE).unwrap();
-    assert_eq!(world.list(), [(1, true), (2, false)]);
-    assert_eq!(world.version(), "one");
-    world.rollback(Some(2)).unwrap();
-    assert_eq!(world.version(), "two");
-}
-
-#[test]
-fn killed_while_copying() {
-    let world = World::new();
-    world.install("one");
-    fs::create_dir_all(world.hidden().join("incoming/bin")).unwrap();
-    assert_eq!(world.install("two").generation, 2);
-    assert_eq!((world.version().as_str(), world.list()), ("two", vec![(1, false), (2, true)]));
-}
-
-/// Where directories cannot be exchanged: a kill at each point of the two renames.
-#[test]
-fn killed_between_two_renames() {
-    for killed_after in 0..=3 {
-        let world = World::new();
-        world.install("one");
-        world.install("two");
-        let staged = world.hidden().join("1");
-        fs::write(world.hidden().join(SWITCHING), "1").unwrap();
-        if killed_after >= 1 {
-            fs::rename(world.prefix(), world.hidden().join("outgoing")).unwrap();
-        }
-        if killed_after >= 2 {
-            fs::rename(&staged, world.prefix()).unwrap();
-        }
-        if killed_after >= 3 {
-            fs::remove_file(world.hidden().join(SWITCHING)).unwrap();
-        }
-        let switched = killed_after >= 1;
-        assert_eq!(world.list(), [(1, switched), (2, !switched)], "killed after step {killed_after}");
-        assert_eq!(world.version(), if switched { "one" } else { "two" });
-        assert!(!world.hidden().join(SWITCHING).exists());
-    }
-}
-
-#[test]
-fn exchange_in_two_steps() {
-    let world = World::new();
-    world.install("one");
-    world.install("two");
-    let place = Place::open(&world.root(), Path::new("/opt/my/stuff"), false).unwrap();
-    let old = place.exchange_in_two_steps(&world.hidden().join("1")).unwrap();
-    assert_eq!(world.version(), "one");
-    drop(place);
-    assert!(old.exists());
-    assert_eq!(world.list(), [(1, true), (2, false)]);
-}
-
 #[test]
 fn trees_and_roots_that_do_not_fit() {
     let world = World::new();
     let tree = world.tree("one");
-    let wrong = InstallOptions { prefix: Some("/opt/other".into()), ..InstallOptions::default() };
+    let wrong = InstallOptions { prefix: Some("/opt/other".as_ref()), ..InstallOptions::default() };
     let error = install(&tree, &world.root(), Mode::Copy, &wrong).unwrap_err().to_string();
     assert!(error.ends_with("is no prefix root: it does not hold `/opt/other`"), "{error}");
     fs::write(tree.join("stray"), "").unwrap();
@@ -232,7 +272,7 @@ fn trees_and_roots_that_do_not_fit() {
         Err(PrefixError::NoPrefix { .. })
     ));
     symlink("/tmp", world.root().join("opt")).unwrap();
-    let fine = InstallOptions { prefix: Some("/opt/my/stuff".into()), ..InstallOptions::default() };
+    let fine = InstallOptions { prefix: Some(PREFIX.as_ref()), ..InstallOptions::default() };
     assert!(matches!(install(&tree, &world.root(), Mode::Copy, &fine), Err(PrefixError::LinkOnTheWay { .. })));
-    assert!(matches!(generations(&world.root(), Path::new("/never/installed")), Err(PrefixError::NoGeneration { .. })));
+    assert!(matches!(generations(&world.root(), Path::new("/never/installed")), Err(PrefixError::NotInstalled { .. })));
 }

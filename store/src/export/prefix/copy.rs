@@ -1,0 +1,114 @@
+//! Copying a prefix out of a tree: directory by directory, through open ones.
+
+use super::error::{PrefixError, Result};
+use super::files::{join, open_below};
+use super::marker::set_mode;
+use super::names::{self, Below, COPYING};
+use super::{Mode, SysError};
+use crate::sys::{Dir, Kind, kind};
+use rayon::prelude::*;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How many files of a directory one thread copies at a time.
+const FILES_AT_ONCE: usize = 64;
+
+/// A prefix in a tree.
+pub(super) struct Source {
+    /// The tree, with all links of its path resolved.
+    pub tree: PathBuf,
+    /// Where the prefix is in it.
+    pub path: PathBuf,
+    dir: Dir,
+}
+
+/// Some files of one directory.
+struct Files {
+    below: Vec<u8>,
+    files: Vec<(Vec<u8>, Kind)>,
+}
+
+impl Source {
+    /// Opens the prefix in a tree.
+    ///
+    /// # Errors
+    /// [`PrefixError::NoPrefix`] when it is not there; [`PrefixError::Reserved`] when it has what we write into it.
+    pub fn open(tree: &Path, prefix: &Path) -> Result<Self> {
+        let below = Below::of(prefix, tree)?;
+        let mut dir = Dir::open_typed(tree)?;
+        for name in below.way.iter().chain([&below.name]) {
+            dir = dir.open_dir_as_is(name).map_err(|_| PrefixError::NoPrefix {
+                tree: tree.to_owned(),
+                reason: format!("it does not hold `{}`", prefix.display()),
+            })?;
+        }
+        if let Some(name) = dir.names()?.iter().find(|name| names::is_marker(name)) {
+            let reason = "the file that says which generation it is has that name";
+            return Err(PrefixError::Reserved { path: dir.join(name), reason });
+        }
+        Ok(Self { tree: tree.to_owned(), path: dir.path().to_owned(), dir })
+    }
+
+    /// Copies the prefix to [`COPYING`] in `hidden`: first all directories, then the files, in parallel. Neither way is a
+    /// handle kept for each directory, as there may be more of them than files can be open.
+    pub fn copy(&self, hidden: &Dir, mode: Mode) -> Result<Dir> {
+        let top = hidden.make_dir_with(COPYING, 0o755)?;
+        let mut work = Vec::new();
+        let mut pending = vec![Vec::new()];
+        while let Some(below) = pending.pop() {
+            let mut from = open_below(&self.dir, &below)?;
+            let to = open_below(&top, &below)?;
+            let mut files = Vec::new();
+            for entry in from.list()? {
+                let kind = match entry.kind {
+                    Some(kind) => kind,
+                    None => kind(&from.stat(&entry.name)?),
+                };
+                match kind {
+                    Kind::Directory => {
+                        to.make_dir_with(&entry.name, 0o755)?;
+                        pending.push(join(&below, &entry.name));
+                    }
+                    Kind::File | Kind::Symlink => files.push((entry.name, kind)),
+                    Kind::Other(what) => {
+                        let reason = format!("`{}` is a {what}", from.join(&entry.name).display());
+                        return Err(PrefixError::NoPrefix { tree: self.tree.clone(), reason });
+                    }
+                }
+            }
+            let chunks = files.chunks(FILES_AT_ONCE);
+            work.extend(chunks.map(|files| Files { below: below.clone(), files: files.to_vec() }));
+        }
+        work.par_iter().try_for_each(|files| {
+            let (from, to) = (open_below(&self.dir, &files.below)?, open_below(&top, &files.below)?);
+            files.files.iter().try_for_each(|(name, kind)| copy_one(&from, &to, name, (*kind, mode)))
+        })?;
+        Ok(top)
+    }
+}
+
+fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, Mode)) -> Result<()> {
+    if kind == Kind::Symlink {
+        return Ok(to.make_link(name, &from.read_link(name)?)?);
+    }
+    if mode == Mode::Hardlink {
+        return from.hard_link(name, to, name).map_err(|source| PrefixError::HardLink { source });
+    }
+    let source = from.open_file(name)?;
+    let copy = to.create_file(name, 0o600)?;
+    copy_contents(source, copy).map_err(|error| SysError::io("copy to", to.join(name), &error).into())
+}
+
+fn copy_contents(mut source: File, mut copy: File) -> io::Result<()> {
+    let metadata = source.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    io::copy(&mut source, &mut copy)?;
+    set_mode(&copy, if metadata.mode() & 0o100 != 0 { 0o755 } else { 0o644 })?;
+    // The store's constant time, so that a copy is the same wherever and whenever it is made.
+    copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(1)))
+}

@@ -1,0 +1,138 @@
+//! Prefixes that were not installed, switched or removed, and why.
+
+use super::names;
+use crate::error::{StoreError, SysError};
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// How many foreign files a message lists.
+pub(super) const SHOWN_MAX: usize = 20;
+
+/// A prefix that was not installed, switched or removed.
+#[derive(Debug, Error)]
+pub enum PrefixError {
+    /// A system call failed.
+    #[error(transparent)]
+    System(#[from] SysError),
+    /// The store failed, where the prefix is a link into it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file could not get a second name at the prefix.
+    #[error("{source}; `--mode copy` needs no second names of the store's files")]
+    HardLink {
+        /// What the system said.
+        source: SysError,
+    },
+    /// The tree does not hold the prefix, or not only it.
+    #[error("`{}` is no prefix root: {reason}", tree.display())]
+    NoPrefix {
+        /// The tree.
+        tree: PathBuf,
+        /// What is missing or too much.
+        reason: String,
+    },
+    /// The prefix or its tree has a name that installing needs for itself.
+    #[error("`{}` has a name that is reserved: {reason}", path.display())]
+    Reserved {
+        /// The entry of the tree, or the prefix.
+        path: PathBuf,
+        /// What has this name otherwise.
+        reason: &'static str,
+    },
+    /// Files that we did not install are in the way.
+    #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", path.display(), listed(files, *more))]
+    Foreign {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// Some of the files.
+        files: Vec<PathBuf>,
+        /// How many there are besides.
+        more: usize,
+    },
+    /// There is no such generation.
+    #[error("`{}` has no generation {}; it has {}", path.display(), wanted.map_or("before the current one".to_owned(), |number| number.to_string()), numbers(known))]
+    NoGeneration {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// The number asked for.
+        wanted: Option<u32>,
+        /// Those there are.
+        known: Vec<u32>,
+    },
+    /// Nothing of this prefix is here.
+    #[error("no prefix is installed at `{}`", path.display())]
+    NotInstalled {
+        /// The prefix on this machine.
+        path: PathBuf,
+    },
+    /// The link of a generation leads to nothing.
+    #[error("the tree of generation {number} of `{}` is gone: `{}`", path.display(), tree.display())]
+    TreeGone {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// The generation.
+        number: u32,
+        /// Where its tree was.
+        tree: PathBuf,
+    },
+    /// All numbers of generations are taken.
+    #[error("`{}` has a generation {}, and there is no number above it", path.display(), names::NUMBER_MAX)]
+    NoNumber {
+        /// The prefix on this machine.
+        path: PathBuf,
+    },
+    /// The path below the root goes through a link that leads who knows where.
+    #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", path.display())]
+    LinkOnTheWay {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Another user could change what we would trust.
+    #[error("`{}` belongs to user {user}, who could put anything there", path.display())]
+    OtherOwner {
+        /// The directory with the generations.
+        path: PathBuf,
+        /// Its owner.
+        user: u32,
+    },
+    /// Others install and remove the prefix faster than we can lock it.
+    #[error("`{}` was made and removed again by others each time it was opened", path.display())]
+    Busy {
+        /// The directory with the generations.
+        path: PathBuf,
+    },
+}
+
+impl PrefixError {
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Reserved { .. } => "rename it in the package".to_owned(),
+            Self::NoNumber { path } => format!("remove it: `ev prefix prune {} --keep 0`", path.display()),
+            Self::TreeGone { .. } => "install it again with `ev prefix install`".to_owned(),
+            Self::OtherOwner { path, .. } => {
+                format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", path.display())
+            }
+            Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
+            Self::Busy { .. } => "try again once the others have ended".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+fn listed(files: &[PathBuf], more: usize) -> String {
+    let mut text: String = files.iter().map(|file| format!("\n  {}", file.display())).collect();
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
+fn numbers(known: &[u32]) -> String {
+    match known {
+        [] => "none".to_owned(),
+        known => known.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+pub(super) type Result<T, E = PrefixError> = std::result::Result<T, E>;

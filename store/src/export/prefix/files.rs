@@ -1,0 +1,170 @@
+//! The list of the files that a generation was installed with, and what has become of them since.
+//!
+//! A list holds, for each file, `SIZE:TIME:MODE PATH` and a NUL; for a link, in place of that, `link:` and a part of the digest
+//! of where it leads (`link` alone in lists of earlier versions); for what is too deep to be looked at, `deep`.
+
+use super::SysError;
+use super::error::{PrefixError, Result};
+use super::marker::{read_small, write_new};
+use super::names::{self, MARKER};
+use crate::sys::{Dir, Kind, kind};
+use crate::tree::Digest;
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+
+/// The longest list that is written or read: some millions of files.
+const LIST_BYTES_MAX: u64 = 256 << 20;
+
+/// How deep directories are looked into; one deeper down counts as a file.
+const DEPTH_MAX: usize = 256;
+
+/// Files by their path below a generation, each with what tells an untouched one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct List(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl List {
+    /// Lists what is below a directory, its marker aside.
+    pub fn of(directory: &Dir) -> Result<Self> {
+        let mut found = BTreeMap::new();
+        let mut pending = vec![Vec::new()];
+        while let Some(below) = pending.pop() {
+            let at = open_below(directory, &below)?;
+            for name in at.names()? {
+                if below.is_empty() && name == MARKER.as_bytes() {
+                    continue;
+                }
+                let path = join(&below, &name);
+                let stat = at.stat(&name)?;
+                let stamp = match kind(&stat) {
+                    Kind::Directory => match depth(&path) < DEPTH_MAX && can_be_read(&at, &name)? {
+                        true => {
+                            pending.push(path);
+                            continue;
+                        }
+                        false => b"deep".to_vec(),
+                    },
+                    Kind::Symlink => format!("link:{}", &Digest::of(&at.read_link(&name)?).hex()[..16]).into_bytes(),
+                    Kind::File | Kind::Other(_) => {
+                        format!("{}:{}:{:o}", stat.st_size, stat.st_mtime, stat.st_mode).into_bytes()
+                    }
+                };
+                found.insert(path, stamp);
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Reads what a generation was installed with; nothing where that cannot be told any more.
+    pub fn read(hidden: &Dir, number: u32) -> Result<Self> {
+        let text = read_small(hidden, &names::list(number), LIST_BYTES_MAX)?.unwrap_or_default().0;
+        let files = text.split(|byte| *byte == 0).filter_map(|line| {
+            let space = line.iter().position(|byte| *byte == b' ')?;
+            Some((line[space + 1..].to_vec(), line[..space].to_vec()))
+        });
+        // Earlier versions listed the marker too.
+        Ok(Self(files.filter(|(path, _)| path != MARKER.as_bytes()).collect()))
+    }
+
+    /// Writes down what a generation is installed with.
+    pub fn write(&self, hidden: &Dir, number: u32) -> Result<()> {
+        let name = names::list(number);
+        let mut text = Vec::new();
+        for (path, stamp) in &self.0 {
+            text.extend_from_slice(stamp);
+            text.push(b' ');
+            text.extend_from_slice(path);
+            text.push(0);
+        }
+        if text.len() as u64 > LIST_BYTES_MAX {
+            return Err(PrefixError::System(SysError::new("write", hidden.join(&name), Errno::EFBIG)));
+        }
+        write_new(hidden, &name, &text)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has(&self, path: &[u8], stamp: &[u8]) -> bool {
+        self.0
+            .get(path)
+            .is_some_and(|installed| installed == stamp || installed == b"link" && stamp.starts_with(b"link:"))
+    }
+}
+
+/// Returns the files of a generation that are not as they were installed, compiled Python aside, in the order of their paths.
+pub(super) fn changed(generation: &Dir, installed: &List) -> Result<Vec<Vec<u8>>> {
+    let now = List::of(generation)?.0.into_iter();
+    let changed = now.filter(|(path, stamp)| !is_cache(path) && !installed.has(path, stamp));
+    Ok(changed.map(|(path, _)| path).collect())
+}
+
+/// Returns whether a generation is as it was installed: nothing changed, nothing added, nothing gone.
+pub(super) fn is_whole(generation: &Dir, installed: &List) -> Result<bool> {
+    let now = List::of(generation)?;
+    let same = |one: &List, other: &List| one.0.iter().all(|(path, stamp)| is_cache(path) || other.has(path, stamp));
+    Ok(same(&now, installed) && installed.0.keys().all(|path| is_cache(path) || now.0.contains_key(path)))
+}
+
+/// Moves files, given by their paths below a generation, to the same paths below `to`.
+pub(super) fn move_to(generation: &Dir, paths: &[Vec<u8>], to: &Dir) -> Result<()> {
+    for path in paths {
+        let (above, name) = split(path);
+        let from = open_below(generation, above)?;
+        let into = make_below(to, above)?;
+        // A directory that is moved has to be writable, as what is above it changes.
+        match from.make_movable(name) {
+            Err(error) if error.errno != Errno::EPERM => return Err(error.into()),
+            _ => from.rename(name, &into, name)?,
+        }
+    }
+    Ok(())
+}
+
+/// Opens a directory below another, by its path, following nothing.
+pub(super) fn open_below(top: &Dir, path: &[u8]) -> Result<Dir> {
+    let mut at = top.open_dir_as_is(b".")?;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        at = at.open_dir_as_is(name)?;
+    }
+    Ok(at)
+}
+
+fn make_below(top: &Dir, path: &[u8]) -> Result<Dir> {
+    let mut at = top.open_dir_as_is(b".")?;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        at = match at.make_dir_with(name, 0o755) {
+            Err(error) if error.errno == Errno::EEXIST => at.open_dir_as_is(name)?,
+            made => made?,
+        };
+    }
+    Ok(at)
+}
+
+fn can_be_read(at: &Dir, name: &[u8]) -> Result<bool> {
+    match at.open_dir_as_is(name) {
+        Ok(_) => Ok(true),
+        Err(error) if error.errno == Errno::EACCES => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
+    if above.is_empty() { name.to_vec() } else { [above, b"/", name].concat() }
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+fn depth(path: &[u8]) -> usize {
+    path.iter().filter(|byte| **byte == b'/').count() + 1
+}
+
+/// Compiled Python comes and goes with whoever runs it.
+fn is_cache(path: &[u8]) -> bool {
+    split(split(path).0).1 == b"__pycache__"
+}

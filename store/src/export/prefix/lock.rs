@@ -1,0 +1,78 @@
+//! The lock of a prefix: a file in its hidden directory, held while anything changes.
+//!
+//! Uninstalling removes it, held. So whoever waited for it has the lock of a file that has no name any more, and starts
+//! again: the lock counts for as long as the file and its directory have the names that they were opened by.
+
+use super::SysError;
+use super::error::Result;
+use super::marker::set_mode;
+use super::names::LOCK;
+use super::place::Place;
+use crate::sys::{Dir, Kind, kind};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::{Mode, fstat};
+use std::fs::File;
+
+/// Takes the lock; `None` when the directory or its lock were exchanged meanwhile.
+pub(super) fn take(place: &Place) -> Result<Option<Flock<File>>> {
+    let hidden = &place.hidden;
+    remove_what_is_no_lock(place)?;
+    let file = match open(hidden) {
+        Ok(file) => file,
+        // The directory was removed, or something was put in place of the lock.
+        Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EEXIST | Errno::ELOOP | Errno::EISDIR) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let lock = wait(file, hidden)?;
+    let ours = fstat(&*lock).map_err(|errno| SysError::new("stat", hidden.join(LOCK), errno))?;
+    let is_ours = hidden.find(LOCK)?.is_some_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino));
+    Ok((is_ours && place.is_in_place()?).then_some(lock))
+}
+
+/// Opens the lock, or makes it. Only its owner can: whoever opens it can hold up all others.
+fn open(hidden: &Dir) -> Result<File, SysError> {
+    // Not truncated and never written: it may be another name of anything.
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    match nix::fcntl::openat(hidden, LOCK, flags, Mode::empty()) {
+        Ok(fd) => return Ok(fd.into()),
+        Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(SysError::new("open", hidden.join(LOCK), errno)),
+    }
+    let file = hidden.create_file(LOCK, 0o600)?;
+    set_mode(&file, 0o600).map_err(|error| SysError::io("chmod", hidden.join(LOCK), &error))?;
+    Ok(file)
+}
+
+/// Waits until no other process has the lock.
+fn wait(file: File, hidden: &Dir) -> Result<Flock<File>, SysError> {
+    let mut file = file;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusive) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EINTR)) => file = back,
+            Err((_, errno)) => return Err(SysError::new("lock", hidden.join(LOCK), errno)),
+        }
+    }
+}
+
+/// Clears the way for a lock where something else has its name. Of those who do so at the same time, one at a time looks:
+/// else one would remove the lock that another has just made and taken.
+fn remove_what_is_no_lock(place: &Place) -> Result<()> {
+    let hidden = &place.hidden;
+    let is_wrong = || -> Result<bool> { Ok(hidden.find(LOCK)?.is_some_and(|stat| kind(&stat) != Kind::File)) };
+    if !is_wrong()? {
+        return Ok(());
+    }
+    let directory = File::from(
+        nix::fcntl::openat(hidden, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|errno| SysError::new("open directory", hidden.path(), errno))?,
+    );
+    let _alone = wait(directory, hidden)?;
+    if is_wrong()? {
+        place.clear(LOCK)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Names: where a prefix lies, and what is reserved for keeping it.
+//!
+//! No package can have any of these: a tree with [`MARKER`] at the top of its prefix is refused, and so is a prefix on whose
+//! path a directory is called as those that hold generations are.
+
+use super::error::{PrefixError, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// The file in a generation that says which one it is.
+pub const MARKER: &str = ".eval-generation";
+
+/// Held while anything changes.
+pub(super) const LOCK: &[u8] = b"lock";
+/// A generation being copied.
+pub(super) const COPYING: &[u8] = b"copying";
+/// The link that comes to the path in symlink mode; after the exchange, what was at the path.
+pub(super) const LINK: &[u8] = b"link";
+/// What was at the path, after the first of two renames.
+pub(super) const OUTGOING: &[u8] = b"outgoing";
+/// The note of a switch in two renames, which may have to be finished.
+pub(super) const SWITCHING: &[u8] = b"switching";
+/// A generation being removed.
+pub(super) const REMOVING: &[u8] = b"removing";
+/// What earlier versions called both a copy being made and the link that comes to the path.
+pub(super) const INCOMING: &[u8] = b"incoming";
+
+/// The highest number of a generation; others are none of ours.
+pub(super) const NUMBER_MAX: u32 = 999_999_999;
+
+/// Directories that make a directory a prefix and not merely the way to one.
+const PREFIX_DIRECTORIES: [&str; 8] = ["bin", "sbin", "lib", "lib64", "libexec", "include", "share", "etc"];
+
+/// Returns the number that `name` is, written in the one way that we write it.
+pub(super) fn number(name: &[u8]) -> Option<u32> {
+    let number: u32 = std::str::from_utf8(name).ok()?.parse().ok()?;
+    ((1..=NUMBER_MAX).contains(&number) && number.to_string().as_bytes() == name).then_some(number)
+}
+
+/// Returns the number of the generation whose list of files is called `name`.
+pub(super) fn number_of_list(name: &[u8]) -> Option<u32> {
+    number(name.strip_suffix(b".files")?)
+}
+
+/// Returns what the list of files of a generation is called.
+pub(super) fn list(number: u32) -> Vec<u8> {
+    format!("{number}.files").into_bytes()
+}
+
+/// Returns how the directory with the generations of a prefix is called that has this name.
+pub(super) fn hidden(name: &[u8]) -> Vec<u8> {
+    [b".", name, b".generations"].concat()
+}
+
+pub(super) fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(b".") && name.ends_with(b".generations")
+}
+
+/// Returns whether a package must not have an entry of this name at the top of its prefix; some file systems take
+/// capital letters for small ones.
+pub(super) fn is_marker(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(MARKER.as_bytes())
+}
+
+/// A prefix's path: names of directories, and one below them.
+pub(super) struct Below<'a> {
+    /// All but the last name.
+    pub way: Vec<&'a [u8]>,
+    pub name: &'a [u8],
+}
+
+impl<'a> Below<'a> {
+    /// Takes a prefix apart; `tree` serves the message.
+    pub fn of(prefix: &'a Path, tree: &Path) -> Result<Self> {
+        let wrong = || PrefixError::NoPrefix {
+            tree: tree.to_owned(),
+            reason: format!("`{}` is not an absolute path without `..`", prefix.display()),
+        };
+        let below = prefix.strip_prefix("/").map_err(|_| wrong())?;
+        let names = below.components().map(|part| match part {
+            Component::Normal(name) => Ok(name.as_bytes()),
+            _ => Err(wrong()),
+        });
+        let mut way = names.collect::<Result<Vec<_>>>()?;
+        if way.iter().any(|name| is_hidden(name)) {
+            let reason = "generations of another prefix are kept in directories called so";
+            return Err(PrefixError::Reserved { path: prefix.to_owned(), reason });
+        }
+        let name = way.pop().ok_or_else(wrong)?;
+        Ok(Self { way, name })
+    }
+}
+
+/// Goes down from the top of a prefix root as long as there is one way, to the first directory that looks like a prefix.
+///
+/// # Errors
+/// [`PrefixError::NoPrefix`] when there is none, or another way.
+pub fn find_prefix(tree: &Path) -> Result<PathBuf> {
+    let mut path = PathBuf::from("/");
+    let mut at = crate::sys::Dir::open_typed(tree)?;
+    loop {
+        let names = at.names()?;
+        let looks_like_one = names.iter().any(|name| PREFIX_DIRECTORIES.iter().any(|known| name == known.as_bytes()));
+        if looks_like_one && path != Path::new("/") {
+            return Ok(path);
+        }
+        let next = match names.as_slice() {
+            [name] => at.open_dir_as_is(name).ok().map(|dir| (name, dir)),
+            _ => None,
+        };
+        let Some((name, dir)) = next else {
+            let reason = format!(
+                "no single directory with `bin` or `lib` is found; `{}` holds {} entries",
+                path.display(),
+                names.len()
+            );
+            return Err(PrefixError::NoPrefix { tree: tree.to_owned(), reason });
+        };
+        path.push(std::ffi::OsStr::from_bytes(name));
+        at = dir;
+    }
+}

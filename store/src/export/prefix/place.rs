@@ -1,0 +1,370 @@
+//! The place of a prefix below a root, as open directories: reached without following a link, locked, and in order.
+
+use super::error::{PrefixError, Result, SHOWN_MAX};
+use super::marker::Marker;
+use super::names::{self, Below, LOCK};
+use super::{Generation, Mode, SysError, files, lock};
+use crate::sys::{Dir, Kind, kind};
+use nix::errno::Errno;
+use nix::fcntl::Flock;
+use nix::sys::stat::FileStat;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How often a place is opened that others remove each time.
+const TRIES: usize = 1000;
+
+/// What a command does with a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Looks, also where it could not change anything.
+    Look,
+    /// Changes what is there.
+    Change,
+    /// Makes what is not there.
+    Make,
+}
+
+/// A prefix's place below a root, locked.
+pub(super) struct Place {
+    /// The prefix on this machine, for messages.
+    pub path: PathBuf,
+    /// The directory that holds the prefix.
+    pub parent: Dir,
+    /// What the prefix is called there.
+    pub name: Vec<u8>,
+    /// The directory with the other generations.
+    pub hidden: Dir,
+    /// What that is called.
+    pub hidden_name: Vec<u8>,
+    /// What was moved aside, as it could be the user's.
+    pub kept: RefCell<Vec<PathBuf>>,
+    /// Given back last, when nothing is done any more.
+    lock: Option<Flock<File>>,
+}
+
+/// What is at the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Current {
+    Nothing,
+    Foreign,
+    Directory(u32),
+    Linked(u32),
+}
+
+impl Current {
+    pub fn number(self) -> Option<u32> {
+        match self {
+            Self::Directory(number) | Self::Linked(number) => Some(number),
+            Self::Nothing | Self::Foreign => None,
+        }
+    }
+}
+
+/// What an entry of the hidden directory is.
+pub(super) enum Shape {
+    Nothing,
+    /// A link as it is at the path in symlink mode.
+    OwnLink,
+    /// Another link.
+    Link(PathBuf),
+    /// A directory that says which generation it is.
+    Generation(Marker),
+    /// Another directory.
+    Directory,
+    /// A file or something else.
+    Other,
+}
+
+impl Place {
+    pub fn open(root: &Path, prefix: &Path, access: Access) -> Result<Self> {
+        let below = Below::of(prefix, root)?;
+        let path = root.join(prefix.strip_prefix("/").unwrap_or(prefix));
+        if names::is_hidden(below.name) {
+            let reason = "generations of another prefix are kept in directories called so";
+            return Err(PrefixError::Reserved { path, reason });
+        }
+        let hidden_name = names::hidden(below.name);
+        let not_installed = || PrefixError::NotInstalled { path: path.clone() };
+        for _ in 0..TRIES {
+            let parent = walk(root, &below.way, access)?.ok_or_else(not_installed)?;
+            let hidden = match enter(&parent, &hidden_name, access) {
+                Ok(hidden) => hidden.ok_or_else(not_installed)?,
+                // Made by somebody else, or removed, just now.
+                Err(PrefixError::System(error)) if matches!(error.errno, Errno::EEXIST | Errno::ENOENT) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut place = Self {
+                path: path.clone(),
+                parent,
+                name: below.name.to_vec(),
+                hidden,
+                hidden_name: hidden_name.clone(),
+                kept: RefCell::default(),
+                lock: None,
+            };
+            match place.check_owner().and_then(|()| lock::take(&place)) {
+                Ok(Some(lock)) => place.lock = Some(lock),
+                Ok(None) => continue,
+                // Whoever can change nothing may still look; what was killed shows as it was left.
+                Err(PrefixError::OtherOwner { .. }) if access == Access::Look => return Ok(place),
+                Err(PrefixError::System(error))
+                    if access == Access::Look && matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) =>
+                {
+                    return Ok(place);
+                }
+                Err(error) => return Err(error),
+            }
+            place.recover()?;
+            return Ok(place);
+        }
+        Err(PrefixError::Busy { path: path.with_file_name(OsStr::from_bytes(&hidden_name)) })
+    }
+
+    /// Whether the hidden directory still has its name.
+    pub fn is_in_place(&self) -> Result<bool> {
+        let ours = self.hidden.stat_self()?;
+        Ok(self
+            .parent
+            .find(&self.hidden_name)?
+            .is_some_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)))
+    }
+
+    /// Refuses generations that another user can put there, unless that user could as well exchange the prefix itself.
+    fn check_owner(&self) -> Result<()> {
+        let ours = self.hidden.stat_self()?;
+        let user = nix::unistd::geteuid().as_raw();
+        if ![0, user, self.parent.stat_self()?.st_uid].contains(&ours.st_uid) {
+            return Err(PrefixError::OtherOwner { path: self.hidden.path().to_owned(), user: ours.st_uid });
+        }
+        // Earlier versions made it as the umask said.
+        if ours.st_uid == user && ours.st_mode & 0o002 != 0 {
+            nix::sys::stat::fchmod(&self.hidden, nix::sys::stat::Mode::from_bits_truncate(ours.st_mode & 0o7775))
+                .map_err(|errno| SysError::new("chmod", self.hidden.path(), errno))?;
+        }
+        Ok(())
+    }
+
+    /// Says what is at the path.
+    pub fn current(&self) -> Result<Current> {
+        let Some(stat) = self.parent.find(&self.name)? else { return Ok(Current::Nothing) };
+        match kind(&stat) {
+            Kind::Symlink => {
+                let number = self.own_link(&self.parent.read_link(&self.name)?);
+                Ok(number.map_or(Current::Foreign, Current::Linked))
+            }
+            Kind::Directory => {
+                let directory = match self.parent.open_dir_as_is(&self.name) {
+                    Ok(directory) => directory,
+                    Err(error) if error.errno == Errno::EACCES => return Ok(Current::Foreign),
+                    Err(error) => return Err(error.into()),
+                };
+                if let Some(marker) = Marker::read(&directory)? {
+                    return Ok(Current::Directory(marker.generation));
+                }
+                Ok(if directory.names()?.is_empty() { Current::Nothing } else { Current::Foreign })
+            }
+            Kind::File | Kind::Other(_) => Ok(Current::Foreign),
+        }
+    }
+
+    /// Returns the text of the link at the path in symlink mode.
+    pub fn link_text(&self, number: u32) -> Vec<u8> {
+        [&self.hidden_name, b"/".as_slice(), number.to_string().as_bytes()].concat()
+    }
+
+    /// Returns the generation that a link at the path is of, if it is one of ours.
+    fn own_link(&self, text: &[u8]) -> Option<u32> {
+        names::number(text.strip_prefix(self.hidden_name.as_slice())?.strip_prefix(b"/")?)
+    }
+
+    /// Says what an entry of the hidden directory is.
+    pub fn shape(&self, name: &[u8]) -> Result<Shape> {
+        let Some(stat) = self.hidden.find(name)? else { return Ok(Shape::Nothing) };
+        Ok(match kind(&stat) {
+            Kind::Symlink => {
+                let text = self.hidden.read_link(name)?;
+                if self.own_link(&text).is_some() {
+                    Shape::OwnLink
+                } else {
+                    Shape::Link(PathBuf::from(OsStr::from_bytes(&text)))
+                }
+            }
+            Kind::Directory => match self.hidden.open_dir_as_is(name) {
+                Ok(directory) => Marker::read(&directory)?.map_or(Shape::Directory, Shape::Generation),
+                Err(error) if error.errno == Errno::EACCES => Shape::Directory,
+                Err(error) => return Err(error.into()),
+            },
+            Kind::File | Kind::Other(_) => Shape::Other,
+        })
+    }
+
+    /// Returns the numbers that entries of the hidden directory have as their names.
+    pub fn numbered(&self) -> Result<Vec<u32>> {
+        let names = self.hidden.names()?;
+        let mut numbers: Vec<u32> = names.iter().filter_map(|name| names::number(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// All generations, the current one too.
+    pub fn known(&self) -> Result<BTreeMap<u32, Generation>> {
+        let current = self.current()?;
+        let mut known = BTreeMap::new();
+        let mut insert = |marker: Marker| {
+            let Marker { generation: number, mode, source, installed_secs } = marker;
+            let current = current.number() == Some(number);
+            known.insert(number, Generation { number, current, mode, source, installed_secs });
+        };
+        for number in self.numbered()? {
+            let name = number.to_string();
+            match self.shape(name.as_bytes())? {
+                Shape::Link(source) if source.is_absolute() => {
+                    let installed_secs = self.hidden.stat(name.as_bytes())?.st_mtime;
+                    insert(Marker { generation: number, mode: Mode::Symlink, source, installed_secs });
+                }
+                Shape::Generation(marker) => insert(marker),
+                _ => {}
+            }
+        }
+        if let Current::Directory(_) = current
+            && let Some(marker) = Marker::read(&self.parent.open_dir_as_is(&self.name)?)?
+        {
+            insert(marker);
+        }
+        Ok(known)
+    }
+
+    /// Returns a number that no generation has had, as far as can be seen.
+    pub fn next_number(&self) -> Result<u32> {
+        let names = self.hidden.names()?;
+        let here = names.iter().filter_map(|name| names::number(name).or_else(|| names::number_of_list(name)));
+        let highest = here.chain(self.current()?.number()).max().unwrap_or(0);
+        if highest == names::NUMBER_MAX {
+            return Err(PrefixError::NoNumber { path: self.path.clone() });
+        }
+        Ok(highest + 1)
+    }
+
+    /// Returns what is at the path, unless it is or holds something that is not ours and `force` is not given.
+    pub fn check_in_the_way(&self, force: bool) -> Result<Current> {
+        let current = self.current()?;
+        if force {
+            return Ok(current);
+        }
+        let (files, more) = match current {
+            Current::Nothing | Current::Linked(_) => return Ok(current),
+            Current::Foreign => self.foreign_files()?,
+            Current::Directory(number) => {
+                let directory = self.parent.open_dir_as_is(&self.name)?;
+                self.some(files::changed(&directory, &files::List::read(&self.hidden, number)?)?)
+            }
+        };
+        if files.is_empty() && current != Current::Foreign {
+            return Ok(current);
+        }
+        Err(PrefixError::Foreign { path: self.path.clone(), files, more })
+    }
+
+    /// Returns a few of the files at the path, and how many there are besides.
+    pub fn foreign_files(&self) -> Result<(Vec<PathBuf>, usize)> {
+        match self.parent.open_dir_as_is(&self.name) {
+            Ok(directory) => Ok(self.some(files::changed(&directory, &files::List::default())?)),
+            Err(_) => Ok((vec![self.path.clone()], 0)),
+        }
+    }
+
+    fn some(&self, all: Vec<Vec<u8>>) -> (Vec<PathBuf>, usize) {
+        let more = all.len().saturating_sub(SHOWN_MAX);
+        let shown = all.iter().take(SHOWN_MAX).map(|file| self.path.join(OsStr::from_bytes(file)));
+        (shown.collect(), more)
+    }
+
+    /// Gives back what the hidden directory takes when nothing of the prefix is left; what was moved aside stays.
+    fn leave(&self) -> Result<()> {
+        let is_ours = |name: &Vec<u8>| names::number(name).or_else(|| names::number_of_list(name)).is_some();
+        if self.current()?.number().is_some() || self.hidden.names()?.iter().any(is_ours) {
+            return Ok(());
+        }
+        // Whoever waits for the lock sees that it has lost its name, and starts again.
+        self.hidden.remove_file(LOCK)?;
+        match self.parent.remove_empty_dir(&self.hidden_name) {
+            Err(error) if !matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // The next command finds what could not be removed.
+            let _ = self.leave();
+        }
+    }
+}
+
+/// Opens the directory that holds the prefix; `None` where it is not there and is not to be made.
+fn walk(root: &Path, way: &[&[u8]], access: Access) -> Result<Option<Dir>> {
+    let mut at = match Dir::open_typed(root) {
+        Ok(dir) => dir,
+        Err(error) if error.errno == Errno::ENOENT => {
+            if access != Access::Make {
+                return Ok(None);
+            }
+            make_root(root)?;
+            Dir::open_typed(root)?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for name in way {
+        let next = match at.find(name)? {
+            None if access == Access::Make => match at.make_dir_with(name, 0o755) {
+                Err(error) if error.errno == Errno::EEXIST => at.open_dir_as_is(name)?,
+                made => made?,
+            },
+            None => return Ok(None),
+            Some(stat) if kind(&stat) == Kind::Symlink => follow(root, &at, name, &stat)?,
+            Some(_) => at.open_dir_as_is(name)?,
+        };
+        at = next;
+    }
+    Ok(Some(at))
+}
+
+/// Makes the root that the user has named, with what is missing above it.
+fn make_root(root: &Path) -> Result<()> {
+    if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
+        make_root(above)?;
+    }
+    Ok(crate::sys::make_dir(root, 0o755)?)
+}
+
+/// Follows a link on the way where that is allowed: of `/` itself the links are the machine's own; in another root they
+/// would lead out of it. Nobody else's are followed, and none into what we have put at a path.
+fn follow(root: &Path, at: &Dir, name: &[u8], stat: &FileStat) -> Result<Dir> {
+    let wrong = || PrefixError::LinkOnTheWay { path: at.join(name) };
+    let user = nix::unistd::geteuid().as_raw();
+    if root != Path::new("/") || ![0, user].contains(&stat.st_uid) {
+        return Err(wrong());
+    }
+    let text = at.read_link(name)?;
+    if text.split(|byte| *byte == b'/').any(names::is_hidden) {
+        return Err(wrong());
+    }
+    Ok(at.open_dir_or_link(name)?)
+}
+
+/// Opens the hidden directory; `None` where it is not there and is not to be made.
+fn enter(parent: &Dir, name: &[u8], access: Access) -> Result<Option<Dir>> {
+    match parent.find(name)? {
+        None if access == Access::Make => Ok(Some(parent.make_dir_with(name, 0o755)?)),
+        None => Ok(None),
+        Some(stat) if kind(&stat) == Kind::Symlink => Err(PrefixError::LinkOnTheWay { path: parent.join(name) }),
+        Some(_) => Ok(Some(parent.open_dir_as_is(name)?)),
+    }
+}

@@ -1,0 +1,214 @@
+//! What killed processes have left, and anything else that has a name it should not have.
+//!
+//! Nothing that could be the user's is removed: it is moved aside, to `kept-K`.
+
+use super::error::Result;
+use super::files::{self, List};
+use super::marker::read_small;
+use super::names::{self, COPYING, INCOMING, LINK, OUTGOING, REMOVING, SWITCHING};
+use super::place::{Current, Place, Shape};
+use crate::sys::{Dir, Kind, kind};
+use nix::errno::Errno;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// The longest note: a name in the hidden directory.
+const NOTE_BYTES_MAX: u64 = 64;
+
+impl Place {
+    /// Finishes or undoes what a killed process left.
+    pub(super) fn recover(&self) -> Result<()> {
+        self.finish_switch()?;
+        match self.shape(COPYING)? {
+            Shape::Directory | Shape::Generation(_) => drop(self.hidden.remove_all(COPYING)?),
+            _ => self.clear(COPYING)?,
+        }
+        match self.shape(INCOMING)? {
+            // Out of an exchange, if it was installed once; else a copy of an earlier version, half made.
+            Shape::Generation(marker) if !List::read(&self.hidden, marker.generation)?.is_empty() => {
+                self.put_away(INCOMING)?;
+            }
+            Shape::Directory | Shape::Generation(_) => drop(self.hidden.remove_all(INCOMING)?),
+            _ => self.clear(INCOMING)?,
+        }
+        for name in [LINK, OUTGOING] {
+            self.put_away(name)?;
+        }
+        self.finish_removal()?;
+        for number in self.numbered()? {
+            self.check_number(number)?;
+        }
+        let current = self.current()?.number();
+        for name in self.hidden.names()? {
+            let Some(number) = names::number_of_list(&name) else { continue };
+            let is_there = current == Some(number) || self.hidden.find(number.to_string().as_bytes())?.is_some();
+            match self.hidden.find(&name)?.map(|stat| kind(&stat)) {
+                Some(Kind::File) if is_there => {}
+                Some(Kind::File) => self.hidden.remove_file(&name)?,
+                _ => self.clear(&name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes a switch in two renames that was noted.
+    fn finish_switch(&self) -> Result<()> {
+        let Some((staged, _)) = read_small(&self.hidden, SWITCHING, NOTE_BYTES_MAX)? else {
+            return self.clear(SWITCHING);
+        };
+        // Of a whole generation only, whatever the note says.
+        let is_link = staged == LINK || staged == INCOMING;
+        if !is_link && names::number(&staged).is_none() {
+            return self.clear(SWITCHING);
+        }
+        let is_staged = match self.shape(&staged)? {
+            Shape::Generation(_) => !is_link,
+            Shape::OwnLink => is_link,
+            _ => false,
+        };
+        if is_staged && self.parent.find(&self.name)?.is_none() {
+            self.hidden.rename(&staged, &self.parent, &self.name)?;
+        }
+        Ok(self.hidden.remove_file(SWITCHING)?)
+    }
+
+    /// Sees to it that an entry with a number is the generation of that number.
+    fn check_number(&self, number: u32) -> Result<()> {
+        let name = number.to_string();
+        let is_current = self.current()? == Current::Directory(number);
+        match self.shape(name.as_bytes())? {
+            Shape::Generation(marker) if marker.generation == number && !is_current => Ok(()),
+            Shape::Link(target) if target.is_absolute() && !is_current => Ok(()),
+            // A kill between the exchange and the renaming leaves the old generation under the new one's number.
+            _ => self.put_away(name.as_bytes()),
+        }
+    }
+
+    /// Gives what came out of an exchange the name that it should have.
+    pub(super) fn put_away(&self, name: &[u8]) -> Result<()> {
+        match self.shape(name)? {
+            Shape::OwnLink => Ok(self.hidden.remove_file(name)?),
+            Shape::Generation(marker) => {
+                let own = marker.generation.to_string();
+                let is_free =
+                    self.hidden.find(own.as_bytes())?.is_none() && self.current()?.number() != Some(marker.generation);
+                if is_free {
+                    return self.move_new(name, own.as_bytes()).map(drop);
+                }
+                self.keep_aside(name)
+            }
+            Shape::Link(_) => self.keep_aside(name),
+            Shape::Nothing | Shape::Directory | Shape::Other => self.clear(name),
+        }
+    }
+
+    /// Clears a name that should be free: removes what holds nothing, and moves the rest aside.
+    pub(super) fn clear(&self, name: &[u8]) -> Result<()> {
+        let Some(stat) = self.hidden.find(name)? else { return Ok(()) };
+        match kind(&stat) {
+            Kind::Directory => match self.hidden.remove_empty_dir(name) {
+                Err(error) if matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST) => self.keep_aside(name),
+                removed => Ok(removed?),
+            },
+            Kind::File if stat.st_size > 0 => self.keep_aside(name),
+            Kind::File | Kind::Symlink | Kind::Other(_) => Ok(self.hidden.remove_file(name)?),
+        }
+    }
+
+    /// Moves an entry of the hidden directory to a new name there, under which nobody touches it.
+    pub(super) fn keep_aside(&self, name: &[u8]) -> Result<()> {
+        loop {
+            let aside = self.aside()?;
+            if self.move_new(name, &aside)? {
+                self.kept.borrow_mut().push(self.shown(&aside));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes a directory for files that are moved aside.
+    fn aside_dir(&self) -> Result<Dir> {
+        let aside = self.aside()?;
+        let dir = self.hidden.make_dir_with(&aside, 0o755)?;
+        self.kept.borrow_mut().push(self.shown(&aside));
+        Ok(dir)
+    }
+
+    /// Returns a free name for what is moved aside.
+    fn aside(&self) -> Result<Vec<u8>> {
+        let taken: BTreeSet<Vec<u8>> = self.hidden.names()?.into_iter().collect();
+        let names = (1_u32..).map(|number| format!("kept-{number}").into_bytes());
+        Ok(names.into_iter().find(|name| !taken.contains(name)).expect("a directory has fewer entries"))
+    }
+
+    /// Renames within the hidden directory, over nothing; returns whether the new name was free.
+    fn move_new(&self, name: &[u8], new: &[u8]) -> Result<bool> {
+        match self.hidden.rename_new(name, &self.hidden, new) {
+            Err(error) if error.errno == Errno::EEXIST => Ok(false),
+            // The file system cannot tell. Nobody else makes names here, as we have the lock.
+            Err(error) if error.errno == Errno::EINVAL => {
+                if self.hidden.find(new)?.is_some() {
+                    return Ok(false);
+                }
+                self.hidden.rename(name, &self.hidden, new)?;
+                Ok(true)
+            }
+            renamed => Ok(renamed.map(|()| true)?),
+        }
+    }
+
+    /// Removes a generation that is not at the path; files that were not installed with it are moved aside.
+    pub(super) fn remove_generation(&self, number: u32) -> Result<()> {
+        let name = number.to_string();
+        match self.shape(name.as_bytes())? {
+            Shape::Generation(_) => {
+                // First out of sight: half a generation never has a number.
+                self.hidden.rename(name.as_bytes(), &self.hidden, REMOVING)?;
+                self.finish_removal()?;
+            }
+            Shape::Link(_) => self.hidden.remove_file(name.as_bytes())?,
+            Shape::Nothing | Shape::OwnLink | Shape::Directory | Shape::Other => self.put_away(name.as_bytes())?,
+        }
+        self.remove_list(number)
+    }
+
+    fn finish_removal(&self) -> Result<()> {
+        let marker = match self.shape(REMOVING)? {
+            Shape::Generation(marker) => marker,
+            // The files that were not ours had gone before the marker went.
+            Shape::Directory => return Ok(self.hidden.remove_all(REMOVING).map(drop)?),
+            _ => return self.clear(REMOVING),
+        };
+        let installed = List::read(&self.hidden, marker.generation)?;
+        let generation = self.hidden.open_dir_as_is(REMOVING)?;
+        let changed = files::changed(&generation, &installed)?;
+        if installed.is_empty() && !changed.is_empty() {
+            // Nobody knows any more what was installed.
+            return self.keep_aside(REMOVING);
+        }
+        if !changed.is_empty() {
+            files::move_to(&generation, &changed, &self.aside_dir()?)?;
+        }
+        self.hidden.remove_all(REMOVING)?;
+        self.remove_list(marker.generation)
+    }
+
+    /// Removes a copy that was not finished, with its list.
+    pub(super) fn drop_copy(&self, number: u32) -> Result<()> {
+        self.hidden.remove_all(COPYING)?;
+        self.remove_list(number)
+    }
+
+    fn remove_list(&self, number: u32) -> Result<()> {
+        match self.hidden.remove_file(&names::list(number)) {
+            Err(error) if error.errno != Errno::ENOENT => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn shown(&self, name: &[u8]) -> PathBuf {
+        self.path.with_file_name(OsStr::from_bytes(&self.hidden_name)).join(OsStr::from_bytes(name))
+    }
+}
