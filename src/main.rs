@@ -110,6 +110,7 @@ fn wants_json(command: &Command) -> bool {
         Command::PathInfo(command) => command.json,
         Command::Doctor(command) => command.json,
         Command::Derivation(_) => true,
+        Command::Prefix(command) => command.wants_json(),
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
-//! `prefix install`, `prefix check`: the delivery of prefixes.
+//! `prefix install`, `prefix check` and the commands between: the delivery of prefixes.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use builder::audit::{self, Policy};
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,20 +9,30 @@ use store::export::prefix;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};
-use crate::print::say;
+use crate::print::{remark, say};
 use crate::progress::Progress;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Prefix {
     /// Build a prefix and put it below a root
+    #[command(after_help = "Example: ev prefix install .#python-prefix --to /")]
     Install(Box<Install>),
     /// Go back to the generation before the current one
-    Rollback(Installed),
+    #[command(after_help = "Example: ev prefix rollback /usr/local/my-stuff")]
+    Rollback(Change),
+    /// Go to any generation, forward as well: to the newest, if none is named
+    #[command(after_help = "Example: ev prefix switch /usr/local/my-stuff 3")]
+    Switch(Switch),
     /// Remove a prefix with all its generations
-    Uninstall(Installed),
-    /// List what was installed, newest last
-    Generations(Installed),
+    #[command(after_help = "Example: ev prefix uninstall /usr/local/my-stuff")]
+    Uninstall(Change),
+    /// Remove generations that are not the current one
+    #[command(after_help = "Example: ev prefix prune /usr/local/my-stuff --keep 2")]
+    Prune(Prune),
+    /// List what was installed and when, newest last
+    #[command(after_help = "Example: ev prefix generations /usr/local/my-stuff --json")]
+    Generations(Generations),
     /// Find what leads out of a prefix: loaders, libraries, interpreters, links, names of build folders
     Check(Check),
 }
@@ -37,9 +48,12 @@ pub struct Install {
     /// How files get there
     #[arg(long, value_enum, default_value_t)]
     pub mode: InstallMode,
-    /// Replace what somebody else put at the prefix's path
+    /// Go on although there are files that were not installed: keep them aside
     #[arg(long)]
     pub force: bool,
+    /// How many generations stay besides the current one; the oldest go first
+    #[arg(long, value_name = "N", default_value_t = prefix::KEEP)]
+    pub keep: usize,
     #[command(flatten)]
     pub source: Source,
     #[command(flatten)]
@@ -57,16 +71,53 @@ pub enum InstallMode {
     Hardlink,
 }
 
+/// A prefix that was installed.
 #[derive(Debug, Args)]
-pub struct Installed {
+pub struct At {
     /// The prefix, as `/usr/local/my-stuff`
     pub prefix: PathBuf,
     /// The root below which it lies
     #[arg(long, value_name = "ROOT", default_value = "/")]
     pub to: PathBuf,
-    /// Go on although files were changed or added by somebody else
+}
+
+#[derive(Debug, Args)]
+pub struct Change {
+    #[command(flatten)]
+    pub at: At,
+    /// Go on although files were changed or added by hand: keep them aside
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Switch {
+    #[command(flatten)]
+    pub change: Change,
+    /// The generation's number, as `ev prefix generations` lists it [default: the newest]
+    pub generation: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, args = ["keep", "older_than"])]
+pub struct Prune {
+    #[command(flatten)]
+    pub at: At,
+    /// Keep this many, the newest [default: none]
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
+    /// Only those that were installed longer ago than this, in days
+    #[arg(long, value_name = "DAYS")]
+    pub older_than: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Generations {
+    #[command(flatten)]
+    pub at: At,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -86,25 +137,99 @@ impl Prefix {
         match self {
             Prefix::Install(command) => command.run(global),
             Prefix::Check(command) => command.run(),
-            Prefix::Rollback(at) => {
-                let installed = prefix::rollback(&at.to, &at.prefix, None, at.force).map_err(failure)?;
-                say!("{}\tgeneration {}", installed.path.display(), installed.generation)?;
+            Prefix::Rollback(change) => change.switch(prefix::Wanted::Previous, global),
+            Prefix::Switch(Switch { change, generation }) => {
+                change.switch(generation.map_or(prefix::Wanted::Newest, prefix::Wanted::Number), global)
+            }
+            Prefix::Uninstall(Change { at, force }) => {
+                let removed = prefix::uninstall(&at.to, &at.prefix, force).map_err(failed)?;
+                tell_kept(&removed.kept);
+                tell_of_refresh(&at.to, global);
                 Ok(())
             }
-            Prefix::Uninstall(at) => prefix::uninstall(&at.to, &at.prefix, at.force).map_err(failure),
-            Prefix::Generations(at) => {
-                for generation in prefix::generations(&at.to, &at.prefix).map_err(failure)? {
-                    let current = if generation.current { "\tcurrent" } else { "" };
-                    say!("{}\t{}{current}", generation.number, generation.source.display())?;
+            Prefix::Prune(Prune { at, keep, older_than }) => {
+                let older_than = older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
+                let removed = prefix::prune(&at.to, &at.prefix, keep.unwrap_or(0), older_than).map_err(failed)?;
+                for generation in &removed.generations {
+                    say!("{}\tgeneration {generation}", removed.path.display())?;
                 }
+                tell_kept(&removed.kept);
                 Ok(())
             }
+            Prefix::Generations(command) => command.run(),
         }
+    }
+
+    /// Whether a failure is to be told on standard output too.
+    pub fn wants_json(&self) -> bool {
+        matches!(self, Prefix::Generations(command) if command.json)
+    }
+}
+
+impl Change {
+    fn switch(self, wanted: prefix::Wanted, global: &Global) -> Result<(), Failure> {
+        let installed = prefix::switch(&self.at.to, &self.at.prefix, wanted, self.force).map_err(failed)?;
+        tell_kept(&installed.kept);
+        say!("{}\tgeneration {}", installed.path.display(), installed.generation)?;
+        tell_of_refresh(&self.at.to, global);
+        Ok(())
+    }
+}
+
+impl Generations {
+    fn run(self) -> Result<(), Failure> {
+        let generations = prefix::generations(&self.at.to, &self.at.prefix).map_err(failed)?;
+        if self.json {
+            let shown: Vec<_> = generations
+                .iter()
+                .map(|generation| {
+                    serde_json::json!({
+                        "generation": generation.number, "current": generation.current, "mode": generation.mode,
+                        "source": generation.source, "installedSecs": generation.installed_secs,
+                    })
+                })
+                .collect();
+            say!("{}", serde_json::json!({ "version": 1, "prefix": self.at.prefix, "generations": shown }))?;
+            return Ok(());
+        }
+        for generation in generations {
+            let current = if generation.current { "\tcurrent" } else { "" };
+            let date =
+                gix::date::Time::new(generation.installed_secs, 0).format_or_unix(gix::date::time::format::ISO8601);
+            say!("{}\t{date}\t{}{current}", generation.number, generation.source.display())?;
+        }
+        Ok(())
     }
 }
 
 fn failure(error: impl std::error::Error) -> Failure {
     Failure::new(error.to_string())
+}
+
+fn failed(error: prefix::PrefixError) -> Failure {
+    match error.help() {
+        Some(help) => failure(error).help(help),
+        None => failure(error),
+    }
+}
+
+/// Says where files are that are not part of any generation; nobody else knows.
+fn tell_kept(kept: &[PathBuf]) {
+    for path in kept {
+        remark!("files that were not installed are kept in `{}`", path.display());
+    }
+}
+
+/// Says what else is to be done where the prefix is in a system extension that is a directory: since 260, systemd compares
+/// that directory itself with what it has merged, and nothing below it.
+fn tell_of_refresh(to: &Path, global: &Global) {
+    let Ok(root) = std::fs::canonicalize(to) else { return };
+    let mut names = root.components().skip_while(|part| part.as_os_str() != "extensions").skip(1);
+    if !global.quiet && matches!(names.next(), Some(Component::Normal(_))) {
+        remark!(
+            "an extension changed inside: `systemd-sysext refresh --always-refresh=yes` shows it (systemd 258 and later)"
+        );
+    }
 }
 
 impl Install {
@@ -119,16 +244,20 @@ impl Install {
             InstallMode::Symlink => prefix::Mode::Symlink,
             InstallMode::Hardlink => prefix::Mode::Hardlink,
         };
-        let options = prefix::InstallOptions { force: self.force, ..prefix::InstallOptions::default() };
+        let options = prefix::InstallOptions {
+            force: self.force,
+            keep: self.keep,
+            store: Some(&session.store),
+            ..prefix::InstallOptions::default()
+        };
         let installed =
-            prefix::install(&session.store.physical_path(&path), &self.to, mode, &options).map_err(failure)?;
-        if mode == prefix::Mode::Symlink {
-            // The link stays outside of the store, so the store has to be told that it needs the tree.
-            let name = format!("prefix-{}-{}", installed.generation, path.hash_text());
-            let name = store::StorePathName::new(&name).map_err(failure)?;
-            session.store.add_named_root(&name, &path)?;
+            prefix::install(&session.store.physical_path(&path), &self.to, mode, &options).map_err(failed)?;
+        tell_kept(&installed.kept);
+        if installed.previous == Some(installed.generation) && !global.quiet {
+            remark!("generation {} is it already", installed.generation);
         }
         say!("{}", installed.path.display())?;
+        tell_of_refresh(&self.to, global);
         Ok(())
     }
 }

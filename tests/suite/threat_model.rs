@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 const PAGE: &str = "docs/src/threat-model.md";
 
 /// Folders of tests with a promise a file, and whether the page names each file of it.
-const FOLDERS: [(&str, bool); 4] = [
+const FOLDERS: [(&str, bool); 5] = [
     ("builder/tests/sandbox/attacks", true),
     ("builder/tests/sandbox/promises", false),
     ("builder/tests/sandbox/successive", true),
     ("builder/tests/realise/hostile", true),
+    ("store/src/export/prefix/tests", false),
 ];
 
 #[test]

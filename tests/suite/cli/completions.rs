@@ -25,6 +25,8 @@ fn bash_completes_commands_and_flags() {
     assert_eq!(completed("ev bui"), "build");
     assert_eq!(completed("ev build --keep-f"), "--keep-failed");
     assert_eq!(completed("ev store ver"), "verify");
+    assert_eq!(completed("ev prefix pru"), "prune");
+    assert_eq!(completed("ev prefix prune --older"), "--older-than");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `prefix install` and what follows it.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Command;
 
 use insta::assert_snapshot;
 
@@ -43,11 +45,11 @@ fn install_rollback_uninstall() {
     nothing had to be built in [TIME]
     "#);
     assert!(installed().expect("it is installed").contains("echo 2"));
-    assert_snapshot!(workspace.check("prefix generations /opt/toy --to root"), @r#"
+    assert_snapshot!(undated(&workspace.check("prefix generations /opt/toy --to root")), @r#"
     status: 0
     --- stdout
-    1	[STORE]/store/[HASH]-toy-1
-    2	[STORE]/store/[HASH]-toy-2	current
+    1	[DATE]	[STORE]/store/[HASH]-toy-1
+    2	[DATE]	[STORE]/store/[HASH]-toy-2	current
     "#);
     assert_snapshot!(workspace.check("prefix rollback /opt/toy --to root"), @r#"
     status: 0
@@ -55,19 +57,245 @@ fn install_rollback_uninstall() {
     root/opt/toy	generation 1
     "#);
     assert!(installed().expect("it is installed").contains("echo 1"));
-    assert_snapshot!(workspace.check("prefix generations /opt/toy --to root"), @r#"
+    assert_snapshot!(undated(&workspace.check("prefix generations /opt/toy --to root")), @r#"
     status: 0
     --- stdout
-    1	[STORE]/store/[HASH]-toy-1	current
-    2	[STORE]/store/[HASH]-toy-2
+    1	[DATE]	[STORE]/store/[HASH]-toy-1	current
+    2	[DATE]	[STORE]/store/[HASH]-toy-2
+    "#);
+    assert_snapshot!(workspace.check("prefix switch /opt/toy --to root"), @r#"
+    status: 0
+    --- stdout
+    root/opt/toy	generation 2
+    "#);
+    assert_snapshot!(workspace.check("prefix switch /opt/toy 1 --to root"), @r#"
+    status: 0
+    --- stdout
+    root/opt/toy	generation 1
+    "#);
+    assert_snapshot!(workspace.check("prefix switch /opt/toy 7 --to root"), @r#"
+    status: 1
+    --- stderr
+    error: `root/opt/toy` has no generation 7; it has 1, 2
+     |
+     = help: `ev prefix generations` lists them
+    "#);
+    assert_snapshot!(workspace.check("prefix prune /opt/toy --keep 0 --to root"), @r#"
+    status: 0
+    --- stdout
+    root/opt/toy	generation 2
     "#);
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to root"), @"status: 0");
     assert!(installed().is_err());
     assert_snapshot!(workspace.check("prefix generations /opt/toy --to root"), @r#"
     status: 1
     --- stderr
-    error: `root/opt/toy` has no generation before the current one; it has none
+    error: no prefix is installed at `root/opt/toy`
     "#);
+}
+
+/// The list without when its generations were installed.
+fn undated(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.splitn(3, '\t').collect::<Vec<_>>()[..] {
+        [number, date, rest] if date.starts_with("20") && date.ends_with("+0000") => {
+            format!("{number}\t[DATE]\t{rest}")
+        }
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_list_as_json() {
+    let workspace = Workspace::with_own_store(TOYS);
+    workspace.stdout("prefix install one -f default.nix --to root");
+    workspace.stdout("prefix install two -f default.nix --to root --mode symlink");
+    let mut list = workspace.json("prefix generations /opt/toy --to root --json");
+    for generation in list["generations"].as_array_mut().expect("a list") {
+        assert!(generation["installedSecs"].as_i64().expect("a number") > 1_600_000_000);
+        generation["installedSecs"] = "[TIME]".into();
+    }
+    assert_snapshot!(workspace.json_text(&list), @r#"
+    {
+      "generations": [
+        {
+          "current": false,
+          "generation": 1,
+          "installedSecs": "[TIME]",
+          "mode": "copy",
+          "source": "[STORE]/store/[HASH]-toy-1"
+        },
+        {
+          "current": true,
+          "generation": 2,
+          "installedSecs": "[TIME]",
+          "mode": "symlink",
+          "source": "[STORE]/store/[HASH]-toy-2/opt/toy"
+        }
+      ],
+      "prefix": "/opt/toy",
+      "version": 1
+    }
+    "#);
+    let failed = workspace.json("prefix generations /opt/other --to root --json");
+    assert_eq!(failed["success"], false);
+}
+
+#[test]
+fn what_is_current_is_not_installed_again() {
+    let workspace = Workspace::with_own_store(TOYS);
+    workspace.stdout("prefix install one -f default.nix --to root");
+    assert_snapshot!(workspace.check("prefix install one -f default.nix --to root"), @r#"
+    status: 0
+    --- stdout
+    root/opt/toy
+    --- stderr
+    up to date: nothing to do
+    generation 1 is it already
+    "#);
+}
+
+#[test]
+fn pruning_says_what_it_keeps_and_wants_to_know_what() {
+    let workspace = Workspace::with_own_store(TOYS);
+    workspace.stdout("prefix install one -f default.nix --to root");
+    workspace.write("root/opt/toy/mine", "precious");
+    assert_snapshot!(workspace.check("prefix install two -f default.nix --to root --force -q --keep 0"), @r#"
+    status: 0
+    --- stdout
+    root/opt/toy
+    --- stderr
+    files that were not installed are kept in `root/opt/.toy.generations/kept-1`
+    "#);
+    let refused = workspace.check("prefix prune /opt/toy --to root");
+    assert!(refused.starts_with("status: 2") && refused.contains("<--keep <N>|--older-than <DAYS>>"), "{refused}");
+}
+
+/// A package with a link of the marker's name made root write to where it leads; a directory wedged the prefix for good.
+#[test]
+fn a_package_with_a_reserved_name() {
+    let workspace = Workspace::with_own_store(&TOYS.replace(
+        "two = toy \"2\";",
+        r##"
+  link = write { name = "odd"; files."opt/toy/bin/run".text = "odd"; files."opt/toy/.eval-generation".link = "@canary@"; };
+  inside = write { name = "odd"; files."opt/toy/bin/run".text = "odd"; files."opt/toy/.eval-generation".link = "bin/run"; };
+  file = write { name = "odd"; files."opt/toy/bin/run".text = "odd"; files."opt/toy/.eval-generation".text = "odd"; };
+  directory = write { name = "odd"; files."opt/toy/bin/run".text = "odd"; files."opt/toy/.eval-generation/a".text = "odd"; };"##,
+    ));
+    let canary = workspace.path().join("canary");
+    let text = fs::read_to_string(workspace.path().join("default.nix")).expect("it was written");
+    workspace.write("default.nix", &text.replace("@canary@", &canary.display().to_string()));
+    workspace.write("canary", "precious");
+    workspace.stdout("prefix install one -f default.nix --to root");
+    for name in ["link", "inside", "file", "directory"] {
+        for mode in ["copy", "symlink", "hardlink"] {
+            let text =
+                workspace.check(&format!("prefix install {name} -f default.nix --to root --mode {mode} --force"));
+            assert!(
+                text.starts_with("status: 1") && text.contains("has a name that is reserved"),
+                "{name} {mode}: {text}"
+            );
+        }
+    }
+    assert_eq!(fs::read_to_string(canary).expect("it is there"), "precious");
+    workspace.stdout("store verify");
+    workspace.stdout("prefix uninstall /opt/toy --to root");
+}
+
+/// The umask of the caller decides nothing.
+#[test]
+fn permissions() {
+    for umask in ["000", "077"] {
+        let workspace = Workspace::with_own_store(TOYS);
+        let shell = |words: &str| {
+            let mut command = workspace.prepare(Command::new("sh"), ["-c", &format!("umask {umask}; exec {words}")]);
+            let ran = command.output().expect("there is a shell");
+            assert!(ran.status.success(), "{}", workspace.text(&ran));
+        };
+        for (name, mode) in [("one", "copy"), ("two", "symlink"), ("one", "copy")] {
+            shell(&format!(
+                "{} prefix install {name} -f default.nix --to root/deep --mode {mode}",
+                crate::workspace::PROGRAM
+            ));
+        }
+        let mode = |path: &str| {
+            let metadata = fs::symlink_metadata(workspace.path().join("root").join(path)).expect(path);
+            format!("{:o}", metadata.mode() & 0o7777)
+        };
+        for (path, expected) in [
+            ("", "755"),
+            ("deep", "755"),
+            ("deep/opt", "755"),
+            ("deep/opt/toy", "755"),
+            ("deep/opt/toy/bin", "755"),
+            ("deep/opt/toy/bin/run", "755"),
+            ("deep/opt/toy/.eval-generation", "644"),
+            ("deep/opt/.toy.generations", "755"),
+            ("deep/opt/.toy.generations/1", "755"),
+            ("deep/opt/.toy.generations/1.files", "644"),
+            // Whoever can open it can hold up all others.
+            ("deep/opt/.toy.generations/lock", "600"),
+        ] {
+            assert_eq!(mode(path), expected, "umask {umask}: {path}");
+        }
+    }
+}
+
+/// A directory that systemd shows as an extension: `refresh` looks at nothing below it.
+#[test]
+fn an_extension_is_to_be_refreshed() {
+    let workspace = Workspace::with_own_store(TOYS);
+    assert_snapshot!(workspace.check("prefix install one -f default.nix --to var/lib/extensions/toy"), @r#"
+    status: 0
+    --- stdout
+    var/lib/extensions/toy/opt/toy
+    --- stderr
+    plan: 1 tree to put together
+    nothing had to be built in [TIME]
+    an extension changed inside: `systemd-sysext refresh --always-refresh=yes` shows it (systemd 258 and later)
+    "#);
+    assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to var/lib/extensions/toy -q"), @"status: 0");
+}
+
+/// What a link keeps ends with the link: by pruning and by removing.
+#[test]
+fn roots_of_links_are_given_back() {
+    let workspace = Workspace::with_own_store(TOYS);
+    let trees = || {
+        workspace.stdout("store gc");
+        let names = fs::read_dir(workspace.store().join("store")).expect("there is a store");
+        let names = names.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned());
+        let mut trees: Vec<String> = names.filter(|name| !name.ends_with(".drv") && name.contains("-toy-")).collect();
+        trees.iter_mut().for_each(|name| drop(name.drain(..name.len() - 1)));
+        trees.sort();
+        trees.concat()
+    };
+    for root in ["a", "b"] {
+        workspace.stdout(&format!("prefix install one -f default.nix --to {root} --mode symlink"));
+    }
+    workspace.stdout("prefix install two -f default.nix --to a --mode symlink");
+    assert_eq!(trees(), "12");
+    workspace.stdout("prefix prune /opt/toy --to a --keep 0");
+    assert_eq!(trees(), "12", "another root has it too");
+    workspace.stdout("prefix uninstall /opt/toy --to b");
+    assert_eq!(trees(), "2");
+    workspace.stdout("prefix uninstall /opt/toy --to a");
+    assert_eq!(trees(), "");
+}
+
+/// A root that leads elsewhere by links of its own, to be installed into by root.
+#[test]
+fn a_hostile_root() {
+    for link in ["opt", "opt/.toy.generations"] {
+        let workspace = Workspace::with_own_store(TOYS);
+        workspace.write("elsewhere/mine", "precious");
+        let at = workspace.path().join("root").join(link);
+        fs::create_dir_all(at.parent().expect("it has one")).expect("it can be made");
+        symlink(workspace.path().join("elsewhere"), &at).expect("it can be made");
+        let text = workspace.check("prefix install one -f default.nix --to root -q");
+        assert!(text.contains(&format!("`root/{link}` is a symbolic link")), "{text}");
+        assert_eq!(fs::read_dir(workspace.path().join("elsewhere")).expect("it is there").count(), 1);
+    }
 }
 
 #[test]
@@ -112,4 +340,11 @@ fn a_changed_file_stops_an_uninstall() {
     error: files that were not installed from the store are in the way at `root/opt/toy`; --force keeps them aside:
              root/opt/toy/note
     "#);
+    assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to root --force"), @r#"
+    status: 0
+    --- stderr
+    files that were not installed are kept in `root/opt/.toy.generations/kept-1`
+    "#);
+    let kept = workspace.path().join("root/opt/.toy.generations/kept-1/note");
+    assert_eq!(fs::read_to_string(kept).expect("it is kept"), "mine");
 }

@@ -126,6 +126,36 @@ fn links_on_the_way() {
     }
 }
 
+/// Of `/` itself, links of the machine's own are followed; nobody else's, and none into what was put at a path.
+#[test]
+fn links_of_the_machine_itself() {
+    let world = World::new();
+    let top = world.directory.path().canonicalize().unwrap();
+    fs::create_dir(top.join("real")).unwrap();
+    symlink("real", top.join("own")).unwrap();
+    symlink(".stuff.generations/1", top.join("installed")).unwrap();
+    fs::create_dir_all(top.join(".stuff.generations/1")).unwrap();
+    symlink("real", top.join("other")).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::lchown(top.join("other"), Some(65534), None).unwrap();
+    }
+    let install_at = |way: &str| {
+        let prefix = top.join(way).join("stuff");
+        let tree = world.directory.path().join(format!("machine-{way}"));
+        fs::create_dir_all(tree.join(prefix.strip_prefix("/").unwrap()).join("bin")).unwrap();
+        let options = InstallOptions { prefix: Some(&prefix), durable: false, ..InstallOptions::default() };
+        install(&tree, Path::new("/"), Mode::Copy, &options)
+    };
+    install_at("own").unwrap();
+    assert!(top.join("real/stuff/bin").is_dir());
+    for way in if is_root { vec!["installed", "other"] } else { vec!["installed"] } {
+        let result = install_at(way);
+        assert!(matches!(result, Err(PrefixError::LinkOnTheWay { .. })), "{way}: {result:?}");
+    }
+    assert_eq!(fs::read_dir(top.join(".stuff.generations/1")).unwrap().count(), 0);
+}
+
 /// Where a file is in place of a directory, there is nothing to repair; it stays.
 #[test]
 fn a_file_in_place_of_the_hidden_directory() {

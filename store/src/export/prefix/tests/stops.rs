@@ -144,10 +144,15 @@ fn start(world: &World, what: &str, plan: Plan) -> Ended {
 /// What the path shows: a version, or nothing. Panics when it is neither, nor whole.
 #[track_caller]
 fn shown(world: &World, case: &str) -> String {
-    if fs::symlink_metadata(world.prefix()).is_err() {
+    shown_at(&world.prefix(), case)
+}
+
+#[track_caller]
+fn shown_at(prefix: &Path, case: &str) -> String {
+    if fs::symlink_metadata(prefix).is_err() {
         return String::new();
     }
-    let read = |file: &str| fs::read_to_string(world.prefix().join(file)).ok();
+    let read = |file: &str| fs::read_to_string(prefix.join(file)).ok();
     let version = read("bin/tool").unwrap_or_else(|| panic!("{case}: the path holds no program"));
     if !["foreign", "changed"].contains(&version.as_str()) {
         assert_eq!(read("bin/alias").as_ref(), Some(&version), "{case}");
@@ -171,6 +176,9 @@ fn check_after(world: &World, (what, before, old, new): (&str, &[&str], &str, &s
         assert_eq!(store.verify(false).unwrap().damage, [], "{case}: the store");
         drop(store);
         if let Ok(list) = generations(&world.root(), PREFIX.as_ref()) {
+            for generation in list.iter().filter(|generation| !generation.current) {
+                shown_at(&world.hidden().join(generation.number.to_string()), case);
+            }
             let current = list.iter().filter(|generation| generation.current).count();
             assert_eq!(
                 current,
