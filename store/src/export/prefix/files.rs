@@ -7,6 +7,7 @@ use super::SysError;
 use super::error::{PrefixError, Result};
 use super::marker::{read_small, write_new};
 use super::names::{self, MARKER};
+use super::switch::make_movable;
 use crate::sys::{Dir, Kind, kind};
 use crate::tree::Digest;
 use nix::errno::Errno;
@@ -106,17 +107,22 @@ pub(super) fn is_whole(generation: &Dir, installed: &List) -> Result<bool> {
     Ok(same(&now, installed) && installed.0.keys().all(|path| is_cache(path) || now.0.contains_key(path)))
 }
 
-/// Moves files, given by their paths below a generation, to the same paths below `to`.
+/// Moves files, given by their paths below a generation, to the same paths below `to`. Directories on the way get the
+/// permissions that they had, as they may have kept others out.
 pub(super) fn move_to(generation: &Dir, paths: &[Vec<u8>], to: &Dir) -> Result<()> {
     for path in paths {
         let (above, name) = split(path);
-        let from = open_below(generation, above)?;
-        let into = make_below(to, above)?;
-        // A directory that is moved has to be writable, as what is above it changes.
-        match from.make_movable(name) {
-            Err(error) if error.errno != Errno::EPERM => return Err(error.into()),
-            _ => from.rename(name, &into, name)?,
+        let mut from = generation.open_dir_as_is(b".")?;
+        let mut into = to.open_dir_as_is(b".")?;
+        for name in above.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            from = from.open_dir_as_is(name)?;
+            into = match into.make_dir_with(name, from.stat_self()?.st_mode & 0o777 | 0o700) {
+                Err(error) if error.errno == Errno::EEXIST => into.open_dir_as_is(name)?,
+                made => made?,
+            };
         }
+        make_movable(&from, name)?;
+        from.rename(name, &into, name)?;
     }
     Ok(())
 }
@@ -126,17 +132,6 @@ pub(super) fn open_below(top: &Dir, path: &[u8]) -> Result<Dir> {
     let mut at = top.open_dir_as_is(b".")?;
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
         at = at.open_dir_as_is(name)?;
-    }
-    Ok(at)
-}
-
-fn make_below(top: &Dir, path: &[u8]) -> Result<Dir> {
-    let mut at = top.open_dir_as_is(b".")?;
-    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-        at = match at.make_dir_with(name, 0o755) {
-            Err(error) if error.errno == Errno::EEXIST => at.open_dir_as_is(name)?,
-            made => made?,
-        };
     }
     Ok(at)
 }

@@ -128,10 +128,10 @@ impl Place {
         }
     }
 
-    /// Makes a directory for files that are moved aside.
-    fn aside_dir(&self) -> Result<Dir> {
+    /// Makes a directory for files of a generation that are moved aside.
+    fn aside_dir(&self, generation: &Dir) -> Result<Dir> {
         let aside = self.aside()?;
-        let dir = self.hidden.make_dir_with(&aside, 0o755)?;
+        let dir = self.hidden.make_dir_with(&aside, generation.stat_self()?.st_mode & 0o777 | 0o700)?;
         self.kept.borrow_mut().push(self.shown(&aside));
         Ok(dir)
     }
@@ -189,7 +189,7 @@ impl Place {
             return self.keep_aside(REMOVING);
         }
         if !changed.is_empty() {
-            files::move_to(&generation, &changed, &self.aside_dir()?)?;
+            files::move_to(&generation, &changed, &self.aside_dir(&generation)?)?;
         }
         self.hidden.remove_all(REMOVING)?;
         self.remove_list(marker.generation)

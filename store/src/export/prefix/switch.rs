@@ -76,7 +76,7 @@ impl Place {
 }
 
 /// Lets a directory of this user's own be moved, which needs it to be writable.
-fn make_movable(dir: &Dir, name: &[u8]) -> Result<()> {
+pub(super) fn make_movable(dir: &Dir, name: &[u8]) -> Result<()> {
     let stat = dir.stat(name)?;
     let is_own = stat.st_uid == nix::unistd::geteuid().as_raw();
     if kind(&stat) == Kind::Directory && is_own && stat.st_mode & 0o200 == 0 {

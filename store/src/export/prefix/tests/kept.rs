@@ -111,6 +111,43 @@ fn what_cannot_be_looked_into() {
     crate::sys::Dir::open(world.hidden()).unwrap().remove_all(b"kept-1").unwrap();
 }
 
+/// A link that the user has put at the path is moved aside as a link, whatever comes in its place.
+#[test]
+fn a_link_of_the_users() {
+    for mode in [Mode::Copy, Mode::Symlink] {
+        let world = World::new();
+        fs::create_dir_all(world.prefix().parent().unwrap()).unwrap();
+        symlink(world.outside(), world.prefix()).unwrap();
+        assert!(matches!(
+            world.install_with("one", mode, &InstallOptions::default()),
+            Err(PrefixError::Foreign { .. })
+        ));
+        let forced = InstallOptions { force: true, ..InstallOptions::default() };
+        let kept = world.install_with("one", mode, &forced).unwrap().kept;
+        assert_eq!(fs::read_link(&kept[0]).unwrap(), world.outside());
+        assert_eq!(world.version(), "one");
+    }
+}
+
+/// Moved aside, files are open to nobody who could not get at them before.
+#[test]
+fn what_was_shut_stays_shut() {
+    let world = World::new();
+    world.install("one");
+    fs::create_dir_all(world.prefix().join("etc/keys")).unwrap();
+    fs::write(world.prefix().join("etc/keys/mine"), "secret").unwrap();
+    fs::set_permissions(world.prefix().join("etc/keys"), fs::Permissions::from_mode(0o700)).unwrap();
+    let kept = world.uninstall(true).unwrap().kept;
+    let mode = |path: &str| fs::metadata(kept[0].join(path)).unwrap().mode() & 0o777;
+    assert_eq!((mode("etc/keys"), mode("etc") & 0o055), (0o700, 0o055));
+    // So does a prefix that is shut as a whole.
+    world.install("two");
+    fs::write(world.prefix().join("mine"), "secret").unwrap();
+    fs::set_permissions(world.prefix(), fs::Permissions::from_mode(0o700)).unwrap();
+    let kept = world.uninstall(true).unwrap().kept;
+    assert_eq!(fs::metadata(&kept[0]).unwrap().mode() & 0o777, 0o700);
+}
+
 /// Installing what is current makes no copy, unless it is no longer as it was installed.
 #[test]
 fn what_is_installed_is_not_installed_again() {

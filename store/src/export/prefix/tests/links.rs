@@ -56,6 +56,29 @@ fn a_root_for_each_link() {
     assert_eq!(fs::read_dir(store.root().join("gcroots")).unwrap().count(), 1);
 }
 
+/// When the link is made, its root is there, and no collection can be under way.
+#[test]
+fn the_root_comes_first() {
+    let store = temp_store();
+    let one = tree(&store, "one");
+    let link = store.dir.path().join("link");
+    let made = store.root_of_link(&link, &one, || {
+        let roots: Vec<PathBuf> = fs::read_dir(store.root().join("gcroots/auto"))
+            .unwrap()
+            .map(|entry| fs::read_link(entry.unwrap().path()).unwrap())
+            .collect();
+        assert_eq!(roots, std::slice::from_ref(&link));
+        let lock = fs::File::open(store.root().join("locks/collector")).unwrap();
+        assert!(nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock).is_err());
+        symlink(store.physical_path(&one), &link).unwrap();
+        Ok::<_, PrefixError>(())
+    });
+    made.unwrap();
+    let store = reopened(store);
+    collect(&store);
+    assert!(store.is_valid(&one).unwrap());
+}
+
 /// Installed again, a link whose root was lost has one.
 #[test]
 fn a_root_that_was_lost() {
