@@ -8,8 +8,9 @@ use store::{Durability, LocalStore, OpenOptions};
 use crate::cli::Global;
 use crate::code_cache::CodeCache;
 use crate::host::machine;
+use crate::print::remark;
 use crate::report::Failure;
-use crate::sources::Sources;
+use crate::sources::{CACHE_REMEDY, Sources};
 
 /// The physical root of the store: `--root` or `$EVAL_ROOT`, else `/eval` when it exists and can be written, else
 /// `$XDG_DATA_HOME/eval`, else `~/.local/share/eval`.
@@ -44,7 +45,20 @@ pub fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be made or opened.
 pub fn open_store(global: &Global) -> Result<LocalStore, Failure> {
-    Ok(LocalStore::open_with(&store_root(global)?, open_options(global))?)
+    let root = store_root(global)?;
+    let store = LocalStore::open_with(&root, open_options(global))?;
+    warn_of_exposure(&root);
+    Ok(store)
+}
+
+/// Says so when another user could exchange what root builds and delivers. Not an error: in containers and on machines with
+/// one user it is common that root works in the directory of another.
+fn warn_of_exposure(root: &Path) {
+    if store::place::is_root()
+        && let Some(exposure) = store::place::exposure(root)
+    {
+        remark!("warning: {exposure}; set EVAL_ROOT to a directory that only root can write, such as /eval");
+    }
 }
 
 /// How the flags and the environment say that the store is to be opened.
@@ -85,7 +99,8 @@ pub fn code_cache() -> Option<CodeCache> {
 /// How sources are fetched without a store.
 pub fn plain_fetch_config() -> FetchConfig {
     let partial = user_cache().unwrap_or_else(std::env::temp_dir).join("partial");
-    FetchConfig::from_environment(std::env::vars_os(), Path::new("/"), partial)
+    let config = FetchConfig::from_environment(std::env::vars_os(), Path::new("/"), partial);
+    FetchConfig { room_remedy: CACHE_REMEDY, ..config }
 }
 
 /// How sources are fetched: `EVAL_MIRRORS`, then what the machine's own configuration says of mirrors, proxies and certificates.

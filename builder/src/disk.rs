@@ -1,19 +1,15 @@
-//! Room on the disk that the store is on.
+//! Room on the disk that the store is on, as far as it concerns what builds write themselves; for the rest see [`store::room`].
 
 use std::path::Path;
 
-use crate::log::Summary;
+use store::room::{capacity_bytes_at, free_bytes_at};
 
-/// How many bytes the file system of the store could hold if nothing were on it.
-pub(crate) fn capacity(root: &Path) -> Option<u64> {
-    let stat = nix::sys::statvfs::statvfs(root).ok()?;
-    Some(stat.blocks() * stat.fragment_size())
-}
+use crate::log::Summary;
 
 /// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
 pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
     const SMALL_BELOW_BYTES: u64 = 1 << 30;
-    let total = capacity(root)?;
+    let total = capacity_bytes_at(root)?;
     (total >= SMALL_BELOW_BYTES).then_some(bytes.min(total / 50))
 }
 
@@ -21,8 +17,7 @@ pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
 /// log says so, or the disk does. (What a builder removes before it exits is free again by the time it is asked.)
 pub(crate) fn no_space_left(root: &Path, log: &Summary) -> Option<u64> {
     const FULL_BELOW_BYTES: u64 = 1 << 20;
-    let stat = nix::sys::statvfs::statvfs(root).ok()?;
-    let free = stat.blocks_available() * stat.fragment_size();
+    let free = free_bytes_at(root)?;
     let said = log.first_error.iter().chain(&log.tail).any(|line| line.contains("No space left on device"));
     (said || free < FULL_BELOW_BYTES).then_some(free)
 }

@@ -218,7 +218,9 @@ pub(crate) fn remedy(cause: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull => {
             "; free some space there (`ev store gc` drops what nothing keeps) and run it again"
         }
-        io::ErrorKind::PermissionDenied => "; the store belongs to another user: choose another root with `EVAL_ROOT`",
+        io::ErrorKind::PermissionDenied => {
+            "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
+        }
         _ => "",
     }
 }

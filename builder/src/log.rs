@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
-use store::{LocalStore, StorePath};
+use store::{LocalStore, StoreError, StorePath, place};
 
 /// How many last lines a failure report quotes.
 pub const TAIL_LINES: usize = 25;
@@ -104,7 +104,7 @@ impl LogWriter {
             Some(encoder) => encoder,
             none => {
                 make_parent(&self.part)?;
-                let file = File::create(&self.part).map_err(|e| io_error("open", &self.part, e))?;
+                let file = place::create_file(&self.part).map_err(|e| io_error("open", &self.part, e))?;
                 let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
                 let encoder = none.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
                 encoder.write_all(&std::mem::take(&mut self.short)).map_err(|e| io_error("write", &self.part, e))?;
@@ -177,7 +177,7 @@ fn compress(log: &[u8]) -> std::io::Result<Vec<u8>> {
 
 fn make_parent(path: &Path) -> Result<(), BuildError> {
     let parent = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(parent).map_err(|e| io_error("mkdir", parent, e))
+    Ok(place::make_directories(parent).map_err(StoreError::from)?)
 }
 
 /// A log that is complete.
@@ -194,7 +194,7 @@ impl Finished {
     pub fn write(&self) -> Result<(), BuildError> {
         let Some(frame) = &self.short else { return Ok(()) };
         make_parent(&self.part)?;
-        std::fs::write(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
+        place::write_file(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
         std::fs::rename(&self.part, &self.summary.path).map_err(|e| io_error("rename", &self.part, e))
     }
 

@@ -35,7 +35,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use store::{
-    LocalStore, StoreError,
+    LocalStore, StoreError, place,
     tree::{
         Digest, Directories, Directory, MemoryDirectories, Node, TreeError,
         union::{Layer, Overlap, union},
@@ -171,6 +171,8 @@ impl Roots {
                 return seal(dest);
             }
             for (path, host) in self.extra_names(trees, hosts, &shared)? {
+                let size = fs::symlink_metadata(&host).map_err(|e| io_error("lstat", &host, e))?.len();
+                self.forest.store.room().claim(size).map_err(StoreError::from)?;
                 copy_into(dest, &path, &host)?;
             }
             seal(dest)?;
@@ -269,7 +271,7 @@ impl Roots {
         if path.is_dir() {
             return Ok(path);
         }
-        fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
+        place::make_directories(&directory).map_err(StoreError::from)?;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         // A sibling, since a read-only directory can be renamed but not moved.
         let part = directory.join(format!(".{digest}.{}.{number}", std::process::id()));
@@ -301,6 +303,10 @@ impl CacheInUse {
 
 /// Removes what can be made again, unless a build is using it. Returns whether it was removed.
 pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
+    if !store.root().join("cache").exists() {
+        // To make it so that it can be locked takes room, and there may be none.
+        return Ok(true);
+    }
     let (file, path) = lock_file(store)?;
     let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
@@ -319,10 +325,10 @@ pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
 
 fn lock_file(store: &LocalStore) -> Result<(File, PathBuf), BuildError> {
     let directory = store.root().join("cache");
-    fs::create_dir_all(&directory).map_err(|e| io_error("mkdir", &directory, e))?;
+    place::make_directories(&directory).map_err(StoreError::from)?;
     let path = directory.join(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    Ok((file.map_err(|e| io_error("open", &path, e))?, path))
+    let file = place::open_file(&path).map_err(|e| io_error("open", &path, e))?;
+    Ok((file, path))
 }
 
 /// Copies the file at `host` to `path` below `layer`.

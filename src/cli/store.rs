@@ -23,7 +23,14 @@ pub enum Store {
     /// Delete what no link, profile or running build needs
     Gc(Gc),
     /// Make the database anew from what is on disk
-    RebuildDb,
+    RebuildDb(RebuildDb),
+}
+
+#[derive(Debug, Args)]
+pub struct RebuildDb {
+    /// Replace a database that a newer eval has written, too; what only that one knows is lost
+    #[arg(long)]
+    pub downgrade: bool,
 }
 
 #[derive(Debug, Args)]
@@ -62,12 +69,13 @@ pub struct Gc {
 
 impl Store {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        if let Store::RebuildDb = self {
-            let (_, paths) = LocalStore::rebuild_db(&config::store_root(global)?, config::open_options(global))?;
-            remark!("{paths} paths found");
-            return Ok(());
+        if let Store::RebuildDb(RebuildDb { downgrade }) = self {
+            return rebuild(global, downgrade).map(drop);
         }
-        let store = Arc::new(config::open_store(global)?);
+        let mut store = Arc::new(config::open_store(global)?);
+        if let Store::Verify(verify) = &self {
+            store = with_whole_database(store, verify.repair, global)?;
+        }
         let builder = |options| builder::Builder::new(store.clone(), options, Arc::new(builder::Silent));
         match self {
             Store::Add(add) => {
@@ -166,9 +174,30 @@ impl Store {
                 );
                 printed
             }
-            Store::RebuildDb => unreachable!("handled before the store is opened"),
+            Store::RebuildDb(_) => unreachable!("handled before the store is opened"),
         }
     }
+}
+
+/// Looks for damage of the database; with `repair`, makes a damaged one anew, as nothing else can be verified without it.
+fn with_whole_database(store: Arc<LocalStore>, repair: bool, global: &Global) -> Result<Arc<LocalStore>, Failure> {
+    match store.check_database() {
+        Ok(()) => Ok(store),
+        Err(error) if repair && error.is_database_damage() => {
+            remark!("{error}");
+            drop(store);
+            Ok(Arc::new(rebuild(global, false)?))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the database anew, and says what was found.
+fn rebuild(global: &Global, downgrade: bool) -> Result<LocalStore, Failure> {
+    let root = config::store_root(global)?;
+    let (store, paths) = LocalStore::rebuild_db(&root, config::open_options(global), downgrade)?;
+    remark!("{paths} paths found");
+    Ok(store)
 }
 
 /// That many days; more than can be told are for ever.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use lang::host::{Host, Severity};
 use serde::{Deserialize, Serialize};
+use store::place;
 use store::tree::Digest;
 
 use crate::host::StoreHost;
@@ -113,12 +114,13 @@ impl EvalCache {
         let Ok(json) = serde_json::to_vec(record) else { return };
         let file = self.file(key);
         let unfinished = file.with_extension(format!("{}.part", std::process::id()));
-        let written = std::fs::create_dir_all(&self.folder)
-            .and_then(|()| std::fs::write(&unfinished, json))
-            .and_then(|()| std::fs::rename(&unfinished, &file));
-        match written {
-            Ok(()) => self.prune(),
-            Err(_) => drop(std::fs::remove_file(&unfinished)),
+        let written = place::make_directories(&self.folder).is_ok()
+            && place::write_file(&unfinished, &json).is_ok()
+            && std::fs::rename(&unfinished, &file).is_ok();
+        if written {
+            self.prune();
+        } else {
+            let _ = std::fs::remove_file(&unfinished);
         }
     }
 

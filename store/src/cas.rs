@@ -196,16 +196,18 @@ impl LocalStore {
             Err(error) => return Err(error.into()),
         };
         self.step("blob made");
-        let written = file.write_all(bytes).map_err(|error| SysError::io("write", self.cas.join(&name), &error));
+        let written = self.room.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
+            Ok(file.write_all(bytes).map_err(|error| SysError::io("write", self.cas.join(&name), &error))?)
+        });
         self.step("blob written");
-        let finished = written.and_then(|()| finish_made_file(&file, executable, &self.cas.join(&name)));
+        let finished = written.and_then(|()| Ok(finish_made_file(&file, executable, &self.cas.join(&name))?));
         if finished.is_err() {
             // It may have another name's place by now, so its bytes go and the name stays, as that of an unfinished blob.
             // The first error is the one to tell.
             let _ = file.set_len(0);
         }
         self.step("blob in place");
-        Ok(finished?)
+        finished
     }
 
     /// Writes a blob and renames it into place, over what is there.
@@ -214,9 +216,11 @@ impl LocalStore {
         let dir = self.scratch.dir()?;
         let mut file = dir.create_file(&scratch, 0o600)?;
         let path = dir.join(&scratch);
-        let written = file.write_all(bytes).context("write", &path);
-        let finished = written.and_then(|()| finish_file(&file, executable, &path));
-        self.settle_blob(finished, &scratch, digest, executable, bytes.len() as u64)
+        let written = self.room.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
+            file.write_all(bytes).context("write", &path)?;
+            Ok(finish_file(&file, executable, &path)?)
+        });
+        self.settle_blob(written, &scratch, digest, executable, bytes.len() as u64)
     }
 
     /// Hashes `input` while copying it to a blob. The caller holds the collector off.
@@ -231,20 +235,21 @@ impl LocalStore {
         let path = self.scratch.dir()?.join(&scratch);
         let mut hasher = blake3::Hasher::new();
         let mut size = 0;
-        let mut copy = || -> Result<(), SysError> {
+        let mut copy = || -> Result<(), StoreError> {
             let mut buffer = vec![0; 1 << 18];
             loop {
                 let read = match input.read(&mut buffer) {
                     Ok(0) => break,
                     Ok(read) => read,
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(SysError::io("read", source, &error)),
+                    Err(error) => return Err(SysError::io("read", source, &error).into()),
                 };
                 hasher.update(&buffer[..read]);
+                self.room.claim(read as u64)?;
                 file.write_all(&buffer[..read]).context("write", &path)?;
                 size += read as u64;
             }
-            finish_file(&file, executable, &path)
+            Ok(finish_file(&file, executable, &path)?)
         };
         let copied = copy();
         let digest = Digest::from(hasher.finalize());
@@ -255,7 +260,7 @@ impl LocalStore {
     /// Moves a written file to its place in `cas/`, or removes it.
     fn settle_blob(
         &self,
-        written: Result<(), SysError>,
+        written: Result<(), StoreError>,
         scratch: &[u8],
         digest: &Digest,
         executable: bool,
@@ -264,7 +269,7 @@ impl LocalStore {
         self.step("blob written");
         let name = blob_name(digest, executable);
         let dir = self.scratch.dir()?;
-        let settled = written.and_then(|()| match dir.rename_new(scratch, &self.cas, &name) {
+        let place = || match dir.rename_new(scratch, &self.cas, &name) {
             Err(error) if error.errno == Errno::EEXIST => {
                 if self.has_blob(digest, executable, size)? {
                     dir.remove_file(scratch)
@@ -277,13 +282,14 @@ impl LocalStore {
                 dir.rename(scratch, &self.cas, &name)
             }
             done => done,
-        });
+        };
+        let settled = written.and_then(|()| Ok(place()?));
         self.step("blob in place");
         if settled.is_err() {
             // The first error is the one to tell.
             let _ = dir.remove_file(scratch);
         }
-        Ok(settled?)
+        settled
     }
 
     /// Returns a directory of a tree.
@@ -360,6 +366,8 @@ impl LocalStore {
             _ => error.into(),
         })?;
         let path = to.join(name);
+        let size = blob.metadata().context("stat", &path)?.len();
+        self.room.claim(size)?;
         let mut file = to.create_file(name, 0o600)?;
         std::io::copy(&mut blob, &mut file).context("copy", &path)?;
         Ok(finish_file(&file, executable, &path)?)

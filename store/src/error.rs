@@ -2,22 +2,43 @@
 
 use crate::derivation::DerivationError;
 use crate::path::{PathError, StorePath};
+use crate::room::NoRoom;
 use crate::tree::{Digest, TreeError};
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
 
 /// A system call that failed: which, on what, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {call} `{}`: {}{}", path.display(), explain(*errno), remedy(*errno))]
+#[error("cannot {call} `{}`: {}{}", path.display(), explain(*errno), self.remedy())]
 pub struct SysError {
     pub call: &'static str,
     pub path: PathBuf,
     pub errno: Errno,
+    /// Whether the path is one of the store's own, such as that of a lock.
+    is_own: bool,
 }
 
 impl SysError {
     pub fn new(call: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
-        Self { call, path: path.into(), errno }
+        Self { call, path: path.into(), errno, is_own: false }
+    }
+
+    /// Tells that what failed was done to a file or directory that each store has.
+    pub(crate) fn of_store(self) -> Self {
+        Self { is_own: true, ..self }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.errno {
+            Errno::EACCES | Errno::EPERM if self.is_own => {
+                "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
+            }
+            Errno::ENOTDIR | Errno::EISDIR | Errno::EEXIST | Errno::ELOOP | Errno::ENXIO if self.is_own => {
+                "; that is not what a store has there: move it away, or set EVAL_ROOT to another directory"
+            }
+            Errno::ENOENT if self.is_own => "; set EVAL_ROOT to a directory that can be made",
+            errno => remedy(errno),
+        }
     }
 
     pub fn io(call: &'static str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
@@ -40,19 +61,46 @@ fn remedy(errno: Errno) -> &'static str {
     }
 }
 
+/// What makes a database anew.
+const REBUILD: &str = "`ev store rebuild-db` makes it anew from what is on disk";
+
+/// What to do when SQLite fails, to be put after what it says.
+fn database_remedy(source: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode as Code;
+    let remedy = match source.sqlite_error_code() {
+        Some(Code::DiskFull) => "free some space (`ev store gc`) or set EVAL_ROOT to a larger file system",
+        Some(Code::SystemIoFailure) => {
+            "when the disk is full, `ev store gc` frees space; when it is failing, the kernel's log tells"
+        }
+        Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied) => {
+            "when the store belongs to another user, set EVAL_ROOT to a directory of your own; when something else lies there, \
+             `ev store rebuild-db` moves it aside"
+        }
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => "another process keeps it; try again when that has ended",
+        Some(Code::OutOfMemory | Code::OperationInterrupted) => return String::new(),
+        _ => REBUILD,
+    };
+    format!("; {remedy}")
+}
+
 /// What can go wrong in a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]
     Sys(#[from] SysError),
-    #[error("the store's database `{}` failed on {query}: {source}", path.display())]
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error("the store's database `{}` failed on {query}: {source}{}", path.display(), database_remedy(source))]
     Database { path: PathBuf, query: &'static str, source: rusqlite::Error },
     #[error(
-        "the store's database `{}` has schema version {found}, and this eval knows {known}; use the newer eval that wrote it",
+        "the store's database `{}` has schema version {found}, and this eval knows {known}; use the newer eval that wrote it, \
+         or give up what only that one knows with `ev store rebuild-db --downgrade`",
         path.display()
     )]
     NewerSchema { path: PathBuf, found: u32, known: u32 },
-    #[error("the store's database holds a record that cannot be read: {what}; run `ev store rebuild-db`")]
+    #[error("the store's database `{}` is damaged: {what}; {REBUILD}", path.display())]
+    DamagedDatabase { path: PathBuf, what: String },
+    #[error("the store's database holds a record that cannot be read: {what}; {REBUILD}")]
     Record { what: String },
     #[error("`{}` is a {kind}; a store holds only regular files, directories and symbolic links", path.display())]
     SpecialFile { path: PathBuf, kind: &'static str },
@@ -81,6 +129,28 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database is at fault, in a way that making it anew repairs.
+    pub fn is_database_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::DamagedDatabase { .. } | Self::Record { .. } => true,
+            Self::Database { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                Some(
+                    Code::DiskFull
+                        | Code::SystemIoFailure
+                        | Code::ReadOnly
+                        | Code::PermissionDenied
+                        | Code::DatabaseBusy
+                        | Code::DatabaseLocked
+                        | Code::OutOfMemory
+                        | Code::OperationInterrupted
+                )
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns the error number, when a system call failed.
     pub fn errno(&self) -> Option<Errno> {
         match self {

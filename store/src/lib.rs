@@ -17,6 +17,8 @@ mod db;
 mod error;
 mod local;
 mod lock;
+pub mod place;
+pub mod room;
 mod scratch;
 mod sys;
 

@@ -5,6 +5,7 @@
 //!     cas/<2 hex>/<hash>[.x]   blobs: files and directories of trees
 //!     store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
 //!     db/store.sqlite          what is valid, what refers to what, what actions gave
+//!     db/reserve               space kept for the database; see db/reserve.rs
 //!     tmp/<process>/           what is being made; see scratch.rs
 //!     locks/                   what locks are taken on; see lock.rs
 //!     log/                     logs of builds, written by the builder: long ones and those of failures
@@ -30,9 +31,11 @@ use crate::hash::{Hash, HashAlgorithm, Hasher};
 use crate::import::with_small_file;
 use crate::lock::{Hold, Holder, Lock, Locks, SharedLock};
 use crate::path::{StoreModel, StorePath};
+use crate::place;
 use crate::register::Registrar;
+use crate::room::{self, Room};
 use crate::scratch::{Scratch, ScratchPath, TempRoot};
-use crate::sys::{Dir, make_dir};
+use crate::sys::Dir;
 use crate::tree::union::{Layer, Overlap, Union};
 use crate::tree::{Digest, Node};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +84,7 @@ pub struct LocalStore {
     pub(crate) scratch: Scratch,
     pub(crate) registrar: Registrar,
     pub(crate) durability: Durability,
+    pub(crate) room: Room,
     pub(crate) directories: Mutex<crate::cas::DirectoryCache>,
     /// When the machine was started, in seconds since 1970.
     pub(crate) booted_at: i64,
@@ -95,7 +99,7 @@ impl std::fmt::Debug for LocalStore {
 /// Room for most derivations, to read one at once.
 const DERIVATION_BYTES: usize = 16 << 10;
 
-const DIRECTORIES: [&str; 9] = ["", "cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
+const DIRECTORIES: [&str; 8] = ["cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
 
 impl LocalStore {
     /// Opens the store at `root`, which is made if it is not there.
@@ -111,22 +115,24 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::open`].
     pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(root).context("make directory", root)?;
+        place::make_above(root)?;
+        place::settle(root)?;
         let root = root.canonicalize().context("resolve", root)?;
         for name in DIRECTORIES {
-            make_dir(&root.join(name), 0o755)?;
+            place::settle(&root.join(name))?;
         }
         let collector = SharedLock::new(root.join("locks/collector"));
         let scratch = Scratch::new(root.join("tmp"));
         Ok(Self {
-            cas: Dir::open(root.join("cas"))?,
-            objects: Dir::open(root.join("store"))?,
+            cas: Dir::open(root.join("cas")).map_err(SysError::of_store)?,
+            objects: Dir::open(root.join("store")).map_err(SysError::of_store)?,
             database: Database::new(root.join("db/store.sqlite"), options.durability),
             collector,
             locks: Locks::new(&root),
             scratch,
             registrar: Registrar::default(),
             durability: options.durability,
+            room: Room::new(&root, room::STORE_REMEDY),
             directories: Mutex::default(),
             booted_at: crate::sys::booted_at(),
             root,
@@ -146,6 +152,11 @@ impl LocalStore {
     /// Returns where logs of builds are kept.
     pub fn log_dir(&self) -> PathBuf {
         self.root.join("log")
+    }
+
+    /// Returns the room on the store's file system, to be asked by whoever writes much there.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Returns where a store object is on this machine, whether it is there or not.
@@ -513,6 +524,15 @@ impl LocalStore {
             Durability::Full => nix::unistd::syncfs(&self.cas).context("sync the file system of", &self.root),
             Durability::Relaxed => Ok(()),
         }
+    }
+
+    /// Looks for damage of the database itself, which reading from it need not show.
+    ///
+    /// # Errors
+    /// When it is damaged or cannot be looked at; see [`StoreError::is_database_damage`].
+    pub fn check_database(&self) -> Result<(), StoreError> {
+        self.database.check()?;
+        self.each_path(|_, path, _| crate::db::store_path(path).map(drop))
     }
 
     /// Marks a step between which a crash is tested.

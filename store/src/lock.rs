@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::FlockOperation;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -177,7 +177,7 @@ fn place(name: &str) -> i64 {
 }
 
 fn open(path: &Path) -> Result<File, SysError> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).context("open", path)
+    crate::place::open_file(path).context("open", path).map_err(SysError::of_store)
 }
 
 /// Returns whether `path` is a name of the open file.

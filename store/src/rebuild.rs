@@ -4,7 +4,7 @@
 //! The records of actions and builds are lost. An object whose directory is still writable was never finished, and one with
 //! a reference that is not there cannot be valid; both are left for the collector.
 
-use crate::db::ValidPath;
+use crate::db::{KNOWN_VERSION, ValidPath, schema_version};
 use crate::error::{Context, StoreError};
 use crate::local::{LocalStore, OpenOptions};
 use crate::lock::SharedLock;
@@ -22,13 +22,22 @@ impl LocalStore {
     /// Makes the database of the store at `root` anew from what is on disk; returns the store and how many paths are valid.
     /// The old database is kept beside the new one as `store.sqlite.old`. No other process may have the store open.
     ///
+    /// One that a newer eval has written is left alone unless `downgrade` is set.
+    ///
     /// # Errors
-    /// When something cannot be read or written; the old database is in place or beside its place then.
-    pub fn rebuild_db(root: &Path, options: OpenOptions) -> Result<(Self, usize), StoreError> {
+    /// [`StoreError::NewerSchema`]; when something cannot be read or written; the old database is in place or beside its place
+    /// then.
+    pub fn rebuild_db(root: &Path, options: OpenOptions, downgrade: bool) -> Result<(Self, usize), StoreError> {
+        // A store that lacks a directory gets it.
+        drop(Self::open_with(root, options)?);
         {
             let collector = SharedLock::new(root.join("locks/collector"));
             let _alone = collector.alone()?;
             let db = root.join("db");
+            let path = db.join("store.sqlite");
+            if let (Some(found), false) = (schema_version(&path).filter(|&found| found > KNOWN_VERSION), downgrade) {
+                return Err(StoreError::NewerSchema { path, found, known: KNOWN_VERSION });
+            }
             for (from, to) in [
                 ("store.sqlite-wal", "store.sqlite.old-wal"),
                 ("store.sqlite-shm", "store.sqlite.old-shm"),

@@ -116,7 +116,7 @@ impl Place {
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(SysError::io("make directory", path, &error)),
+                Err(error) => return Err(SysError::io("make directory", path, &error).of_store()),
             }
             // A collector may remove it before it is locked; then start again.
             let lock = match File::open(&path) {

@@ -5,11 +5,14 @@
 //! only after its bytes are durable is kept by [`crate::register`].
 
 mod records;
+mod reserve;
 
 pub(crate) use records::store_path;
 pub use records::{BuildRecord, Realisation, ValidPath};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, SysError};
+use crate::place;
+use reserve::Reserve;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +37,8 @@ const MIGRATIONS: [&str; 4] = [
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How many rows are changed in one transaction when there is hardly any room: some hundred kibibytes of the log.
+const ROWS_IN_LITTLE_ROOM: usize = 16;
 /// Where SQLite does not wait by itself, it is asked again after this.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -48,6 +53,8 @@ macro_rules! queries {
     ($($constant:ident $file:literal),* $(,)?) => {
         $(pub(crate) const $constant: Query =
             Query { name: $file, sql: include_str!(concat!("query/", $file, ".sql")) };)*
+        /// All statements there are.
+        const QUERIES: &[Query] = &[$($constant),*];
     };
 }
 
@@ -71,6 +78,7 @@ pub(crate) struct Database {
     path: PathBuf,
     durability: Durability,
     connection: Mutex<Option<Connection>>,
+    reserve: Reserve,
 }
 
 /// The database as it was at one moment, for many questions in a row: SQLite's locks are taken once, not for each.
@@ -88,10 +96,25 @@ pub(crate) struct Session<'a> {
 impl Database {
     /// The database at `path`, which is made and brought up to date when it is first used.
     pub fn new(path: PathBuf, durability: Durability) -> Self {
-        Self { path, durability, connection: Mutex::new(None) }
+        let reserve = Reserve::new(path.with_file_name("reserve"));
+        Self { path, durability, connection: Mutex::new(None), reserve }
     }
 
+    /// Opens the database, on a full disk with what is kept for that.
     fn connect(&self) -> Result<Connection, StoreError> {
+        let connection = match self.connect_once() {
+            Err(error) if is_lack_of_room(&error) && self.reserve.is_needed() && self.reserve.lend() => {
+                self.connect_once()?
+            }
+            connected => connected?,
+        };
+        self.reserve.keep();
+        Ok(connection)
+    }
+
+    fn connect_once(&self) -> Result<Connection, StoreError> {
+        // SQLite would make it as the umask says, and what it makes beside it has the permissions of this.
+        place::make_file(&self.path).map_err(SysError::of_store)?;
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(error("open"))?;
@@ -101,8 +124,9 @@ impl Database {
             Durability::Full => "FULL",
             Durability::Relaxed => "OFF",
         };
-        let pragmas =
-            format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;");
+        let pragmas = format!(
+            "PRAGMA temp_store = MEMORY; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
+        );
         // Of several that make the database at once all but one are told that it is busy, without having waited.
         let until = Instant::now() + BUSY_TIMEOUT;
         while let Err(cause) = connection.execute_batch(&pragmas) {
@@ -140,6 +164,50 @@ impl Database {
         Ok(Snapshot { path: self.path.clone(), connection: Mutex::new(connection) })
     }
 
+    /// Sees to it that what follows needs as little room as can be, when there is hardly any left: gives up the reserve, and has
+    /// each transaction leave the log at once. Returns how many rows may be changed in one.
+    ///
+    /// # Errors
+    /// When the database cannot be opened even so.
+    pub fn save_room(&self, rows: usize) -> Result<usize, StoreError> {
+        if !self.reserve.is_room_scarce() {
+            return Ok(rows);
+        }
+        self.reserve.lend_all();
+        let error = |source| StoreError::Database { path: self.path.clone(), query: "wal_autocheckpoint", source };
+        self.with(|connection| connection.pragma_update(None, "wal_autocheckpoint", 1).map_err(error))?;
+        Ok(rows.min(ROWS_IN_LITTLE_ROOM))
+    }
+
+    /// Tells that there is room again.
+    pub fn spend_room(&self) -> Result<(), StoreError> {
+        let error = |source| StoreError::Database { path: self.path.clone(), query: "wal_autocheckpoint", source };
+        self.with(|connection| connection.pragma_update(None, "wal_autocheckpoint", 1000).map_err(error))?;
+        self.reserve.take_back();
+        self.reserve.keep();
+        Ok(())
+    }
+
+    /// Looks for damage of the database itself: of its pages, and of its schema.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedDatabase`]; or whatever keeps it from being looked at.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let error = |source| StoreError::Database { path: self.path.clone(), query: "quick_check", source };
+        self.with(|connection| {
+            let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(error)?;
+            if found != "ok" {
+                return Err(StoreError::DamagedDatabase { path: self.path.clone(), what: found });
+            }
+            // That each can be prepared shows that no table and no column is missing.
+            for query in QUERIES {
+                let error = |source| StoreError::Database { path: self.path.clone(), query: query.name, source };
+                connection.prepare(query.sql).map_err(error)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Runs `work` outside of a transaction: for single statements.
     pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.with(|connection| work(&Session { path: &self.path, connection }))
@@ -166,6 +234,41 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Its index goes with the last connection, and leaves room for the reserve.
+        drop(self.connection.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        self.reserve.take_back();
+    }
+}
+
+/// Whether SQLite may have failed since the disk is full: it calls that an I/O error when the index of its log cannot be made.
+fn is_lack_of_room(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else { return false };
+    matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
+}
+
+/// The version of the schema that the database at `path` has, as far as that can be told of one that may be damaged.
+pub(crate) fn schema_version(path: &Path) -> Option<u32> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let asked = Connection::open_with_flags(path, flags)
+        .and_then(|connection| connection.pragma_query_value(None, "user_version", |row| row.get(0)));
+    asked.ok().or_else(|| version_in_header(path))
+}
+
+/// As the first bytes of the file say: see "The Database Header" in the description of SQLite's file format.
+fn version_in_header(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::FileExt;
+    let mut header = [0; 64];
+    std::fs::File::open(path).ok()?.read_exact_at(&mut header, 0).ok()?;
+    header
+        .starts_with(b"SQLite format 3\0")
+        .then(|| u32::from_be_bytes([header[60], header[61], header[62], header[63]]))
+}
+
+/// How many versions of the schema are known.
+pub(crate) const KNOWN_VERSION: u32 = MIGRATIONS.len() as u32;
+
 impl Snapshot {
     /// Asks the database as it was.
     pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -176,7 +279,7 @@ impl Snapshot {
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let error = |query| move |source| StoreError::Database { path: path.to_owned(), query, source };
-    let known = MIGRATIONS.len() as u32;
+    let known = KNOWN_VERSION;
     let version = |connection: &Connection| -> Result<u32, StoreError> {
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(error("user_version"))
     };

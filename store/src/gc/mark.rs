@@ -78,13 +78,13 @@ pub(super) fn sweep(
                     continue;
                 }
                 let stat = dir.stat(&name)?;
+                if !dry_run {
+                    dir.remove_file(&name)?;
+                }
                 if dry_run || stat.st_nlink == 1 {
                     bytes += stat.st_size as u64;
                 }
                 count += 1;
-                if !dry_run {
-                    dir.remove_file(&name)?;
-                }
             }
             Ok((count, bytes))
         })

@@ -2,8 +2,9 @@
 //!
 //! Roots are the links of [`roots`] and what running processes have in use. Alive is what they lead to over references,
 //! and the derivations of what is alive, so that one can ask how it was made. Blobs are alive in the trees of live paths.
-//! All else goes, in this order: rows of the database, objects, blobs, leftovers of dead processes. A crash on the way leaves
-//! garbage for the next time.
+//! All else goes, in this order: leftovers of dead processes; some paths at a time, their rows of the database, then the
+//! objects; blobs. A crash on the way leaves garbage for the next time. Leftovers come first, and before the database is opened,
+//! as they may be what has filled the disk, and the database needs some room.
 //!
 //! Paths are numbers here ([`graph`]) and live blobs some bits of their digests ([`mark`]): what is held in memory is some
 //! dozen bytes for each path, reference and live blob. Names are told as they go, and not kept.
@@ -11,6 +12,7 @@
 //! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
 
 mod graph;
+mod leftovers;
 mod mark;
 mod records;
 pub mod roots;
@@ -18,7 +20,7 @@ pub mod roots;
 use crate::db::{
     ALL_ACTIONS, DELETE_ACTION, DELETE_PATH, DELETE_REFERENCES, PATH_BY_ID, PATH_ID, PATHS_AFTER, store_path,
 };
-use crate::error::{Context, StoreError};
+use crate::error::{Context, StoreError, SysError};
 use crate::local::LocalStore;
 use crate::path::StorePath;
 use crate::scratch::{TempRoot, survey};
@@ -94,14 +96,39 @@ impl Fingerprints {
 
 impl LocalStore {
     /// Removes what no root leads to. Waits until nobody adds to the store; must not be called under [`LocalStore::hold`].
-    /// Calls `removed` with each path that is no longer valid, or would not be, in the order in which they go.
+    /// Calls `removed` with each path that is gone, or would be, in the order in which they go.
+    ///
+    /// Works on a disk with no free byte: what dead processes left goes before the database is opened, and that has space kept
+    /// for it.
     ///
     /// # Errors
     /// When the database fails or something cannot be removed; then a later collection goes on.
     pub fn gc(&self, options: GcOptions, removed: &mut dyn FnMut(&StorePath)) -> Result<GcReport, StoreError> {
         let _alone = self.collector.alone()?;
-        let tmp = Dir::open(self.root().join("tmp"))?;
+        let mut report = GcReport::default();
+        let tmp = Dir::open(self.root().join("tmp")).map_err(SysError::of_store)?;
         let (temp_roots, dead) = survey(&tmp)?;
+        leftovers::sweep(&tmp, dead, options.dry_run, &mut report)?;
+        self.step("leftovers swept");
+        let rows_at_once = if options.dry_run { AT_ONCE } else { self.database.save_room(AT_ONCE)? };
+        let collected = self.collect(options, temp_roots, rows_at_once, &mut report, removed);
+        if !options.dry_run {
+            let room = self.database.spend_room();
+            collected.and(room)?;
+        } else {
+            collected?;
+        }
+        Ok(report)
+    }
+
+    fn collect(
+        &self,
+        options: GcOptions,
+        temp_roots: Vec<TempRoot>,
+        rows_at_once: usize,
+        report: &mut GcReport,
+        removed: &mut dyn FnMut(&StorePath),
+    ) -> Result<(), StoreError> {
         let roots = self.find_roots()?;
         let graph = self.database.read(Graph::load)?;
 
@@ -126,7 +153,6 @@ impl LocalStore {
         chosen.iter().for_each(|&at| gone[at as usize] = true);
         let is_gone = |at: Index| gone[at as usize];
 
-        let mut report = GcReport { removed: chosen.len() as u64, ..GcReport::default() };
         let mut marked = Marked::default();
         nodes.into_iter().try_for_each(|node| marked.mark(self, node))?;
         let mut kept_names = Fingerprints::with_capacity(graph.all().count() - chosen.len());
@@ -139,39 +165,46 @@ impl LocalStore {
         })?;
         kept_names.settle();
         self.step("marked");
-        let mut gone_names = Fingerprints::with_capacity(chosen.len());
-        for chosen in chosen.chunks(AT_ONCE) {
-            for path in self.names_of(&graph, chosen)? {
-                gone_names.add(path.to_string().as_bytes());
-                removed(&path);
-            }
-        }
-        gone_names.settle();
         if !options.dry_run {
             for link in &roots.stale {
                 std::fs::remove_file(link).context("remove", link)?;
             }
-            self.forget(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>(), &marked)?;
-            self.step("forgotten");
         }
-        let kept = |name: &[u8]| kept_names.have(name);
-        self.sweep_objects(kept, &gone_names, options.dry_run, &mut report)?;
+        let mut would_go = Fingerprints::with_capacity(if options.dry_run { chosen.len() } else { 0 });
+        for chosen in chosen.chunks(rows_at_once) {
+            let paths = self.names_of(&graph, chosen)?;
+            if !options.dry_run {
+                self.forget(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>())?;
+                self.step("forgotten");
+            }
+            for path in paths {
+                if options.dry_run {
+                    would_go.add(path.to_string().as_bytes());
+                } else {
+                    report.freed_bytes += self.objects.remove_all(path.to_string().as_bytes())?;
+                    self.step("object removed");
+                }
+                report.removed += 1;
+                removed(&path);
+            }
+        }
+        would_go.settle();
+        self.sweep_objects(|name| kept_names.have(name), &would_go, options.dry_run, report)?;
         self.step("objects swept");
-        mark::sweep(self, &marked, options.dry_run, &mut report)?;
+        if !options.dry_run {
+            self.forget_actions(&marked, rows_at_once)?;
+        }
+        mark::sweep(self, &marked, options.dry_run, report)?;
         self.step("blobs swept");
         if let Some(keep) = options.keep_logs {
-            let valid = |path: &StorePath| kept(path.to_string().as_bytes());
-            records::sweep(self, valid, keep, options.dry_run, &mut report)?;
+            let valid = |path: &StorePath| kept_names.have(path.to_string().as_bytes());
+            records::sweep(self, valid, keep, options.dry_run, report)?;
             self.step("logs swept");
         }
-        report.leftovers += dead.len() as u64;
         if !options.dry_run {
-            for name in dead {
-                report.freed_bytes += tmp.remove_all(&name)?;
-            }
             self.sweep_locks()?;
         }
-        Ok(report)
+        Ok(())
     }
 
     /// Where those of `paths` that are valid are in the graph.
@@ -195,7 +228,10 @@ impl LocalStore {
     }
 
     /// Calls `each` with id, name and tree of every valid path.
-    fn each_path(&self, mut each: impl FnMut(i64, &str, Node) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub(crate) fn each_path(
+        &self,
+        mut each: impl FnMut(i64, &str, Node) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut last = i64::MIN;
         loop {
             // Some at a time, as `each` may want to ask the database.
@@ -214,17 +250,19 @@ impl LocalStore {
         }
     }
 
-    /// Removes rows: of the paths, and of actions whose results go with them.
-    fn forget(&self, ids: &[i64], marked: &Marked) -> Result<(), StoreError> {
-        for ids in ids.chunks(AT_ONCE) {
-            self.database.write(|session| {
-                for id in ids {
-                    session.execute(DELETE_REFERENCES, [id])?;
-                    session.execute(DELETE_PATH, [id])?;
-                }
-                Ok(())
-            })?;
-        }
+    /// Removes the rows of paths.
+    fn forget(&self, ids: &[i64]) -> Result<(), StoreError> {
+        self.database.write(|session| {
+            for id in ids {
+                session.execute(DELETE_REFERENCES, [id])?;
+                session.execute(DELETE_PATH, [id])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes the rows of actions whose results are gone.
+    fn forget_actions(&self, marked: &Marked, rows_at_once: usize) -> Result<(), StoreError> {
         let mut lost: Vec<Vec<u8>> = Vec::new();
         self.database.read(|session| {
             session.each(ALL_ACTIONS, [], |row| {
@@ -235,7 +273,7 @@ impl LocalStore {
                 Ok(())
             })
         })?;
-        for lost in lost.chunks(AT_ONCE) {
+        for lost in lost.chunks(rows_at_once) {
             self.database.write(|session| {
                 lost.iter().try_for_each(|action| session.execute(DELETE_ACTION, [action]).map(drop))
             })?;
@@ -243,19 +281,19 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Removes all objects but those that are kept.
+    /// Removes all objects but those that are kept: those that were never registered. The others of a dry run are still there.
     fn sweep_objects(
         &self,
         kept: impl Fn(&[u8]) -> bool,
-        gone: &Fingerprints,
+        would_go: &Fingerprints,
         dry_run: bool,
         report: &mut GcReport,
     ) -> Result<(), StoreError> {
-        for name in self.objects.names_but(kept)? {
-            report.leftovers += u64::from(!gone.have(&name));
+        for name in self.objects.names_but(|name| kept(name) || would_go.have(name))? {
+            report.leftovers += 1;
             if !dry_run {
                 report.freed_bytes += self.objects.remove_all(&name)?;
-                self.step("object removed");
+                self.step("leftover removed");
             }
         }
         Ok(())

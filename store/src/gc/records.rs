@@ -40,11 +40,11 @@ pub(super) fn sweep(
                 false
             };
             if old {
-                report.removed_logs += 1;
-                report.freed_bytes += stat.st_size as u64;
                 if !dry_run {
                     logs.remove_file(&name)?;
                 }
+                report.removed_logs += 1;
+                report.freed_bytes += stat.st_size as u64;
             }
         }
     }
@@ -60,14 +60,14 @@ pub(super) fn sweep(
         }
     }
     let (count, bytes) = store.database.read(|session| session.old_logs(limit))?;
-    report.removed_logs += count;
-    report.freed_bytes += bytes;
     if !dry_run {
         store.database.write(|session| {
             session.execute(DELETE_OLD_LOGS, [limit as i64])?;
             session.execute(DELETE_OLD_BUILDS, [limit as i64])
         })?;
     }
+    report.removed_logs += count;
+    report.freed_bytes += bytes;
     Ok(())
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A direct root is a link into the store. An indirect one, below `gcroots/auto/`, is a link to a link elsewhere, such as
 //! `result` in somebody's directory: when that is gone or leads elsewhere, so is the root.
+//!
+//! Roots are made while the collector's lock is held shared, over all steps of making one: a collection in between would
+//! take the link below `auto/`, which leads nowhere yet, for one that is no longer in force.
 
 use crate::error::{Context, StoreError, SysError};
 use crate::local::LocalStore;
@@ -31,6 +34,7 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::NotValid`]; [`StoreError::Root`] when there is something else at `link`.
     pub fn add_root(&self, link: &Path, path: &StorePath) -> Result<PathBuf, StoreError> {
+        let _hold = self.hold()?;
         let link = absolute(link)?;
         match std::fs::read_link(&link) {
             Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => {}
@@ -45,10 +49,11 @@ impl LocalStore {
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() });
         }
-        let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
         // In this order: an indirect root that leads nowhere is cleaned up, a link that is no root would dangle one day.
-        replace_link(&self.root().join("gcroots/auto").join(name), &link)?;
+        replace_link(&self.indirect(&link), &link)?;
+        self.step("indirect root made");
         replace_link(&link, &self.physical_path(path))?;
+        self.step("root made");
         Ok(link)
     }
 
@@ -69,16 +74,38 @@ impl LocalStore {
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() }.into());
         }
-        let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
-        replace_link(&self.root().join("gcroots/auto").join(name), link).map_err(StoreError::from)?;
+        replace_link(&self.indirect(link), link).map_err(StoreError::from)?;
         make()
     }
 
-    /// Makes `name` below `gcroots/` a root for a valid path; one of that name is replaced.
+    /// Removes a root of [`LocalStore::add_root`] with its link, unless that leads elsewhere by now; nothing there is no error.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_root(&self, link: &Path) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
+        let link = absolute(link)?;
+        if std::fs::read_link(&link).is_ok_and(|target| self.object_at(&target).is_some()) {
+            remove_if_there(&link)?;
+        }
+        remove_if_there(&self.indirect(&link))?;
+        self.step("root removed");
+        Ok(())
+    }
+
+    /// Where the indirect root for a link is.
+    fn indirect(&self, link: &Path) -> PathBuf {
+        let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
+        self.root().join("gcroots/auto").join(name)
+    }
+
+    /// Makes `name` below `gcroots/` a root for a valid path; one of that name is replaced. It is in force when this
+    /// returns, so links elsewhere that need the path are to be made after it, and removed before it.
     ///
     /// # Errors
     /// [`StoreError::NotValid`].
     pub fn add_named_root(&self, name: &StorePathName, path: &StorePath) -> Result<(), StoreError> {
+        let _hold = self.hold()?;
         if name.as_str() == "auto" {
             let path = self.root().join("gcroots/auto");
             return Err(StoreError::Root { path, reason: "the name `auto` is taken by indirect roots" });
@@ -87,7 +114,9 @@ impl LocalStore {
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() });
         }
-        Ok(replace_link(&self.root().join("gcroots").join(name.as_str()), &self.physical_path(path))?)
+        replace_link(&self.root().join("gcroots").join(name.as_str()), &self.physical_path(path))?;
+        self.step("named root made");
+        Ok(())
     }
 
     /// Removes a root of [`LocalStore::add_named_root`]; nothing there is no error.
@@ -95,11 +124,10 @@ impl LocalStore {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_named_root(&self, name: &StorePathName) -> Result<(), StoreError> {
-        let link = self.root().join("gcroots").join(name.as_str());
-        match std::fs::remove_file(&link) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(SysError::io("remove", link, &error).into()),
-            _ => Ok(()),
-        }
+        let _hold = self.hold()?;
+        remove_if_there(&self.root().join("gcroots").join(name.as_str()))?;
+        self.step("named root removed");
+        Ok(())
     }
 
     /// Returns all roots in force, sorted by link; those of running processes are not among them.
@@ -154,15 +182,19 @@ fn absolute(link: &Path) -> Result<PathBuf, StoreError> {
     Ok(parent.canonicalize().context("resolve", parent)?.join(name))
 }
 
+fn remove_if_there(link: &Path) -> Result<(), SysError> {
+    match std::fs::remove_file(link) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(SysError::io("remove", link, &error)),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a link in place in one step.
 fn replace_link(link: &Path, target: &Path) -> Result<(), SysError> {
     let mut scratch = link.as_os_str().to_owned();
     scratch.push(format!(".{}.new", std::process::id()));
     let scratch = PathBuf::from(scratch);
-    match std::fs::remove_file(&scratch) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(SysError::io("remove", scratch, &error)),
-        _ => {}
-    }
+    remove_if_there(&scratch)?;
     std::os::unix::fs::symlink(target, &scratch).context("make link", &scratch)?;
     std::fs::rename(&scratch, link).context("rename to", link)
 }

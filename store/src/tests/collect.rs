@@ -177,6 +177,71 @@ fn a_link_to_elsewhere_is_not_replaced() {
     insta::assert_snapshot!(check("link"), @"`…/link` is not a root of the collector: there is a link to somewhere else");
 }
 
+/// A collection between the steps of making a root would remove the part that is there.
+#[test]
+fn roots_are_made_and_removed_while_no_collection_can_run() {
+    let temp = temp_store();
+    let path = temp.add_file(name("x"), b"x", false).unwrap();
+    let link = temp.dir.path().join("result");
+    let lock = std::fs::File::options().write(true).open(temp.root().join("locks/collector")).unwrap();
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let steps = std::rc::Rc::clone(&seen);
+    crash::AT_STEP.set(Some(Box::new(move |step| {
+        if step.contains("root") {
+            let could_collect = lock.try_lock().is_ok();
+            if could_collect {
+                lock.unlock().unwrap();
+            }
+            steps.borrow_mut().push((step, could_collect));
+        }
+    })));
+    temp.add_root(&link, &path).unwrap();
+    temp.add_named_root(&name("named"), &path).unwrap();
+    temp.remove_named_root(&name("named")).unwrap();
+    temp.remove_root(&link).unwrap();
+    crash::AT_STEP.set(None);
+    let expected = ["indirect root made", "root made", "named root made", "named root removed", "root removed"];
+    assert_eq!(*seen.borrow(), expected.map(|step| (step, false)));
+    assert_eq!(temp.roots().unwrap(), []);
+    assert!(std::fs::symlink_metadata(&link).is_err());
+}
+
+/// Only a link that is a root is removed, and nothing there is no error.
+#[test]
+fn removing_a_root_leaves_what_is_none() {
+    let temp = temp_store();
+    let path = temp.add_file(name("x"), b"x", false).unwrap();
+    let link = temp.dir.path().join("result");
+    temp.remove_root(&link).unwrap();
+    temp.add_root(&link, &path).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    make(temp.dir.path(), "result -> /etc");
+    temp.remove_root(&link).unwrap();
+    assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("/etc"));
+    assert_eq!(std::fs::read_dir(temp.root().join("gcroots/auto")).unwrap().count(), 0);
+}
+
+/// Downloads that wait to be continued go, but not one that is being continued.
+#[test]
+fn downloads_that_nobody_continues_are_swept() {
+    let temp = temp_store();
+    let downloads = temp.root().join("tmp/partial");
+    make(&downloads, "a.part = old\na.from = url\nb.part = busy\nb.from = url\nc.from = url");
+    let busy = std::fs::File::open(downloads.join("b.part")).unwrap();
+    busy.try_lock().unwrap();
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(&downloads).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let dry = temp.gc(GcOptions { dry_run: true, ..GcOptions::default() }, &mut |_| {}).unwrap();
+    assert_eq!((dry.leftovers, names().len()), (1, 5));
+    let report = temp.gc(GcOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!((report.leftovers, report.freed_bytes), (1, 3));
+    assert_eq!(names(), ["b.from", "b.part"]);
+}
+
 fn overwrite(path: &Path, text: &str) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::write(path, text).unwrap();
@@ -249,7 +314,7 @@ fn the_database_can_be_made_again() {
     std::fs::write(root.join("db/store.sqlite"), "not a database at all").unwrap();
     let options = OpenOptions { durability: Durability::Relaxed };
     assert!(LocalStore::open_with(&root, options).unwrap().all_paths().is_err());
-    let (store, count) = LocalStore::rebuild_db(&root, options).unwrap();
+    let (store, count) = LocalStore::rebuild_db(&root, options, false).unwrap();
     assert_eq!(count, 3);
     for info in before {
         let mut after = store.path_info(&info.path).unwrap().unwrap();

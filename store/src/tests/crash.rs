@@ -15,8 +15,17 @@ const ROOT: &str = "EVAL_STORE_TEST_ROOT";
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
+/// What a test does between two steps.
+type AtStep = Box<dyn FnMut(&'static str)>;
+
+thread_local! {
+    /// Called at the steps of this thread.
+    pub static AT_STEP: std::cell::RefCell<Option<AtStep>> = const { std::cell::RefCell::new(None) };
+}
+
 /// Called between any two steps; kills this very process at the step it was told to.
-pub fn step(_name: &'static str) {
+pub fn step(name: &'static str) {
+    AT_STEP.with_borrow_mut(|at_step| at_step.iter_mut().for_each(|at_step| at_step(name)));
     static STOP: std::sync::LazyLock<Option<u64>> =
         std::sync::LazyLock::new(|| std::env::var(STOP_AT).ok().and_then(|text| text.parse().ok()));
     if let Some(stop) = *STOP

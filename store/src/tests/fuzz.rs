@@ -199,7 +199,7 @@ fn databases() {
     assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
     // What is lost is made again from the objects.
     std::fs::write(&file, b"this is no database").unwrap();
-    let (store, count) = LocalStore::rebuild_db(&root, OpenOptions { durability: Durability::Relaxed }).unwrap();
+    let (store, count) = LocalStore::rebuild_db(&root, OpenOptions { durability: Durability::Relaxed }, false).unwrap();
     assert_eq!(count, paths.len());
     let mut tree = String::new();
     std::fs::File::open(store.physical_path(&paths[0]).join("d/e/f")).unwrap().read_to_string(&mut tree).unwrap();

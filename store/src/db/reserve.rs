@@ -1,0 +1,97 @@
+//! Space kept for the database, so that it can be opened and made smaller on a disk with no free byte.
+//!
+//! SQLite writes before it reads: a database with a write-ahead log has an index of that log beside it, made by the first
+//! process that opens it. And what the collector forgets is written to the log before it is gone. `db/reserve` is a file of
+//! some mebibytes with nothing in it; on a full disk a part of it is given up for that, and taken again afterwards.
+
+use crate::place;
+use crate::room::{capacity_bytes_at, free_bytes_at, kept_bytes_at};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// How large the file is, at most.
+const RESERVE_BYTES_MAX: u64 = 4 << 20;
+/// It is no more than this part of the file system.
+const PART: u64 = 32;
+/// What opening the database may need: an index of 32 KiB, and a log with nothing in it.
+const LENT_BYTES: u64 = 256 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    path: PathBuf,
+    /// Whether this process has given up a part of it.
+    lent: Mutex<bool>,
+}
+
+impl Reserve {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, lent: Mutex::new(false) }
+    }
+
+    /// Makes the file as large as it should be, if there is plenty of room. That there is none is no error.
+    pub fn keep(&self) {
+        let len = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        if len >= RESERVE_BYTES_MAX {
+            return;
+        }
+        let wanted = RESERVE_BYTES_MAX.min(capacity_bytes_at(&self.path).unwrap_or(0) / PART);
+        let (free, kept) = (free_bytes_at(&self.path).unwrap_or(0), kept_bytes_at(&self.path).unwrap_or(0));
+        if len < wanted && free >= kept.saturating_add(wanted) {
+            self.extend_to(wanted);
+        }
+    }
+
+    /// Whether there is no more room than what is kept, so that a large transaction may not find any.
+    pub fn is_room_scarce(&self) -> bool {
+        let kept = kept_bytes_at(&self.path).unwrap_or(0);
+        free_bytes_at(&self.path).is_some_and(|free| free < kept.max(RESERVE_BYTES_MAX))
+    }
+
+    /// Whether there is so little room that opening the database may need the reserve.
+    pub fn is_needed(&self) -> bool {
+        free_bytes_at(&self.path).is_some_and(|free| free < RESERVE_BYTES_MAX)
+    }
+
+    /// Gives up as much as opening the database needs; `false` when nothing is left to give.
+    pub fn lend(&self) -> bool {
+        self.shrink(|len| len.saturating_sub(LENT_BYTES))
+    }
+
+    /// Gives up all of it.
+    pub fn lend_all(&self) -> bool {
+        self.shrink(|_| 0)
+    }
+
+    fn shrink(&self, to: impl FnOnce(u64) -> u64) -> bool {
+        let Ok(file) = File::options().write(true).open(&self.path) else { return false };
+        let len = file.metadata().map_or(0, |meta| meta.len());
+        if len == 0 || file.set_len(to(len)).is_err() {
+            return false;
+        }
+        *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        true
+    }
+
+    /// Takes again what was given up, as far as there is room for it.
+    pub fn take_back(&self) {
+        if !std::mem::take(&mut *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)) {
+            return;
+        }
+        let len = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        let wanted = RESERVE_BYTES_MAX.min(capacity_bytes_at(&self.path).unwrap_or(0) / PART);
+        let room = free_bytes_at(&self.path).unwrap_or(0);
+        if room > 0 {
+            self.extend_to(wanted.min(len.saturating_add(room)));
+        }
+    }
+
+    fn extend_to(&self, len: u64) {
+        let Ok(file) = place::open_file(&self.path) else { return };
+        let Ok(there) = file.metadata() else { return };
+        if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).is_err() {
+            // Holes would be no reserve: what was there before stays, and where the kernel cannot allocate there is none.
+            let _ = file.set_len(there.len());
+        }
+    }
+}

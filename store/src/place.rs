@@ -1,0 +1,185 @@
+//! Directories and files of a store with permissions of their own: the umask of whoever makes them decides nothing.
+//!
+//! Directories are 0755 and files 0644: a store can be read by whoever can reach it, and is written by one user. What
+//! is private to that user, as `tmp/<process>/`, says so where it is made. A directory of the store that others can write is
+//! tightened when the store is opened: they could exchange what is in it.
+
+use crate::error::{Context, SysError};
+use crate::sys::make_dir;
+use nix::errno::Errno;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Permissions of the store's directories.
+pub const DIRECTORY_MODE: u32 = 0o755;
+/// Permissions of the store's own files, such as locks.
+pub const FILE_MODE: u32 = 0o644;
+
+/// Those of permissions that let others write.
+const WRITE_BY_OTHERS: u32 = 0o022;
+
+/// Makes a directory of the store, with those above it. What is there already stays as it is.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_directories(path: &Path) -> Result<(), SysError> {
+    match make_dir(path, DIRECTORY_MODE) {
+        Err(error) if error.errno == Errno::ENOENT => {
+            make_directories(path.parent().ok_or(error)?)?;
+            make_dir(path, DIRECTORY_MODE)
+        }
+        made => made,
+    }
+}
+
+/// Makes the directories above a store that are not there: as the umask says, but never for others to write.
+pub(crate) fn make_above(root: &Path) -> Result<(), SysError> {
+    let Some(parent) = root.parent() else { return Ok(()) };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(parent)
+        .context("make directory", parent)
+        .map_err(SysError::of_store)
+}
+
+/// Opens a file of the store for reading and writing, such as one for locks; makes it when it is not there.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).truncate(false).mode(FILE_MODE);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            Ok(file)
+        }
+        // Another was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an empty file of the store unless something is there, which is not opened: to close a file gives back the locks that
+/// SQLite has on it elsewhere in this process.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_file(path: &Path) -> Result<(), SysError> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}-{}.new", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    let fresh = PathBuf::from(name);
+    drop(open_file(&fresh).context("create", &fresh)?);
+    let linked = std::fs::hard_link(&fresh, path);
+    let removed = std::fs::remove_file(&fresh).context("remove", &fresh);
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(SysError::io("create", path, &error)),
+        // Another was faster.
+        _ => removed,
+    }
+}
+
+/// Makes a file of the store, or empties it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_file(path: &Path) -> std::io::Result<File> {
+    let file = open_file(path)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Writes a file of the store.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    create_file(path)?.write_all(bytes)
+}
+
+/// Makes a directory that each store has; takes from one that is there, and ours, the permission of others to write.
+pub(crate) fn settle(path: &Path) -> Result<(), SysError> {
+    make_dir(path, DIRECTORY_MODE).map_err(SysError::of_store)?;
+    let stat = std::fs::metadata(path).context("stat", path).map_err(SysError::of_store)?;
+    if !stat.is_dir() {
+        return Err(SysError::new("enter", path, Errno::ENOTDIR).of_store());
+    }
+    if stat.mode() & WRITE_BY_OTHERS == 0 || stat.uid() != nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    let mode = stat.mode() & 0o7777 & !WRITE_BY_OTHERS;
+    match std::fs::set_permissions(path, Permissions::from_mode(mode)).context("chmod", path) {
+        // Then nobody can write there.
+        Err(error) if error.errno == Errno::EROFS => Ok(()),
+        done => done,
+    }
+}
+
+/// A directory that a store is in, itself included, in which another user could exchange what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    pub directory: PathBuf,
+    /// The user it belongs to, when that is neither root nor the user of this process; else it can be written by a group or by
+    /// everybody.
+    pub owner: Option<u32>,
+}
+
+impl std::fmt::Display for Exposure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let directory = self.directory.display();
+        match self.owner {
+            Some(uid) => write!(
+                f,
+                "the store lies in `{directory}`, which belongs to user {uid}, who can exchange what is in it"
+            ),
+            None => write!(
+                f,
+                "the store lies in `{directory}`, which other users can write, who can exchange what is in it"
+            ),
+        }
+    }
+}
+
+/// Whether this process has the rights of root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Returns the first directory on the way to `root` that lets another user exchange the store.
+pub fn exposure(root: &Path) -> Option<Exposure> {
+    let root = root.canonicalize().ok()?;
+    let own = nix::unistd::geteuid().as_raw();
+    // In a user namespace all who are not mapped look like this one, root among them.
+    let unknown = is_in_user_namespace().then(overflow_uid);
+    let above: Vec<&Path> = root.ancestors().collect();
+    above.into_iter().rev().find_map(|directory| {
+        let stat = std::fs::metadata(directory).ok()?;
+        let is_trusted = stat.uid() == 0 || stat.uid() == own || Some(stat.uid()) == unknown;
+        // Where only the owner of something may rename it, ours stays where it is.
+        let is_sticky = stat.mode() & 0o1000 != 0 && directory != root;
+        let exposed = !is_trusted || (stat.mode() & WRITE_BY_OTHERS != 0 && !is_sticky);
+        exposed.then(|| Exposure { directory: directory.to_owned(), owner: (!is_trusted).then(|| stat.uid()) })
+    })
+}
+
+fn is_in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+fn overflow_uid() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+    text.trim().parse().unwrap_or(65534)
+}

@@ -1,0 +1,153 @@
+//! Room on a file system, and the part of it that is left alone.
+//!
+//! Whoever writes much asks first: what fetches, unpacks, adds and copies ends with an error while there is still enough free
+//! for the database, for logs and for the collector. So a full disk always leaves a way out. Nothing is reserved by that,
+//! as other programs write to the disk as well; see [`crate::db`] for what is.
+
+use rustix::fs::StatVfs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// No more is kept free of a large file system.
+const KEPT_BYTES_MAX: u64 = 256 << 20;
+/// Of a smaller one, the fiftieth part.
+const KEPT_PART: u64 = 50;
+/// The kernel is asked again after so many bytes, or after the fourth part of what is kept.
+const STEP_BYTES_MAX: u64 = 1 << 20;
+
+/// What can be done about a store's file system that is full.
+pub const STORE_REMEDY: &str =
+    "free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system";
+
+/// The room on one file system.
+#[derive(Debug)]
+pub struct Room {
+    at: PathBuf,
+    remedy: &'static str,
+    kept_bytes: OnceLock<u64>,
+    /// Granted since the kernel was last asked.
+    granted_bytes: AtomicU64,
+}
+
+/// There is not enough room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no room for {}: {} are free where `{}` is, and {} of them are kept so that the store can still be cleaned; {remedy}",
+    shown(*wanted_bytes), shown(*free_bytes), at.display(), shown(*kept_bytes)
+)]
+pub struct NoRoom {
+    pub at: PathBuf,
+    pub wanted_bytes: u64,
+    pub free_bytes: u64,
+    pub kept_bytes: u64,
+    pub remedy: &'static str,
+}
+
+impl Room {
+    /// The room on the file system that `at` is or will be on. `remedy` says what to do when there is none.
+    pub fn new(at: impl Into<PathBuf>, remedy: &'static str) -> Self {
+        // So that the first to ask makes the kernel be asked.
+        let granted_bytes = AtomicU64::new(u64::MAX / 2);
+        Self { at: at.into(), remedy, kept_bytes: OnceLock::new(), granted_bytes }
+    }
+
+    /// Returns what messages say can be done.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+
+    /// Asks for room for `bytes` more. Cheap: the kernel is asked once a mebibyte.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when less than what is kept would be left.
+    pub fn claim(&self, bytes: u64) -> Result<(), NoRoom> {
+        let step = self.kept_bytes.get().map_or(0, |&kept| STEP_BYTES_MAX.min(kept / 4));
+        if self.granted_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < step {
+            return Ok(());
+        }
+        self.require(bytes)?;
+        self.granted_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As [`Room::claim`], for much that is written later: the kernel is asked at once, and nothing is noted.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub fn require(&self, bytes: u64) -> Result<(), NoRoom> {
+        let Some(system) = file_system(&self.at) else { return Ok(()) };
+        let kept_bytes = *self.kept_bytes.get_or_init(|| kept_bytes(&system));
+        let free_bytes = system.f_bavail.saturating_mul(system.f_frsize);
+        if free_bytes.saturating_sub(kept_bytes) >= bytes {
+            return Ok(());
+        }
+        // Whoever asks next is to be told as well.
+        self.granted_bytes.store(u64::MAX / 2, Ordering::Relaxed);
+        Err(NoRoom { at: self.at.clone(), wanted_bytes: bytes, free_bytes, kept_bytes, remedy: self.remedy })
+    }
+}
+
+/// How much is to be left free of the file system that `path` is on; `None` where the kernel does not tell its size.
+pub fn kept_bytes_at(path: &Path) -> Option<u64> {
+    file_system(path).map(|system| kept_bytes(&system))
+}
+
+/// How much an ordinary user can still write where `path` is.
+pub fn free_bytes_at(path: &Path) -> Option<u64> {
+    file_system(path).map(|system| system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// How much could be written where `path` is if nothing were there.
+pub fn capacity_bytes_at(path: &Path) -> Option<u64> {
+    file_system(path).map(|system| capacity_bytes(&system))
+}
+
+fn capacity_bytes(system: &StatVfs) -> u64 {
+    system.f_blocks.saturating_mul(system.f_frsize)
+}
+
+fn kept_bytes(system: &StatVfs) -> u64 {
+    KEPT_BYTES_MAX.min(capacity_bytes(system) / KEPT_PART)
+}
+
+/// What the kernel says of the file system; `None` for one that has no size, as some network file systems and unlimited ones
+/// in memory.
+fn file_system(at: &Path) -> Option<StatVfs> {
+    let there = at.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+    (there.f_blocks > 0).then_some(there)
+}
+
+/// A number of bytes for people.
+pub(crate) fn shown(bytes: u64) -> String {
+    const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match UNITS.iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / f64::from(1u32 << shift)),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_disk_has_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("not/made/yet");
+        let capacity = capacity_bytes_at(&at).unwrap();
+        let room = Room::new(&at, STORE_REMEDY);
+        assert_eq!(room.claim(1), Ok(()));
+        for _ in 0..2 {
+            let error = room.claim(capacity).unwrap_err();
+            assert_eq!((error.wanted_bytes, error.kept_bytes), (capacity, kept_bytes_at(&at).unwrap()));
+        }
+        assert_eq!(room.claim(1), Ok(()), "what was refused was not written");
+    }
+
+    #[test]
+    fn bytes_for_people() {
+        let texts = [0, 1023, 1024, 1536 << 10, 5 << 30].map(shown);
+        assert_eq!(texts, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 MiB", "5.0 GiB"]);
+    }
+}
