@@ -54,7 +54,11 @@ impl<R: Read> Reader<R> {
         let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&header[range]).trim_end().to_owned();
         let name = text(0..16);
         let name = name.strip_suffix('/').unwrap_or(&name).to_owned();
-        let size: u64 = text(48..58).parse().map_err(|_| invalid(format!("`ar` member `{name}` has no valid size")))?;
+        let no_size = || invalid(format!("`ar` member `{name}` has no valid size"));
+        let digits = text(48..58);
+        // `parse` takes a sign as well.
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let size: u64 = digits.parse().ok().filter(|_| is_number).ok_or_else(no_size)?;
         self.left = size + size % 2;
         Ok(Some(Member { name, size }))
     }

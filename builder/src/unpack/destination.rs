@@ -36,6 +36,9 @@ impl EntryPath {
     /// Checks a name from an archive and drops its first `strip` components; none if nothing is left.
     pub fn new(name: &[u8], strip: usize) -> Result<Option<Self>, EntryError> {
         let refuse = |reason: &str| Err(EntryError::Refused(reason.to_owned()));
+        if name.is_empty() {
+            return refuse("its name is empty");
+        }
         if name.starts_with(b"/") {
             return refuse("its path is absolute");
         }

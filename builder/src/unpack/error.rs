@@ -1,8 +1,10 @@
 //! Why an archive was not unpacked.
 
+use crate::error::remedy;
 use nix::errno::Errno;
 use std::io;
 use std::path::PathBuf;
+use store::room::NoRoom;
 use thiserror::Error;
 
 /// An archive that was not unpacked; what was written until then stays for the caller to throw away.
@@ -56,8 +58,18 @@ pub enum UnpackError {
         /// Which limit.
         limit: String,
     },
+    /// The result does not fit on the disk.
+    #[error("`{}`: entry `{entry}`: {source}", archive.display())]
+    NoRoom {
+        /// The archive.
+        archive: PathBuf,
+        /// The entry at which it happened, made printable.
+        entry: String,
+        /// How much room there is, and what to do about it.
+        source: NoRoom,
+    },
     /// The destination cannot be written.
-    #[error("`{}`: entry `{entry}`: {call} failed: {errno}", archive.display())]
+    #[error("`{}`: entry `{entry}`: {call} failed: {errno}{}", archive.display(), remedy(&(*errno).into()))]
     System {
         /// The archive.
         archive: PathBuf,
@@ -81,10 +93,17 @@ pub enum UnpackError {
 pub(super) enum EntryError {
     Refused(String),
     Limit(String),
+    NoRoom(NoRoom),
     System(String, Errno),
     /// Reading the entry's content failed.
     Read(io::Error),
     Cancelled,
+}
+
+impl From<NoRoom> for EntryError {
+    fn from(error: NoRoom) -> Self {
+        Self::NoRoom(error)
+    }
 }
 
 /// Returns bytes from an archive for a message: no control characters, no invalid text.

@@ -15,6 +15,7 @@ mod error;
 
 mod ahead;
 mod ar;
+mod description;
 mod destination;
 mod format;
 mod tarball;
@@ -35,6 +36,7 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use store::room::{Room, STORE_REMEDY};
 
 /// How to unpack.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,8 @@ pub struct Options {
     pub strip: usize,
     /// What is too much.
     pub limits: Limits,
+    /// The room where the destination is, if it is not just that of a store.
+    pub room: Option<Arc<Room>>,
     /// Set to `true` to make it stop.
     pub cancel: Arc<AtomicBool>,
 }
@@ -67,6 +71,9 @@ impl Default for Limits {
 
 /// Below this many bytes no ratio is suspicious.
 const RATIO_FROM_BYTES: u64 = 64 << 20;
+
+/// About what an inode and a name take on a disk.
+const ENTRY_BYTES: u64 = 512;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,11 +108,13 @@ pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<St
     fs::create_dir_all(dest).map_err(open_dest)?;
     let mut destination = Destination::open(dest).map_err(|errno| open_dest(errno.into()))?;
     let mut stats = Stats::default();
+    let own_room = Room::new(dest, STORE_REMEDY);
     for archive in archives {
         let position = Cell::new(0);
         let mut sink = Sink {
             destination: &mut destination,
             options,
+            room: options.room.as_deref().unwrap_or(&own_room),
             stats: &mut stats,
             position: &position,
             bytes_from_this: 0,
@@ -179,6 +188,7 @@ fn deb_data<'a>(stream: impl Read + Send + 'a) -> io::Result<Option<Box<dyn Read
 struct Sink<'a> {
     destination: &'a mut Destination,
     options: &'a Options,
+    room: &'a Room,
     stats: &'a mut Stats,
     /// Bytes read of the archive at hand.
     position: &'a Cell<u64>,
@@ -196,7 +206,8 @@ impl Sink<'_> {
         if self.stats.entries() >= max {
             return Err(EntryError::Limit(format!("{max} entries")));
         }
-        Ok(())
+        // Names take room, too.
+        Ok(self.room.claim(ENTRY_BYTES)?)
     }
 
     fn count_bytes(&mut self, bytes: u64) -> Result<(), EntryError> {
@@ -224,6 +235,7 @@ impl Sink<'_> {
         if size > self.options.limits.bytes_max {
             return Err(EntryError::Limit(format!("{} bytes", self.options.limits.bytes_max)));
         }
+        self.room.require(size)?;
         let mut file = self.destination.file(path, executable)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut written = 0;
@@ -239,7 +251,7 @@ impl Sink<'_> {
                 Err(error) => break Err(EntryError::Read(error)),
             };
             written += n as u64;
-            if let Err(error) = self.count_bytes(n as u64) {
+            if let Err(error) = self.count_bytes(n as u64).and_then(|()| Ok(self.room.claim(n as u64)?)) {
                 break Err(error);
             }
             if let Err(error) = file.write_all(&buffer[..n]) {
@@ -259,6 +271,7 @@ impl Sink<'_> {
         match error {
             EntryError::Refused(reason) => UnpackError::Refused { archive, entry, reason },
             EntryError::Limit(limit) => UnpackError::Limit { archive, entry, limit },
+            EntryError::NoRoom(source) => UnpackError::NoRoom { archive, entry, source },
             EntryError::System(call, errno) => UnpackError::System { archive, entry, call, errno },
             EntryError::Read(source) => UnpackError::Broken { archive, offset: self.position.get(), source },
             EntryError::Cancelled => UnpackError::Cancelled { archive },

@@ -3,6 +3,7 @@
 //! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format are written in full;
 //! pax sparse maps are refused, since without them such an entry would silently be a file of holes and headers.
 
+use super::description;
 use super::destination::EntryPath;
 use super::error::{EntryError, UnpackError};
 use super::format::BLOCK;
@@ -56,32 +57,32 @@ fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink)
     let refuse = |what: &str| Err(EntryError::Refused(what.to_owned()));
     let kind = entry.header().entry_type();
     // Comments on the whole archive, a volume's label: no entries.
-    if kind == EntryType::XGlobalHeader || kind.as_byte() == b'V' {
+    if kind == EntryType::XGlobalHeader {
+        return description::check_global(entry);
+    }
+    if kind.as_byte() == b'V' {
         return Ok(());
     }
     sink.next_entry()?;
-    let mut changed = entry.header().mtime().unwrap_or(0);
-    if let Some(extensions) = entry.pax_extensions().map_err(EntryError::Read)? {
-        for extension in extensions {
-            let extension = extension.map_err(EntryError::Read)?;
-            if extension.key_bytes().starts_with(b"GNU.sparse.") {
-                return refuse("it is a sparse file in pax format; pack it without `--sparse`");
-            }
-            if extension.key_bytes() == b"mtime" {
-                // Seconds, with a fraction perhaps, and before 1970 with a sign.
-                let seconds = extension.value().ok().and_then(|time| time.split('.').next()?.parse().ok());
-                changed = seconds.unwrap_or(0);
-            }
-        }
-    }
+    let described = description::read(entry)?;
+    let name = described.name(name, b"path");
+    let changed = match described.changed {
+        Some(changed) => changed,
+        None => description::header_time(entry.header())?,
+    };
     sink.stats.newest = sink.stats.newest.max(changed);
     let strip = sink.options.strip;
-    let Some(path) = EntryPath::new(name, strip)? else { return Ok(()) };
+    let Some(path) = EntryPath::new(name, strip)? else {
+        if kind != EntryType::Directory && EntryPath::new(name, 0)?.is_none() {
+            return refuse("it has the name of the whole tree and is no directory");
+        }
+        return Ok(());
+    };
     let mode = entry.header().mode().map_err(EntryError::Read)?;
     let link_target = || {
         entry
             .link_name_bytes()
-            .map(|target| target.into_owned())
+            .map(|target| described.name(&target, b"linkpath").to_vec())
             .ok_or_else(|| EntryError::Refused("it is a link without a target".to_owned()))
     };
     match kind {

@@ -1,6 +1,7 @@
 //! Archives made by hand: ordinary ones in every wrapping, and hostile ones.
 
 mod fuzz;
+mod numbers;
 #[path = "../../../tests/support/ordinary.rs"]
 mod ordinary;
 
