@@ -18,28 +18,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use builder::fetch::{Fetch, FetchConfig, Fetcher, redact};
 use builder::unpack;
+use lang::builtins::local_file as local;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
 };
 use store::archive::nar::{self, NarError};
 use store::path::Ingestion;
+use store::room::Room;
 use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
 use waiting::Waiting;
 
 /// How long a download without a hash is taken again instead of being asked for anew.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
 
+/// What can be done when the file system of the cache is full.
+pub const CACHE_REMEDY: &str = "free some space there, or set XDG_CACHE_HOME to a directory on a larger file system";
+
 pub struct Sources {
     cache: PathBuf,
     /// How to fetch: asked for when something is, since it means looking at the machine's configuration.
     config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
     fetcher: OnceLock<Fetcher>,
+    /// Where what is fetched is kept.
+    room: Arc<Room>,
     /// Whether it is said what is waited for.
     tells: bool,
     /// What was fetched before counts for nothing, if this is set.
@@ -149,7 +156,8 @@ impl Sources {
     /// Keeps what it fetches below `cache`, which is made when something is fetched. With `tells`, what takes a while is
     /// said on standard error.
     pub fn new(cache: PathBuf, tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), tells, anew_since: None }
+        let room = Arc::new(Room::new(&cache, CACHE_REMEDY));
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), room, tells, anew_since: None }
     }
 
     /// Asks once more what URLs and branches are, even those asked for in the last hour.
@@ -285,7 +293,8 @@ impl Sources {
         fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
         let key = format!("archive-{}", hasher.finish().hex());
         let tree = self.kept_tree(&key, |folder| {
-            let unpacked = unpack::unpack(std::slice::from_ref(&archive), folder, &unpack::Options::default());
+            let options = unpack::Options { room: Some(Arc::clone(&self.room)), ..unpack::Options::default() };
+            let unpacked = unpack::unpack(std::slice::from_ref(&archive), folder, &options);
             // What no file system can tell, an archive may say all the same.
             let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());
             let newest = UNIX_EPOCH + Duration::from_secs(newest);
@@ -353,30 +362,6 @@ fn newest(place: &Path) -> std::io::Result<i64> {
         }
     }
     Ok(seconds)
-}
-
-/// The path that a URL of this machine means.
-fn local(url: &str) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let path = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url))?;
-    let bytes = match url.starts_with('/') {
-        true => path.as_bytes().to_vec(),
-        false => percent_decoded(path.split(['?', '#']).next().unwrap_or_default()),
-    };
-    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let code = (byte == b'%')
-            .then(|| after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
-            .flatten();
-        decoded.push(code.unwrap_or(byte));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    decoded
 }
 
 fn git_request(request: &FetchRequest, is_fetch_git: bool) -> HostResult<git::Request<'_>> {

@@ -58,6 +58,8 @@ pub struct FetchConfig {
     pub netrc: Netrc,
     /// Where unfinished downloads wait to be continued, even by another process.
     pub partial_dir: PathBuf,
+    /// What to do when the file system of [`partial_dir`](Self::partial_dir) is full, as a message says it.
+    pub room_remedy: &'static str,
     /// Set to `true`, by a signal handler say, to make every transfer end at once.
     pub cancel: Arc<AtomicBool>,
 }
@@ -79,6 +81,7 @@ impl FetchConfig {
             ca_directories: Vec::new(),
             netrc: Netrc::default(),
             partial_dir: partial_dir.into(),
+            room_remedy: store::room::STORE_REMEDY,
             cancel: Arc::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use store::hash::Hash;
+use store::room::NoRoom;
 use thiserror::Error;
 
 /// A fetch that gave no file.
@@ -28,6 +29,14 @@ pub enum FetchError {
     Cancelled {
         /// What was wanted.
         name: String,
+    },
+    /// The file, or what the server sends without end, does not fit on the disk; what had arrived is removed.
+    #[error("cannot fetch `{name}`: {reason}")]
+    NoRoom {
+        /// What was wanted.
+        name: String,
+        /// How much room there is, and what to do about it.
+        reason: String,
     },
     /// A local file could not be written or read.
     #[error("cannot {call} `{path}` while fetching `{name}`: {source}{}", crate::error::remedy(source))]
@@ -114,11 +123,21 @@ pub(super) enum TransferErrorKind {
     Cancelled,
     /// Our own disk; no other URL can help.
     Local(io::ErrorKind),
+    /// Our own disk would be full; the reason says all.
+    NoRoom,
 }
 
 impl TransferError {
     pub fn new(kind: TransferErrorKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), retry_after: None }
+    }
+
+    /// Writing the part failed; `what` says what was done, as in "cannot write `x`".
+    pub fn local(what: &str, error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<NoRoom>()) {
+            Some(no_room) => Self::new(TransferErrorKind::NoRoom, no_room.to_string()),
+            None => Self::new(TransferErrorKind::Local(error.kind()), format!("{what}: {error}")),
+        }
     }
 
     pub fn last(reason: impl Into<String>) -> Self {

@@ -63,12 +63,8 @@ impl Client {
         hash_known: bool,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), TransferError> {
-        let local = |error: std::io::Error| {
-            TransferError::new(
-                TransferErrorKind::Local(error.kind()),
-                format!("cannot write `{}`: {error}", part_name(start)),
-            )
-        };
+        let local =
+            |error: std::io::Error| TransferError::local(&format!("cannot write `{}`", part_name(start)), &error);
         // Without a hash only the server can tell that our bytes still belong to its file.
         let start_text = start.to_string();
         let validator = part.origin().filter(|origin| origin.url == start_text).map(|origin| origin.validator.clone());
@@ -124,6 +120,9 @@ impl Client {
             )));
         }
 
+        if let Some(total) = total {
+            part.require(total).map_err(local)?;
+        }
         progress(part.len(), total);
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut buffer = vec![0; 1 << 17];

@@ -44,6 +44,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::hash::{Hash, HashAlgorithm};
+use store::room::{NoRoom, Room};
 use url::Url;
 
 /// The longest wait between two tries, whatever a server asks for.
@@ -136,7 +137,7 @@ impl Fetcher {
             let (path, name) = (path.to_owned(), fetch.name.clone());
             move |source| FetchError::Local { name, call, path, source }
         };
-        let mut part = Partial::open(&self.config.partial_dir, &key, algorithm, &self.config.cancel)
+        let mut part = Partial::open(&self.config, &key, algorithm)
             .map_err(local("open", &self.config.partial_dir.join(format!("{key}.part"))))?
             .ok_or_else(|| FetchError::Cancelled { name: name() })?;
 
@@ -144,12 +145,23 @@ impl Fetcher {
             match self.try_url(fetch, &candidate, &mut part, progress) {
                 Ok(hash) => {
                     let size_bytes = part.len();
-                    part.finish(dest).map_err(local("write", dest))?;
+                    part.finish(dest)
+                        .map_err(|source| no_room(&source, name()).unwrap_or_else(|| local("write", dest)(source)))?;
                     return Ok(Fetched { url: url::redact(&candidate).into_owned(), size_bytes, hash });
                 }
                 Err(Stop::Attempt(attempt)) => attempts.push(*attempt),
                 Err(Stop::Cancelled) => return Err(FetchError::Cancelled { name: name() }),
-                Err(Stop::Local(source)) => return Err(local("write", part.path())(source)),
+                Err(Stop::NoRoom(reason)) => {
+                    part.discard();
+                    return Err(FetchError::NoRoom { name: name(), reason });
+                }
+                Err(Stop::Local(source)) => {
+                    let error = local("write", part.path());
+                    if source.kind() == io::ErrorKind::StorageFull {
+                        part.discard();
+                    }
+                    return Err(error(source));
+                }
             }
         }
         part.drop_if_empty();
@@ -180,14 +192,16 @@ impl Fetcher {
                     let headers = headers.collect();
                     let redirected = (from != start).then(|| from.to_string());
                     let body = response.into_body().into_with_config().limit(self.config.size_max_bytes).reader();
-                    return Ok(Answer { redirected, headers, body: Box::new(body) });
+                    // What asks in this way keeps what it gets, as Git does, and mostly where files would go.
+                    let room = Room::new(&self.config.partial_dir, self.config.room_remedy);
+                    return Ok(Answer { redirected, headers, body: Box::new(Claiming { inner: body, room }) });
                 }
                 Err(error) => error,
             };
             let retries = match error.kind {
                 TransferErrorKind::Flaky => self.config.retries,
                 TransferErrorKind::Unreachable => self.config.retries.min(1),
-                TransferErrorKind::Final | TransferErrorKind::Local(_) => 0,
+                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::NoRoom => 0,
                 TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
             };
             if tries > retries {
@@ -277,6 +291,7 @@ impl Fetcher {
                         TransferErrorKind::Unreachable => self.config.retries.min(1),
                         TransferErrorKind::Final => 0,
                         TransferErrorKind::Cancelled => return Err(Stop::Cancelled),
+                        TransferErrorKind::NoRoom => return Err(Stop::NoRoom(error.reason)),
                         TransferErrorKind::Local(kind) => return Err(Stop::Local(io::Error::new(kind, error.reason))),
                     };
                     // Every byte gained is a sign of life.
@@ -345,6 +360,26 @@ enum Stop {
     Attempt(Box<Attempt>),
     Cancelled,
     Local(io::Error),
+    NoRoom(String),
+}
+
+fn no_room(error: &io::Error, name: String) -> Option<FetchError> {
+    let no_room = error.get_ref()?.downcast_ref::<NoRoom>()?;
+    Some(FetchError::NoRoom { name, reason: no_room.to_string() })
+}
+
+/// An answer that is written to the disk as it is read.
+struct Claiming<R> {
+    inner: R,
+    room: Room,
+}
+
+impl<R: Read> Read for Claiming<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.room.claim(count as u64).map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
+        Ok(count)
+    }
 }
 
 /// The name of the part: the hash the file will have, so that all derivations that want it share one download.
@@ -378,8 +413,11 @@ fn copy_local(
         return Err(TransferError::last(format!("`{}` is not a regular file", path.display())));
     }
     let mut file = File::open(&path).map_err(wrong)?;
-    let local = |error: io::Error| TransferError::new(TransferErrorKind::Local(error.kind()), error.to_string());
+    let local = |error: io::Error| TransferError::local("cannot write", &error);
     part.restart().map_err(local)?;
+    if metadata.len() <= config.size_max_bytes {
+        part.require(metadata.len()).map_err(local)?;
+    }
     let mut buffer = vec![0; 1 << 17];
     loop {
         if config.cancel.load(Ordering::Relaxed) {

@@ -2,18 +2,20 @@
 //!
 //! `<partial_dir>/<key>.part` holds the bytes, `<key>.from` the URL they come from and the validator (`ETag` or
 //! `Last-Modified`) the server gave. The key is the expected hash, else a hash of the URLs. The file is locked while a
-//! process writes it, and nothing is ever believed because it lies here: bytes found are hashed again, and a whole file
+//! process writes it, and one that does not fit on the disk is removed, as it would only keep the disk full. Nothing is ever believed because it lies here: bytes found are hashed again, and a whole file
 //! only leaves this place when its hash is the expected one.
 
+use super::FetchConfig;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::hash::{Hash, HashAlgorithm, Hasher};
+use store::room::{NoRoom, Room};
 
 /// What the bytes on disk are a beginning of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub(super) struct Origin {
     pub url: String,
     /// A strong `ETag` or a date, for `If-Range`.
     pub validator: String,
+}
+
+fn full(error: NoRoom) -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, error)
 }
 
 pub(super) struct Partial {
@@ -31,17 +37,21 @@ pub(super) struct Partial {
     algorithm: HashAlgorithm,
     hasher: Hasher,
     len: u64,
+    room: Room,
 }
 
 impl Partial {
     /// Opens or makes the part of this key and hashes what is there; waits while another process has it. Returns none
     /// when `cancel` is set meanwhile.
-    pub fn open(dir: &Path, key: &str, algorithm: HashAlgorithm, cancel: &AtomicBool) -> io::Result<Option<Self>> {
-        fs::create_dir_all(dir)?;
+    pub fn open(config: &FetchConfig, key: &str, algorithm: HashAlgorithm) -> io::Result<Option<Self>> {
+        let (dir, cancel) = (config.partial_dir.as_path(), &*config.cancel);
+        // Nobody else's business, whatever the umask: what is fetched with a password lies here as well.
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let path = dir.join(format!("{key}.part"));
         let origin_path = dir.join(format!("{key}.from"));
         let mut file = loop {
-            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
             let file = loop {
                 match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                     Ok(locked) => break locked,
@@ -79,7 +89,8 @@ impl Partial {
             let (url, validator) = text.split_once('\n')?;
             Some(Origin { url: url.to_owned(), validator: validator.strip_suffix('\n')?.to_owned() })
         });
-        Ok(Some(Self { file, path, origin_path, origin, algorithm, hasher, len }))
+        let room = Room::new(dir, config.room_remedy);
+        Ok(Some(Self { file, path, origin_path, origin, algorithm, hasher, len, room }))
     }
 
     /// How many bytes there are.
@@ -116,7 +127,13 @@ impl Partial {
         Ok(())
     }
 
+    /// Asks for room for all of a file that will have `total` bytes.
+    pub fn require(&self, total: u64) -> io::Result<()> {
+        self.room.require(total.saturating_sub(self.len)).map_err(full)
+    }
+
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.room.claim(bytes.len() as u64).map_err(full)?;
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
@@ -131,9 +148,14 @@ impl Partial {
     /// Leaves nothing behind when nothing has arrived.
     pub fn drop_if_empty(self) {
         if self.len == 0 {
-            let _ = fs::remove_file(&self.path);
-            let _ = fs::remove_file(&self.origin_path);
+            self.discard();
         }
+    }
+
+    /// Removes what has arrived. The error that led here is the one to tell.
+    pub fn discard(self) {
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.origin_path);
     }
 
     /// Moves the file to `dest`, replacing what is there in one step.
@@ -143,8 +165,15 @@ impl Partial {
                 let mut name = dest.file_name().unwrap_or_default().to_owned();
                 name.push(".incoming");
                 let beside = dest.with_file_name(name);
-                fs::copy(&self.path, &beside)?;
-                fs::rename(&beside, dest)?;
+                let copied = Room::new(&beside, self.room.remedy())
+                    .require(self.len)
+                    .map_err(full)
+                    .and_then(|()| fs::copy(&self.path, &beside))
+                    .and_then(|_| fs::rename(&beside, dest));
+                if let Err(error) = copied {
+                    let _ = fs::remove_file(&beside);
+                    return Err(error);
+                }
                 fs::remove_file(&self.path)?;
             }
             other => other?,

@@ -159,7 +159,7 @@ fn committed(
             true => Some(Submodules::of(sources, repository, tree, request.url, export_ignore)?),
             false => None,
         };
-        tree::write(repository, tree, folder, export_ignore, submodules.as_ref(), 0)
+        tree::write(sources, repository, tree, folder, export_ignore, submodules.as_ref(), 0)
     })?;
     Ok(Obtained { attributes, ..Obtained::tree(place) })
 }

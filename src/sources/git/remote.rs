@@ -148,6 +148,8 @@ impl Remote<'_> {
         let prepared = connection.prepare_fetch(Discard, ref_map::Options::default())?;
         let refs = prepared.ref_map().remote_refs.clone();
         let Some(depth) = self.depth else { return Ok(refs) };
+        // How much comes nobody tells beforehand, and what comes by other ways than HTTP is not asked about again.
+        self.sources.room.require(1).map_err(gix::Error::from_error)?;
         if prepared.ref_map().is_missing_required_mapping() {
             return Err(message("it has no such name; a branch is given by its name, a tag as `refs/tags/…`").into());
         }

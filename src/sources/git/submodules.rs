@@ -86,7 +86,7 @@ impl<'s> Submodules<'s> {
             nesting: self.nesting + 1,
             ..Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?
         };
-        tree::write(&repository, tree, folder, self.export_ignore, Some(&inner), depth)
+        tree::write(self.sources, &repository, tree, folder, self.export_ignore, Some(&inner), depth)
     }
 
     /// What Git itself fetched for the clone on this machine, if it has the commit.

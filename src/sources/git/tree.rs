@@ -13,13 +13,17 @@ use gix::object::tree::EntryKind;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
+use store::room::Room;
 
 use super::chain;
 use super::submodules::Submodules;
-use crate::sources::{failed, other};
+use crate::sources::{Sources, failed, other};
 
 /// Trees nested deeper than this are refused, as paths of theirs could not be opened.
 const DEPTH_MAX: usize = 1024;
+
+/// About what an inode and a name take on a disk.
+const ENTRY_BYTES: u64 = 512;
 
 /// A commit with more files and directories than this is refused: a few small trees that name each other several times are
 /// as many as one likes.
@@ -72,6 +76,7 @@ fn count(repository: &Repository, tree: ObjectId, depth: usize, known: &mut Hash
 /// Writes trees as files.
 struct Writer<'w, 'r> {
     repository: &'r Repository,
+    room: &'w Room,
     ignored: Ignored<'r>,
     /// Where they are, if they are wanted.
     submodules: Option<&'w Submodules<'w>>,
@@ -79,6 +84,7 @@ struct Writer<'w, 'r> {
 
 /// Writes the files of a tree, from what `depth` folders of other repositories lead to.
 pub(super) fn write(
+    sources: &Sources,
     repository: &Repository,
     tree: ObjectId,
     folder: &Path,
@@ -94,7 +100,7 @@ pub(super) fn write(
         }
         false => Ignored { stack: None },
     };
-    Writer { repository, ignored, submodules }.tree(tree, folder, &mut PathBuf::new(), depth)
+    Writer { repository, room: &sources.room, ignored, submodules }.tree(tree, folder, &mut PathBuf::new(), depth)
 }
 
 impl Writer<'_, '_> {
@@ -119,6 +125,8 @@ impl Writer<'_, '_> {
     }
 
     fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
+        // A name takes room, too.
+        self.room.claim(ENTRY_BYTES).map_err(other)?;
         let unwritable = |cause| failed("cannot write", to, &cause);
         let unreadable = |error: gix::Error| other(format!("cannot read the file '{id}': {error}"));
         let blob = || {
@@ -143,8 +151,10 @@ impl Writer<'_, '_> {
             EntryKind::Link => symlink(std::ffi::OsStr::from_bytes(&blob()?), to).map_err(unwritable),
             EntryKind::Blob | EntryKind::BlobExecutable => {
                 // A name that was there before may be that of a link.
+                let bytes = blob()?;
+                self.room.claim(bytes.len() as u64).map_err(other)?;
                 let made = fs::File::create_new(to).and_then(|mut file| {
-                    file.write_all(&blob().map_err(std::io::Error::other)?)?;
+                    file.write_all(&bytes)?;
                     if kind == EntryKind::BlobExecutable {
                         file.set_permissions(fs::Permissions::from_mode(0o755))?;
                     }
