@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lang::builtins::{FlakeInput, FlakeTree, Reference};
+use lang::builtins::{FlakeInput, FlakeTree, Reference, is_pinned};
 use lang::host::FetchValue;
 use lang::{Error, Evaluator};
 
@@ -147,6 +147,8 @@ impl Locking<'_> {
             && lock.original == original
             && lock.parent == parent
             && lock.is_flake == is_flake
+            // One that does not say which tree it is, is looked up as if it were not there.
+            && (is_pinned(&lock.locked) || is_relative(&lock.locked))
         {
             let inputs = self.kept(node, lock, way, tree)?;
             return Ok(Edge::Node(Node { lock: Some(lock.clone()), inputs }));

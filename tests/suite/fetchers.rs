@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 /// link              → text
 /// text
 /// ```
-fn repository(folder: &Path) -> String {
+pub fn repository(folder: &Path) -> String {
     let files: [(&str, EntryKind, &str); 5] = [
         (".gitattributes", EntryKind::Blob, "kept-out export-ignore\n"),
         ("folder/program", EntryKind::BlobExecutable, "#!/bin/sh\n"),
@@ -95,12 +95,16 @@ pub fn with_repository() -> (Workspace, String) {
 }
 
 pub fn run(workspace: &Workspace, arguments: &[&str]) -> String {
+    // Where in the source is not the point, and depends on how long the workspace's name is.
+    run_whole(workspace, arguments).split("\n -->").next().unwrap_or_default().to_owned()
+}
+
+/// As [`run`], with all that is said.
+pub fn run_whole(workspace: &Workspace, arguments: &[&str]) -> String {
     let mut command = workspace.command(arguments);
     command.env("HOME", workspace.path().join("home")).env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
     command.env("NIX_CONF_DIR", workspace.path());
-    let text = workspace.text(&command.output().expect("the program starts"));
-    // Where in the source is not the point, and depends on how long the workspace's name is.
-    text.split("\n -->").next().unwrap_or_default().to_owned()
+    workspace.text(&command.output().expect("the program starts"))
 }
 
 /// What `nix-instantiate` says of an expression.

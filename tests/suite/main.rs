@@ -5,6 +5,7 @@
 //! pinned packages that the corpus names, so the first run fetches a few megabytes.
 
 mod fetchers;
+mod file_urls;
 mod git;
 mod git_hostile;
 mod git_server;
@@ -24,6 +25,7 @@ mod cli {
     mod eval_cache;
     mod expr;
     mod flake_lock;
+    mod flake_pinned;
     mod inspect;
     mod names;
     mod nix_instantiate;
@@ -57,6 +59,9 @@ mod builds {
 /// What stays and what goes.
 mod store {
     mod add;
+    mod damage;
+    mod full_disk;
     mod gc;
+    mod permissions;
     mod verify;
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use store::{Hash, HashAlgorithm, StorePath};
 
 use super::expect::lossy;
+use super::file_url;
 use super::json::plain_attrs;
 use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue, Fetched};
@@ -25,10 +26,13 @@ impl Evaluator {
     }
 
     pub(super) fn fetch(&mut self, request: &FetchRequest) -> Result<Fetched> {
-        let locked = request.expected.is_some()
-            || request.attributes.contains_key("rev")
-            || request.attributes.contains_key("narHash");
-        if self.shared.options.pure && !locked {
+        let is_pinned = request.expected.is_some()
+            || match request.kind {
+                FetchKind::File | FetchKind::Tarball => false,
+                FetchKind::Git | FetchKind::Mercurial => super::locking::has_revision(&request.attributes),
+                FetchKind::Tree => super::locking::is_pinned(&request.attributes),
+            };
+        if self.shared.options.pure && !is_pinned {
             let what = match request.attributes.get("url") {
                 Some(FetchValue::String(url)) => format!("'{url}'"),
                 _ => "an input".to_owned(),
@@ -40,6 +44,7 @@ impl Evaluator {
             .help("add `sha256 = \"\"` and take the hash from the error that follows, or use `--impure`"));
         }
         if let Some(FetchValue::String(url)) = request.attributes.get("url") {
+            file_url::check(url, request.kind)?;
             self.check_uri(url)?;
         }
         Ok(self.shared.host.fetch(request)?)
@@ -50,14 +55,18 @@ impl Evaluator {
         if !self.shared.options.restrict {
             return Ok(());
         }
-        if let Some(path) = url.strip_prefix("file://").or_else(|| url.starts_with('/').then_some(url)) {
-            return self.checked_path(path.as_bytes()).map(|_| ());
+        // The very path that will be read, with nothing encoded in it any more.
+        if let Some(path) = file_url::local_file(url) {
+            // Where `..` leads is known to the kernel alone.
+            if path.components().any(|part| part == std::path::Component::ParentDir) {
+                return Err(forbidden(url));
+            }
+            return self.checked_path(path.as_os_str().as_encoded_bytes()).map(|_| ());
         }
         if self.shared.options.allowed_uris.iter().any(|allowed| is_below(url, allowed)) {
             return Ok(());
         }
-        Err(Error::other("lang::restricted_uri", format!("access to URI '{url}' is forbidden in restricted mode"))
-            .help("allow it, or what it lies below, with `--allowed-uris`"))
+        Err(forbidden(url).help("allow it, or what it lies below, with `--allowed-uris`"))
     }
 
     /// What a fetcher gives: a set with the path and what is known about it.
@@ -104,6 +113,10 @@ impl Evaluator {
         }
         Ok(attributes)
     }
+}
+
+fn forbidden(url: &str) -> Error {
+    Error::other("lang::restricted_uri", format!("access to URI '{url}' is forbidden in restricted mode"))
 }
 
 /// Whether `url` is `allowed` or lies below it: `https://a.org` allows `https://a.org/b`, but not `https://a.organ`; a

@@ -5,12 +5,11 @@
 //! meant before.
 
 use super::expect::lossy;
-use super::flake::{Reference, allow, fetch_tree, flake_of, plain_tree, reference_of_set};
+use super::flake::{Reference, allow, fetch_tree, flake_of, plain_tree, reference_of_set, text};
 use super::json::plain_attrs;
-use super::locking::reference;
+use super::locking::{is_pinned, reference};
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
-use crate::host::FetchValue;
 use crate::symbol::Symbol;
 use crate::value::{Attrs, Value, View};
 use crate::vm::Evaluator;
@@ -40,6 +39,20 @@ pub(super) struct Lock {
 fn invalid(why: impl std::fmt::Display) -> Error {
     Error::other("lang::flake_lock", format!("'flake.lock' cannot be used: {why}"))
         .help("`ev flake lock` writes it; without it, inputs are taken as flake.nix declares them")
+}
+
+/// An entry that does not say which tree it is: whoever changes what it names changes what is evaluated.
+fn unlocked(name: Symbol, reference: &Reference) -> Error {
+    let kind = text(reference, "type").unwrap_or_default();
+    let lack = match kind {
+        "path" | "tarball" | "file" => "no 'narHash'",
+        _ => "neither a 'rev' nor a 'narHash'",
+    };
+    let name = lossy(name.name());
+    let message =
+        format!("in pure evaluation mode, the input '{name}' cannot be used: its entry in 'flake.lock' has {lack}");
+    Error::other("lang::unlocked_fetch", message)
+        .help("`ev flake lock` adds what is missing; `--impure` takes the entry as it is")
 }
 
 /// The text of the lock file in a flake's folder, if there is one.
@@ -145,6 +158,10 @@ impl Lock {
         let locked = node.get(Symbol::new(b"locked")).and_then(|locked| locked.as_attrs());
         let locked = locked.ok_or_else(|| invalid(format!("'{}' is not locked", lossy(name.name()))))?;
         let reference = reference_of_set(ev, locked)?;
+        // A relative path is a part of the flake that has it.
+        if ev.shared.options.pure && !is_relative(&reference) && !is_pinned(&reference) {
+            return Err(unlocked(name, &reference));
+        }
         let base = if is_relative(&reference) { self.parent_dir(ev, node)? } else { b"/".to_vec() };
         allow(ev, &reference, &base);
         let tree = fetch_tree(ev, &reference, &base)?;
@@ -172,9 +189,5 @@ impl Lock {
 }
 
 fn is_relative(reference: &Reference) -> bool {
-    let text = |name: &str| match reference.get(name) {
-        Some(FetchValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    text("type") == "path" && !text("path").starts_with('/')
+    text(reference, "type") == Some("path") && !text(reference, "path").unwrap_or_default().starts_with('/')
 }

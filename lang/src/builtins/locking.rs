@@ -26,6 +26,19 @@ pub struct FlakeInput {
     pub inputs: BTreeMap<String, FlakeInput>,
 }
 
+/// Whether a reference names one tree for ever: by its hash, or by a revision where that is a hash. In a reference to an
+/// archive or a folder a revision is a word that nothing checks.
+pub fn is_pinned(reference: &Reference) -> bool {
+    let by_revision = ["git", "hg", "github", "gitlab", "sourcehut"];
+    let has_hash = text(reference, "narHash").is_some_and(|hash| !hash.is_empty());
+    has_hash || text(reference, "type").is_some_and(|kind| by_revision.contains(&kind)) && has_revision(reference)
+}
+
+/// Whether a revision is named; that of nothing but zeros stands for none.
+pub(super) fn has_revision(reference: &Reference) -> bool {
+    text(reference, "rev").is_some_and(|rev| rev.bytes().any(|byte| byte != b'0'))
+}
+
 /// A tree in which a flake lies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlakeTree {

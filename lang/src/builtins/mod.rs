@@ -12,6 +12,7 @@ mod derivation;
 mod expect;
 mod features;
 mod fetch;
+mod file_url;
 mod flake;
 mod hash;
 mod json;
@@ -25,8 +26,9 @@ mod sources;
 mod strings;
 mod xml;
 
+pub use file_url::local_file;
 pub use flake::{Reference, parse_reference, reference_text};
-pub use locking::{FlakeInput, FlakeTree};
+pub use locking::{FlakeInput, FlakeTree, is_pinned};
 
 pub(crate) use features::why_absent;
 pub(crate) use paths::internal_file;

@@ -1,0 +1,121 @@
+//! `file:` URLs: which path of this machine they mean, or why they mean none.
+//!
+//! One place says it for all fetchers, for restricted evaluation and for hosts: what is checked has to be what is read. See
+//! RFC 8089. A host other than this machine is an error: without its name what follows would be another path.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::host::FetchKind;
+
+/// What is wrong with a URL.
+fn invalid(message: String) -> Error {
+    Error::other("lang::file_url", message)
+        .help("a file of this machine is `file://` and its absolute path, as in `file:///srv/x`")
+}
+
+/// The part of a URL after `file:`; none of other URLs.
+fn after_scheme(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once(':')?;
+    scheme.eq_ignore_ascii_case("file").then_some(rest)
+}
+
+/// The host that a `file:` URL names, and the path after it, as they are written.
+fn parts(rest: &str) -> (&str, &str) {
+    match rest.strip_prefix("//") {
+        Some(named) => named.split_at(named.find('/').unwrap_or(named.len())),
+        None => ("", rest),
+    }
+}
+
+/// Refuses `file:` URLs that name another machine or no absolute path. `localhost` is this machine to the fetchers of files
+/// and archives, as it is to curl, and a mistake in references of flakes and repositories, as it is to Nix.
+pub(super) fn check(url: &str, kind: FetchKind) -> Result<()> {
+    let Some(rest) = after_scheme(url) else { return Ok(()) };
+    let (host, path) = parts(rest);
+    let is_named = matches!(kind, FetchKind::File | FetchKind::Tarball) && host.eq_ignore_ascii_case("localhost");
+    if !host.is_empty() && !is_named {
+        return Err(invalid(format!("file:// URL '{url}' has unexpected authority '{host}'")));
+    }
+    if !path.starts_with('/') {
+        return Err(invalid(format!("file: URL '{url}' names no absolute path")));
+    }
+    Ok(())
+}
+
+/// The path of this machine that a `file:` URL, or a path in its place, means; none for what lies elsewhere.
+pub fn local_file(url: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = if url.starts_with('/') {
+        url.as_bytes().to_vec()
+    } else {
+        let (host, path) = parts(after_scheme(url)?);
+        if !(host.is_empty() || host.eq_ignore_ascii_case("localhost")) || !path.starts_with('/') {
+            return None;
+        }
+        percent_decoded(path.split(['?', '#']).next().unwrap_or_default())
+    };
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = (byte == b'%')
+            .then(|| after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
+            .flatten();
+        decoded.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_path_a_url_means() {
+        let shown = |url: &str| local_file(url).map(|path| path.display().to_string());
+        for (url, path) in [
+            ("/a b", Some("/a b")),
+            ("/a%20b", Some("/a%20b")),
+            ("file:///a%20b?x#y", Some("/a b")),
+            ("file:/a", Some("/a")),
+            ("FILE:///a", Some("/a")),
+            ("file://localhost/a", Some("/a")),
+            ("file:////a", Some("//a")),
+            ("file://etc/passwd", None),
+            ("file://localhost", None),
+            ("file://localhosts/a", None),
+            ("file:a", None),
+            ("file:", None),
+            ("file://", None),
+            ("https://example.org/a", None),
+            ("a", None),
+        ] {
+            assert_eq!(shown(url).as_deref(), path, "{url}");
+        }
+    }
+
+    #[test]
+    fn which_urls_are_refused() {
+        let said = |url: &str, kind| check(url, kind).err().map(|error| error.to_string());
+        for kind in [FetchKind::File, FetchKind::Tarball, FetchKind::Git, FetchKind::Tree] {
+            assert_eq!(said("file:///a", kind), None);
+            assert_eq!(said("file:/a", kind), None);
+            assert_eq!(said("https://example.org/a", kind), None);
+            for url in ["file://etc/passwd", "file://127.0.0.1/a", "file://.", "file://user@/a", "FILE://etc/x"] {
+                let text = said(url, kind).unwrap_or_default();
+                assert!(text.contains("unexpected authority"), "{url}: {text}");
+            }
+            for url in ["file:a", "file:", "file://", "file:./a"] {
+                let text = said(url, kind).unwrap_or_default();
+                assert!(text.contains("no absolute path"), "{url}: {text}");
+            }
+            let is_named = matches!(kind, FetchKind::File | FetchKind::Tarball);
+            assert_eq!(said("file://localhost/a", kind).is_none(), is_named);
+        }
+    }
+}
