@@ -57,6 +57,12 @@ impl Room {
         self.remedy
     }
 
+    /// How much may still be written; `None` where the kernel does not tell.
+    pub fn available_bytes(&self) -> Option<u64> {
+        let system = file_system(&self.at)?;
+        Some(system.f_bavail.saturating_mul(system.f_frsize).saturating_sub(kept_bytes(&system)))
+    }
+
     /// Asks for room for `bytes` more. Cheap: the kernel is asked once a mebibyte.
     ///
     /// # Errors

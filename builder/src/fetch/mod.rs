@@ -44,7 +44,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::hash::{Hash, HashAlgorithm};
-use store::room::{NoRoom, Room};
+use store::room::NoRoom;
 use url::Url;
 
 /// The longest wait between two tries, whatever a server asks for.
@@ -168,7 +168,8 @@ impl Fetcher {
         Err(FetchError::Failed { name: name(), attempts })
     }
 
-    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it is posted. Nothing is kept.
+    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it is posted. Nothing is kept:
+    /// whoever keeps what is answered asks for the room.
     ///
     /// Redirects of what is not posted are followed, logins and proxies are those of [`Fetcher::fetch`], and what may pass is tried again.
     ///
@@ -192,9 +193,7 @@ impl Fetcher {
                     let headers = headers.collect();
                     let redirected = (from != start).then(|| from.to_string());
                     let body = response.into_body().into_with_config().limit(self.config.size_max_bytes).reader();
-                    // What asks in this way keeps what it gets, as Git does, and mostly where files would go.
-                    let room = Room::new(&self.config.partial_dir, self.config.room_remedy);
-                    return Ok(Answer { redirected, headers, body: Box::new(Claiming { inner: body, room }) });
+                    return Ok(Answer { redirected, headers, body: Box::new(body) });
                 }
                 Err(error) => error,
             };
@@ -366,20 +365,6 @@ enum Stop {
 fn no_room(error: &io::Error, name: String) -> Option<FetchError> {
     let no_room = error.get_ref()?.downcast_ref::<NoRoom>()?;
     Some(FetchError::NoRoom { name, reason: no_room.to_string() })
-}
-
-/// An answer that is written to the disk as it is read.
-struct Claiming<R> {
-    inner: R,
-    room: Room,
-}
-
-impl<R: Read> Read for Claiming<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.room.claim(count as u64).map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
-        Ok(count)
-    }
 }
 
 /// The name of the part: the hash the file will have, so that all derivations that want it share one download.

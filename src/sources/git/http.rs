@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use builder::fetch::{Answer, Fetcher};
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 
+use store::room::Room;
+
 use crate::sources::waiting::Waiting;
 
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
+    /// Where what is answered will be kept.
+    room: &'f Arc<Room>,
     waiting: &'f Waiting,
     /// The base of the URL, as the server told it by redirecting.
     redirected: Option<String>,
@@ -20,8 +24,8 @@ pub(super) struct Client<'f> {
 
 impl<'f> Client<'f> {
     /// `waiting` is told what comes.
-    pub fn new(fetcher: &'f Fetcher, waiting: &'f Waiting) -> Client<'f> {
-        Client { fetcher, waiting, redirected: None }
+    pub fn new(fetcher: &'f Fetcher, room: &'f Arc<Room>, waiting: &'f Waiting) -> Client<'f> {
+        Client { fetcher, room, waiting, redirected: None }
     }
 
     fn exchange(&self, url: &str, headers: impl IntoIterator<Item = impl AsRef<str>>) -> Exchange<'f> {
@@ -31,7 +35,8 @@ impl<'f> Client<'f> {
             let is_login = name.eq_ignore_ascii_case("Authorization");
             (!is_login).then(|| (name.to_owned(), value.trim().to_owned()))
         });
-        Exchange { fetcher: self.fetcher, url: url.to_owned(), headers: headers.collect(), posted: None, answer: None }
+        let (url, headers) = (url.to_owned(), headers.collect());
+        Exchange { fetcher: self.fetcher, room: self.room, url, headers, posted: None, answer: None }
     }
 }
 
@@ -90,6 +95,7 @@ type Shared<'f> = Arc<Mutex<Exchange<'f>>>;
 /// A request, and its answer once it was asked for.
 struct Exchange<'f> {
     fetcher: &'f Fetcher,
+    room: &'f Arc<Room>,
     url: String,
     headers: Vec<(String, String)>,
     posted: Option<Vec<u8>>,
@@ -100,9 +106,36 @@ impl Exchange<'_> {
     fn answer(&mut self) -> io::Result<&mut Answer> {
         if self.answer.is_none() {
             let answer = self.fetcher.exchange(&self.url, &self.headers, self.posted.as_deref());
-            self.answer = Some(answer.map_err(io::Error::other)?);
+            let mut answer = answer.map_err(io::Error::other)?;
+            let available_bytes = self.room.available_bytes().unwrap_or(u64::MAX);
+            let room = Arc::clone(self.room);
+            answer.body = Box::new(Claiming { inner: answer.body, room, available_bytes, read_bytes: 0 });
+            self.answer = Some(answer);
         }
         self.answer.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
+    }
+}
+
+/// An answer that is written to the disk, though not as it is read: each object is held in memory whole before. So what is there
+/// at the beginning has to do for all of it.
+struct Claiming {
+    inner: Box<dyn Read + Send>,
+    room: Arc<Room>,
+    /// When the answer began.
+    available_bytes: u64,
+    read_bytes: u64,
+}
+
+impl Read for Claiming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read_bytes += count as u64;
+        if self.read_bytes > self.available_bytes {
+            // Unless others have made room since.
+            let room = self.room.require(self.read_bytes);
+            room.map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
+        }
+        Ok(count)
     }
 }
 

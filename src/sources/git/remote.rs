@@ -133,7 +133,7 @@ impl Remote<'_> {
         let waiting = self.sources.waiting(&self.url.to_string());
         match self.url.scheme {
             Scheme::Http | Scheme::Https => {
-                let client = http::Client::new(self.sources.fetcher(), &waiting);
+                let client = http::Client::new(self.sources.fetcher(), &self.sources.room, &waiting);
                 let transport = connect_http(client, self.url.clone(), Protocol::V2, false);
                 self.receive(remote.to_connection_with_transport(transport))
             }

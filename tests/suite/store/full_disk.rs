@@ -8,6 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use crate::fetchers::commit;
+use crate::git_server;
 use crate::server::{Answer, Server};
 use crate::workspace::{PROGRAM, Workspace};
 
@@ -280,4 +282,58 @@ fn what_does_not_fit_ends_before_the_disk_is_full() {
     // All of it is gone again.
     assert!(number(&text, "gc") > 40 << 20, "{text}");
     assert!(part(&text, "store verify").starts_with("store verify: 0"), "{text}");
+}
+
+/// A repository with one large file, and its revision.
+fn large_repository(folder: &Path, content: &[u8]) -> String {
+    let repository = gix::init(folder).expect("a repository can be made");
+    let blob = repository.write_blob(content).expect("objects can be written").detach();
+    let mode = gix::objs::tree::EntryKind::Blob.into();
+    let entry = gix::objs::tree::Entry { mode, filename: "large".into(), oid: blob };
+    let tree = repository.write_object(gix::objs::Tree { entries: vec![entry] }).expect("objects can be written");
+    let commit = commit(&repository, tree.detach(), None, 1_000_000_000);
+    let heads = folder.join(".git/refs/heads");
+    fs::create_dir_all(&heads).expect("the repository can be written");
+    fs::write(heads.join("main"), format!("{commit}\n")).expect("the repository can be written");
+    commit.to_string()
+}
+
+/// What a Git server sends, and what the files of a commit take that were sent in little.
+#[test]
+fn repositories_that_do_not_fit() {
+    let workspace = Workspace::with_own_store("");
+    let mut state = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(1 << 20)
+    .flatten()
+    .collect();
+    let sent = large_repository(&workspace.path().join("sent"), &noise);
+    let packed = large_repository(&workspace.path().join("packed"), &vec![0; 12 << 20]);
+    let server = git_server::start(workspace.path());
+    for (name, url, rev) in [
+        ("sent", server.url("/sent"), sent),
+        ("packed", format!("file://{}/packed", workspace.path().display()), packed),
+    ] {
+        let expression = format!("(builtins.fetchGit {{ url = \"{url}\"; rev = \"{rev}\"; shallow = true; }}).outPath");
+        workspace.write(&format!("{name}.nix"), &expression);
+    }
+    let text = session(
+        &workspace,
+        "small home-cache 6m
+         for name in sent packed; do
+           ev expr --impure -f $name.nix
+           echo \"$name=$(free home-cache)\"
+         done",
+    );
+    for name in ["sent", "packed"] {
+        let said = part(&text, &format!("expr --impure -f {name}.nix"));
+        assert!(!said.contains(".nix: 0\n") && said.contains("no room for "), "{said}\n\nof\n{text}");
+        // With what Git itself writes beside it, which nobody is asked for.
+        assert!(number(&text, name) >= (6 << 20) / 100, "{name} left too little:\n{text}");
+    }
 }
