@@ -54,6 +54,14 @@ fn as_an_ordinary_user() {
     crate::tests::ordinary::run_again(&["export::prefix::tests::"], &[]);
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // A store is read-only, also for whoever removes it without being root.
+        let top = crate::sys::Dir::open(self.directory.path()).unwrap();
+        top.names().unwrap().iter().for_each(|name| drop(top.remove_all(name)));
+    }
+}
+
 const PREFIX: &str = "/opt/my/stuff";
 
 struct World {
