@@ -1,5 +1,6 @@
 //! The walk over an automaton: depth first, on a stack of its own.
 
+use super::parse::ByteSet;
 use super::program::{Program, Step};
 use super::{Groups, Match, TooMuchMemory};
 
@@ -27,6 +28,8 @@ pub struct Run<'t> {
     entered: Vec<(usize, u8)>,
     stack: Vec<Frame>,
     steps: usize,
+    /// From this step on it is remembered what failed.
+    steps_free: usize,
     memory: Option<Memory>,
     /// The walk was given up, and what it returned means nothing.
     out_of_memory: bool,
@@ -74,8 +77,10 @@ enum Frame {
         at: usize,
         least: usize,
     },
+    /// Write down what was found; of what failed also that it does so at the next `length` places.
     Remember {
         bit: usize,
+        length: usize,
     },
 }
 
@@ -102,9 +107,20 @@ impl<'t> Run<'t> {
             entered: vec![(usize::MAX, 0); program.branch_count],
             stack: Vec::new(),
             steps: 0,
+            steps_free: STEPS_FREE * (text.len() + 64),
             memory: None,
             out_of_memory: false,
         }
+    }
+
+    #[cfg(test)]
+    pub fn set_steps_free(&mut self, steps: usize) {
+        self.steps_free = steps;
+    }
+
+    #[cfg(test)]
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     pub fn whole(mut self) -> Result<Option<Groups>, TooMuchMemory> {
@@ -193,7 +209,8 @@ impl<'t> Run<'t> {
                     if let Some(found) = self.recall(branch, at) {
                         return Some(found);
                     }
-                    let length = self.text[at..].iter().take_while(|&&byte| set.contains(byte)).count();
+                    let length = self.run_length(&set, branch, at);
+                    self.remember(branch, at, length);
                     if length > 0 {
                         self.stack.push(Frame::Fewer { step: next, at: at + length, least: at });
                     }
@@ -231,6 +248,7 @@ impl<'t> Run<'t> {
                     if let Some(found) = self.recall(branch, at) {
                         return Some(found);
                     }
+                    self.remember(branch, at, 0);
                     self.stack.push(Frame::Other { step: other, at });
                     step = one;
                 }
@@ -241,6 +259,7 @@ impl<'t> Run<'t> {
                     if let Some(found) = self.recall(branch, at) {
                         return Some(found);
                     }
+                    self.remember(branch, at, 0);
                     let old = self.entered[branch as usize];
                     let count = if old.0 == at { old.1 + 1 } else { 1 };
                     if count > 2 {
@@ -296,20 +315,43 @@ impl<'t> Run<'t> {
                         return Ok((step, at));
                     }
                 }
-                Frame::Remember { bit } => {
+                Frame::Remember { bit, length } => {
                     let memory = self.memory.as_mut().expect("frames that remember are pushed with the memory");
-                    memory.remember(bit, found);
+                    memory.remember(bit, length, found);
                 }
             }
         }
         Err(found)
     }
 
-    /// What this branch came to at this place before, if that is known; else arranges to remember it.
+    /// How many bytes of `set` come next that a run may take.
+    ///
+    /// A run that has failed where it began further on failed with each number of its bytes: where this one comes to that place,
+    /// there is nothing more to try. So runs that begin at each byte of a long one go over its bytes once, not once each.
+    fn run_length(&self, set: &ByteSet, branch: u32, at: usize) -> usize {
+        let rest = self.text[at..].iter();
+        match &self.memory {
+            None => rest.take_while(|&&byte| set.contains(byte)).count(),
+            Some(memory) => {
+                let bit = self.bit(branch, at);
+                let taken = rest
+                    .enumerate()
+                    .take_while(|&(ahead, &byte)| set.contains(byte) && !memory.has_failed(bit + ahead + 1));
+                taken.count()
+            }
+        }
+    }
+
+    /// Where the memory keeps what this branch came to at this place.
+    fn bit(&self, branch: u32, at: usize) -> usize {
+        branch as usize * (self.text.len() + 1) + at
+    }
+
+    /// What this branch came to at this place before, if that is known.
     fn recall(&mut self, branch: u32, at: usize) -> Option<bool> {
         self.steps += 1;
         if self.memory.is_none() {
-            if self.steps < STEPS_FREE * (self.text.len() + 64) {
+            if self.steps < self.steps_free {
                 return None;
             }
             let words = self.program.branch_count.saturating_mul(self.text.len() + 1).div_ceil(64);
@@ -319,26 +361,35 @@ impl<'t> Run<'t> {
             }
             self.memory = Some(Memory { failed: vec![0; words], found: vec![0; words], found_bits: Vec::new() });
         }
-        let memory = self.memory.as_mut()?;
-        let bit = branch as usize * (self.text.len() + 1) + at;
-        if memory.failed[bit / 64] >> (bit % 64) & 1 != 0 {
-            return Some(false);
+        self.memory.as_ref()?.recall(self.bit(branch, at))
+    }
+
+    /// Arranges to remember what this branch comes to at this place, and, if it fails, at the `length` places after it.
+    fn remember(&mut self, branch: u32, at: usize, length: usize) {
+        if self.memory.is_some() {
+            self.stack.push(Frame::Remember { bit: self.bit(branch, at), length });
         }
-        if memory.found[bit / 64] >> (bit % 64) & 1 != 0 {
-            return Some(true);
-        }
-        self.stack.push(Frame::Remember { bit });
-        None
     }
 }
 
 impl Memory {
-    fn remember(&mut self, bit: usize, found: bool) {
+    fn has_failed(&self, bit: usize) -> bool {
+        self.failed[bit / 64] >> (bit % 64) & 1 != 0
+    }
+
+    fn recall(&self, bit: usize) -> Option<bool> {
+        if self.has_failed(bit) {
+            return Some(false);
+        }
+        (self.found[bit / 64] >> (bit % 64) & 1 != 0).then_some(true)
+    }
+
+    fn remember(&mut self, bit: usize, length: usize, found: bool) {
         if found {
             self.found[bit / 64] |= 1 << (bit % 64);
             self.found_bits.push(bit);
         } else {
-            self.failed[bit / 64] |= 1 << (bit % 64);
+            (bit..=bit + length).for_each(|bit| self.failed[bit / 64] |= 1 << (bit % 64));
         }
     }
 

@@ -136,3 +136,47 @@ fn memory_has_a_limit() {
     let turning = regex("(a?){1000}(a?){1000}(a?){1000}b");
     assert_eq!(turning.match_whole("a".repeat(30_000).as_bytes()), Err(TooMuchMemory));
 }
+
+/// Everything that `split` finds and what `match` finds, when what failed is remembered from the first step on, or from none.
+fn found(regex: &Regex, text: &[u8], steps_free: usize) -> (Vec<Match>, Option<Groups>) {
+    let run = || {
+        let mut run = run::Run::new(&regex.program, text);
+        run.set_steps_free(steps_free);
+        run
+    };
+    let matches = Matches { run: run(), last: None, first: true, length: text.len() };
+    (matches.map(Result::unwrap).collect(), run().whole().unwrap())
+}
+
+/// How many steps it takes to find out where a text without a match is to be split.
+fn steps(pattern: &str, text: &str) -> usize {
+    let regex = Regex::new(pattern.as_bytes()).unwrap();
+    let mut matches = regex.matches(text.as_bytes());
+    assert_eq!(matches.next(), None, "{pattern}");
+    matches.run.steps()
+}
+
+#[test]
+fn a_text_twice_as_long_takes_twice_the_steps() {
+    let patterns = ["(x+x+)+y", "x+y", "x*x*x*y", "(x|xx)+y", "(.*x)+y", "(x*)*y", "[a-z]+[0-9]", "(x+)(x+)(x+)1|x+y"];
+    for pattern in patterns {
+        let (once, twice) = (steps(pattern, &"x".repeat(2_000)), steps(pattern, &"x".repeat(4_000)));
+        assert!(twice < 3 * once, "{pattern}: {once}, {twice}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    /// Remembering makes a walk shorter and no match another.
+    #[test]
+    fn what_is_remembered_changes_nothing(
+        pattern in "(([abx]|[.]|\\[ab\\]|\\(([ax][+*?]?){1,3}(\\|[bx][+*?]?){0,2}\\))([+*?]|[{][12],3[}])?){1,5}",
+        text in "[abx]{0,14}",
+    ) {
+        if let Ok(regex) = Regex::new(pattern.as_bytes()) {
+            let text = text.as_bytes();
+            proptest::prop_assert_eq!(found(&regex, text, 0), found(&regex, text, usize::MAX), "{}", pattern);
+        }
+    }
+}
