@@ -34,6 +34,8 @@ pub enum ErrorKind {
     /// The limit in bytes.
     #[error("the evaluation needs more than {} MiB of memory", .0 >> 20)]
     OutOfMemory(usize),
+    #[error("the evaluation was interrupted")]
+    Interrupted,
     #[error("attribute '{}' missing", String::from_utf8_lossy(.name.name()))]
     MissingAttribute { name: Symbol, set: SetRef },
     #[error("undefined variable '{}'", String::from_utf8_lossy(.name.name()))]
@@ -240,6 +242,7 @@ impl Error {
             ErrorKind::CallDepth => "lang::call_depth",
             ErrorKind::StackOverflow => "lang::stack_overflow",
             ErrorKind::OutOfMemory(_) => "lang::out_of_memory",
+            ErrorKind::Interrupted => "lang::interrupted",
             ErrorKind::MissingAttribute { .. } => "lang::missing_attribute",
             ErrorKind::UndefinedVariable { .. } => "lang::undefined_variable",
             ErrorKind::Type { .. } => "lang::type",

@@ -32,6 +32,7 @@ thread_local! {
 static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 static LIMIT_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
 static EXHAUSTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Beyond the limit, for code on its way to the next call, where the evaluation ends with a place.
 const SLACK_BYTES: usize = 64 << 20;
@@ -49,7 +50,26 @@ pub(crate) fn limit_bytes() -> usize {
     LIMIT_BYTES.load(Ordering::Relaxed)
 }
 
-/// Whether the limit was reached: all evaluation ends then, as nothing is given back.
+/// Ends every evaluation of the process at its next call, by way of the flag that calls look at for the memory's sake: so
+/// looking costs nothing. Until [`resume`], each evaluation ends at once.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    EXHAUSTED.store(true, Ordering::Release);
+    super::thunk::wake_all();
+}
+
+/// Lets evaluations go on after [`interrupt`]. Thunks that were being forced are as they were before.
+pub fn resume() {
+    INTERRUPTED.store(false, Ordering::Relaxed);
+    set_limit(limit_bytes());
+}
+
+/// Whether evaluations end because of [`interrupt`].
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Whether the limit was reached: all evaluation ends then, as nothing is given back. Or whether it was interrupted.
 #[inline(always)]
 pub(crate) fn is_exhausted() -> bool {
     EXHAUSTED.load(Ordering::Relaxed)

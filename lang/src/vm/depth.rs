@@ -15,13 +15,15 @@ const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
 const NATIVE_RESERVE_BYTES: usize = 1 << 20;
 
 impl Evaluator {
-    /// Fails when the native stack is nearly used up; for code that recurses without running any.
+    /// Fails when the native stack is nearly used up, or evaluation is to end; for code that recurses without running any.
     #[inline(always)]
     pub(crate) fn check_native_stack(&mut self) -> Result<()> {
         let marker = 0u8;
         let at = &raw const marker as usize;
         if at < self.native_limit && self.on_own_stack && self.is_stack_used_up(at) {
             Err(ErrorKind::StackOverflow.into())
+        } else if heap::is_exhausted() {
+            Err(self.out_of_memory())
         } else {
             Ok(())
         }
@@ -93,6 +95,9 @@ impl Evaluator {
 
     #[cold]
     pub(crate) fn out_of_memory(&self) -> Error {
+        if heap::is_interrupted() {
+            return ErrorKind::Interrupted.into();
+        }
         ErrorKind::OutOfMemory(heap::limit_bytes()).into()
     }
 }
