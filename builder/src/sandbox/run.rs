@@ -25,6 +25,8 @@ use crate::request::{Limits, Request};
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// How often, at the most, the space that is left is looked at.
 const DISK_POLL: Duration = Duration::from_millis(25);
+/// Who does not look for so long, though it looks every [`CANCEL_POLL`], was stopped.
+const SUSPENSION: Duration = Duration::from_secs(5);
 /// How long the spawner may take to bury the dead before it is killed itself.
 const BURIAL: Duration = Duration::from_secs(20);
 
@@ -162,6 +164,7 @@ impl Sandbox {
             killed_at: started,
             report: Vec::new(),
             disk_looked: started,
+            looked: started,
         };
         watch.supervise(&mut workplace.spawner, &log, cancelled)?;
         let (killed, report) = (watch.killed, watch.report);
@@ -170,6 +173,13 @@ impl Sandbox {
             // A group may be ended as a whole, and then there is nobody left to tell.
             Err(SandboxError::Lost { .. }) if matches!(exhausted, Some(Exhausted::Memory(_))) => Outcome {
                 status: Status::Signalled(libc::SIGKILL),
+                usage: Usage { wall: started.elapsed(), ..Usage::default() },
+                landlock_abi: None,
+                skipped: Vec::new(),
+            },
+            // What ends a whole session or group ends the spawner as well.
+            Err(SandboxError::Lost { .. }) if cancelled.load(Ordering::Relaxed) => Outcome {
+                status: Status::Cancelled,
                 usage: Usage { wall: started.elapsed(), ..Usage::default() },
                 landlock_abi: None,
                 skipped: Vec::new(),
@@ -185,8 +195,8 @@ impl Sandbox {
                 Exhausted::Processes(Whose::FurtherUp) => Status::MachineTooManyProcesses,
             };
         }
-        if exhausted.is_none() {
-            // The next build would be blamed for what this one has used up.
+        // The next build would be blamed for what this one has used up, and not be started by a spawner that is dead.
+        if exhausted.is_none() && is_complete(&report) {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workplace);
         }
         Ok(outcome)
@@ -223,6 +233,8 @@ struct Watch<'a> {
     report: Vec<u8>,
     /// When it was last asked how much space is left.
     disk_looked: Instant,
+    /// When it was last looked whether there is a reason to end.
+    looked: Instant,
 }
 
 impl Watch<'_> {
@@ -264,6 +276,7 @@ impl Watch<'_> {
     }
 
     fn reason_to_end(&mut self, cancelled: &AtomicBool) -> Option<Status> {
+        self.skip_suspension();
         let limits = &self.request.limits;
         let over = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| since.elapsed() >= limit);
         if cancelled.load(Ordering::Relaxed) {
@@ -282,6 +295,17 @@ impl Watch<'_> {
         } else {
             None
         }
+    }
+
+    /// Leaves the time out of the limits in which this process was stopped, as by Ctrl-Z: a build goes on meanwhile, but waits as
+    /// soon as its log is full that nobody reads.
+    fn skip_suspension(&mut self) {
+        let stopped = self.looked.elapsed();
+        if stopped > SUSPENSION {
+            self.started += stopped;
+            self.last_output += stopped;
+        }
+        self.looked = Instant::now();
     }
 
     /// Where the build writes. What cannot be asked is not full.

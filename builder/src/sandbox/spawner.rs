@@ -78,6 +78,8 @@ impl Spawner {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Out of the terminal's foreground: Ctrl-C there is for the caller, who then ends the builds and knows why they ended.
+            .process_group(0)
             .spawn()
             .named(DOING, || format!("execve({})", executable.display()))?;
         Ok(Spawner { socket: Some(ours), process })
