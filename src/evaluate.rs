@@ -121,7 +121,6 @@ impl Session {
         let fetch = config::fetch_config(&store)?;
         let for_sources = fetch.clone();
         let builder = Arc::new(Builder::new(store.clone(), building.options(mode.rebuild, fetch), sink));
-        crate::interrupt::cancel_on_signals(builder.cancel_flag());
         let sources = config::cached_sources(global.progress != ProgressStyle::None, move || for_sources.clone());
         let sources = if mode.anew { sources.map(Sources::asking_anew) } else { sources };
         let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), mode.model, search_path(source), sources));

@@ -322,6 +322,7 @@ impl Host for StoreHost {
             return Err(HostError::unsupported("import from derivation with a store model other than `native`"));
         }
         self.write_derivations().map_err(other)?;
+        let _orderly = crate::interrupt::orderly();
         for (drv, outputs) in wanted {
             let outputs: BTreeSet<String> = outputs.iter().cloned().collect();
             self.builder.realise_now(drv, &outputs).map_err(other)?;
@@ -345,7 +346,10 @@ impl Host for StoreHost {
     }
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
-        let fetched = || sources::fetch(self.sources.as_ref(), self, request);
+        let fetched = || {
+            let _orderly = crate::interrupt::orderly();
+            sources::fetch(self.sources.as_ref(), self, request)
+        };
         let Some(expected) = &request.expected else { return fetched() };
         let ingestion = if request.kind == FetchKind::File { Ingestion::Flat } else { Ingestion::Recursive };
         let name = request.name.as_deref().unwrap_or("source");

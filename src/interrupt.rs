@@ -1,19 +1,197 @@
-//! Ctrl-C and SIGTERM stop builds and leave a clean store; a second one ends the process at once.
+//! Ctrl-C, SIGTERM and SIGHUP end any command within a second.
+//!
+//! A process that is killed at any instruction leaves a clean store, so an interrupted command has nothing to undo. It only
+//! ends more pleasantly when it ends by itself: builds are stopped, reported as stopped, and their directories removed. So the
+//! first signal sets the flag that builds, fetches and unpacking look at ([`flag`]), and as long as one of them is under way
+//! ([`orderly`]) the command has [`GRACE`] to end. In all other cases, and after that time, the thread that waits for signals
+//! reports what the command would have reported and ends the process: under an evaluation, a regular expression, a wait for a
+//! lock, for SQLite or for a silent server. No loop and no system call has to be prepared for it, and none can be forgotten.
+//!
+//! A second signal ends the process at once. The exit status is 128 and the number of the signal.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-/// The exit status of a process that was interrupted twice.
-const EXIT_INTERRUPTED: i32 = 130;
+/// How long builds and fetches have to stop. What is left of them then dies with the process.
+const GRACE: Duration = Duration::from_millis(400);
+/// How long a line of `repl` has to end before the whole of it does.
+const GRACE_OF_LINE: Duration = Duration::from_secs(2);
+/// How long the report may take. Writing it waits for ever where nobody reads any more.
+const REPORT: Duration = Duration::from_millis(400);
+/// Signals that follow the first one so soon are the same request: `timeout` and shells signal a process and its group.
+const SAME: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(5);
 
-/// Sets `cancelled` when the process is asked to stop.
-pub fn cancel_on_signals(cancelled: Arc<AtomicBool>) {
-    for signal in [SIGINT, SIGTERM] {
-        // First registered, first run: the second signal finds the flag set and ends the process. That a handler
-        // cannot be installed only means that the signal ends the process at once.
-        let _ = signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, cancelled.clone());
-        let _ = signal_hook::flag::register(signal, cancelled.clone());
+static FLAG: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+/// The signal that asked the process to end; 0 for none.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+/// Somebody reports how the command ended, and nobody else may.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+/// How much is under way that ends by itself soon after [`FLAG`] is set.
+static ORDERLY: AtomicUsize = AtomicUsize::new(0);
+/// Lines of `repl` begun and ended: odd while one is under way. 0 where Ctrl-C means the process.
+static LINES: AtomicUsize = AtomicUsize::new(0);
+
+type Step = Box<dyn FnOnce() + Send>;
+/// What is done before the process is ended from outside, the last first.
+static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
+
+/// Starts waiting for signals.
+pub fn install() {
+    let wanted: &[i32] = if is_hangup_ignored() { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };
+    // Without a handler or a thread the signal ends the process at once, which is as safe.
+    let Ok(signals) = Signals::new(wanted) else { return };
+    let _ = std::thread::Builder::new().name("signals".to_owned()).stack_size(64 << 10).spawn(|| watch(signals));
+}
+
+/// Whether `nohup` started this process, or whoever else wants it to outlive its terminal.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (SIGHUP - 1) & 1 != 0)
+}
+
+/// The flag that stops builds, fetches and unpacking when it is set.
+pub fn flag() -> Arc<AtomicBool> {
+    FLAG.clone()
+}
+
+/// While it lives, the command ends by itself soon after the flag is set.
+#[must_use]
+pub struct Orderly(());
+
+/// Says that what follows looks at the flag.
+pub fn orderly() -> Orderly {
+    ORDERLY.fetch_add(1, Ordering::SeqCst);
+    Orderly(())
+}
+
+impl Drop for Orderly {
+    fn drop(&mut self) {
+        ORDERLY.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Has `step` done before the process is ended from outside, and before the steps that were told earlier.
+pub fn before_end(step: impl FnOnce() + Send + 'static) {
+    STEPS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(step));
+}
+
+/// The exit status of an interrupted command.
+pub fn exit_status() -> u8 {
+    let signal = match SIGNAL.load(Ordering::SeqCst) {
+        0 => SIGINT,
+        signal => signal,
+    };
+    u8::try_from(128 + signal).expect("the numbers of signals are below 65")
+}
+
+/// Lets the caller report how the command ended, and returns whether a signal asked for that. Does not return when the process is
+/// being ended.
+pub fn claim_report() -> bool {
+    if REPORTED.swap(true, Ordering::SeqCst) {
+        loop {
+            std::thread::park();
+        }
+    }
+    SIGNAL.load(Ordering::SeqCst) != 0
+}
+
+/// One line of `repl` on a terminal: while it lives, Ctrl-C ends the evaluation and not the process. Between lines Ctrl-C is a
+/// key.
+#[must_use]
+pub struct Line(());
+
+/// Begins a line.
+pub fn line() -> Line {
+    forget();
+    LINES.fetch_add(1, Ordering::SeqCst);
+    Line(())
+}
+
+/// From now on Ctrl-C means the line that is under way, if there is one.
+pub fn begin_lines() {
+    LINES.store(2, Ordering::SeqCst);
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        LINES.fetch_add(1, Ordering::SeqCst);
+        forget();
+    }
+}
+
+fn forget() {
+    FLAG.store(false, Ordering::SeqCst);
+    lang::resume();
+}
+
+fn watch(mut signals: Signals) {
+    loop {
+        let Some(signal) = signals.wait().next() else { continue };
+        let line = LINES.load(Ordering::SeqCst);
+        if signal == SIGINT && line != 0 {
+            if !line.is_multiple_of(2) {
+                end_line(&mut signals, line);
+            }
+            continue;
+        }
+        SIGNAL.store(signal, Ordering::SeqCst);
+        FLAG.store(true, Ordering::SeqCst);
+        let mut orderly = false;
+        wait(&mut signals, GRACE, || {
+            orderly |= ORDERLY.load(Ordering::SeqCst) != 0 || REPORTED.load(Ordering::SeqCst);
+            !orderly
+        });
+        end(signal);
+    }
+}
+
+/// Ends the line under way, or the process when it does not end.
+fn end_line(signals: &mut Signals, line: usize) {
+    FLAG.store(true, Ordering::SeqCst);
+    lang::interrupt();
+    let ended = || LINES.load(Ordering::SeqCst) != line;
+    if !wait(signals, GRACE_OF_LINE, ended) {
+        SIGNAL.store(SIGINT, Ordering::SeqCst);
+        end(SIGINT);
+    }
+}
+
+/// Waits until `done`, for `time` at the most, or until the next signal; returns whether it was `done`.
+fn wait(signals: &mut Signals, time: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let since = Instant::now();
+    loop {
+        if done() {
+            return true;
+        }
+        let again = signals.pending().next().is_some() && since.elapsed() > SAME;
+        if again || since.elapsed() > time {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Reports, and ends the process under all its threads.
+fn end(signal: i32) -> ! {
+    if !REPORTED.swap(true, Ordering::SeqCst) {
+        let (told, done) = mpsc::channel();
+        // In a thread of its own, as a lock may be held by one that waits for a terminal that has stopped.
+        let report = std::thread::Builder::new().spawn(move || {
+            let steps = std::mem::take(&mut *STEPS.lock().unwrap_or_else(PoisonError::into_inner));
+            steps.into_iter().rev().for_each(|step| step());
+            // Nobody waits any more when it took too long.
+            let _ = told.send(());
+        });
+        if report.is_ok() {
+            // Whether it is done or took too long: the process ends.
+            let _ = done.recv_timeout(REPORT);
+        }
+    }
+    signal_hook::low_level::exit(128 + signal)
 }

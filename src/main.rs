@@ -37,6 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before any thread exists: a sandbox's child is this program again.
     builder::sandbox::child_entry();
+    interrupt::install();
     // Nix's own grammar of arguments, which clap has no words for.
     let words: Vec<OsString> = std::env::args_os().collect();
     let own_name = words.first().is_some_and(|name| is_name(name));
@@ -52,20 +53,44 @@ fn main() -> ExitCode {
     if let Command::NixInstantiate(command) = cli.command {
         return NixInstantiate::main(command.words);
     }
-    let (show_trace, json) = (cli.global.show_trace, wants_json(&cli.command));
-    let error_format = cli.global.error_format;
-    match run(cli) {
+    let form = ReportForm {
+        show_trace: cli.global.show_trace,
+        json: wants_json(&cli.command),
+        error_format: cli.global.error_format,
+    };
+    // JSON after a part of the result would make both unreadable.
+    interrupt::before_end(move || {
+        ReportForm { json: form.json && !print::has_begun(), ..form }.report(&Failure::interrupted());
+    });
+    let result = run(cli);
+    let interrupted = interrupt::claim_report();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if json {
-                // What has failed already needs no second failure.
-                let _ = say!("{}", failure.to_json());
-            }
-            match error_format {
-                cli::ErrorFormat::Text => failure.print(show_trace),
-                cli::ErrorFormat::Json => print::remark_for_programs(&failure.diagnostic().to_string()),
-            }
-            ExitCode::from(failure.exit as u8)
+            let failure = if interrupted { failure.after_signal() } else { failure };
+            form.report(&failure);
+            ExitCode::from(failure.exit.status())
+        }
+    }
+}
+
+/// How a failure is to be told.
+#[derive(Clone, Copy)]
+struct ReportForm {
+    show_trace: bool,
+    json: bool,
+    error_format: cli::ErrorFormat,
+}
+
+impl ReportForm {
+    fn report(&self, failure: &Failure) {
+        if self.json {
+            // What has failed already needs no second failure.
+            let _ = say!("{}", failure.to_json());
+        }
+        match self.error_format {
+            cli::ErrorFormat::Text => failure.print(self.show_trace),
+            cli::ErrorFormat::Json => print::remark_for_programs(&failure.diagnostic().to_string()),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use builder::terminal::{VisibleBytes, screen_line, visible};
 
@@ -27,7 +28,16 @@ macro_rules! remark {
 
 pub(crate) use {remark, say};
 
+/// Whether a part of the result was printed.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a part of the result was printed, or is being printed.
+pub fn has_begun() -> bool {
+    BEGUN.load(Ordering::Relaxed)
+}
+
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {
+    BEGUN.store(true, Ordering::Relaxed);
     let written =
         if is_screen() { writeln!(stdout(), "{}", visible(&text.to_string())) } else { writeln!(stdout(), "{text}") };
     ended(written).map(drop)
@@ -56,6 +66,7 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Prints bytes as they are, wherever they go: for `--raw`.
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    BEGUN.store(true, Ordering::Relaxed);
     let mut out = stdout();
     ended(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
@@ -69,6 +80,7 @@ pub fn log(from: impl Read, name: &str, as_is: bool) -> Result<(), Failure> {
 
 fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
     let mut buffer = vec![0; 64 << 10];
+    BEGUN.store(true, Ordering::Relaxed);
     loop {
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),

@@ -307,6 +307,7 @@ impl Host for ReadOnlyHost {
     }
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
+        let _orderly = crate::interrupt::orderly();
         sources::fetch(self.sources.as_ref(), self, request)
     }
 

@@ -22,7 +22,15 @@ pub enum Exit {
     TimedOut = 101,
     HashMismatch = 102,
     NotDeterministic = 104,
+    /// By SIGINT; other signals have numbers of their own.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The exit status of the process.
+    pub fn status(self) -> u8 {
+        if self == Exit::Interrupted { crate::interrupt::exit_status() } else { self as u8 }
+    }
 }
 
 /// An error on its way to the user.
@@ -61,6 +69,18 @@ impl Failure {
 
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Of a command that a signal has ended.
+    pub fn interrupted() -> Failure {
+        Failure { exit: Exit::Interrupted, code: "interrupted", ..Failure::new(BuildError::Cancelled.to_string()) }
+    }
+
+    /// What this failure means when a signal came before it: what was stopped fails in many ways, and none of them is the
+    /// reason. Builds that failed by themselves stay reported.
+    #[must_use]
+    pub fn after_signal(self) -> Failure {
+        if self.builds.is_some() || self.exit == Exit::Interrupted { self } else { Failure::interrupted() }
     }
 
     #[must_use]
@@ -116,7 +136,7 @@ impl Failure {
             error["places"] = report.labels.iter().map(place).collect();
             error["trace"] = report.trace.iter().map(|frame| serde_json::json!(frame.text)).collect();
         }
-        serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit as u8, "error": error })
+        serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit.status(), "error": error })
     }
 }
 
@@ -367,11 +387,13 @@ impl From<BuildError> for Failure {
 /// Under `--keep-going` several builds may fail in several ways: the first one decides.
 fn exit_of(error: &BuildError) -> (Exit, &'static str) {
     match error {
+        // The request was not done as it was stopped, whatever failed before.
+        BuildError::Failed(report) if report.cancelled => (Exit::Interrupted, "interrupted"),
         BuildError::Failed(report) => match report.failures.first() {
             Some(failure) => exit_of(&failure.error),
-            None => (Exit::Interrupted, "build::interrupted"),
+            None => (Exit::Interrupted, "interrupted"),
         },
-        BuildError::Cancelled => (Exit::Interrupted, "build::interrupted"),
+        BuildError::Cancelled => (Exit::Interrupted, "interrupted"),
         BuildError::HashMismatch(_) => (Exit::HashMismatch, "build::hash_mismatch"),
         BuildError::NotReproducible { .. } => (Exit::NotDeterministic, "build::not_deterministic"),
         BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {

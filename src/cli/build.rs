@@ -97,6 +97,7 @@ impl Build {
             let wanted = outputs(&plan);
             return Ok((plan, None, wanted));
         }
+        let _orderly = crate::interrupt::orderly();
         let report = session.builder.realise(Arc::clone(&plan))?;
         let wanted = outputs(&plan);
         Ok((plan, Some(report), wanted))

@@ -270,6 +270,7 @@ fn build_one(session: &Session, source: &Source, name: &str) -> Result<store::St
         Some(Wanted::Derivation { drv, outputs }) => {
             let plan = session.builder.plan(&[builder::Target { drv, outputs }])?;
             let output = plan.targets.first().and_then(|target| target.outputs.values().next().cloned());
+            let _orderly = crate::interrupt::orderly();
             session.builder.realise(plan)?;
             output.ok_or_else(|| Failure::new(format!("`{name}` has no output")))
         }

@@ -5,13 +5,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lang::source::Origin;
 use lang::symbol::Symbol;
 use lang::{Value, View};
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
@@ -47,6 +49,9 @@ NAME = EXPRESSION
 :q              end
 ";
 
+/// Ends what line editors ask of terminals: marks around what is pasted. And the line.
+const END_OF_PASTE_MODE: &str = "\x1b[?2004l\r\n";
+
 struct State<'s> {
     session: &'s Session,
     names: RefCell<BTreeMap<String, Value>>,
@@ -71,13 +76,13 @@ impl Repl {
         for file in self.source.file.iter().chain(&self.files) {
             state.load(file)?;
         }
-        if std::io::stdin().is_terminal() { interactive(&state, global) } else { piped(&state, global) }
+        if stdin().is_terminal() { interactive(&state, global) } else { piped(&state, global) }
     }
 }
 
 fn piped(state: &State<'_>, global: &Global) -> Result<(), Failure> {
     let mut text = String::new();
-    for line in std::io::stdin().lock().lines() {
+    for line in stdin().lock().lines() {
         let line = line.map_err(|cause| Failure::io("cannot read", Path::new("standard input"), cause))?;
         text.push_str(&line);
         text.push('\n');
@@ -98,6 +103,8 @@ fn piped(state: &State<'_>, global: &Global) -> Result<(), Failure> {
 
 fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
     let unusable = |error: ReadlineError| Failure::new(format!("cannot use the terminal: {error}"));
+    restore_terminal_at_the_end();
+    crate::interrupt::begin_lines();
     let mut editor = Editor::new().map_err(unusable)?;
     editor.set_helper(Some(Completion { state, files: FilenameCompleter::new() }));
     let history = history_file();
@@ -112,7 +119,10 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
             Ok(line) => {
                 text.push_str(&line);
                 text.push('\n');
-                match state.line(&text, line.is_empty()) {
+                let under_way = crate::interrupt::line();
+                let outcome = state.line(&text, line.is_empty());
+                drop(under_way);
+                match outcome {
                     Ok(Outcome::Incomplete) => continue,
                     Ok(Outcome::Quit) => break,
                     Ok(Outcome::Done) => {}
@@ -134,6 +144,19 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A signal may end the process while a line is edited, and the terminal does not echo then.
+fn restore_terminal_at_the_end() {
+    let Ok(before) = tcgetattr(stdin()) else { return };
+    crate::interrupt::before_end(move || {
+        // Who sets a terminal from the background is stopped by it.
+        if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp()) {
+            // A terminal that is gone needs nothing.
+            let _ = tcsetattr(stdin(), SetArg::TCSANOW, &before);
+            let _ = stdout().write_all(END_OF_PASTE_MODE.as_bytes()).and_then(|()| stdout().flush());
+        }
+    });
 }
 
 /// `$XDG_STATE_HOME/eval/repl-history`
@@ -236,6 +259,7 @@ impl State<'_> {
         for wanted in wanted {
             match wanted {
                 Wanted::Derivation { drv, outputs } => {
+                    let _orderly = crate::interrupt::orderly();
                     for path in self.session.builder.realise_now(&drv, &outputs)?.values() {
                         say!("{}", self.session.store.physical_path(path).display())?;
                     }

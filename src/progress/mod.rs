@@ -42,6 +42,7 @@ struct Running {
 enum Done {
     Finished,
     Failed,
+    Stopped,
     Blocked,
 }
 
@@ -90,6 +91,12 @@ impl Progress {
         };
         let shared =
             Arc::new(Shared { state: Mutex::default(), style, logs: global.logs, stop: AtomicBool::new(false) });
+        let interrupted = Arc::downgrade(&shared);
+        crate::interrupt::before_end(move || {
+            if let Some(shared) = interrupted.upgrade() {
+                shared.stop_all();
+            }
+        });
         let drawer = (style == Style::Tree).then(|| {
             let shared = shared.clone();
             std::thread::spawn(move || shared.draw_until_stopped())
@@ -104,18 +111,11 @@ impl Progress {
 
     /// Takes the live view from the screen and says in one line what was done.
     pub fn finish(mut self) -> Counts {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        let counts = self.shared.end(&mut self.shared.state());
         if let Some(drawer) = self.drawer.take() {
             drop(drawer.join());
         }
-        let mut state = self.shared.state();
-        tree::erase(&mut state);
-        if self.shared.style != Style::None
-            && let Some(line) = summary(&state)
-        {
-            say(&line);
-        }
-        state.counts
+        counts
     }
 }
 
@@ -130,10 +130,47 @@ impl Shared {
     }
 
     fn draw_until_stopped(&self) {
-        while !self.stop.load(Ordering::Relaxed) {
-            tree::draw(&mut self.state());
+        loop {
+            let mut state = self.state();
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            tree::draw(&mut state);
+            drop(state);
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Takes the live view from the screen and sums up, once; nothing is shown after that.
+    fn end(&self, state: &mut State) -> Counts {
+        if !self.stop.swap(true, Ordering::Relaxed) {
+            tree::erase(state);
+            if self.style != Style::None
+                && let Some(line) = summary(state)
+            {
+                say(&line);
+            }
+        }
+        state.counts
+    }
+
+    /// Says that all that runs is stopped, as it is when the process ends, and sums up.
+    fn stop_all(&self) {
+        let state = &mut *self.state();
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        for node in std::mem::take(&mut state.running).into_keys() {
+            self.stopped(state, node);
+        }
+        self.end(state);
+    }
+
+    fn stopped(&self, state: &mut State, node: NodeId) {
+        state.counts.stopped += 1;
+        state.done.insert(node, Done::Stopped);
+        let line = format!("stopped  {}", state.plan.nodes[node].name);
+        self.permanent(state, &line);
     }
 
     /// A line that stays, above the live view when there is one.
@@ -149,6 +186,9 @@ impl EventSink for Shared {
     fn event(&self, event: Event) {
         let mut state = self.state();
         let state = &mut *state;
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
         match event {
             Event::Planned { plan } => {
                 if !plan.is_empty() {
@@ -222,15 +262,16 @@ impl EventSink for Shared {
             }
             Event::Failed { node, failure } => {
                 state.running.remove(&node);
+                if let BuildError::Cancelled = failure.error {
+                    return self.stopped(state, node);
+                }
                 state.done.insert(node, Done::Failed);
-                let (count, what) = match failure.error {
-                    BuildError::Cancelled => (&mut state.counts.stopped, "stopped "),
-                    _ => (&mut state.counts.failed, "failed  "),
-                };
-                *count += 1;
-                let line = format!("{what} {}", failure.name());
+                state.counts.failed += 1;
+                let line = format!("failed   {}", failure.name());
                 self.permanent(state, &line);
             }
+            // What needs a build that was stopped is not held up by a failure.
+            Event::Blocked { by, .. } if state.done.get(&by) == Some(&Done::Stopped) => {}
             Event::Blocked { node, .. } => {
                 state.done.insert(node, Done::Blocked);
                 state.counts.blocked += 1;

@@ -56,6 +56,15 @@ mod builds {
     mod reproducible;
 }
 
+/// What Ctrl-C, SIGTERM and SIGHUP do.
+mod signals {
+    mod builds;
+    mod endless;
+    mod random;
+    mod repl;
+    mod terminal;
+}
+
 /// What stays and what goes.
 mod store {
     mod add;

@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -19,6 +20,9 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_eval");
 /// How long anything may take before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
 const FILES: [(&str, &str); 4] = [
     ("prelude.nix", include_str!("fixtures/prelude.nix")),
     ("corpus/builders.nix", include_str!("../../corpus/lib/builders.nix")),
@@ -32,6 +36,9 @@ pub struct Workspace {
     /// Unlike in any other workspace; written for `@nonce@` in files and removed from texts.
     pub nonce: String,
     store: PathBuf,
+    program: PathBuf,
+    /// Who runs the program, if not who runs the tests.
+    user: Option<u32>,
 }
 
 impl Workspace {
@@ -51,10 +58,43 @@ impl Workspace {
     /// A folder with `default.nix` and a store of its own, which is empty.
     pub fn with_own_store(default_nix: &str) -> Workspace {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the folder for tests can be written");
+        Workspace::in_folder(folder, default_nix)
+    }
+
+    /// The same for the user that owns nothing, who can reach only what is in the folder. `None` where an ordinary user runs the
+    /// tests already.
+    pub fn of_nobody(default_nix: &str) -> Option<Workspace> {
+        if !fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) {
+            return None;
+        }
+        let folder = TempDir::new().expect("there is a folder for temporary files");
+        let mut workspace = Workspace::in_folder(folder, default_nix);
+        workspace.program = workspace.path().join("program");
+        fs::copy(PROGRAM, &workspace.program).expect("it is our folder");
+        workspace.user = Some(NOBODY);
+        workspace.give_away();
+        Some(workspace)
+    }
+
+    /// Gives all that is in the folder to the user who runs the program.
+    pub fn give_away(&self) {
+        let mut folders = vec![self.path().to_owned()];
+        while let Some(folder) = folders.pop().filter(|_| self.user.is_some()) {
+            lchown(&folder, self.user, self.user).expect("we are root");
+            for entry in fs::read_dir(&folder).expect("it is our folder").flatten() {
+                match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    true => folders.push(entry.path()),
+                    false => lchown(entry.path(), self.user, self.user).expect("we are root"),
+                }
+            }
+        }
+    }
+
+    fn in_folder(folder: TempDir, default_nix: &str) -> Workspace {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
         let nonce = format!("nonce{:x}x{:x}", std::process::id(), since.as_nanos());
         let store = folder.path().join("store");
-        let workspace = Workspace { folder, nonce, store };
+        let workspace = Workspace { folder, nonce, store, program: PROGRAM.into(), user: None };
         for (name, text) in FILES {
             workspace.write(name, text);
         }
@@ -79,7 +119,15 @@ impl Workspace {
 
     /// The program with arguments, in the folder, with no configuration of the caller's.
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        self.prepare(Command::new(PROGRAM), args)
+        self.prepare(Command::new(&self.program), args)
+    }
+
+    /// As [`Workspace::command`], in a session of its own whose terminal will be the standard input.
+    pub fn command_in_session(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new("setsid");
+        // It becomes the program, so the process is the same.
+        command.arg("--ctty").arg(&self.program);
+        self.prepare(command, args)
     }
 
     /// As [`Workspace::command`], started by another program such as `unshare`.
@@ -90,6 +138,9 @@ impl Workspace {
         // The servers of tests are on this machine.
         let exceptions = std::env::var("no_proxy").unwrap_or_default();
         command.env("no_proxy", format!("127.0.0.1,{exceptions}"));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).env("HOME", self.path());
+        }
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         command.env("EVAL_ROOT", &self.store).env("EVAL_PROGRESS", "plain").env("NO_COLOR", "1");
         command
@@ -190,6 +241,11 @@ impl Workspace {
             assert!(start.elapsed() < PATIENCE, "no build started");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// How many scripts of builds run: each of them is the argument of one shell.
+    pub fn scripts_running(&self) -> usize {
+        self.builds_running().len()
     }
 
     fn builds_running(&self) -> Vec<String> {

@@ -94,6 +94,9 @@ impl NixInstantiate {
     }
 }
 
+/// In Nix's words.
+const INTERRUPTED: &str = "interrupted by the user";
+
 fn written(bytes: &[u8]) -> ExitCode {
     match print::bytes(bytes) {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,10 +159,16 @@ fn run(arguments: &Arguments) -> ExitCode {
         evaluator.use_code_cache(Arc::new(cache));
     }
     let mut front = Front { evaluator, arguments, here };
+    crate::interrupt::before_end(|| nix_text::say(&nix_text::plain_error(INTERRUPTED)));
     // What was printed before an error stays printed, as in Nix.
     let result = front.all();
+    let interrupted = crate::interrupt::claim_report();
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupted => {
+            nix_text::say(&nix_text::plain_error(INTERRUPTED));
+            ExitCode::from(crate::interrupt::exit_status())
+        }
         Err(problem) => {
             let text = match problem {
                 Problem::Evaluation(error) => {
