@@ -17,6 +17,7 @@ use nix::fcntl::OFlag;
 
 use super::SandboxError;
 use super::error::Named;
+use super::inputs::View;
 use super::mounts::{Contents, Machine, Template};
 use super::{devices, filter, limits, mounts, namespaces, sys};
 use crate::request::{Mode, Request};
@@ -32,6 +33,8 @@ pub struct Base {
     pub inner: OwnedFd,
     /// The root of this build, when it is one that the next can have too.
     pub template: Option<Template>,
+    /// The store, as builds see it; there from the first build on that sees anything of it.
+    pub view: Option<View>,
     /// The root that was last wanted and was not the one before.
     last_root: Option<Contents>,
     pub machine: Machine,
@@ -81,6 +84,7 @@ impl Base {
         Ok(Base {
             inner,
             template: None,
+            view: None,
             last_root: None,
             machine: Machine::look(),
             host: mounts::open_own_mounts()?,
@@ -121,6 +125,12 @@ impl Base {
                 self.last_root = Some(wanted);
             }
         }
+        Ok(())
+    }
+
+    /// Sees to it that what `request` shows of the store can be taken.
+    pub fn settle_view(&mut self, request: &Request) -> Result<(), SandboxError> {
+        self.view = View::settle(self.view.take(), request)?;
         Ok(())
     }
 

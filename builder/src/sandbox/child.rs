@@ -88,6 +88,7 @@ fn build(
     // What can be made beforehand is: the init would make it in pages that it first has to copy.
     let command = Command::new(request)?;
     base.settle_network()?;
+    base.settle_view(request)?;
     base.settle_root(request)?;
     base.set_clocks(request.mode, &mut skipped)?;
     let Some(init) = namespaces::start_init(base.template.is_none())? else {
@@ -168,7 +169,7 @@ fn init(
     die_with_parent()?;
     limits::stand_back(&request.limits)?;
 
-    mounts::assemble(request, base.template.as_ref(), &base.machine, &mut skipped)?;
+    mounts::assemble(request, base, &mut skipped)?;
     namespaces::name_machine()?;
     namespaces::enter_inner(base.inner.as_fd())?;
 

@@ -2,27 +2,27 @@
 //!
 //! The inodes of the store are the same for the host and for all builds, and what a process attaches to an inode concerns everybody who
 //! opens it: a lease makes others wait, a lock can be felt, a watch tells who reads. A file system that lies over another has
-//! inodes of its own, so inputs are shown through a read-only overlay that is made for one build: one for all that lie in
-//! the store ([`Request::store`]), one each for others. Of an overlay each input is a mount by itself, so that its neighbours cannot be named.
+//! inodes of its own, so inputs are shown through a read-only overlay that no other build has at the same time: one for all that lie in
+//! the store ([`View`]), one each for others. Of an overlay each input is a mount by itself, so that its neighbours cannot be named.
 //!
 //! An overlay wants two layers. The second is empty.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 
 use super::SandboxError;
 use super::error::Named;
-use super::mounts::{EMPTY, PLAIN, attach, host_tree, open_layer};
+use super::mounts::{EMPTY, PLAIN, STAGING, STOCKED_VIEW, attach, host_tree, open_layer};
 use super::sys::{self, attr};
 use crate::request::{Bind, Mode, Request};
 
 const DOING: &str = "give the inputs inodes of the build's own";
-/// Where overlays are attached for a moment, in the new root: a mount point that is there and not yet used.
-const STAGING: &str = "/build";
 
 /// How a bind is made.
 pub enum Source {
@@ -56,89 +56,128 @@ fn source(bind: &Bind) -> Result<Source, SandboxError> {
     Ok(if kind.is_dir() { Source::Directory } else { Source::File })
 }
 
-/// A directory of the host, attached nowhere, and what of it is shown.
-struct View<'a> {
-    host: &'a Path,
-    mount: OwnedFd,
-    /// Numbers of binds, each with its path below the directory.
-    shown: Vec<(usize, &'a Path)>,
+/// The overlay over the store, attached in the spawner's mount namespace, where no build ends up. Builds are given clones of what is in it.
+///
+/// It serves the builds that follow one another, as to make one takes a tenth of a trivial build: nothing of a build stays in it, as
+/// locks and watches end with their process and what would stay is refused (`filter`).
+pub struct View {
+    store: PathBuf,
+    /// Device and inode of the store.
+    of: (u64, u64),
+    /// What builds were shown of it.
+    seen: BTreeMap<PathBuf, Identity>,
+    made: Instant,
 }
 
-/// What is shown of the host, taken before the root changes.
-pub struct Views<'a> {
-    views: Vec<View<'a>>,
-    /// For each bind what is mounted as it is.
-    mounts: Vec<Option<OwnedFd>>,
-}
+impl View {
+    /// How long one is used: what is wrong in an input, and mended in place, may be remembered as long as that.
+    const AGE_MAX: Duration = Duration::from_secs(1);
 
-impl<'a> Views<'a> {
-    /// Takes all that is mounted of `binds`. Where there are no overlays, inputs are shown as they are, if the mode allows that.
-    pub fn take(
-        request: &'a Request,
-        binds: &[(&'a Bind, Source)],
-        skipped: &mut Vec<String>,
-    ) -> Result<Views<'a>, SandboxError> {
-        let mut taken = Views { views: Vec::new(), mounts: Vec::with_capacity(binds.len()) };
-        let mut refused = false;
-        for (number, (bind, source)) in binds.iter().enumerate() {
-            let direct = match source {
-                Source::Link(_) => None,
-                _ if bind.writable => Some(host_tree(&bind.host, PLAIN)?),
-                _ => match taken.show(number, view_of(request, bind, source)) {
-                    Err(_) if request.mode == Mode::Relaxed => {
-                        refused = true;
-                        Some(host_tree(&bind.host, PLAIN | attr::RDONLY)?)
-                    }
-                    shown => shown.map(|()| None)?,
-                },
-            };
-            taken.mounts.push(direct);
-        }
-        if refused {
-            skipped.push("inodes of the build's own for inputs".into());
-        }
-        Ok(taken)
-    }
-
-    fn show(&mut self, number: usize, (host, below): (&'a Path, &'a Path)) -> Result<(), SandboxError> {
-        match self.views.iter_mut().find(|view| view.host == host) {
-            Some(view) => view.shown.push((number, below)),
-            None => self.views.push(View { host, mount: overlay(host)?, shown: vec![(number, below)] }),
-        }
-        Ok(())
-    }
-
-    /// Returns a mount for each bind but links, to be attached at its place. For a process in the new root, in which
-    /// nothing is attached at `/build` yet.
-    pub fn into_mounts(self) -> Result<Vec<Option<OwnedFd>>, SandboxError> {
-        let mut mounts = self.mounts;
-        for View { host, mount, shown } in self.views {
-            if let [(number, below)] = shown.as_slice()
-                && below.as_os_str().is_empty()
-            {
-                mounts[*number] = Some(mount);
-                continue;
+    /// Sees to it that there is one for `request`, if that has use for it. `None` where there can be none, and the mode allows that.
+    ///
+    /// # Errors
+    /// When the kernel refuses it in strict mode.
+    pub fn settle(kept: Option<View>, request: &Request) -> Result<Option<View>, SandboxError> {
+        let Some(store) = request.store.as_ref().filter(|store| shown(request, store).next().is_some()) else {
+            return Ok(kept);
+        };
+        let found = fs::metadata(store).named(DOING, || format!("stat({})", store.display()))?;
+        // It changes with each path that is added.
+        let of = (found.dev(), found.ino());
+        let now = look(request, store)?;
+        if let Some(mut kept) = kept {
+            let same = |(path, inode)| kept.seen.get(path).is_none_or(|seen| seen == inode);
+            if kept.store == *store && kept.of == of && kept.made.elapsed() < View::AGE_MAX && now.iter().all(same) {
+                kept.seen.extend(now);
+                return Ok(Some(kept));
             }
-            // Older kernels clone nothing that is attached nowhere.
-            attach(mount.as_fd(), STAGING)?;
-            for (number, below) in shown {
-                let path = Path::new(STAGING).join(below);
-                let input = sys::clone_tree(path.as_os_str(), false)
-                    .named(DOING, || format!("open_tree({}, OPEN_TREE_CLONE)", host.join(below).display()))?;
-                mounts[number] = Some(input);
-            }
-            umount2(STAGING, MntFlags::MNT_DETACH).named(DOING, || format!("umount2({STAGING}, MNT_DETACH)"))?;
+            umount2(STOCKED_VIEW, MntFlags::MNT_DETACH)
+                .named(DOING, || format!("umount2({STOCKED_VIEW}, MNT_DETACH)"))?;
         }
-        Ok(mounts)
+        match overlay(store).and_then(|mount| attach(mount.as_fd(), STOCKED_VIEW)) {
+            Ok(()) => Ok(Some(View { store: store.clone(), of, seen: now, made: Instant::now() })),
+            Err(_) if request.mode == Mode::Relaxed => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// The directory of which a bind is shown, and the bind's path below that.
-fn view_of<'a>(request: &'a Request, bind: &'a Bind, source: &Source) -> (&'a Path, &'a Path) {
-    let path = bind.host.as_path();
-    let own = if matches!(source, Source::Directory) { path } else { path.parent().unwrap_or(path) };
-    let host = request.store.as_deref().filter(|store| path.starts_with(store)).unwrap_or(own);
-    (host, path.strip_prefix(host).unwrap_or(Path::new("")))
+/// What tells a file from another that has come under its name, and perhaps got its inode: the inode's last change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    pub fn of(found: &fs::Metadata) -> Identity {
+        Identity { device: found.dev(), inode: found.ino(), changed: (found.ctime(), found.ctime_nsec()) }
+    }
+}
+
+fn shown<'a>(request: &'a Request, store: &'a Path) -> impl Iterator<Item = &'a Path> {
+    request
+        .binds
+        .iter()
+        .filter(|bind| !bind.writable)
+        .map(|bind| bind.host.as_path())
+        .filter(move |host| host.starts_with(store))
+}
+
+/// What `request` shows of the store, as it is now.
+fn look(request: &Request, store: &Path) -> Result<BTreeMap<PathBuf, Identity>, SandboxError> {
+    let of = |path: &Path| {
+        let found = fs::symlink_metadata(path).named(DOING, || format!("lstat({})", path.display()))?;
+        Ok((path.to_owned(), Identity::of(&found)))
+    };
+    shown(request, store).map(of).collect()
+}
+
+/// Returns a mount for each of `binds` but links, attached nowhere. For a process that sees the host's files. Where there are no
+/// overlays, inputs are shown as they are, if the mode allows that.
+pub fn take(
+    request: &Request,
+    binds: &[(&Bind, Source)],
+    view: Option<&View>,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<Option<OwnedFd>>, SandboxError> {
+    let mut refused = false;
+    let mounts = binds.iter().map(|(bind, source)| match source {
+        Source::Link(_) => Ok(None),
+        _ if bind.writable => host_tree(&bind.host, PLAIN).map(Some),
+        _ => match show(&bind.host, source, view) {
+            Err(_) if request.mode == Mode::Relaxed => {
+                refused = true;
+                host_tree(&bind.host, PLAIN | attr::RDONLY).map(Some)
+            }
+            shown => shown.map(Some),
+        },
+    });
+    let mounts = mounts.collect::<Result<_, _>>()?;
+    if refused {
+        skipped.push("inodes of the build's own for inputs".into());
+    }
+    Ok(mounts)
+}
+
+/// What is at a path of the host, out of the view if it is in there, or else out of an overlay of its own.
+fn show(host: &Path, source: &Source, view: Option<&View>) -> Result<OwnedFd, SandboxError> {
+    if let Some(below) = view.and_then(|view| host.strip_prefix(&view.store).ok()) {
+        return clone(&Path::new(STOCKED_VIEW).join(below), host);
+    }
+    let Source::File = source else { return overlay(host) };
+    // Older kernels clone nothing that is attached nowhere.
+    let (Some(parent), Some(name)) = (host.parent(), host.file_name()) else { return overlay(host) };
+    attach(overlay(parent)?.as_fd(), STAGING)?;
+    let shown = clone(&Path::new(STAGING).join(name), host);
+    umount2(STAGING, MntFlags::MNT_DETACH).named(DOING, || format!("umount2({STAGING}, MNT_DETACH)"))?;
+    shown
+}
+
+fn clone(path: &Path, host: &Path) -> Result<OwnedFd, SandboxError> {
+    sys::clone_tree(path.as_os_str(), false)
+        .named(DOING, || format!("open_tree({} in an overlay, OPEN_TREE_CLONE)", host.display()))
 }
 
 /// A read-only overlay of a directory of the host, attached nowhere.

@@ -32,8 +32,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, chdir, fchdir, pivot_root};
 
 use super::SandboxError;
+use super::base::Base;
 use super::error::Named;
-use super::inputs::{self, Source, Views};
+use super::inputs::{self, Identity, Source};
 use super::sys::{self, attr};
 use super::unite::{self, UNITING};
 use super::{devices, limits};
@@ -46,9 +47,11 @@ pub const STOCK: &str = "/sys";
 /// The mount points and files of the skeleton, in the stock.
 const SKELETON: &str = "/sys/skeleton";
 /// Where the new root is attached for a moment, in the stock.
-const STAGING: &str = "/sys/root";
+pub const STAGING: &str = "/sys/root";
 /// An empty file, in the stock.
 const NOTHING: &str = "/sys/nothing";
+/// Where the overlay over the store is, in the stock.
+pub const STOCKED_VIEW: &str = "/sys/inputs";
 /// An empty directory, in the stock.
 pub const EMPTY: &str = "/sys/empty";
 /// Of what `/proc` tells of the whole machine, the files that everybody may read and that are about the keys of the user who builds, and
@@ -77,7 +80,7 @@ pub fn prepare(own_nodes: bool) -> Result<(), SandboxError> {
     let nodes = devices::take_nodes(own_nodes)?;
     let stock = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
     attach(stock.as_fd(), STOCK)?;
-    for place in [SKELETON, devices::STOCKED_DEV, STAGING, EMPTY] {
+    for place in [SKELETON, devices::STOCKED_DEV, STAGING, STOCKED_VIEW, EMPTY] {
         fs::create_dir(place).named("prepare the root", || format!("mkdir({place})"))?;
     }
     fs::write(NOTHING, "").named("prepare the root", || format!("write({NOTHING})"))?;
@@ -131,8 +134,8 @@ pub struct Contents {
     outputs: PathBuf,
     /// Where binds need a mount point or a link of their own, and for what.
     places: Vec<(PathBuf, PathBuf)>,
-    /// Device and inode of each layer and of what is at the places.
-    trees: Vec<(u64, u64)>,
+    /// Each layer and what is at the places.
+    trees: Vec<Identity>,
 }
 
 impl Contents {
@@ -144,7 +147,8 @@ impl Contents {
         let own = || request.binds.iter().filter(|bind| !hidden_in_skeleton(request, &bind.inside));
         let layers = request.root_layers.iter().map(fs::metadata);
         let found = layers.chain(own().map(|bind| fs::symlink_metadata(&bind.host)));
-        let trees = found.map(|found| found.map(|found| (found.dev(), found.ino()))).collect::<Result<_, _>>().ok()?;
+        let trees =
+            found.map(|found| found.as_ref().map(Identity::of).map_err(|_| ())).collect::<Result<_, _>>().ok()?;
         Some(Contents {
             layers: request.root_layers.clone(),
             outputs: request.outputs.inside().to_owned(),
@@ -197,12 +201,8 @@ fn enter_mounts(namespace: BorrowedFd) -> Result<(), SandboxError> {
 }
 
 /// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the spawner's.
-pub fn assemble(
-    request: &Request,
-    template: Option<&Template>,
-    machine: &Machine,
-    skipped: &mut Vec<String>,
-) -> Result<(), SandboxError> {
+pub fn assemble(request: &Request, base: &Base, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+    let machine = &base.machine;
     let proc = proc(&request.limits)?;
     let nothing =
         || sys::clone_tree(NOTHING.as_ref(), false).named("hide a file of /proc", || format!("open_tree({NOTHING})"));
@@ -210,12 +210,11 @@ pub fn assemble(
     let build = host_tree(&request.build_dir, PLAIN)?;
     let outputs = host_tree(request.outputs.host_dir(), PLAIN)?;
     let binds = inputs::sources(request)?;
-    let views = Views::take(request, &binds, skipped)?;
-    match template {
+    let inputs = inputs::take(request, &binds, base.view.as_ref(), skipped)?;
+    match &base.template {
         Some(template) => template.enter()?,
         None => assemble_root(request, &binds)?,
     }
-    let inputs = views.into_mounts()?;
 
     attach(proc.as_fd(), "/proc")?;
     for (path, cover) in machine.hidden.iter().zip(&covers) {

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod inodes;
+mod inputs;
 mod network;
 mod roots;
 mod traces;
