@@ -4,7 +4,7 @@
 //! which is therefore single-threaded and may enter a user namespace. What does not differ from build to build it makes
 //! once (`base`); for each build it forks the *init*, process 1 of a new process-id namespace, which
 //!
-//! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`);
+//! 1. assembles the root from the layers, and everything beside it, as mounts that are attached nowhere yet (`mounts`, `devices`, `inputs`);
 //! 2. enters the root with `pivot_root` and detaches the old one, or enters a copy of a root that is ready; and attaches
 //!    `/proc`, `/dev`, `/tmp`, `/build`, the outputs and the binds;
 //! 3. sets the host name;

@@ -232,8 +232,7 @@ fn carry_nothing_from_one_build_to_another() {
     let of_own = |line: &&str| line.strip_prefix("watched ").is_none_or(|object| own.contains(&object.trim_end()));
     assert_eq!(seen.lines().filter(of_own).collect::<Vec<_>>(), Vec::<&str>::new());
     if own.len() < all.len() {
-        // The page says so, and would be wrong if it were otherwise.
-        assert!(beside["/dev/null"].contains("flock held"), "{beside:?}");
+        // The page says so, and would be wrong if it were otherwise. Locks on them others may have.
         assert!(seen.contains("watched /dev/null"), "{seen}");
     }
 }
