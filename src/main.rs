@@ -21,8 +21,8 @@ mod sources;
 mod walk;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -34,10 +34,19 @@ use report::Failure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+fn main() {
     // Before any thread exists: a sandbox's child is this program again.
     builder::sandbox::child_entry();
     interrupt::install();
+    let status = command();
+    // Of what runs at the end of a process only this is wanted. The allocator would give memory back to the kernel piece by
+    // piece, which is a twentieth of a short command.
+    let _ = std::io::stdout().flush();
+    signal_hook::low_level::exit(status.into());
+}
+
+/// Runs the command that the arguments name, and returns its exit status.
+fn command() -> u8 {
     // Nix's own grammar of arguments, which clap has no words for.
     let words: Vec<OsString> = std::env::args_os().collect();
     let own_name = words.first().is_some_and(|name| is_name(name));
@@ -65,11 +74,11 @@ fn main() -> ExitCode {
     let result = run(cli);
     let interrupted = interrupt::claim_report();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => {
             let failure = if interrupted { failure.after_signal() } else { failure };
             form.report(&failure);
-            ExitCode::from(failure.exit.status())
+            failure.exit.status()
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn make_directories(path: &Path) -> Result<(), SysError> {
 
 /// Makes the directories above a store that are not there: as the umask says, but never for others to write.
 pub(crate) fn make_above(root: &Path) -> Result<(), SysError> {
-    let Some(parent) = root.parent() else { return Ok(()) };
+    let Some(parent) = root.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
@@ -111,8 +111,15 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Makes a directory that each store has; takes from one that is there, and ours, the permission of others to write.
 pub(crate) fn settle(path: &Path) -> Result<(), SysError> {
-    make_dir(path, DIRECTORY_MODE).map_err(SysError::of_store)?;
-    let stat = std::fs::metadata(path).context("stat", path).map_err(SysError::of_store)?;
+    // Nearly always it is there.
+    let stat = match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_dir(path, DIRECTORY_MODE).map_err(SysError::of_store)?;
+            std::fs::metadata(path)
+        }
+        found => found,
+    };
+    let stat = stat.context("stat", path).map_err(SysError::of_store)?;
     if !stat.is_dir() {
         return Err(SysError::new("enter", path, Errno::ENOTDIR).of_store());
     }

@@ -8,7 +8,6 @@ mod settings;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -73,15 +72,15 @@ impl Problem {
 }
 
 impl NixInstantiate {
-    /// Runs the command with these words after its name, and reports what goes wrong.
-    pub fn main(words: Vec<std::ffi::OsString>) -> ExitCode {
+    /// Runs the command with these words after its name, reports what goes wrong, and returns the exit status.
+    pub fn main(words: Vec<std::ffi::OsString>) -> u8 {
         let words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
         let arguments = Settings::from_environment().and_then(|settings| Arguments::parse(words, settings));
         let arguments = match arguments {
             Ok(arguments) => arguments,
             Err(message) => {
                 nix_text::say(&nix_text::plain_error(&message));
-                return ExitCode::FAILURE;
+                return FAILURE;
             }
         };
         if arguments.help {
@@ -94,25 +93,29 @@ impl NixInstantiate {
     }
 }
 
+/// Exit statuses, as Nix has them.
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+
 /// In Nix's words.
 const INTERRUPTED: &str = "interrupted by the user";
 
-fn written(bytes: &[u8]) -> ExitCode {
+fn written(bytes: &[u8]) -> u8 {
     match print::bytes(bytes) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => SUCCESS,
         Err(failure) => {
             nix_text::say(&nix_text::plain_error(failure.message()));
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> ExitCode {
+fn run(arguments: &Arguments) -> u8 {
     let here = match std::env::current_dir() {
         Ok(here) => here,
         Err(cause) => {
             nix_text::say(&nix_text::plain_error(&format!("cannot tell the current folder: {cause}")));
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     let settings = &arguments.settings;
@@ -122,7 +125,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         Ok(Ok(size)) => Some(size),
         Ok(Err(why)) => {
             nix_text::say(&nix_text::plain_error(&format!("the value of EVAL_MAX_MEMORY is {why}")));
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     let defaults = EvalOptions::default();
@@ -153,7 +156,7 @@ fn run(arguments: &Arguments) -> ExitCode {
     };
     if let Err(cause) = evaluator.set_jobs(jobs) {
         nix_text::say(&nix_text::plain_error(&format!("cannot start threads to evaluate with: {cause}")));
-        return ExitCode::FAILURE;
+        return FAILURE;
     }
     if let Some(cache) = config::code_cache().filter(|_| !settings.no_eval_cache) {
         evaluator.use_code_cache(Arc::new(cache));
@@ -164,10 +167,10 @@ fn run(arguments: &Arguments) -> ExitCode {
     let result = front.all();
     let interrupted = crate::interrupt::claim_report();
     let code = match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => SUCCESS,
         Err(_) if interrupted => {
             nix_text::say(&nix_text::plain_error(INTERRUPTED));
-            ExitCode::from(crate::interrupt::exit_status())
+            crate::interrupt::exit_status()
         }
         Err(problem) => {
             let text = match problem {
@@ -177,7 +180,7 @@ fn run(arguments: &Arguments) -> ExitCode {
                 Problem::Other(message) => nix_text::plain_error(&message),
             };
             nix_text::say(&text);
-            ExitCode::FAILURE
+            FAILURE
         }
     };
     front.evaluator.keep_code();
