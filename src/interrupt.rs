@@ -9,12 +9,14 @@
 //!
 //! A second signal ends the process at once. The exit status is 128 and the number of the signal.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// How long builds and fetches have to stop. What is left of them then dies with the process.
 const GRACE: Duration = Duration::from_millis(400);
@@ -24,7 +26,8 @@ const GRACE_OF_LINE: Duration = Duration::from_secs(2);
 const REPORT: Duration = Duration::from_millis(400);
 /// Signals that follow the first one so soon are the same request: `timeout` and shells signal a process and its group.
 const SAME: Duration = Duration::from_millis(100);
-const POLL: Duration = Duration::from_millis(5);
+/// In milliseconds.
+const POLL: u8 = 5;
 
 static FLAG: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// The signal that asked the process to end; 0 for none.
@@ -40,19 +43,27 @@ type Step = Box<dyn FnOnce() + Send>;
 /// What is done before the process is ended from outside, the last first.
 static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
 
-/// Starts waiting for signals.
+/// Starts waiting for signals. Before any other thread exists, as each of them inherits that it gets none: so there is no handler,
+/// and nothing that one could interrupt. (A program that is started has none blocked: `std` and the sandbox see to that.)
 pub fn install() {
-    let wanted: &[i32] = if is_hangup_ignored() { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };
-    // Without a handler or a thread the signal ends the process at once, which is as safe.
-    let Ok(signals) = Signals::new(wanted) else { return };
-    let _ = std::thread::Builder::new().name("signals".to_owned()).stack_size(64 << 10).spawn(|| watch(signals));
+    let wanted: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let started = wanted.thread_block().is_ok()
+        && SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).is_ok_and(|signals| {
+            let thread = std::thread::Builder::new().name("signals".to_owned()).stack_size(64 << 10);
+            thread.spawn(|| watch(signals)).is_ok()
+        });
+    if !started {
+        // Then a signal ends the process without a word, which is as safe.
+        let _ = wanted.thread_unblock();
+    }
 }
 
-/// Whether `nohup` started this process, or whoever else wants it to outlive its terminal.
+/// Whether whoever started this process had it ignore SIGHUP, as `nohup` does. It is not ignored while it is blocked.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (SIGHUP - 1) & 1 != 0)
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (Signal::SIGHUP as i32 - 1) & 1 != 0)
 }
 
 /// The flag that stops builds, fetches and unpacking when it is set.
@@ -84,7 +95,7 @@ pub fn before_end(step: impl FnOnce() + Send + 'static) {
 /// The exit status of an interrupted command.
 pub fn exit_status() -> u8 {
     let signal = match SIGNAL.load(Ordering::SeqCst) {
-        0 => SIGINT,
+        0 => Signal::SIGINT as i32,
         signal => signal,
     };
     u8::try_from(128 + signal).expect("the numbers of signals are below 65")
@@ -130,20 +141,23 @@ fn forget() {
     lang::resume();
 }
 
-fn watch(mut signals: Signals) {
+fn watch(signals: SignalFd) {
     loop {
-        let Some(signal) = signals.wait().next() else { continue };
+        let Some(signal) = next(&signals, PollTimeout::NONE) else { continue };
         let line = LINES.load(Ordering::SeqCst);
-        if signal == SIGINT && line != 0 {
+        if signal == Signal::SIGINT && line != 0 {
             if !line.is_multiple_of(2) {
-                end_line(&mut signals, line);
+                end_line(&signals, line);
             }
             continue;
         }
-        SIGNAL.store(signal, Ordering::SeqCst);
+        if signal == Signal::SIGHUP && is_hangup_ignored() {
+            continue;
+        }
+        SIGNAL.store(signal as i32, Ordering::SeqCst);
         FLAG.store(true, Ordering::SeqCst);
         let mut orderly = false;
-        wait(&mut signals, GRACE, || {
+        wait(&signals, GRACE, || {
             orderly |= ORDERLY.load(Ordering::SeqCst) != 0 || REPORTED.load(Ordering::SeqCst);
             !orderly
         });
@@ -151,34 +165,41 @@ fn watch(mut signals: Signals) {
     }
 }
 
+/// The next signal, if it comes in time.
+fn next(signals: &SignalFd, time: PollTimeout) -> Option<Signal> {
+    // Should it fail, the read says the same.
+    let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], time);
+    let read = signals.read_signal().ok().flatten()?;
+    Signal::try_from(read.ssi_signo.cast_signed()).ok()
+}
+
 /// Ends the line under way, or the process when it does not end.
-fn end_line(signals: &mut Signals, line: usize) {
+fn end_line(signals: &SignalFd, line: usize) {
     FLAG.store(true, Ordering::SeqCst);
     lang::interrupt();
     let ended = || LINES.load(Ordering::SeqCst) != line;
     if !wait(signals, GRACE_OF_LINE, ended) {
-        SIGNAL.store(SIGINT, Ordering::SeqCst);
-        end(SIGINT);
+        SIGNAL.store(Signal::SIGINT as i32, Ordering::SeqCst);
+        end(Signal::SIGINT);
     }
 }
 
 /// Waits until `done`, for `time` at the most, or until the next signal; returns whether it was `done`.
-fn wait(signals: &mut Signals, time: Duration, mut done: impl FnMut() -> bool) -> bool {
+fn wait(signals: &SignalFd, time: Duration, mut done: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     loop {
         if done() {
             return true;
         }
-        let again = signals.pending().next().is_some() && since.elapsed() > SAME;
+        let again = next(signals, POLL.into()).is_some() && since.elapsed() > SAME;
         if again || since.elapsed() > time {
             return false;
         }
-        std::thread::sleep(POLL);
     }
 }
 
 /// Reports, and ends the process under all its threads.
-fn end(signal: i32) -> ! {
+fn end(signal: Signal) -> ! {
     if !REPORTED.swap(true, Ordering::SeqCst) {
         let (told, done) = mpsc::channel();
         // In a thread of its own, as a lock may be held by one that waits for a terminal that has stopped.
@@ -193,5 +214,5 @@ fn end(signal: i32) -> ! {
             let _ = done.recv_timeout(REPORT);
         }
     }
-    signal_hook::low_level::exit(128 + signal)
+    signal_hook::low_level::exit(128 + signal as i32)
 }
