@@ -10,7 +10,7 @@ use gix::ObjectId;
 use gix::objs::tree::{Entry, EntryKind};
 
 use crate::fetchers::{commit, with_repository};
-use crate::git_server::{self, line};
+use crate::git_server::{self, line, object_header, sealed};
 use crate::server::{Answer, Request, Server};
 use crate::workspace::Workspace;
 
@@ -53,27 +53,10 @@ fn pack_answer(pack: &[u8]) -> Vec<u8> {
     body
 }
 
-/// The start of a pack, and one object's header with a size.
-fn pack_of_one(kind: u8, mut size: u64, rest: &[u8]) -> Vec<u8> {
-    let mut pack = [&b"PACK"[..], &2u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
-    let mut byte = kind << 4 | (size & 15) as u8;
-    size >>= 4;
-    while size > 0 {
-        pack.push(byte | 0x80);
-        byte = (size & 0x7f) as u8;
-        size >>= 7;
-    }
-    pack.push(byte);
-    pack.extend_from_slice(rest);
-    sealed(pack)
-}
-
-/// With the sum at its end.
-fn sealed(mut pack: Vec<u8>) -> Vec<u8> {
-    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
-    hasher.update(&pack);
-    pack.extend(hasher.try_finalize().expect("no collision").as_slice());
-    pack
+/// A pack of one object, whose header gives a size.
+fn pack_of_one(kind: u8, size: u64, rest: &[u8]) -> Vec<u8> {
+    let start = [&b"PACK"[..], &2u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
+    sealed([&start, object_header(kind, size).as_slice(), rest].concat())
 }
 
 fn deflated(bytes: &[u8]) -> Vec<u8> {

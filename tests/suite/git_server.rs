@@ -134,6 +134,28 @@ fn gather_tree(repository: &gix::Repository, tree: ObjectId, objects: &mut BTree
     }
 }
 
+/// What stands before an object in a pack: its kind, and its size, four bits in the first byte and seven in each that follows.
+pub fn object_header(kind: u8, mut size: u64) -> Vec<u8> {
+    let mut header = Vec::new();
+    let mut byte = kind << 4 | (size & 15) as u8;
+    size >>= 4;
+    while size > 0 {
+        header.push(byte | 0x80);
+        byte = (size & 0x7f) as u8;
+        size >>= 7;
+    }
+    header.push(byte);
+    header
+}
+
+/// The sum that ends a pack.
+pub fn sealed(mut pack: Vec<u8>) -> Vec<u8> {
+    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hasher.update(&pack);
+    pack.extend(hasher.try_finalize().expect("no collision").as_slice());
+    pack
+}
+
 /// Objects one after the other, each whole.
 fn pack(repository: &gix::Repository, objects: &BTreeSet<ObjectId>) -> Vec<u8> {
     let mut pack = [&b"PACK"[..], &2u32.to_be_bytes(), &(objects.len() as u32).to_be_bytes()].concat();
@@ -145,22 +167,10 @@ fn pack(repository: &gix::Repository, objects: &BTreeSet<ObjectId>) -> Vec<u8> {
             Kind::Blob => 3,
             Kind::Tag => 4,
         };
-        // Type and size: four bits in the first byte, seven in each that follows.
-        let mut size = object.data.len();
-        let mut byte = kind << 4 | (size & 15) as u8;
-        size >>= 4;
-        while size > 0 {
-            pack.push(byte | 0x80);
-            byte = (size & 0x7f) as u8;
-            size >>= 7;
-        }
-        pack.push(byte);
+        pack.extend(object_header(kind, object.data.len() as u64));
         let mut encoder = flate2::write::ZlibEncoder::new(&mut pack, flate2::Compression::default());
         encoder.write_all(&object.data).expect("memory can be written");
         encoder.finish().expect("memory can be written");
     }
-    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
-    hasher.update(&pack);
-    pack.extend(hasher.try_finalize().expect("no collision").as_slice());
-    pack
+    sealed(pack)
 }

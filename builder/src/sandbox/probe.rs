@@ -31,6 +31,9 @@ pub fn probe() -> Vec<Feature> {
     Sandbox::default().probe()
 }
 
+/// The oldest kernel that builds run on: before, Landlock keeps them from moving files between directories.
+const KERNEL_MIN: (u32, u32) = (5, 19);
+
 /// The kinds of namespaces besides the user's: what they are called, their file in `/proc/self/ns`, the kernel's option.
 const NAMESPACES: [(&str, &str, &str); 7] = [
     ("mount namespaces", "mnt", "CONFIG_NAMESPACES"),
@@ -64,10 +67,8 @@ fn limits() -> Vec<Feature> {
         "start `ev` in a group that is handed down, as with `systemd-run --user --scope -p Delegate=yes ev …`";
     let [(memory, memory_found), (processes, processes_found)] = Parents::find().describe();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|digits| digits.parse::<u32>());
-    let mut number = || numbers.next().and_then(Result::ok).unwrap_or(0);
-    let version = (number(), number());
-    let process_ids = if version >= (6, 14) { Ok("available".to_owned()) } else { Err("one for the whole machine") };
+    let process_ids =
+        if version(&release) >= (6, 14) { Ok("available".to_owned()) } else { Err("one for the whole machine") };
     vec![
         feature(memory, memory_found.ok_or("none can be made: each process is limited by itself"), delegate),
         feature(processes, processes_found.ok_or("none can be made: process ids or RLIMIT_NPROC limit"), delegate),
@@ -75,17 +76,27 @@ fn limits() -> Vec<Feature> {
     ]
 }
 
+/// The first two numbers of a kernel's release; zeros where there are none.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|digits| digits.parse::<u32>());
+    let mut number = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (number(), number())
+}
+
+/// What a kernel of this release is to builds.
+fn kernel(release: &str) -> Feature {
+    let ok = version(release) >= KERNEL_MIN;
+    let (major, minor) = KERNEL_MIN;
+    let remedy = (!ok).then(|| format!("builds need Linux {major}.{minor} or newer"));
+    Feature { name: "kernel", level: release.to_owned(), ok, required: true, remedy }
+}
+
 impl Sandbox {
     /// Looks at each part by itself, and last sets up a whole sandbox, with a builder that does not exist.
     pub fn probe(&self) -> Vec<Feature> {
         let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
-        let mut features = vec![Feature {
-            name: "kernel",
-            level: read("/proc/sys/kernel/osrelease").unwrap_or_else(|error| error.to_string()),
-            ok: true,
-            required: true,
-            remedy: None,
-        }];
+        let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut features = vec![kernel(&release)];
         let mut add = |name, level: Result<String, String>, remedy: &dyn Fn() -> String| {
             let ok = level.is_ok();
             let (Ok(level) | Err(level)) = level;
@@ -165,6 +176,27 @@ impl Sandbox {
             Err(SandboxError::Builder { errno, .. }) if errno == Errno::ENOENT as i32 => Ok(()),
             Err(error) => Err(error),
             Ok(outcome) => Err(SandboxError::Lost { how: format!("a builder that does not exist ended: {outcome:?}") }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_are_too_old_are_told() {
+        for (release, ok) in [
+            ("5.10.0-46-amd64", false),
+            ("5.18.19", false),
+            ("4.19", false),
+            ("", false),
+            ("5.19.0", true),
+            ("6.1.0-50-amd64", true),
+            ("10.0-rc1", true),
+        ] {
+            let feature = kernel(release);
+            assert_eq!((feature.ok, feature.remedy.is_none()), (ok, ok), "{release}");
         }
     }
 }
