@@ -39,7 +39,11 @@ const COMMANDS: [(&str, &str); 22] = [
     ("store rebuild-db", ""),
     ("prefix install toy -f default.nix --to root", ""),
     ("prefix install other -f default.nix --to root", ""),
-    ("prefix rollback /opt/toy --to root --force", "prefix install other -f default.nix --to root --force"),
+    (
+        "prefix rollback /opt/toy --to root --force",
+        "prefix install toy -f default.nix --to root --force; prefix uninstall /opt/toy --to root --force; \
+         prefix install toy -f default.nix --to root; prefix install other -f default.nix --to root",
+    ),
     ("prefix generations /opt/toy --to root", ""),
     ("prefix uninstall /opt/toy --to root --force", "prefix install toy -f default.nix --to root --force"),
     ("doctor", ""),
@@ -66,8 +70,8 @@ fn run(workspace: &Workspace) {
     let (mut sent, mut ended_before) = (0, 0);
     for (nth, (command, before)) in COMMANDS.into_iter().enumerate() {
         let prepare = || {
-            if !before.is_empty() {
-                workspace.stdout(before);
+            for words in before.split("; ").filter(|words| !words.is_empty()) {
+                workspace.stdout(words);
             }
         };
         let words = |number: usize| command.replace('#', &number.to_string());
