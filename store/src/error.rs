@@ -100,6 +100,8 @@ pub enum StoreError {
     NewerSchema { path: PathBuf, found: u32, known: u32 },
     #[error("the store's database `{}` is damaged: {what}; {REBUILD}", path.display())]
     DamagedDatabase { path: PathBuf, what: String },
+    #[error("the store's database `{}` is gone, and there are objects that it should know; {REBUILD}", path.display())]
+    LostDatabase { path: PathBuf },
     #[error("the store's database holds a record that cannot be read: {what}; {REBUILD}")]
     Record { what: String },
     #[error("`{}` is a {kind}; a store holds only regular files, directories and symbolic links", path.display())]
@@ -133,7 +135,7 @@ impl StoreError {
     pub fn is_database_damage(&self) -> bool {
         use rusqlite::ErrorCode as Code;
         match self {
-            Self::DamagedDatabase { .. } | Self::Record { .. } => true,
+            Self::DamagedDatabase { .. } | Self::LostDatabase { .. } | Self::Record { .. } => true,
             Self::Database { source, .. } => !matches!(
                 source.sqlite_error_code(),
                 Some(

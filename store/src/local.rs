@@ -123,10 +123,16 @@ impl LocalStore {
         }
         let collector = SharedLock::new(root.join("locks/collector"));
         let scratch = Scratch::new(root.join("tmp"));
+        let objects = Dir::open(root.join("store")).map_err(SysError::of_store)?;
+        let database = Database::of_objects(root.join("db/store.sqlite"), options.durability, root.join("store"));
+        // Before the first object: where there are some, a database that is not there was lost.
+        if database.is_missing() && objects.names()?.is_empty() {
+            database.make()?;
+        }
         Ok(Self {
             cas: Dir::open(root.join("cas")).map_err(SysError::of_store)?,
-            objects: Dir::open(root.join("store")).map_err(SysError::of_store)?,
-            database: Database::new(root.join("db/store.sqlite"), options.durability),
+            objects,
+            database,
             collector,
             locks: Locks::new(&root),
             scratch,

@@ -230,6 +230,17 @@ impl SharedLock {
         Ok(Hold(self))
     }
 
+    /// Takes the lock alone, and lets this process hold it shared meanwhile: for work that adds to the store while nobody else
+    /// may. To be called while this process holds nothing.
+    pub fn hold_alone(&self) -> Result<Hold<'_>, SysError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, file) = &mut *state;
+        assert_eq!(*count, 0, "whoever wants to be alone holds nothing");
+        self.lock(file.insert(open(&self.path)?), FlockOperation::LockExclusive)?;
+        *count = 1;
+        Ok(Hold(self))
+    }
+
     /// Takes the lock alone; waits for all others, also those of this process. It is given back when the file is closed.
     pub fn alone(&self) -> Result<File, SysError> {
         let file = open(&self.path)?;

@@ -4,13 +4,12 @@
 //! The records of actions and builds are lost. An object whose directory is still writable was never finished, and one with
 //! a reference that is not there cannot be valid; both are left for the collector.
 
-use crate::db::{KNOWN_VERSION, ValidPath, schema_version};
-use crate::error::{Context, StoreError};
+use crate::db::{Database, Durability, KNOWN_VERSION, ValidPath, schema_version};
+use crate::error::{Context, StoreError, SysError};
 use crate::local::{LocalStore, OpenOptions};
-use crate::lock::SharedLock;
 use crate::path::StorePath;
 use crate::references::ReferenceScanner;
-use crate::sys::{Kind, kind};
+use crate::sys::{Dir, Kind, kind};
 use crate::tree::Node;
 use crate::tree::walk::walk;
 use rayon::prelude::*;
@@ -18,43 +17,54 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
+/// The database, the one that is being made, and the one that was; each has files beside it while it is open.
+const DATABASE: &str = "store.sqlite";
+const NEW: &str = "store.sqlite.new";
+const OLD: &str = "store.sqlite.old";
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
 impl LocalStore {
-    /// Makes the database of the store at `root` anew from what is on disk; returns the store and how many paths are valid.
-    /// The old database is kept beside the new one as `store.sqlite.old`. No other process may have the store open.
+    /// Makes the database of the store at `root` again from what is on disk; returns the store and how many paths are valid.
+    /// The one that was is kept beside it as `store.sqlite.old`.
+    ///
+    /// The new one is made whole before it takes the other's place, while no other process adds to the store or collects. Killed
+    /// before that, the old one is as it was; killed in between, there is none, which every command says.
     ///
     /// One that a newer eval has written is left alone unless `downgrade` is set.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`]; when something cannot be read or written; the old database is in place or beside its place
-    /// then.
+    /// [`StoreError::NewerSchema`]; when something cannot be read or written: the old database is in its place then.
     pub fn rebuild_db(root: &Path, options: OpenOptions, downgrade: bool) -> Result<(Self, usize), StoreError> {
-        // A store that lacks a directory gets it.
-        drop(Self::open_with(root, options)?);
-        {
-            let collector = SharedLock::new(root.join("locks/collector"));
-            let _alone = collector.alone()?;
-            let db = root.join("db");
-            let path = db.join("store.sqlite");
-            if let (Some(found), false) = (schema_version(&path).filter(|&found| found > KNOWN_VERSION), downgrade) {
-                return Err(StoreError::NewerSchema { path, found, known: KNOWN_VERSION });
-            }
-            for (from, to) in [
-                ("store.sqlite-wal", "store.sqlite.old-wal"),
-                ("store.sqlite-shm", "store.sqlite.old-shm"),
-                ("store.sqlite", "store.sqlite.old"),
-            ] {
-                let from = db.join(from);
-                match std::fs::rename(&from, db.join(to)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(crate::error::SysError::io("rename", from, &error).into());
-                    }
-                    _ => {}
-                }
-            }
+        let mut store = Self::open_with(root, options)?;
+        let db = Dir::open(store.root().join("db"))?;
+        store.database = Database::new(db.join(NEW.as_bytes()), options.durability);
+        let alone = store.collector.hold_alone()?;
+        let path = db.join(DATABASE.as_bytes());
+        if let (Some(found), false) = (schema_version(&path).filter(|&found| found > KNOWN_VERSION), downgrade) {
+            return Err(StoreError::NewerSchema { path, found, known: KNOWN_VERSION });
         }
-        let store = Self::open_with(root, options)?;
+        remove(&db, NEW)?;
+        store.step("old attempt removed");
         let count = store.register_all()?;
-        Ok((store, count))
+        store.database.make()?;
+        store.database.close()?;
+        store.step("new database made");
+        remove(&db, OLD)?;
+        // First the database itself: a log that was left beside another one would be taken for its own.
+        for end in [""].iter().chain(&BESIDE) {
+            let [from, to] = [DATABASE, OLD].map(|name| format!("{name}{end}").into_bytes());
+            if db.find(&from)?.is_some() {
+                db.rename(&from, &db, &to)?;
+            }
+            store.step("old database moved away");
+        }
+        db.rename(NEW.as_bytes(), &db, DATABASE.as_bytes())?;
+        store.step("new database in place");
+        if options.durability == Durability::Full {
+            nix::unistd::fsync(&db).map_err(|errno| SysError::new("write out", db.path(), errno))?;
+        }
+        drop(alone);
+        Ok((Self::open_with(root, options)?, count))
     }
 
     fn register_all(&self) -> Result<usize, StoreError> {
@@ -131,4 +141,12 @@ impl LocalStore {
         })?;
         Ok(scanner.finish())
     }
+}
+
+/// Removes whatever is at a database's name, and beside it.
+fn remove(db: &Dir, name: &str) -> Result<(), StoreError> {
+    for end in [""].iter().chain(&BESIDE) {
+        db.remove_all(format!("{name}{end}").as_bytes())?;
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ use crate::error::{StoreError, SysError};
 use crate::place;
 use reserve::Reserve;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,8 +78,16 @@ queries! {
 pub(crate) struct Database {
     path: PathBuf,
     durability: Durability,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Open>>,
     reserve: Reserve,
+    /// The directory of what it knows: while that is not empty, the database is not made but lost.
+    objects: Option<PathBuf>,
+}
+
+/// A connection, and to which file.
+struct Open {
+    connection: Connection,
+    file: Option<(u64, u64)>,
 }
 
 /// The database as it was at one moment, for many questions in a row: SQLite's locks are taken once, not for each.
@@ -97,7 +106,49 @@ impl Database {
     /// The database at `path`, which is made and brought up to date when it is first used.
     pub fn new(path: PathBuf, durability: Durability) -> Self {
         let reserve = Reserve::new(path.with_file_name("reserve"));
-        Self { path, durability, connection: Mutex::new(None), reserve }
+        Self { path, durability, connection: Mutex::new(None), reserve, objects: None }
+    }
+
+    /// The same of what is in a directory; once there is something, the database has to be there as well.
+    pub fn of_objects(path: PathBuf, durability: Durability, objects: PathBuf) -> Self {
+        let mut database = Self::new(path, durability);
+        database.objects = Some(objects);
+        database
+    }
+
+    /// Whether there is nothing at its path, or an empty file.
+    pub fn is_missing(&self) -> bool {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(found) => found.is_file() && found.len() == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
+    /// # Errors
+    /// [`StoreError::LostDatabase`].
+    fn check_lost(&self) -> Result<(), StoreError> {
+        let Some(objects) = self.objects.as_ref().filter(|_| self.is_missing()) else { return Ok(()) };
+        // Asked in this order: whoever adds the first object has made the database before.
+        let some = std::fs::read_dir(objects).is_ok_and(|mut entries| entries.next().is_some());
+        if some && self.is_missing() { Err(StoreError::LostDatabase { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// Which file is at its path.
+    fn file(&self) -> Option<(u64, u64)> {
+        std::fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Closes the database, with all that was written in the one file.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
+        let taken = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Open { connection, .. }) = taken else { return Ok(()) };
+        // Back to a journal, which leaves no log: what is in it would be missing where the file goes.
+        connection.pragma_update(None, "journal_mode", "DELETE").map_err(error("journal_mode"))?;
+        connection.close().map_err(|(_, source)| error("close")(source))
     }
 
     /// Opens the database, on a full disk with what is kept for that.
@@ -113,6 +164,7 @@ impl Database {
     }
 
     fn connect_once(&self) -> Result<Connection, StoreError> {
+        self.check_lost()?;
         // SQLite would make it as the umask says, and what it makes beside it has the permissions of this.
         place::make_file(&self.path).map_err(SysError::of_store)?;
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
@@ -142,9 +194,21 @@ impl Database {
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *connection {
-            Some(connection) => work(connection),
-            none => work(none.insert(self.connect()?)),
+            Some(open) => work(&mut open.connection),
+            none => work(&mut none.insert(self.open()?).connection),
         }
+    }
+
+    fn open(&self) -> Result<Open, StoreError> {
+        let connection = self.connect()?;
+        Ok(Open { connection, file: self.file() })
+    }
+
+    /// Lets go of a database that another process has replaced since. Whoever writes keeps the collector off, and so those
+    /// who replace the database.
+    fn follow(&self) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.take_if(|open| open.file != self.file());
     }
 
     /// Makes the database now, unless it is in use already.
@@ -225,6 +289,7 @@ impl Database {
     /// Runs `work` in one transaction, which is undone when it fails.
     pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
+        self.follow();
         self.with(|connection| {
             let transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
             let value = work(&Session { path: &self.path, connection: &transaction })?;

@@ -9,6 +9,7 @@ pub(crate) mod fuzz;
 pub(crate) mod ordinary;
 mod power;
 mod private;
+mod rebuild;
 #[cfg(target_arch = "x86_64")]
 mod stops;
 mod swaps;
