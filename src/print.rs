@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use builder::terminal::{VisibleBytes, screen_line, visible};
+use builder::terminal::{VisibleBytes, in_line, screen_line, visible};
 
 use crate::report::Failure;
 
@@ -34,6 +34,11 @@ static BEGUN: AtomicBool = AtomicBool::new(false);
 /// Whether a part of the result was printed, or is being printed.
 pub fn has_begun() -> bool {
     BEGUN.load(Ordering::Relaxed)
+}
+
+/// A path as it is put into a line.
+pub fn path_in_line(path: &Path) -> String {
+    in_line(&path.display().to_string()).into_owned()
 }
 
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {

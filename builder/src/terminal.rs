@@ -7,9 +7,11 @@
 
 use std::borrow::Cow;
 
+pub use store::line::in_line;
+
 /// Whether a terminal does something else with a character than show it where it stands.
 ///
-/// Line feeds and tabs are left to the caller's layout.
+/// Line feeds and tabs are left to the caller's layout: values in a line pass [`in_line`] before.
 pub fn is_active(c: char) -> bool {
     match c {
         '\n' | '\t' => false,

@@ -4,12 +4,13 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use builder::audit::{self, Policy};
+use builder::terminal::in_line;
 use clap::{Args, Subcommand, ValueEnum};
 use store::export::prefix;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};
-use crate::print::{remark, say};
+use crate::print::{path_in_line, remark, say};
 use crate::progress::Progress;
 use crate::report::Failure;
 
@@ -151,7 +152,7 @@ impl Prefix {
                 let older_than = older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
                 let removed = prefix::prune(&at.to, &at.prefix, keep.unwrap_or(0), older_than).map_err(failed)?;
                 for generation in &removed.generations {
-                    say!("{}\tgeneration {generation}", removed.path.display())?;
+                    say!("{}\tgeneration {generation}", path_in_line(&removed.path))?;
                 }
                 tell_kept(&removed.kept);
                 Ok(())
@@ -170,7 +171,7 @@ impl Change {
     fn switch(self, wanted: prefix::Wanted, global: &Global) -> Result<(), Failure> {
         let installed = prefix::switch(&self.at.to, &self.at.prefix, wanted, self.force).map_err(failed)?;
         tell_kept(&installed.kept);
-        say!("{}\tgeneration {}", installed.path.display(), installed.generation)?;
+        say!("{}\tgeneration {}", path_in_line(&installed.path), installed.generation)?;
         tell_of_refresh(&self.at.to, global);
         Ok(())
     }
@@ -196,7 +197,7 @@ impl Generations {
             let current = if generation.current { "\tcurrent" } else { "" };
             let date =
                 gix::date::Time::new(generation.installed_secs, 0).format_or_unix(gix::date::time::format::ISO8601);
-            say!("{}\t{date}\t{}{current}", generation.number, generation.source.display())?;
+            say!("{}\t{date}\t{}{current}", generation.number, path_in_line(&generation.source))?;
         }
         Ok(())
     }
@@ -216,11 +217,11 @@ fn failed(error: prefix::PrefixError) -> Failure {
 /// Says where files are that are not part of any generation; nobody else knows.
 fn tell_kept(kept: &[PathBuf]) {
     for path in kept {
-        remark!("files that were not installed are kept in `{}`", path.display());
+        remark!("files that were not installed are kept in `{}`", path_in_line(path));
     }
 }
 
-/// Says what else is to be done where the prefix is in a system extension that is a directory: since 260, systemd compares
+/// Says what else is to be done where the prefix is in a system extension that is a directory: since 258, systemd compares
 /// that directory itself with what it has merged, and nothing below it.
 fn tell_of_refresh(to: &Path, global: &Global) {
     let Ok(root) = std::fs::canonicalize(to) else { return };
@@ -256,7 +257,7 @@ impl Install {
         if installed.previous == Some(installed.generation) && !global.quiet {
             remark!("generation {} is it already", installed.generation);
         }
-        say!("{}", installed.path.display())?;
+        say!("{}", path_in_line(&installed.path))?;
         tell_of_refresh(&self.to, global);
         Ok(())
     }
@@ -299,7 +300,7 @@ impl Check {
             say!("{}", serde_json::json!({ "version": 1, "prefix": path, "findings": shown }))?;
         } else {
             for finding in &findings {
-                say!("{finding}")?;
+                say!("{}", in_line(&finding.to_string()))?;
             }
         }
         match findings.len() {

@@ -5,6 +5,7 @@
 
 pub mod base32;
 pub mod hash;
+pub mod line;
 pub mod path;
 
 pub mod archive;

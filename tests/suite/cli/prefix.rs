@@ -348,3 +348,27 @@ fn a_changed_file_stops_an_uninstall() {
     let kept = workspace.path().join("root/opt/.toy.generations/kept-1/note");
     assert_eq!(fs::read_to_string(kept).expect("it is kept"), "mine");
 }
+
+/// A name with a line end or a tab makes no line and no column of its own.
+#[test]
+fn values_stay_in_their_lines() {
+    let workspace = Workspace::with_own_store(TOYS);
+    let root = "root\n9\tforged";
+    workspace.run(["prefix", "install", "one", "-f", "default.nix", "--to", root, "-q"]);
+    let marker = format!("{root}/opt/toy/.eval-generation");
+    let forged = r#"{"generation":1,"mode":"copy","source":"/a\n9\t2026-01-01 00:00:00 +0000\t/forged\tcurrent"}"#;
+    fs::write(workspace.path().join(&marker), forged).expect("it is ours");
+    let list = workspace.run(["prefix", "generations", "/opt/toy", "--to", root]);
+    let list = String::from_utf8(list.stdout).expect("it is text");
+    assert_eq!(list.lines().count(), 1, "{list}");
+    assert!(list.contains("\t/a^J9^I2026-01-01 00:00:00 +0000^I/forged^Icurrent\tcurrent\n"), "{list}");
+    workspace.run(["prefix", "install", "two", "-f", "default.nix", "--to", root, "-q", "--force"]);
+    let switched = workspace.run(["prefix", "rollback", "/opt/toy", "--to", root, "--force"]);
+    let switched = String::from_utf8(switched.stdout).expect("it is text");
+    assert_eq!(switched, "root^J9^Iforged/opt/toy\tgeneration 1\n");
+    let foreign = workspace.path().join(root).join("opt/toy/a\n  forged");
+    fs::write(foreign, "mine").expect("it is ours");
+    let refused = workspace.run(["prefix", "uninstall", "/opt/toy", "--to", root]);
+    let refused = String::from_utf8(refused.stderr).expect("it is text");
+    assert!(refused.contains("a^J  forged") && refused.contains("`root^J9^Iforged/opt/toy`"), "{refused}");
+}

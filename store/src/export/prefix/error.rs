@@ -2,7 +2,8 @@
 
 use super::names;
 use crate::error::{StoreError, SysError};
-use std::path::PathBuf;
+use crate::line::in_line;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// How many foreign files a message lists.
@@ -24,7 +25,7 @@ pub enum PrefixError {
         source: SysError,
     },
     /// The tree does not hold the prefix, or not only it.
-    #[error("`{}` is no prefix root: {reason}", tree.display())]
+    #[error("`{}` is no prefix root: {reason}", shown(tree))]
     NoPrefix {
         /// The tree.
         tree: PathBuf,
@@ -32,7 +33,7 @@ pub enum PrefixError {
         reason: String,
     },
     /// The prefix or its tree has a name that installing needs for itself.
-    #[error("`{}` has a name that is reserved: {reason}", path.display())]
+    #[error("`{}` has a name that is reserved: {reason}", shown(path))]
     Reserved {
         /// The entry of the tree, or the prefix.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum PrefixError {
         reason: &'static str,
     },
     /// Files that we did not install are in the way.
-    #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", path.display(), listed(files, *more))]
+    #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", shown(path), listed(files, *more))]
     Foreign {
         /// The prefix on this machine.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum PrefixError {
         more: usize,
     },
     /// There is no such generation.
-    #[error("`{}` has no generation {}; it has {}", path.display(), wanted.map_or("before the current one".to_owned(), |number| number.to_string()), numbers(known))]
+    #[error("`{}` has no generation {}; it has {}", shown(path), wanted.map_or("before the current one".to_owned(), |number| number.to_string()), numbers(known))]
     NoGeneration {
         /// The prefix on this machine.
         path: PathBuf,
@@ -60,13 +61,13 @@ pub enum PrefixError {
         known: Vec<u32>,
     },
     /// Nothing of this prefix is here.
-    #[error("no prefix is installed at `{}`", path.display())]
+    #[error("no prefix is installed at `{}`", shown(path))]
     NotInstalled {
         /// The prefix on this machine.
         path: PathBuf,
     },
     /// The link of a generation leads to nothing.
-    #[error("the tree of generation {number} of `{}` is gone: `{}`", path.display(), tree.display())]
+    #[error("the tree of generation {number} of `{}` is gone: `{}`", shown(path), shown(tree))]
     TreeGone {
         /// The prefix on this machine.
         path: PathBuf,
@@ -76,19 +77,19 @@ pub enum PrefixError {
         tree: PathBuf,
     },
     /// All numbers of generations are taken.
-    #[error("`{}` has a generation {}, and there is no number above it", path.display(), names::NUMBER_MAX)]
+    #[error("`{}` has a generation {}, and there is no number above it", shown(path), names::NUMBER_MAX)]
     NoNumber {
         /// The prefix on this machine.
         path: PathBuf,
     },
     /// The path below the root goes through a link that leads who knows where.
-    #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", path.display())]
+    #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", shown(path))]
     LinkOnTheWay {
         /// The link.
         path: PathBuf,
     },
     /// Another user could change what we would trust.
-    #[error("`{}` belongs to user {user}, who could put anything there", path.display())]
+    #[error("`{}` belongs to user {user}, who could put anything there", shown(path))]
     OtherOwner {
         /// The directory with the generations.
         path: PathBuf,
@@ -96,7 +97,7 @@ pub enum PrefixError {
         user: u32,
     },
     /// Others install and remove the prefix faster than we can lock it.
-    #[error("`{}` was made and removed again by others each time it was opened", path.display())]
+    #[error("`{}` was made and removed again by others each time it was opened", shown(path))]
     Busy {
         /// The directory with the generations.
         path: PathBuf,
@@ -108,10 +109,10 @@ impl PrefixError {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Reserved { .. } => "rename it in the package".to_owned(),
-            Self::NoNumber { path } => format!("remove it: `ev prefix prune {} --keep 0`", path.display()),
+            Self::NoNumber { path } => format!("remove it: `ev prefix prune {} --keep 0`", shown(path)),
             Self::TreeGone { .. } => "install it again with `ev prefix install`".to_owned(),
             Self::OtherOwner { path, .. } => {
-                format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", path.display())
+                format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", shown(path))
             }
             Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
             Self::Busy { .. } => "try again once the others have ended".to_owned(),
@@ -120,8 +121,13 @@ impl PrefixError {
     }
 }
 
+/// A path as a message names it.
+fn shown(path: &Path) -> String {
+    in_line(&path.display().to_string()).into_owned()
+}
+
 fn listed(files: &[PathBuf], more: usize) -> String {
-    let mut text: String = files.iter().map(|file| format!("\n  {}", file.display())).collect();
+    let mut text: String = files.iter().map(|file| format!("\n  {}", shown(file))).collect();
     if more > 0 {
         text.push_str(&format!("\n  and {more} more"));
     }
