@@ -24,7 +24,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
-use clap::Parser;
+use clap::builder::Styles;
+use clap::{CommandFactory, Parser};
 
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
@@ -53,7 +54,10 @@ fn command() -> u8 {
     if own_name || words.get(1).is_some_and(|word| word == "nix-instantiate") {
         return NixInstantiate::main(words.into_iter().skip(if own_name { 1 } else { 2 }).collect());
     }
-    let cli = Cli::parse_from(arguments());
+    let cli = match Cli::try_parse_from(arguments()) {
+        Ok(cli) => cli,
+        Err(error) => return tell_of_arguments(&error),
+    };
     match cli.global.color {
         ColorChoice::Auto => {}
         ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
@@ -81,6 +85,17 @@ fn command() -> u8 {
             failure.exit.status()
         }
     }
+}
+
+/// Prints what clap says instead of running a command, and returns the exit status.
+fn tell_of_arguments(error: &clap::Error) -> u8 {
+    // Styles and what was typed are told apart by saying it again without styles.
+    let again = Cli::command().styles(Styles::plain()).try_get_matches_from(arguments());
+    let plain = again.expect_err("the same arguments are as wrong as before");
+    print::of_arguments(error, &plain).unwrap_or_else(|failure| {
+        failure.print(false);
+        failure.exit.status()
+    })
 }
 
 /// How a failure is to be told.

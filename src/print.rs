@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use builder::terminal::{VisibleBytes, in_line, screen_line, visible};
+use builder::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
 
-use crate::report::Failure;
+use crate::report::{Exit, Failure};
 
 /// Prints a line of the result.
 macro_rules! say {
@@ -39,6 +39,24 @@ pub fn has_begun() -> bool {
 /// A path as it is put into a line.
 pub fn path_in_line(path: &Path) -> String {
     in_line(&path.display().to_string()).into_owned()
+}
+
+/// Prints what clap says of the arguments, help as well, and returns the exit status. `plain` says the same without styles:
+/// escape sequences in it are none of clap's.
+pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Failure> {
+    let plain = plain.render().ansi().to_string();
+    let text = match plain.chars().any(is_active) {
+        true => visible(&plain).into_owned(),
+        false => styled.render().ansi().to_string(),
+    };
+    if styled.use_stderr() {
+        // There is nowhere left to tell of it.
+        let _ = write!(anstream::stderr(), "{text}");
+    } else {
+        BEGUN.store(true, Ordering::Relaxed);
+        ended(write!(anstream::stdout(), "{text}").and_then(|()| stdout().flush()))?;
+    }
+    Ok(u8::try_from(styled.exit_code()).unwrap_or(Exit::Usage as u8))
 }
 
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {

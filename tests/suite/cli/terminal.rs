@@ -122,6 +122,60 @@ fn nothing_foreign_takes_effect() {
     }
 }
 
+/// What clap says names what was typed, and in help the variables of the environment with their values.
+#[test]
+fn arguments_take_no_effect() {
+    let workspace = workspace();
+    let hostile = HOSTILE;
+    let unknown = format!("--{HOSTILE}");
+    let assigned = format!("--progress={HOSTILE}");
+    let cases: [&[&str]; 8] = [
+        &[hostile],
+        &["prefix", hostile],
+        &["build", "--max-jobs", hostile],
+        &["build", &assigned],
+        &["expr", "1", &unknown],
+        &["build", "--nice", hostile],
+        &["help", hostile],
+        &["completions", hostile],
+    ];
+    for words in cases {
+        let mut command = workspace.command(words);
+        assert_eq!(command.output().expect("the program starts").status.code(), Some(2), "{words:?}");
+        let sent = on_a_terminal(command);
+        assert_no_effect(&format!("{words:?}"), &sent);
+        let sent = String::from_utf8_lossy(&sent);
+        assert!(sent.contains("error") && sent.contains("<U+202E>evil"), "{sent}");
+    }
+    // A variable that is no number is an error, also of other commands; help shows what it is.
+    for (variable, words, status) in [
+        ("EVAL_JOBS", "build", 2),
+        ("EVAL_CORES", "build", 2),
+        ("EVAL_MAX_MEMORY", "doctor", 2),
+        ("EVAL_ROOT", "--help", 0),
+    ] {
+        let mut command = workspace.command([words]);
+        command.env(variable, HOSTILE);
+        assert_eq!(command.output().expect("the program starts").status.code(), Some(status), "{variable}");
+        let sent = on_a_terminal(command);
+        assert_no_effect(variable, &sent);
+        assert!(String::from_utf8_lossy(&sent).contains("<U+202E>"), "{}", String::from_utf8_lossy(&sent));
+    }
+}
+
+/// On a terminal help has its styles, as errors have; not in a pipe.
+#[test]
+fn help_has_styles() {
+    let workspace = workspace();
+    for words in ["--help", "build --nosuch"] {
+        let sent = on_a_terminal(workspace.command(words.split_whitespace()));
+        assert!(sent.starts_with(b"\x1b[") || sent.windows(2).any(|two| two == b"\x1b["), "{words}");
+        let piped = workspace.command(words.split_whitespace()).output().expect("the program starts");
+        assert!(!piped.stdout.contains(&0x1b) && !piped.stderr.contains(&0x1b), "{words}");
+        assert_eq!(piped.stdout.is_empty(), words != "--help", "{words}");
+    }
+}
+
 #[test]
 fn names_in_trees_take_no_effect() {
     let workspace = workspace();
