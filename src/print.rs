@@ -31,6 +31,14 @@ pub(crate) use {remark, say};
 /// Whether a part of the result was printed.
 static BEGUN: AtomicBool = AtomicBool::new(false);
 
+/// Whether a part of the result could not be printed.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output takes nothing more, and a failure tells so.
+pub fn has_failed() -> bool {
+    FAILED.load(Ordering::Relaxed)
+}
+
 /// Whether a part of the result was printed, or is being printed.
 pub fn has_begun() -> bool {
     BEGUN.load(Ordering::Relaxed)
@@ -106,7 +114,7 @@ fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
     BEGUN.store(true, Ordering::Relaxed);
     loop {
         let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return ended(stdout().flush()).map(drop),
             Ok(count) => count,
             Err(cause) if cause.kind() == ErrorKind::Interrupted => continue,
             Err(cause) => return Err(Failure::io("cannot read", Path::new(name), cause)),
@@ -147,6 +155,9 @@ fn ended(written: IoResult<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(false),
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => Ok(true),
-        Err(cause) => Err(Failure::io("cannot write to", Path::new("standard output"), cause)),
+        Err(cause) => {
+            FAILED.store(true, Ordering::Relaxed);
+            Err(Failure::io("cannot write to", Path::new("standard output"), cause))
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory};
 
+use crate::print;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -15,7 +16,8 @@ pub struct Completions {
 
 impl Completions {
     pub fn run(self) -> Result<(), Failure> {
-        clap_complete::generate(self.shell, &mut super::Cli::command(), self.name, &mut std::io::stdout());
-        Ok(())
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), self.name, &mut script);
+        print::bytes(&script)
     }
 }

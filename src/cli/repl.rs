@@ -21,7 +21,7 @@ use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
 use super::{Building, Global, Source};
 use crate::config;
 use crate::evaluate::{Session, Wanted};
-use crate::print::say;
+use crate::print::{has_failed, say};
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
@@ -90,14 +90,23 @@ fn piped(state: &State<'_>, global: &Global) -> Result<(), Failure> {
             Ok(Outcome::Incomplete) => continue,
             Ok(Outcome::Quit) => return Ok(()),
             Ok(Outcome::Done) => {}
-            Err(failure) => failure.print(global.show_trace),
+            Err(failure) => told(failure, global)?,
         }
         text.clear();
     }
     match state.line(&text, true) {
         Ok(_) => {}
-        Err(failure) => failure.print(global.show_trace),
+        Err(failure) => told(failure, global)?,
     }
+    Ok(())
+}
+
+/// Prints why a line was not done. Where no result can be printed any more, that ends the program.
+fn told(failure: Failure, global: &Global) -> Result<(), Failure> {
+    if has_failed() {
+        return Err(failure);
+    }
+    failure.print(global.show_trace);
     Ok(())
 }
 
@@ -126,7 +135,7 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
                     Ok(Outcome::Incomplete) => continue,
                     Ok(Outcome::Quit) => break,
                     Ok(Outcome::Done) => {}
-                    Err(failure) => failure.print(global.show_trace),
+                    Err(failure) => told(failure, global)?,
                 }
                 let _ = editor.add_history_entry(text.trim_end());
                 text.clear();

@@ -21,6 +21,9 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         vec!["store", "verify", "--json"],
         vec!["expr", "builtins.genList (x: x) 100000"],
         vec!["explain"],
+        vec!["completions", "bash"],
+        vec!["--help"],
+        vec!["help", "build"],
         vec!["instantiate", "--expr", drv],
         vec!["doctor"],
         vec!["store", "gc"],
@@ -37,11 +40,42 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 #[test]
 fn an_output_that_is_full_is_told() {
     let workspace = Workspace::with_own_store("1");
-    for words in [vec!["store", "add", "default.nix"], vec!["expr", "1"], vec!["explain"]] {
+    for words in [
+        vec!["store", "add", "default.nix"],
+        vec!["expr", "1"],
+        vec!["explain"],
+        vec!["completions", "bash"],
+        vec!["completions", "zsh"],
+        vec!["--help"],
+        vec!["--version"],
+        vec!["help", "build"],
+    ] {
         let full = File::options().write(true).open("/dev/full").expect("this is Linux");
         let ran = workspace.command(&words).stdout(full).output().expect("the program starts");
         let told = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(1), "{words:?}: {told}");
         assert!(told.contains("cannot write to `standard output`: No space left on device"), "{words:?}: {told}");
     }
+}
+
+/// Each line's own errors are printed and forgotten; that nothing can be printed any more is not.
+#[test]
+fn a_session_whose_output_is_full_fails() {
+    let workspace = Workspace::with_own_store("1");
+    workspace.write("lines", "1 + 1\n2 + 2\n");
+    for lines in ["1 + 1\n2 + 2\n", "1 + 1", "throw \"x\"\n1 + 1\n:q\n"] {
+        workspace.write("lines", lines);
+        let full = File::options().write(true).open("/dev/full").expect("this is Linux");
+        let input = File::open(workspace.path().join("lines")).expect("it was written");
+        let ran = workspace.command(["repl"]).stdin(input).stdout(full).output().expect("the program starts");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{lines:?}: {told}");
+        assert_eq!(told.matches("cannot write to `standard output`").count(), 1, "{lines:?}: {told}");
+    }
+    // What only an expression does wrong is no failure of the session, nor is a reader that has left.
+    workspace.write("lines", "throw \"x\"\n1 + 1\n");
+    let input = || File::open(workspace.path().join("lines")).expect("it was written");
+    assert!(workspace.command(["repl"]).stdin(input()).output().expect("the program starts").status.success());
+    let left = workspace.command(["repl"]).stdin(input()).stdout(closed()).status().expect("the program starts");
+    assert!(left.success(), "{left}");
 }
