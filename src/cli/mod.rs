@@ -26,7 +26,7 @@ pub mod store;
 /// Describes packages, prefixes, stages and images in the Nix language, builds them in a sandbox from pinned sources
 /// and delivers them.
 #[derive(Debug, Parser)]
-#[command(name = "eval", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "eval", version, max_term_width = 110)]
 #[command(
     after_help = "In a shell, `eval` is a builtin that runs its arguments: `eval build .#x` starts the program `build`.\n\
     That is this program too, as is `ev`; its command `self install` puts all three names on a PATH."
