@@ -14,29 +14,46 @@ pub struct SysError {
     pub call: &'static str,
     pub path: PathBuf,
     pub errno: Errno,
-    /// Whether the path is one of the store's own, such as that of a lock.
-    is_own: bool,
+    place: Place,
+}
+
+/// Where a path is, as far as it decides what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a store, or in what is added to one.
+    Any,
+    /// One of the store's own files, such as that of a lock.
+    OwnOfStore,
+    /// Where a store's trees are put, which has remedies of its own.
+    Outside,
 }
 
 impl SysError {
     pub fn new(call: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
-        Self { call, path: path.into(), errno, is_own: false }
+        Self { call, path: path.into(), errno, place: Place::Any }
     }
 
     /// Tells that what failed was done to a file or directory that each store has.
     pub(crate) fn of_store(self) -> Self {
-        Self { is_own: true, ..self }
+        Self { place: Place::OwnOfStore, ..self }
+    }
+
+    /// Tells that what failed was done outside of any store: what helps a store does not help there.
+    pub(crate) fn outside(self) -> Self {
+        Self { place: Place::Outside, ..self }
     }
 
     fn remedy(&self) -> &'static str {
+        let is_own = self.place == Place::OwnOfStore;
         match self.errno {
-            Errno::EACCES | Errno::EPERM if self.is_own => {
+            _ if self.place == Place::Outside => "",
+            Errno::EACCES | Errno::EPERM if is_own => {
                 "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
             }
-            Errno::ENOTDIR | Errno::EISDIR | Errno::EEXIST | Errno::ELOOP | Errno::ENXIO if self.is_own => {
+            Errno::ENOTDIR | Errno::EISDIR | Errno::EEXIST | Errno::ELOOP | Errno::ENXIO if is_own => {
                 "; that is not what a store has there: move it away, or set EVAL_ROOT to another directory"
             }
-            Errno::ENOENT if self.is_own => "; set EVAL_ROOT to a directory that can be made",
+            Errno::ENOENT if is_own => "; set EVAL_ROOT to a directory that can be made",
             errno => remedy(errno),
         }
     }

@@ -199,6 +199,10 @@ impl Dir {
 
     /// Returns the path of an entry, for messages.
     pub fn join(&self, name: &[u8]) -> PathBuf {
+        // Opened once more, it is still the same.
+        if name == b"." {
+            return self.path.clone();
+        }
         self.path.join(OsStr::from_bytes(name))
     }
 

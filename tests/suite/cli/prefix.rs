@@ -372,3 +372,29 @@ fn values_stay_in_their_lines() {
     let refused = String::from_utf8(refused.stderr).expect("it is text");
     assert!(refused.contains("a^J  forged") && refused.contains("`root^J9^Iforged/opt/toy`"), "{refused}");
 }
+
+/// What is full or cannot be written is the root, and the store has nothing to do with it.
+#[test]
+fn a_root_that_is_full_or_read_only() {
+    let workspace =
+        Workspace::with_own_store(&TOYS.replace(
+            "echo ${version}",
+            "${builtins.concatStringsSep \"\" (builtins.genList (n: \"0123456789\") 60000)}",
+        ));
+    workspace.stdout("build -f default.nix one --no-link");
+    for (options, expected, remedy) in [
+        ("size=256k", "(ENOSPC)", "the file system of the root is full"),
+        ("ro", "(EROFS)", "the root cannot be written"),
+    ] {
+        let script = format!(
+            "mkdir -p at && mount -t tmpfs -o {options} small at && exec {} prefix install one -f default.nix --to at -q",
+            crate::workspace::PROGRAM
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-e", "-c"]);
+        let ran = workspace.prepare(command, [script]).output().expect("`unshare` is installed");
+        let text = workspace.text(&ran);
+        assert!(text.contains("status: 1") && text.contains(expected) && text.contains(remedy), "{text}");
+        assert!(!text.contains("EVAL_ROOT") && !text.contains("/./"), "{text}");
+    }
+}

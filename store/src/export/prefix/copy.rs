@@ -37,7 +37,7 @@ impl Source {
     /// # Errors
     /// [`PrefixError::NoPrefix`] when it is not there; [`PrefixError::Reserved`] when it has what we write into it.
     pub fn open(tree: &Path, prefix: &Path) -> Result<Self> {
-        let below = Below::of(prefix, tree)?;
+        let below = Below::of(prefix)?;
         let mut dir = Dir::open_typed(tree)?;
         for name in below.way.iter().chain([&below.name]) {
             dir = dir.open_dir_as_is(name).map_err(|_| PrefixError::NoPrefix {
@@ -95,7 +95,7 @@ fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, Mode)) -> Re
         return Ok(to.make_link(name, &from.read_link(name)?)?);
     }
     if mode == Mode::Hardlink {
-        return from.hard_link(name, to, name).map_err(|source| PrefixError::HardLink { source });
+        return from.hard_link(name, to, name).map_err(|source| PrefixError::HardLink { source: source.outside() });
     }
     let source = from.open_file(name)?;
     let copy = to.create_file(name, 0o600)?;

@@ -3,6 +3,8 @@
 use super::names;
 use crate::error::{StoreError, SysError};
 use crate::line::in_line;
+use nix::errno::Errno;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -14,7 +16,7 @@ pub(super) const SHOWN_MAX: usize = 20;
 pub enum PrefixError {
     /// A system call failed.
     #[error(transparent)]
-    System(#[from] SysError),
+    System(SysError),
     /// The store failed, where the prefix is a link into it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,6 +41,20 @@ pub enum PrefixError {
         path: PathBuf,
         /// What has this name otherwise.
         reason: &'static str,
+    },
+    /// A path that no prefix has.
+    #[error("PREFIX `{}` is not the absolute path of a directory, without `..`", shown(prefix))]
+    NoPath {
+        /// What was given.
+        prefix: PathBuf,
+    },
+    /// What is at the path was a generation, and does not say any more which.
+    #[error("cannot read which generation is at the path: `{}` is damaged", shown(marker))]
+    Damaged {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// What says which generation it is.
+        marker: PathBuf,
     },
     /// Files that we did not install are in the way.
     #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", shown(path), listed(files, *more))]
@@ -115,9 +131,58 @@ impl PrefixError {
                 format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", shown(path))
             }
             Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
+            Self::System(error) => return at_root(error),
+            // The message has one already.
+            Self::HardLink { source } => return at_root(source).filter(|_| source.errno != Errno::EXDEV),
+            Self::NoPath { .. } => {
+                "give it as it is below the root, such as `/usr/local/my-stuff`; `--to` names the root".to_owned()
+            }
+            Self::Damaged { path, .. } => {
+                format!("`ev prefix install` with `--force` keeps `{}` aside and installs it anew", shown(path))
+            }
+            Self::LinkOnTheWay { path } if path.file_name().is_some_and(|name| names::is_hidden(name.as_bytes())) => {
+                format!(
+                    "generations lie in a directory of that name: look where the link leads, then `rm {}`",
+                    shown(path)
+                )
+            }
+            Self::LinkOnTheWay { .. } => "put a directory in its place, or install below where it leads".to_owned(),
             Self::Busy { .. } => "try again once the others have ended".to_owned(),
             _ => return None,
         })
+    }
+}
+
+/// What to do when a system call fails below a root.
+fn at_root(error: &SysError) -> Option<String> {
+    let is_lock = error.path.file_name().is_some_and(|name| name.as_bytes() == names::LOCK);
+    let text = match error.errno {
+        Errno::ENOSPC => {
+            "the file system of the root is full: free some space there, also with `ev prefix prune`, or give another with `--to`"
+        }
+        Errno::EDQUOT => {
+            "the quota on the file system of the root is used up: free some space there, also with `ev prefix prune`"
+        }
+        Errno::EROFS => "the root cannot be written: mount it for writing, or give another with `--to`",
+        Errno::EACCES | Errno::EPERM if is_lock => {
+            "the prefix belongs to another user: run the command as that user, or as root"
+        }
+        Errno::EACCES | Errno::EPERM => {
+            "run the command as the user that owns the directory, or give a root of your own with `--to`"
+        }
+        Errno::EBUSY | Errno::EXDEV => {
+            "a prefix and its `.NAME.generations` are moved from one to the other: neither can be a mount point; unmount it, or \
+             mount the directory that holds both"
+        }
+        Errno::EMFILE | Errno::ENFILE => "raise the limit on open files (`ulimit -n`)",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+impl From<SysError> for PrefixError {
+    fn from(error: SysError) -> Self {
+        Self::System(error.outside())
     }
 }
 

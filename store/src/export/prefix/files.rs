@@ -4,7 +4,7 @@
 //! of where it leads (`link` alone in lists of earlier versions); for what is too deep to be looked at, `deep`.
 
 use super::SysError;
-use super::error::{PrefixError, Result};
+use super::error::Result;
 use super::marker::{read_small, write_new};
 use super::names::{self, MARKER};
 use super::switch::make_movable;
@@ -77,7 +77,7 @@ impl List {
             text.push(0);
         }
         if text.len() as u64 > LIST_BYTES_MAX {
-            return Err(PrefixError::System(SysError::new("write", hidden.join(&name), Errno::EFBIG)));
+            return Err(SysError::new("write", hidden.join(&name), Errno::EFBIG).into());
         }
         write_new(hidden, &name, &text)
     }

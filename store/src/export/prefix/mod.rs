@@ -191,9 +191,14 @@ pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_
 /// Lists the generations of a prefix, oldest first.
 ///
 /// # Errors
-/// [`PrefixError::NotInstalled`].
+/// [`PrefixError::NotInstalled`]; [`PrefixError::Damaged`] when what is at the path does not say any more what it is.
 pub fn generations(root: &Path, prefix: &Path) -> Result<Vec<Generation>> {
-    Ok(Place::open(root, prefix, Access::Look)?.known()?.into_values().collect())
+    let place = Place::open(root, prefix, Access::Look)?;
+    let known = place.known()?;
+    if known.is_empty() {
+        return Err(place.nothing_known());
+    }
+    Ok(known.into_values().collect())
 }
 
 /// Switches to another generation.
@@ -213,7 +218,7 @@ pub fn switch(root: &Path, prefix: &Path, to: Wanted, force: bool) -> Result<Ins
     };
     let Some(number) = wanted else {
         if known.is_empty() {
-            return Err(PrefixError::NotInstalled { path: place.path.clone() });
+            return Err(place.nothing_known());
         }
         let wanted = if let Wanted::Number(number) = to { Some(number) } else { None };
         return Err(PrefixError::NoGeneration { path: place.path.clone(), wanted, known: known.into_keys().collect() });
@@ -233,12 +238,15 @@ pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
     let place = Place::open(root, prefix, Access::Change)?;
     let current = place.check_in_the_way(force)?;
     if current == Current::Foreign {
+        if let damaged @ PrefixError::Damaged { .. } = place.nothing_known() {
+            return Err(damaged);
+        }
         let (files, more) = place.foreign_files()?;
         return Err(PrefixError::Foreign { path: place.path.clone(), files, more });
     }
     let numbers: Vec<u32> = place.known()?.into_keys().collect();
     if numbers.is_empty() && current == Current::Nothing {
-        return Err(PrefixError::NotInstalled { path: place.path.clone() });
+        return Err(place.nothing_known());
     }
     place.take_away(current)?;
     for number in &numbers {
@@ -254,6 +262,9 @@ pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
 /// [`PrefixError::NotInstalled`].
 pub fn prune(root: &Path, prefix: &Path, keep: usize, older_than: Option<Duration>) -> Result<Removed> {
     let place = Place::open(root, prefix, Access::Change)?;
+    if place.known()?.is_empty() {
+        return Err(place.nothing_known());
+    }
     let generations = place.prune(keep, older_than)?;
     Ok(place.removed(generations))
 }

@@ -70,12 +70,9 @@ pub(super) struct Below<'a> {
 }
 
 impl<'a> Below<'a> {
-    /// Takes a prefix apart; `tree` serves the message.
-    pub fn of(prefix: &'a Path, tree: &Path) -> Result<Self> {
-        let wrong = || PrefixError::NoPrefix {
-            tree: tree.to_owned(),
-            reason: format!("`{}` is not an absolute path without `..`", prefix.display()),
-        };
+    /// Takes a prefix apart.
+    pub fn of(prefix: &'a Path) -> Result<Self> {
+        let wrong = || PrefixError::NoPath { prefix: prefix.to_owned() };
         let below = prefix.strip_prefix("/").map_err(|_| wrong())?;
         let names = below.components().map(|part| match part {
             Component::Normal(name) => Ok(name.as_bytes()),

@@ -82,18 +82,18 @@ pub(super) enum Shape {
 
 impl Place {
     pub fn open(root: &Path, prefix: &Path, access: Access) -> Result<Self> {
-        let below = Below::of(prefix, root)?;
+        let below = Below::of(prefix)?;
         let path = root.join(prefix.strip_prefix("/").unwrap_or(prefix));
         if names::is_hidden(below.name) {
             let reason = "generations of another prefix are kept in directories called so";
             return Err(PrefixError::Reserved { path, reason });
         }
         let hidden_name = names::hidden(below.name);
-        let not_installed = || PrefixError::NotInstalled { path: path.clone() };
         for _ in 0..TRIES {
+            let not_installed = || PrefixError::NotInstalled { path: path.clone() };
             let parent = walk(root, &below.way, access)?.ok_or_else(not_installed)?;
             let hidden = match enter(&parent, &hidden_name, access) {
-                Ok(hidden) => hidden.ok_or_else(not_installed)?,
+                Ok(hidden) => hidden.ok_or_else(|| nothing_at(&parent, below.name, &path))?,
                 // Made by somebody else, or removed, just now.
                 Err(PrefixError::System(error)) if matches!(error.errno, Errno::EEXIST | Errno::ENOENT) => continue,
                 Err(error) => return Err(error),
@@ -170,6 +170,11 @@ impl Place {
             }
             Kind::File | Kind::Other(_) => Ok(Current::Foreign),
         }
+    }
+
+    /// The error of a place where no generation is found.
+    pub fn nothing_known(&self) -> PrefixError {
+        nothing_at(&self.parent, &self.name, &self.path)
     }
 
     /// Returns the text of the link at the path in symlink mode.
@@ -305,6 +310,19 @@ impl Drop for Place {
             // The next command finds what could not be removed.
             let _ = self.leave();
         }
+    }
+}
+
+/// The error where no generation of a prefix is found: there is none, or what is at its path does not say which one it is.
+fn nothing_at(parent: &Dir, name: &[u8], path: &Path) -> PrefixError {
+    let is_damaged = parent.open_dir_as_is(name).is_ok_and(|directory| {
+        directory.find(names::MARKER.as_bytes()).is_ok_and(|found| found.is_some())
+            && !matches!(Marker::read(&directory), Ok(Some(_)))
+    });
+    let path = path.to_owned();
+    match is_damaged {
+        true => PrefixError::Damaged { marker: path.join(names::MARKER), path },
+        false => PrefixError::NotInstalled { path },
     }
 }
 

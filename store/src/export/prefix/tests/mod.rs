@@ -3,6 +3,7 @@
 //! `stops` kills at each system call, `leftovers` makes what kills leave and what nobody leaves, `hostile` has roots and
 //! packages that are up to something, and `fuzz` has all of it at random.
 
+mod errors;
 mod fuzz;
 mod hostile;
 mod kept;
@@ -116,7 +117,10 @@ impl World {
     }
 
     fn list(&self) -> Vec<(u32, bool)> {
-        let all = generations(&self.root(), PREFIX.as_ref()).unwrap();
+        let all = match generations(&self.root(), PREFIX.as_ref()) {
+            Err(PrefixError::NotInstalled { .. } | PrefixError::Damaged { .. }) => Vec::new(),
+            listed => listed.unwrap(),
+        };
         all.into_iter().map(|generation| (generation.number, generation.current)).collect()
     }
 
