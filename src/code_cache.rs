@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use store::personal;
 
 /// Beyond this size of the database the older half goes.
 const BYTES_MAX: i64 = 256 << 20;
@@ -44,10 +45,17 @@ impl CodeCache {
     }
 
     fn write(&self, rows: &[([u8; 32], Vec<u8>)]) -> rusqlite::Result<()> {
-        if std::fs::create_dir_all(&self.folder).is_err() {
+        let file = self.file();
+        if self.is_exposed() {
+            // Others may have written it.
+            self.remove();
+        }
+        // SQLite gives the files beside it the permissions of this one.
+        let made = personal::make_directories(&self.folder).and_then(|()| personal::open_file(&file));
+        if made.is_err() || self.is_exposed() {
             return Ok(());
         }
-        let mut connection = open(&self.file(), OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "OFF")?;
         let transaction = connection.transaction()?;
@@ -71,14 +79,23 @@ impl CodeCache {
         transaction.commit()
     }
 
+    /// Whether other users may have written what is there: code is run, so theirs is not read.
+    fn is_exposed(&self) -> bool {
+        personal::is_exposed(&self.folder) || personal::is_exposed(&self.file())
+    }
+
+    fn remove(&self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = self.file().into_os_string();
+            file.push(suffix);
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     /// Removes a database that is damaged.
     fn remove_if_damaged(&self, error: &rusqlite::Error) {
         if let Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) = error.sqlite_error_code() {
-            for suffix in ["", "-wal", "-shm"] {
-                let mut file = self.file().into_os_string();
-                file.push(suffix);
-                let _ = std::fs::remove_file(file);
-            }
+            self.remove();
         }
     }
 }
@@ -92,6 +109,11 @@ fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 impl lang::host::CodeCache for CodeCache {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::NotAsked = *state
+            && self.is_exposed()
+        {
+            *state = State::None;
+        }
         if let State::NotAsked = *state {
             // All of one evaluation is read in one transaction: a lock for each file would cost as much as finding it.
             let opened = open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE)

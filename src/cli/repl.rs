@@ -17,6 +17,7 @@ use nix::unistd::{getpgrp, tcgetpgrp};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
+use store::personal;
 
 use super::{Building, Global, Source};
 use crate::config;
@@ -147,7 +148,7 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
     }
     if let Some(file) = &history {
         let saved =
-            std::fs::create_dir_all(file.parent().unwrap_or(Path::new("/"))).map(|()| editor.save_history(file));
+            personal::make_directories(file.parent().unwrap_or(Path::new("/"))).map(|()| editor.save_history(file));
         if let Err(cause) = saved {
             return Err(Failure::io("cannot write", file, cause));
         }

@@ -1,5 +1,6 @@
 //! `self install`: this program under its three names.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -36,7 +37,9 @@ impl SelfCommand {
             Some(folder) => folder,
             None => program.parent().unwrap_or(Path::new("/")).to_owned(),
         };
-        std::fs::create_dir_all(&folder).map_err(|cause| Failure::io("cannot make", &folder, cause))?;
+        // Programs are for everybody to run, and not for others to exchange, whatever the umask.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+        made.map_err(|cause| Failure::io("cannot make", &folder, cause))?;
         let main = folder.join(MAIN_NAME);
         if !same_file(&main, &program) {
             let ours = OTHER_NAMES.iter().any(|name| is_link_to_main(&folder.join(name)));

@@ -30,6 +30,7 @@ use lang::host::{
 };
 use store::archive::nar::{self, NarError};
 use store::path::Ingestion;
+use store::personal;
 use store::room::Room;
 use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
 use waiting::Waiting;
@@ -323,7 +324,7 @@ impl Sources {
         }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let fresh = folder.join(format!(".{key}.{}.{count}", std::process::id()));
-        let made = fs::create_dir(&fresh)
+        let made = personal::make_directory(&fresh)
             .map_err(|cause| failed("cannot make the folder", &fresh, &cause))
             .and_then(|()| make(&fresh))
             .and_then(|()| fs::rename(&fresh, &tree).map_err(|cause| failed("cannot rename", &fresh, &cause)));
@@ -339,7 +340,8 @@ impl Sources {
 
     fn folder(&self, name: &str) -> HostResult<PathBuf> {
         let folder = self.cache.join(name);
-        fs::create_dir_all(&folder).map_err(|cause| failed("cannot make the folder", &folder, &cause))?;
+        let made = personal::make_directories(&self.cache).and_then(|()| personal::make_directories(&folder));
+        made.map_err(|cause| failed("cannot make the folder", &folder, &cause))?;
         Ok(folder)
     }
 }

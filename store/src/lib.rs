@@ -18,6 +18,7 @@ mod db;
 mod error;
 mod local;
 mod lock;
+pub mod personal;
 pub mod place;
 pub mod room;
 mod scratch;

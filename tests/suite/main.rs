@@ -10,6 +10,7 @@ mod git;
 mod git_hostile;
 mod git_server;
 mod normal;
+mod personal;
 mod threat_model;
 mod workspace;
 
@@ -62,7 +63,7 @@ mod signals {
     mod endless;
     mod random;
     mod repl;
-    mod terminal;
+    pub mod terminal;
 }
 
 /// What stays and what goes.

@@ -8,13 +8,14 @@
 use super::FetchConfig;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::hash::{Hash, HashAlgorithm, Hasher};
+use store::personal;
 use store::room::{NoRoom, Room};
 
 /// What the bytes on disk are a beginning of.
@@ -45,13 +46,12 @@ impl Partial {
     /// when `cancel` is set meanwhile.
     pub fn open(config: &FetchConfig, key: &str, algorithm: HashAlgorithm) -> io::Result<Option<Self>> {
         let (dir, cancel) = (config.partial_dir.as_path(), &*config.cancel);
-        // Nobody else's business, whatever the umask: what is fetched with a password lies here as well.
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // Nobody else's business: what is fetched with a password lies here as well.
+        personal::make_directories(dir)?;
         let path = dir.join(format!("{key}.part"));
         let origin_path = dir.join(format!("{key}.from"));
         let mut file = loop {
-            let mut file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            let mut file = personal::open_file(&path)?;
             let file = loop {
                 match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                     Ok(locked) => break locked,
@@ -122,7 +122,7 @@ impl Partial {
 
     /// Notes where the bytes about to be written come from.
     pub fn set_origin(&mut self, origin: Origin) -> io::Result<()> {
-        fs::write(&self.origin_path, format!("{}\n{}\n", origin.url, origin.validator))?;
+        personal::write_file(&self.origin_path, format!("{}\n{}\n", origin.url, origin.validator).as_bytes())?;
         self.origin = Some(origin);
         Ok(())
     }

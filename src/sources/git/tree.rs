@@ -1,10 +1,9 @@
 //! The files of a commit, written as the repository holds them.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use gix::bstr::ByteSlice;
@@ -13,6 +12,7 @@ use gix::object::tree::EntryKind;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
+use store::personal;
 use store::room::Room;
 
 use super::chain;
@@ -140,11 +140,11 @@ impl Writer<'_, '_> {
         };
         match kind {
             EntryKind::Tree => {
-                fs::create_dir(to).map_err(unwritable)?;
+                personal::make_directory(to).map_err(unwritable)?;
                 self.tree(id, to, path, depth + 1)
             }
             EntryKind::Commit => {
-                fs::create_dir(to).map_err(unwritable)?;
+                personal::make_directory(to).map_err(unwritable)?;
                 // One that is not asked for is an empty folder.
                 self.submodules.map_or(Ok(()), |submodules| submodules.write(path, id, to, depth + 1))
             }
@@ -153,14 +153,8 @@ impl Writer<'_, '_> {
                 // A name that was there before may be that of a link.
                 let bytes = blob()?;
                 self.room.claim(bytes.len() as u64).map_err(other)?;
-                let made = fs::File::create_new(to).and_then(|mut file| {
-                    file.write_all(&bytes)?;
-                    if kind == EntryKind::BlobExecutable {
-                        file.set_permissions(fs::Permissions::from_mode(0o755))?;
-                    }
-                    Ok(())
-                });
-                made.map_err(unwritable)
+                let made = personal::create_file(to, kind == EntryKind::BlobExecutable);
+                made.and_then(|mut file| file.write_all(&bytes)).map_err(unwritable)
             }
         }
     }
