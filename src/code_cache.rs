@@ -191,6 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn what_others_can_write_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("cache");
+        let cache = || CodeCache::new(place.clone());
+        cache().put(&[row(1, 10)]);
+        assert_eq!(cache().get(&[1; 32]), Some(vec![1; 10]));
+        for (path, before, mode) in [(place.clone(), 0o700, 0o770), (cache().file(), 0o600, 0o602)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(cache().get(&[1; 32]), None, "{}", path.display());
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(before)).unwrap();
+        }
+        assert_eq!(cache().get(&[1; 32]), Some(vec![1; 10]));
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_written_is_nobodys_trouble() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("a file");
