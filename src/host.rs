@@ -20,6 +20,7 @@ use store::{
     Text, ValidPath,
 };
 
+use crate::reading;
 use crate::sources::{self, Sources};
 
 /// The world as one command sees it.
@@ -176,6 +177,7 @@ fn io_error(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
     let kind = match cause.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => HostErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied => HostErrorKind::Denied,
+        std::io::ErrorKind::FileTooLarge => HostErrorKind::TooLarge,
         _ => HostErrorKind::Other,
     };
     HostError::new(kind, format!("{what} `{}`: {cause}", path.display()))
@@ -207,8 +209,13 @@ fn file_type(kind: std::fs::FileType) -> FileType {
 }
 
 impl Host for StoreHost {
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
-        std::fs::read(self.physical(path)?).map_err(|cause| io_error("cannot read", path, &cause))
+    fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
+        reading::read(&self.physical(path)?, bytes_max).map_err(|cause| io_error("cannot read", path, &cause))
+    }
+
+    fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
+        let read = reading::read_in_pieces(&self.physical(path)?, take);
+        read.map_err(|cause| io_error("cannot read", path, &cause))?
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {

@@ -16,6 +16,7 @@ mod nix_text;
 mod print;
 mod progress;
 mod read_only_host;
+mod reading;
 mod report;
 mod sources;
 mod walk;

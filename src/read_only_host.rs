@@ -17,6 +17,7 @@ use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePa
 
 use crate::host::{machine, source_type};
 use crate::nix_text;
+use crate::reading;
 use crate::sources::{self, Sources};
 
 pub struct ReadOnlyHost {
@@ -57,6 +58,9 @@ fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
         }
         std::io::ErrorKind::PermissionDenied => {
             HostError::new(HostErrorKind::Denied, format!("{what} '{}': {cause}", path.display()))
+        }
+        std::io::ErrorKind::FileTooLarge => {
+            HostError::new(HostErrorKind::TooLarge, format!("{what} '{}': {cause}", path.display()))
         }
         _ => HostError::new(HostErrorKind::Other, format!("{what} '{}': {cause}", path.display())),
     }
@@ -166,10 +170,19 @@ fn entries(path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
 }
 
 impl Host for ReadOnlyHost {
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
+    fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
         match self.place(path)? {
-            Place::Disk(real) => std::fs::read(real).map_err(|cause| failed("cannot read", path, &cause)),
+            Place::Disk(real) => reading::read(&real, bytes_max).map_err(|cause| failed("cannot read", path, &cause)),
             Place::Memory(text) => Ok(text.to_vec()),
+        }
+    }
+
+    fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
+        match self.place(path)? {
+            Place::Disk(real) => {
+                reading::read_in_pieces(&real, take).map_err(|cause| failed("cannot read", path, &cause))?
+            }
+            Place::Memory(text) => take(&text),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::host::HostError;
+use crate::host::{HostError, HostErrorKind};
 use crate::source::{Origin, Pos, Source, Span};
 use crate::symbol::Symbol;
 use crate::syntax::SyntaxError;
@@ -247,6 +247,7 @@ impl Error {
             ErrorKind::UndefinedVariable { .. } => "lang::undefined_variable",
             ErrorKind::Type { .. } => "lang::type",
             ErrorKind::Other { code, .. } => code,
+            ErrorKind::Host(error) if error.kind == HostErrorKind::TooLarge => "lang::out_of_memory",
             ErrorKind::Host(_) => "lang::host",
             ErrorKind::Syntax(errors) => errors.first().map_or("lang::syntax", |error| error.code),
         }
@@ -259,6 +260,11 @@ impl Error {
         }
         if let ErrorKind::OutOfMemory(_) = &self.0.kind {
             return Some("is a list or string growing without end? `--max-eval-memory SIZE` allows more".to_owned());
+        }
+        if let ErrorKind::Host(error) = &self.0.kind
+            && error.kind == HostErrorKind::TooLarge
+        {
+            return Some("`--max-eval-memory SIZE` allows more".to_owned());
         }
         let ErrorKind::MissingAttribute { name, set } = &self.0.kind else { return None };
         if set.0.as_attrs()?.contains(Symbol::new(b"langVersion"))

@@ -30,6 +30,8 @@ pub enum HostErrorKind {
     Stopped,
     /// This host has no such ability (no network, no builder).
     Unsupported,
+    /// There is more of it than memory for it.
+    TooLarge,
     Other,
 }
 
@@ -122,8 +124,11 @@ pub enum Severity {
 
 /// The world, as far as expressions can see it.
 pub trait Host: Send + Sync {
-    /// The bytes of a file, symbolic links followed.
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>>;
+    /// The bytes of a file, symbolic links followed. More than `bytes_max` are [`HostErrorKind::TooLarge`], and not read.
+    fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>>;
+
+    /// Gives the bytes of a file, symbolic links followed, piece by piece; ends with the error of `take` if it has one.
+    fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()>;
 
     /// Names and types of a folder's entries, in any order.
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>>;

@@ -69,8 +69,13 @@ impl Observer {
 }
 
 impl Host for Observer {
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
-        self.observe(Question::Bytes(path.to_owned()), |host| host.read_file(path), question::of_bytes)
+    fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
+        self.observe(Question::Bytes(path.to_owned()), |host| host.read_file(path, bytes_max), question::of_bytes)
+    }
+
+    fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
+        let ask = |host: &StoreHost| question::digest_pieces(host, path, take);
+        self.observe(Question::Bytes(path.to_owned()), ask, |(_, digest)| *digest).0
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {

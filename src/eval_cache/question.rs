@@ -11,7 +11,7 @@ use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult};
 use serde::{Deserialize, Serialize};
 use store::path::Ingestion;
 use store::tree::Digest;
-use store::{Hash, StoreModel, StorePath, StorePathName};
+use store::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
 
 use crate::host::StoreHost;
 
@@ -134,7 +134,7 @@ impl Question {
     /// Asks again; nothing when it makes no sense any more.
     fn ask(&self, host: &StoreHost) -> Option<Digest> {
         Some(match self {
-            Question::Bytes(path) => of_bytes(&host.read_file(path)),
+            Question::Bytes(path) => digest_pieces(host, path, &mut |_| Ok(())).1,
             Question::Entries(path) => of_entries(&host.read_dir(path)),
             Question::Type(path) => of_type(&host.file_type(path)),
             Question::LinkTarget(path) => of_link(&host.read_link(path)),
@@ -196,6 +196,24 @@ pub fn of_bytes(answer: &HostResult<Vec<u8>>) -> Digest {
         Ok(bytes) => Digest::of(bytes),
         Err(_) => of(answer, Vec::clone),
     }
+}
+
+/// Gives the bytes of a file piece by piece, with what [`of_bytes`] says of all of them.
+pub fn digest_pieces(
+    host: &StoreHost,
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> HostResult<()>,
+) -> (HostResult<()>, Digest) {
+    let mut hasher = Hasher::new(HashAlgorithm::Blake3);
+    let read = host.read_pieces(path, &mut |piece| {
+        hasher.update(piece);
+        take(piece)
+    });
+    let digest = match &read {
+        Ok(()) => Digest::from_slice(hasher.finish().digest()).expect("a digest is a blake3 hash"),
+        Err(_) => of(&read, |()| Vec::new()),
+    };
+    (read, digest)
 }
 
 pub fn of_entries(answer: &HostResult<Vec<(Vec<u8>, FileType)>>) -> Digest {

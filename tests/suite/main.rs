@@ -9,6 +9,7 @@ mod file_urls;
 mod git;
 mod git_hostile;
 mod git_server;
+mod large_files;
 mod normal;
 mod personal;
 mod threat_model;

@@ -1,12 +1,13 @@
 //! Builtins over hashes.
 
-use store::{Hash, HashAlgorithm};
+use store::{Hash, HashAlgorithm, Hasher};
 
 use super::expect::lossy;
 use super::features::require;
 use crate::error::{Error, Result};
+use crate::host::{HostError, HostErrorKind};
 use crate::symbol::Symbol;
-use crate::value::Value;
+use crate::value::{Value, heap};
 use crate::vm::Evaluator;
 
 fn algorithm(ev: &mut Evaluator, value: Value) -> Result<HashAlgorithm> {
@@ -29,8 +30,19 @@ pub(super) fn hash_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     let algorithm = algorithm(ev, arguments[0])?;
     let path = ev.realise_path(arguments[1])?;
     let path = ev.resolve_links(&path)?;
-    let bytes = ev.shared.host.read_file(&path)?;
-    Ok(Value::string(algorithm.hash(&bytes).hex().as_bytes()))
+    let mut hasher = Hasher::new(algorithm);
+    let read = ev.shared.host.read_pieces(&path, &mut |piece| {
+        if heap::is_interrupted() {
+            return Err(HostError::new(HostErrorKind::Stopped, "interrupted"));
+        }
+        hasher.update(piece);
+        Ok(())
+    });
+    match read {
+        Err(error) if error.kind == HostErrorKind::Stopped => Err(ev.out_of_memory()),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(Value::string(hasher.finish().hex().as_bytes())),
+    }
 }
 
 pub(super) fn convert_hash(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

@@ -62,7 +62,7 @@ pub(super) fn text_in(ev: &mut Evaluator, dir: &[u8]) -> Result<Option<Vec<u8>>>
         return Ok(None);
     }
     let path = ev.checked_path(&path)?;
-    Ok(Some(ev.shared.host.read_file(&path)?))
+    Ok(Some(ev.read_file(&path)?))
 }
 
 impl Lock {

@@ -69,7 +69,7 @@ pub(super) fn read_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     if let Some(text) = internal_file(path.as_os_str().as_bytes()) {
         return Ok(Value::string(text));
     }
-    let bytes = ev.shared.host.read_file(&path)?;
+    let bytes = ev.read_file(&path)?;
     if memchr::memchr(0, &bytes).is_some() {
         return Err(Error::other(
             "lang::nul_byte",

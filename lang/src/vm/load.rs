@@ -15,7 +15,7 @@ use crate::symbol::Symbol;
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{Lints, ParseOptions, parse};
 use crate::text::path;
-use crate::value::{ContextElement, Value};
+use crate::value::{ContextElement, Value, heap};
 
 /// A symbolic link in the way of a path is followed this many times.
 const LINKS_MAX: usize = 64;
@@ -76,7 +76,7 @@ impl Evaluator {
     /// When the file cannot be read, and mistakes in it.
     pub fn parse_file(&mut self, path: &Path) -> Result<Vec<u8>> {
         let file = self.resolve_expression_file(&path::normalise(path.as_os_str().as_bytes()))?;
-        let text = self.shared.host.read_file(&file)?;
+        let text = self.read_file(&file)?;
         let origin = Origin::File(Arc::from(&*file.to_string_lossy()));
         let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
         self.parse_text(&text, origin, &folder)
@@ -115,11 +115,16 @@ impl Evaluator {
         self.load_file(file.as_os_str().as_bytes(), names)
     }
 
+    /// The bytes of a file, if the evaluation may use that much memory.
+    pub(crate) fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        Ok(self.shared.host.read_file(path, heap::limit_bytes())?)
+    }
+
     fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
         let host_path = Path::new(std::ffi::OsStr::from_bytes(file));
         let (text, keep): (Arc<[u8]>, bool) = match crate::builtins::internal_file(file) {
             Some(text) => (Arc::from(text), false),
-            None => (Arc::from(self.shared.host.read_file(host_path)?), names.is_empty()),
+            None => (Arc::from(self.read_file(host_path)?), names.is_empty()),
         };
         let origin = Origin::File(Arc::from(&*String::from_utf8_lossy(file)));
         let value = self.compile_text(text, origin, path::dir_name(file), names, keep)?;

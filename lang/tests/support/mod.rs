@@ -36,6 +36,7 @@ const LOCK: &str = "no thread panics while it holds a table of the host";
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> HostError {
     let kind = match error.kind() {
         std::io::ErrorKind::NotFound => HostErrorKind::NotFound,
+        std::io::ErrorKind::FileTooLarge => HostErrorKind::TooLarge,
         _ => HostErrorKind::Other,
     };
     HostError::new(kind, format!("cannot {what} '{}': {error}", path.display()))
@@ -103,11 +104,20 @@ fn nar(path: &Path, filter: &mut Option<SourceFilter<'_>>, out: &mut Vec<u8>) ->
 }
 
 impl Host for Files {
-    fn read_file(&self, path: &Path) -> HostResult<Vec<u8>> {
+    fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
         match self.texts.lock().expect(LOCK).get(path) {
             Some(text) => Ok(text.clone()),
-            None => std::fs::read(path).map_err(|error| failed("read", path, &error)),
+            None => match std::fs::read(path) {
+                Ok(bytes) if bytes.len() > bytes_max => {
+                    Err(failed("read", path, &std::io::ErrorKind::FileTooLarge.into()))
+                }
+                read => read.map_err(|error| failed("read", path, &error)),
+            },
         }
+    }
+
+    fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
+        take(&self.read_file(path, usize::MAX)?)
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
@@ -147,7 +157,7 @@ impl Host for Files {
             bytes.extend(header);
             nar(source, &mut filter, &mut bytes)?;
         } else {
-            bytes = self.read_file(source)?;
+            bytes = self.read_file(source, usize::MAX)?;
         }
         let hash = HashAlgorithm::Sha256.hash(&bytes);
         self.model

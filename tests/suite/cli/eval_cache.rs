@@ -70,6 +70,22 @@ fn nothing_changed() {
     expect_evaluated(&workspace, &format!("{WORDS} --argstr x y"));
 }
 
+/// It is read in pieces, and asked for again as one that was read whole.
+#[test]
+fn a_file_that_was_hashed() {
+    let expression = EXPRESSION.replace("builtins.readFile ./text", "builtins.hashFile \"md5\" ./text");
+    let workspace = evaluated(&expression, WORDS);
+    expect_remembered(&workspace, WORDS);
+    workspace.write("text", "1");
+    expect_remembered(&workspace, WORDS);
+    workspace.write("text", "2");
+    expect_evaluated(&workspace, WORDS);
+    let both = EXPRESSION.replace("readFile ./text", "hashFile \"md5\" ./text + builtins.readFile ./text");
+    let workspace = evaluated(&both, WORDS);
+    workspace.write("text", "1");
+    expect_remembered(&workspace, WORDS);
+}
+
 #[test]
 fn a_file_written_again_with_the_same_text() {
     let workspace = evaluated(EXPRESSION, WORDS);

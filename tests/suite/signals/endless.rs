@@ -89,6 +89,7 @@ fn builtins() {
         "often (n: builtins.fromJSON \"[${long}]\")",
         "often (n: builtins.stringLength (builtins.replaceStrings [ \"1\" ] [ \"${toString n}\" ] long))",
         "often (n: builtins.hashString \"sha512\" long)",
+        "builtins.hashFile \"sha512\" /dev/zero",
     ];
     for expression in expressions {
         check_signal(&evaluating(expression), EVALUATE, When::Begun, Signal::SIGINT, 130);
