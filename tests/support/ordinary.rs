@@ -1,5 +1,6 @@
 //! Running tests of this very program again as an ordinary user, where root runs them.
 
+use std::ffi::OsString;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -9,13 +10,14 @@ use std::process::Command;
 /// `others`: programs with the variables that name them. All tests, if there is no filter; but none with random bytes, as
 /// what reads bytes does not ask who it is.
 ///
-/// Where an ordinary user runs the tests, there is nothing left to show.
+/// Where an ordinary user runs the tests, there is nothing left to show. Returns what they have left in the directory for
+/// temporary files.
 #[track_caller]
-pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) {
+pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) -> Vec<OsString> {
     const NOBODY: u32 = 65534;
     // Its owner is who runs this.
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
-        return;
+        return Vec::new();
     }
     let place = tempfile::tempdir().unwrap();
     let temporary = place.path().join("tmp");
@@ -43,4 +45,5 @@ pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) {
     let text = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{text}");
     assert!(text.contains(" passed") && !text.contains("running 0 tests"), "{text}");
+    std::fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }

@@ -571,7 +571,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_unpacks(files in prop::collection::btree_map("[ab]{1,2}(/[cd]{1,2}){0,2}", (prop::collection::vec(any::<u8>(), 0..20), 0..3), 0..8)) {
-            let temp = tempfile::tempdir().unwrap();
+            let temp = crate::tests::Temporary::new();
             let root = temp.path().join("root");
             std::fs::create_dir(&root).unwrap();
             let mut made = BTreeMap::new();

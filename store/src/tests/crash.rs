@@ -71,7 +71,7 @@ fn child() {
 #[track_caller]
 fn check(what: &str) {
     for stop in 0.. {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = super::Temporary::new();
         make(&dir.path().join("source"), FILES);
         let root = dir.path().join("root");
         if what == "gc" {

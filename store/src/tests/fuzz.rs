@@ -33,7 +33,7 @@ fn tree_on_disk(dir: &Path) -> Vec<u8> {
 
 #[test]
 fn archives() {
-    let temp = tempfile::tempdir().unwrap();
+    let temp = super::Temporary::new();
     let seed = tree_on_disk(temp.path());
     std::fs::write(temp.path().join("outside"), "untouched").unwrap();
     let words: [&[u8]; 9] = [

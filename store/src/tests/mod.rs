@@ -16,15 +16,42 @@ mod swaps;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod tracer;
 
+use crate::sys::Dir;
 use crate::{Durability, LocalStore, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+/// A temporary directory that goes with all that is in it: trees of a store are read-only, and whoever is not root has to
+/// change that before removing them.
+pub struct Temporary(tempfile::TempDir);
+
+impl Temporary {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory nobody waits for a disk.
+    pub fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let Ok(top) = Dir::open(self.path()) else { return };
+        top.names().unwrap_or_default().iter().for_each(|name| drop(top.remove_all(name)));
+    }
+}
+
 /// A store in a temporary directory, and room beside it.
 pub struct TempStore {
     pub store: LocalStore,
-    pub dir: tempfile::TempDir,
+    pub dir: Temporary,
 }
 
 impl std::ops::Deref for TempStore {
@@ -40,7 +67,7 @@ pub fn open(root: &Path) -> LocalStore {
 }
 
 pub fn temp_store() -> TempStore {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Temporary::new();
     TempStore { store: open(&dir.path().join("root")), dir }
 }
 

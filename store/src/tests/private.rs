@@ -57,8 +57,23 @@ fn nobody_else_gets_in() {
 /// What keeps others out, and what hostile trees and archives are refused with, is the same without root.
 #[test]
 fn as_an_ordinary_user() {
-    super::ordinary::run_again(
+    let left = super::ordinary::run_again(
         &["tests::private", "tests::swaps", "tests::basics", "tests::crash", "archive::", "tree::"],
         &[],
     );
+    assert!(left.is_empty(), "temporary directories stay: {left:?}");
+}
+
+/// Without root the trees of a store can be removed only once they are made writable.
+#[test]
+fn temporary_directories_go() {
+    for temporary in [super::Temporary::new(), super::Temporary::in_memory()] {
+        let path = temporary.path().to_owned();
+        super::make(&path.join("source"), "a/b/c = 1");
+        let store = super::open(&path.join("root"));
+        store.add_source(&path.join("source"), super::name("source"), None).unwrap();
+        drop(store);
+        drop(temporary);
+        assert!(!path.exists(), "{}", path.display());
+    }
 }

@@ -72,7 +72,7 @@ fn child() {
 
 /// A store with something to keep and something to collect, and beside it something to add.
 struct Place {
-    dir: tempfile::TempDir,
+    dir: super::Temporary,
     kept: Option<StorePath>,
 }
 
@@ -89,7 +89,7 @@ fn files(extra: u64) -> String {
 
 fn prepare(what: &str, extra: u64) -> Place {
     // Killing a process loses nothing of any file system: in memory it is ten times faster.
-    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let dir = super::Temporary::in_memory();
     make(&dir.path().join("source"), &files(extra));
     make(&dir.path().join("staged"), &files(extra));
     let mut place = Place { dir, kept: None };

@@ -52,28 +52,19 @@ fn ends<T: Send>(case: &str, work: impl FnOnce() -> T + Send) -> T {
 /// What is promised holds without root.
 #[test]
 fn as_an_ordinary_user() {
-    crate::tests::ordinary::run_again(&["export::prefix::tests::"], &[]);
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // A store is read-only, also for whoever removes it without being root.
-        let top = crate::sys::Dir::open(self.directory.path()).unwrap();
-        top.names().unwrap().iter().for_each(|name| drop(top.remove_all(name)));
-    }
+    let left = crate::tests::ordinary::run_again(&["export::prefix::tests::"], &[]);
+    assert!(left.is_empty(), "temporary directories stay: {left:?}");
 }
 
 const PREFIX: &str = "/opt/my/stuff";
 
 struct World {
-    directory: tempfile::TempDir,
+    directory: crate::tests::Temporary,
 }
 
 impl World {
     fn new() -> Self {
-        // In memory nobody waits for a disk; what is tested is the same.
-        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let world = Self { directory };
+        let world = Self { directory: crate::tests::Temporary::in_memory() };
         fs::create_dir(world.root()).unwrap();
         world
     }
