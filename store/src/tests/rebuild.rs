@@ -1,6 +1,6 @@
 //! The database is made again whole, or not at all: nothing that a collector could take for a store without objects.
 
-use super::{TempStore, crash, make, name, open, temp_store};
+use super::{TempStore, Temporary, crash, make, name, open, temp_store};
 use crate::error::StoreError;
 use crate::gc::GcOptions;
 use crate::{Durability, LocalStore, OpenOptions, StorePath};
@@ -12,7 +12,7 @@ use std::rc::Rc;
 const OPTIONS: OpenOptions = OpenOptions { durability: Durability::Relaxed };
 
 /// A store with a rooted path, and the path; the store is closed.
-fn store_with_root() -> (tempfile::TempDir, StorePath) {
+fn store_with_root() -> (Temporary, StorePath) {
     let TempStore { store, dir } = temp_store();
     make(&dir.path().join("source"), "x = 1\nd/y = 2");
     let path = store.add_source(&dir.path().join("source"), name("kept"), None).unwrap();
