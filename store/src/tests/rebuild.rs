@@ -55,7 +55,7 @@ fn stopped_at_any_step() {
     };
     assert!(seen.len() > 5, "{seen:?}");
     for damaged in [false, true] {
-        for stop in 0..seen.len() {
+        for (stop, &step) in seen.iter().enumerate() {
             let (dir, path) = store_with_root();
             let root = dir.path().join("root");
             if damaged {
@@ -72,7 +72,7 @@ fn stopped_at_any_step() {
             if damaged && gc(&open(&root)).is_err_and(|error| error.is_database_damage()) {
                 LocalStore::rebuild_db(&root, OPTIONS, false).unwrap();
             }
-            assert_nothing_is_lost(&root, &path, seen[stop]);
+            assert_nothing_is_lost(&root, &path, step);
         }
     }
 }
