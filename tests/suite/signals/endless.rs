@@ -89,11 +89,17 @@ fn builtins() {
         "often (n: builtins.fromJSON \"[${long}]\")",
         "often (n: builtins.stringLength (builtins.replaceStrings [ \"1\" ] [ \"${toString n}\" ] long))",
         "often (n: builtins.hashString \"sha512\" long)",
-        "builtins.hashFile \"sha512\" /dev/zero",
     ];
     for expression in expressions {
         check_signal(&evaluating(expression), EVALUATE, When::Begun, Signal::SIGINT, 130);
     }
+}
+
+/// It has no end, and is read piece by piece.
+#[test]
+fn a_file() {
+    let workspace = evaluating("builtins.hashFile \"sha512\" /dev/zero");
+    check_signal(&workspace, &format!("{EVALUATE} --impure"), When::Begun, Signal::SIGINT, 130);
 }
 
 /// With as many threads as one likes.
