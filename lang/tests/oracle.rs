@@ -72,7 +72,7 @@ impl Nix {
         let tree = |path: &str| self.tree.join(path);
         let loader = tree("lib64/ld-linux-x86-64.so.2");
         let mut command = Command::new(&loader);
-        let libraries = [tree("usr/lib/x86_64-linux-gnu"), tree("lib/x86_64-linux-gnu")];
+        let libraries = [tree("usr/lib/nix"), tree("usr/lib/x86_64-linux-gnu"), tree("lib/x86_64-linux-gnu")];
         command.arg("--library-path").arg(std::env::join_paths(libraries).unwrap());
         command.arg(tree("usr/bin/nix-instantiate")).args(["--eval", "--strict", "--read-write-mode"]).arg(file);
         command.env_clear().env("HOME", self.store.path()).stdin(Stdio::null());

@@ -23,7 +23,7 @@ pub struct Nix {
 fn nix_command() -> Command {
     if let Some(tree) = std::env::var_os("ORACLE_NIX").map(PathBuf::from) {
         let mut command = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
-        let libraries = [tree.join("usr/lib/x86_64-linux-gnu"), tree.join("lib/x86_64-linux-gnu")];
+        let libraries = ["usr/lib/nix", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|path| tree.join(path));
         command.arg("--library-path").arg(std::env::join_paths(libraries).unwrap());
         command.arg(tree.join("usr/bin/nix-instantiate"));
         return command;
