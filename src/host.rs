@@ -141,7 +141,7 @@ impl StoreHost {
         };
         let mut hasher = Hasher::new(algorithm);
         match ingestion {
-            Ingestion::Recursive => store::archive::nar::write(hashed, &mut hasher).map_err(other)?,
+            Ingestion::Recursive => store::archive::write(hashed, &mut hasher).map_err(other)?,
             Ingestion::Flat | Ingestion::Text => {
                 let copied = std::fs::File::open(hashed).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
                 copied.map_err(|cause| io_error("cannot read", source, &cause))?;

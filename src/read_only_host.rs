@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
-use store::archive::nar::{self, NarError};
+use store::archive;
 use store::path::{Ingestion, References};
 use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName};
 
@@ -121,12 +121,12 @@ impl ReadOnlyHost {
 
 /// Why an archive could not be hashed: the tree, or the filter that the expression gave.
 enum ArchiveError {
-    Tree(NarError),
+    Tree(archive::ArchiveError),
     Filter(HostError),
 }
 
-impl From<NarError> for ArchiveError {
-    fn from(error: NarError) -> ArchiveError {
+impl From<archive::ArchiveError> for ArchiveError {
+    fn from(error: archive::ArchiveError) -> ArchiveError {
         ArchiveError::Tree(error)
     }
 }
@@ -147,7 +147,7 @@ fn hash_archive(
         }
         Ok(kept)
     };
-    match nar::write_filtered(real, hasher, &mut keep) {
+    match archive::write_filtered(real, hasher, &mut keep) {
         Ok(()) => Ok(refused),
         Err(ArchiveError::Tree(error)) => Err(other(error)),
         Err(ArchiveError::Filter(error)) => Err(error),
@@ -239,7 +239,7 @@ impl Host for ReadOnlyHost {
         let mut refused = BTreeSet::new();
         match (&place, ingestion) {
             (Place::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
-            (Place::Memory(text), Ingestion::Recursive) => nar::write_text(text, &mut hasher).map_err(other)?,
+            (Place::Memory(text), Ingestion::Recursive) => model::nar::write_text(text, &mut hasher).map_err(other)?,
             (Place::Disk(real), Ingestion::Flat | Ingestion::Text) => {
                 std::fs::File::open(real)
                     .and_then(|mut file| std::io::copy(&mut file, &mut hasher))

@@ -16,8 +16,7 @@ use std::{
     path::Path,
 };
 use store::{
-    Derivation, Hash, HashAlgorithm, Hasher, Ingestion, LocalStore, StoreModel, StorePath,
-    archive::nar,
+    Derivation, Hash, HashAlgorithm, Hasher, Ingestion, LocalStore, StoreModel, StorePath, archive,
     tree::{Directories, Node},
 };
 
@@ -115,7 +114,7 @@ fn hash_nar(algorithm: HashAlgorithm, path: &Path) -> Result<Hash, BuildError> {
         }
     }
     let mut sink = Sink(Hasher::new(algorithm));
-    nar::write(path, &mut sink).map_err(cause)?;
+    archive::write(path, &mut sink).map_err(cause)?;
     Ok(sink.0.finish())
 }
 

@@ -43,8 +43,7 @@ use std::{
 };
 use store::{
     ActionResult, BlobCheck, Bounds, BuildRecord, Derivation, Ingestion, LocalStore, Lock, Run, StoreError, StoreModel,
-    StorePath, ValidPath,
-    archive::nar,
+    StorePath, ValidPath, archive,
     references::ReferenceScanner,
     tree::{Digest, Node, TreeError, walk::walk},
 };
@@ -817,7 +816,7 @@ fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StoreP
         return Ok(BTreeSet::new());
     }
     let mut scanner = ReferenceScanner::new(candidates.iter().cloned());
-    nar::write(host, &mut scanner).map_err(cause)?;
+    archive::write(host, &mut scanner).map_err(cause)?;
     Ok(scanner.finish())
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use lang::{EvalOptions, Evaluator};
-use store::StoreModel;
+use model::StoreModel;
 
 #[path = "../tests/support/mod.rs"]
 mod support;

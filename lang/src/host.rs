@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use store::path::Ingestion;
-use store::{Derivation, Hash, StoreModel, StorePath, StorePathName};
+use model::path::Ingestion;
+use model::{Derivation, Hash, StoreModel, StorePath, StorePathName};
 
 use crate::syntax::Lints;
 

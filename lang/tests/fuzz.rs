@@ -15,7 +15,7 @@ use lang::source::Origin;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{LintLevel, Lints, ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
-use store::StoreModel;
+use model::StoreModel;
 
 mod support;
 use support::Files;

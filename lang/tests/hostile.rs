@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
-use store::StoreModel;
+use model::StoreModel;
 
 mod support;
 use support::Files;

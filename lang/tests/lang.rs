@@ -24,7 +24,7 @@ use lang::symbol::Symbol;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator, Report};
-use store::StoreModel;
+use model::StoreModel;
 
 mod support;
 use support::Files;

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use lang::{EvalOptions, Evaluator};
-use store::StoreModel;
+use model::StoreModel;
 
 mod support;
 use support::Files;

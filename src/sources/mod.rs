@@ -28,7 +28,7 @@ use lang::builtins::local_file as local;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
 };
-use store::archive::nar::{self, NarError};
+use store::archive;
 use store::path::Ingestion;
 use store::personal;
 use store::room::Room;
@@ -80,8 +80,9 @@ impl Obtained {
     fn hash(&self, expected: Option<&Hash>) -> HostResult<Hash> {
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         if self.ingestion == Ingestion::Recursive {
-            let mut keep = |relative: &Path, _: SourceKind| -> Result<bool, NarError> { Ok(self.has(relative)) };
-            nar::write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
+            let mut keep =
+                |relative: &Path, _: SourceKind| -> Result<bool, archive::ArchiveError> { Ok(self.has(relative)) };
+            archive::write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
         } else {
             let copied = fs::File::open(&self.place).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
             copied.map_err(|cause| failed("cannot read", &self.place, &cause))?;

@@ -1,18 +1,19 @@
 //! Texts, derivations and sources into the store.
 
 use crate::db::{DELETE_SOURCES, ValidPath};
-use crate::derivation::Derivation;
-use crate::error::{StoreError, SysError};
+use crate::error::StoreError;
 use crate::import::{
     Imported, PARALLEL_DEPTH_MAX, SMALL_MAX, Tally, check_depth, hash_file, open_parent, with_small_file,
 };
 use crate::local::LocalStore;
-use crate::path::{References, StorePath, StorePathName};
 use crate::scratch::TempRoot;
 use crate::sources::{Found, Identity, Remembered, Signature, SourceMemory};
-use crate::sys::{Dir, Entry, Kind, kind};
-use crate::tree::{Digest, Directory, Node, TreeError};
+use model::derivation::Derivation;
+use model::path::{References, StorePath, StorePathName};
+use model::tree::{Digest, Directory, Node, TreeError};
 use nix::sys::stat::FileStat;
+use os::SysError;
+use os::dir::{Dir, Entry, Kind, kind};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +28,7 @@ pub struct Text {
 }
 
 /// What kind of thing a source filter is asked about.
-pub use crate::sys::Kind as SourceKind;
+pub use os::dir::Kind as SourceKind;
 
 /// Decides which entries of a source are taken; paths are relative to it.
 pub type SourceFilter<'a> = dyn FnMut(&Path, SourceKind) -> Result<bool, StoreError> + 'a;
@@ -177,7 +178,7 @@ impl LocalStore {
         }
         // Directories of a filtered tree are always written.
         let mut taken = BTreeSet::new();
-        crate::tree::walk::walk::<StoreError>(self, &copied.imported.node, |path, _| {
+        model::tree::walk::walk::<StoreError>(self, &copied.imported.node, |path, _| {
             taken.insert(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
             Ok(true)
         })?;

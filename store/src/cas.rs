@@ -11,15 +11,16 @@
 //! the machine was started is read before it is taken for what another has as well, once: its time of change is of this
 //! run of the machine then.
 
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::import::hash_file;
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir, touch_finished};
-use crate::tree::{Digest, Directories, Directory, Node, TreeError};
 use data_encoding::HEXLOWER;
+use model::tree::{Digest, Directories, Directory, Node, TreeError};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
+use os::dir::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir, touch_finished};
+use os::{Context, SysError};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};

@@ -4,8 +4,8 @@ use crate::cas::blob_name;
 use crate::error::StoreError;
 use crate::import::{Tally, check_depth, open_parent};
 use crate::local::LocalStore;
-use crate::sys::{Dir, is_finished};
-use crate::tree::{Digest, Node};
+use model::tree::{Digest, Node};
+use os::dir::{Dir, is_finished};
 use rayon::prelude::*;
 use std::path::Path;
 

@@ -10,13 +10,14 @@
 //! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
 
 use crate::cas::blob_name;
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::scratch::TempRoot;
-use crate::sys::{Dir, Entry, Kind, finish_file, kind};
-use crate::tree::{DEPTH_MAX, Digest, Directory, Node, TreeError};
+use model::tree::{DEPTH_MAX, Digest, Directory, Node, TreeError};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
+use os::dir::{Dir, Entry, Kind, finish_file, kind};
+use os::{Context, SysError};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,28 +1,18 @@
-//! The store: what things are called, what trees are made of, and where they are kept.
+//! The store: keeps trees and what is known of them on this machine. [`LocalStore`] is its door.
 //!
-//! The pure half does no I/O and is all that the language uses: [`hash`], [`path`], [`derivation`], [`references`] and
-//! [`tree`]. The effect half keeps trees on this machine: [`LocalStore`] is its door.
+//! Names, hashes, derivations and trees are values of the `model` crate, which the old names here lead to.
 
-pub mod base32;
-pub mod hash;
-pub mod line;
-pub mod path;
+pub use model::{base32, derivation, hash, line, path, references, tree};
+pub use os::{private as personal, public as place, space as room};
 
 pub mod archive;
-pub mod derivation;
 pub mod export;
-pub mod references;
-pub mod tree;
 
 mod db;
 mod error;
 mod local;
 mod lock;
-pub mod personal;
-pub mod place;
-pub mod room;
 mod scratch;
-mod sys;
 
 mod add;
 mod cas;
@@ -38,20 +28,21 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use derivation::{Derivation, DerivationHashes, Output};
-pub use hash::{Hash, HashAlgorithm, Hasher};
-pub use path::{Ingestion, StoreModel, StorePath, StorePathName};
-pub use tree::{Digest, Directories, Directory, Node};
+pub use model::{Derivation, DerivationHashes, Output};
+pub use model::{Digest, Directories, Directory, Node};
+pub use model::{Hash, HashAlgorithm, Hasher};
+pub use model::{Ingestion, StoreModel, StorePath, StorePathName};
 
 pub use add::{SourceFilter, SourceKind, Text};
 pub use checkout::BlobCheck;
 pub use db::{BuildRecord, Durability, Realisation, ValidPath};
-pub use error::{StoreError, SysError};
+pub use error::StoreError;
 pub use gc::roots::Root;
 pub use gc::{GcOptions, GcReport};
 pub use import::{Bounds, Imported};
 pub use local::{ActionResult, LocalStore, OpenOptions};
 pub use lock::{Hold, Holder, Lock};
+pub use os::SysError;
 pub use register::Run;
 pub use scratch::ScratchPath;
 pub use verify::{Damage, VerifyReport};

@@ -22,22 +22,23 @@
 //! **Collector.** Whoever adds holds the collector's lock shared while something is neither registered nor rooted. Roots
 //! of a process ([`LocalStore::temp_root`]) last until it ends.
 
-use crate::archive::nar;
 use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, Database, PATH_REFERENCES, PATH_REFERRERS, SET_NAR};
 use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
-use crate::derivation::{Derivation, name_of_path};
-use crate::error::{Context, StoreError, SysError};
-use crate::hash::{Hash, HashAlgorithm, Hasher};
+use crate::error::StoreError;
 use crate::import::with_small_file;
 use crate::lock::{Hold, Holder, Lock, Locks, SharedLock};
-use crate::path::{StoreModel, StorePath};
-use crate::place;
 use crate::register::Registrar;
-use crate::room::{self, Room};
 use crate::scratch::{Scratch, ScratchPath, TempRoot};
-use crate::sys::Dir;
-use crate::tree::union::{Layer, Overlap, Union};
-use crate::tree::{Digest, Node};
+use model::derivation::{Derivation, name_of_path};
+use model::hash::{Hash, HashAlgorithm, Hasher};
+use model::nar;
+use model::path::{StoreModel, StorePath};
+use model::tree::union::{Layer, Overlap, Union};
+use model::tree::{Digest, Node};
+use os::dir::Dir;
+use os::public;
+use os::space::{self, Room};
+use os::{Context, SysError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -115,11 +116,11 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::open`].
     pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
-        place::make_above(root)?;
-        place::settle(root)?;
+        public::make_above(root)?;
+        public::settle(root)?;
         let root = root.canonicalize().context("resolve", root)?;
         for name in DIRECTORIES {
-            place::settle(&root.join(name))?;
+            public::settle(&root.join(name))?;
         }
         let collector = SharedLock::new(root.join("locks/collector"));
         let scratch = Scratch::new(root.join("tmp"));
@@ -138,9 +139,9 @@ impl LocalStore {
             scratch,
             registrar: Registrar::default(),
             durability: options.durability,
-            room: Room::new(&root, room::STORE_REMEDY),
+            room: Room::new(&root, space::STORE_REMEDY),
             directories: Mutex::default(),
-            booted_at: crate::sys::booted_at(),
+            booted_at: os::dir::booted_at(),
             root,
         })
     }
@@ -183,7 +184,7 @@ impl LocalStore {
         };
         match self.model().split(&logical) {
             Ok((path, rest)) => Ok((path, rest.to_owned())),
-            Err(crate::path::PathError::OutsideStore { .. }) => {
+            Err(model::path::PathError::OutsideStore { .. }) => {
                 Err(StoreError::OtherStore { what: text.to_owned(), store_dir: self.model().store_dir() })
             }
             Err(error) => Err(error.into()),
@@ -406,10 +407,10 @@ impl LocalStore {
     /// Returns the union of trees, which is kept in the store; the collector leaves it while this process lives.
     ///
     /// # Errors
-    /// As [`crate::tree::union::union`].
+    /// As [`model::tree::union::union`].
     pub fn union(&self, layers: &[Layer], overlap: &Overlap) -> Result<Union, StoreError> {
         let _hold = self.hold()?;
-        Ok(crate::tree::union::union(self, layers, overlap)?)
+        Ok(model::tree::union::union(self, layers, overlap)?)
     }
 
     /// Writes the NAR of a tree that is in the store.

@@ -5,9 +5,9 @@
 //! and no lock makes or removes a file: on some file systems that takes longer than all else that is done for a small build.
 //! Locks of one open file do not keep its own process out, so each process also has a list of what it holds.
 
-use crate::error::{Context, SysError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use os::{Context, SysError};
 use rustix::fs::FlockOperation;
 use std::collections::HashSet;
 use std::fs::File;
@@ -177,7 +177,7 @@ fn place(name: &str) -> i64 {
 }
 
 fn open(path: &Path) -> Result<File, SysError> {
-    crate::place::open_file(path).context("open", path).map_err(SysError::of_store)
+    os::public::open_file(path).context("open", path).map_err(SysError::of_store)
 }
 
 /// Returns whether `path` is a name of the open file.

@@ -5,13 +5,14 @@
 //! a reference that is not there cannot be valid; both are left for the collector.
 
 use crate::db::{Database, Durability, KNOWN_VERSION, ValidPath, schema_version};
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::local::{LocalStore, OpenOptions};
-use crate::path::StorePath;
-use crate::references::ReferenceScanner;
-use crate::sys::{Dir, Kind, kind};
-use crate::tree::Node;
-use crate::tree::walk::walk;
+use model::path::StorePath;
+use model::references::ReferenceScanner;
+use model::tree::Node;
+use model::tree::walk::walk;
+use os::dir::{Dir, Kind, kind};
+use os::{Context, SysError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;

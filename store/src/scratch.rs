@@ -9,14 +9,15 @@
 //! A directory that can be locked belongs to a dead process, and the collector removes it. Lines are appended while the
 //! collector's lock is held shared, so a collector that has the lock alone sees whole lines only.
 
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::lock::is_at;
-use crate::path::StorePath;
-use crate::sys::{Dir, make_dir};
-use crate::tree::Node;
 use data_encoding::HEXLOWER;
+use model::path::StorePath;
+use model::tree::Node;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use os::dir::{Dir, make_dir};
+use os::{Context, SysError};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};

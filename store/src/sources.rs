@@ -13,7 +13,7 @@
 use crate::db::{INSERT_SOURCE, SOURCE, Session, Snapshot};
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::tree::{Digest, Node};
+use model::tree::{Digest, Node};
 use nix::sys::stat::FileStat;
 use rusqlite::params;
 use std::collections::HashMap;

@@ -10,13 +10,14 @@
 use crate::cas::blob_name;
 use crate::checkout::BlobCheck;
 use crate::db::ValidPath;
-use crate::error::{Context, StoreError};
+use crate::error::StoreError;
 use crate::gc::parse_blob_name;
 use crate::import::{PARALLEL_DEPTH_MAX, hash_file};
 use crate::local::LocalStore;
-use crate::path::StorePath;
-use crate::sys::{Dir, Entry, Kind, file_mode, is_finished, kind};
-use crate::tree::{Digest, Directory, Node};
+use model::path::StorePath;
+use model::tree::{Digest, Directory, Node};
+use os::Context;
+use os::dir::{Dir, Entry, Kind, file_mode, is_finished, kind};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store::derivation::DerivationError;
-use store::path::Ingestion;
-use store::{Derivation, Hash, HashAlgorithm, Output, StorePath, StorePathName};
+use model::derivation::DerivationError;
+use model::path::Ingestion;
+use model::{Derivation, Hash, HashAlgorithm, Output, StorePath, StorePathName};
 
 use super::expect::lossy;
 use super::features::require;
@@ -394,7 +394,7 @@ fn own_placeholder(output: &[u8]) -> Vec<u8> {
 /// Stands for the path of an output that is named by its content, in whatever uses it before it is built.
 pub(super) fn downstream_placeholder(drv: &StorePath, output: &str) -> Result<Vec<u8>> {
     let failed = |error: String| Error::other("lang::derivation", error);
-    let name = store::derivation::name_of_path(drv).map_err(|error| failed(error.to_string()))?;
+    let name = model::derivation::name_of_path(drv).map_err(|error| failed(error.to_string()))?;
     let name = match output {
         "out" => name.to_string(),
         output => format!("{name}-{output}"),

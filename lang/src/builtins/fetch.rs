@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use store::{Hash, HashAlgorithm, StorePath};
+use model::{Hash, HashAlgorithm, StorePath};
 
 use super::expect::lossy;
 use super::file_url;

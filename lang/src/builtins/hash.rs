@@ -1,6 +1,6 @@
 //! Builtins over hashes.
 
-use store::{Hash, HashAlgorithm, Hasher};
+use model::{Hash, HashAlgorithm, Hasher};
 
 use super::expect::lossy;
 use super::features::require;

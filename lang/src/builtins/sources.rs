@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use store::path::Ingestion;
-use store::{Hash, HashAlgorithm, StorePath};
+use model::path::Ingestion;
+use model::{Hash, HashAlgorithm, StorePath};
 
 use super::expect::lossy;
 use crate::compile::code::Code;

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::symbol::Symbol;
 use crate::value::print::type_with_article;
 use crate::vm::{Evaluator, LOCK};
-use store::path::Ingestion;
-use store::{StorePath, StorePathName};
+use model::path::Ingestion;
+use model::{StorePath, StorePathName};
 
 /// How far a value may be from a string.
 #[derive(Clone, Copy)]

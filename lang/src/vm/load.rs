@@ -368,7 +368,7 @@ impl Evaluator {
     /// Builds what a string refers to, so that it can be read (import from derivation).
     pub(crate) fn realise_context(&mut self, context: crate::value::Context) -> Result<()> {
         let model = self.shared.options.store_model;
-        let mut wanted: Vec<(store::StorePath, Vec<String>)> = Vec::new();
+        let mut wanted: Vec<(model::StorePath, Vec<String>)> = Vec::new();
         for element in context.elements() {
             let text = String::from_utf8_lossy(element.path()).into_owned();
             let path = model.parse(&text).map_err(|error| Error::other("lang::store_path", error.to_string()))?;

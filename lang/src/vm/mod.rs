@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use hashbrown::{HashMap, HashSet};
+use model::{DerivationHashes, StorePath};
 use rustc_hash::FxBuildHasher;
-use store::{DerivationHashes, StorePath};
 
 use crate::compile::code::Code;
 use crate::compile::{File, Globals, stored};

@@ -8,7 +8,7 @@ use lang::source::Origin;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
-use store::StoreModel;
+use model::StoreModel;
 
 use crate::support::Files;
 

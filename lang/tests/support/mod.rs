@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use lang::host::*;
-use store::path::{Ingestion, References};
-use store::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
+use model::path::{Ingestion, References};
+use model::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
 
 /// The file system as it is, and a store of which only the names exist.
 pub struct Files {

@@ -10,8 +10,9 @@ mod reserve;
 pub(crate) use records::store_path;
 pub use records::{BuildRecord, Realisation, ValidPath};
 
-use crate::error::{StoreError, SysError};
-use crate::place;
+use crate::error::StoreError;
+use os::SysError;
+use os::public;
 use reserve::Reserve;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 use std::os::unix::fs::MetadataExt;
@@ -166,7 +167,7 @@ impl Database {
     fn connect_once(&self) -> Result<Connection, StoreError> {
         self.check_lost()?;
         // SQLite would make it as the umask says, and what it makes beside it has the permissions of this.
-        place::make_file(&self.path).map_err(SysError::of_store)?;
+        public::make_file(&self.path).map_err(SysError::of_store)?;
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(error("open"))?;

@@ -1,9 +1,9 @@
 //! Rows as values, and the questions asked of one path, action or derivation.
 
 use super::*;
-use crate::hash::Hash;
-use crate::path::StorePath;
-use crate::tree::{Digest, Node};
+use model::hash::Hash;
+use model::path::StorePath;
+use model::tree::{Digest, Node};
 use rusqlite::params;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,8 +4,8 @@
 //! process that opens it. And what the collector forgets is written to the log before it is gone. `db/reserve` is a file of
 //! some mebibytes with nothing in it; on a full disk a part of it is given up for that, and taken again afterwards.
 
-use crate::place;
-use crate::room::{capacity_bytes_at, free_bytes_at, kept_bytes_at};
+use os::public;
+use os::space::{capacity_bytes_at, free_bytes_at, kept_bytes_at};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -87,7 +87,7 @@ impl Reserve {
     }
 
     fn extend_to(&self, len: u64) {
-        let Ok(file) = place::open_file(&self.path) else { return };
+        let Ok(file) = public::open_file(&self.path) else { return };
         let Ok(there) = file.metadata() else { return };
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).is_err() {
             // Holes would be no reserve: what was there before stays, and where the kernel cannot allocate there is none.

@@ -2,8 +2,8 @@
 
 use super::GcReport;
 use crate::error::StoreError;
-use crate::sys::Dir;
 use nix::fcntl::{Flock, FlockArg};
+use os::dir::Dir;
 
 /// Where downloads wait to be continued; see `fetch/partial.rs` of the builder.
 const DOWNLOADS: &[u8] = b"partial";

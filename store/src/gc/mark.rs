@@ -3,8 +3,8 @@
 use super::{GcReport, parse_blob_name};
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::sys::Entry;
-use crate::tree::{Digest, Node, TreeError};
+use model::tree::{Digest, Node, TreeError};
+use os::dir::Entry;
 use rayon::prelude::*;
 use std::collections::HashSet;
 

@@ -20,14 +20,15 @@ pub mod roots;
 use crate::db::{
     ALL_ACTIONS, DELETE_ACTION, DELETE_PATH, DELETE_REFERENCES, PATH_BY_ID, PATH_ID, PATHS_AFTER, store_path,
 };
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::path::StorePath;
 use crate::scratch::{TempRoot, survey};
-use crate::sys::Dir;
-use crate::tree::{Digest, Node};
 use graph::{Graph, Index};
 use mark::Marked;
+use model::path::StorePath;
+use model::tree::{Digest, Node};
+use os::dir::Dir;
+use os::{Context, SysError};
 use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::time::Duration;

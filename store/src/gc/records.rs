@@ -7,9 +7,9 @@ use super::GcReport;
 use crate::db::{DELETE_OLD_BUILDS, DELETE_OLD_LOGS};
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::path::StorePath;
-use crate::sys::Dir;
+use model::path::StorePath;
 use nix::errno::Errno;
+use os::dir::Dir;
 use std::path::Path;
 use std::time::Duration;
 

@@ -6,10 +6,11 @@
 //! Roots are made while the collector's lock is held shared, over all steps of making one: a collection in between would
 //! take the link below `auto/`, which leads nowhere yet, for one that is no longer in force.
 
-use crate::error::{Context, StoreError, SysError};
+use crate::error::StoreError;
 use crate::local::LocalStore;
-use crate::path::{StorePath, StorePathName};
-use crate::tree::Digest;
+use model::path::{StorePath, StorePathName};
+use model::tree::Digest;
+use os::{Context, SysError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 

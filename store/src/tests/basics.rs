@@ -1,7 +1,7 @@
 use super::*;
-use crate::tree::Node;
 use crate::{Derivation, Digest, ValidPath};
 use insta::assert_snapshot;
+use model::tree::Node;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -146,7 +146,7 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(0).unwrap();
         file.set_len(size).unwrap();
-        crate::sys::finish_file(&file, false, &path).unwrap();
+        os::dir::finish_file(&file, false, &path).unwrap();
     }
     let TempStore { store, dir } = temp;
     drop(store);
@@ -168,7 +168,7 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
         std::fs::remove_file(&blob).unwrap();
         let file = std::fs::File::create(&blob).unwrap();
         file.set_len(broken.len() as u64).unwrap();
-        crate::sys::finish_file(&file, false, &blob).unwrap();
+        os::dir::finish_file(&file, false, &blob).unwrap();
     }
     drop(store);
     let store = started_later();

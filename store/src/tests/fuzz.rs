@@ -6,9 +6,9 @@
 //! ```
 
 use super::{TempStore, make, name, open, temp_store};
-use crate::archive::nar;
-use crate::tree::encoding::varint;
+use crate::archive as nar;
 use crate::{Derivation, Digest, Directory, Durability, LocalStore, Node, OpenOptions, StoreModel, StorePath};
+use model::tree::encoding::varint;
 use std::io::Read;
 use std::path::Path;
 
@@ -62,7 +62,7 @@ fn archives() {
             assert_eq!(again, bytes[..bytes.len() - rest.len()], "one form for one content");
         }
         assert!(std::fs::read_dir(&into).unwrap().count() <= 1, "something was written beside the root");
-        crate::sys::Dir::open(temp.path()).unwrap().remove_all(b"into").unwrap();
+        os::dir::Dir::open(temp.path()).unwrap().remove_all(b"into").unwrap();
         assert_eq!(std::fs::read_to_string(temp.path().join("outside")).unwrap(), "untouched");
     }
     assert!(whole > 0, "some changes are none");
@@ -91,7 +91,7 @@ fn directories() {
         let _watched = rounds.watch(&changed);
         if let Ok(directory) = Directory::decode(&changed) {
             assert_eq!(directory.encode(), changed);
-            assert!(directory.iter().all(|(name, _)| crate::tree::is_entry_name(name)));
+            assert!(directory.iter().all(|(name, _)| model::tree::is_entry_name(name)));
             good += 1;
         }
         if let Some(node) = Node::from_bytes(&changed) {

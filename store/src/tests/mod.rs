@@ -16,8 +16,8 @@ mod swaps;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod tracer;
 
-use crate::sys::Dir;
 use crate::{Durability, LocalStore, OpenOptions};
+use os::dir::Dir;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

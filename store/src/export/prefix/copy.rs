@@ -5,7 +5,7 @@ use super::files::{join, open_below};
 use super::marker::set_mode;
 use super::names::{self, Below, COPYING};
 use super::{Mode, SysError};
-use crate::sys::{Dir, Kind, kind};
+use os::dir::{Dir, Kind, kind};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io;

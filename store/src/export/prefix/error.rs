@@ -1,9 +1,10 @@
 //! Prefixes that were not installed, switched or removed, and why.
 
 use super::names;
-use crate::error::{StoreError, SysError};
-use crate::line::in_line;
+use crate::error::StoreError;
+use model::line::in_line;
 use nix::errno::Errno;
+use os::SysError;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;

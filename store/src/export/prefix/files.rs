@@ -8,9 +8,9 @@ use super::error::Result;
 use super::marker::{read_small, write_new};
 use super::names::{self, MARKER};
 use super::switch::make_movable;
-use crate::sys::{Dir, Kind, kind};
-use crate::tree::Digest;
+use model::tree::Digest;
 use nix::errno::Errno;
+use os::dir::{Dir, Kind, kind};
 use std::collections::BTreeMap;
 
 /// The longest list that is written or read: some millions of files.

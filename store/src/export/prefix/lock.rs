@@ -8,10 +8,10 @@ use super::error::Result;
 use super::marker::set_mode;
 use super::names::LOCK;
 use super::place::Place;
-use crate::sys::{Dir, Kind, kind};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, fstat};
+use os::dir::{Dir, Kind, kind};
 use std::fs::File;
 
 /// Takes the lock; `None` when the directory or its lock were exchanged meanwhile.

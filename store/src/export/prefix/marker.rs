@@ -3,8 +3,8 @@
 use super::error::Result;
 use super::names::{MARKER, NUMBER_MAX};
 use super::{Mode, SysError};
-use crate::sys::{Dir, Kind, kind};
 use nix::errno::Errno;
+use os::dir::{Dir, Kind, kind};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};

@@ -52,11 +52,11 @@ pub use error::PrefixError;
 pub use names::{MARKER, find_prefix};
 
 use crate::LocalStore;
-use crate::error::SysError;
 use copy::Source;
 use error::Result;
 use files::List;
 use marker::Marker;
+use os::SysError;
 use place::{Access, Current, Place};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;

@@ -94,7 +94,7 @@ impl<'a> Below<'a> {
 /// [`PrefixError::NoPrefix`] when there is none, or another way.
 pub fn find_prefix(tree: &Path) -> Result<PathBuf> {
     let mut path = PathBuf::from("/");
-    let mut at = crate::sys::Dir::open_typed(tree)?;
+    let mut at = os::dir::Dir::open_typed(tree)?;
     loop {
         let names = at.names()?;
         let looks_like_one = names.iter().any(|name| PREFIX_DIRECTORIES.iter().any(|known| name == known.as_bytes()));

@@ -4,10 +4,10 @@ use super::error::{PrefixError, Result, SHOWN_MAX};
 use super::marker::Marker;
 use super::names::{self, Below, LOCK};
 use super::{Generation, Mode, SysError, files, lock};
-use crate::sys::{Dir, Kind, kind};
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::sys::stat::FileStat;
+use os::dir::{Dir, Kind, kind};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -359,7 +359,7 @@ fn make_root(root: &Path) -> Result<()> {
     if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
         make_root(above)?;
     }
-    Ok(crate::sys::make_dir(root, 0o755)?)
+    Ok(os::dir::make_dir(root, 0o755)?)
 }
 
 /// Follows a link on the way where that is allowed: of `/` itself the links are the machine's own; in another root they

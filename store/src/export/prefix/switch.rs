@@ -4,8 +4,8 @@ use super::SysError;
 use super::error::{PrefixError, Result};
 use super::names::{LINK, OUTGOING, SWITCHING};
 use super::place::{Current, Place, Shape};
-use crate::sys::{Dir, Kind, kind};
 use nix::errno::Errno;
+use os::dir::{Dir, Kind, kind};
 use std::io::Write;
 
 impl Place {

@@ -90,7 +90,7 @@ fn links_in_place_of_the_hidden_directory() {
 fn paths_have_no_dots() {
     let world = World::new();
     let tree = world.tree("one");
-    let dir = crate::sys::Dir::open(&tree).unwrap();
+    let dir = os::dir::Dir::open(&tree).unwrap();
     let below = files::open_below(&dir, b"opt/my").unwrap();
     assert_eq!(below.path(), tree.join("opt/my"));
     let missing = below.stat(b"nothing").unwrap_err();

@@ -90,7 +90,7 @@ fn without_a_list() {
 fn what_cannot_be_looked_into() {
     let world = World::new();
     world.install("one");
-    let mut dir = crate::sys::Dir::open(world.prefix()).unwrap();
+    let mut dir = os::dir::Dir::open(world.prefix()).unwrap();
     for _ in 0..400 {
         dir = dir.make_dir(b"d").unwrap();
     }
@@ -103,12 +103,12 @@ fn what_cannot_be_looked_into() {
     let shut = kept[0].join("shut");
     fs::set_permissions(&shut, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(fs::read_to_string(shut.join("mine")).unwrap(), "precious");
-    let mut dir = crate::sys::Dir::open(&kept[0]).unwrap();
+    let mut dir = os::dir::Dir::open(&kept[0]).unwrap();
     for _ in 0..400 {
         dir = dir.open_dir(b"d").unwrap();
     }
     assert_eq!(dir.names().unwrap(), [b"mine"]);
-    crate::sys::Dir::open(world.hidden()).unwrap().remove_all(b"kept-1").unwrap();
+    os::dir::Dir::open(world.hidden()).unwrap().remove_all(b"kept-1").unwrap();
 }
 
 /// A link that the user has put at the path is moved aside as a link, whatever comes in its place.

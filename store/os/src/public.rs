@@ -4,8 +4,8 @@
 //! is private to that user, as `tmp/<process>/`, says so where it is made. A directory of the store that others can write is
 //! tightened when the store is opened: they could exchange what is in it.
 
+use crate::dir::make_dir;
 use crate::error::{Context, SysError};
-use crate::sys::make_dir;
 use nix::errno::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
@@ -36,7 +36,7 @@ pub fn make_directories(path: &Path) -> Result<(), SysError> {
 }
 
 /// Makes the directories above a store that are not there: as the umask says, but never for others to write.
-pub(crate) fn make_above(root: &Path) -> Result<(), SysError> {
+pub fn make_above(root: &Path) -> Result<(), SysError> {
     let Some(parent) = root.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
     DirBuilder::new()
         .recursive(true)
@@ -73,7 +73,7 @@ pub fn open_file(path: &Path) -> std::io::Result<File> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub(crate) fn make_file(path: &Path) -> Result<(), SysError> {
+pub fn make_file(path: &Path) -> Result<(), SysError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     if std::fs::symlink_metadata(path).is_ok() {
         return Ok(());
@@ -110,7 +110,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes a directory that each store has; takes from one that is there, and ours, the permission of others to write.
-pub(crate) fn settle(path: &Path) -> Result<(), SysError> {
+pub fn settle(path: &Path) -> Result<(), SysError> {
     // Nearly always it is there.
     let stat = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

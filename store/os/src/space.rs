@@ -2,7 +2,7 @@
 //!
 //! Whoever writes much asks first: what fetches, unpacks, adds and copies ends with an error while there is still enough free
 //! for the database, for logs and for the collector. So a full disk always leaves a way out. Nothing is reserved by that,
-//! as other programs write to the disk as well; see [`crate::db`] for what is.
+//! as other programs write to the disk as well; the store's database keeps a reserve file for that.
 
 use rustix::fs::StatVfs;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ fn file_system(at: &Path) -> Option<StatVfs> {
 }
 
 /// A number of bytes for people.
-pub(crate) fn shown(bytes: u64) -> String {
+pub fn shown(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match UNITS.iter().find(|(shift, _)| bytes >> shift > 0) {
         Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / f64::from(1u32 << shift)),

@@ -1,0 +1,13 @@
+//! System calls on files, in one place: directories by handle, the error of a failed call, free space, and files with
+//! permissions of their own.
+//!
+//! What other crates do to trees that others may have written goes through [`Dir`], which follows no link.
+
+pub mod dir;
+pub mod error;
+pub mod private;
+pub mod public;
+pub mod space;
+
+pub use dir::Dir;
+pub use error::{Context, ErrorPath, SysError};

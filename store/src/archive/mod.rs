@@ -1,3 +1,0 @@
-//! Trees as one stream of bytes.
-
-pub mod nar;
