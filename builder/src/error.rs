@@ -74,7 +74,7 @@ pub enum BuildError {
     /// The sandbox, a fetch or an archive: the cause tells it all.
     #[error("{cause}")]
     Cause { cause: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{call} `{}`: {cause}{}", path.display(), remedy(cause))]
+    #[error("{call} `{}`: {cause}{}", path.display(), os::io_remedy(cause))]
     Io { call: &'static str, path: PathBuf, cause: io::Error },
     #[error("stopped on request")]
     Cancelled,
@@ -210,19 +210,6 @@ pub(crate) fn cause(cause: impl std::error::Error + Send + Sync + 'static) -> Bu
 
 pub(crate) fn attribute(name: &str, problem: impl Into<String>) -> BuildError {
     BuildError::Attribute { attribute: name.to_owned(), problem: problem.into() }
-}
-
-/// What to do about a file operation's error, to be put after it; empty when nothing general can be said.
-pub(crate) fn remedy(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::StorageFull => {
-            "; free some space there (`ev store gc` drops what nothing keeps) and run it again"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
-        }
-        _ => "",
-    }
 }
 
 fn list(names: &[String]) -> String {

@@ -14,17 +14,16 @@
 pub mod error;
 pub mod events;
 pub mod plan;
-pub mod request;
 
 pub mod action;
-pub mod audit;
-pub mod fetch;
 pub mod log;
-pub mod memory;
 pub mod outputs;
-pub mod sandbox;
 pub mod terminal;
-pub mod unpack;
+
+pub use archive as unpack;
+pub use deliver::audit;
+pub use fetch;
+pub use sandbox::{self, memory, request};
 
 mod attributes;
 mod builtin;

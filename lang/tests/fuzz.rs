@@ -21,9 +21,7 @@ mod support;
 use support::Files;
 #[path = "support/generate.rs"]
 mod generate;
-#[path = "../../tests/support/mutate.rs"]
-mod mutate;
-use mutate::{Random, Rounds, mutate};
+use test_support::mutate::{Random, Rounds, mutate};
 
 /// Longer files make slow rounds and find nothing more.
 const SEED_BYTES_MAX: usize = 8 << 10;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use builder::audit::{self, Policy};
 use builder::terminal::in_line;
 use clap::{Args, Subcommand, ValueEnum};
-use store::export::prefix;
+use deliver::prefix;
 
 use super::{Building, Global, Source};
 use crate::evaluate::{Mode, Session, Wanted};

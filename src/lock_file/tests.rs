@@ -2,9 +2,7 @@
 
 use super::*;
 
-#[path = "../../tests/support/mutate.rs"]
-mod mutate;
-use mutate::{Rounds, mutate};
+use test_support::mutate::{Rounds, mutate};
 
 const SEED: &[u8] = br#"{
   "nodes": {

@@ -6,7 +6,6 @@ pub use model::{base32, derivation, hash, line, path, references, tree};
 pub use os::{private as personal, public as place, space as room};
 
 pub mod archive;
-pub mod export;
 
 mod db;
 mod error;

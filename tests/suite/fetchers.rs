@@ -6,8 +6,8 @@ use std::path::Path;
 use gix::objs::tree::EntryKind;
 use insta::assert_snapshot;
 
-use crate::server::{Answer, Server};
 use crate::workspace::Workspace;
+use test_support::server::{Answer, Server};
 
 /// A repository of two commits, as the working tree has it:
 ///

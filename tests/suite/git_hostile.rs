@@ -11,8 +11,8 @@ use gix::objs::tree::{Entry, EntryKind};
 
 use crate::fetchers::{commit, with_repository};
 use crate::git_server::{self, line, object_header, sealed};
-use crate::server::{Answer, Request, Server};
 use crate::workspace::Workspace;
+use test_support::server::{Answer, Request, Server};
 
 const WRITTEN: &str = "the repository can be written";
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gix::ObjectId;
 use gix::objs::Kind;
 
-use crate::server::{Answer, Request, Server};
+use test_support::server::{Answer, Request, Server};
 
 /// Serves the repositories of a folder, each under its name.
 pub fn start(folder: &Path) -> Server {

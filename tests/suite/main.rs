@@ -15,10 +15,6 @@ mod personal;
 mod threat_model;
 mod workspace;
 
-#[path = "../../builder/src/fetch/tests/server.rs"]
-#[allow(dead_code, reason = "the fetcher's own tests use all of it")]
-mod server;
-
 /// What is typed and what is printed.
 mod cli {
     mod build;

@@ -97,7 +97,7 @@ fn what_is_kept_for_a_user_is_closed_to_others() {
 #[test]
 fn downloads_are_closed_to_others() {
     let workspace = Workspace::with_own_store("1");
-    let server = crate::server::Server::start(|request, _| crate::server::Answer::file(request, b"text"));
+    let server = test_support::server::Server::start(|request, _| test_support::server::Answer::file(request, b"text"));
     let expression = format!("builtins.readFile (builtins.fetchurl \"{}\")", server.url("/file"));
     run(&workspace, &["nix-instantiate", "--eval", "--strict", "-E", &expression]);
     expect_closed(&workspace, &[".cache/eval/files/", ".cache/eval/partial"]);

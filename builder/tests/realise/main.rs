@@ -11,12 +11,7 @@ mod hostile;
 mod jobserver;
 mod measure;
 mod mending;
-#[path = "../../../tests/support/ordinary.rs"]
-mod ordinary;
 mod sandboxed;
 mod soak;
 #[cfg(target_arch = "x86_64")]
 mod stops;
-#[cfg(target_arch = "x86_64")]
-#[path = "../../../store/src/tests/tracer.rs"]
-mod tracer;

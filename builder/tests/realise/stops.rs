@@ -5,12 +5,12 @@
 //! that many stops. The calls of builds themselves are not counted: they are processes of their own, and die with this one.
 
 use crate::common::{World, text};
-use crate::tracer::{DISK_FULL, Ended, Plan, run};
 use builder::BuildError;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use store::{GcOptions, StorePath, StorePathName};
+use test_support::tracer::{DISK_FULL, Ended, Plan, run};
 
 const ROOT: &str = "EVAL_BUILD_STOPS_ROOT";
 const TARGET: &str = "EVAL_BUILD_STOPS_TARGET";

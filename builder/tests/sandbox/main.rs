@@ -8,8 +8,6 @@ mod attacks;
 mod promises;
 mod successive;
 
-#[path = "../../../tests/support/ordinary.rs"]
-mod ordinary;
 mod place;
 mod relaxed;
 mod support;
@@ -17,5 +15,5 @@ mod support;
 /// Nothing of it is owed to being root.
 #[test]
 fn as_an_ordinary_user() {
-    ordinary::run_again(&[], &[("SANDBOX_RUN", &place::child_exe())]);
+    test_support::ordinary::run_again(&[], &[("SANDBOX_RUN", &place::child_exe())]);
 }

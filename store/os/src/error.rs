@@ -74,6 +74,19 @@ fn remedy(errno: Errno) -> &'static str {
     }
 }
 
+/// What to do about a file operation's error, to be put after it; empty when nothing general can be said.
+pub fn io_remedy(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull => {
+            "; free some space there (`ev store gc` drops what nothing keeps) and run it again"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
+        }
+        _ => "",
+    }
+}
+
 /// Names the call and the path of a failed system call.
 pub trait Context<T> {
     fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError>;

@@ -12,9 +12,7 @@ use model::tree::encoding::varint;
 use std::io::Read;
 use std::path::Path;
 
-#[path = "../../../tests/support/mutate.rs"]
-pub mod mutate;
-use mutate::{Rounds, mutate};
+use test_support::mutate::{Rounds, mutate};
 
 const TREE: &str = "
     a = some text

@@ -5,48 +5,18 @@ mod collect;
 mod concurrency;
 pub mod crash;
 pub(crate) mod fuzz;
-#[path = "../../../tests/support/ordinary.rs"]
-pub(crate) mod ordinary;
 mod power;
 mod private;
 mod rebuild;
 #[cfg(target_arch = "x86_64")]
 mod stops;
 mod swaps;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod tracer;
 
 use crate::{Durability, LocalStore, OpenOptions};
-use os::dir::Dir;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-
-/// A temporary directory that goes with all that is in it: trees of a store are read-only, and whoever is not root has to
-/// change that before removing them.
-pub struct Temporary(tempfile::TempDir);
-
-impl Temporary {
-    pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// In memory nobody waits for a disk.
-    pub fn in_memory() -> Self {
-        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let Ok(top) = Dir::open(self.path()) else { return };
-        top.names().unwrap_or_default().iter().for_each(|name| drop(top.remove_all(name)));
-    }
-}
+pub use test_support::Temporary;
 
 /// A store in a temporary directory, and room beside it.
 pub struct TempStore {

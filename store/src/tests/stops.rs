@@ -5,7 +5,6 @@
 //! collection leaves nothing of what went wrong. `EVAL_STORE_STOPS=10000 cargo test -p store --release stops` makes that many
 //! stops; without the variable there are a few hundred. [`super::crash`] stops at our own steps instead, at each of them.
 
-use super::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 use super::*;
 use crate::{GcOptions, StoreError, StorePath, ValidPath};
 use nix::errno::Errno;
@@ -13,6 +12,7 @@ use nix::libc;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+use test_support::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 
 const WORK: &str = "EVAL_STORE_TEST_STOPS_WORK";
 const ROOT: &str = "EVAL_STORE_TEST_STOPS_ROOT";

@@ -10,8 +10,8 @@ use std::process::Command;
 
 use crate::fetchers::commit;
 use crate::git_server;
-use crate::server::{Answer, Server};
 use crate::workspace::{PROGRAM, Workspace};
+use test_support::server::{Answer, Server};
 
 const TOYS: &str = r#"
 let inherit (import ./prelude.nix) write; in

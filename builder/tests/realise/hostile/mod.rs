@@ -92,7 +92,7 @@ fn assert_clean(world: &World) {
 /// Nothing of the above is owed to being root.
 #[test]
 fn as_an_ordinary_user() {
-    crate::ordinary::run_again(
+    test_support::ordinary::run_again(
         &["hostile::", "jobserver::", "failing::"],
         &[("SANDBOX_RUN", &crate::common::sandbox_child())],
     );

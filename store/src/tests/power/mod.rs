@@ -10,12 +10,12 @@
 mod disk;
 
 use self::disk::{Disk, Event, Record};
-use super::fuzz::mutate;
 use super::*;
 use crate::{GcOptions, StorePath, ValidPath};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use test_support::mutate;
 
 /// How many images are made of each file system.
 const IMAGES: &str = "EVAL_POWER_LOSS";

@@ -1,0 +1,426 @@
+//! Files from the network: in parallel, resumable, verified, from whichever URL has them.
+//!
+//! A [`Fetcher`] is made once and shared by all threads; it keeps connections alive and bounds how many transfers run.
+//! [`Fetcher::fetch`] tries the URLs of one file in order. The invariant: a file appears at its destination whole, with
+//! the expected hash, or not at all. What arrived of an unfinished one waits in the partial directory under the expected
+//! hash, so that any URL, and any later process, can continue it.
+//!
+//! Which hosts there are is none of this module's knowledge: see `mirrors.rs`. Setting the executable bit and putting
+//! the file into the store is left to the caller.
+//!
+//! ```text
+//!   urls ──mirrors──▶ real urls ──┬─ file:// ──────────────┐
+//!    in order, unreachable last   └─ http.rs ──▶ partial.rs ──hash──▶ dest
+//!                                    range, redirects, proxy     mismatch: next url
+//! ```
+
+mod config;
+mod error;
+mod netrc;
+mod proxy;
+
+mod apt;
+mod http;
+mod mirrors;
+mod partial;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::FetchConfig;
+pub use error::{Attempt, FetchError, Mismatch};
+pub use netrc::Netrc;
+pub use proxy::ProxyRules;
+pub use url::redact;
+
+use error::{TransferError, TransferErrorKind};
+use model::hash::{Hash, HashAlgorithm};
+use os::space::NoRoom;
+use partial::Partial;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use url::Url;
+
+/// The longest wait between two tries, whatever a server asks for.
+const BACKOFF_MAX: Duration = Duration::from_secs(8);
+
+/// How long a host that could not be reached is asked last.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(120);
+
+/// One file to fetch.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Where it can be had: http, https, file and mirror URLs, best first.
+    pub urls: Vec<String>,
+    /// The hash of the file's bytes; none only where the caller pins the result in another way.
+    pub expected: Option<Hash>,
+    /// What messages call the file.
+    pub name: String,
+}
+
+/// A file that has arrived.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The URL that gave the last byte, its password hidden.
+    pub url: String,
+    /// The size of the file.
+    pub size_bytes: u64,
+    /// The hash of the file: of the expected hash's algorithm, else SHA-256.
+    pub hash: Hash,
+}
+
+/// What a server said to [`Fetcher::exchange`].
+pub struct Answer {
+    /// Where it came from, after redirects.
+    pub redirected: Option<String>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body, at most [`FetchConfig::size_max_bytes`] of it.
+    pub body: Box<dyn Read + Send>,
+}
+
+/// Fetches files; to be shared between threads.
+pub struct Fetcher {
+    config: FetchConfig,
+    client: http::Client,
+    running: Mutex<usize>,
+    one_ended: Condvar,
+    unreachable: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl Fetcher {
+    /// Returns a fetcher; nothing is read or connected to before the first fetch.
+    pub fn new(config: FetchConfig) -> Self {
+        Self {
+            config,
+            client: http::Client::new(),
+            running: Mutex::new(0),
+            one_ended: Condvar::new(),
+            unreachable: Mutex::default(),
+        }
+    }
+
+    /// Returns the settings this fetcher was made with.
+    pub fn config(&self) -> &FetchConfig {
+        &self.config
+    }
+
+    /// Fetches one file to `dest`, whose directory must exist; a file there is replaced.
+    ///
+    /// `progress` is called with the bytes at hand and, when the server tells, the size of the file. It is called often,
+    /// and the first number falls when a URL turns out to be useless. The call waits while `parallel` others run.
+    ///
+    /// # Errors
+    /// [`FetchError::Failed`] names every URL tried and what it said.
+    pub fn fetch(
+        &self,
+        fetch: &Fetch,
+        dest: &Path,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Fetched, FetchError> {
+        let name = || fetch.name.clone();
+        if fetch.urls.is_empty() {
+            return Err(FetchError::NoUrl { name: name() });
+        }
+        let _slot = self.wait_for_slot().ok_or_else(|| FetchError::Cancelled { name: name() })?;
+        let mut attempts = Vec::new();
+        let candidates = self.candidates(fetch, &mut attempts);
+
+        let algorithm = fetch.expected.map_or(HashAlgorithm::Sha256, |hash| hash.algorithm());
+        let key = part_key(fetch);
+        let local = |call, path: &Path| {
+            let (path, name) = (path.to_owned(), fetch.name.clone());
+            move |source| FetchError::Local { name, call, path, source }
+        };
+        let mut part = Partial::open(&self.config, &key, algorithm)
+            .map_err(local("open", &self.config.partial_dir.join(format!("{key}.part"))))?
+            .ok_or_else(|| FetchError::Cancelled { name: name() })?;
+
+        for candidate in candidates {
+            match self.try_url(fetch, &candidate, &mut part, progress) {
+                Ok(hash) => {
+                    let size_bytes = part.len();
+                    part.finish(dest)
+                        .map_err(|source| no_room(&source, name()).unwrap_or_else(|| local("write", dest)(source)))?;
+                    return Ok(Fetched { url: url::redact(&candidate).into_owned(), size_bytes, hash });
+                }
+                Err(Stop::Attempt(attempt)) => attempts.push(*attempt),
+                Err(Stop::Cancelled) => return Err(FetchError::Cancelled { name: name() }),
+                Err(Stop::NoRoom(reason)) => {
+                    part.discard();
+                    return Err(FetchError::NoRoom { name: name(), reason });
+                }
+                Err(Stop::Local(source)) => {
+                    let error = local("write", part.path());
+                    if source.kind() == io::ErrorKind::StorageFull {
+                        part.discard();
+                    }
+                    return Err(error(source));
+                }
+            }
+        }
+        part.drop_if_empty();
+        Err(FetchError::Failed { name: name(), attempts })
+    }
+
+    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it is posted. Nothing is kept:
+    /// whoever keeps what is answered asks for the room.
+    ///
+    /// Redirects of what is not posted are followed, logins and proxies are those of [`Fetcher::fetch`], and what may pass is tried again.
+    ///
+    /// # Errors
+    /// [`FetchError::Failed`] with what the server said, when that is not 200 OK.
+    pub fn exchange(&self, url: &str, headers: &[(String, String)], body: Option<&[u8]>) -> Result<Answer, FetchError> {
+        let name = || url::redact(url).into_owned();
+        let failed = |tries, reason| {
+            let attempt = Attempt { url: name(), tries, reason, mismatch: None };
+            FetchError::Failed { name: name(), attempts: vec![attempt] }
+        };
+        let start = Url::parse(url).map_err(|reason| failed(0, reason))?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let result = self.client.exchange(&self.config, &start, headers, body);
+            let error = match result {
+                Ok((response, from)) => {
+                    let headers = response.headers().iter();
+                    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+                    let headers = headers.collect();
+                    let redirected = (from != start).then(|| from.to_string());
+                    let body = response.into_body().into_with_config().limit(self.config.size_max_bytes).reader();
+                    return Ok(Answer { redirected, headers, body: Box::new(body) });
+                }
+                Err(error) => error,
+            };
+            let retries = match error.kind {
+                TransferErrorKind::Flaky => self.config.retries,
+                TransferErrorKind::Unreachable => self.config.retries.min(1),
+                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::NoRoom => 0,
+                TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
+            };
+            if tries > retries {
+                return Err(failed(tries, error.reason));
+            }
+            let doubled = self.config.backoff * 2u32.saturating_pow(tries - 1);
+            if self.sleep(error.retry_after.unwrap_or(doubled).min(BACKOFF_MAX)).is_err() {
+                return Err(FetchError::Cancelled { name: name() });
+            }
+        }
+    }
+
+    /// Expands mirrors, and moves hosts that could not be reached a moment ago to the end.
+    fn candidates(&self, fetch: &Fetch, attempts: &mut Vec<Attempt>) -> Vec<String> {
+        let mut candidates = Vec::new();
+        for given in &fetch.urls {
+            match mirrors::expand(&self.config, given) {
+                Ok(urls) => candidates.extend(urls),
+                Err(reason) => {
+                    attempts.push(Attempt { url: url::redact(given).into_owned(), tries: 0, reason, mismatch: None })
+                }
+            }
+        }
+        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unreachable.is_empty() {
+            candidates.sort_by_key(|candidate| {
+                Url::parse(candidate)
+                    .is_ok_and(|url| unreachable.get(&url.host).is_some_and(|since| since.elapsed() < UNREACHABLE_FOR))
+            });
+        }
+        candidates
+    }
+
+    /// Gets the file from one URL, with retries, and checks its hash.
+    fn try_url(
+        &self,
+        fetch: &Fetch,
+        candidate: &str,
+        part: &mut Partial,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Hash, Stop> {
+        let attempt = |tries, reason: String, mismatch| {
+            Stop::Attempt(Box::new(Attempt { url: url::redact(candidate).into_owned(), tries, reason, mismatch }))
+        };
+        let mut tries = 0;
+        let mut failures = 0;
+        let mut furthest = part.len();
+        let mut inherited = part.len() > 0;
+        loop {
+            tries += 1;
+            let result = if candidate.starts_with("file:") {
+                copy_local(&self.config, candidate, part, progress)
+            } else {
+                match Url::parse(candidate) {
+                    Ok(url) => {
+                        let result = self.client.transfer(&self.config, &url, part, fetch.expected.is_some(), progress);
+                        self.note_reachability(&url, &result);
+                        result
+                    }
+                    Err(reason) => return Err(attempt(0, reason, None)),
+                }
+            };
+            match result {
+                Ok(()) => {
+                    let got = part.hash();
+                    match fetch.expected {
+                        Some(expected) if expected != got => {
+                            part.restart().map_err(Stop::Local)?;
+                            // The beginning may have come from elsewhere: this URL has not shown its own file yet.
+                            if inherited {
+                                (inherited, furthest) = (false, 0);
+                                continue;
+                            }
+                            let reason = format!(
+                                "the file has another hash\n    specified: {}\n    got:       {}",
+                                expected.sri(),
+                                got.sri()
+                            );
+                            return Err(attempt(tries, reason, Some(Mismatch { expected, got })));
+                        }
+                        _ => return Ok(got),
+                    }
+                }
+                Err(error) => {
+                    let retries = match error.kind {
+                        TransferErrorKind::Flaky => self.config.retries,
+                        TransferErrorKind::Unreachable => self.config.retries.min(1),
+                        TransferErrorKind::Final => 0,
+                        TransferErrorKind::Cancelled => return Err(Stop::Cancelled),
+                        TransferErrorKind::NoRoom => return Err(Stop::NoRoom(error.reason)),
+                        TransferErrorKind::Local(kind) => return Err(Stop::Local(io::Error::new(kind, error.reason))),
+                    };
+                    // Every byte gained is a sign of life.
+                    failures = if part.len() > furthest { 1 } else { failures + 1 };
+                    furthest = furthest.max(part.len());
+                    if failures > retries {
+                        return Err(attempt(tries, error.reason, None));
+                    }
+                    let doubled = self.config.backoff * 2u32.saturating_pow(failures - 1);
+                    self.sleep(error.retry_after.unwrap_or(doubled).min(BACKOFF_MAX))?;
+                }
+            }
+        }
+    }
+
+    fn note_reachability(&self, url: &Url, result: &Result<(), TransferError>) {
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Err(TransferError { kind: TransferErrorKind::Unreachable, .. }) => {
+                unreachable.insert(url.host.clone(), Instant::now());
+            }
+            Ok(()) => {
+                unreachable.remove(&url.host);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn sleep(&self, wait: Duration) -> Result<(), Stop> {
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            if self.config.cancel.load(Ordering::Relaxed) {
+                return Err(Stop::Cancelled);
+            }
+            std::thread::sleep(Duration::from_millis(20).min(wait));
+        }
+        Ok(())
+    }
+
+    fn wait_for_slot(&self) -> Option<Slot<'_>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while *running >= self.config.parallel.max(1) {
+            if self.config.cancel.load(Ordering::Relaxed) {
+                return None;
+            }
+            let wait = self.one_ended.wait_timeout(running, Duration::from_millis(100));
+            running = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *running += 1;
+        Some(Slot(self))
+    }
+}
+
+/// The right to transfer, given back when dropped.
+struct Slot<'a>(&'a Fetcher);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.one_ended.notify_one();
+    }
+}
+
+/// Why one URL gave no file.
+enum Stop {
+    Attempt(Box<Attempt>),
+    Cancelled,
+    Local(io::Error),
+    NoRoom(String),
+}
+
+fn no_room(error: &io::Error, name: String) -> Option<FetchError> {
+    let no_room = error.get_ref()?.downcast_ref::<NoRoom>()?;
+    Some(FetchError::NoRoom { name, reason: no_room.to_string() })
+}
+
+/// The name of the part: the hash the file will have, so that all derivations that want it share one download.
+fn part_key(fetch: &Fetch) -> String {
+    match &fetch.expected {
+        Some(hash) => format!("{}-{}", hash.algorithm(), hash.hex()),
+        None => format!("url-{}", HashAlgorithm::Blake3.hash(fetch.urls.join("\n").as_bytes()).hex()),
+    }
+}
+
+/// Copies a `file:` URL: a local file is read anew each time, as that costs less than to know whether it changed.
+fn copy_local(
+    config: &FetchConfig,
+    candidate: &str,
+    part: &mut Partial,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<(), TransferError> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = candidate.strip_prefix("file:").unwrap_or(candidate);
+    let path = match path.strip_prefix("//") {
+        Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+        None => path,
+    };
+    if !path.starts_with('/') {
+        return Err(TransferError::last("a file URL names an absolute path, as in `file:///srv/mirror/x.tar.xz`"));
+    }
+    let path = PathBuf::from(std::ffi::OsString::from_vec(url::percent_decode(path)));
+    let wrong = |error: io::Error| TransferError::last(format!("cannot read `{}`: {error}", path.display()));
+    let metadata = fs::metadata(&path).map_err(wrong)?;
+    if !metadata.is_file() {
+        return Err(TransferError::last(format!("`{}` is not a regular file", path.display())));
+    }
+    let mut file = File::open(&path).map_err(wrong)?;
+    let local = |error: io::Error| TransferError::local("cannot write", &error);
+    part.restart().map_err(local)?;
+    if metadata.len() <= config.size_max_bytes {
+        part.require(metadata.len()).map_err(local)?;
+    }
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        if config.cancel.load(Ordering::Relaxed) {
+            return Err(TransferError::new(TransferErrorKind::Cancelled, "cancelled"));
+        }
+        let n = match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(wrong(error)),
+        };
+        if part.len() + n as u64 > config.size_max_bytes {
+            return Err(TransferError::last(format!(
+                "the file has more than the {} bytes allowed",
+                config.size_max_bytes
+            )));
+        }
+        part.append(&buffer[..n]).map_err(local)?;
+        progress(part.len(), Some(metadata.len()));
+    }
+}

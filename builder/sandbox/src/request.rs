@@ -1,0 +1,315 @@
+//! A [`Request`]: everything one sandboxed build needs, with nothing left to look up.
+//!
+//! It is plain data and crosses two processes: the scheduler fills it in, this crate hands it to its child as
+//! JSON. Invariant: all host paths are absolute, as the child resolves them from a different working directory. What
+//! the paths hold, and who removes them afterwards, is the caller's business.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One build, ready to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Request {
+    /// Host directories whose union is the root, bottom to top. May be empty: the root then holds mount points only.
+    #[serde(with = "wire::paths")]
+    pub root_layers: Vec<PathBuf>,
+    /// Store paths and sources to be seen beside the root.
+    pub binds: Vec<Bind>,
+    /// Host directory in which most of those lie, the store: they are shown through one file system then, and each other one
+    /// through one of its own.
+    #[serde(default, with = "wire::optional_path")]
+    pub store: Option<PathBuf>,
+    /// Where the builder puts what it makes.
+    pub outputs: OutputPlace,
+    /// Host directory seen as `/build`, writable.
+    #[serde(with = "wire::path")]
+    pub build_dir: PathBuf,
+    /// The builder and its arguments; the first is a path inside the sandbox, never searched for in `PATH`.
+    #[serde(with = "wire::strings")]
+    pub argv: Vec<OsString>,
+    /// The whole environment, save for `EVAL_CORES` and `NIX_BUILD_CORES`, and `MAKEFLAGS` with a [`Jobserver`], which
+    /// the sandbox adds where missing.
+    #[serde(with = "wire::pairs")]
+    pub env: Vec<(OsString, OsString)>,
+    /// Directory inside the sandbox in which the builder starts, usually `/build`.
+    #[serde(with = "wire::path")]
+    pub working_dir: PathBuf,
+    /// The system the build is for, such as `x86_64-linux`; another than this machine's is an error.
+    pub system: String,
+    /// How many cores the build is told it may use.
+    pub cores: u32,
+    /// Where it gets tokens for more processes, if it asks for that.
+    #[serde(default)]
+    pub jobserver: Option<Jobserver>,
+    /// What ends the build early.
+    pub limits: Limits,
+    /// Whether steps this kernel cannot do are errors.
+    pub mode: Mode,
+}
+
+/// A file, directory or symbolic link of the host that the build sees.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bind {
+    /// What is shown. A symbolic link is not followed but made again inside.
+    #[serde(with = "wire::path")]
+    pub host: PathBuf,
+    /// Absolute path at which it is seen.
+    #[serde(with = "wire::path")]
+    pub inside: PathBuf,
+    /// Whether the build may change it. False for everything that comes from the store.
+    pub writable: bool,
+}
+
+impl Bind {
+    /// Returns a bind that the build can read and not change.
+    pub fn read_only(host: impl Into<PathBuf>, inside: impl Into<PathBuf>) -> Bind {
+        Bind { host: host.into(), inside: inside.into(), writable: false }
+    }
+}
+
+/// The directory in which the builder creates its outputs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum OutputPlace {
+    /// `host_dir`, initially empty, is seen as `/output`; the builder makes `/output/out` and so on, of any file type.
+    Rooted {
+        /// The directory that receives the outputs.
+        #[serde(with = "wire::path")]
+        host_dir: PathBuf,
+    },
+    /// `host_dir`, initially empty, is seen as the store directory; the inputs are bound in it, so that after the build
+    /// it also holds an empty stand-in for each of them.
+    InStore {
+        /// The directory that receives the outputs.
+        #[serde(with = "wire::path")]
+        host_dir: PathBuf,
+        /// Its path inside, `/eval/store`.
+        #[serde(with = "wire::path")]
+        store_dir: PathBuf,
+    },
+}
+
+impl OutputPlace {
+    /// Returns the host directory that is written to.
+    pub fn host_dir(&self) -> &Path {
+        match self {
+            OutputPlace::Rooted { host_dir } | OutputPlace::InStore { host_dir, .. } => host_dir,
+        }
+    }
+
+    /// Returns the path of that directory inside the sandbox.
+    pub fn inside(&self) -> &Path {
+        match self {
+            OutputPlace::Rooted { .. } => Path::new("/output"),
+            OutputPlace::InStore { store_dir, .. } => store_dir,
+        }
+    }
+}
+
+/// A FIFO with tokens for processes that a build runs beside its first one, by the protocol of GNU make.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Jobserver {
+    /// The FIFO on the host, seen as `/dev/jobserver`.
+    #[serde(with = "wire::path")]
+    pub fifo: PathBuf,
+    /// How the variable `MAKEFLAGS` names it.
+    pub form: JobserverForm,
+    /// The most processes that the build can come to run.
+    pub jobs: u32,
+}
+
+impl Jobserver {
+    /// The FIFO's path inside.
+    pub const PLACE: &str = "/dev/jobserver";
+    /// Its name in `/dev`.
+    pub(crate) const NAME: &str = "jobserver";
+    /// Open descriptors of the FIFO, to read from and to write to, that a build has in the form
+    /// [`JobserverForm::Descriptors`]: numbers that scripts do not use for their own.
+    pub const DESCRIPTORS: [i32; 2] = [198, 199];
+
+    /// Returns what `MAKEFLAGS` is set to.
+    pub fn make_flags(&self) -> String {
+        let jobs = self.jobs;
+        match self.form {
+            JobserverForm::Fifo => format!("-j{jobs} --jobserver-auth=fifo:{}", Self::PLACE),
+            JobserverForm::Descriptors => {
+                let [read, write] = Self::DESCRIPTORS;
+                format!("-j{jobs} --jobserver-auth={read},{write}")
+            }
+        }
+    }
+}
+
+/// How a build's programs know where the tokens are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobserverForm {
+    /// As a path: GNU make 4.4, ninja 1.13.
+    Fifo,
+    /// As two open descriptors: any GNU make.
+    Descriptors,
+}
+
+/// What ends a build before it ends itself; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Wall time of the whole build.
+    pub timeout: Option<Duration>,
+    /// Wall time without a byte of output.
+    pub max_silent: Option<Duration>,
+    /// Bytes of output.
+    pub max_log_bytes: Option<u64>,
+    /// Bytes of memory: of all processes together where a control group can be made, else of each process.
+    pub memory_max_bytes: Option<u64>,
+    /// Processes and threads at a time.
+    pub processes_max: Option<u64>,
+    /// Whether a control group counts them; the sandbox sets this.
+    #[serde(default)]
+    pub processes_counted: bool,
+    /// Bytes that stay free on the file system of the build directory: a build is ended when there are fewer.
+    pub disk_reserve_bytes: Option<u64>,
+    /// By how much the build's priority is below the caller's, 0 to 19.
+    pub niceness: u8,
+}
+
+/// What to do where the kernel lacks a part of the sandbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Every part must be there.
+    #[default]
+    Strict,
+    /// Landlock, seccomp, the time namespace and the inputs' own inodes may be missing; [`crate::Outcome::skipped`] says which were.
+    Relaxed,
+}
+
+/// Bytes of the operating system as JSON strings, one character a byte: exact for names that are no UTF-8, and
+/// short for all others.
+mod wire {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    use super::OsString;
+
+    fn encode(text: &OsStr) -> String {
+        text.as_bytes().iter().map(|&byte| char::from(byte)).collect()
+    }
+
+    fn decode<E: Error>(text: &str) -> Result<OsString, E> {
+        let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+        bytes.map(OsString::from_vec).map_err(|_| E::custom("a character beyond U+00FF in a byte string"))
+    }
+
+    fn decode_all<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OsString>, D::Error> {
+        Vec::<String>::deserialize(from)?.iter().map(|text| decode(text)).collect()
+    }
+
+    pub mod path {
+        use std::path::{Path, PathBuf};
+
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&super::encode(path.as_os_str()))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+            super::decode(&String::deserialize(from)?).map(PathBuf::from)
+        }
+    }
+
+    pub mod optional_path {
+        use std::path::PathBuf;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+            path.as_ref().map(|path| super::encode(path.as_os_str())).serialize(to)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+            Option::<String>::deserialize(from)?.map(|text| super::decode(&text).map(PathBuf::from)).transpose()
+        }
+    }
+
+    pub mod paths {
+        use std::path::PathBuf;
+
+        use serde::{Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq(paths.iter().map(|path| super::encode(path.as_os_str())))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+            Ok(super::decode_all(from)?.into_iter().map(PathBuf::from).collect())
+        }
+    }
+
+    pub mod strings {
+        use std::ffi::OsString;
+
+        use serde::{Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(strings: &[OsString], to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq(strings.iter().map(|string| super::encode(string)))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OsString>, D::Error> {
+            super::decode_all(from)
+        }
+    }
+
+    pub mod pairs {
+        use std::ffi::OsString;
+
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(pairs: &[(OsString, OsString)], to: S) -> Result<S::Ok, S::Error> {
+            to.collect_seq(pairs.iter().map(|(name, value)| (super::encode(name), super::encode(value))))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(OsString, OsString)>, D::Error> {
+            let pairs = Vec::<(String, String)>::deserialize(from)?;
+            pairs.iter().map(|(name, value)| Ok((super::decode(name)?, super::decode(value)?))).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_utf8_survive_the_wire() {
+        let odd = OsString::from_vec(vec![b'/', 0xff, b'"', b'\n', 0xc3, 0x28]);
+        let request = Request {
+            root_layers: vec![odd.clone().into()],
+            binds: vec![Bind::read_only(odd.clone(), odd.clone())],
+            store: Some(odd.clone().into()),
+            outputs: OutputPlace::Rooted { host_dir: odd.clone().into() },
+            build_dir: odd.clone().into(),
+            argv: vec![odd.clone()],
+            env: vec![(OsString::from("A"), odd.clone())],
+            working_dir: odd.clone().into(),
+            system: "x86_64-linux".into(),
+            cores: 2,
+            jobserver: None,
+            limits: Limits { timeout: Some(Duration::from_millis(1500)), ..Limits::default() },
+            mode: Mode::Strict,
+        };
+        let json = serde_json::to_string(&request).expect("byte strings are characters");
+        let back: Request = serde_json::from_str(&json).expect("what was written can be read");
+        assert_eq!(back.root_layers, request.root_layers);
+        assert_eq!(back.argv, request.argv);
+        assert_eq!(back.env, request.env);
+        assert_eq!(back.binds[0].inside, PathBuf::from(&odd));
+        assert_eq!(back.store, request.store);
+        assert_eq!(back.limits, request.limits);
+    }
+}

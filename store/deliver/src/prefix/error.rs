@@ -1,0 +1,210 @@
+//! Prefixes that were not installed, switched or removed, and why.
+
+use super::names;
+use model::line::in_line;
+use nix::errno::Errno;
+use os::SysError;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use store::StoreError;
+use thiserror::Error;
+
+/// How many foreign files a message lists.
+pub(super) const SHOWN_MAX: usize = 20;
+
+/// A prefix that was not installed, switched or removed.
+#[derive(Debug, Error)]
+pub enum PrefixError {
+    /// A system call failed.
+    #[error(transparent)]
+    System(SysError),
+    /// The store failed, where the prefix is a link into it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file could not get a second name at the prefix.
+    #[error("{source}; `--mode copy` needs no second names of the store's files")]
+    HardLink {
+        /// What the system said.
+        source: SysError,
+    },
+    /// The tree does not hold the prefix, or not only it.
+    #[error("`{}` is no prefix root: {reason}", shown(tree))]
+    NoPrefix {
+        /// The tree.
+        tree: PathBuf,
+        /// What is missing or too much.
+        reason: String,
+    },
+    /// The prefix or its tree has a name that installing needs for itself.
+    #[error("`{}` has a name that is reserved: {reason}", shown(path))]
+    Reserved {
+        /// The entry of the tree, or the prefix.
+        path: PathBuf,
+        /// What has this name otherwise.
+        reason: &'static str,
+    },
+    /// A path that no prefix has.
+    #[error("PREFIX `{}` is not the absolute path of a directory, without `..`", shown(prefix))]
+    NoPath {
+        /// What was given.
+        prefix: PathBuf,
+    },
+    /// What is at the path was a generation, and does not say any more which.
+    #[error("cannot read which generation is at the path: `{}` is damaged", shown(marker))]
+    Damaged {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// What says which generation it is.
+        marker: PathBuf,
+    },
+    /// Files that we did not install are in the way.
+    #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", shown(path), listed(files, *more))]
+    Foreign {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// Some of the files.
+        files: Vec<PathBuf>,
+        /// How many there are besides.
+        more: usize,
+    },
+    /// There is no such generation.
+    #[error("`{}` has no generation {}; it has {}", shown(path), wanted.map_or("before the current one".to_owned(), |number| number.to_string()), numbers(known))]
+    NoGeneration {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// The number asked for.
+        wanted: Option<u32>,
+        /// Those there are.
+        known: Vec<u32>,
+    },
+    /// Nothing of this prefix is here.
+    #[error("no prefix is installed at `{}`", shown(path))]
+    NotInstalled {
+        /// The prefix on this machine.
+        path: PathBuf,
+    },
+    /// The link of a generation leads to nothing.
+    #[error("the tree of generation {number} of `{}` is gone: `{}`", shown(path), shown(tree))]
+    TreeGone {
+        /// The prefix on this machine.
+        path: PathBuf,
+        /// The generation.
+        number: u32,
+        /// Where its tree was.
+        tree: PathBuf,
+    },
+    /// All numbers of generations are taken.
+    #[error("`{}` has a generation {}, and there is no number above it", shown(path), names::NUMBER_MAX)]
+    NoNumber {
+        /// The prefix on this machine.
+        path: PathBuf,
+    },
+    /// The path below the root goes through a link that leads who knows where.
+    #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", shown(path))]
+    LinkOnTheWay {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Another user could change what we would trust.
+    #[error("`{}` belongs to user {user}, who could put anything there", shown(path))]
+    OtherOwner {
+        /// The directory with the generations.
+        path: PathBuf,
+        /// Its owner.
+        user: u32,
+    },
+    /// Others install and remove the prefix faster than we can lock it.
+    #[error("`{}` was made and removed again by others each time it was opened", shown(path))]
+    Busy {
+        /// The directory with the generations.
+        path: PathBuf,
+    },
+}
+
+impl PrefixError {
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Reserved { .. } => "rename it in the package".to_owned(),
+            Self::NoNumber { path } => format!("remove it: `ev prefix prune {} --keep 0`", shown(path)),
+            Self::TreeGone { .. } => "install it again with `ev prefix install`".to_owned(),
+            Self::OtherOwner { path, .. } => {
+                format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", shown(path))
+            }
+            Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
+            Self::System(error) => return at_root(error),
+            // The message has one already.
+            Self::HardLink { source } => return at_root(source).filter(|_| source.errno != Errno::EXDEV),
+            Self::NoPath { .. } => {
+                "give it as it is below the root, such as `/usr/local/my-stuff`; `--to` names the root".to_owned()
+            }
+            Self::Damaged { path, .. } => {
+                format!("`ev prefix install` with `--force` keeps `{}` aside and installs it anew", shown(path))
+            }
+            Self::LinkOnTheWay { path } if path.file_name().is_some_and(|name| names::is_hidden(name.as_bytes())) => {
+                format!(
+                    "generations lie in a directory of that name: look where the link leads, then `rm {}`",
+                    shown(path)
+                )
+            }
+            Self::LinkOnTheWay { .. } => "put a directory in its place, or install below where it leads".to_owned(),
+            Self::Busy { .. } => "try again once the others have ended".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+/// What to do when a system call fails below a root.
+fn at_root(error: &SysError) -> Option<String> {
+    let is_lock = error.path.file_name().is_some_and(|name| name.as_bytes() == names::LOCK);
+    let text = match error.errno {
+        Errno::ENOSPC => {
+            "the file system of the root is full: free some space there, also with `ev prefix prune`, or give another with `--to`"
+        }
+        Errno::EDQUOT => {
+            "the quota on the file system of the root is used up: free some space there, also with `ev prefix prune`"
+        }
+        Errno::EROFS => "the root cannot be written: mount it for writing, or give another with `--to`",
+        Errno::EACCES | Errno::EPERM if is_lock => {
+            "the prefix belongs to another user: run the command as that user, or as root"
+        }
+        Errno::EACCES | Errno::EPERM => {
+            "run the command as the user that owns the directory, or give a root of your own with `--to`"
+        }
+        Errno::EBUSY | Errno::EXDEV => {
+            "a prefix and its `.NAME.generations` are moved from one to the other: neither can be a mount point; unmount it, or \
+             mount the directory that holds both"
+        }
+        Errno::EMFILE | Errno::ENFILE => "raise the limit on open files (`ulimit -n`)",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+impl From<SysError> for PrefixError {
+    fn from(error: SysError) -> Self {
+        Self::System(error.outside())
+    }
+}
+
+/// A path as a message names it.
+fn shown(path: &Path) -> String {
+    in_line(&path.display().to_string()).into_owned()
+}
+
+fn listed(files: &[PathBuf], more: usize) -> String {
+    let mut text: String = files.iter().map(|file| format!("\n  {}", shown(file))).collect();
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
+fn numbers(known: &[u32]) -> String {
+    match known {
+        [] => "none".to_owned(),
+        known => known.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+pub(super) type Result<T, E = PrefixError> = std::result::Result<T, E>;

@@ -1,0 +1,10 @@
+//! Support for the tests of several crates: damaged bytes, failing system calls, another user, an HTTP server.
+
+pub mod mutate;
+pub mod ordinary;
+pub mod server;
+pub mod temporary;
+#[cfg(target_arch = "x86_64")]
+pub mod tracer;
+
+pub use temporary::Temporary;
