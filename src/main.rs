@@ -4,21 +4,32 @@
 //! `eval build .#x` reaches us as the program `build` with the argument `.#x`; `ev` is the name for daily use.
 
 mod cli;
+#[path = "workspace/src/code_cache.rs"]
 mod code_cache;
+#[path = "workspace/src/config.rs"]
 mod config;
+#[path = "workspace/src/eval_cache/mod.rs"]
 mod eval_cache;
+#[path = "workspace/src/session.rs"]
 mod evaluate;
+#[path = "workspace/src/host/store.rs"]
 mod host;
+#[path = "workspace/src/installable.rs"]
 mod installable;
 mod interrupt;
+#[path = "workspace/src/lock_file/mod.rs"]
 mod lock_file;
 mod nix_text;
 mod print;
 mod progress;
+#[path = "workspace/src/host/read_only.rs"]
 mod read_only_host;
+#[path = "workspace/src/reading.rs"]
 mod reading;
 mod report;
+#[path = "workspace/src/sources/mod.rs"]
 mod sources;
+#[path = "workspace/src/walk.rs"]
 mod walk;
 
 use std::ffi::OsString;
