@@ -12,7 +12,7 @@ const FOLDERS: [(&str, bool); 5] = [
     ("builder/tests/sandbox/promises", false),
     ("builder/tests/sandbox/successive", true),
     ("builder/tests/realise/hostile", true),
-    ("store/src/export/prefix/tests", false),
+    ("store/deliver/src/prefix/tests", false),
 ];
 
 #[test]
