@@ -12,6 +12,7 @@ mod git_server;
 mod large_files;
 mod normal;
 mod personal;
+mod plain_english;
 mod threat_model;
 mod workspace;
 
