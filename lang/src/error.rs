@@ -5,6 +5,7 @@
 //! files and lines, which happens only for errors that somebody looks at.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::host::{HostError, HostErrorKind};
 use crate::source::{Origin, Pos, Source, Span};
@@ -248,7 +249,7 @@ impl Error {
             ErrorKind::Type { .. } => "lang::type",
             ErrorKind::Other { code, .. } => code,
             ErrorKind::Host(error) if error.kind == HostErrorKind::TooLarge => "lang::out_of_memory",
-            ErrorKind::Host(_) => "lang::host",
+            ErrorKind::Host(error) => error.code.unwrap_or("lang::host"),
             ErrorKind::Syntax(errors) => errors.first().map_or("lang::syntax", |error| error.code),
         }
     }
@@ -265,6 +266,9 @@ impl Error {
             && error.kind == HostErrorKind::TooLarge
         {
             return Some("`--max-eval-memory SIZE` allows more".to_owned());
+        }
+        if let ErrorKind::Host(error) = &self.0.kind {
+            return error.help.clone();
         }
         let ErrorKind::MissingAttribute { name, set } = &self.0.kind else { return None };
         if set.0.as_attrs()?.contains(Symbol::new(b"langVersion"))
@@ -336,6 +340,8 @@ pub struct Report {
     pub message: String,
     pub labels: Vec<Label>,
     pub help: Option<String>,
+    /// The error of the host behind this one, such as that of a build that the evaluation needed.
+    pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// From the error outwards.
     pub trace: Vec<Trace>,
     /// How many frames are missing from `trace`.
@@ -370,6 +376,7 @@ impl Report {
             message: finding.message.clone(),
             labels: vec![Label { source: source.clone(), start, end, text: String::new() }],
             help: finding.help.clone(),
+            cause: None,
             trace: Vec::new(),
             frames_dropped: 0,
             cycle_len: 0,
@@ -421,6 +428,7 @@ impl Error {
                 message: error.message.clone(),
                 labels: labels_of(error),
                 help: error.help.clone(),
+                cause: None,
                 trace: Vec::new(),
                 frames_dropped: 0,
                 cycle_len: 0,
@@ -442,6 +450,10 @@ impl Error {
             message: self.message(),
             labels,
             help: self.help_text(),
+            cause: match &self.0.kind {
+                ErrorKind::Host(error) => error.cause.clone(),
+                _ => None,
+            },
             trace: self
                 .0
                 .trace

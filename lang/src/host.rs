@@ -7,19 +7,28 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::path::Ingestion;
 use model::{Derivation, Hash, StoreModel, StorePath, StorePathName};
 
 use crate::syntax::Lints;
 
-/// Why the host could not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// Failure of the host to do what the language asked of it.
+///
+/// An error of the builder or the store passes through evaluation as it is: `cause` is that error, and `code` and `help`
+/// are its own, so the embedding program can end as if it had met the error without the language in between.
+#[derive(Debug, Clone)]
 pub struct HostError {
     pub kind: HostErrorKind,
-    /// Whole sentence, lower case: what was tried, on what, and why it failed.
+    /// One sentence, lower case, no final period: the attempt, its object and the reason.
     pub message: String,
+    /// Stable name of the situation; `lang::host` when there is none.
+    pub code: Option<&'static str>,
+    /// The next step.
+    pub help: Option<String>,
+    /// The error that the host met, for callers that downcast it.
+    pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +39,46 @@ pub enum HostErrorKind {
     Stopped,
     /// This host has no such ability (no network, no builder).
     Unsupported,
-    /// There is more of it than memory for it.
+    /// The content does not fit into memory.
     TooLarge,
     Other,
 }
 
 impl HostError {
     pub fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
-        HostError { kind, message: message.into() }
+        HostError { kind, message: message.into(), code: None, help: None, cause: None }
     }
 
     pub fn unsupported(what: &str) -> Self {
         HostError::new(HostErrorKind::Unsupported, format!("{what} is not possible here"))
+    }
+
+    /// Wraps an error of another library whose text says everything.
+    pub fn from_cause(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = cause.to_string();
+        HostError { cause: Some(Arc::new(cause)), ..HostError::new(HostErrorKind::Other, message) }
+    }
+
+    #[must_use]
+    pub fn code(self, code: &'static str) -> Self {
+        HostError { code: Some(code), ..self }
+    }
+
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Self {
+        HostError { help: Some(help.into()), ..self }
+    }
+}
+
+impl std::fmt::Display for HostError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for HostError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
     }
 }
 
