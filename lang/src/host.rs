@@ -255,7 +255,7 @@ pub struct EvalOptions {
     pub pipe_operators: bool,
     /// The most calls within calls.
     pub depth_max: u32,
-    /// The most bytes of memory for values, of all evaluators of the process together; `None` for no limit.
+    /// The most bytes of memory for values of this evaluator and its workers; `None` for no limit.
     pub memory_max: Option<usize>,
     /// Write `.drv`s and texts through the host; off, everything is computed and nothing is written.
     pub write: bool,

@@ -25,7 +25,6 @@ pub mod host;
 pub use error::{Error, ErrorKind, Report, Result};
 pub use host::{EvalOptions, Host};
 pub use symbol::Symbol;
-pub use value::heap::{interrupt, resume};
-pub use value::{Attrs, Value, View};
+pub use value::{Attrs, Interrupter, Value, View, interrupt, resume};
 pub use vm::profile::tick;
 pub use vm::{Ahead, DerivationRef, Evaluator};

@@ -1,8 +1,10 @@
 //! Interned names. A symbol is four bytes, equal when the names are.
 //!
-//! Neither reading a name nor finding the symbol of a known one takes a lock, so threads that evaluate do not meet here.
-//! Only making a symbol does. A name is kept as a string value, so that names become values for nothing. They are never
+//! Neither reading a name nor finding the symbol of a known one takes a lock, so evaluating threads do not contend here;
+//! only making a symbol locks. A name is kept as a string value, so that names become values for free. Names are never
 //! freed: there are few of them.
+//!
+//! The table is the process's, not an evaluator's: the symbols in compiled code and shapes mean the same in each.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
@@ -11,32 +13,32 @@ use std::sync::{Mutex, OnceLock};
 
 use rustc_hash::FxBuildHasher;
 
-use crate::value::Value;
+use crate::value::{AtomicValue, Value};
 
-/// An interned name. Symbols order by age, not by text: sort by [`Symbol::name`] where people or hashes look.
+/// An interned name. Symbols order by age, not by text: sort by [`Symbol::name`] for output and hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(NonZeroU32);
 
-/// Names by index, in segments of doubling size that never move: segment `k` holds `FIRST << k` of them, as the bits of
-/// string values.
-static NAMES: [OnceLock<Box<[AtomicU64]>>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
+/// Names by index, as string values, in segments of doubling size that never move: segment `k` holds `FIRST << k` of
+/// them.
+static NAMES: [OnceLock<Box<[AtomicValue]>>; SEGMENTS] = [const { OnceLock::new() }; SEGMENTS];
 const FIRST: u32 = 1024;
 const SEGMENTS: usize = 22;
 
 /// Symbols by the hash of their name, with open addressing: half of the hash in front of the symbol, 0 where there is
-/// none. A full table is followed by one of twice the size, which holds all of it; those before are never read again but
-/// by who is just doing so, and what they miss is looked for again under the lock.
+/// none. A full table is followed by one of twice the size, which holds all of it. Only a lookup that is under way still
+/// reads an older table, and a name that it misses is searched for again under the lock.
 static TABLES: [OnceLock<Box<[AtomicU64]>>; TABLES_MAX] = [const { OnceLock::new() }; TABLES_MAX];
 const TABLE_FIRST: usize = 8192;
 const TABLES_MAX: usize = 21;
 
 /// The table in use.
 static CURRENT: AtomicUsize = AtomicUsize::new(0);
-/// How many symbols there are; held by who makes one.
+/// Number of symbols; locked by the thread that makes one.
 static COUNT: Mutex<u32> = Mutex::new(0);
 
-/// Segment and place in it of the `index`th name, from 0.
-fn place(index: u32) -> (usize, usize) {
+/// Returns the segment of the `index`th name, from 0, and its index in there.
+fn position(index: u32) -> (usize, usize) {
     let shifted = index + FIRST;
     let segment = shifted.ilog2() - FIRST.ilog2();
     (segment as usize, (shifted - (FIRST << segment)) as usize)
@@ -50,8 +52,8 @@ fn hash(name: &[u8]) -> u64 {
     FxBuildHasher.hash_one(name)
 }
 
-/// Puts a symbol into a table that does not have it and has room.
-fn enter(table: &[AtomicU64], hash: u64, symbol: Symbol) {
+/// Inserts a symbol into a table that does not have it and has room.
+fn insert(table: &[AtomicU64], hash: u64, symbol: Symbol) {
     let mask = table.len() - 1;
     let mut at = hash as usize & mask;
     while table[at].load(Ordering::Relaxed) != 0 {
@@ -88,7 +90,7 @@ impl Symbol {
 
     #[cold]
     fn make(hash: u64, name: &[u8]) -> Symbol {
-        // Before the lock is taken: with no memory left for it, this ends the evaluation.
+        // Before locking: without memory for the text, this unwinds.
         let text = Value::string(name);
         let mut count = COUNT.lock().expect("no thread panics while it makes a symbol");
         let mut current = CURRENT.load(Ordering::Acquire);
@@ -98,19 +100,21 @@ impl Symbol {
         }
         let index = *count;
         let symbol = Symbol(NonZeroU32::new(index + 1).expect("fewer than 2^32 names fit in memory"));
-        let (segment, offset) = place(index);
-        let segment = NAMES[segment].get_or_init(|| zeros((FIRST as usize) << segment));
-        segment[offset].store(text.bits(), Ordering::Release);
+        let (segment, offset) = position(index);
+        let segment = NAMES[segment].get_or_init(|| {
+            std::iter::repeat_with(|| AtomicValue::new(Value::NULL)).take((FIRST as usize) << segment).collect()
+        });
+        segment[offset].store(text, Ordering::Release);
         let mut table = TABLES[current].get_or_init(|| zeros(TABLE_FIRST << current));
         if (index as usize + 1) * 2 > table.len() {
             current += 1;
             table = TABLES[current].get_or_init(|| zeros(TABLE_FIRST << current));
             for index in 0..index {
                 let old = Symbol(NonZeroU32::new(index + 1).expect("one more than an index is not zero"));
-                enter(table, self::hash(old.name()), old);
+                insert(table, self::hash(old.name()), old);
             }
         }
-        enter(table, hash, symbol);
+        insert(table, hash, symbol);
         CURRENT.store(current, Ordering::Release);
         *count = index + 1;
         symbol
@@ -121,20 +125,20 @@ impl Symbol {
         self.value().as_string().map_or(&[], |name| name.bytes())
     }
 
-    /// The name as a string value; always the same one.
+    /// Returns the name as a string value; always the same one.
     #[inline]
     pub fn value(self) -> Value {
-        let (segment, offset) = place(self.0.get() - 1);
+        let (segment, offset) = position(self.0.get() - 1);
         let segment = NAMES[segment].get().expect("a symbol exists only after its name was stored");
-        Value::from_bits(segment[offset].load(Ordering::Acquire))
+        segment[offset].load(Ordering::Acquire)
     }
 
-    /// The names of many symbols, in the same order.
+    /// Returns the names of many symbols, in the same order.
     pub fn names(symbols: &[Symbol]) -> Vec<&'static [u8]> {
         symbols.iter().map(|symbol| symbol.name()).collect()
     }
 
-    /// A number from 1, dense over all symbols.
+    /// Returns a number from 1, dense over all symbols.
     pub fn index(self) -> u32 {
         self.0.get()
     }
@@ -163,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn places_are_dense() {
-        assert_eq!(place(0), (0, 0));
-        assert_eq!(place(1023), (0, 1023));
-        assert_eq!(place(1024), (1, 0));
-        assert_eq!(place(3071), (1, 2047));
-        assert_eq!(place(3072), (2, 0));
+    fn positions_are_dense() {
+        assert_eq!(position(0), (0, 0));
+        assert_eq!(position(1023), (0, 1023));
+        assert_eq!(position(1024), (1, 0));
+        assert_eq!(position(3071), (1, 2047));
+        assert_eq!(position(3072), (2, 0));
     }
 }

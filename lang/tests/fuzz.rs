@@ -234,7 +234,7 @@ fn changed_programs_are_evaluated() {
                 store_model: StoreModel::Nix,
                 system: Some("x86_64-linux".to_owned()),
                 depth_max: 1_000,
-                memory_max: Some(lang::value::heap::reserved_bytes() + (64 << 20)),
+                memory_max: Some(64 << 20),
                 ..EvalOptions::default()
             };
             Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options)

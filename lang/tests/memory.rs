@@ -1,4 +1,4 @@
-//! Memory has a limit, and reaching it is an error with a place. The limit is the process's, so this file has one test.
+//! Memory has a limit, which is each evaluator's own, and reaching it is an error with a position.
 #![allow(clippy::disallowed_methods, reason = "a test host reads files")]
 
 use std::path::Path;
@@ -40,15 +40,79 @@ const NAMES: &str = "let
   doubled = times: value: builtins.foldl' (inner: _: [ inner inner ]) value (builtins.genList (n: n) times);
 in ";
 
+fn limited(memory_max: usize) -> Evaluator {
+    let options = EvalOptions { memory_max: Some(memory_max), ..EvalOptions::default() };
+    Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options)
+}
+
+fn evaluate(evaluator: &mut Evaluator, text: &str) -> Result<String, &'static str> {
+    let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/")).and_then(|value| {
+        evaluator.force_deep(value)?;
+        evaluator.print(value)
+    });
+    value.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|error| error.code())
+}
+
+/// Takes some thirty megabytes, in small pieces.
+const LARGE: &str = "builtins.foldl' (sum: n: sum + builtins.length (builtins.genList (m: m + n) 1000)) 0
+    (builtins.genList (n: n) 1000)";
+const ENDLESS: &str = "let grow = list: builtins.seq list (grow (list ++ list)); in grow [ 1 ]";
+
+#[test]
+fn each_evaluator_has_its_own_limit() {
+    let (mut small, mut large) = (limited(16 << 20), limited(1 << 30));
+    assert_eq!(evaluate(&mut small, "1 + 1").as_deref(), Ok("2"));
+    // Memory that another evaluator takes on the same thread is not charged to this one.
+    assert_eq!(evaluate(&mut large, LARGE).as_deref(), Ok("1000000"));
+    assert_eq!(evaluate(&mut small, "2 + 2").as_deref(), Ok("4"));
+    assert_eq!(evaluate(&mut small, LARGE), Err("lang::out_of_memory"));
+    // One has ended, and the other goes on.
+    assert_eq!(evaluate(&mut small, "1 + 1"), Err("lang::out_of_memory"));
+    assert_eq!(evaluate(&mut large, LARGE).as_deref(), Ok("1000000"));
+    // A new evaluator begins with nothing used.
+    assert_eq!(evaluate(&mut limited(16 << 20), "3 + 3").as_deref(), Ok("6"));
+}
+
+#[test]
+fn evaluators_of_other_threads_go_on() {
+    let start = Arc::new(std::sync::Barrier::new(2));
+    let other = std::thread::spawn({
+        let start = start.clone();
+        move || {
+            let mut evaluator = limited(1 << 30);
+            evaluator.set_jobs(2).unwrap();
+            start.wait();
+            let text = format!("[ ({LARGE}) ({LARGE}) ]");
+            (0..4).map(|_| evaluate(&mut evaluator, &text)).collect::<Vec<_>>()
+        }
+    });
+    start.wait();
+    for _ in 0..8 {
+        let mut evaluator = limited(32 << 20);
+        evaluator.set_jobs(2).unwrap();
+        assert_eq!(evaluate(&mut evaluator, &format!("[ ({ENDLESS}) ({ENDLESS}) ]")), Err("lang::out_of_memory"));
+    }
+    for result in other.join().unwrap() {
+        assert_eq!(result.as_deref(), Ok("[ 1000000 1000000 ]"));
+    }
+}
+
+#[test]
+fn one_evaluation_is_interrupted() {
+    let (mut first, mut second) = (limited(1 << 30), limited(1 << 30));
+    let interrupter = first.interrupter();
+    interrupter.interrupt();
+    assert_eq!(evaluate(&mut first, "1 + 1"), Err("lang::interrupted"));
+    assert_eq!(evaluate(&mut second, "1 + 1").as_deref(), Ok("2"));
+    interrupter.resume();
+    assert_eq!(evaluate(&mut first, "1 + 1").as_deref(), Ok("2"));
+}
+
 #[test]
 fn too_much_is_an_error() {
     for text in GREEDY {
         let text = format!("{NAMES}{text}");
-        let options = EvalOptions {
-            memory_max: Some(lang::value::heap::reserved_bytes() + (16 << 20)),
-            ..EvalOptions::default()
-        };
-        let mut evaluator = Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options);
+        let mut evaluator = limited(16 << 20);
         let mut run = || {
             let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/"))?;
             evaluator.force_deep(value)?;
@@ -64,18 +128,7 @@ fn too_much_is_an_error() {
 
 #[test]
 fn helpers_meet_the_limit_too() {
-    // In a process of its own: the limit is one for all.
-    if std::env::var_os("MEMORY_TEST_CHILD").is_none() {
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["helpers_meet_the_limit_too", "--exact"])
-            .env("MEMORY_TEST_CHILD", "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
-        return;
-    }
-    let options = EvalOptions { memory_max: Some(64 << 20), ..EvalOptions::default() };
-    let mut evaluator = Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options);
+    let mut evaluator = limited(64 << 20);
     evaluator.set_jobs(3).unwrap();
     let text = "builtins.genList (n: let grow = list: builtins.seq list (grow (list ++ list)); in grow [ n ]) 8";
     let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/")).unwrap();

@@ -78,19 +78,10 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     let extra = Value::attrs(attrs);
     let common = set.update(extra.as_attrs().expect("a set was made just now"));
     for (&(_, value), name) in outputs.iter().zip(&names) {
-        fill(value, &[common, strict, name.value()]);
+        ev.fill_thunk(value, &[common, strict, name.value()]);
     }
     // One of `all`, and not a set like it: what is printed tells the difference.
     ev.force(outputs[0].1)
-}
-
-/// Gives a thunk what it captures.
-pub(super) fn fill(thunk: Value, captures: &[Value]) {
-    if let crate::value::View::Thunk(thunk) = thunk.view() {
-        for (index, &capture) in captures.iter().enumerate() {
-            thunk.fill(index, capture);
-        }
-    }
 }
 
 /// What the attributes say, before it becomes a [`Derivation`].

@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::value::coerce::Coercion;
-use crate::value::heap;
 use crate::value::print::type_with_article;
 use crate::value::{Attrs, List, Str, Value, View};
 use crate::vm::Evaluator;
@@ -54,11 +53,7 @@ impl Evaluator {
 
     /// Fails when values of so many bytes would be too much; for builtins that make a lot at once.
     pub(crate) fn expect_room(&self, bytes: usize) -> Result<()> {
-        if heap::reserved_bytes().saturating_add(bytes) > heap::limit_bytes() {
-            Err(self.out_of_memory())
-        } else {
-            Ok(())
-        }
+        if self.account.has_room(bytes) { Ok(()) } else { Err(self.out_of_memory()) }
     }
 
     /// As [`Evaluator::expect_room`], for so many values.

@@ -225,10 +225,7 @@ pub(super) fn flake_of(
     facts.push(("outPath".to_owned(), out_path));
     let result = Value::thunk(&OUTPUTS, &[own, outputs, inputs]);
     facts.push(("outputs".to_owned(), result));
-    if let View::Thunk(thunk) = own.view() {
-        thunk.fill(0, plain_attrs(facts));
-        thunk.fill(1, result);
-    }
+    ev.fill_thunk(own, &[plain_attrs(facts), result]);
     ev.force(own)
 }
 
@@ -302,9 +299,7 @@ fn inputs(
         .help(format!("add `inputs.{name}.url = \"…\";` to its flake.nix")));
     }
     let set = plain_attrs(members);
-    if let View::Thunk(thunk) = scope.all.view() {
-        thunk.fill(0, set);
-    }
+    ev.fill_thunk(scope.all, &[set]);
     Ok(set)
 }
 

@@ -7,7 +7,7 @@ use super::features::require;
 use crate::error::{Error, Result};
 use crate::host::{HostError, HostErrorKind};
 use crate::symbol::Symbol;
-use crate::value::{Value, heap};
+use crate::value::Value;
 use crate::vm::Evaluator;
 
 fn algorithm(ev: &mut Evaluator, value: Value) -> Result<HashAlgorithm> {
@@ -31,8 +31,9 @@ pub(super) fn hash_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     let path = ev.realise_path(arguments[1])?;
     let path = ev.resolve_links(&path)?;
     let mut hasher = Hasher::new(algorithm);
+    let account = &ev.account;
     let read = ev.shared.host.read_pieces(&path, &mut |piece| {
-        if heap::is_interrupted() {
+        if account.is_interrupted() {
             return Err(HostError::new(HostErrorKind::Stopped, "interrupted"));
         }
         hasher.update(piece);

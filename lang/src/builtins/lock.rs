@@ -83,12 +83,8 @@ impl Lock {
         let members: Vec<_> = nodes.iter().map(|node| (node.name, thunk(node.name))).collect();
         let values = plain_attrs(members.iter().map(|(name, value)| (lossy(name.name()), *value)).collect());
         for (name, value) in members {
-            if let (View::Thunk(thunk), true) = (value.view(), name != root_name) {
-                for (index, capture) in
-                    [nodes.value(), values, Value::string(name.name()), root.value()].into_iter().enumerate()
-                {
-                    thunk.fill(index, capture);
-                }
+            if name != root_name {
+                ev.fill_thunk(value, &[nodes.value(), values, Value::string(name.name()), root.value()]);
             }
         }
         let values = values.as_attrs().expect("a set was made just now");

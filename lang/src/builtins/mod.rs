@@ -256,12 +256,7 @@ pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
     }
     // `builtins.builtins` is the set itself.
     let name = Symbol::new(b"builtins");
-    members.push(Attr { name, pos: Pos::NONE, value: Value::NULL });
-    let builtins = Value::attrs(members);
-    let set = builtins.as_attrs().expect("a set was made just now");
-    if let Some(index) = set.shape_if_flat().and_then(|shape| shape.find(name)) {
-        set.fill(index, &[builtins]);
-    }
+    let builtins = Value::attrs_with_own(name, members);
     names.insert(name, builtins);
     Globals::new(names, builtins)
 }

@@ -71,7 +71,7 @@ impl Evaluator {
                 let text = model.print(path);
                 own.push(attr(b"outPath", Value::string_with_context(text.as_bytes(), Context::one(built))));
             }
-            super::derivation::fill(value, &[common, Value::attrs(own)]);
+            self.fill_thunk(value, &[common, Value::attrs(own)]);
         }
         match outputs.first() {
             Some(&first) => self.force(first).map(Some),

@@ -1,15 +1,14 @@
 //! What compiling a file gives: code for every function and thunk, and the tables they share.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lazy::Lazy;
 use super::op::{Op, Reg};
 use crate::error::Result;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::Value;
-use crate::value::attrs::Shape;
+use crate::value::attrs::{Shape, ShapeCache};
+use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
 
 /// A suspended computation written in Rust; gets the thunk's captures.
@@ -125,40 +124,21 @@ impl Module {
     }
 }
 
-/// A selection `.name` with its inline cache: the shape seen last and where it keeps the name, if it does.
+/// A selection `.name` with its inline cache.
 pub(crate) struct Site {
     pub name: Symbol,
-    cache: AtomicU64,
+    cache: ShapeCache,
 }
-
-/// Stands in a cache for an index: the shape does not have the name.
-const ABSENT: u64 = 0xffff;
 
 impl Site {
     pub fn new(name: Symbol) -> Site {
-        Site { name, cache: AtomicU64::new(0) }
+        Site { name, cache: ShapeCache::new() }
     }
 
-    /// Index of the name in sets of this shape.
+    /// Returns the attribute of a set.
     #[inline(always)]
-    pub fn find(&self, shape: &'static Shape) -> Option<usize> {
-        let address = std::ptr::from_ref(shape) as u64;
-        let cached = self.cache.load(Ordering::Relaxed);
-        if cached >> 16 == address {
-            let index = cached & ABSENT;
-            return if index == ABSENT { None } else { Some(index as usize) };
-        }
-        self.find_slow(shape, address)
-    }
-
-    #[inline(never)]
-    fn find_slow(&self, shape: &'static Shape, address: u64) -> Option<usize> {
-        let found = shape.find(self.name);
-        let index = found.map_or(ABSENT, |index| index as u64);
-        if (index < ABSENT || found.is_none()) && address >> 48 == 0 {
-            self.cache.store(address << 16 | index, Ordering::Relaxed);
-        }
-        found
+    pub fn get(&self, set: Attrs) -> Option<Value> {
+        self.cache.get(set, self.name)
     }
 }
 

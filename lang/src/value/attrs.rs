@@ -7,9 +7,10 @@
 //! [2]                   [flat] [top]                    a layered set that was walked, and so became flat
 //! ```
 //!
-//! A [`Shape`] holds the sorted names and the positions. All sets that one `{ … }` in a file makes share one shape, so such a
-//! set costs a word an attribute; `mapAttrs` keeps its argument's shape; a shape's address keys the
-//! inline caches of selections. Names sort by symbol number, which is age; [`Attrs::sorted`] gives the order of texts.
+//! A [`Shape`] holds the sorted names and the positions. All sets that one `{ … }` in a file makes share one shape, so
+//! such a set costs one word per attribute; `mapAttrs` keeps its argument's shape; a shape's address keys the inline
+//! caches of selections ([`ShapeCache`]). Names sort by symbol number, which is age; [`Attrs::sorted`] gives the order
+//! of their texts.
 
 use std::cmp::Ordering as Order;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -25,8 +26,8 @@ const LAYERS_MAX: u64 = 8;
 /// A set smaller than this is copied by `//` rather than layered.
 const LAYER_BASE_MIN: usize = 12;
 
-/// Shapes that each thread remembers, and up to which size.
-const SHARED: usize = 4096;
+/// Number of shapes that each thread remembers, and the largest such shape.
+const SHARED_SHAPES_LEN: usize = 4096;
 const SHARED_LEN_MAX: usize = 64;
 
 thread_local! {
@@ -38,7 +39,7 @@ thread_local! {
 pub struct Shape {
     len: u32,
     _pad: u32,
-    /// Indexes in order of the names' texts, made when first asked for.
+    /// Indexes in order of the names' texts, made lazily.
     by_text: AtomicPtr<u32>,
     // `len` symbols and `len` positions follow.
 }
@@ -64,7 +65,7 @@ impl Shape {
         let words = 2 + len;
         let at = heap::words(words);
         // SAFETY: room for the 16-byte head and `len` symbols and positions of 4 bytes each; exactly `len` of each are
-        // written, or the rest is never reached because the assertion ends the process's use of it.
+        // written before the shape can be reached, or the assertion fails.
         unsafe {
             let shape = at.cast::<Shape>();
             shape.write(Shape { len: len as u32, _pad: 0, by_text: AtomicPtr::new(std::ptr::null_mut()) });
@@ -76,13 +77,13 @@ impl Shape {
                 positions.add(written).write(pos);
                 written += 1;
             }
-            assert_eq!(written, len, "a shape gets as many names as it was promised");
+            assert_eq!(written, len, "a shape gets `len` names");
             &*shape
         }
     }
 
-    /// As [`Shape::new`], but gives again a shape made like this before, if this thread remembers it. Sets made at run time
-    /// thus get to share shapes, and what is known of them, as those of one `{ … }` do.
+    /// Like [`Shape::new`], but reuses an equal shape that this thread remembers. So sets made at run time share shapes,
+    /// and the caches keyed by them, as those of one `{ … }` do.
     pub(crate) fn shared(len: usize, entries: impl Iterator<Item = (Symbol, Pos)> + Clone) -> &'static Shape {
         if len == 0 {
             return empty_shape();
@@ -94,10 +95,10 @@ impl Shape {
             let entry = u64::from(pos.0) << 32 | u64::from(name.index());
             (hash.rotate_left(23) ^ entry).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         });
-        let slot = (hash >> 48) as usize & (SHARED - 1);
+        let slot = (hash >> 48) as usize & (SHARED_SHAPES_LEN - 1);
         SHARED_SHAPES.with_borrow_mut(|shapes| {
             if shapes.is_empty() {
-                shapes.resize(SHARED, None);
+                shapes.resize(SHARED_SHAPES_LEN, None);
             }
             if let Some(known) = shapes[slot]
                 && known.len() == len
@@ -149,7 +150,7 @@ impl Shape {
             let mut indexes: Vec<u32> = (0..self.len).collect();
             indexes.sort_unstable_by(|&a, &b| names[a as usize].cmp(names[b as usize]));
             let at = heap::words(indexes.len().div_ceil(2)).cast::<u32>();
-            // SAFETY: room for `len` indexes of 4 bytes; two threads may both get here and either's result will do.
+            // SAFETY: room for `len` indexes of 4 bytes; when two threads get here, either result is right.
             unsafe { at.copy_from_nonoverlapping(indexes.as_ptr(), indexes.len()) };
             self.by_text.store(at, Ordering::Release);
             order = at;
@@ -165,19 +166,20 @@ impl Value {
         *EMPTY.get_or_init(|| Value::attrs_of_shape(empty_shape(), &[]))
     }
 
-    /// A set of a known shape.
+    /// Makes a set of a known shape.
     #[inline(always)]
     pub(crate) fn attrs_of_shape(shape: &'static Shape, values: &[Value]) -> Value {
-        debug_assert_eq!(shape.len(), values.len());
+        assert_eq!(shape.len(), values.len(), "a set gets a value for each name");
         let at = heap::words(1 + values.len());
         // SAFETY: room for the head and all values.
         unsafe {
             at.write(std::ptr::from_ref(shape) as u64);
             at.add(1).cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Value::from_attrs(at)
         }
-        Value::from_attrs(at)
     }
 
+    /// Makes a set whose values `next` gives, by index.
     pub(crate) fn attrs_from_fn(shape: &'static Shape, mut next: impl FnMut(usize) -> Value) -> Value {
         let at = heap::words(1 + shape.len());
         // SAFETY: room for the head and `len` values, all written before the word exists.
@@ -186,21 +188,34 @@ impl Value {
             for index in 0..shape.len() {
                 at.add(1 + index).cast::<Value>().write(next(index));
             }
+            Value::from_attrs(at)
         }
-        Value::from_attrs(at)
     }
 
-    /// A set of attributes sorted by symbol, names unique.
+    /// Makes a set of attributes sorted by symbol, names unique.
     pub(crate) fn attrs_sorted(attrs: &[Attr]) -> Value {
         let shape = Shape::shared(attrs.len(), attrs.iter().map(|attr| (attr.name, attr.pos)));
         Value::attrs_from_fn(shape, |index| attrs[index].value)
     }
 
-    /// A set of attributes in any order; of two with one name the first counts.
+    /// Makes a set of attributes in any order; of two with one name the first wins.
     pub fn attrs(mut attrs: Vec<Attr>) -> Value {
         attrs.sort_by_key(|attr| attr.name);
         attrs.dedup_by_key(|attr| attr.name);
         Value::attrs_sorted(&attrs)
+    }
+
+    /// Makes a set like [`Value::attrs`], with the set itself as its attribute `own`.
+    pub(crate) fn attrs_with_own(own: Symbol, mut attrs: Vec<Attr>) -> Value {
+        attrs.insert(0, Attr { name: own, pos: Pos::NONE, value: Value::NULL });
+        let value = Value::attrs(attrs);
+        if let Some(set) = value.as_attrs()
+            && let Some(index) = set.shape_if_flat().and_then(|shape| shape.find(own))
+        {
+            // SAFETY: the set was made just now, so no other code can reach it.
+            unsafe { set.fill(index, &[value]) };
+        }
+        value
     }
 }
 
@@ -209,7 +224,7 @@ fn empty_shape() -> &'static Shape {
     EMPTY.get_or_init(|| Shape::new(0, std::iter::empty()))
 }
 
-/// A flat set seen as slices.
+/// A flat set as slices.
 #[derive(Clone, Copy)]
 pub struct Flat {
     pub(crate) shape: &'static Shape,
@@ -223,14 +238,30 @@ impl Flat {
     }
 }
 
+/// The three forms of a set.
+enum Form {
+    Flat(&'static Shape),
+    /// `base // top`, of as many layers.
+    Layered {
+        base: Attrs,
+        top: Attrs,
+        layers: u64,
+        base_len: usize,
+    },
+    Flattened(Attrs),
+}
+
 impl Attrs {
+    /// # Safety
+    /// `pointer` is the address of an attribute set.
     #[inline(always)]
-    pub(super) fn from_pointer(pointer: *const u64) -> Attrs {
+    pub(super) unsafe fn from_pointer(pointer: *const u64) -> Attrs {
         Attrs(pointer)
     }
 
     pub fn value(self) -> Value {
-        Value::from_attrs(self.0)
+        // SAFETY: an `Attrs` has the address of a set.
+        unsafe { Value::from_attrs(self.0) }
     }
 
     #[inline(always)]
@@ -239,13 +270,35 @@ impl Attrs {
         unsafe { AtomicU64::from_ptr(self.0.cast_mut()) }.load(Ordering::Acquire)
     }
 
+    /// Returns the set that word `index` leads to.
+    ///
+    /// # Safety
+    /// The set is layered or flattened, and `index` is 1 or 2; flattened, it is 1.
     #[inline(always)]
-    fn word(self, index: usize) -> u64 {
-        // SAFETY: callers ask for words 1 and 2 of layered or flattened sets only, which have three.
-        unsafe { AtomicU64::from_ptr(self.0.add(index).cast_mut()) }.load(Ordering::Acquire)
+    unsafe fn part(self, index: usize) -> Attrs {
+        // SAFETY: a layered or flattened set has three words, of which these hold addresses of sets.
+        Attrs(unsafe { AtomicU64::from_ptr(self.0.add(index).cast_mut()) }.load(Ordering::Acquire) as *const u64)
     }
 
-    /// The shape of a flat set: what inline caches key on.
+    /// Returns the form of the set. A thread that sees the set layered while another flattens it may get the flattened set
+    /// as the base, which holds all of `top` too.
+    #[inline(always)]
+    fn form(self) -> Form {
+        let head = self.head();
+        match head & 3 {
+            // SAFETY: a head with clear low bits is the address of a shape, which lives as long as the process.
+            0 => Form::Flat(unsafe { &*(head as *const Shape) }),
+            // SAFETY: the head says that the set is layered.
+            LAYERED => unsafe {
+                let (base, top) = (self.part(1), self.part(2));
+                Form::Layered { base, top, layers: head >> 8 & 0xff, base_len: (head >> 16) as usize }
+            },
+            // SAFETY: the head says that the set is flattened.
+            _ => Form::Flattened(unsafe { self.part(1) }),
+        }
+    }
+
+    /// Returns the shape of a flat set, by which inline caches are keyed.
     #[inline(always)]
     pub(crate) fn shape_if_flat(self) -> Option<&'static Shape> {
         let head = self.head();
@@ -253,48 +306,49 @@ impl Attrs {
         if head & 3 == 0 { Some(unsafe { &*(head as *const Shape) }) } else { None }
     }
 
-    /// Value number `index` of a flat set with more than `index` attributes.
+    /// Returns value number `index` of a flat set.
+    ///
+    /// # Safety
+    /// The set is flat, and its shape has more than `index` names.
     #[inline(always)]
-    pub(crate) fn flat_value(self, index: usize) -> Value {
+    unsafe fn flat_value(self, index: usize) -> Value {
         debug_assert!(self.shape_if_flat().is_some_and(|shape| index < shape.len()));
-        // SAFETY: the caller saw the shape and got `index` from it (directly or from a cache keyed by it).
+        // SAFETY: by this function's contract there is such a value.
         unsafe { self.0.add(1 + index).cast::<Value>().read() }
     }
 
     /// Writes values of a set that is still being made.
-    pub(crate) fn fill(self, at: usize, values: &[Value]) {
+    ///
+    /// # Safety
+    /// Neither another thread nor running code can reach the set yet.
+    pub(crate) unsafe fn fill(self, at: usize, values: &[Value]) {
         let len = self.shape_if_flat().map_or(0, Shape::len);
-        assert!(at + values.len() <= len, "parts fit in the set they are of");
-        // SAFETY: the range is inside the set, checked just now; only the code that makes the set knows it.
+        assert!(at + values.len() <= len, "parts fit in their set");
+        // SAFETY: the range is inside the set, checked just now, and the set is ours alone.
         unsafe {
             self.0.add(1 + at).cast_mut().cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
         }
     }
 
-    #[inline(always)]
-    fn flat_of(self, shape: &'static Shape) -> Flat {
-        // SAFETY: a flat set has as many values as its shape has names.
-        Flat { shape, values: unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), shape.len()) } }
-    }
-
-    /// The set as names and values side by side; a layered set is merged once, in place.
+    /// Returns names and values side by side; merges a layered set once, in place.
     pub fn flat(self) -> Flat {
-        if let Some(shape) = self.shape_if_flat() {
-            return self.flat_of(shape);
-        }
-        if self.head() & 3 == LAYERED {
-            let base = Attrs(self.word(1) as *const u64).flat();
-            let top = Attrs(self.word(2) as *const u64).flat();
-            let merged = merge(base, top);
-            let merged = merged.as_attrs().expect("merge returns a set");
-            // SAFETY: the object has three words. The pointer is published before the head, so whoever sees the
-            // new head sees the new pointer, and whoever saw the old head finds a base that holds all of top too.
-            unsafe {
-                AtomicU64::from_ptr(self.0.add(1).cast_mut()).store(merged.0 as u64, Ordering::Release);
-                AtomicU64::from_ptr(self.0.cast_mut()).store(FLATTENED, Ordering::Release);
+        match self.form() {
+            // SAFETY: a flat set has as many values as its shape has names.
+            Form::Flat(shape) => unsafe {
+                Flat { shape, values: std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), shape.len()) }
+            },
+            Form::Flattened(flat) => flat.flat(),
+            Form::Layered { base, top, .. } => {
+                let merged = merge(base.flat(), top.flat()).as_attrs().expect("merge returns a set");
+                // SAFETY: the object has three words. The pointer is published before the head, so a thread that sees
+                // the new head sees the new pointer, and one that saw the old head finds a base that holds all of top.
+                unsafe {
+                    AtomicU64::from_ptr(self.0.add(1).cast_mut()).store(merged.0 as u64, Ordering::Release);
+                    AtomicU64::from_ptr(self.0.cast_mut()).store(FLATTENED, Ordering::Release);
+                }
+                merged.flat()
             }
         }
-        Attrs(self.word(1) as *const u64).flat()
     }
 
     pub fn len(self) -> usize {
@@ -309,34 +363,34 @@ impl Attrs {
     pub fn get(self, name: Symbol) -> Option<Value> {
         let mut set = self;
         loop {
-            if let Some(shape) = set.shape_if_flat() {
-                return shape.find(name).map(|index| set.flat_value(index));
+            match set.form() {
+                // SAFETY: the index is one of the shape of this set.
+                Form::Flat(shape) => return shape.find(name).map(|index| unsafe { set.flat_value(index) }),
+                Form::Layered { base, top, .. } => match top.get(name) {
+                    Some(value) => return Some(value),
+                    None => set = base,
+                },
+                Form::Flattened(flat) => set = flat,
             }
-            if set.head() & 3 == LAYERED
-                && let Some(value) = Attrs(set.word(2) as *const u64).get(name)
-            {
-                return Some(value);
-            }
-            set = Attrs(set.word(1) as *const u64);
         }
     }
 
     pub fn get_attr(self, name: Symbol) -> Option<Attr> {
         let mut set = self;
         loop {
-            if let Some(shape) = set.shape_if_flat() {
-                return shape.find(name).map(|index| Attr {
-                    name,
-                    pos: shape.positions()[index],
-                    value: set.flat_value(index),
-                });
+            match set.form() {
+                Form::Flat(shape) => {
+                    let index = shape.find(name)?;
+                    // SAFETY: the index is one of the shape of this set.
+                    let value = unsafe { set.flat_value(index) };
+                    return Some(Attr { name, pos: shape.positions()[index], value });
+                }
+                Form::Layered { base, top, .. } => match top.get_attr(name) {
+                    Some(attr) => return Some(attr),
+                    None => set = base,
+                },
+                Form::Flattened(flat) => set = flat,
             }
-            if set.head() & 3 == LAYERED
-                && let Some(attr) = Attrs(set.word(2) as *const u64).get_attr(name)
-            {
-                return Some(attr);
-            }
-            set = Attrs(set.word(1) as *const u64);
         }
     }
 
@@ -344,12 +398,12 @@ impl Attrs {
         self.get(name).is_some()
     }
 
-    /// Attributes in the order of symbols.
+    /// Returns the attributes in the order of symbols.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Attr> + Clone {
         self.flat().iter()
     }
 
-    /// Attributes in the order of their names' bytes, as `attrNames`, printing and hashing want it.
+    /// Returns the attributes in the order of their names' bytes, which `attrNames`, printing and hashing use.
     pub fn sorted(self) -> impl ExactSizeIterator<Item = Attr> + Clone {
         let flat = self.flat();
         let (names, positions) = (flat.shape.names(), flat.shape.positions());
@@ -359,7 +413,7 @@ impl Attrs {
         })
     }
 
-    /// `self // right`
+    /// Returns `self // right`.
     pub fn update(self, right: Attrs) -> Value {
         if self.is_empty() {
             return right.value();
@@ -367,13 +421,11 @@ impl Attrs {
         if right.is_empty() {
             return self.value();
         }
-        let (base_len, layers) = match self.shape_if_flat() {
-            Some(shape) => (shape.len(), 0),
-            None => match self.head() {
-                FLATTENED => (Attrs(self.word(1) as *const u64).len(), 0),
-                // The exact length is not known without merging; layers are only made on big sets.
-                head => (LAYER_BASE_MIN.max((head >> 16) as usize), head >> 8 & 0xff),
-            },
+        let (base_len, layers) = match self.form() {
+            Form::Flat(shape) => (shape.len(), 0),
+            Form::Flattened(flat) => (flat.len(), 0),
+            // The exact length is not known without merging; layers are only made on big sets.
+            Form::Layered { base_len, layers, .. } => (LAYER_BASE_MIN.max(base_len), layers),
         };
         if let Some(top) = right.shape_if_flat()
             && base_len >= LAYER_BASE_MIN
@@ -386,15 +438,15 @@ impl Attrs {
                 at.write((base_len as u64) << 16 | (layers + 1) << 8 | LAYERED);
                 at.add(1).write(self.0 as u64);
                 at.add(2).write(right.0 as u64);
+                return Value::from_attrs(at);
             }
-            return Value::from_attrs(at);
         }
         merge(self.flat(), right.flat())
     }
 }
 
-/// What one `//` of two shapes comes to, so that doing it again only copies values.
-struct Plan {
+/// Result of `//` for two shapes: merging sets of these shapes again only copies values.
+struct MergePlan {
     left: *const Shape,
     right: *const Shape,
     shape: &'static Shape,
@@ -407,11 +459,11 @@ const PLANS: usize = 1024;
 const PLAN_LEN_MAX: usize = 256;
 
 thread_local! {
-    static MERGE_PLANS: std::cell::RefCell<Vec<Option<Plan>>> =
+    static MERGE_PLANS: std::cell::RefCell<Vec<Option<MergePlan>>> =
         std::cell::RefCell::new(std::iter::repeat_with(|| None).take(PLANS).collect());
 }
 
-/// Merges two flat sets. Sets that come again with the same two shapes share the shape of the result.
+/// Merges two flat sets. Results for the same two shapes share a shape.
 fn merge(left: Flat, right: Flat) -> Value {
     if left.shape.len() + right.shape.len() > PLAN_LEN_MAX {
         return merge_once(left, right);
@@ -435,7 +487,7 @@ fn merge(left: Flat, right: Flat) -> Value {
             });
         }
         let mut sources = Vec::with_capacity(left.shape.len() + right.shape.len());
-        walk(left.shape, right.shape, |side| match side {
+        merge_names(left.shape, right.shape, |side| match side {
             Side::Left(index) => sources.push(index as u16),
             Side::Right(index) => sources.push(index as u16 | FROM_RIGHT),
         });
@@ -458,7 +510,7 @@ fn merge(left: Flat, right: Flat) -> Value {
                 left.values[source as usize]
             }
         });
-        plans[slot] = Some(Plan { left: left_at, right: right_at, shape, sources: sources.into_boxed_slice() });
+        plans[slot] = Some(MergePlan { left: left_at, right: right_at, shape, sources: sources.into_boxed_slice() });
         value
     })
 }
@@ -470,7 +522,7 @@ fn merge_once(left: Flat, right: Flat) -> Value {
         pos: flat.shape.positions()[index],
         value: flat.values[index],
     };
-    walk(left.shape, right.shape, |side| match side {
+    merge_names(left.shape, right.shape, |side| match side {
         Side::Left(index) => attrs.push(entry(left, index)),
         Side::Right(index) => attrs.push(entry(right, index)),
     });
@@ -482,7 +534,7 @@ enum Side {
     Right(usize),
 }
 
-fn walk(left: &Shape, right: &Shape, mut visit: impl FnMut(Side)) {
+fn merge_names(left: &Shape, right: &Shape, mut visit: impl FnMut(Side)) {
     let (left, right) = (left.names(), right.names());
     let (mut l, mut r) = (0, 0);
     while l < left.len() && r < right.len() {
@@ -500,4 +552,55 @@ fn walk(left: &Shape, right: &Shape, mut visit: impl FnMut(Side)) {
     }
     (l..left.len()).for_each(|index| visit(Side::Left(index)));
     (r..right.len()).for_each(|index| visit(Side::Right(index)));
+}
+
+/// The shape that one selection in the code saw last, and the index of the selected name in it.
+///
+/// Shapes are never freed, so an address stands for one shape, and an index found in it stays right.
+pub(crate) struct ShapeCache(AtomicU64);
+
+/// Index of a name that the shape does not have.
+const ABSENT: u64 = 0xffff;
+
+impl ShapeCache {
+    pub fn new() -> ShapeCache {
+        ShapeCache(AtomicU64::new(0))
+    }
+
+    /// Returns attribute `name` of a set; one cache is for one name.
+    #[inline(always)]
+    pub fn get(&self, set: Attrs, name: Symbol) -> Option<Value> {
+        match set.shape_if_flat() {
+            // SAFETY: the index is one of the shape of this set.
+            Some(shape) => self.find(shape, name).map(|index| unsafe { set.flat_value(index) }),
+            None => ShapeCache::get_layered(set, name),
+        }
+    }
+
+    #[inline(never)]
+    fn get_layered(set: Attrs, name: Symbol) -> Option<Value> {
+        set.get(name)
+    }
+
+    /// Returns the index of the name in sets of this shape.
+    #[inline(always)]
+    fn find(&self, shape: &'static Shape, name: Symbol) -> Option<usize> {
+        let address = std::ptr::from_ref(shape) as u64;
+        let cached = self.0.load(Ordering::Relaxed);
+        if cached >> 16 == address {
+            let index = cached & ABSENT;
+            return if index == ABSENT { None } else { Some(index as usize) };
+        }
+        self.find_slow(shape, address, name)
+    }
+
+    #[inline(never)]
+    fn find_slow(&self, shape: &'static Shape, address: u64, name: Symbol) -> Option<usize> {
+        let found = shape.find(name);
+        let index = found.map_or(ABSENT, |index| index as u64);
+        if (index < ABSENT || found.is_none()) && address >> 48 == 0 {
+            self.0.store(address << 16 | index, Ordering::Relaxed);
+        }
+        found
+    }
 }

@@ -1,12 +1,12 @@
 #![allow(unsafe_code)] // reason: a context is kept in a string's head as one word.
-//! String context: the store paths a string carries along.
+//! String context: the store paths that a string carries.
 
 use std::ptr::NonNull;
 
 use super::heap;
 use crate::symbol::Symbol;
 
-/// One store path in a context. Paths and output names are interned, so an element is three words at the most.
+/// One store path in a context. Paths and output names are interned, so an element has at most three words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContextElement {
     /// The path itself, as from `toFile` or a copied source.
@@ -18,7 +18,7 @@ pub enum ContextElement {
 }
 
 impl ContextElement {
-    /// The store path named, the derivation's for [`ContextElement::Built`].
+    /// Returns the store path; that of the derivation for [`ContextElement::Built`].
     pub fn path(self) -> &'static [u8] {
         self.symbol().name()
     }
@@ -33,11 +33,11 @@ impl ContextElement {
 
 /// A set of elements, sorted, shared by all strings made from one another. Copying is free.
 ///
-/// One word, as a string has no more for it: the address of the number of elements, which follow it.
+/// One word, since a string has no more room for it: the address of the number of elements, which follow it.
 #[derive(Debug, Clone, Copy)]
 pub struct Context(Option<NonNull<usize>>);
 
-// SAFETY: what the address leads to is never written again, nor freed.
+// SAFETY: the elements at the address are never written again, nor freed.
 unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
@@ -55,7 +55,7 @@ impl Context {
         Context::from_sorted(&elements)
     }
 
-    /// The set of elements that are sorted, each once.
+    /// Makes the set of elements that are sorted and unique.
     fn from_sorted(elements: &[ContextElement]) -> Context {
         if elements.is_empty() {
             return Context::EMPTY;
@@ -63,7 +63,7 @@ impl Context {
         let words = 1 + size_of_val(elements).div_ceil(size_of::<u64>());
         let at = heap::words(words).cast::<usize>();
         // SAFETY: there is room for the number and the elements, which need no more than a word's alignment; the heap's
-        // words live as long as the process, and nobody writes these again.
+        // words live as long as the process, and these are not written again.
         unsafe {
             at.write(elements.len());
             at.add(1).cast::<ContextElement>().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
@@ -78,11 +78,11 @@ impl Context {
 
     pub fn elements(self) -> &'static [ContextElement] {
         let Some(len) = self.0 else { return &[] };
-        // SAFETY: `from_sorted` wrote the number, and so many elements behind it.
+        // SAFETY: `from_sorted` wrote the number, and as many elements behind it.
         unsafe { std::slice::from_raw_parts(len.add(1).cast::<ContextElement>().as_ptr(), len.read()) }
     }
 
-    /// Both sets together; costs nothing when one holds the other.
+    /// Returns the union; free when one set holds the other.
     pub fn union(self, other: Context) -> Context {
         let (left, right) = (self.elements(), other.elements());
         if std::ptr::eq(left, right) || right.iter().all(|element| left.binary_search(element).is_ok()) {

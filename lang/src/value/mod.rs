@@ -1,18 +1,22 @@
 //! Values of the language, one word each.
 //!
 //! [`word`] is the word and its objects, [`attrs`] attribute sets, [`context`] string contexts, [`thunk`] suspended
-//! expressions, [`heap`] their memory. What may fail or needs evaluation (comparing, coercing, printing) takes an
-//! evaluator and lives in [`compare`], [`coerce`] and [`print`].
+//! expressions, [`heap`] their memory, [`account`] the limits of one evaluation. Operations that may fail or evaluate
+//! (comparing, coercing, printing) take an evaluator and are in [`crate::vm`].
 
+pub(crate) mod account;
 pub mod attrs;
 pub mod coerce;
 pub mod compare;
 pub mod context;
-pub mod heap;
+mod heap;
 pub mod print;
 pub mod thunk;
 mod word;
 
+pub use account::{Interrupter, interrupt, resume};
 pub use attrs::{Attr, Attrs};
 pub use context::{Context, ContextBuilder, ContextElement};
+pub(crate) use heap::Exhausted;
+pub(crate) use word::AtomicValue;
 pub use word::{Function, List, Partial, PathValue, Str, Value, View};

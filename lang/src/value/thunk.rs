@@ -4,18 +4,20 @@
 //! ```text
 //! [ code address    | 0 ] [capture 0] [capture 1] …    suspended
 //! [ owner << 8 | wait | 1 ] [capture 0] …              being forced by a thread (the blackhole)
-//! [ 2                     ] [value]                    done; the words of further captures went back to the heap
+//! [ 2                     ] [value]                    done; the words of further captures are back in the heap
 //! ```
 //!
-//! The state word is the lock: whoever turns *suspended* into *blackhole* owns the captures and writes the value.
-//! A failed force puts the code back, so the error comes again when asked again. Waiting for another thread, and
-//! finding cycles between threads, is in [`claim`](Thunk::claim) and the table of waiters below.
+//! The state word is the lock: the thread that turns *suspended* into *blackhole* owns the captures and writes the
+//! value. Its claim is a [`Claimed`], which ends in [`Claimed::finish`] or, when forcing failed, in
+//! [`Claimed::restore`], so that the error comes again with the next force. Waiting for another thread, and finding
+//! cycles through several threads, is in [`claim`](Thunk::claim) and [`Waiters`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use super::account::Account;
 use super::heap;
-use super::word::Value;
+use super::word::{AtomicValue, Value};
 use crate::compile::code::Code;
 
 const BLACKHOLE: u64 = 1;
@@ -26,57 +28,59 @@ const AWAITED: u64 = 8;
 #[derive(Clone, Copy)]
 pub struct Thunk(*const u64);
 
-// SAFETY: all access that may race goes through the atomic state word, see above.
+// SAFETY: all accesses that may race go through the atomic state word, see above.
 unsafe impl Send for Thunk {}
 // SAFETY: as above.
 unsafe impl Sync for Thunk {}
 
-/// What asking to force a thunk came to.
+/// Result of asking to force a thunk.
 pub(crate) enum Claim {
     /// It has a value already.
     Done(Value),
-    /// The caller now has to run this code and call [`Thunk::finish`] or [`Thunk::restore`].
-    Run(&'static Code),
+    /// The caller now has to run the code.
+    Run(Claimed),
     /// The caller, or a chain of threads that ends with the caller, is forcing it already.
     Cycle,
+}
+
+/// The right and duty to force one thunk.
+#[must_use = "others wait for the thunk until it is finished or restored"]
+pub(crate) struct Claimed {
+    thunk: Thunk,
+    code: &'static Code,
 }
 
 /// Number of a thread that forces thunks, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Worker(pub u32);
 
-/// Which worker waits for which thunk. Whom that means is read from the thunk when it matters: a worker that was woken
-/// and has not run yet still stands here, and the owner it waited for may have gone on to wait for something else.
-struct Waiters {
-    waits: Vec<(Worker, Thunk)>,
+/// Workers of one evaluation that wait for a thunk, each with that thunk. The owner of the thunk is read from it when
+/// needed: a worker that was woken and has not run yet is still in the table, and the owner it waited for may already
+/// wait for something else.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    table: Mutex<Vec<(Worker, Thunk)>>,
+    wake: Condvar,
 }
 
-static WAITERS: Mutex<Waiters> = Mutex::new(Waiters { waits: Vec::new() });
-static WAKE: Condvar = Condvar::new();
 const PROMISE: &str = "no thread panics while it holds the table of waiters";
 
-/// Lets all who wait look again.
-pub(crate) fn wake_all() {
-    let _table = WAITERS.lock().expect(PROMISE);
-    WAKE.notify_all();
-}
-
 impl Value {
-    /// A thunk whose captures are still to be written by [`Thunk::fill`].
+    /// Makes a thunk whose captures are written later by [`Thunk::fill`].
     #[inline(always)]
     pub(crate) fn thunk_unfilled(code: &'static Code) -> Value {
         let at = heap::words(1 + code.captures.len().max(1));
-        // SAFETY: room for the state and at least one more word; the captures are written before anyone forces it.
+        // SAFETY: room for the state and at least one more word, all written here.
         unsafe {
             at.write(std::ptr::from_ref(code) as u64);
             for index in 0..code.captures.len().max(1) {
                 at.add(1 + index).cast::<Value>().write(Value::NULL);
             }
+            Value::from_thunk(at)
         }
-        Value::from_thunk(at)
     }
 
-    /// A thunk whose captures `capture` gives, by index.
+    /// Makes a thunk whose captures `capture` gives, by index.
     #[inline(always)]
     pub(crate) fn thunk_from_fn(code: &'static Code, mut capture: impl FnMut(usize) -> Value) -> Value {
         let count = code.captures.len();
@@ -88,47 +92,51 @@ impl Value {
             for index in 0..count {
                 at.add(1 + index).cast::<Value>().write(capture(index));
             }
+            Value::from_thunk(at)
         }
-        Value::from_thunk(at)
     }
 
+    /// Makes a thunk of code that takes as many captures.
     pub(crate) fn thunk(code: &'static Code, captures: &[Value]) -> Value {
-        debug_assert_eq!(captures.len(), code.captures.len());
-        let at = heap::words(1 + captures.len().max(1));
-        // SAFETY: room for the state and all captures, at least one word.
-        unsafe {
-            at.write(std::ptr::from_ref(code) as u64);
-            at.add(1).cast::<Value>().copy_from_nonoverlapping(captures.as_ptr(), captures.len());
-        }
-        Value::from_thunk(at)
+        assert_eq!(captures.len(), code.captures.len(), "a thunk gets the captures of its code");
+        Value::thunk_from_fn(code, |index| captures[index])
     }
 }
 
 impl Waiters {
-    /// Whether the owner of a thunk in this state waits, perhaps through others, for a thunk that `worker` is forcing.
-    ///
-    /// Who stands in the table and waits for a blackhole cannot go on while the caller holds the table, so a chain
-    /// that is found does not change under it. No chain is longer than the table.
-    fn leads_to(&self, worker: Worker, state: u64) -> bool {
-        let mut owner = Worker((state >> 8) as u32);
-        for _ in 0..=self.waits.len() {
-            if owner == worker {
-                return true;
-            }
-            let Some((_, thunk)) = self.waits.iter().find(|(waiting, _)| *waiting == owner) else { return false };
-            let state = thunk.state().load(Ordering::Acquire);
-            if state & STATE != BLACKHOLE {
-                return false;
-            }
-            owner = Worker((state >> 8) as u32);
-        }
-        false
+    /// Lets all waiting workers check again.
+    pub(super) fn wake_all(&self) {
+        let _table = self.table.lock().expect(PROMISE);
+        self.wake.notify_all();
     }
 }
 
+/// Returns true when the owner of a thunk in this state waits, perhaps through others, for a thunk that `worker` is
+/// forcing.
+///
+/// A worker in the table that waits for a blackhole cannot go on while the caller holds the table, so a chain that is
+/// found does not change under it. No chain is longer than the table.
+fn leads_to(table: &[(Worker, Thunk)], worker: Worker, state: u64) -> bool {
+    let mut owner = Worker((state >> 8) as u32);
+    for _ in 0..=table.len() {
+        if owner == worker {
+            return true;
+        }
+        let Some((_, thunk)) = table.iter().find(|(waiting, _)| *waiting == owner) else { return false };
+        let state = thunk.state().load(Ordering::Acquire);
+        if state & STATE != BLACKHOLE {
+            return false;
+        }
+        owner = Worker((state >> 8) as u32);
+    }
+    false
+}
+
 impl Thunk {
+    /// # Safety
+    /// `pointer` is the address of a thunk object.
     #[inline(always)]
-    pub(super) fn from_pointer(pointer: *const u64) -> Thunk {
+    pub(super) unsafe fn from_pointer(pointer: *const u64) -> Thunk {
         Thunk(pointer)
     }
 
@@ -139,68 +147,68 @@ impl Thunk {
     }
 
     #[inline(always)]
-    fn result(self) -> &'static AtomicU64 {
-        // SAFETY: every thunk has a second word; see `thunk_unfilled`.
-        unsafe { AtomicU64::from_ptr(self.0.add(1).cast_mut()) }
+    fn result(self) -> &'static AtomicValue {
+        // SAFETY: every thunk has a second word; see `thunk_unfilled`. It is read only after `finish` wrote a value.
+        unsafe { AtomicValue::from_ptr(self.0.add(1).cast_mut().cast()) }
     }
 
-    /// The value, when it has one.
+    /// Returns the value, if it has one.
     #[inline(always)]
     pub fn done(self) -> Option<Value> {
-        if self.state().load(Ordering::Acquire) == DONE {
-            Some(Value::from_bits(self.result().load(Ordering::Relaxed)))
-        } else {
-            None
-        }
+        if self.state().load(Ordering::Acquire) == DONE { Some(self.result().load(Ordering::Relaxed)) } else { None }
     }
 
-    /// Tries to become the one who forces. With `shared` false no other thread exists, and a plain store will do.
+    /// Tries to become the worker that forces the thunk. `company` is the account of an evaluation with several
+    /// threads; without it no other thread may use the thunk, and a plain store suffices.
     #[inline(always)]
-    pub(crate) fn claim(self, worker: Worker, shared: bool) -> Claim {
+    pub(crate) fn claim(self, worker: Worker, company: Option<&Account>) -> Claim {
         let state = self.state().load(Ordering::Acquire);
         if state == DONE {
-            return Claim::Done(Value::from_bits(self.result().load(Ordering::Relaxed)));
+            return Claim::Done(self.result().load(Ordering::Relaxed));
         }
         if state & STATE == 0 {
             let mark = u64::from(worker.0) << 8 | BLACKHOLE;
-            if !shared {
+            if company.is_none() {
                 self.state().store(mark, Ordering::Relaxed);
-                return Claim::Run(Thunk::code_of(state));
+                return Claim::Run(self.claimed(state));
             }
             if self.state().compare_exchange(state, mark, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                return Claim::Run(Thunk::code_of(state));
+                return Claim::Run(self.claimed(state));
             }
         }
-        self.wait(worker)
+        self.wait(worker, company)
     }
 
+    /// The claim on a thunk that this thread has just marked; `state` is the word before that.
     #[inline(always)]
-    fn code_of(state: u64) -> &'static Code {
-        // SAFETY: a suspended state word is the address of code that lives as long as the process.
-        unsafe { &*(state as *const Code) }
+    fn claimed(self, state: u64) -> Claimed {
+        // SAFETY: the word of a suspended thunk is the address of code, which lives as long as the process.
+        Claimed { thunk: self, code: unsafe { &*(state as *const Code) } }
     }
 
     #[cold]
-    fn wait(self, worker: Worker) -> Claim {
-        let mut table = WAITERS.lock().expect(PROMISE);
+    fn wait(self, worker: Worker, company: Option<&Account>) -> Claim {
+        // Without company only the caller itself can be forcing the thunk.
+        let Some(account) = company else { return Claim::Cycle };
+        let mut table = account.waiters.table.lock().expect(PROMISE);
         loop {
-            // Whoever owns the thunk may have unwound without giving it back.
-            if heap::is_exhausted() {
+            // The owner of the thunk may have unwound without restoring it.
+            if account.is_ended() {
                 return Claim::Cycle;
             }
             let state = self.state().load(Ordering::Acquire);
             match state & STATE {
-                DONE => return Claim::Done(Value::from_bits(self.result().load(Ordering::Relaxed))),
+                DONE => return Claim::Done(self.result().load(Ordering::Relaxed)),
                 0 => {
                     let mark = u64::from(worker.0) << 8 | BLACKHOLE;
                     if self.state().compare_exchange(state, mark, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                        return Claim::Run(Thunk::code_of(state));
+                        return Claim::Run(self.claimed(state));
                     }
                     continue;
                 }
                 _ => {}
             }
-            if table.leads_to(worker, state) {
+            if leads_to(&table, worker, state) {
                 return Claim::Cycle;
             }
             if state & AWAITED == 0
@@ -208,50 +216,74 @@ impl Thunk {
             {
                 continue;
             }
-            table.waits.push((worker, self));
-            table = WAKE.wait(table).expect(PROMISE);
-            table.waits.retain(|(waiting, _)| *waiting != worker);
+            table.push((worker, self));
+            table = account.waiters.wake.wait(table).expect(PROMISE);
+            table.retain(|(waiting, _)| *waiting != worker);
         }
     }
 
-    /// Captures of a thunk that the caller has claimed.
+    /// Writes one capture.
+    ///
+    /// # Safety
+    /// The thunk is of code with more than `index` captures, and the caller alone can reach it: it was made just now by
+    /// [`Value::thunk_unfilled`], or the caller has claimed it.
     #[inline(always)]
-    pub(crate) fn captures(self, code: &'static Code) -> &'static [Value] {
-        // SAFETY: the caller owns the claim, so nobody writes the words; there are as many as the code says. They stay
-        // as they are until `finish`, after which the caller no longer looks (the machine copies them on entry).
-        unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), code.captures.len()) }
-    }
-
-    /// Writes one capture of a thunk just made and not yet forced.
-    #[inline(always)]
-    pub(crate) fn fill(self, index: usize, value: Value) {
-        // SAFETY: the object was made by `thunk_unfilled` for code with more than `index` captures, and until the
-        // group of bindings it belongs to is complete nobody forces it.
+    pub(crate) unsafe fn fill(self, index: usize, value: Value) {
+        // SAFETY: by this function's contract the word is a capture of the object, and ours alone.
         unsafe { self.0.add(1 + index).cast_mut().cast::<Value>().write(value) }
     }
+}
 
-    /// Ends the claim on a thunk of this code with its value.
+impl Claimed {
     #[inline(always)]
-    pub(crate) fn finish(self, value: Value, code: &'static Code, shared: bool) {
-        self.result().store(value.bits(), Ordering::Relaxed);
-        // SAFETY: a thunk has a word for each capture from the second on. Only the claimant, who is the caller, reads
-        // captures, and whoever finds the thunk done reads the second word alone.
-        unsafe { heap::give_back(self.0.add(2).cast_mut(), code.captures.len().saturating_sub(1)) };
-        self.leave(DONE, shared);
+    pub(crate) fn code(&self) -> &'static Code {
+        self.code
     }
 
-    /// Makes the thunk as it was before the claim.
-    pub(crate) fn restore(self, code: &'static Code, shared: bool) {
-        self.leave(std::ptr::from_ref(code) as u64, shared);
+    /// Captures of the thunk; they are there until it is finished.
+    #[inline(always)]
+    pub(crate) fn captures(&self) -> &[Value] {
+        // SAFETY: only the owner of the claim writes the words, in `finish`, which ends this borrow; there are as many
+        // as the code says.
+        unsafe { std::slice::from_raw_parts(self.thunk.0.add(1).cast::<Value>(), self.code.captures.len()) }
     }
 
+    /// Gives the thunk its value.
     #[inline(always)]
-    fn leave(self, state: u64, shared: bool) {
-        if !shared {
-            self.state().store(state, Ordering::Release);
-        } else if self.state().swap(state, Ordering::AcqRel) & AWAITED != 0 {
-            let _table = WAITERS.lock().expect(PROMISE);
-            WAKE.notify_all();
+    pub(crate) fn finish(self, value: Value, company: Option<&Account>) {
+        self.thunk.result().store(value, Ordering::Relaxed);
+        // SAFETY: a thunk has a word for each capture from the second on. Only the owner of the claim reads captures,
+        // and a reader that finds the thunk done reads the second word alone.
+        unsafe { heap::give_back(self.thunk.0.add(2).cast_mut(), self.code.captures.len().saturating_sub(1)) };
+        self.thunk.leave(DONE, company);
+    }
+
+    /// Suspends the thunk with other captures.
+    pub(crate) fn refill(self, captures: &[Value], company: Option<&Account>) {
+        assert_eq!(captures.len(), self.code.captures.len(), "a thunk gets the captures of its code");
+        for (index, &capture) in captures.iter().enumerate() {
+            // SAFETY: the code has as many captures, and the owner of the claim alone may access them.
+            unsafe { self.thunk.fill(index, capture) };
+        }
+        self.restore(company);
+    }
+
+    /// Suspends the thunk again, as before the claim.
+    pub(crate) fn restore(self, company: Option<&Account>) {
+        self.thunk.leave(std::ptr::from_ref(self.code) as u64, company);
+    }
+}
+
+impl Thunk {
+    #[inline(always)]
+    fn leave(self, state: u64, company: Option<&Account>) {
+        match company {
+            None => self.state().store(state, Ordering::Release),
+            Some(account) => {
+                if self.state().swap(state, Ordering::AcqRel) & AWAITED != 0 {
+                    account.waiters.wake_all();
+                }
+            }
         }
     }
 }

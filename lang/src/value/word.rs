@@ -12,9 +12,13 @@
 //! payload     kind     111   null, false, true, builtin
 //! ```
 //!
-//! Objects are written once, before the word that names them exists, and never change, save thunks ([`super::thunk`])
-//! and the flattening of layered sets ([`super::attrs`]), which are atomic. So words can be shared between threads.
+//! Objects are written once, before the word that names them exists, and never change, except thunks
+//! ([`super::thunk`]) and the flattening of layered sets ([`super::attrs`]), which are atomic. So words can be shared
+//! between threads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::account;
 use super::attrs::Attrs;
 use super::context::Context;
 use super::heap;
@@ -60,7 +64,7 @@ static SINGLE_BYTES: [[u64; 2]; 256] = {
 #[repr(transparent)]
 pub struct Value(u64);
 
-/// What a word holds, for `match`.
+/// Contents of a word, for `match`.
 #[derive(Clone, Copy)]
 pub enum View {
     Thunk(Thunk),
@@ -88,7 +92,7 @@ pub struct List(*const u64);
 /// A lambda with its captures.
 #[derive(Clone, Copy)]
 pub struct Function(*const u64);
-/// A function or builtin that waits for more arguments.
+/// A function or builtin with some of its arguments.
 #[derive(Clone, Copy)]
 pub struct Partial(*const u64);
 
@@ -128,25 +132,18 @@ impl Value {
         (self.0 & !TAG) as *const u64
     }
 
+    /// # Safety
+    /// `pointer` is the address of a thunk object.
     #[inline(always)]
-    pub(super) fn from_thunk(pointer: *const u64) -> Value {
+    pub(super) unsafe fn from_thunk(pointer: *const u64) -> Value {
         Value(pointer as u64)
     }
 
+    /// # Safety
+    /// `pointer` is the address of an attribute set.
     #[inline(always)]
-    pub(super) fn from_attrs(pointer: *const u64) -> Value {
+    pub(super) unsafe fn from_attrs(pointer: *const u64) -> Value {
         Value(pointer as u64 | ATTRS)
-    }
-
-    #[inline(always)]
-    pub(crate) fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// Takes back a word that [`Value::bits`] gave.
-    #[inline(always)]
-    pub(crate) fn from_bits(bits: u64) -> Value {
-        Value(bits)
     }
 
     /// Identity: the same immediate or the same object.
@@ -155,12 +152,12 @@ impl Value {
         self.0 == other.0
     }
 
-    /// A number that only values that are [`Value::same`] share, for tables.
+    /// Returns a number that only values that are [`Value::same`] share, for tables.
     pub fn identity(self) -> u64 {
         self.0
     }
 
-    /// The object's address, to tell objects apart by.
+    /// Returns the object's address, which distinguishes objects.
     #[inline(always)]
     pub(crate) fn address(self) -> usize {
         self.0 as usize
@@ -192,7 +189,7 @@ impl Value {
 
     fn boxed(kind: u64, rest: &[u64]) -> Value {
         let at = heap::words(1 + rest.len());
-        // SAFETY: `words` gave room for 1 + rest.len() words that nobody else knows yet.
+        // SAFETY: `words` gave room for 1 + rest.len() words that no other code can reach yet.
         unsafe {
             at.write(kind);
             at.add(1).copy_from_nonoverlapping(rest.as_ptr(), rest.len());
@@ -204,7 +201,7 @@ impl Value {
         Value((index as u64) << 8 | BUILTIN)
     }
 
-    /// A string without context. Those of one byte are made once for all.
+    /// Makes a string without context. Strings of one byte are static.
     #[inline]
     pub fn string(bytes: &[u8]) -> Value {
         if let [byte] = bytes {
@@ -220,7 +217,7 @@ impl Value {
         Value::string_from_parts(bytes.len(), context, [bytes])
     }
 
-    /// A string of parts, one after the other, that are `len` bytes together.
+    /// Makes a string of parts, one after the other, that are `len` bytes together.
     #[inline]
     pub(crate) fn string_from_parts<'p>(
         len: usize,
@@ -229,7 +226,7 @@ impl Value {
     ) -> Value {
         let head = if context.is_empty() { 1 } else { 2 };
         let at = heap::words(head + len.div_ceil(8));
-        // SAFETY: `words` gave room for the head and at least `len` bytes that nobody else knows yet. No part is
+        // SAFETY: `words` gave room for the head and at least `len` bytes that no other code can reach yet. No part is
         // written that would go beyond `len`, and all `len` bytes are written before the string exists.
         unsafe {
             at.write((len as u64) << 1 | (head as u64 - 1));
@@ -248,15 +245,15 @@ impl Value {
         Value(at as u64 | STRING)
     }
 
-    /// A string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes the string as it is, so
-    /// that a long text is in memory once.
+    /// Makes a string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes the string itself,
+    /// so that a long text is in memory once.
     pub(crate) fn string_from_buffer(buffer: Vec<u8>, context: Context) -> Value {
         const ADOPTED_MIN: usize = 64 << 10;
         let len = buffer.len() - Str::HEADROOM;
         if len < ADOPTED_MIN || !buffer.as_ptr().cast::<u64>().is_aligned() {
             return Value::string_with_context(&buffer[Str::HEADROOM..], context);
         }
-        heap::adopt(buffer.len());
+        account::adopt(buffer.len());
         let start = buffer.leak().as_mut_ptr().cast::<u64>();
         // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of headroom, so the
         // head fits in front of the bytes, with the context between when there is one.
@@ -270,7 +267,7 @@ impl Value {
         }
     }
 
-    /// A path; `bytes` must be absolute and normalised.
+    /// Makes a path; `bytes` must be absolute and normalised.
     pub fn path(bytes: &[u8]) -> Value {
         let words = bytes.len().div_ceil(8);
         let at = heap::words(2 + words);
@@ -302,7 +299,7 @@ impl Value {
         Value(at as u64 | LIST)
     }
 
-    /// A list made of `len` values that `next` gives in order.
+    /// Makes a list of `len` values that `next` gives in order.
     #[inline]
     pub fn list_from_fn(len: usize, mut next: impl FnMut(usize) -> Value) -> Value {
         let at = heap::words(1 + len);
@@ -317,7 +314,7 @@ impl Value {
         Value(at as u64 | LIST)
     }
 
-    /// All elements of several lists, one after the other.
+    /// Makes a list of all elements of several lists, one after the other.
     pub(crate) fn list_concat(lists: &[List]) -> Value {
         let len: usize = lists.iter().map(|list| list.len()).sum();
         let at = heap::words(1 + len);
@@ -334,7 +331,7 @@ impl Value {
         Value(at as u64 | LIST)
     }
 
-    /// The part of a list from `start` on, without copying.
+    /// Makes a list of the elements from `start` on, without copying.
     pub(crate) fn list_slice(list: List, start: usize) -> Value {
         let values = &list.values()[start..];
         if values.len() < 2 {
@@ -349,7 +346,7 @@ impl Value {
         Value(at as u64 | LIST)
     }
 
-    /// A function whose captures `capture` gives, by index.
+    /// Makes a function whose captures `capture` gives, by index.
     #[inline(always)]
     pub(crate) fn function_from_fn(code: &'static Code, mut capture: impl FnMut(usize) -> Value) -> Value {
         let captures = code.captures.len();
@@ -364,7 +361,7 @@ impl Value {
         Value(at as u64 | FUNCTION)
     }
 
-    /// A function whose captures are still to be written by [`Function::fill`].
+    /// Makes a function whose captures are written later by [`Function::fill`].
     #[inline]
     pub(crate) fn function_unfilled(code: &'static Code) -> Value {
         let captures = code.captures.len();
@@ -397,9 +394,11 @@ impl Value {
     #[inline]
     pub fn view(self) -> View {
         match self.tag() {
-            THUNK => View::Thunk(Thunk::from_pointer(self.pointer())),
+            // SAFETY: a word tagged THUNK is the address of a thunk.
+            THUNK => View::Thunk(unsafe { Thunk::from_pointer(self.pointer()) }),
             INT => View::Int(self.0 as i64 >> 3),
-            ATTRS => View::Attrs(Attrs::from_pointer(self.pointer())),
+            // SAFETY: a word tagged ATTRS has the address of a set.
+            ATTRS => View::Attrs(unsafe { Attrs::from_pointer(self.pointer()) }),
             LIST => View::List(List(self.pointer())),
             STRING => View::String(Str(self.pointer())),
             FUNCTION => View::Function(Function(self.pointer())),
@@ -424,7 +423,7 @@ impl Value {
         }
     }
 
-    /// `a + b` when both are inline integers and the sum is one too.
+    /// Returns `a + b` when both are inline integers and the sum is one too.
     #[inline(always)]
     pub(crate) fn small_add(self, other: Value) -> Option<Value> {
         if self.tag() == INT && other.tag() == INT {
@@ -460,7 +459,8 @@ impl Value {
 
     #[inline(always)]
     pub fn as_attrs(self) -> Option<Attrs> {
-        if self.tag() == ATTRS { Some(Attrs::from_pointer(self.pointer())) } else { None }
+        // SAFETY: a word tagged ATTRS has the address of a set.
+        if self.tag() == ATTRS { Some(unsafe { Attrs::from_pointer(self.pointer()) }) } else { None }
     }
 
     #[inline(always)]
@@ -505,21 +505,21 @@ impl Value {
 }
 
 impl Str {
-    /// Bytes to leave at the start of a buffer for [`Value::string_from_buffer`].
+    /// Bytes that [`Value::string_from_buffer`] needs at the start of its buffer.
     pub(crate) const HEADROOM: usize = 16;
 
-    /// Sees to it that a long text that still grows is not copied many times, and lies around in as many copies: it
-    /// gets sixteen times the room. That is address space, not memory, until it is written to.
+    /// Reserves sixteen times the room for a long text that still grows, so that it is not copied, and left behind, many
+    /// times. That is address space, not memory, until it is written to.
     pub(crate) fn make_room(buffer: &mut Vec<u8>) {
         const LONG_MIN: usize = 128 << 10;
         let len = buffer.len();
         if len >= LONG_MIN && buffer.capacity() - len < len / 4 {
-            // When there is not so much of it, it grows as any other.
+            // Without so much address space, it grows like any other buffer.
             let _ = buffer.try_reserve(len * 15);
         }
     }
 
-    /// An empty buffer for [`Value::string_from_buffer`].
+    /// Returns an empty buffer for [`Value::string_from_buffer`].
     pub(crate) fn buffer() -> Vec<u8> {
         vec![0; Str::HEADROOM]
     }
@@ -584,10 +584,12 @@ impl List {
     }
 
     /// Writes elements of a list that is still being made.
-    pub(crate) fn fill(self, at: usize, values: &[Value]) {
-        assert!(at + values.len() <= self.len(), "parts fit in the list they are of");
-        // SAFETY: the range is inside the list, checked just now; lists being filled are never slices, and only the
-        // code that makes them knows them.
+    ///
+    /// # Safety
+    /// The list was made by [`Value::list_from_fn`], and neither another thread nor running code can reach it yet.
+    pub(crate) unsafe fn fill(self, at: usize, values: &[Value]) {
+        assert!(at + values.len() <= self.len(), "parts fit in their list");
+        // SAFETY: the range is inside the list, checked just now; the list is no slice of another, and ours alone.
         unsafe {
             self.0.add(1 + at).cast_mut().cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
         }
@@ -607,12 +609,15 @@ impl Function {
         unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), self.code().captures.len()) }
     }
 
-    /// Writes one capture of a function just made and not yet called.
+    /// Writes one capture of a function just made.
+    ///
+    /// # Safety
+    /// The function was made by [`Value::function_unfilled`] for code with more than `index` captures, and neither
+    /// another thread nor running code can reach it yet.
     #[inline(always)]
-    pub(crate) fn fill(self, index: usize, value: Value) {
+    pub(crate) unsafe fn fill(self, index: usize, value: Value) {
         debug_assert!(index < self.code().captures.len());
-        // SAFETY: the object has `captures.len()` capture words and the compiler numbers them from 0; until the
-        // group of bindings it belongs to is complete no other thread and no running code knows the function.
+        // SAFETY: by this function's contract the word is a capture of the object, and ours alone.
         unsafe { self.0.add(1 + index).cast_mut().cast::<Value>().write(value) }
     }
 
@@ -630,5 +635,34 @@ impl Partial {
     pub(crate) fn arguments(self) -> &'static [Value] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.0.add(3).cast::<Value>(), self.0.add(2).read() as usize) }
+    }
+}
+
+/// A word that threads share, for one value.
+#[repr(transparent)]
+pub(crate) struct AtomicValue(AtomicU64);
+
+impl AtomicValue {
+    pub(crate) fn new(value: Value) -> AtomicValue {
+        AtomicValue(AtomicU64::new(value.0))
+    }
+
+    /// # Safety
+    /// `at` is a word that lives as long as `'a`, is only accessed atomically in that time, and is loaded only after a
+    /// value was stored.
+    #[inline(always)]
+    pub(super) unsafe fn from_ptr<'a>(at: *mut AtomicValue) -> &'a AtomicValue {
+        // SAFETY: by this function's contract.
+        unsafe { &*at }
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self, order: Ordering) -> Value {
+        Value(self.0.load(order))
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, value: Value, order: Ordering) {
+        self.0.store(value.0, order);
     }
 }

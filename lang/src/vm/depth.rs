@@ -5,7 +5,7 @@
 
 use super::Evaluator;
 use crate::error::{Error, ErrorKind, Result};
-use crate::value::heap;
+use crate::value::{Exhausted, account};
 
 /// Native stack of an evaluation; pages are only used when a recursion gets there.
 const NATIVE_STACK_BYTES: usize = 2 << 30;
@@ -22,7 +22,7 @@ impl Evaluator {
         let at = &raw const marker as usize;
         if at < self.native_limit && self.on_own_stack && self.is_stack_used_up(at) {
             Err(ErrorKind::StackOverflow.into())
-        } else if heap::is_exhausted() {
+        } else if self.account.is_ended() {
             Err(self.out_of_memory())
         } else {
             Ok(())
@@ -58,18 +58,19 @@ impl Evaluator {
             return work(self);
         }
         let (calls, top) = (self.calls, self.stack.top());
+        let _entered = account::enter(&self.account);
         self.grow_stack(|ev| {
             // Nothing is left half done that anybody looks at again: thunks under way stay marked, and whoever asks for
             // one is told of the memory (`cycle`).
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
             result.unwrap_or_else(|cause| {
-                if !cause.is::<heap::Exhausted>() {
+                if !cause.is::<Exhausted>() {
                     std::panic::resume_unwind(cause);
                 }
                 ev.calls = calls;
                 // A tail call may have replaced the frame this began with, and its caller takes away what there is.
                 ev.stack.reset(top.min(ev.stack.top()));
-                crate::value::thunk::wake_all();
+                ev.account.wake_all();
                 Err(ev.out_of_memory())
             })
         })
@@ -80,7 +81,7 @@ impl Evaluator {
             let marker = 0u8;
             self.on_own_stack = true;
             // What may not have much memory may not use all of the stack either.
-            let usable = heap::limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
+            let usable = self.account.limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
             self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
             if let Some(profile) = &mut self.profile {
                 profile.native_limit = self.native_limit;
@@ -95,9 +96,9 @@ impl Evaluator {
 
     #[cold]
     pub(crate) fn out_of_memory(&self) -> Error {
-        if heap::is_interrupted() {
+        if self.account.is_interrupted() {
             return ErrorKind::Interrupted.into();
         }
-        ErrorKind::OutOfMemory(heap::limit_bytes()).into()
+        ErrorKind::OutOfMemory(self.account.limit_bytes()).into()
     }
 }

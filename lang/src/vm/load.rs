@@ -15,7 +15,7 @@ use crate::symbol::Symbol;
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{Lints, ParseOptions, parse};
 use crate::text::path;
-use crate::value::{ContextElement, Value, heap};
+use crate::value::{ContextElement, Value};
 
 /// A symbolic link in the way of a path is followed this many times.
 const LINKS_MAX: usize = 64;
@@ -117,7 +117,7 @@ impl Evaluator {
 
     /// The bytes of a file, if the evaluation may use that much memory.
     pub(crate) fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        Ok(self.shared.host.read_file(path, heap::limit_bytes())?)
+        Ok(self.shared.host.read_file(path, self.account.limit_bytes())?)
     }
 
     fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {

@@ -33,8 +33,9 @@ use crate::error::{Error, Report, Result};
 use crate::host::{CodeCache, EvalOptions, Host};
 use crate::source::{Pos, SourceMap};
 use crate::symbol::Symbol;
-use crate::value::Value;
+use crate::value::account::Account;
 use crate::value::thunk::Worker;
+use crate::value::{Interrupter, Value};
 
 pub use inspect::DerivationRef;
 pub use parallel::Ahead;
@@ -45,7 +46,9 @@ pub struct Evaluator {
     pub(crate) shared: Arc<Shared>,
     stack: frame::Stack,
     worker: Worker,
-    /// Other workers may be forcing the same thunks.
+    /// Limits of the evaluation, shared with the other workers.
+    pub(crate) account: Arc<Account>,
+    /// Set when other workers may be forcing the same thunks.
     parallel: bool,
     /// Threads to share work with.
     pool: Option<Arc<parallel::Pool>>,
@@ -134,9 +137,7 @@ static WORKERS: AtomicU32 = AtomicU32::new(1);
 
 impl Evaluator {
     pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
-        if let Some(bytes) = options.memory_max {
-            crate::value::heap::set_limit(bytes);
-        }
+        let account = Account::new(options.memory_max);
         let globals = Arc::new(crate::builtins::globals(&*host, &options));
         let mut allowed_roots = options.allowed_roots.clone();
         if options.restrict && !options.pure {
@@ -161,14 +162,15 @@ impl Evaluator {
             compiled: Mutex::default(),
             workers: AtomicU32::new(1),
         };
-        Evaluator::over(Arc::new(shared), false)
+        Evaluator::over(Arc::new(shared), account, false)
     }
 
-    fn over(shared: Arc<Shared>, parallel: bool) -> Evaluator {
+    fn over(shared: Arc<Shared>, account: Arc<Account>, parallel: bool) -> Evaluator {
         Evaluator {
             shared,
             stack: frame::Stack::new(),
             worker: Worker(WORKERS.fetch_add(1, Ordering::Relaxed)),
+            account,
             parallel,
             pool: None,
             leader: None,
@@ -181,11 +183,22 @@ impl Evaluator {
         }
     }
 
-    /// Another evaluator over the same values, for another thread. From now on this one expects company.
+    /// Returns another evaluator over the same values and limits, for another thread. From now on this one expects company.
     pub fn worker(&mut self) -> Evaluator {
         self.parallel = true;
         self.shared.workers.fetch_add(1, Ordering::Relaxed);
-        Evaluator::over(self.shared.clone(), true)
+        Evaluator::over(self.shared.clone(), self.account.clone(), true)
+    }
+
+    /// Returns a handle that ends the evaluation from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter::new(&self.account)
+    }
+
+    /// The account, when other threads may force the same thunks.
+    #[inline(always)]
+    fn company(&self) -> Option<&Account> {
+        if self.parallel { Some(&self.account) } else { None }
     }
 
     pub fn options(&self) -> &EvalOptions {

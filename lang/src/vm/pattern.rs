@@ -28,15 +28,15 @@ impl Evaluator {
         let mut taken = 0;
         let flat = set.shape_if_flat();
         // Walk both sorted rows side by side, unless the set is so much bigger that looking up is cheaper.
-        let walk = flat.filter(|shape| shape.len() <= pattern.formals.len() * 8);
+        let walk = flat.filter(|shape| shape.len() <= pattern.formals.len() * 8).map(|_| set.flat());
         let mut at = 0;
         for formal in &pattern.formals {
-            let found = if let Some(shape) = walk {
-                let names = shape.names();
+            let found = if let Some(flat) = walk {
+                let names = flat.shape.names();
                 while at < names.len() && names[at] < formal.name {
                     at += 1;
                 }
-                (at < names.len() && names[at] == formal.name).then(|| set.flat_value(at))
+                (at < names.len() && names[at] == formal.name).then(|| flat.values[at])
             } else {
                 set.get(formal.name)
             };

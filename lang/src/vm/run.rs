@@ -1,3 +1,4 @@
+#![allow(unsafe_code)] // reason: fills objects that are being made.
 //! The loop.
 //!
 //! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling recurse natively, tail calls do not.
@@ -12,8 +13,7 @@ use crate::compile::op::{Op, Reg};
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
 use crate::symbol::Symbol;
 use crate::value::attrs::Shape;
-use crate::value::heap;
-use crate::value::thunk::{Claim, Thunk};
+use crate::value::thunk::{Claim, Claimed};
 use crate::value::{Attr, Value, View};
 
 /// More tail calls than this without a return are taken for an endless loop.
@@ -29,27 +29,37 @@ impl Evaluator {
     #[inline(never)]
     fn force_thunk(&mut self, value: Value) -> Result<Value> {
         let View::Thunk(thunk) = value.view() else { return Ok(value) };
-        match thunk.claim(self.worker, self.parallel) {
+        match thunk.claim(self.worker, self.company()) {
             Claim::Done(value) => Ok(value),
-            Claim::Run(code) => match self.enter(code, thunk.captures(code), &[]) {
+            Claim::Run(claimed) => match self.enter(claimed.code(), claimed.captures(), &[]) {
                 Ok(value) => {
-                    thunk.finish(value, code, self.parallel);
+                    claimed.finish(value, self.company());
                     Ok(value)
                 }
-                Err(error) => Err(self.abandon(thunk, code, error).leaves(value.address())),
+                Err(error) => Err(self.abandon(claimed, error).leaves(value.address())),
             },
             Claim::Cycle => Err(self.cycle(value)),
         }
     }
 
-    #[cold]
-    fn cycle(&mut self, thunk: Value) -> Error {
-        if heap::is_exhausted() { self.out_of_memory() } else { Error::cycle(thunk.address()) }
+    /// Writes the captures of a thunk that was made unfilled. A thunk that was forced too early keeps its value.
+    pub(crate) fn fill_thunk(&self, thunk: Value, captures: &[Value]) {
+        if let View::Thunk(thunk) = thunk.view()
+            && let Claim::Run(claimed) = thunk.claim(self.worker, self.company())
+        {
+            claimed.refill(captures, self.company());
+        }
     }
 
     #[cold]
-    fn abandon(&mut self, thunk: Thunk, code: &'static Code, error: Error) -> Error {
-        thunk.restore(code, self.parallel);
+    fn cycle(&mut self, thunk: Value) -> Error {
+        if self.account.is_ended() { self.out_of_memory() } else { Error::cycle(thunk.address()) }
+    }
+
+    #[cold]
+    fn abandon(&mut self, claimed: Claimed, error: Error) -> Error {
+        let code = claimed.code();
+        claimed.restore(self.company());
         match code.name {
             Some(name) => error.frame(code.pos, FrameKind::Attribute(name)),
             None => error,
@@ -99,7 +109,7 @@ impl Evaluator {
         frame: Frame,
         bottom: usize,
     ) -> Result<Value> {
-        if heap::is_exhausted() {
+        if self.account.is_ended() {
             return Err(self.out_of_memory());
         }
         if !self.on_own_stack {
@@ -231,7 +241,7 @@ impl Evaluator {
         bottom: usize,
     ) -> Result<Value> {
         let marker = 0u8;
-        if !NOTED && ((&raw const marker as usize) < self.native_limit || heap::is_exhausted()) {
+        if !NOTED && ((&raw const marker as usize) < self.native_limit || self.account.is_ended()) {
             return self.execute_elsewhere(code, ops, frame, bottom);
         }
         let mut pc = 0;
@@ -282,12 +292,7 @@ impl Evaluator {
 
                 Op::SpecSelect { dst, src, site } => {
                     if let Some(set) = known(frame.get(src)).as_attrs() {
-                        let site = &code.module.sites[site as usize];
-                        let found = match set.shape_if_flat() {
-                            Some(shape) => site.find(shape).map(|index| set.flat_value(index)),
-                            None => set.get(site.name),
-                        };
-                        if let Some(value) = found {
+                        if let Some(value) = code.module.sites[site as usize].get(set) {
                             frame.set(dst, value);
                             pc += 1;
                         }
@@ -347,7 +352,8 @@ impl Evaluator {
                     let set = frame.get(dst).as_attrs().expect("the register holds the set being filled");
                     let values = frame.slice(first, count as usize);
                     match code.module.order(shape) {
-                        None => set.fill(at as usize, values),
+                        // SAFETY: the set is being made.
+                        None => unsafe { set.fill(at as usize, values) },
                         Some(order) => fill_in_order(set, &order[at as usize..], values),
                     }
                 }
@@ -365,7 +371,8 @@ impl Evaluator {
                 }
                 Op::ListFill { dst, first, count, at } => {
                     let list = frame.get(dst).as_list().expect("the register holds the list being filled");
-                    list.fill(at as usize, frame.slice(first, count as usize));
+                    // SAFETY: the list is being made.
+                    unsafe { list.fill(at as usize, frame.slice(first, count as usize)) };
                 }
 
                 Op::Interpolate { dst, first, count } => {
@@ -391,11 +398,8 @@ impl Evaluator {
                 Op::Select { dst, src, site } => {
                     let set = forced!(src);
                     let site = &code.module.sites[site as usize];
-                    if let Some(set) = set.as_attrs()
-                        && let Some(shape) = set.shape_if_flat()
-                        && let Some(index) = site.find(shape)
-                    {
-                        frame.set(dst, set.flat_value(index));
+                    if let Some(value) = set.as_attrs().and_then(|set| site.get(set)) {
+                        frame.set(dst, value);
                     } else {
                         let value = attempt!(self.select_slow(set, site.name));
                         frame.set(dst, value);
@@ -403,12 +407,7 @@ impl Evaluator {
                 }
                 Op::SelectElse { dst, src, site } => {
                     if let Some(set) = forced!(src).as_attrs() {
-                        let site = &code.module.sites[site as usize];
-                        let found = match set.shape_if_flat() {
-                            Some(shape) => site.find(shape).map(|index| set.flat_value(index)),
-                            None => set.get(site.name),
-                        };
-                        if let Some(value) = found {
+                        if let Some(value) = code.module.sites[site as usize].get(set) {
                             frame.set(dst, value);
                             pc += 1;
                         }
@@ -430,10 +429,7 @@ impl Evaluator {
                 }
                 Op::Has { dst, src, site } => {
                     let site = &code.module.sites[site as usize];
-                    let found = forced!(src).as_attrs().is_some_and(|set| match set.shape_if_flat() {
-                        Some(shape) => site.find(shape).is_some(),
-                        None => set.contains(site.name),
-                    });
+                    let found = forced!(src).as_attrs().is_some_and(|set| site.get(set).is_some());
                     frame.set(dst, Value::bool(found));
                 }
                 Op::HasDynamic { dst, src, name } => {
@@ -679,7 +675,7 @@ impl Evaluator {
     #[cold]
     #[inline(never)]
     fn check_loop(&self, tail_calls: u32) -> Result<()> {
-        if heap::is_exhausted() {
+        if self.account.is_ended() {
             return Err(self.out_of_memory());
         }
         if tail_calls > TAIL_CALLS_MAX { Err(ErrorKind::CallDepth.into()) } else { Ok(()) }
@@ -803,7 +799,8 @@ fn attrs_in_order(shape: &'static Shape, order: &[u32], values: &[Value]) -> Val
 
 fn fill_in_order(set: crate::value::Attrs, order: &[u32], values: &[Value]) {
     for (place, value) in order.iter().zip(values) {
-        set.fill(*place as usize, std::slice::from_ref(value));
+        // SAFETY: the set is being made.
+        unsafe { set.fill(*place as usize, std::slice::from_ref(value)) };
     }
 }
 
@@ -811,7 +808,8 @@ fn fill_in_order(set: crate::value::Attrs, order: &[u32], values: &[Value]) {
 fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
     if let View::Thunk(thunk) = value.view() {
         for (index, &register) in code.captures.iter().enumerate() {
-            thunk.fill(index, frame.get(register));
+            // SAFETY: the thunk is being made.
+            unsafe { thunk.fill(index, frame.get(register)) };
         }
     }
 }
@@ -820,7 +818,8 @@ fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
 fn fill_lambda(frame: Frame, value: Value, code: &'static Code) {
     if let Some(lambda) = value.as_function() {
         for (index, &register) in code.captures.iter().enumerate() {
-            lambda.fill(index, frame.get(register));
+            // SAFETY: the function is being made.
+            unsafe { lambda.fill(index, frame.get(register)) };
         }
     }
 }
