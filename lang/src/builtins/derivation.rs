@@ -21,17 +21,17 @@ use crate::value::{Attr, Attrs, Context, ContextBuilder, ContextElement, Str, Va
 use crate::vm::Evaluator;
 
 /// `derivationStrict arguments`, when a path is asked for.
-static STRICT: Code = Code::native(&[0], derivation_strict);
+static STRICT: Code = Code::native(1, derivation_strict);
 /// One attribute of a set that is a thunk: set, name.
-static MEMBER: Code = Code::native(&[0, 0], |ev, captures| {
+static MEMBER: Code = Code::native(2, |ev, captures| {
     let set = ev.force(captures[0])?;
     let name = ev.expect_string(captures[1])?;
     ev.select_slow(set, Symbol::new(name.bytes()))
 });
 /// The list of all outputs' sets.
-static ALL: Code = Code::native(&[0], |_, captures| Ok(captures[0]));
+static ALL: Code = Code::native(1, |_, captures| Ok(captures[0]));
 /// The set of one output: common attributes, strict set, name of the output.
-static OUTPUT: Code = Code::native(&[0, 0, 0], |ev, captures| {
+static OUTPUT: Code = Code::native(3, |ev, captures| {
     let common = ev.expect_attrs(captures[0])?;
     let name = ev.expect_string(captures[2])?;
     Ok(output_set(ev, common, captures[1], name))

@@ -20,7 +20,7 @@ use crate::vm::Evaluator;
 
 /// What an input names, loaded when asked for: reference (URL or set), base folder, overrides of its inputs, whether it
 /// is a flake.
-static INPUT: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
+static INPUT: Code = Code::native(4, |ev, captures| {
     let value = ev.force(captures[0])?;
     let reference = match value.as_attrs() {
         Some(set) => reference_of_set(ev, set)?,
@@ -38,7 +38,7 @@ static INPUT: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
 });
 /// An input that follows another: the inputs of the flake that says so, path such as `a/b`, that flake itself, which is
 /// what an empty path means.
-static FOLLOWS: Code = Code::native(&[0, 0, 0], |ev, captures| {
+static FOLLOWS: Code = Code::native(3, |ev, captures| {
     let path = ev.expect_string(captures[1])?.bytes();
     if path.is_empty() {
         return ev.force(captures[2]);
@@ -54,14 +54,14 @@ static FOLLOWS: Code = Code::native(&[0, 0, 0], |ev, captures| {
     ev.force(value)
 });
 /// What `outputs` returns: flake's own value, function, inputs.
-static OUTPUTS: Code = Code::native(&[0, 0, 0], |ev, captures| {
+static OUTPUTS: Code = Code::native(3, |ev, captures| {
     let inputs = ev.expect_attrs(captures[2])?;
     let own = plain_attrs(vec![("self".to_owned(), captures[0])]);
     let arguments = inputs.update(own.as_attrs().expect("a set was made just now"));
     ev.call(captures[1], &[arguments])
 });
 /// The flake itself: facts, outputs.
-static FLAKE: Code = Code::native(&[0, 0], |ev, captures| {
+static FLAKE: Code = Code::native(2, |ev, captures| {
     let facts = ev.expect_attrs(captures[0])?;
     let outputs = ev.expect_attrs(captures[1])?;
     Ok(outputs.update(facts))
@@ -360,7 +360,7 @@ impl Scope<'_> {
     }
 }
 
-static ALL_INPUTS: Code = Code::native(&[0], |ev, captures| ev.force(captures[0]));
+static ALL_INPUTS: Code = Code::native(1, |ev, captures| ev.force(captures[0]));
 
 /// Whether references of this type name a repository by its owner and name.
 pub(super) fn is_forge(kind: &str) -> bool {

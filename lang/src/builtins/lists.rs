@@ -6,7 +6,7 @@ use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
 use crate::compile::code::{Body, Code};
-use crate::compile::op::Op;
+use crate::compile::op::{Op, Reg};
 use crate::error::{Error, FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -14,9 +14,9 @@ use crate::value::{Attr, Value, View};
 use crate::vm::Evaluator;
 
 /// `f x`, later.
-pub(crate) static APPLY: Code = Code::native(&[0, 0], |ev, captures| ev.apply(captures[0], &captures[1..]));
+pub(crate) static APPLY: Code = Code::native(2, |ev, captures| ev.apply(captures[0], &captures[1..]));
 /// `f x y`, later.
-pub(crate) static APPLY_2: Code = Code::native(&[0, 0, 0], |ev, captures| ev.apply(captures[0], &captures[1..]));
+pub(crate) static APPLY_2: Code = Code::native(3, |ev, captures| ev.apply(captures[0], &captures[1..]));
 
 /// What an element takes that is a function yet to be applied: the element itself and a thunk with two captures.
 const APPLIED_WORDS: usize = 4;
@@ -66,7 +66,7 @@ pub(super) fn elem(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
 fn is_identity(function: Value) -> bool {
     function.as_function().is_some_and(|function| {
         let code = function.code();
-        code.arity == 1 && matches!(code.body, Body::Ops([Op::Return { src: 0 }]))
+        code.arity == 1 && matches!(code.body, Body::Ops([Op::Return { src: Reg::FIRST }]))
     })
 }
 

@@ -18,7 +18,7 @@ use crate::vm::Evaluator;
 const VERSIONS: std::ops::RangeInclusive<i64> = 5..=7;
 
 /// A node of the lock file, fetched when asked for: all nodes as the file has them, their values, this one's name, the name of the root.
-static NODE: Code = Code::native(&[0, 0, 0, 0], |ev, captures| {
+static NODE: Code = Code::native(4, |ev, captures| {
     let lock = Lock {
         nodes: ev.expect_attrs(captures[0])?,
         values: ev.expect_attrs(captures[1])?,

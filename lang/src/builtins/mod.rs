@@ -206,7 +206,7 @@ table! {
 }
 
 /// Asked of the host at the first use only: an evaluation that never looks at the clock does not depend on it.
-static CURRENT_TIME: Code = Code::native(&[], |ev, _| Ok(Value::int(ev.shared.host.current_time())));
+static CURRENT_TIME: Code = Code::native(0, |ev, _| Ok(Value::int(ev.shared.host.current_time())));
 
 /// Makes the set `builtins` and the names in scope everywhere.
 pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {

@@ -32,7 +32,7 @@ pub(super) fn scoped_import(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
 }
 
 /// The set of one output of an imported derivation: common attributes, what comes on top of them.
-static IMPORTED_OUTPUT: Code = Code::native(&[0, 0], |ev, captures| {
+static IMPORTED_OUTPUT: Code = Code::native(2, |ev, captures| {
     let (common, own) = (ev.expect_attrs(captures[0])?, ev.expect_attrs(captures[1])?);
     Ok(common.update(own))
 });

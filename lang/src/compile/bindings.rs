@@ -6,8 +6,8 @@
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use super::op::{Op, Reg};
-use super::{Compiler, Entry, Place};
+use super::op::{CodeIndex, ConstantIndex, Op, Reg, ShapeIndex};
+use super::{Compiler, Location, ScopeEntry};
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Binding, BindingValue, Bindings, DynamicBinding, Expr, ExprKind};
@@ -19,7 +19,7 @@ pub(super) struct OpenScope(Vec<Symbol>);
 /// One member of a recursive group.
 struct Member {
     register: Reg,
-    code: u32,
+    code: CodeIndex,
     is_lambda: bool,
     /// Register and name of a selection that may be known at once.
     select: Option<(Reg, Symbol)>,
@@ -27,9 +27,9 @@ struct Member {
 
 /// Where the set of an `inherit (set) …` is.
 #[derive(Clone, Copy)]
-enum From {
+enum InheritSource {
     Register(Reg),
-    Constant(u32),
+    Constant(ConstantIndex),
 }
 
 impl Compiler<'_> {
@@ -49,7 +49,7 @@ impl Compiler<'_> {
     fn open_group(&mut self, bindings: &Bindings<'_>, block: Option<&dyn Fn(Symbol) -> Reg>) -> OpenScope {
         let depth = self.functions.len() - 1;
         let mut defined = Vec::with_capacity(bindings.statics.len());
-        let mut entries: Vec<(Symbol, Entry)> = Vec::with_capacity(bindings.statics.len());
+        let mut entries: Vec<(Symbol, ScopeEntry)> = Vec::with_capacity(bindings.statics.len());
         let mut rest: Vec<(&Binding<'_>, Reg)> = Vec::new();
         let group_names: Option<hashbrown::HashSet<Symbol, FxBuildHasher>> =
             Some(bindings.statics.iter().map(|binding| binding.name).collect());
@@ -59,21 +59,25 @@ impl Compiler<'_> {
         for binding in bindings.statics {
             let place = match binding.value {
                 BindingValue::Inherit => match self.lookup(binding.name) {
-                    Some(entry @ Entry { place: Place::Register(_) | Place::Constant(_), .. }) => Some(entry),
+                    Some(entry @ ScopeEntry { location: Location::Register(_) | Location::Constant(_), .. }) => {
+                        Some(entry)
+                    }
                     _ => {
                         let dst = block.map_or_else(|| self.temporary(), |block| block(binding.name));
                         let name = ExprKind::Variable(binding.name);
                         self.lazy(Expr { kind: &name, span: binding.span }, dst, None, false);
-                        Some(Entry { function: depth, place: Place::Register(dst) })
+                        Some(ScopeEntry { function: depth, location: Location::Register(dst) })
                     }
                 },
                 BindingValue::Expr(Expr { kind: ExprKind::Variable(name), .. }) if !in_group(name) => {
                     match self.lookup(*name) {
-                        Some(entry @ Entry { place: Place::Register(_) | Place::Constant(_), .. }) => Some(entry),
+                        Some(entry @ ScopeEntry { location: Location::Register(_) | Location::Constant(_), .. }) => {
+                            Some(entry)
+                        }
                         Some(_) => None,
                         None => self.file.globals.names.get(name).copied().map(|value| {
                             let index = self.constant(value);
-                            Entry { function: depth, place: Place::Constant(index) }
+                            ScopeEntry { function: depth, location: Location::Constant(index) }
                         }),
                     }
                 }
@@ -83,29 +87,31 @@ impl Compiler<'_> {
                     ExprKind::Select { subject: Expr { kind: ExprKind::Variable(name), .. }, .. } if in_group(name) => {
                         None
                     }
-                    _ => self.constant_of(expr).map(|index| Entry { function: depth, place: Place::Constant(index) }),
+                    _ => self
+                        .constant_of(expr)
+                        .map(|index| ScopeEntry { function: depth, location: Location::Constant(index) }),
                 },
                 _ => None,
             };
             match place {
                 Some(entry) => entries.push((binding.name, entry)),
-                None => rest.push((binding, 0)),
+                None => rest.push((binding, Reg::FIRST)),
             }
         }
         if let Some(block) = block {
             for &(name, entry) in &entries {
                 let dst = block(name);
-                match entry.place {
-                    Place::Constant(index) => {
+                match entry.location {
+                    Location::Constant(index) => {
                         self.emit(Op::Const { dst, index });
                     }
-                    Place::Register(register) => {
-                        let src = self.reach(entry.function, register);
+                    Location::Register(register) => {
+                        let src = self.capture_from(entry.function, register);
                         if src != dst {
                             self.emit(Op::Move { dst, src });
                         }
                     }
-                    Place::Member { .. } => unreachable!("members are never aliased"),
+                    Location::Member { .. } => unreachable!("members are never aliased"),
                 }
             }
         }
@@ -115,7 +121,7 @@ impl Compiler<'_> {
         }
         for (binding, register) in &mut rest {
             *register = block.map_or_else(|| self.temporary(), |block| block(binding.name));
-            self.define(binding.name, Place::Register(*register));
+            self.define(binding.name, Location::Register(*register));
             defined.push(binding.name);
         }
         self.members(&rest);
@@ -124,9 +130,8 @@ impl Compiler<'_> {
 
     /// Makes the members of a recursive group, whose names are in scope.
     fn members(&mut self, bindings: &[(&Binding<'_>, Reg)]) {
-        let depth = self.functions.len() - 1;
         let mut members: Vec<Member> = Vec::with_capacity(bindings.len());
-        let mut froms: Vec<(*const ExprKind<'_>, From)> = Vec::new();
+        let mut froms: Vec<(*const ExprKind<'_>, InheritSource)> = Vec::new();
         let mut later: Vec<Op> = Vec::new();
         for &(binding, _) in bindings {
             let BindingValue::InheritFrom(expr) = binding.value else { continue };
@@ -134,16 +139,16 @@ impl Compiler<'_> {
                 continue;
             }
             let from = if let Some(index) = self.constant_of(expr) {
-                From::Constant(index)
+                InheritSource::Constant(index)
             } else if let ExprKind::Variable(name) = expr.kind
-                && let Some(Entry { function, place: Place::Register(register) }) = self.lookup(*name)
+                && let Some(ScopeEntry { function, location: Location::Register(register) }) = self.lookup(*name)
             {
-                From::Register(self.reach(function, register))
+                InheritSource::Register(self.capture_from(function, register))
             } else {
                 let register = self.temporary();
                 let code = self.thunk_code(expr, None);
                 members.push(Member { register, code, is_lambda: false, select: None });
-                From::Register(register)
+                InheritSource::Register(register)
             };
             froms.push((expr.kind, from));
         }
@@ -164,9 +169,9 @@ impl Compiler<'_> {
                             default: None,
                         } => match (self.lookup(*variable), name.kind) {
                             (
-                                Some(Entry { function, place: Place::Register(register) }),
+                                Some(ScopeEntry { function, location: Location::Register(register) }),
                                 crate::syntax::ast::AttrNameKind::Static(name),
-                            ) => Some((self.reach(function, register), name)),
+                            ) => Some((self.capture_from(function, register), name)),
                             _ => None,
                         },
                         _ => None,
@@ -177,22 +182,22 @@ impl Compiler<'_> {
                 BindingValue::InheritFrom(expr) => {
                     let from = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map(|(_, from)| *from);
                     match from.expect("every `inherit (…)` was looked at above") {
-                        From::Constant(index) => {
+                        InheritSource::Constant(index) => {
                             // A member of a constant set, such as `builtins`.
                             let value =
-                                self.module.constants[index as usize].as_attrs().and_then(|set| set.get(binding.name));
+                                self.module.constants[index.index()].as_attrs().and_then(|set| set.get(binding.name));
                             if let Some(value) = value {
                                 let index = self.constant(value);
                                 self.undefine([binding.name]);
-                                self.define(binding.name, Place::Constant(index));
+                                self.define(binding.name, Location::Constant(index));
                                 later.push(Op::Const { dst: register, index });
                             } else {
-                                let code = self.select_code(None, index, binding.name, binding.span);
+                                let code = self.select_code(InheritSource::Constant(index), binding.name, binding.span);
                                 members.push(Member { register, code, is_lambda: false, select: None });
                             }
                         }
-                        From::Register(from) => {
-                            let code = self.select_code(Some((depth, from)), 0, binding.name, binding.span);
+                        InheritSource::Register(from) => {
+                            let code = self.select_code(InheritSource::Register(from), binding.name, binding.span);
                             let select = Some((from, binding.name));
                             members.push(Member { register, code, is_lambda: false, select });
                         }
@@ -241,13 +246,13 @@ impl Compiler<'_> {
     }
 
     /// Code of a thunk that selects one name, from a register of an enclosing function or a constant.
-    fn select_code(&mut self, from: Option<(usize, Reg)>, constant: u32, name: Symbol, span: Span) -> u32 {
+    fn select_code(&mut self, from: InheritSource, name: Symbol, span: Span) -> CodeIndex {
         self.begin_function(0);
         let dst = self.temporary();
         let src = match from {
-            Some((function, register)) => self.reach(function, register),
-            None => {
-                self.emit(Op::Const { dst, index: constant });
+            InheritSource::Register(register) => self.capture_from(self.functions.len() - 2, register),
+            InheritSource::Constant(index) => {
+                self.emit(Op::Const { dst, index });
                 dst
             }
         };
@@ -258,9 +263,9 @@ impl Compiler<'_> {
         self.finish_function(0, None, Some(name), pos, Vec::new())
     }
 
-    fn shape(&mut self, sorted: &[(Symbol, Pos)]) -> u32 {
+    fn shape(&mut self, sorted: &[(Symbol, Pos)]) -> ShapeIndex {
         self.module.shapes.push(Shape::new(sorted.len(), sorted.iter().copied()));
-        (self.module.shapes.len() - 1) as u32
+        ShapeIndex::new(self.module.shapes.len() - 1)
     }
 
     pub(super) fn attrs(&mut self, bindings: &Bindings<'_>, span: Span, dst: Reg) {
@@ -292,7 +297,7 @@ impl Compiler<'_> {
             let mark = self.mark();
             let first = self.registers(part.len());
             for (index, binding) in part.iter().enumerate() {
-                self.binding_value(binding, &froms, first + index as Reg);
+                self.binding_value(binding, &froms, first.plus(index));
             }
             if whole {
                 self.emit(Op::Attrs { dst: set, first, shape });
@@ -303,7 +308,7 @@ impl Compiler<'_> {
             self.release(mark);
         }
         if statics.is_empty() {
-            self.emit(Op::Attrs { dst: set, first: 0, shape });
+            self.emit(Op::Attrs { dst: set, first: Reg::FIRST, shape });
         }
         self.dynamics(bindings.dynamics, span, set);
         self.emit(Op::Move { dst, src: set });
@@ -318,10 +323,9 @@ impl Compiler<'_> {
             }
             BindingValue::InheritFrom(expr) => {
                 let src = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map_or(dst, |(_, reg)| *reg);
-                let depth = self.functions.len() - 1;
                 let site = self.site(binding.name);
                 self.emit(Op::SpecSelect { dst, src, site });
-                let code = self.select_code(Some((depth, src)), 0, binding.name, binding.span);
+                let code = self.select_code(InheritSource::Register(src), binding.name, binding.span);
                 self.emit(Op::Thunk { dst, code });
             }
         }
@@ -332,10 +336,10 @@ impl Compiler<'_> {
             let mark = self.mark();
             let first = self.registers(part.len() * 2);
             for (index, binding) in part.iter().enumerate() {
-                let at = first + 2 * index as Reg;
+                let at = first.plus(2 * index);
                 self.into(binding.name, at);
                 self.force_before(binding.name, at, part[index + 1..].iter().map(|binding| binding.name));
-                self.lazy(binding.value, at + 1, None, false);
+                self.lazy(binding.value, at.plus(1), None, false);
             }
             let span = part.first().map_or(span, |binding| binding.span);
             self.emit_at(span, Op::AttrsDynamic { dst: set, first, count: part.len() as u32 });
@@ -351,7 +355,7 @@ impl Compiler<'_> {
         let shape = self.shape(&names);
         let first = self.registers(names.len());
         let index: HashMap<Symbol, Reg, FxBuildHasher> =
-            names.iter().enumerate().map(|(index, (name, _))| (*name, first.wrapping_add(index as Reg))).collect();
+            names.iter().enumerate().map(|(index, (name, _))| (*name, first.plus(index))).collect();
         if bindings.statics.iter().any(|binding| binding.name == self.symbols.overrides) {
             self.overridden_attrs(bindings, span, dst, shape, first, &index);
             return;
@@ -370,7 +374,7 @@ impl Compiler<'_> {
         bindings: &Bindings<'_>,
         span: Span,
         dst: Reg,
-        shape: u32,
+        shape: ShapeIndex,
         first: Reg,
         index: &HashMap<Symbol, Reg, FxBuildHasher>,
     ) {
@@ -379,7 +383,7 @@ impl Compiler<'_> {
         let whole = self.temporary();
         self.begin_function(0);
         let set = self.temporary();
-        let src = self.reach(depth, plain);
+        let src = self.capture_from(depth, plain);
         self.emit(Op::Move { dst: set, src });
         let site = self.site(self.symbols.overrides);
         self.emit_at(span, Op::Overrides { dst: set, site });
@@ -393,7 +397,7 @@ impl Compiler<'_> {
             self.binding_value(binding, &[], index[&binding.name]);
         }
         for binding in bindings.statics {
-            self.define(binding.name, Place::Member { set: whole });
+            self.define(binding.name, Location::Member { set: whole });
         }
         for binding in bindings.statics {
             if let BindingValue::InheritFrom(expr) = binding.value

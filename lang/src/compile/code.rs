@@ -1,9 +1,9 @@
-//! What compiling a file gives: code for every function and thunk, and the tables they share.
+//! Result of compiling a file: code for every function and thunk, and the tables they share.
 
 use std::sync::OnceLock;
 
 use super::lazy::Lazy;
-use super::op::{Op, Reg};
+use super::op::{CodeIndex, ConstantIndex, Op, PatternIndex, Reg, ShapeIndex, SiteIndex, WithIndex};
 use crate::error::Result;
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -11,7 +11,7 @@ use crate::value::attrs::{Shape, ShapeCache};
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
 
-/// A suspended computation written in Rust; gets the thunk's captures.
+/// A suspended computation written in Rust; takes the thunk's captures.
 pub(crate) type Native = fn(&mut Evaluator, &[Value]) -> Result<Value>;
 
 #[derive(Clone, Copy)]
@@ -26,26 +26,26 @@ pub(crate) enum Body {
 #[repr(align(8))]
 pub struct Code {
     pub(crate) body: Body,
-    /// The registers *of the enclosing code* that are copied when the function or thunk is made.
+    /// Registers *of the enclosing code* that are copied when the function or thunk is made.
     pub(crate) captures: &'static [Reg],
     pub(crate) module: &'static Module,
-    /// Arguments taken at once; 0 for thunks.
+    /// Number of arguments of a call; 0 for thunks.
     pub(crate) arity: u8,
-    /// The last argument is a pattern.
-    pub(crate) pattern: Option<u32>,
-    /// Registers from 0 up.
+    /// Pattern of the last argument, if it has one.
+    pub(crate) pattern: Option<PatternIndex>,
+    /// Number of registers from 0 up.
     pub(crate) frame: u16,
-    /// Where `body` starts in the module's row of operations, for `Module::span`.
+    /// Index of `body`'s first operation among those of the module, for `Module::span`.
     pub(crate) first_op: u32,
-    /// What it is bound to, if anything.
+    /// Name that it is bound to.
     pub(crate) name: Option<Symbol>,
     pub(crate) pos: Pos,
-    /// Each argument's name (of a pattern, that after the `@`) and where the function that takes it begins.
+    /// Name of each argument (of a pattern, the name after the `@`), and start of the function that takes it.
     pub(crate) arguments: Vec<(Option<Symbol>, Pos)>,
 }
 
 impl Code {
-    /// The code that runs: this, or what it is compiled to now. Captures and arity are the same.
+    /// Returns the code that runs, compiled now if it was not before. Captures and arity are the same.
     #[inline(always)]
     pub(crate) fn compiled(&'static self) -> &'static Code {
         match self.body {
@@ -54,11 +54,13 @@ impl Code {
         }
     }
 
-    /// Code for thunks that run a Rust function on `captures.len()` values.
-    pub(crate) const fn native(captures: &'static [Reg], run: Native) -> Code {
+    /// Makes code for thunks that run a Rust function on so many captures.
+    pub(crate) const fn native(captures: usize, run: Native) -> Code {
+        /// Thunks of native code are made from values, so only the number of registers matters.
+        static REGISTERS: [Reg; 4] = [Reg::FIRST; 4];
         Code {
             body: Body::Native(run),
-            captures,
+            captures: REGISTERS.split_at(captures).0,
             module: &NO_MODULE,
             arity: 0,
             pattern: None,
@@ -76,13 +78,13 @@ pub struct Module {
     pub(crate) constants: Vec<Value>,
     pub(crate) codes: OnceLock<&'static [Code]>,
     pub(crate) shapes: Vec<&'static Shape>,
-    /// Of shapes whose values are made in another order than theirs: by the order of making, where each belongs. Empty for
-    /// what was compiled in this process.
+    /// For shapes whose values are made in another order: the index of each value in the shape, by the order of making.
+    /// Empty for code that this process compiled.
     pub(crate) orders: Vec<Option<Box<[u32]>>>,
     pub(crate) sites: Vec<Site>,
     pub(crate) withs: Vec<WithSite>,
     pub(crate) patterns: Vec<Pattern>,
-    /// Operation, start and length of what it was compiled from; ascending.
+    /// Operation, and start and length of the text that it was compiled from; ascending.
     pub(crate) spans: Vec<(u32, u32, u32)>,
     /// Position of the file's first byte.
     pub(crate) base: Pos,
@@ -102,17 +104,42 @@ static NO_MODULE: Module = Module {
 
 impl Module {
     #[inline(always)]
-    pub(crate) fn code(&self, index: u32) -> &'static Code {
-        &self.codes.get().expect("codes are set before anything runs")[index as usize]
+    pub(crate) fn constant(&self, index: ConstantIndex) -> Value {
+        self.constants[index.index()]
     }
 
-    /// Where the values of sets of this shape belong, by the order in which they are made, when that is another.
     #[inline(always)]
-    pub(crate) fn order(&self, shape: u32) -> Option<&[u32]> {
-        self.orders.get(shape as usize)?.as_deref()
+    pub(crate) fn code(&self, index: CodeIndex) -> &'static Code {
+        &self.codes.get().expect("codes are set before anything runs")[index.index()]
     }
 
-    /// Place of an operation, by its number in the module.
+    #[inline(always)]
+    pub(crate) fn shape(&self, index: ShapeIndex) -> &'static Shape {
+        self.shapes[index.index()]
+    }
+
+    #[inline(always)]
+    pub(crate) fn site(&self, index: SiteIndex) -> &Site {
+        &self.sites[index.index()]
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_site(&self, index: WithIndex) -> &WithSite {
+        &self.withs[index.index()]
+    }
+
+    #[inline(always)]
+    pub(crate) fn pattern(&self, index: PatternIndex) -> &Pattern {
+        &self.patterns[index.index()]
+    }
+
+    /// Returns the index of each value of a set in its shape, by the order of making, when that is another order.
+    #[inline(always)]
+    pub(crate) fn order(&self, shape: ShapeIndex) -> Option<&[u32]> {
+        self.orders.get(shape.index())?.as_deref()
+    }
+
+    /// Returns the text that an operation was compiled from, by its number in the module.
     pub(crate) fn span(&self, op: u32) -> (Pos, u32) {
         match self.spans.binary_search_by_key(&op, |&(at, ..)| at) {
             Ok(index) => {
@@ -135,14 +162,14 @@ impl Site {
         Site { name, cache: ShapeCache::new() }
     }
 
-    /// Returns the attribute of a set.
+    /// Returns the attribute of a set, if it has one of this name.
     #[inline(always)]
     pub fn get(&self, set: Attrs) -> Option<Value> {
         self.cache.get(set, self.name)
     }
 }
 
-/// A name that only `with` can give, and the registers of the scopes around it, innermost first.
+/// A name that only `with` can give, and the registers of the enclosing scopes, innermost first.
 pub(crate) struct WithSite {
     pub name: Symbol,
     pub scopes: Box<[Reg]>,
@@ -153,7 +180,7 @@ pub(crate) struct Pattern {
     /// Sorted by symbol.
     pub formals: Box<[FormalSlot]>,
     pub ellipsis: bool,
-    /// First register of the masks that say which defaults are in use (48 to a register).
+    /// First register of the masks of used defaults ([`MASK_BITS`] per register).
     pub mask: Reg,
     pub masks: u16,
 }
@@ -163,7 +190,7 @@ pub(crate) const MASK_BITS: usize = 48;
 pub(crate) struct FormalSlot {
     pub name: Symbol,
     pub pos: Pos,
-    /// Register, counted from the pattern's first.
+    /// Register, counted from the first of the pattern.
     pub slot: u16,
     pub default: DefaultValue,
 }
@@ -172,6 +199,6 @@ pub(crate) enum DefaultValue {
     Required,
     Constant(Value),
     /// A thunk or function of this code; its captures are written by `FillDefault`.
-    Thunk(u32),
-    Lambda(u32),
+    Thunk(CodeIndex),
+    Lambda(CodeIndex),
 }

@@ -4,8 +4,8 @@
 //! can be put into a data structure or passed on, nothing evaluated that need not be; *tail*: the rest of the code, which ends by
 //! returning the value.
 
-use super::op::{Op, Reg};
-use super::{Compiler, Place};
+use super::op::{CodeIndex, ConstantIndex, Op, OpIndex, Reg, SiteIndex, WithIndex};
+use super::{Compiler, Location, ScopeEntry};
 use crate::compile::code::{Site, WithSite};
 use crate::error::{Error, ErrorKind};
 use crate::source::Span;
@@ -35,7 +35,7 @@ impl Compiler<'_> {
             ExprKind::If { condition, then, otherwise } => {
                 let jumps = self.jump_unless(*condition);
                 self.tail(*then);
-                jumps.into_iter().for_each(|at| self.land(at));
+                jumps.into_iter().for_each(|at| self.patch_jump(at));
                 self.tail(*otherwise);
             }
             ExprKind::Let { bindings, body } => {
@@ -87,7 +87,9 @@ impl Compiler<'_> {
     /// The register of a variable that has one.
     fn variable_register(&mut self, name: Symbol) -> Option<Reg> {
         match self.lookup(name)? {
-            super::Entry { function, place: Place::Register(register) } => Some(self.reach(function, register)),
+            ScopeEntry { function, location: Location::Register(register) } => {
+                Some(self.capture_from(function, register))
+            }
             _ => None,
         }
     }
@@ -140,7 +142,7 @@ impl Compiler<'_> {
                 let first = self.registers(2);
                 self.global_variable(self.symbols.nix_path, expr.span, first);
                 let index = self.string_constant(text);
-                self.emit(Op::Const { dst: first + 1, index });
+                self.emit(Op::Const { dst: first.plus(1), index });
                 let function = self.temporary();
                 self.global_variable(self.symbols.find_file, expr.span, function);
                 self.emit_at(expr.span, Op::Call { dst, function, first, count: 2 });
@@ -174,10 +176,10 @@ impl Compiler<'_> {
             ExprKind::If { condition, then, otherwise } => {
                 let jumps = self.jump_unless(*condition);
                 self.into(*then, dst);
-                let end = self.emit(Op::Jump { target: 0 });
-                jumps.into_iter().for_each(|at| self.land(at));
+                let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
+                jumps.into_iter().for_each(|at| self.patch_jump(at));
                 self.into(*otherwise, dst);
-                self.land(end);
+                self.patch_jump(end);
             }
             ExprKind::Not(inner) => {
                 let src = self.operand(*inner);
@@ -188,7 +190,7 @@ impl Compiler<'_> {
                     let zero = self.constant(Value::int(0));
                     let first = self.registers(2);
                     self.emit(Op::Const { dst: first, index: zero });
-                    self.lazy(*inner, first + 1, None, true);
+                    self.lazy(*inner, first.plus(1), None, true);
                     self.call_shadowed(self.symbols.sub, first, expr.span, dst);
                 } else {
                     let src = self.operand(*inner);
@@ -212,7 +214,7 @@ impl Compiler<'_> {
     }
 
     /// The number of the constant that `expr` is, if it is one.
-    pub(super) fn constant_of(&mut self, expr: Expr<'_>) -> Option<u32> {
+    pub(super) fn constant_of(&mut self, expr: Expr<'_>) -> Option<ConstantIndex> {
         Some(match expr.kind {
             ExprKind::Int(value) => self.constant(Value::int(*value)),
             ExprKind::Float(value) => self.constant(Value::float(*value)),
@@ -233,7 +235,7 @@ impl Compiler<'_> {
                 self.constant(Value::empty_attrs())
             }
             ExprKind::Variable(name) => match self.lookup(*name) {
-                Some(super::Entry { place: Place::Constant(index), .. }) => index,
+                Some(ScopeEntry { location: Location::Constant(index), .. }) => index,
                 Some(_) => return None,
                 None => {
                     let value = *self.file.globals.names.get(name)?;
@@ -253,9 +255,9 @@ impl Compiler<'_> {
         let ExprKind::Variable(builtins) = subject.kind else { return None };
         if *builtins == self.symbols.builtins && self.lookup(*builtins).is_none() {
             self.file.globals.builtins.as_attrs()?.get(name)
-        } else if let Some(super::Entry { place: Place::Constant(index), .. }) = self.lookup(*builtins) {
+        } else if let Some(ScopeEntry { location: Location::Constant(index), .. }) = self.lookup(*builtins) {
             // `let b = builtins; in b.name`
-            let set = self.module.constants[index as usize];
+            let set = self.module.constants[index.index()];
             if set.same(self.file.globals.builtins) { set.as_attrs()?.get(name) } else { None }
         } else {
             None
@@ -285,21 +287,21 @@ impl Compiler<'_> {
 
     fn variable(&mut self, name: Symbol, span: Span, dst: Reg) {
         match self.lookup(name) {
-            Some(super::Entry { function, place: Place::Register(register) }) => {
-                let src = self.reach(function, register);
+            Some(ScopeEntry { function, location: Location::Register(register) }) => {
+                let src = self.capture_from(function, register);
                 if src != dst {
                     self.emit(Op::Move { dst, src });
                 }
             }
-            Some(super::Entry { function, place: Place::Member { set } }) => {
-                let src = self.reach(function, set);
+            Some(ScopeEntry { function, location: Location::Member { set } }) => {
+                let src = self.capture_from(function, set);
                 let site = self.site(name);
                 self.emit_at(span, Op::Select { dst, src, site });
             }
-            Some(super::Entry { place: Place::Constant(index), .. }) => {
+            Some(ScopeEntry { location: Location::Constant(index), .. }) => {
                 self.emit(Op::Const { dst, index });
             }
-            None => match self.with_site(name, span) {
+            None => match self.with_site(name) {
                 Some(site) => {
                     self.emit_at(span, Op::With { dst, site });
                 }
@@ -345,19 +347,19 @@ impl Compiler<'_> {
         self.emit_at(span, Op::Call { dst, function, first, count: 2 });
     }
 
-    pub(super) fn site(&mut self, name: Symbol) -> u32 {
+    pub(super) fn site(&mut self, name: Symbol) -> SiteIndex {
         self.module.sites.push(Site::new(name));
-        (self.module.sites.len() - 1) as u32
+        SiteIndex::new(self.module.sites.len() - 1)
     }
 
-    fn with_site(&mut self, name: Symbol, _span: Span) -> Option<u32> {
+    fn with_site(&mut self, name: Symbol) -> Option<WithIndex> {
         if self.withs.is_empty() {
             return None;
         }
         let scopes: Vec<(usize, Reg)> = self.withs.iter().rev().copied().collect();
-        let scopes: Vec<Reg> = scopes.into_iter().map(|(function, reg)| self.reach(function, reg)).collect();
+        let scopes: Vec<Reg> = scopes.into_iter().map(|(function, reg)| self.capture_from(function, reg)).collect();
         self.module.withs.push(WithSite { name, scopes: scopes.into_boxed_slice() });
-        Some((self.module.withs.len() - 1) as u32)
+        Some(WithIndex::new(self.module.withs.len() - 1))
     }
 
     fn open_with(&mut self, scope: Expr<'_>) {
@@ -390,7 +392,7 @@ impl Compiler<'_> {
         let first = self.registers(parts.len());
         let mut integers = 0;
         for (index, part) in parts.iter().enumerate() {
-            let dst = first + index as Reg;
+            let dst = first.plus(index);
             match part {
                 StringPart::Text(text) => {
                     let index = self.string_constant(text);
@@ -424,11 +426,6 @@ impl Compiler<'_> {
         (first, integers)
     }
 
-    /// The value of a dynamic attribute name.
-    fn attr_name(&mut self, expr: Expr<'_>) -> Reg {
-        self.operand(expr)
-    }
-
     fn select(&mut self, subject: Expr<'_>, path: &[AttrName<'_>], default: Option<Expr<'_>>, dst: Reg) {
         if default.is_none()
             && let [AttrName { kind: AttrNameKind::Static(first), .. }, rest @ ..] = path
@@ -446,10 +443,10 @@ impl Compiler<'_> {
             return;
         };
         let (_, jumps) = self.select_steps_else(src, path, dst);
-        let end = self.emit(Op::Jump { target: 0 });
-        jumps.into_iter().for_each(|at| self.land(at));
+        let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
+        jumps.into_iter().for_each(|at| self.patch_jump(at));
         self.into(default, dst);
-        self.land(end);
+        self.patch_jump(end);
     }
 
     /// What `path` selects from, evaluated before a name that is computed.
@@ -461,7 +458,7 @@ impl Compiler<'_> {
     }
 
     /// Selects step by step, with a jump to be landed where a name is missing. Returns where the last value is.
-    fn select_steps_else(&mut self, mut src: Reg, steps: &[AttrName<'_>], dst: Reg) -> (Reg, Vec<u32>) {
+    fn select_steps_else(&mut self, mut src: Reg, steps: &[AttrName<'_>], dst: Reg) -> (Reg, Vec<OpIndex>) {
         let mut jumps = Vec::new();
         for step in steps {
             match step.kind {
@@ -470,11 +467,11 @@ impl Compiler<'_> {
                     self.emit_at(step.span, Op::SelectElse { dst, src, site });
                 }
                 AttrNameKind::Dynamic(expr) => {
-                    let name = self.attr_name(expr);
+                    let name = self.operand(expr);
                     self.emit_at(step.span, Op::SelectDynamicElse { dst, src, name });
                 }
             }
-            jumps.push(self.emit(Op::Jump { target: 0 }));
+            jumps.push(self.emit(Op::Jump { target: OpIndex::UNPATCHED }));
             src = dst;
         }
         (src, jumps)
@@ -489,7 +486,7 @@ impl Compiler<'_> {
                     self.emit_at(step.span, Op::Select { dst, src, site });
                 }
                 AttrNameKind::Dynamic(expr) => {
-                    let name = self.attr_name(expr);
+                    let name = self.operand(expr);
                     self.emit_at(step.span, Op::SelectDynamic { dst, src, name });
                 }
             }
@@ -507,16 +504,16 @@ impl Compiler<'_> {
                 self.emit_at(last.span, Op::Has { dst, src, site });
             }
             AttrNameKind::Dynamic(expr) => {
-                let name = self.attr_name(expr);
+                let name = self.operand(expr);
                 self.emit_at(last.span, Op::HasDynamic { dst, src, name });
             }
         }
         if !jumps.is_empty() {
-            let end = self.emit(Op::Jump { target: 0 });
-            jumps.into_iter().for_each(|at| self.land(at));
+            let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
+            jumps.into_iter().for_each(|at| self.patch_jump(at));
             let index = self.constant(Value::FALSE);
             self.emit(Op::Const { dst, index });
-            self.land(end);
+            self.patch_jump(end);
         }
     }
 
@@ -524,7 +521,7 @@ impl Compiler<'_> {
     fn known_builtin(&mut self, function: Expr<'_>) -> Option<&'static crate::builtins::Builtin> {
         let value = match function.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
-                Some(super::Entry { place: Place::Constant(index), .. }) => self.module.constants[index as usize],
+                Some(ScopeEntry { location: Location::Constant(index), .. }) => self.module.constants[index.index()],
                 Some(_) => return None,
                 None => *self.file.globals.names.get(name)?,
             },
@@ -566,7 +563,7 @@ impl Compiler<'_> {
     fn arguments(&mut self, arguments: &[Expr<'_>], strict: u8) -> Reg {
         let first = self.registers(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
-            let dst = first + index as Reg;
+            let dst = first.plus(index);
             if index < 8 && strict >> index & 1 == 1 {
                 self.into(*argument, dst);
                 let later = (index + 1..arguments.len().min(8)).filter(|later| strict >> later & 1 == 1);
@@ -583,7 +580,7 @@ impl Compiler<'_> {
         if elements.len() <= PART {
             let first = self.registers(elements.len());
             for (index, element) in elements.iter().enumerate() {
-                self.lazy(*element, first + index as Reg, None, false);
+                self.lazy(*element, first.plus(index), None, false);
             }
             self.emit(Op::List { dst, first, count: elements.len() as u32 });
             return;
@@ -594,7 +591,7 @@ impl Compiler<'_> {
             let mark = self.mark();
             let first = self.registers(part.len());
             for (index, element) in part.iter().enumerate() {
-                self.lazy(*element, first + index as Reg, None, false);
+                self.lazy(*element, first.plus(index), None, false);
             }
             let at = (part_index * PART) as u32;
             self.emit(Op::ListFill { dst: list, first, count: part.len() as u8, at });
@@ -604,7 +601,7 @@ impl Compiler<'_> {
     }
 
     /// Jumps to be patched that are taken unless `condition` is true.
-    fn jump_unless(&mut self, condition: Expr<'_>) -> Vec<u32> {
+    fn jump_unless(&mut self, condition: Expr<'_>) -> Vec<OpIndex> {
         let mark = self.mark();
         let jumps = match condition.kind {
             ExprKind::Binary { operator: BinaryOperator::And, left, right, .. } => {
@@ -615,7 +612,10 @@ impl Compiler<'_> {
             ExprKind::Binary { operator: BinaryOperator::Equal, left, right, operator_span } => match right.kind {
                 ExprKind::Int(value) if i32::try_from(*value).is_ok() => {
                     let a = self.operand(*left);
-                    vec![self.emit_at(*operator_span, Op::JumpUnlessInt { a, value: *value as i32, target: 0 })]
+                    vec![self.emit_at(
+                        *operator_span,
+                        Op::JumpUnlessInt { a, value: *value as i32, target: OpIndex::UNPATCHED },
+                    )]
                 }
                 _ => self.jump_unless_value(condition),
             },
@@ -624,11 +624,11 @@ impl Compiler<'_> {
             {
                 let a = self.operand_before(*left, *right);
                 let b = self.operand(*right);
-                vec![self.emit_at(*operator_span, Op::JumpUnlessLess { a, b, target: 0 })]
+                vec![self.emit_at(*operator_span, Op::JumpUnlessLess { a, b, target: OpIndex::UNPATCHED })]
             }
             ExprKind::Not(inner) => {
                 let condition = self.operand(*inner);
-                vec![self.emit_at(inner.span, Op::JumpIfTrue { condition, target: 0 })]
+                vec![self.emit_at(inner.span, Op::JumpIfTrue { condition, target: OpIndex::UNPATCHED })]
             }
             _ => self.jump_unless_value(condition),
         };
@@ -636,9 +636,9 @@ impl Compiler<'_> {
         jumps
     }
 
-    fn jump_unless_value(&mut self, condition: Expr<'_>) -> Vec<u32> {
+    fn jump_unless_value(&mut self, condition: Expr<'_>) -> Vec<OpIndex> {
         let reg = self.operand(condition);
-        vec![self.emit_at(condition.span, Op::JumpIfFalse { condition: reg, target: 0 })]
+        vec![self.emit_at(condition.span, Op::JumpIfFalse { condition: reg, target: OpIndex::UNPATCHED })]
     }
 
     fn binary(
@@ -657,22 +657,22 @@ impl Compiler<'_> {
                 let result = self.temporary();
                 self.into(left, result);
                 let jump = match operator {
-                    B::And => Op::JumpIfFalse { condition: result, target: 0 },
-                    _ => Op::JumpIfTrue { condition: result, target: 0 },
+                    B::And => Op::JumpIfFalse { condition: result, target: OpIndex::UNPATCHED },
+                    _ => Op::JumpIfTrue { condition: result, target: OpIndex::UNPATCHED },
                 };
                 let jump = self.emit_at(left.span, jump);
                 if operator == B::Implies {
                     let index = self.constant(Value::TRUE);
                     self.emit(Op::Const { dst: result, index });
-                    let end = self.emit(Op::Jump { target: 0 });
-                    self.land(jump);
+                    let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
+                    self.patch_jump(jump);
                     self.into(right, result);
                     self.emit_at(right.span, Op::CheckBool { reg: result });
-                    self.land(end);
+                    self.patch_jump(end);
                 } else {
                     self.into(right, result);
                     self.emit_at(right.span, Op::CheckBool { reg: result });
-                    self.land(jump);
+                    self.patch_jump(jump);
                 }
                 self.emit(Op::Move { dst, src: result });
                 return;
@@ -696,7 +696,7 @@ impl Compiler<'_> {
             let (left, right) = if swap { (right, left) } else { (left, right) };
             let first = self.registers(2);
             self.lazy(left, first, None, true);
-            self.lazy(right, first + 1, None, true);
+            self.lazy(right, first.plus(1), None, true);
             self.call_shadowed(name, first, span, dst);
             if matches!(operator, B::LessOrEqual | B::GreaterOrEqual) {
                 self.emit_at(span, Op::Not { dst, src: dst });
@@ -740,7 +740,7 @@ impl Compiler<'_> {
     fn is_known(&mut self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
-                Some(entry) => !matches!(entry.place, Place::Member { .. }),
+                Some(entry) => !matches!(entry.location, Location::Member { .. }),
                 None => self.file.globals.names.contains_key(name),
             },
             _ => self.constant_of(expr).is_some(),
@@ -758,10 +758,10 @@ impl Compiler<'_> {
         let mark = self.mark();
         match expr.kind {
             ExprKind::Variable(variable) => match self.lookup(*variable) {
-                Some(super::Entry { place: Place::Register(_), .. }) => self.variable(*variable, expr.span, dst),
+                Some(ScopeEntry { location: Location::Register(_), .. }) => self.variable(*variable, expr.span, dst),
                 Some(_) => self.suspend(expr, dst, name),
                 None => {
-                    if let Some(site) = self.with_site(*variable, expr.span) {
+                    if let Some(site) = self.with_site(*variable) {
                         self.emit(Op::SpecWith { dst, site });
                     }
                     self.suspend(expr, dst, name);
@@ -853,7 +853,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles `expr` as the code of a thunk.
-    pub(super) fn thunk_code(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> u32 {
+    pub(super) fn thunk_code(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> CodeIndex {
         match self.postpone(expr, 0, name, |_| Vec::new()) {
             Some(code) => code,
             None => self.thunk_now(expr, name),
@@ -861,7 +861,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles `expr` as the code of a thunk without putting it off.
-    pub(super) fn thunk_now(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> u32 {
+    pub(super) fn thunk_now(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> CodeIndex {
         self.begin_function(0);
         self.tail(expr);
         let pos = self.pos(expr.span);

@@ -3,8 +3,8 @@
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use super::op::{Op, Reg};
-use super::{CodeDraft, Compiler, Entry, Place};
+use super::op::{CodeIndex, Op, OpIndex, PatternIndex, Reg};
+use super::{CodeDraft, Compiler, Location, ScopeEntry};
 use crate::error::Error;
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
@@ -55,7 +55,7 @@ impl FunctionState {
                 captures.len() - 1
             })
         };
-        -1 - (index.min(REGISTERS_MAX as usize) as Reg)
+        Reg::of_capture(index.min(REGISTERS_MAX as usize))
     }
 }
 
@@ -64,32 +64,29 @@ impl Compiler<'_> {
         self.functions.last_mut().expect("code is compiled inside a function")
     }
 
-    pub(super) fn emit(&mut self, op: Op) -> u32 {
+    pub(super) fn emit(&mut self, op: Op) -> OpIndex {
         let ops = &mut self.function().ops;
         ops.push(op);
-        (ops.len() - 1) as u32
+        OpIndex::new(ops.len() - 1)
     }
 
     /// An operation that can fail, and where to point then.
-    pub(super) fn emit_at(&mut self, span: Span, op: Op) -> u32 {
+    pub(super) fn emit_at(&mut self, span: Span, op: Op) -> OpIndex {
         let at = self.emit(op);
-        self.function().spans.push((at, span.start, span.end - span.start));
+        self.function().spans.push((at.index() as u32, span.start, span.end - span.start));
         at
     }
 
-    pub(super) fn here(&mut self) -> u32 {
-        self.function().ops.len() as u32
-    }
-
     /// Lets the jump at `at` go to the next operation.
-    pub(super) fn land(&mut self, at: u32) {
-        let here = self.here();
-        match &mut self.function().ops[at as usize] {
+    pub(super) fn patch_jump(&mut self, at: OpIndex) {
+        let ops = &mut self.function().ops;
+        let next = OpIndex::new(ops.len());
+        match &mut ops[at.index()] {
             Op::Jump { target }
             | Op::JumpIfFalse { target, .. }
             | Op::JumpIfTrue { target, .. }
             | Op::JumpUnlessInt { target, .. }
-            | Op::JumpUnlessLess { target, .. } => *target = here,
+            | Op::JumpUnlessLess { target, .. } => *target = next,
             other => unreachable!("only jumps are patched, not {other:?}"),
         }
     }
@@ -101,11 +98,11 @@ impl Compiler<'_> {
             let error = Error::other("lang::too_many_variables", "one function has more than 32,000 variables")
                 .help("split the bindings into several sets or files");
             self.fail(Span::default(), error);
-            return 0;
+            return Reg::FIRST;
         }
         function.next += count as u16;
         function.frame = function.frame.max(function.next);
-        first as Reg
+        Reg::new(first as usize)
     }
 
     pub(super) fn temporary(&mut self) -> Reg {
@@ -122,7 +119,7 @@ impl Compiler<'_> {
     }
 
     /// The register of this function for a register of function number `function`, capturing it all the way.
-    pub(super) fn reach(&mut self, function: usize, register: Reg) -> Reg {
+    pub(super) fn capture_from(&mut self, function: usize, register: Reg) -> Reg {
         let mut register = register;
         for inner in function + 1..self.functions.len() {
             register = self.functions[inner].capture(register);
@@ -130,12 +127,12 @@ impl Compiler<'_> {
         register
     }
 
-    pub(super) fn lookup(&self, name: Symbol) -> Option<Entry> {
+    pub(super) fn lookup(&self, name: Symbol) -> Option<ScopeEntry> {
         self.names.get(&name).and_then(|entries| entries.last().copied())
     }
 
-    pub(super) fn define(&mut self, name: Symbol, place: Place) {
-        let entry = Entry { function: self.functions.len() - 1, place };
+    pub(super) fn define(&mut self, name: Symbol, location: Location) {
+        let entry = ScopeEntry { function: self.functions.len() - 1, location };
         self.names.entry(name).or_default().push(entry);
     }
 
@@ -150,7 +147,7 @@ impl Compiler<'_> {
         function.next = arguments as u16;
         function.frame = arguments as u16;
         for register in 0..std::mem::take(&mut self.given_captures) {
-            function.capture(register as Reg);
+            function.capture(Reg::new(register as usize));
         }
         self.functions.push(function);
     }
@@ -159,11 +156,11 @@ impl Compiler<'_> {
     pub(super) fn finish_function(
         &mut self,
         arity: u8,
-        pattern: Option<u32>,
+        pattern: Option<PatternIndex>,
         name: Option<Symbol>,
         pos: Pos,
         arguments: Vec<(Option<Symbol>, Pos)>,
-    ) -> u32 {
+    ) -> CodeIndex {
         let mut function = self.functions.pop().expect("every function begun is finished once");
         if function.captures.len() > REGISTERS_MAX as usize {
             let error = Error::other("lang::too_many_variables", "one function uses more than 32,000 variables");
@@ -189,11 +186,11 @@ impl Compiler<'_> {
         });
         function.clear();
         self.spare.push(function);
-        (self.codes.len() - 1) as u32
+        CodeIndex::new(self.codes.len() - 1)
     }
 
-    pub(super) fn captures_of(&self, code: u32) -> &[Reg] {
-        let draft = &self.codes[code as usize];
+    pub(super) fn captures_of(&self, code: CodeIndex) -> &[Reg] {
+        let draft = &self.codes[code.index()];
         &self.captures[draft.first_capture as usize..draft.end_capture as usize]
     }
 }

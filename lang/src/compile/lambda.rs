@@ -3,8 +3,8 @@
 //! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no function in between.
 
 use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
-use super::op::{Op, Reg};
-use super::{Compiler, Place};
+use super::op::{CodeIndex, Op, PatternIndex, Reg};
+use super::{Compiler, Location};
 use smallvec::SmallVec;
 
 use crate::source::{Pos, Span};
@@ -20,7 +20,7 @@ impl Compiler<'_> {
         self.emit(Op::Lambda { dst, code });
     }
 
-    pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
+    pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> CodeIndex {
         if self.spine == Some(std::ptr::from_ref(lambda).cast()) {
             return self.lambda_now(lambda, span, name);
         }
@@ -53,7 +53,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles a function without putting it off.
-    pub(super) fn lambda_now(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> u32 {
+    pub(super) fn lambda_now(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> CodeIndex {
         let parameters = self.parameters(lambda, span);
         let last = parameters.last().map_or(lambda, |(last, _)| *last);
         let arity = parameters.len();
@@ -61,13 +61,13 @@ impl Compiler<'_> {
         let mut defined = Vec::new();
         for (index, (parameter, _)) in parameters.iter().enumerate() {
             if let Some((name, _)) = parameter.argument {
-                self.define(name, Place::Register(index as Reg));
+                self.define(name, Location::Register(Reg::new(index)));
                 defined.push(name);
             }
         }
         let pattern = last.formals.as_ref().map(|formals| {
             defined.extend(formals.entries.iter().map(|formal| formal.name));
-            self.formals(formals, (arity - 1) as Reg)
+            self.formals(formals, Reg::new(arity - 1))
         });
         self.tail(last.body);
         self.undefine(defined);
@@ -77,7 +77,7 @@ impl Compiler<'_> {
         self.finish_function(arity as u8, pattern, name, pos, arguments)
     }
 
-    fn formals(&mut self, formals: &Formals<'_>, argument: Reg) -> u32 {
+    fn formals(&mut self, formals: &Formals<'_>, argument: Reg) -> PatternIndex {
         let mut entries: Vec<_> = formals.entries.iter().collect();
         entries.sort_unstable_by_key(|formal| formal.name);
         let first = self.registers(entries.len());
@@ -85,7 +85,7 @@ impl Compiler<'_> {
             if entries.iter().any(|formal| formal.default.is_some()) { entries.len().div_ceil(MASK_BITS) } else { 0 };
         let mask = self.registers(masks);
         for (index, formal) in entries.iter().enumerate() {
-            self.define(formal.name, Place::Register(first.wrapping_add(index as Reg)));
+            self.define(formal.name, Location::Register(first.plus(index)));
         }
         let mut fills = Vec::new();
         let mut slots = Vec::with_capacity(entries.len());
@@ -94,7 +94,7 @@ impl Compiler<'_> {
                 None => DefaultValue::Required,
                 Some(expr) => {
                     if let Some(constant) = self.constant_of(expr) {
-                        DefaultValue::Constant(self.module.constants[constant as usize])
+                        DefaultValue::Constant(self.module.constants[constant.index()])
                     } else {
                         let (code, default) = if let ExprKind::Lambda(lambda) = expr.kind {
                             let code = self.lambda_code(lambda, expr.span, Some(formal.name));
@@ -105,8 +105,8 @@ impl Compiler<'_> {
                         };
                         if !self.captures_of(code).is_empty() {
                             fills.push(Op::FillDefault {
-                                dst: first.wrapping_add(index as Reg),
-                                mask: mask + (index / MASK_BITS) as Reg,
+                                dst: first.plus(index),
+                                mask: mask.plus(index / MASK_BITS),
                                 bit: (index % MASK_BITS) as u8,
                                 code,
                             });
@@ -117,7 +117,7 @@ impl Compiler<'_> {
             };
             slots.push(FormalSlot { name: formal.name, pos: self.pos(formal.span), slot: index as u16, default });
         }
-        let pattern = self.module.patterns.len() as u32;
+        let pattern = PatternIndex::new(self.module.patterns.len());
         self.module.patterns.push(Pattern {
             formals: slots.into_boxed_slice(),
             ellipsis: formals.ellipsis,

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::code::Code;
 use super::function::FunctionState;
-use super::op::Reg;
-use super::{Compiler, Entry, File, Place};
+use super::op::{CodeIndex, Reg};
+use super::{Compiler, File, Location, ScopeEntry};
 use crate::source::Span;
 use crate::symbol::Symbol;
 use crate::syntax::ast::{
@@ -72,12 +72,12 @@ impl Lazy {
         // Stands for the function around it, whose registers are the captures.
         compiler.functions.push(FunctionState::default());
         for (name, meaning) in &self.names {
-            let place = match *meaning {
-                Meaning::Captured(register) => Place::Register(register),
-                Meaning::Member(set) => Place::Member { set },
-                Meaning::Constant(value) => Place::Constant(compiler.constant(value)),
+            let location = match *meaning {
+                Meaning::Captured(register) => Location::Register(register),
+                Meaning::Member(set) => Location::Member { set },
+                Meaning::Constant(value) => Location::Constant(compiler.constant(value)),
             };
-            compiler.names.entry(*name).or_default().push(Entry { function: 0, place });
+            compiler.names.entry(*name).or_default().push(ScopeEntry { function: 0, location });
         }
         compiler.withs.extend(self.withs.iter().map(|&scope| (0, scope)));
         compiler.given_captures = self.captures;
@@ -130,7 +130,7 @@ impl Compiler<'_> {
         arity: u8,
         name: Option<Symbol>,
         arguments: impl FnOnce(&Self) -> Vec<(Option<Symbol>, crate::source::Pos)>,
-    ) -> Option<u32> {
+    ) -> Option<CodeIndex> {
         let bytes = expr.span.end - expr.span.start;
         if bytes < TEXT_BYTES_MIN || bytes > self.postponed_max || !is_exact(&self.file.source.text, expr) {
             return None;
@@ -140,14 +140,14 @@ impl Compiler<'_> {
         let inner = self.functions.len() - 1;
         let mut names = Vec::with_capacity(free.len());
         for name in free {
-            let Some(Entry { function, place }) = self.lookup(name) else { continue };
+            let Some(ScopeEntry { function, location }) = self.lookup(name) else { continue };
             let capture = |compiler: &mut Self, register| {
-                if function == inner { register } else { -1 - compiler.reach(function, register) }
+                if function == inner { register } else { compiler.capture_from(function, register).swapped() }
             };
-            let meaning = match place {
-                Place::Register(register) => Meaning::Captured(capture(self, register)),
-                Place::Member { set } => Meaning::Member(capture(self, set)),
-                Place::Constant(index) => Meaning::Constant(self.module.constants[index as usize]),
+            let meaning = match location {
+                Location::Register(register) => Meaning::Captured(capture(self, register)),
+                Location::Member { set } => Meaning::Member(capture(self, set)),
+                Location::Constant(index) => Meaning::Constant(self.module.constants[index.index()]),
             };
             names.push((name, meaning));
         }
@@ -155,13 +155,13 @@ impl Compiler<'_> {
         if needs_withs {
             for index in 0..self.withs.len() {
                 let (function, register) = self.withs[index];
-                withs.push(-1 - self.reach(function, register));
+                withs.push(self.capture_from(function, register).swapped());
             }
         }
         let pos = self.pos(expr.span);
         let arguments = arguments(self);
         let code = self.finish_function(arity, None, name, pos, arguments);
-        let draft = &mut self.codes[code as usize];
+        let draft = &mut self.codes[code.index()];
         draft.lazy = Some(Box::new(Lazy {
             file: self.file.clone(),
             span: expr.span,

@@ -37,7 +37,7 @@ use crate::syntax::ast::{Expr, ExprKind};
 use crate::value::{Attr, Value};
 use code::{Body, Code, Module};
 use function::FunctionState;
-use op::{Op, Reg};
+use op::{CodeIndex, ConstantIndex, Op, PatternIndex, Reg};
 
 /// Names that need no definition.
 pub(crate) struct Globals {
@@ -74,9 +74,9 @@ impl Globals {
 
 /// Where a variable's value is.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Location {
     Register(Reg),
-    Constant(u32),
+    Constant(ConstantIndex),
     /// Attribute of the set in a register: variables of a `rec` with `__overrides`.
     Member {
         set: Reg,
@@ -85,9 +85,9 @@ enum Place {
 
 /// A name in scope: the depth of the function it belongs to, and where it is there.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct ScopeEntry {
     function: usize,
-    place: Place,
+    location: Location,
 }
 
 /// Everything about where a text stands that compiling it needs.
@@ -130,7 +130,7 @@ struct Compiler<'c> {
     /// Finished functions, for their memory.
     spare: Vec<FunctionState>,
     /// For each name its definitions in scope, innermost last.
-    names: HashMap<Symbol, SmallVec<[Entry; 2]>, FxBuildHasher>,
+    names: HashMap<Symbol, SmallVec<[ScopeEntry; 2]>, FxBuildHasher>,
     /// The scopes of `with`, innermost last: function and register.
     withs: Vec<(usize, Reg)>,
     module: Module,
@@ -138,7 +138,7 @@ struct Compiler<'c> {
     codes: Vec<CodeDraft>,
     /// Captures of all codes, one after the other.
     captures: Vec<Reg>,
-    constants: HashMap<&'static [u8], u32, FxBuildHasher>,
+    constants: HashMap<&'static [u8], ConstantIndex, FxBuildHasher>,
     error: Option<Error>,
     depth: usize,
     symbols: OperatorSymbols,
@@ -217,7 +217,7 @@ struct CodeDraft {
     first_capture: u32,
     end_capture: u32,
     arity: u8,
-    pattern: Option<u32>,
+    pattern: Option<PatternIndex>,
     frame: u16,
     name: Option<Symbol>,
     pos: Pos,
@@ -233,7 +233,7 @@ pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)
     let mut compiler = Compiler::new(file, file.source.text.len());
     for &(name, value) in extra {
         let index = compiler.constant(value);
-        compiler.names.entry(name).or_default().push(Entry { function: 0, place: Place::Constant(index) });
+        compiler.names.entry(name).or_default().push(ScopeEntry { function: 0, location: Location::Constant(index) });
     }
     compiler.functions.push(FunctionState::default());
     compiler.spine = spine(expr);
@@ -296,7 +296,7 @@ impl<'c> Compiler<'c> {
 
 impl Compiler<'_> {
     /// Turns the drafts into code that lives as long as the process.
-    fn link(mut self, root: u32) -> &'static Code {
+    fn link(mut self, root: CodeIndex) -> &'static Code {
         // Copies have just the size they need; what was gathered into serves the next text.
         let ops: &'static [Op] = Box::leak(self.ops.as_slice().into());
         let captures: &'static [Reg] = Box::leak(self.captures.as_slice().into());
@@ -333,7 +333,7 @@ impl Compiler<'_> {
             .collect();
         let codes: &'static [Code] = Box::leak(codes.into_boxed_slice());
         assert!(module.codes.set(codes).is_ok(), "a module is linked once");
-        &codes[root as usize]
+        &codes[root.index()]
     }
 
     fn pos(&self, span: Span) -> Pos {
@@ -347,13 +347,13 @@ impl Compiler<'_> {
         }
     }
 
-    fn constant(&mut self, value: Value) -> u32 {
+    fn constant(&mut self, value: Value) -> ConstantIndex {
         self.module.constants.push(value);
-        (self.module.constants.len() - 1) as u32
+        ConstantIndex::new(self.module.constants.len() - 1)
     }
 
     /// A constant string; equal ones share one value.
-    fn string_constant(&mut self, bytes: &[u8]) -> u32 {
+    fn string_constant(&mut self, bytes: &[u8]) -> ConstantIndex {
         if let Some(&index) = self.constants.get(bytes) {
             return index;
         }

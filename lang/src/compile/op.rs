@@ -1,58 +1,140 @@
 //! The operations of the machine.
 //!
 //! A register machine: operands are registers of the current frame. Registers from 0 up are arguments, variables and
-//! temporaries; those below 0 are captures, copied there on entry. A register may hold a thunk; an operation that needs the
-//! value forces it and writes the value back. Operations whose name ends in `Else`, and those that start with `Spec`, skip the next
-//! operation when they succeed: it holds what to do otherwise (a jump, or making a thunk).
+//! temporaries; those below 0 are captures, copied there on entry. A register may hold a thunk; an operation that needs
+//! the value forces it and writes the value back. An operation whose name ends in `Else` or starts with `Spec` skips the
+//! next operation when it succeeds: that one holds the alternative (a jump, or making a thunk).
 
 use serde::{Deserialize, Serialize};
 
 /// A register of the current frame.
-pub type Reg = i16;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(transparent)]
+pub struct Reg(i16);
+
+impl Reg {
+    /// The register of the first argument or variable.
+    pub const FIRST: Reg = Reg(0);
+
+    /// Returns register `index`, counted from the first argument.
+    #[inline(always)]
+    pub fn new(index: usize) -> Reg {
+        Reg(index as i16)
+    }
+
+    /// Returns the register of capture `index`.
+    #[inline(always)]
+    pub fn of_capture(index: usize) -> Reg {
+        Reg(-1 - index as i16)
+    }
+
+    /// Returns register k for that of capture k, and the other way round. Where code is compiled later
+    /// ([`super::lazy`]), the registers of a function stand for its captures.
+    pub fn swapped(self) -> Reg {
+        Reg(-1 - self.0)
+    }
+
+    /// Returns the register that follows after `count` others. (It wraps after an error, when the code is not used.)
+    #[inline(always)]
+    pub fn plus(self, count: usize) -> Reg {
+        Reg(self.0.wrapping_add(count as i16))
+    }
+
+    /// Returns the distance from the base of the frame.
+    #[inline(always)]
+    pub fn number(self) -> isize {
+        self.0 as isize
+    }
+}
+
+macro_rules! indexes {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[repr(transparent)]
+        pub struct $name(u32);
+
+        impl $name {
+            #[inline(always)]
+            pub fn new(index: usize) -> $name {
+                $name(index as u32)
+            }
+
+            #[inline(always)]
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+
+indexes! {
+    /// A constant of the module.
+    ConstantIndex;
+    /// The code of a function or thunk in the module.
+    CodeIndex;
+    /// A shape of the module.
+    ShapeIndex;
+    /// A selection of the module, with its inline cache.
+    SiteIndex;
+    /// A name of the module that only `with` can give.
+    WithIndex;
+    /// A pattern of the module.
+    PatternIndex;
+    /// An operation of the same code, as the target of a jump.
+    OpIndex;
+}
+
+impl OpIndex {
+    /// Target of a jump that is not patched yet: an operation that every code has.
+    pub const UNPATCHED: OpIndex = OpIndex(0);
+}
+
+const _: () = assert!(size_of::<Op>() == 16, "operations are small, since they are copied one by one");
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Op {
     Const {
         dst: Reg,
-        index: u32,
+        index: ConstantIndex,
     },
     Move {
         dst: Reg,
         src: Reg,
     },
-    /// Makes a thunk of code number `code`, copying its captures.
+    /// Makes a thunk of a code, copying its captures.
     Thunk {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
     Lambda {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
     /// Makes a thunk or function that others of a recursive group refer to before its captures are known.
     AllocThunk {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
     AllocLambda {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
-    /// Writes the captures of what `AllocThunk` made.
+    /// Writes the captures of a thunk that `AllocThunk` made.
     FillThunk {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
     FillLambda {
         dst: Reg,
-        code: u32,
+        code: CodeIndex,
     },
 
-    /// `src.name` if `src` is a set by now and has it; needs no thunk then.
+    /// `src.name` if `src` is a set already and has it; makes the thunk unnecessary.
     SpecSelect {
         dst: Reg,
         src: Reg,
-        site: u32,
+        site: SiteIndex,
     },
     SpecAdd {
         dst: Reg,
@@ -79,28 +161,28 @@ pub enum Op {
         a: Reg,
         value: i32,
     },
-    /// A name under `with` if the scopes that decide it are sets by now.
+    /// A name under `with` if the scopes that decide it are sets already.
     SpecWith {
         dst: Reg,
-        site: u32,
+        site: WithIndex,
     },
 
-    /// Set of a shape, with values from consecutive registers.
+    /// Makes a set of a shape, with values from consecutive registers.
     Attrs {
         dst: Reg,
         first: Reg,
-        shape: u32,
+        shape: ShapeIndex,
     },
-    /// A set too big for registers, filled in parts.
+    /// Makes a set too big for registers, which is filled in parts.
     AttrsUnfilled {
         dst: Reg,
-        shape: u32,
+        shape: ShapeIndex,
     },
     AttrsFill {
         dst: Reg,
         first: Reg,
         count: u8,
-        shape: u32,
+        shape: ShapeIndex,
         at: u32,
     },
     /// Adds `count` pairs of name and value, from consecutive registers, to set `dst`.
@@ -112,7 +194,7 @@ pub enum Op {
     /// `rec` with `__overrides`: `dst = dst // dst.__overrides`.
     Overrides {
         dst: Reg,
-        site: u32,
+        site: SiteIndex,
     },
     List {
         dst: Reg,
@@ -130,20 +212,20 @@ pub enum Op {
         at: u32,
     },
 
-    /// String from `count` consecutive registers.
+    /// Makes a string from `count` consecutive registers.
     Interpolate {
         dst: Reg,
         first: Reg,
         count: u32,
     },
-    /// The same, where `numbers` has a bit for each register that may hold an integer, to be written in digits.
+    /// The same, where `numbers` has a bit for each register that may hold an integer, which is written in digits.
     InterpolateNumbers {
         dst: Reg,
         first: Reg,
         count: u16,
         numbers: u16,
     },
-    /// Lets `dst` be `src` if that is an integer by now, which need not become a string before it is part of one.
+    /// Lets `dst` be `src` if that is an integer already, which need not become a string before it is part of one.
     SpecInt {
         dst: Reg,
         src: Reg,
@@ -157,12 +239,12 @@ pub enum Op {
     Select {
         dst: Reg,
         src: Reg,
-        site: u32,
+        site: SiteIndex,
     },
     SelectElse {
         dst: Reg,
         src: Reg,
-        site: u32,
+        site: SiteIndex,
     },
     SelectDynamic {
         dst: Reg,
@@ -177,7 +259,7 @@ pub enum Op {
     Has {
         dst: Reg,
         src: Reg,
-        site: u32,
+        site: SiteIndex,
     },
     HasDynamic {
         dst: Reg,
@@ -186,7 +268,7 @@ pub enum Op {
     },
     With {
         dst: Reg,
-        site: u32,
+        site: WithIndex,
     },
 
     Add {
@@ -260,28 +342,28 @@ pub enum Op {
     },
 
     Jump {
-        target: u32,
+        target: OpIndex,
     },
     JumpIfFalse {
         condition: Reg,
-        target: u32,
+        target: OpIndex,
     },
     JumpIfTrue {
         condition: Reg,
-        target: u32,
+        target: OpIndex,
     },
     /// Jumps unless `a == value`.
     JumpUnlessInt {
         a: Reg,
         value: i32,
-        target: u32,
+        target: OpIndex,
     },
     JumpUnlessLess {
         a: Reg,
         b: Reg,
-        target: u32,
+        target: OpIndex,
     },
-    /// Evaluates what a register holds, before what comes next.
+    /// Forces a register, before the operations that follow.
     Force {
         reg: Reg,
     },
@@ -291,21 +373,21 @@ pub enum Op {
     /// Fails unless `condition`; the message is constant `text`.
     Assert {
         condition: Reg,
-        text: u32,
+        text: ConstantIndex,
     },
 
-    /// Takes set `argument` apart by pattern number `pattern` into registers from `first`.
+    /// Binds the formals of a pattern to the attributes of set `argument`, in registers from `first`.
     Formals {
         argument: Reg,
         first: Reg,
-        pattern: u32,
+        pattern: PatternIndex,
     },
-    /// Writes the captures of a default that `Formals` had to use.
+    /// Writes the captures of a default that `Formals` used.
     FillDefault {
         dst: Reg,
         mask: Reg,
         bit: u8,
-        code: u32,
+        code: CodeIndex,
     },
 
     Call {

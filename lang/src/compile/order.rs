@@ -4,7 +4,7 @@
 //! need not evaluate it, so where the next may fail or show something, the one before is evaluated first.
 
 use super::op::{Op, Reg};
-use super::{Compiler, Place};
+use super::{Compiler, Location};
 use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
 
 impl Compiler<'_> {
@@ -35,7 +35,7 @@ impl Compiler<'_> {
             ExprKind::CurrentPosition | ExprKind::Lambda(_) | ExprKind::List(_) => false,
             ExprKind::Attrs(bindings) => !bindings.dynamics.is_empty(),
             ExprKind::Variable(name) => match self.lookup(*name) {
-                Some(entry) => matches!(entry.place, Place::Member { .. }),
+                Some(entry) => matches!(entry.location, Location::Member { .. }),
                 None => !self.file.globals.names.contains_key(name),
             },
             _ => true,

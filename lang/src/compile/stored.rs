@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::code::{Body, Code, DefaultValue, FormalSlot, Module, Pattern, Site, WithSite};
 use super::lazy::{Lazy, Meaning};
-use super::op::{Op, Reg};
+use super::op::{CodeIndex, Op, PatternIndex, Reg, ShapeIndex};
 use super::{File, Globals};
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -128,7 +128,7 @@ struct Row<'a> {
     body: RowBody<'a>,
     captures: u32,
     arity: u8,
-    pattern: Option<u32>,
+    pattern: Option<PatternIndex>,
     frame: u16,
     name: Option<Name>,
     pos: Place,
@@ -187,8 +187,8 @@ enum DefaultRow<'a> {
     Required,
     #[serde(borrow)]
     Constant(Constant<'a>),
-    Thunk(u32),
-    Lambda(u32),
+    Thunk(CodeIndex),
+    Lambda(CodeIndex),
 }
 
 /// Folder and home of a file, as one row of bytes.
@@ -629,7 +629,7 @@ impl Encoder<'_> {
         let mut shapes = Vec::with_capacity(module.shapes.len());
         for (index, shape) in module.shapes.iter().enumerate() {
             let at = |place: usize| (shape.names()[place], shape.positions()[place]);
-            let entries: Vec<_> = match module.order(index as u32) {
+            let entries: Vec<_> = match module.order(ShapeIndex::new(index)) {
                 Some(order) => order.iter().map(|&place| at(place as usize)).collect(),
                 None => (0..shape.len()).map(at).collect(),
             };

@@ -121,6 +121,8 @@ impl Value {
     pub const NULL: Value = Value(NULL);
     pub const FALSE: Value = Value(FALSE);
     pub const TRUE: Value = Value(TRUE);
+    /// Mark of a register that was not written yet, in debug builds; no value of the language.
+    pub(crate) const UNWRITTEN: Value = Value(4 << 3 | IMMEDIATE);
 
     #[inline(always)]
     fn tag(self) -> u64 {

@@ -1,7 +1,7 @@
-//! How deep evaluation may go, and what it may take: room on the native stack, and the end of the memory for values.
+//! Limits of recursion and memory: room on the native stack, and unwinding at the end of the memory for values.
 //!
-//! Forcing and calling recurse natively, so the first entry moves to a large stack of its own. It is also where an
-//! allocation beyond the limit unwinds to: nothing outside of [`Evaluator::on_large_stack`] sees that.
+//! Forcing and calling recurse natively, so the first entry moves to a large stack of its own. An allocation beyond the
+//! limit unwinds to there too: code outside of [`Evaluator::on_large_stack`] never sees that.
 
 use super::Evaluator;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,13 +9,13 @@ use crate::value::{Exhausted, account};
 
 /// Native stack of an evaluation; pages are only used when a recursion gets there.
 const NATIVE_STACK_BYTES: usize = 2 << 30;
-/// As much may be used even when memory is limited to less.
+/// Part of it that is usable even when memory is limited to less.
 const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
-/// What is kept free for code that does not check.
+/// Part of it that stays free for code that does not check.
 const NATIVE_RESERVE_BYTES: usize = 1 << 20;
 
 impl Evaluator {
-    /// Fails when the native stack is nearly used up, or evaluation is to end; for code that recurses without running any.
+    /// Fails when the native stack is nearly used up, or evaluation has to end; for native code that recurses.
     #[inline(always)]
     pub(crate) fn check_native_stack(&mut self) -> Result<()> {
         let marker = 0u8;
@@ -29,14 +29,14 @@ impl Evaluator {
         }
     }
 
-    /// Whether there is as little stack as it seems: for an evaluator that is profiled there always seems to be none.
+    /// Returns true when the stack is used up indeed: the limit of a profiled evaluator pretends that it always is.
     #[cold]
     pub(super) fn is_stack_used_up(&self, at: usize) -> bool {
         self.profile.as_ref().is_none_or(|profile| at < profile.native_limit)
     }
 
-    /// Runs `work`, which looks at what is in a set or list, and counts that as a call: so data that is nested
-    /// without end is told from data that is merely large.
+    /// Runs `work`, which visits the elements of a set or list, as one call deeper: so endlessly nested data is
+    /// distinguished from data that is merely large.
     pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         self.check_native_stack()?;
         if self.calls >= self.shared.options.depth_max {
@@ -48,8 +48,8 @@ impl Evaluator {
         result
     }
 
-    /// Runs `work` with room for deep recursion, and turns running out of memory into an error. What makes many calls makes
-    /// that room once by making them in here.
+    /// Runs `work` with room for deep recursion, and turns running out of memory into an error. Many calls in one `work`
+    /// need that room only once.
     ///
     /// # Errors
     /// What `work` returns, and running out of memory.
@@ -60,15 +60,15 @@ impl Evaluator {
         let (calls, top) = (self.calls, self.stack.top());
         let _entered = account::enter(&self.account);
         self.grow_stack(|ev| {
-            // Nothing is left half done that anybody looks at again: thunks under way stay marked, and whoever asks for
-            // one is told of the memory (`cycle`).
+            // No half-done state is used again: thunks under way stay marked, and forcing one fails for want of memory
+            // (`cycle`).
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
             result.unwrap_or_else(|cause| {
                 if !cause.is::<Exhausted>() {
                     std::panic::resume_unwind(cause);
                 }
                 ev.calls = calls;
-                // A tail call may have replaced the frame this began with, and its caller takes away what there is.
+                // A tail call may have replaced the first frame by a smaller one; its caller removes that.
                 ev.stack.reset(top.min(ev.stack.top()));
                 ev.account.wake_all();
                 Err(ev.out_of_memory())
@@ -80,7 +80,7 @@ impl Evaluator {
         stacker::grow(NATIVE_STACK_BYTES, || {
             let marker = 0u8;
             self.on_own_stack = true;
-            // What may not have much memory may not use all of the stack either.
+            // With little memory only a part of the stack is usable.
             let usable = self.account.limit_bytes().clamp(NATIVE_STACK_BYTES_MIN, NATIVE_STACK_BYTES);
             self.native_limit = (&raw const marker as usize) - usable + NATIVE_RESERVE_BYTES;
             if let Some(profile) = &mut self.profile {

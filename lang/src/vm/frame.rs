@@ -1,16 +1,19 @@
-#![allow(unsafe_code)] // reason: registers are reached without bounds checks; the compiler counted them.
+#![allow(unsafe_code)] // reason: registers are accessed without bounds checks; the compiler counted them.
 //! The stack of registers.
 //!
 //! ```text
 //! … | capture n-1 … capture 0 | argument 0 … | variables, temporaries … | next frame
 //!                             ^ base
 //! ```
+//!
+//! Registers are accessed unchecked: see the duties of the compiler in [`super`]. In debug builds a frame knows its
+//! bounds, registers start as [`Value::UNWRITTEN`], and every access is checked.
 
-use crate::compile::op::Reg;
+use crate::compile::op::{Op, Reg};
 use crate::error::{ErrorKind, Result};
 use crate::value::Value;
 
-/// Words of stack. Reserved, not touched: pages come when a recursion gets there.
+/// Words of stack. Reserved, not touched: pages are used only when a recursion gets there.
 const WORDS: usize = 48 << 20;
 
 pub(super) struct Stack {
@@ -19,13 +22,17 @@ pub(super) struct Stack {
     top: usize,
 }
 
-// SAFETY: the memory belongs to the stack alone, and values may go to any thread.
+// SAFETY: the memory belongs to the stack alone, and values may be used from any thread.
 unsafe impl Send for Stack {}
 
 /// The registers of one running function.
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
     base: *mut Value,
+    #[cfg(debug_assertions)]
+    captures: usize,
+    #[cfg(debug_assertions)]
+    size: usize,
 }
 
 impl Stack {
@@ -52,8 +59,11 @@ impl Stack {
     }
 
     /// Begins a frame: copies captures and arguments, leaves room for `size` registers.
+    ///
+    /// # Safety
+    /// There are at most `size` arguments.
     #[inline(always)]
-    pub fn push(&mut self, captures: &[Value], arguments: &[Value], size: usize) -> Result<Frame> {
+    pub unsafe fn push(&mut self, captures: &[Value], arguments: &[Value], size: usize) -> Result<Frame> {
         debug_assert!(arguments.len() <= size);
         let base = self.top + captures.len();
         if base + size > WORDS {
@@ -70,7 +80,17 @@ impl Stack {
                 at.add(index).write(argument);
             }
             self.top = base + size;
-            Ok(Frame { base: at })
+            #[cfg(debug_assertions)]
+            for index in arguments.len()..size {
+                at.add(index).write(Value::UNWRITTEN);
+            }
+            Ok(Frame {
+                base: at,
+                #[cfg(debug_assertions)]
+                captures: captures.len(),
+                #[cfg(debug_assertions)]
+                size,
+            })
         }
     }
 }
@@ -84,31 +104,81 @@ impl Drop for Stack {
 }
 
 impl Frame {
+    /// Returns the address of `count` registers.
+    ///
+    /// # Safety
+    /// The frame has them.
     #[inline(always)]
-    pub fn get(self, register: Reg) -> Value {
-        // SAFETY: the compiler numbers registers from -captures to the frame's size and lets none be read before it
-        // is written; `push` made room for them all.
-        unsafe { self.base.offset(register as isize).read() }
+    unsafe fn at(self, first: Reg, count: usize) -> *mut Value {
+        #[cfg(debug_assertions)]
+        {
+            let (low, high) = (-(self.captures as isize), self.size as isize);
+            let first = first.number();
+            assert!(low <= first && first + count as isize <= high, "{count} registers from {first} in {low}..{high}");
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = count;
+        // SAFETY: by this function's contract the registers are within the stack's memory.
+        unsafe { self.base.offset(first.number()) }
     }
 
+    /// # Safety
+    /// The code that was compiled for this frame says so: it has the register, and has written it.
     #[inline(always)]
-    pub fn set(self, register: Reg, value: Value) {
-        // SAFETY: as in `get`.
-        unsafe { self.base.offset(register as isize).write(value) }
+    pub unsafe fn get(self, register: Reg) -> Value {
+        // SAFETY: by this function's contract the register is there and holds a value.
+        let value = unsafe { self.at(register, 1).read() };
+        debug_assert!(!value.same(Value::UNWRITTEN), "register {register:?} is read before it is written");
+        value
     }
 
-    /// Consecutive registers. They must not be written while the slice is in use.
+    /// # Safety
+    /// The code that was compiled for this frame says so: it has the register.
     #[inline(always)]
-    pub fn slice<'a>(self, first: Reg, count: usize) -> &'a [Value] {
-        // SAFETY: the compiler allocated `count` registers from `first` and wrote them all. Callers copy from the
-        // slice before anything runs that could write these registers or end the frame.
-        unsafe { std::slice::from_raw_parts(self.base.offset(first as isize), count) }
+    pub unsafe fn set(self, register: Reg, value: Value) {
+        // SAFETY: by this function's contract the register is there.
+        unsafe { self.at(register, 1).write(value) }
+    }
+
+    /// Returns consecutive registers.
+    ///
+    /// # Safety
+    /// The code that was compiled for this frame says so: it has the registers, and has written them. While the slice is
+    /// used they are not written, and the frame does not end.
+    #[inline(always)]
+    pub unsafe fn slice<'a>(self, first: Reg, count: usize) -> &'a [Value] {
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: by this function's contract the registers are there and hold values.
+        let values = unsafe { std::slice::from_raw_parts(self.at(first, count), count) };
+        debug_assert!(!values.iter().any(|value| value.same(Value::UNWRITTEN)), "{count} registers from {first:?}");
+        values
+    }
+
+    /// Returns consecutive registers, to be written.
+    ///
+    /// # Safety
+    /// The code that was compiled for this frame says so: it has the registers. While the slice is used they are not
+    /// accessed otherwise, and the frame does not end.
+    #[inline(always)]
+    pub unsafe fn slice_mut<'a>(self, first: Reg, count: usize) -> &'a mut [Value] {
+        if count == 0 {
+            return &mut [];
+        }
+        // SAFETY: by this function's contract the registers are there, and ours alone. The stack's words are written
+        // before they are read, and a word is a valid value for a slice that is only written.
+        unsafe { std::slice::from_raw_parts_mut(self.at(first, count), count) }
     }
 }
 
-/// Operation `pc`, which the compiler's jumps and final `Return` keep within bounds.
+/// Returns operation `pc`.
+///
+/// # Safety
+/// The operations were compiled, and `pc` is 0, or follows an operation that does not end the code, or is the target of
+/// one of their jumps.
 #[inline(always)]
-pub(super) fn fetch(ops: &'static [crate::compile::op::Op], pc: usize) -> crate::compile::op::Op {
+pub(super) unsafe fn fetch(ops: &'static [Op], pc: usize) -> Op {
     debug_assert!(pc < ops.len());
     // SAFETY: code ends with a return or tail call on every path, and jumps go to operations of the same code.
     unsafe { *ops.get_unchecked(pc) }

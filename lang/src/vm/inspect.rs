@@ -1,4 +1,4 @@
-//! What embedders ask of values.
+//! Queries of embedders about values.
 
 use super::Evaluator;
 use crate::compile::code::DefaultValue;
@@ -7,19 +7,20 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Attr, Str, Value, View};
 
-/// A derivation as a value names it.
+/// A derivation, as the attributes of a value describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DerivationRef {
     /// Logical path of the `.drv`.
     pub drv_path: String,
     pub name: String,
-    /// The output the value stands for.
+    /// The output of which the value is the path.
     pub output_name: String,
     pub outputs: Vec<String>,
 }
 
 impl Evaluator {
-    /// The member at a path such as `a.b."c.d".2`, functions on the way called with their defaults. Numbers index lists.
+    /// Returns the member at a path such as `a.b."c.d".2`. Numbers index lists; functions on the way are called with
+    /// their defaults.
     pub fn select_path(&mut self, value: Value, path: &str) -> Result<Value> {
         let mut value = self.auto_call(value, &[])?;
         for part in split_attr_path(path)? {
@@ -53,8 +54,8 @@ impl Evaluator {
         Ok(value)
     }
 
-    /// Calls a function with a pattern by the arguments it asks for that are in `arguments`, and its own defaults.
-    /// Anything else is returned as it is.
+    /// Calls a function that has a pattern, with those of `arguments` that the pattern names, and its own defaults.
+    /// Returns all other values unchanged.
     pub fn auto_call(&mut self, value: Value, arguments: &[(Symbol, Value)]) -> Result<Value> {
         let value = self.force(value)?;
         match value.view() {
@@ -68,7 +69,7 @@ impl Evaluator {
             View::Function(function) if function.code().arity == 1 => {
                 let code = function.code().compiled();
                 let Some(pattern) = code.pattern else { return Ok(value) };
-                let pattern = &code.module.patterns[pattern as usize];
+                let pattern = code.module.pattern(pattern);
                 let mut given: Vec<Attr> = Vec::new();
                 if pattern.ellipsis {
                     given.extend(arguments.iter().map(|&(name, value)| Attr { name, pos: Default::default(), value }));
@@ -93,7 +94,7 @@ impl Evaluator {
         }
     }
 
-    /// The derivation a value is, if it is one.
+    /// Returns the derivation that a value is, if it is one.
     pub fn derivation_of(&mut self, value: Value) -> Result<Option<DerivationRef>> {
         let value = self.force(value)?;
         if !self.is_derivation(value)? {
@@ -118,13 +119,13 @@ impl Evaluator {
         Ok(Some(DerivationRef { drv_path, name, output_name, outputs }))
     }
 
-    /// The value as a plain string, coerced as by interpolation.
+    /// Returns the value as a plain string, coerced as by interpolation.
     pub fn string_of(&mut self, value: Value) -> Result<String> {
         let text = self.coerce_str(value)?;
         Ok(String::from_utf8_lossy(text.bytes()).into_owned())
     }
 
-    /// The value as a string with its context, coerced as by interpolation (paths are copied to the store).
+    /// Returns the value as a string with its context, coerced as by interpolation (which copies paths to the store).
     pub fn coerce_str(&mut self, value: Value) -> Result<Str> {
         self.on_large_stack(|ev| ev.text_in_store(value))
     }
@@ -135,7 +136,7 @@ impl Evaluator {
         list.values().iter().map(|&element| self.string_of(element)).collect()
     }
 
-    /// The attribute `name` of a set, in head form.
+    /// Returns the attribute `name` of a set, in head form.
     pub fn attr(&mut self, value: Value, name: &str) -> Result<Option<Value>> {
         let value = self.force(value)?;
         match value.as_attrs().and_then(|set| set.get(Symbol::new(name.as_bytes()))) {
@@ -144,7 +145,7 @@ impl Evaluator {
         }
     }
 
-    /// What is known of a function without calling it; nothing of builtins.
+    /// Returns the position and parameters of a function; `None` for builtins.
     pub(crate) fn function_info(&self, value: Value) -> Option<FunctionInfo> {
         let (code, given) = match value.view() {
             View::Function(function) => (function.code().compiled(), 0),
@@ -153,14 +154,14 @@ impl Evaluator {
         };
         let pattern = code.pattern.filter(|_| given + 1 == code.arity as usize);
         let formals = pattern.map(|pattern| {
-            let pattern = &code.module.patterns[pattern as usize];
+            let pattern = code.module.pattern(pattern);
             (pattern.formals.iter().map(|formal| formal.name).collect(), pattern.ellipsis)
         });
         let (argument, pos) = code.arguments.get(given).copied().unwrap_or((None, code.pos));
         Some(FunctionInfo { pos, argument, formals })
     }
 
-    /// Names of a function's pattern, where they stand, and whether they have a default.
+    /// Returns the names of a function's pattern, with position, and true for those with a default.
     pub fn formal_positions(&mut self, value: Value) -> Vec<(Symbol, Pos, bool)> {
         let code = match value.view() {
             View::Function(function) if function.code().arity == 1 => Some(function.code().compiled()),
@@ -172,7 +173,8 @@ impl Evaluator {
             _ => None,
         };
         let Some((code, pattern)) = code.and_then(|code| Some((code, code.pattern?))) else { return Vec::new() };
-        code.module.patterns[pattern as usize]
+        code.module
+            .pattern(pattern)
             .formals
             .iter()
             .map(|formal| (formal.name, formal.pos, !matches!(formal.default, DefaultValue::Required)))
@@ -183,7 +185,7 @@ impl Evaluator {
 pub(crate) struct FunctionInfo {
     pub pos: Pos,
     pub argument: Option<Symbol>,
-    /// Names of the pattern, and whether it takes more.
+    /// Names of the pattern, and true when it has an ellipsis.
     pub formals: Option<(Vec<Symbol>, bool)>,
 }
 

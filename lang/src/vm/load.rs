@@ -1,10 +1,10 @@
-//! Texts and files to values; which files may be read at all.
+//! Texts and files to values, and checks of the files that may be read.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Evaluator, LOCK, Shared};
+use super::{Evaluation, Evaluator, LOCK};
 use crate::compile;
 use crate::compile::code::Code;
 use crate::compile::stored::{self, Kept, Stored};
@@ -17,17 +17,17 @@ use crate::syntax::{Lints, ParseOptions, parse};
 use crate::text::path;
 use crate::value::{ContextElement, Value};
 
-/// A symbolic link in the way of a path is followed this many times.
+/// Number of symbolic links that are followed for one path.
 const LINKS_MAX: usize = 64;
 
 /// Thunk of a file's value; captures the path.
-static FILE: Code = Code::native(&[0], |ev, captures| {
+static FILE: Code = Code::native(1, |ev, captures| {
     let path = captures[0].as_path().map(|path| path.bytes()).unwrap_or_default();
     ev.load_file(path, &[])
 });
 
 impl Evaluator {
-    /// Evaluates a file (or `default.nix` of a folder) to head form. A file is read and evaluated once.
+    /// Evaluates a file (or `default.nix` of a directory) to head form. A file is read and evaluated once.
     pub fn eval_file(&mut self, path: &Path) -> Result<Value> {
         let path = path::normalise(path.as_os_str().as_bytes());
         self.on_large_stack(|ev| ev.import(&path))
@@ -39,7 +39,7 @@ impl Evaluator {
         self.force(value)
     }
 
-    /// As [`Evaluator::eval_text`], with more names in scope.
+    /// Like [`Evaluator::eval_text`], with more names in scope.
     pub fn eval_text_with(
         &mut self,
         text: &[u8],
@@ -51,8 +51,8 @@ impl Evaluator {
         self.force(value)
     }
 
-    /// The syntax tree of a text as `nix-instantiate --parse` prints it, after the checks that need no evaluation:
-    /// variables that nothing defines are found here.
+    /// Returns the syntax tree of a text as `nix-instantiate --parse` prints it, after the checks that need no
+    /// evaluation, such as for undefined variables.
     ///
     /// # Errors
     /// Mistakes in the text.
@@ -70,7 +70,7 @@ impl Evaluator {
         })
     }
 
-    /// As [`Evaluator::parse_text`], of a file (or `default.nix` of a folder).
+    /// Like [`Evaluator::parse_text`], of a file (or `default.nix` of a directory).
     ///
     /// # Errors
     /// When the file cannot be read, and mistakes in it.
@@ -78,28 +78,28 @@ impl Evaluator {
         let file = self.resolve_expression_file(&path::normalise(path.as_os_str().as_bytes()))?;
         let text = self.read_file(&file)?;
         let origin = Origin::File(Arc::from(&*file.to_string_lossy()));
-        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
-        self.parse_text(&text, origin, &folder)
+        let base_dir = file.parent().unwrap_or(Path::new("/")).to_owned();
+        self.parse_text(&text, origin, &base_dir)
     }
 
-    /// The place that `<name>` stands for, `name` being given without the brackets.
+    /// Returns the path of `<name>`; `name` comes without the brackets.
     ///
     /// # Errors
-    /// When the search path does not hold it.
+    /// When the search path does not have it.
     pub fn look_up(&mut self, name: &str) -> Result<PathBuf> {
         let text = format!("<{name}>");
         let value = self.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/"))?;
         self.realise_path(value)
     }
 
-    /// The value of a file, from the cache if it was imported before.
+    /// Returns the value of a file, from the cache if it was imported before.
     pub(crate) fn import(&mut self, path: &[u8]) -> Result<Value> {
         let known = self.shared.imports.lock().expect(LOCK).get(path).copied();
         let thunk = match known {
             Some(thunk) => thunk,
             None => {
                 let file = self.resolve_expression_file(path)?;
-                // Made before the table is locked: there may be no memory for it.
+                // Made before locking the table: without memory for it, this unwinds.
                 let new = Value::thunk(&FILE, &[Value::path(file.as_os_str().as_bytes())]);
                 let thunk = *self.shared.files.lock().expect(LOCK).entry_ref(&file).or_insert(new);
                 self.shared.imports.lock().expect(LOCK).insert(path.to_vec(), thunk);
@@ -109,13 +109,13 @@ impl Evaluator {
         self.force(thunk)
     }
 
-    /// The value of a file with more names in scope; not cached.
+    /// Returns the value of a file with more names in scope; not cached.
     pub(crate) fn import_scoped(&mut self, path: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
         let file = self.resolve_expression_file(path)?;
         self.load_file(file.as_os_str().as_bytes(), names)
     }
 
-    /// The bytes of a file, if the evaluation may use that much memory.
+    /// Returns the bytes of a file, if the evaluation may use that much memory.
     pub(crate) fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         Ok(self.shared.host.read_file(path, self.account.limit_bytes())?)
     }
@@ -131,8 +131,8 @@ impl Evaluator {
         self.force(value)
     }
 
-    /// A thunk of the text's value. With `keep`, what an earlier process compiled of the text is used, and what this one compiles is
-    /// kept for the next ([`Evaluator::keep_code`]).
+    /// Returns a thunk of the text's value. With `keep`, it uses code that an earlier process compiled, and keeps the code
+    /// compiled here for the next ([`Evaluator::keep_code`]).
     fn compile_text(
         &mut self,
         text: Arc<[u8]>,
@@ -169,12 +169,12 @@ impl Evaluator {
         Ok(Value::thunk(code, &[]))
     }
 
-    /// From now on, lets what an earlier process compiled of files be used. The first cache given counts.
+    /// Uses code that earlier processes compiled of files, from now on. Only the first call has an effect.
     pub fn use_code_cache(&self, cache: Arc<dyn CodeCache>) {
         self.shared.code_cache.get_or_init(|| cache);
     }
 
-    /// Gives the cache what was compiled of files so far, for the next process.
+    /// Gives the cache the code compiled of files so far, for the next process.
     pub fn keep_code(&self) {
         let Some(cache) = self.shared.code_cache.get() else { return };
         let compiled = std::mem::take(&mut *self.shared.compiled.lock().expect(LOCK));
@@ -185,15 +185,15 @@ impl Evaluator {
         }
     }
 
-    /// The file that importing `path` means. Links are followed where the path itself is one, but folders on the way
-    /// keep the names they were reached by: a relative path in the file starts there.
+    /// Returns the file that `import path` reads. A path that is a link is followed, but directories on the way keep
+    /// their names: a relative path in the file starts there.
     fn resolve_expression_file(&mut self, path: &[u8]) -> Result<PathBuf> {
         let mut path = self.checked_path(path)?;
         for _ in 0..LINKS_MAX {
-            let place = self.resolve_parents(&path)?;
-            match self.type_at(&place)? {
+            let resolved = self.resolve_parents(&path)?;
+            match self.type_at(&resolved)? {
                 Some(FileType::Symlink) => {
-                    let target = path.parent().unwrap_or(Path::new("/")).join(self.shared.host.read_link(&place)?);
+                    let target = path.parent().unwrap_or(Path::new("/")).join(self.shared.host.read_link(&resolved)?);
                     path = PathBuf::from(std::ffi::OsString::from_vec(path::normalise(target.as_os_str().as_bytes())));
                 }
                 Some(FileType::Directory) => {
@@ -207,23 +207,23 @@ impl Evaluator {
         Err(Error::other("lang::link_loop", format!("too many symbolic links on the way to '{}'", path.display())))
     }
 
-    /// Follows the symbolic links in a path, the last part too. What does not exist stays as it is.
+    /// Follows the symbolic links in a path, also in its last part. Parts that do not exist stay unchanged.
     ///
     /// # Errors
-    /// In pure mode, when the place it leads to may not be read.
+    /// In pure mode, when the resolved path may not be read.
     pub(crate) fn resolve_links(&mut self, path: &Path) -> Result<PathBuf> {
         let resolved = self.follow_links(path)?;
         self.check_allowed(&resolved)?;
         Ok(resolved)
     }
 
-    /// Follows the symbolic links on the way to a path, but not one that the path itself is.
+    /// Follows the symbolic links on the way to a path, but not in its last part.
     ///
     /// # Errors
-    /// In pure mode, when the place it leads to may not be read.
+    /// In pure mode, when the resolved path may not be read.
     pub(crate) fn resolve_parents(&mut self, path: &Path) -> Result<PathBuf> {
         let resolved = match (path.parent(), path.file_name()) {
-            // A root that may be read lies in folders that may not; so only the whole path is checked.
+            // A root that may be read is in directories that may not; so only the whole path is checked.
             (Some(parent), Some(name)) => self.follow_links(parent)?.join(name),
             _ => path.to_owned(),
         };
@@ -231,7 +231,7 @@ impl Evaluator {
         Ok(resolved)
     }
 
-    /// Looks for what a path stands for; `None` when it does not exist or may not be known to.
+    /// Returns the type of the file at a path; `None` when it does not exist or may not be read.
     pub(crate) fn type_if_visible(&mut self, path: &[u8], follow_last: bool) -> Result<Option<FileType>> {
         let path = Path::new(std::ffi::OsStr::from_bytes(path));
         if !self.may_read(path) {
@@ -245,7 +245,7 @@ impl Evaluator {
         if self.may_read(&resolved) { self.type_at(&resolved) } else { Ok(None) }
     }
 
-    /// The type of what stands at a resolved path.
+    /// Returns the type of the file at a resolved path.
     pub(crate) fn type_at(&self, path: &Path) -> Result<Option<FileType>> {
         if crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some() {
             return Ok(Some(FileType::Regular));
@@ -253,11 +253,11 @@ impl Evaluator {
         Ok(self.shared.host.file_type(path)?)
     }
 
-    /// Follows links without checking where they end: callers do, before the host is asked for more than links.
+    /// Follows links without checking the result: callers do, before they ask the host for more than links.
     fn follow_links(&mut self, path: &Path) -> Result<PathBuf> {
-        // Most files lie in folders that others were read from: then there is one thing left to look at.
+        // Most files are in directories that others were read from: then only the last part is left to check.
         let known = match path.parent() {
-            Some(parent) if self.shared.plain_folders.read().expect(LOCK).contains(parent) => parent,
+            Some(parent) if self.shared.plain_directories.read().expect(LOCK).contains(parent) => parent,
             _ => Path::new("/"),
         };
         let mut plain = true;
@@ -279,13 +279,13 @@ impl Evaluator {
                 continue;
             }
             done.push(&part);
-            // Above the roots that may be read nothing is asked, so that pure evaluation sees no more than it should.
+            // Directories above the allowed roots are not queried, so that pure evaluation sees no more than it should.
             if !self.may_read(&done) {
                 continue;
             }
             let kind = self.shared.host.file_type(&done)?;
             if kind == Some(FileType::Directory) && plain {
-                self.shared.plain_folders.write().expect(LOCK).insert(done.clone());
+                self.shared.plain_directories.write().expect(LOCK).insert(done.clone());
             }
             if kind == Some(FileType::Symlink) {
                 plain = false;
@@ -313,21 +313,21 @@ impl Evaluator {
         Ok(done)
     }
 
-    /// Lets pure evaluation read a folder and what is below it, for an embedder whose user names one later on.
+    /// Lets pure evaluation read a directory tree, for an embedder whose user names one later.
     pub fn allow_reading(&self, root: &Path) {
         self.allow(root.to_owned());
     }
 
-    /// Forgets what was found on disk, so that changed files are read and copied again.
+    /// Invalidates the caches of files, so that changed files are read and copied again.
     pub fn forget_files(&mut self) {
         self.shared.imports.lock().expect(LOCK).clear();
         self.shared.files.lock().expect(LOCK).clear();
         self.shared.copied.lock().expect(LOCK).clear();
         self.shared.lookups.lock().expect(LOCK).clear();
-        self.shared.plain_folders.write().expect(LOCK).clear();
+        self.shared.plain_directories.write().expect(LOCK).clear();
     }
 
-    /// Lets pure evaluation read a folder and what is below it.
+    /// Lets pure evaluation read a directory tree.
     pub(crate) fn allow(&self, root: PathBuf) {
         self.shared.allowed_roots.write().expect(LOCK).push(root);
     }
@@ -339,7 +339,7 @@ impl Evaluator {
             || self.shared.allowed_roots.read().expect(LOCK).iter().any(|root| path.starts_with(root))
     }
 
-    /// The path as the host wants it, if it may be looked at.
+    /// Returns the path as the host takes it, if it may be read.
     pub(crate) fn checked_path(&self, path: &[u8]) -> Result<PathBuf> {
         let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
         self.check_allowed(&path)?;
@@ -360,12 +360,12 @@ impl Evaluator {
                 "lang::restricted_path",
                 format!("access to absolute path '{path}' is forbidden in restricted mode"),
             )
-            .help("add its folder to the search path with `-I`"));
+            .help("add its directory to the search path with `-I`"));
         }
         Ok(())
     }
 
-    /// Builds what a string refers to, so that it can be read (import from derivation).
+    /// Builds the store paths that a string refers to, so that they can be read (import from derivation).
     pub(crate) fn realise_context(&mut self, context: crate::value::Context) -> Result<()> {
         let model = self.shared.options.store_model;
         let mut wanted: Vec<(model::StorePath, Vec<String>)> = Vec::new();
@@ -391,7 +391,7 @@ impl Evaluator {
         Ok(())
     }
 
-    /// The path a value stands for, built if need be and allowed to be read.
+    /// Returns the path of a value, built if necessary, after checking that it may be read.
     pub(crate) fn realise_path(&mut self, value: Value) -> Result<PathBuf> {
         let (path, context) = self.coerce_to_path(value)?;
         if !context.is_empty() {
@@ -401,7 +401,11 @@ impl Evaluator {
     }
 }
 
-fn parse_and_compile(shared: &Shared, file: &Arc<compile::File>, names: &[(Symbol, Value)]) -> Result<&'static Code> {
+fn parse_and_compile(
+    shared: &Evaluation,
+    file: &Arc<compile::File>,
+    names: &[(Symbol, Value)],
+) -> Result<&'static Code> {
     let arena = bumpalo::Bump::new();
     let options =
         ParseOptions { pipe_operators: file.pipe_operators, lints: shared.options.lints, ..ParseOptions::default() };

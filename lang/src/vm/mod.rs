@@ -1,13 +1,33 @@
-//! The machine: forces thunks, calls functions, keeps what one evaluation knows.
+//! The machine: forces thunks, calls functions, holds the state of an evaluation.
 //!
 //! - [`run`]: the loop, calls and forcing
 //! - [`frame`]: the stack of registers
-//! - [`operators`]: `+`, `//`, `++` and what else needs a function
+//! - [`operators`]: `+`, `//`, `++` and other operators of more than a few instructions
 //! - [`load`]: texts and files to values
-//! - [`pattern`]: arguments taken apart
+//! - [`pattern`]: binding of formals
+//! - [`depth`]: limits of recursion
 //! - [`parallel`]: several threads over one evaluation
-//! - [`profile`]: where the time goes
-//! - [`inspect`]: what embedders ask of values
+//! - [`profile`]: account of the time
+//! - [`inspect`]: queries of embedders about values
+//!
+//! # Soundness
+//!
+//! The values ([`crate::value`]) and the machine access memory unchecked. Their safe functions, and the `unsafe` blocks
+//! in them, rely on these duties:
+//!
+//! 1. *A register is in its frame, and is written before it is read.* Kept by the compiler, which numbers the registers
+//!    of each function ([`crate::compile`]). Debug builds check every access ([`frame`]).
+//! 2. *Code ends in a return or tail call on every path, and jumps stay within it.* Kept by the compiler. Operations from
+//!    the code cache are those that it wrote: a checksum detects damage, and the cache is as trusted as the program.
+//! 3. *An object made unfilled is filled before anything runs it.* Kept by the compiler for recursive bindings and large
+//!    sets and lists. Builtins fill a thunk through a claim ([`Evaluator::fill_thunk`]), which is safe at any time.
+//! 4. *The words of captures go back to the heap when their thunk is finished, and only then.* Kept by the type
+//!    [`Claimed`](crate::value::thunk::Claimed): one worker at a time has a claim, and finishing consumes it.
+//! 5. *All other words, code and shapes are never freed.* So references to them are `'static`, and addresses are keys.
+//! 6. *A value is used with the evaluator that made it, and with its workers.* Kept by embedders: an evaluator without
+//!    workers forces thunks without synchronisation.
+//!
+//! `tests/soundness/run` checks the values with Miri, and the parallel tests with the thread sanitizer.
 
 mod depth;
 mod frame;
@@ -40,21 +60,23 @@ use crate::value::{Interrupter, Value};
 pub use inspect::DerivationRef;
 pub use parallel::Ahead;
 
-/// Evaluates expressions over one host. One thread uses it at a time; [`Evaluator::worker`] makes another for another
-/// thread that shares all values, files and caches.
+/// Evaluates expressions over one host. One thread uses it at a time; [`Evaluator::worker`] makes another one for
+/// another thread, which shares all values, files, caches and limits.
+///
+/// Values belong to the evaluator that made them, and to its workers: no other evaluator may use them.
 pub struct Evaluator {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Evaluation>,
     stack: frame::Stack,
     worker: Worker,
     /// Limits of the evaluation, shared with the other workers.
     pub(crate) account: Arc<Account>,
     /// Set when other workers may be forcing the same thunks.
     parallel: bool,
-    /// Threads to share work with.
+    /// Threads that share the work.
     pool: Option<Arc<parallel::Pool>>,
-    /// Only in the evaluator that started them.
+    /// Set in the evaluator that started the threads.
     leader: Option<parallel::Leader>,
-    /// Store paths that contexts named, by their text.
+    /// Store paths of contexts, by their text.
     pub(crate) store_paths: HashMap<Symbol, StorePath, FxBuildHasher>,
     /// Calls under way.
     calls: u32,
@@ -62,22 +84,22 @@ pub struct Evaluator {
     /// Lowest address of the native stack that may be used.
     native_limit: usize,
     profile: Option<Box<profile::Profile>>,
-    /// What is being written as JSON was evaluated ahead, all of it.
+    /// Set while a value is written as JSON that was evaluated ahead as a whole.
     pub(crate) covered: bool,
 }
 
-/// What all workers of an evaluation share.
-pub(crate) struct Shared {
+/// State that all workers of an evaluation share.
+pub(crate) struct Evaluation {
     pub host: Arc<dyn Host>,
     pub options: EvalOptions,
     pub names: Names,
     pub globals: Arc<Globals>,
     pub sources: RwLock<SourceMap>,
-    /// What pure evaluation may read: the folders of the options, and those of flakes as they are named.
+    /// Directories that pure evaluation may read: those of the options, and those of flakes once they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
-    /// Folders that are no symbolic links and lie in none. Files are taken not to change during an evaluation.
-    pub plain_folders: RwLock<HashSet<PathBuf, FxBuildHasher>>,
-    /// Thunks of imported files, by the path as it was asked for.
+    /// Directories whose path has no symbolic link. Files are assumed not to change during an evaluation.
+    pub plain_directories: RwLock<HashSet<PathBuf, FxBuildHasher>>,
+    /// Thunks of imported files, by the path given to `import`.
     pub imports: Mutex<HashMap<Vec<u8>, Value, FxBuildHasher>>,
     /// Thunks of imported files, by resolved path.
     pub files: Mutex<HashMap<PathBuf, Value, FxBuildHasher>>,
@@ -85,17 +107,17 @@ pub(crate) struct Shared {
     pub copied: Mutex<HashMap<Vec<u8>, StorePath, FxBuildHasher>>,
     pub hashes: DerivationHashes,
     pub regexes: Mutex<HashMap<Vec<u8>, Arc<crate::text::regex::Regex>, FxBuildHasher>>,
-    /// Search path entries resolved already.
+    /// Resolved search path entries.
     pub lookups: Mutex<HashMap<Vec<u8>, Option<PathBuf>, FxBuildHasher>>,
     pub code_cache: OnceLock<Arc<dyn CodeCache>>,
-    /// Files whose code is kept for the next process, and under what.
+    /// Files whose code is kept for the next process, with its key.
     pub compiled: Mutex<Vec<(stored::Key, Arc<File>, &'static Code)>>,
     workers: AtomicU32,
 }
 
 pub(crate) const LOCK: &str = "no thread panics while it holds a table of the evaluator";
 
-/// Symbols the machine itself asks for.
+/// Symbols that the machine itself uses.
 pub(crate) struct Names {
     pub functor: Symbol,
     pub to_string: Symbol,
@@ -141,17 +163,17 @@ impl Evaluator {
         let globals = Arc::new(crate::builtins::globals(&*host, &options));
         let mut allowed_roots = options.allowed_roots.clone();
         if options.restrict && !options.pure {
-            allowed_roots.extend(host.nix_path().into_iter().map(|(_, place)| PathBuf::from(place)));
+            allowed_roots.extend(host.nix_path().into_iter().map(|(_, entry)| PathBuf::from(entry)));
         }
         let allowed_roots = RwLock::new(allowed_roots);
-        let shared = Shared {
+        let shared = Evaluation {
             host,
             options,
             names: Names::new(),
             globals,
             sources: RwLock::default(),
             allowed_roots,
-            plain_folders: RwLock::default(),
+            plain_directories: RwLock::default(),
             imports: Mutex::default(),
             files: Mutex::default(),
             copied: Mutex::default(),
@@ -165,7 +187,7 @@ impl Evaluator {
         Evaluator::over(Arc::new(shared), account, false)
     }
 
-    fn over(shared: Arc<Shared>, account: Arc<Account>, parallel: bool) -> Evaluator {
+    fn over(shared: Arc<Evaluation>, account: Arc<Account>, parallel: bool) -> Evaluator {
         Evaluator {
             shared,
             stack: frame::Stack::new(),
@@ -183,7 +205,7 @@ impl Evaluator {
         }
     }
 
-    /// Returns another evaluator over the same values and limits, for another thread. From now on this one expects company.
+    /// Returns another evaluator over the same values and limits, for another thread. From now on both synchronise.
     pub fn worker(&mut self) -> Evaluator {
         self.parallel = true;
         self.shared.workers.fetch_add(1, Ordering::Relaxed);
@@ -209,12 +231,12 @@ impl Evaluator {
         &*self.shared.host
     }
 
-    /// Turns an error into text and places.
+    /// Turns an error into text and positions.
     pub fn report(&self, error: &Error) -> Report {
         error.report(&self.shared.sources.read().expect(LOCK))
     }
 
-    /// A position as `file:line:column`.
+    /// Returns a position as `file:line:column`.
     pub(crate) fn describe_pos(&self, pos: Pos) -> String {
         let sources = self.shared.sources.read().expect(LOCK);
         match sources.locate(pos) {
@@ -226,7 +248,7 @@ impl Evaluator {
         }
     }
 
-    /// File, line and column of a position.
+    /// Returns file, line and column of a position.
     pub fn locate(&self, pos: Pos) -> Option<(String, u32, u32)> {
         let sources = self.shared.sources.read().expect(LOCK);
         let (source, offset) = sources.locate(pos)?;
@@ -234,7 +256,7 @@ impl Evaluator {
         Some((crate::error::origin_name(&source.origin), line, column))
     }
 
-    /// Runs `work` and stops counting its calls afterwards, also when it fails.
+    /// Runs `work` and resets the count of calls and the stack of registers afterwards, also when it fails.
     pub(crate) fn fallible<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         let (calls, top) = (self.calls, self.stack.top());
         let result = work(self);

@@ -1,8 +1,6 @@
-//! Operators that are more than a few instructions.
+//! Operators that take more than a few instructions.
 
 use super::Evaluator;
-use super::frame::Frame;
-use crate::compile::op::Reg;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::number::decimal;
 use crate::text::path;
@@ -11,7 +9,7 @@ use crate::value::print::type_with_article;
 use crate::value::{Context, ContextBuilder, Str, Value, View};
 
 impl Evaluator {
-    /// "expected X but found Y"
+    /// Returns the error "expected X but found Y".
     #[cold]
     pub(crate) fn mismatch(&mut self, expected: &str, found: Value) -> Error {
         let shown = self.show(found);
@@ -45,7 +43,7 @@ impl Evaluator {
         ))
     }
 
-    /// `a + b`, both in head form.
+    /// Returns `a + b`; `a` is in head form.
     #[inline(never)]
     pub(crate) fn add(&mut self, a: Value, b: Value) -> Result<Value> {
         let b = self.force(b)?;
@@ -64,7 +62,7 @@ impl Evaluator {
                 Ok(Value::string_from_parts(left.len() + right.len(), context, [left, right]))
             }
             (View::Int(_) | View::Float(_), _) => {
-                Err(Error::type_mismatch(format!("cannot add {} to {}", type_with_article(b), type_of_number(a))))
+                Err(Error::type_mismatch(format!("cannot add {} to {}", type_with_article(b), type_with_article(a))))
             }
             (View::Path(a), _) => {
                 let mut text = a.bytes().to_vec();
@@ -88,14 +86,14 @@ impl Evaluator {
     }
 
     #[inline(never)]
-    pub(super) fn interpolate(&mut self, frame: Frame, first: Reg, count: u32) -> Result<Value> {
-        // Most parts are strings already: then their lengths are known and nothing is copied twice.
+    pub(super) fn interpolate(&mut self, parts: &mut [Value]) -> Result<Value> {
+        // Most parts are strings already: their lengths are known, so they are copied once.
         let mut len = 0;
         let mut context = Context::EMPTY;
         let mut plain = true;
-        for index in 0..count as Reg {
-            let value = self.force(frame.get(first + index))?;
-            frame.set(first + index, value);
+        for part in &mut *parts {
+            let value = self.force(*part)?;
+            *part = value;
             match value.as_string() {
                 Some(part) if plain => {
                     len += part.bytes().len();
@@ -104,7 +102,6 @@ impl Evaluator {
                 _ => plain = false,
             }
         }
-        let parts = frame.slice(first, count as usize);
         if plain {
             self.expect_room(len)?;
             let parts = parts.iter().filter_map(|part| part.as_string()).map(|part| part.bytes());
@@ -112,24 +109,23 @@ impl Evaluator {
         }
         let mut text = Vec::new();
         let mut context = ContextBuilder::default();
-        for &part in parts {
+        for &mut part in parts {
             self.coerce(part, Coercion { copy_to_store: true, more: false }, &mut text, &mut context)?;
         }
         Ok(Value::string_with_context(&text, context.finish()))
     }
 
-    /// As [`Evaluator::interpolate`], where some parts may be integers.
+    /// Like [`Evaluator::interpolate`], where some parts may be integers: those with a bit in `numbers`.
     #[inline(never)]
-    pub(super) fn interpolate_numbers(&mut self, frame: Frame, first: Reg, count: u16, numbers: u16) -> Result<Value> {
+    pub(super) fn interpolate_numbers(&mut self, parts: &mut [Value], numbers: u16) -> Result<Value> {
         let mut digits = [0; 20];
-        for index in 0..count as Reg {
-            let register = first + index;
+        for index in 0..parts.len() {
             if numbers >> index & 1 == 1
-                && let Some(number) = frame.get(register).as_int()
+                && let Some(number) = parts[index].as_int()
             {
-                // Rarely is there more than one number, and rarely more than text beside it.
-                if count as Reg == 2
-                    && let Some(text) = self.force(frame.get(first + 1 - index))?.as_string()
+                // Most often there is one number, and one text beside it.
+                if parts.len() == 2
+                    && let Some(text) = self.force(parts[1 - index])?.as_string()
                 {
                     let number = decimal(number, &mut digits);
                     let parts = if index == 0 { [number, text.bytes()] } else { [text.bytes(), number] };
@@ -137,19 +133,19 @@ impl Evaluator {
                     self.expect_room(len)?;
                     return Ok(Value::string_from_parts(len, text.context(), parts));
                 }
-                frame.set(register, Value::string(decimal(number, &mut digits)));
+                parts[index] = Value::string(decimal(number, &mut digits));
             }
         }
-        self.interpolate(frame, first, count.into())
+        self.interpolate(parts)
     }
 
     #[inline(never)]
-    pub(super) fn interpolate_path(&mut self, frame: Frame, first: Reg, count: u32) -> Result<Value> {
+    pub(super) fn interpolate_path(&mut self, parts: &[Value]) -> Result<Value> {
         let mut text = Vec::new();
         let mut context = ContextBuilder::default();
-        for index in 0..count as Reg {
-            let value = self.force(frame.get(first + index))?;
-            // The text before the first `${` is a path whose last slash matters, so it is kept as a string.
+        for &part in parts {
+            let value = self.force(part)?;
+            // The text before the first `${` is a path whose last slash matters, so it is a string.
             self.coerce(value, Coercion { copy_to_store: false, more: false }, &mut text, &mut context)?;
         }
         if let Some(element) = context.finish().elements().first() {
@@ -182,7 +178,7 @@ impl Evaluator {
 
     #[inline(never)]
     pub(crate) fn divide(&mut self, a: Value, b: Value) -> Result<Value> {
-        // As Nix, the divisor is looked at first.
+        // As in Nix, the divisor is checked first.
         let (a, b) = (self.force(a)?, self.force(b)?);
         match b.view() {
             View::Int(0) | View::Float(0.0) => {
@@ -200,7 +196,7 @@ impl Evaluator {
         }
     }
 
-    /// Two numbers, both as floats when one is.
+    /// Returns two numbers, both as floats when one is.
     pub(crate) fn numbers(&mut self, a: Value, b: Value) -> Result<Numbers> {
         let (a, b) = (self.force(a)?, self.force(b)?);
         match (a.view(), b.view()) {
@@ -256,8 +252,4 @@ fn appended_reference(path: &[u8]) -> Error {
             String::from_utf8_lossy(path)
         ),
     )
-}
-
-fn type_of_number(value: Value) -> &'static str {
-    type_with_article(value)
 }

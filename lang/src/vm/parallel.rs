@@ -1,12 +1,13 @@
 //! Several threads over one evaluation.
 //!
-//! Helpers evaluate *ahead*: whoever is about to evaluate many values in order shows them to the helpers, takes part, and
-//! then goes through them in order as if it were alone. What it finds is mostly done by then. So the result and the error
-//! that is told are those of one thread, whatever the schedule: an error that a helper meets is forgotten, the thunk is as
-//! before ([`Thunk::restore`](crate::value::thunk::Thunk)), and the one who goes through the values in order meets it again.
+//! Helpers evaluate *ahead*: a thread that is about to evaluate many values in order offers them to the helpers, takes
+//! part, and then visits them in order as if it were alone; most have a value already. So the result and the reported
+//! error are those of one thread, with any schedule: an error that a helper meets is dropped, the thunk is suspended
+//! again ([`Claimed::restore`](crate::value::thunk::Claimed)), and the thread that visits the values in order meets the
+//! error again.
 //!
-//! A thread that needs what another is evaluating waits for it; a cycle through several threads is found when the last
-//! one would begin to wait ([`crate::value::thunk`]).
+//! A thread that needs a thunk that another is forcing waits for it; a cycle through several threads is found when the
+//! last one would begin to wait ([`crate::value::thunk`]).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -16,24 +17,24 @@ use crate::value::{Value, View};
 
 const PROMISE: &str = "no thread panics while it holds the table of batches";
 
-/// How far values are evaluated ahead.
+/// Extent to which values are evaluated ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ahead {
     /// To head form.
     Head,
     /// All the way down.
     Deep,
-    /// As far as JSON shows them: all the way down, but of a set that stands for a path only that.
+    /// The part that JSON shows: all the way down, but only the path of a set with `outPath`.
     Json,
     /// To head form, and a derivation's path as well.
     Derivation,
 }
 
-/// The threads that help, and what there is to help with.
+/// The helping threads, and the work for them.
 pub(super) struct Pool {
     batches: Mutex<Vec<Arc<Batch>>>,
     wake: Condvar,
-    /// Helpers without work, those included that have not come to run yet.
+    /// Number of helpers without work, including those that have not started to run.
     idle: AtomicUsize,
     stop: AtomicBool,
 }
@@ -41,7 +42,7 @@ pub(super) struct Pool {
 struct Batch {
     values: Box<[Value]>,
     next: AtomicUsize,
-    how: Ahead,
+    extent: Ahead,
 }
 
 impl Batch {
@@ -50,7 +51,7 @@ impl Batch {
         self.values.get(index).copied()
     }
 
-    fn is_used_up(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.next.load(Ordering::Relaxed) >= self.values.len()
     }
 }
@@ -65,14 +66,14 @@ impl Pool {
         self.batches.lock().expect(PROMISE).retain(|each| !Arc::ptr_eq(each, batch));
     }
 
-    /// The newest batch with something left in it; waits for one. `None` when the evaluation is over.
+    /// Returns the newest batch that is not empty; waits for one. `None` when the evaluation is over.
     fn next(&self) -> Option<Arc<Batch>> {
         let mut batches = self.batches.lock().expect(PROMISE);
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            batches.retain(|batch| !batch.is_used_up());
+            batches.retain(|batch| !batch.is_empty());
             if let Some(batch) = batches.last() {
                 return Some(batch.clone());
             }
@@ -81,7 +82,7 @@ impl Pool {
     }
 }
 
-/// Sends the helpers home when the evaluator that started them goes.
+/// Stops the helpers when the evaluator that started them is dropped.
 pub(super) struct Leader(pub Arc<Pool>);
 
 impl Drop for Leader {
@@ -93,10 +94,10 @@ impl Drop for Leader {
 }
 
 impl Evaluator {
-    /// Evaluates with `jobs` threads from now on, this one included. One is the same as not calling this.
+    /// Evaluates with `jobs` threads from now on, including this one. With one job it does nothing.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// When the system cannot start the threads.
     pub fn set_jobs(&mut self, jobs: usize) -> std::io::Result<()> {
         if jobs < 2 || self.pool.is_some() {
             return Ok(());
@@ -119,15 +120,15 @@ impl Evaluator {
 
     fn help(mut self) {
         let Some(pool) = self.pool.clone() else { return };
-        // The end of all memory ends the helper; it is told by the one who asked for help, who meets it as well.
+        // Running out of memory ends the helper. The thread that offered the work meets that too, and reports it.
         let _ = self.on_large_stack(|ev| {
             while let Some(batch) = pool.next() {
                 pool.idle.fetch_sub(1, Ordering::Relaxed);
                 while !pool.stop.load(Ordering::Relaxed)
                     && let Some(value) = batch.take()
                 {
-                    // The one who goes through the values in order will meet the same error.
-                    let _ = ev.evaluate_ahead(value, batch.how);
+                    // The thread that visits the values in order will meet the same error.
+                    let _ = ev.evaluate_ahead(value, batch.extent);
                 }
                 pool.idle.fetch_add(1, Ordering::Relaxed);
             }
@@ -135,24 +136,24 @@ impl Evaluator {
         });
     }
 
-    /// Evaluates values that are all about to be asked for, together with the helpers if there are any. Returns whether
-    /// all of them are evaluated, or being so.
-    pub fn ahead(&mut self, values: impl Iterator<Item = Value>, how: Ahead) -> bool {
+    /// Evaluates values that are all about to be needed, together with the helpers if there are any. Returns true when
+    /// each of them is evaluated, or being evaluated.
+    pub fn ahead(&mut self, values: impl Iterator<Item = Value>, extent: Ahead) -> bool {
         let Some(pool) = &self.pool else { return false };
         if pool.idle.load(Ordering::Relaxed) == 0 {
             return false;
         }
         let pool = pool.clone();
-        let values: Box<[Value]> = values.filter(|&value| is_work(value, how)).collect();
+        let values: Box<[Value]> = values.filter(|&value| is_work(value, extent)).collect();
         if values.len() < 2 {
             return false;
         }
-        let batch = Arc::new(Batch { values, next: AtomicUsize::new(0), how });
+        let batch = Arc::new(Batch { values, next: AtomicUsize::new(0), extent });
         pool.add(batch.clone());
         let mut fine = true;
         while let Some(value) = batch.take() {
-            if self.evaluate_ahead(value, how).is_err() {
-                // In order, this may be the end of the evaluation: no more work that nobody may want.
+            if self.evaluate_ahead(value, extent).is_err() {
+                // In order, this may end the evaluation, so the other values may not be needed.
                 fine = false;
                 break;
             }
@@ -161,8 +162,8 @@ impl Evaluator {
         fine
     }
 
-    fn evaluate_ahead(&mut self, value: Value, how: Ahead) -> crate::error::Result<()> {
-        self.fallible(|ev| match how {
+    fn evaluate_ahead(&mut self, value: Value, extent: Ahead) -> crate::error::Result<()> {
+        self.fallible(|ev| match extent {
             Ahead::Head => ev.force(value).map(drop),
             Ahead::Deep => ev.force_deep(value),
             Ahead::Json => ev.force_for_json(value),
@@ -187,7 +188,7 @@ impl Evaluator {
             View::Attrs(set) => {
                 let names = &self.shared.names;
                 if set.contains(names.to_string) {
-                    // What the function does is not kept, so there is nothing to gain.
+                    // The result of the function is not kept, so there is nothing to gain.
                     return Ok(());
                 }
                 match set.get(names.out_path) {
@@ -200,15 +201,15 @@ impl Evaluator {
     }
 }
 
-/// Whether a value may have something left to evaluate.
-fn is_work(value: Value, how: Ahead) -> bool {
+/// Returns true when a value may have parts that are not evaluated.
+fn is_work(value: Value, extent: Ahead) -> bool {
     match value.view() {
         View::Thunk(thunk) => match thunk.done() {
-            Some(value) => how != Ahead::Head && is_work(value, how),
+            Some(value) => extent != Ahead::Head && is_work(value, extent),
             None => true,
         },
-        View::Attrs(_) => how != Ahead::Head,
-        View::List(_) => matches!(how, Ahead::Deep | Ahead::Json),
+        View::Attrs(_) => extent != Ahead::Head,
+        View::List(_) => matches!(extent, Ahead::Deep | Ahead::Json),
         _ => false,
     }
 }

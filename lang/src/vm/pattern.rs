@@ -1,33 +1,29 @@
-//! What calling a function of a pattern (`{ a, b ? 1, ... }: …`) does first, and what it complains of.
+//! Binding of the formals of a pattern (`{ a, b ? 1, ... }: …`), the first step of calling such a function.
 
 use super::Evaluator;
-use super::frame::Frame;
 use crate::compile::code::{Code, DefaultValue, MASK_BITS, Pattern};
-use crate::compile::op::Reg;
 use crate::error::{Error, Result};
 use crate::symbol::Symbol;
 use crate::value::attrs::Shape;
 use crate::value::{Attrs, Value};
 
 impl Evaluator {
-    /// Puts the attributes a pattern names into registers.
+    /// Writes the attributes that a pattern names into registers, and sets a bit in `masks` for each default that is made
+    /// here and filled later.
     #[inline(never)]
-    pub(super) fn take_apart(
+    pub(super) fn bind_formals(
         &mut self,
         argument: Value,
         code: &'static Code,
-        first: Reg,
-        pattern: u32,
-        frame: Frame,
+        pattern: &Pattern,
+        registers: &mut [Value],
+        masks: &mut [Value],
     ) -> Result<()> {
         let Some(set) = argument.as_attrs() else { return Err(self.mismatch("a set", argument)) };
-        let pattern = &code.module.patterns[pattern as usize];
-        for mask in 0..pattern.masks {
-            frame.set(pattern.mask + mask as Reg, Value::int(0));
-        }
+        masks.fill(Value::int(0));
         let mut taken = 0;
         let flat = set.shape_if_flat();
-        // Walk both sorted rows side by side, unless the set is so much bigger that looking up is cheaper.
+        // Both sorted rows are walked side by side, unless the set is so much bigger that looking names up is cheaper.
         let walk = flat.filter(|shape| shape.len() <= pattern.formals.len() * 8).map(|_| set.flat());
         let mut at = 0;
         for formal in &pattern.formals {
@@ -40,7 +36,6 @@ impl Evaluator {
             } else {
                 set.get(formal.name)
             };
-            let register = first + formal.slot as Reg;
             let value = match (found, &formal.default) {
                 (Some(value), _) => {
                     taken += 1;
@@ -48,15 +43,15 @@ impl Evaluator {
                 }
                 (None, DefaultValue::Constant(value)) => *value,
                 (None, DefaultValue::Thunk(index) | DefaultValue::Lambda(index)) => {
-                    let mask = pattern.mask + (formal.slot as usize / MASK_BITS) as Reg;
-                    let bits = frame.get(mask).as_int().unwrap_or_default();
-                    frame.set(mask, Value::int(bits | 1 << (formal.slot as usize % MASK_BITS)));
+                    let mask = &mut masks[formal.slot as usize / MASK_BITS];
+                    let bits = mask.as_int().unwrap_or_default();
+                    *mask = Value::int(bits | 1 << (formal.slot as usize % MASK_BITS));
                     let new = code.module.code(*index);
                     if new.arity == 0 { Value::thunk_unfilled(new) } else { Value::function_unfilled(new) }
                 }
                 (None, DefaultValue::Required) => return Err(missing_argument(set, pattern, code)),
             };
-            frame.set(register, value);
+            registers[formal.slot as usize] = value;
         }
         if !pattern.ellipsis && (flat.map_or_else(|| set.len(), Shape::len)) > taken {
             return Err(unexpected_argument(set, pattern, code));

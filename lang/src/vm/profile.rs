@@ -1,11 +1,12 @@
-//! Where the time of an evaluation goes: the calls under way, noted at every tick of a clock.
+//! Sampling profile of an evaluation: the active calls at every tick of a clock.
 //!
-//! The clock is the embedder's, who calls [`tick`] from a thread of its own. An evaluator that is profiled keeps the
-//! calls under way in a list, and what ticked meanwhile is written to the innermost of them whenever one begins or
-//! ends. So a long step is counted in full, and short ones as often as the clock met them.
+//! The clock is the embedder's, which calls [`tick`] from a thread of its own. A profiled evaluator keeps the active
+//! calls in a list, and adds the ticks since the last change to the innermost call whenever a call begins or ends. So a
+//! long step is counted in full, and short ones as often as the clock met them. The clock is the process's: one
+//! evaluator at a time can be profiled.
 //!
-//! An evaluator that is not profiled pays nothing: the list is kept where the native stack is found to be used up,
-//! and for a profiled evaluator it always seems to be ([`super::run`]).
+//! An evaluator that is not profiled pays nothing: the list is kept in the path for a native stack that is used up, and
+//! the limit of a profiled evaluator pretends that it always is ([`super::run`]).
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +19,12 @@ use crate::compile::code::Code;
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a unit of time to what the profiled evaluator does now.
+/// Counts a unit of time for the active call of the profiled evaluator.
 pub fn tick() {
     TICKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What is under way.
+/// A call of the profile.
 #[derive(Clone, Copy)]
 pub(super) enum Call {
     Code(&'static Code),
@@ -50,9 +51,9 @@ struct Node {
 pub(super) struct Profile {
     nodes: Vec<Node>,
     children: HashMap<(usize, usize), usize, FxBuildHasher>,
-    /// The call under way, as its node; 0 for none.
+    /// Node of the active call; 0 for none.
     at: usize,
-    /// Lowest address of the native stack that may be used, while the evaluator's own says that none is left.
+    /// Lowest usable address of the native stack, while the evaluator's own limit pretends that none is left.
     pub native_limit: usize,
 }
 
@@ -62,7 +63,7 @@ impl Profile {
         self.nodes[self.at].ticks += ticks;
     }
 
-    /// Begins a call; returns the one that it is made from.
+    /// Begins a call; returns its caller.
     pub fn enter(&mut self, call: Call) -> usize {
         if TICKS.load(Ordering::Relaxed) > 0 {
             self.count();
@@ -84,7 +85,7 @@ impl Profile {
         self.at = parent;
     }
 
-    /// A call takes the place of the one under way.
+    /// Replaces the active call, for a tail call.
     pub fn replace(&mut self, call: Call) {
         let parent = self.nodes[self.at].parent;
         self.leave(parent);
@@ -93,7 +94,7 @@ impl Profile {
 }
 
 impl Evaluator {
-    /// Begins to keep account. Only this evaluator is profiled, so it should have no helpers.
+    /// Starts the profile. Only this evaluator is profiled, so it should have no helpers.
     pub fn start_profile(&mut self) {
         let root = Node { call: Call::Builtin(""), parent: 0, ticks: 0 };
         TICKS.store(0, Ordering::Relaxed);
@@ -105,8 +106,8 @@ impl Evaluator {
         }));
     }
 
-    /// The account so far, as flame graph programs take it: a line for each stack of calls, outermost first and
-    /// separated by `;`, then a space and the ticks. Sorted; empty without [`Evaluator::start_profile`].
+    /// Returns the profile so far in the format of flame graph programs: a line for each stack of calls, outermost first
+    /// and separated by `;`, then a space and the ticks. Sorted; empty without [`Evaluator::start_profile`].
     pub fn folded_profile(&mut self) -> String {
         let Some(mut profile) = self.profile.take() else { return String::new() };
         profile.count();

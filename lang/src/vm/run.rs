@@ -1,26 +1,27 @@
-#![allow(unsafe_code)] // reason: fills objects that are being made.
-//! The loop.
+#![allow(unsafe_code)] // reason: runs operations on unchecked registers; their duties are listed in vm.
+//! The loop that runs operations, calls and forcing.
 //!
-//! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling recurse natively, tail calls do not.
-//! What is not the fast path of an operation is in functions of its own, so that the native frame stays small.
+//! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling recurse natively, tail
+//! calls do not. Slow paths of operations are functions of their own, so that the native frame stays small.
 
 use super::Evaluator;
 use super::frame::{Frame, fetch};
 use super::profile::Call;
-use crate::compile::code::{Body, Code};
+use crate::compile::code::{Body, Code, WithSite};
 use crate::compile::lazy::Lazy;
-use crate::compile::op::{Op, Reg};
+use crate::compile::op::Op;
 use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
+use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::attrs::Shape;
 use crate::value::thunk::{Claim, Claimed};
-use crate::value::{Attr, Value, View};
+use crate::value::{Attr, Attrs, Value, View};
 
-/// More tail calls than this without a return are taken for an endless loop.
+/// More tail calls than this without a return are an endless loop.
 const TAIL_CALLS_MAX: u32 = 20_000_000;
 
 impl Evaluator {
-    /// The value in head form: never a thunk.
+    /// Returns the value in head form: never a thunk.
     #[inline(always)]
     pub fn force(&mut self, value: Value) -> Result<Value> {
         if value.is_thunk() { self.force_thunk(value) } else { Ok(value) }
@@ -66,14 +67,16 @@ impl Evaluator {
         }
     }
 
-    /// Runs code to a value in head form.
+    /// Runs code to a value in head form, with the captures and arguments that it takes.
     #[inline(always)]
-    pub(super) fn enter(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
+    fn enter(&mut self, code: &'static Code, captures: &[Value], arguments: &[Value]) -> Result<Value> {
         match code.body {
             Body::Ops(ops) => {
                 let top = self.stack.top();
-                let frame = self.stack.push(captures, arguments, code.frame as usize)?;
-                let result = self.execute::<false>(code, ops, frame, top);
+                // SAFETY: the compiler counts arguments among the registers; callers give as many as the code takes.
+                let frame = unsafe { self.stack.push(captures, arguments, code.frame as usize)? };
+                // SAFETY: the frame was pushed for this code.
+                let result = unsafe { self.execute::<false>(code, ops, frame, top) };
                 self.stack.reset(top);
                 result
             }
@@ -99,10 +102,13 @@ impl Evaluator {
         self.enter(lazy.code(), captures, arguments)
     }
 
-    /// Moves to the machine's own stack, unless that is what just ran out.
+    /// Runs operations on the machine's own stack, unless evaluation has to end or that stack just ran out.
+    ///
+    /// # Safety
+    /// As for [`Evaluator::execute`].
     #[cold]
     #[inline(never)]
-    fn execute_elsewhere(
+    unsafe fn execute_elsewhere(
         &mut self,
         code: &'static Code,
         ops: &'static [Op],
@@ -113,18 +119,20 @@ impl Evaluator {
             return Err(self.out_of_memory());
         }
         if !self.on_own_stack {
-            return self.on_large_stack(|ev| ev.execute::<false>(code, ops, frame, bottom));
+            // SAFETY: as for this function.
+            return self.on_large_stack(|ev| unsafe { ev.execute::<false>(code, ops, frame, bottom) });
         }
         let marker = 0u8;
         if self.is_stack_used_up(&raw const marker as usize) {
             return Err(ErrorKind::StackOverflow.into());
         }
-        self.noted(Call::Code(code), |ev| ev.execute::<true>(code, ops, frame, bottom))
+        // SAFETY: as for this function.
+        self.profiled(Call::Code(code), |ev| unsafe { ev.execute::<true>(code, ops, frame, bottom) })
     }
 
-    /// Runs `work` as a call that the profile knows of, if there is one.
+    /// Runs `work` as a call of the profile, if there is one.
     #[inline]
-    fn noted<T>(&mut self, call: Call, work: impl FnOnce(&mut Evaluator) -> T) -> T {
+    fn profiled<T>(&mut self, call: Call, work: impl FnOnce(&mut Evaluator) -> T) -> T {
         let Some(profile) = &mut self.profile else { return work(self) };
         let caller = profile.enter(call);
         let result = work(self);
@@ -195,7 +203,7 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Attrs(set) => match set.get(self.shared.names.functor) {
-                    // A functor may be a set with a functor, and so on; or give its set again, which is a call within a call.
+                    // A functor may be a set with a functor, or return its set, which is a call within a call.
                     Some(functor) => {
                         let both = [function, rest[0]];
                         function = self.nested(|ev| ev.apply(functor, &both))?;
@@ -223,17 +231,20 @@ impl Evaluator {
     fn call_builtin(&mut self, index: usize, arguments: &[Value]) -> Result<Value> {
         let builtin = &crate::builtins::TABLE[index];
         self.check_native_stack()?;
-        self.noted(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
+        self.profiled(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
     }
 
     #[inline(never)]
-    fn call_slow(&mut self, function: Value, frame: Frame, first: Reg, count: u8) -> Result<Value> {
-        let arguments: smallvec::SmallVec<[Value; 8]> = frame.slice(first, count as usize).iter().copied().collect();
+    fn call_slow(&mut self, function: Value, arguments: &[Value]) -> Result<Value> {
+        let arguments: smallvec::SmallVec<[Value; 8]> = arguments.iter().copied().collect();
         self.apply(function, &arguments)
     }
 
-    /// Runs operations. `NOTED`: the profile knows of the call, and there is stack for it.
-    fn execute<const NOTED: bool>(
+    /// Runs operations. `PROFILED`: the profile knows of the call, and there is stack for it.
+    ///
+    /// # Safety
+    /// `ops` are those of `code`, and `frame` was pushed for it at `bottom`, with its captures and arguments.
+    unsafe fn execute<const PROFILED: bool>(
         &mut self,
         mut code: &'static Code,
         mut ops: &'static [Op],
@@ -241,13 +252,43 @@ impl Evaluator {
         bottom: usize,
     ) -> Result<Value> {
         let marker = 0u8;
-        if !NOTED && ((&raw const marker as usize) < self.native_limit || self.account.is_ended()) {
-            return self.execute_elsewhere(code, ops, frame, bottom);
+        if !PROFILED && ((&raw const marker as usize) < self.native_limit || self.account.is_ended()) {
+            // SAFETY: as for this function.
+            return unsafe { self.execute_elsewhere(code, ops, frame, bottom) };
         }
         let mut pc = 0;
         let mut tail_calls = 0;
+        // The accesses below are those that the operations of `code` name, in the frame that was pushed for it: they are
+        // sound by the duties of the compiler that `vm` lists.
+        macro_rules! get {
+            ($register:expr) => {
+                // SAFETY: the compiler lets registers of the frame be read after they were written.
+                unsafe { frame.get($register) }
+            };
+        }
+        macro_rules! set {
+            ($register:expr, $value:expr) => {{
+                let value = $value;
+                // SAFETY: the compiler gave the frame a register for everything that is written.
+                unsafe { frame.set($register, value) }
+            }};
+        }
+        macro_rules! row {
+            ($first:expr, $count:expr) => {
+                // SAFETY: the compiler had these registers written. They are copied before they are written again.
+                unsafe { frame.slice($first, $count) }
+            };
+        }
+        macro_rules! row_mut {
+            ($first:expr, $count:expr) => {
+                // SAFETY: the compiler gave the frame these registers. Only the function that gets the slice uses them
+                // until it returns: code that it runs has frames of its own.
+                unsafe { frame.slice_mut($first, $count) }
+            };
+        }
         let error = loop {
-            let op = fetch(ops, pc);
+            // SAFETY: the compiler ends code with a return or tail call, and lets jumps go to operations of the code.
+            let op = unsafe { fetch(ops, pc) };
             pc += 1;
             macro_rules! attempt {
                 ($result:expr) => {
@@ -260,287 +301,218 @@ impl Evaluator {
             // The value of a register in head form, written back.
             macro_rules! forced {
                 ($register:expr) => {{
-                    let value = frame.get($register);
+                    let value = get!($register);
                     if value.is_thunk() {
                         let value = attempt!(self.force_thunk(value));
-                        frame.set($register, value);
+                        set!($register, value);
                         value
                     } else {
                         value
                     }
                 }};
             }
+            // An operation that skips the next one when it has a value.
+            macro_rules! or_next {
+                ($dst:expr, $found:expr) => {
+                    if let Some(value) = $found {
+                        set!($dst, value);
+                        pc += 1;
+                    }
+                };
+            }
+            // Arithmetic: inline integers here, all other values in a function.
+            macro_rules! arithmetic {
+                ($dst:expr, $small:ident, $any:ident, $a:expr, $b:expr) => {{
+                    let (a, b) = ($a, $b);
+                    let value = match a.$small(b) {
+                        Some(value) => value,
+                        None => attempt!(self.$any(a, b)),
+                    };
+                    set!($dst, value);
+                }};
+            }
+            macro_rules! is_less {
+                ($a:expr, $b:expr) => {{
+                    let (a, b) = (forced!($a), forced!($b));
+                    match a.small_cmp(b) {
+                        Some(order) => order.is_lt(),
+                        None => attempt!(self.less_than(a, b)),
+                    }
+                }};
+            }
             match op {
-                Op::Const { dst, index } => frame.set(dst, code.module.constants[index as usize]),
-                Op::Move { dst, src } => frame.set(dst, frame.get(src)),
+                Op::Const { dst, index } => set!(dst, code.module.constant(index)),
+                Op::Move { dst, src } => set!(dst, get!(src)),
                 Op::Thunk { dst, code: index } => {
                     let new = code.module.code(index);
-                    frame.set(dst, Value::thunk_from_fn(new, |index| frame.get(new.captures[index])));
+                    set!(dst, Value::thunk_from_fn(new, |index| get!(new.captures[index])));
                 }
                 Op::Lambda { dst, code: index } => {
                     let new = code.module.code(index);
-                    frame.set(dst, Value::function_from_fn(new, |index| frame.get(new.captures[index])));
+                    set!(dst, Value::function_from_fn(new, |index| get!(new.captures[index])));
                 }
-                Op::AllocThunk { dst, code: index } => {
-                    frame.set(dst, Value::thunk_unfilled(code.module.code(index)));
+                Op::AllocThunk { dst, code: index } => set!(dst, Value::thunk_unfilled(code.module.code(index))),
+                Op::AllocLambda { dst, code: index } => set!(dst, Value::function_unfilled(code.module.code(index))),
+                Op::FillThunk { dst, code: index } => {
+                    let value = get!(dst);
+                    // SAFETY: the object was made by `AllocThunk`, and runs only after its group is complete.
+                    unsafe { fill_thunk(frame, value, code.module.code(index)) };
                 }
-                Op::AllocLambda { dst, code: index } => {
-                    frame.set(dst, Value::function_unfilled(code.module.code(index)));
+                Op::FillLambda { dst, code: index } => {
+                    let value = get!(dst);
+                    // SAFETY: as above, by `AllocLambda`.
+                    unsafe { fill_lambda(frame, value, code.module.code(index)) };
                 }
-                Op::FillThunk { dst, code: index } => fill_thunk(frame, frame.get(dst), code.module.code(index)),
-                Op::FillLambda { dst, code: index } => fill_lambda(frame, frame.get(dst), code.module.code(index)),
 
                 Op::SpecSelect { dst, src, site } => {
-                    if let Some(set) = known(frame.get(src)).as_attrs() {
-                        if let Some(value) = code.module.sites[site as usize].get(set) {
-                            frame.set(dst, value);
-                            pc += 1;
-                        }
-                    }
+                    or_next!(dst, known(get!(src)).as_attrs().and_then(|set| code.module.site(site).get(set)));
                 }
-                Op::SpecAdd { dst, a, b } => {
-                    if let Some(value) = known(frame.get(a)).small_add(known(frame.get(b))) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
-                }
-                Op::SpecSub { dst, a, b } => {
-                    if let Some(value) = known(frame.get(a)).small_sub(known(frame.get(b))) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
-                }
-                Op::SpecMul { dst, a, b } => {
-                    if let Some(value) = known(frame.get(a)).small_mul(known(frame.get(b))) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
-                }
+                Op::SpecAdd { dst, a, b } => or_next!(dst, known(get!(a)).small_add(known(get!(b)))),
+                Op::SpecSub { dst, a, b } => or_next!(dst, known(get!(a)).small_sub(known(get!(b)))),
+                Op::SpecMul { dst, a, b } => or_next!(dst, known(get!(a)).small_mul(known(get!(b)))),
                 Op::SpecAddInt { dst, a, value } => {
-                    if let Some(value) = known(frame.get(a)).small_add(Value::int(i64::from(value))) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
+                    or_next!(dst, known(get!(a)).small_add(Value::int(i64::from(value))));
                 }
                 Op::SpecMulInt { dst, a, value } => {
-                    if let Some(value) = known(frame.get(a)).small_mul(Value::int(i64::from(value))) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
+                    or_next!(dst, known(get!(a)).small_mul(Value::int(i64::from(value))));
                 }
-                Op::SpecWith { dst, site } => {
-                    if let Some(value) = self.with_known(code, site, frame) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
-                }
+                // SAFETY: the site is one of the code that runs in the frame.
+                Op::SpecWith { dst, site } => or_next!(dst, unsafe { with_known(code.module.with_site(site), frame) }),
 
                 Op::Attrs { dst, first, shape: index } => {
-                    let shape = code.module.shapes[index as usize];
-                    let values = frame.slice(first, shape.len());
+                    let shape = code.module.shape(index);
+                    let values = row!(first, shape.len());
                     let value = match code.module.order(index) {
                         None => Value::attrs_of_shape(shape, values),
                         Some(order) => attrs_in_order(shape, order, values),
                     };
-                    frame.set(dst, value);
+                    set!(dst, value);
                 }
                 Op::AttrsUnfilled { dst, shape } => {
-                    let shape = code.module.shapes[shape as usize];
-                    frame.set(dst, Value::attrs_from_fn(shape, |_| Value::NULL));
+                    set!(dst, Value::attrs_from_fn(code.module.shape(shape), |_| Value::NULL));
                 }
                 Op::AttrsFill { dst, first, count, shape, at } => {
-                    let set = frame.get(dst).as_attrs().expect("the register holds the set being filled");
-                    let values = frame.slice(first, count as usize);
+                    let set = get!(dst).as_attrs().expect("the register holds the set being filled");
+                    let values = row!(first, count as usize);
                     match code.module.order(shape) {
-                        // SAFETY: the set is being made.
+                        // SAFETY: the set was made by `AttrsUnfilled`, and is used only when all parts are filled.
                         None => unsafe { set.fill(at as usize, values) },
-                        Some(order) => fill_in_order(set, &order[at as usize..], values),
+                        // SAFETY: as above.
+                        Some(order) => unsafe { fill_in_order(set, &order[at as usize..], values) },
                     }
                 }
                 Op::AttrsDynamic { dst, first, count } => {
-                    let value = attempt!(self.attrs_dynamic(frame, dst, first, count, code, pc - 1));
-                    frame.set(dst, value);
+                    let pairs = row!(first, 2 * count as usize);
+                    let (pos, _) = code.module.span(code.first_op + pc as u32 - 1);
+                    set!(dst, attempt!(self.attrs_dynamic(get!(dst), pairs, pos)));
                 }
                 Op::Overrides { dst, site } => {
-                    let value = attempt!(self.overrides(frame.get(dst), code, site));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.overrides(get!(dst), code.module.site(site).name)));
                 }
-                Op::List { dst, first, count } => frame.set(dst, Value::list(frame.slice(first, count as usize))),
-                Op::ListUnfilled { dst, count } => {
-                    frame.set(dst, Value::list_from_fn(count as usize, |_| Value::NULL));
-                }
+                Op::List { dst, first, count } => set!(dst, Value::list(row!(first, count as usize))),
+                Op::ListUnfilled { dst, count } => set!(dst, Value::list_from_fn(count as usize, |_| Value::NULL)),
                 Op::ListFill { dst, first, count, at } => {
-                    let list = frame.get(dst).as_list().expect("the register holds the list being filled");
-                    // SAFETY: the list is being made.
-                    unsafe { list.fill(at as usize, frame.slice(first, count as usize)) };
+                    let list = get!(dst).as_list().expect("the register holds the list being filled");
+                    let values = row!(first, count as usize);
+                    // SAFETY: the list was made by `ListUnfilled`, and is used only when all parts are filled.
+                    unsafe { list.fill(at as usize, values) };
                 }
 
                 Op::Interpolate { dst, first, count } => {
-                    let value = attempt!(self.interpolate(frame, first, count));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.interpolate(row_mut!(first, count as usize))));
                 }
                 Op::InterpolateNumbers { dst, first, count, numbers } => {
-                    let value = attempt!(self.interpolate_numbers(frame, first, count, numbers));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.interpolate_numbers(row_mut!(first, count as usize), numbers)));
                 }
                 Op::SpecInt { dst, src } => {
-                    let value = known(frame.get(src));
-                    if value.as_int().is_some() {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
+                    or_next!(dst, Some(known(get!(src))).filter(|value| value.as_int().is_some()));
                 }
                 Op::InterpolatePath { dst, first, count } => {
-                    let value = attempt!(self.interpolate_path(frame, first, count));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.interpolate_path(row!(first, count as usize))));
                 }
 
                 Op::Select { dst, src, site } => {
                     let set = forced!(src);
-                    let site = &code.module.sites[site as usize];
-                    if let Some(value) = set.as_attrs().and_then(|set| site.get(set)) {
-                        frame.set(dst, value);
-                    } else {
-                        let value = attempt!(self.select_slow(set, site.name));
-                        frame.set(dst, value);
-                    }
+                    let site = code.module.site(site);
+                    let value = match set.as_attrs().and_then(|set| site.get(set)) {
+                        Some(value) => value,
+                        None => attempt!(self.select_slow(set, site.name)),
+                    };
+                    set!(dst, value);
                 }
                 Op::SelectElse { dst, src, site } => {
-                    if let Some(set) = forced!(src).as_attrs() {
-                        if let Some(value) = code.module.sites[site as usize].get(set) {
-                            frame.set(dst, value);
-                            pc += 1;
-                        }
-                    }
+                    or_next!(dst, forced!(src).as_attrs().and_then(|set| code.module.site(site).get(set)));
                 }
                 Op::SelectDynamic { dst, src, name } => {
                     let set = forced!(src);
-                    let name = attempt!(self.attr_name(frame.get(name)));
-                    let value = attempt!(self.select_slow(set, name));
-                    frame.set(dst, value);
+                    let name = attempt!(self.attr_name(get!(name)));
+                    set!(dst, attempt!(self.select_slow(set, name)));
                 }
                 Op::SelectDynamicElse { dst, src, name } => {
                     let set = forced!(src);
-                    let name = attempt!(self.attr_name(frame.get(name)));
-                    if let Some(value) = set.as_attrs().and_then(|set| set.get(name)) {
-                        frame.set(dst, value);
-                        pc += 1;
-                    }
+                    let name = attempt!(self.attr_name(get!(name)));
+                    or_next!(dst, set.as_attrs().and_then(|set| set.get(name)));
                 }
                 Op::Has { dst, src, site } => {
-                    let site = &code.module.sites[site as usize];
+                    let site = code.module.site(site);
                     let found = forced!(src).as_attrs().is_some_and(|set| site.get(set).is_some());
-                    frame.set(dst, Value::bool(found));
+                    set!(dst, Value::bool(found));
                 }
                 Op::HasDynamic { dst, src, name } => {
                     let set = forced!(src);
-                    let name = attempt!(self.attr_name(frame.get(name)));
-                    frame.set(dst, Value::bool(set.as_attrs().is_some_and(|set| set.contains(name))));
+                    let name = attempt!(self.attr_name(get!(name)));
+                    set!(dst, Value::bool(set.as_attrs().is_some_and(|set| set.contains(name))));
                 }
                 Op::With { dst, site } => {
-                    let value = attempt!(self.with_lookup(code, site, frame));
-                    frame.set(dst, value);
+                    // SAFETY: the site is one of the code that runs in the frame.
+                    set!(dst, attempt!(unsafe { self.with_lookup(code.module.with_site(site), frame) }));
                 }
 
-                Op::Add { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let value = match a.small_add(b) {
-                        Some(value) => value,
-                        None => attempt!(self.add(a, b)),
-                    };
-                    frame.set(dst, value);
-                }
+                Op::Add { dst, a, b } => arithmetic!(dst, small_add, add, forced!(a), forced!(b)),
                 Op::AddInt { dst, a, value } => {
-                    let a = forced!(a);
-                    let b = Value::int(i64::from(value));
-                    let value = match a.small_add(b) {
-                        Some(value) => value,
-                        None => attempt!(self.add(a, b)),
-                    };
-                    frame.set(dst, value);
+                    arithmetic!(dst, small_add, add, forced!(a), Value::int(i64::from(value)));
                 }
-                Op::Subtract { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let value = match a.small_sub(b) {
-                        Some(value) => value,
-                        None => attempt!(self.subtract(a, b)),
-                    };
-                    frame.set(dst, value);
-                }
+                Op::Subtract { dst, a, b } => arithmetic!(dst, small_sub, subtract, forced!(a), forced!(b)),
                 Op::SubtractInt { dst, a, value } => {
-                    let a = forced!(a);
-                    let b = Value::int(i64::from(value));
-                    let value = match a.small_sub(b) {
-                        Some(value) => value,
-                        None => attempt!(self.subtract(a, b)),
-                    };
-                    frame.set(dst, value);
+                    arithmetic!(dst, small_sub, subtract, forced!(a), Value::int(i64::from(value)));
                 }
-                Op::Multiply { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let value = match a.small_mul(b) {
-                        Some(value) => value,
-                        None => attempt!(self.multiply(a, b)),
-                    };
-                    frame.set(dst, value);
-                }
+                Op::Multiply { dst, a, b } => arithmetic!(dst, small_mul, multiply, forced!(a), forced!(b)),
                 Op::Divide { dst, a, b } => {
                     let (a, b) = (forced!(a), forced!(b));
-                    let value = attempt!(self.divide(a, b));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.divide(a, b)));
                 }
                 Op::Equal { dst, a, b } => {
                     let (a, b) = (forced!(a), forced!(b));
-                    let equal = attempt!(self.equal_forced(a, b));
-                    frame.set(dst, Value::bool(equal));
+                    set!(dst, Value::bool(attempt!(self.equal_forced(a, b))));
                 }
                 Op::NotEqual { dst, a, b } => {
                     let (a, b) = (forced!(a), forced!(b));
-                    let equal = attempt!(self.equal_forced(a, b));
-                    frame.set(dst, Value::bool(!equal));
+                    set!(dst, Value::bool(!attempt!(self.equal_forced(a, b))));
                 }
-                Op::Less { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let less = match a.small_cmp(b) {
-                        Some(order) => order.is_lt(),
-                        None => attempt!(self.less_than(a, b)),
-                    };
-                    frame.set(dst, Value::bool(less));
-                }
-                Op::NotLess { dst, a, b } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let less = match a.small_cmp(b) {
-                        Some(order) => order.is_lt(),
-                        None => attempt!(self.less_than(a, b)),
-                    };
-                    frame.set(dst, Value::bool(!less));
-                }
+                Op::Less { dst, a, b } => set!(dst, Value::bool(is_less!(a, b))),
+                Op::NotLess { dst, a, b } => set!(dst, Value::bool(!is_less!(a, b))),
                 Op::Update { dst, a, b } => {
                     let (b, a) = (forced!(b), forced!(a));
-                    let value = attempt!(self.update(a, b));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.update(a, b)));
                 }
                 Op::Concat { dst, a, b } => {
                     let (a, b) = (forced!(a), forced!(b));
-                    let value = attempt!(self.concat(a, b));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.concat(a, b)));
                 }
                 Op::Not { dst, src } => {
                     let value = forced!(src);
-                    let value = attempt!(self.expect_bool(value));
-                    frame.set(dst, Value::bool(!value));
+                    set!(dst, Value::bool(!attempt!(self.expect_bool(value))));
                 }
                 Op::Negate { dst, src } => {
                     let value = forced!(src);
-                    let value = attempt!(self.subtract(Value::int(0), value));
-                    frame.set(dst, value);
+                    set!(dst, attempt!(self.subtract(Value::int(0), value)));
                 }
 
-                Op::Jump { target } => pc = target as usize,
+                Op::Jump { target } => pc = target.index(),
                 Op::JumpIfFalse { condition, target } => {
                     let value = forced!(condition);
                     if value.same(Value::FALSE) {
-                        pc = target as usize;
+                        pc = target.index();
                     } else if !value.same(Value::TRUE) {
                         attempt!(self.expect_bool(value));
                     }
@@ -548,7 +520,7 @@ impl Evaluator {
                 Op::JumpIfTrue { condition, target } => {
                     let value = forced!(condition);
                     if value.same(Value::TRUE) {
-                        pc = target as usize;
+                        pc = target.index();
                     } else if !value.same(Value::FALSE) {
                         attempt!(self.expect_bool(value));
                     }
@@ -558,17 +530,12 @@ impl Evaluator {
                     let b = Value::int(i64::from(value));
                     let equal = a.same(b) || (a.as_float().is_some() && attempt!(self.equal_forced(a, b)));
                     if !equal {
-                        pc = target as usize;
+                        pc = target.index();
                     }
                 }
                 Op::JumpUnlessLess { a, b, target } => {
-                    let (a, b) = (forced!(a), forced!(b));
-                    let less = match a.small_cmp(b) {
-                        Some(order) => order.is_lt(),
-                        None => attempt!(self.less_than(a, b)),
-                    };
-                    if !less {
-                        pc = target as usize;
+                    if !is_less!(a, b) {
+                        pc = target.index();
                     }
                 }
                 Op::Force { reg } => {
@@ -583,22 +550,28 @@ impl Evaluator {
                 Op::Assert { condition, text } => {
                     let value = forced!(condition);
                     if !value.same(Value::TRUE) {
-                        attempt!(self.assert_failed(value, code.module.constants[text as usize]));
+                        attempt!(self.assert_failed(value, code.module.constant(text)));
                     }
                 }
 
                 Op::Formals { argument, first, pattern } => {
                     let set = forced!(argument);
-                    attempt!(self.take_apart(set, code, first, pattern, frame));
+                    let pattern = code.module.pattern(pattern);
+                    let registers = row_mut!(first, pattern.formals.len());
+                    let masks = row_mut!(pattern.mask, pattern.masks as usize);
+                    attempt!(self.bind_formals(set, code, pattern, registers, masks));
                 }
                 Op::FillDefault { dst, mask, bit, code: index } => {
-                    if frame.get(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {
+                    if get!(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {
                         let new = code.module.code(index);
-                        let value = frame.get(dst);
-                        if new.arity == 0 {
-                            fill_thunk(frame, value, new);
-                        } else {
-                            fill_lambda(frame, value, new);
+                        let value = get!(dst);
+                        // SAFETY: `Formals` made the object for this default, and it runs only after all are filled.
+                        unsafe {
+                            if new.arity == 0 {
+                                fill_thunk(frame, value, new);
+                            } else {
+                                fill_lambda(frame, value, new);
+                            }
                         }
                     }
                 }
@@ -608,25 +581,25 @@ impl Evaluator {
                     let result = if let Some(lambda) = function.as_function()
                         && lambda.code().arity == count
                     {
-                        self.call_exact(lambda.code(), lambda.captures(), frame.slice(first, count as usize))
+                        self.call_exact(lambda.code(), lambda.captures(), row!(first, count as usize))
                     } else {
-                        self.call_slow(function, frame, first, count)
+                        self.call_slow(function, row!(first, count as usize))
                     };
                     match result {
-                        Ok(value) => frame.set(dst, value),
+                        Ok(value) => set!(dst, value),
                         Err(error) => break called(error, function, code, pc - 1),
                     }
                 }
                 Op::CallBuiltin { dst, first, id } => {
                     let builtin = &crate::builtins::TABLE[id as usize];
-                    let arguments = frame.slice(first, builtin.arity as usize);
-                    let result = if NOTED {
-                        self.noted(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
+                    let arguments = row!(first, builtin.arity as usize);
+                    let result = if PROFILED {
+                        self.profiled(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
                     } else {
                         (builtin.run)(self, arguments)
                     };
                     match result {
-                        Ok(value) => frame.set(dst, value),
+                        Ok(value) => set!(dst, value),
                         Err(error) => {
                             break error.frame(
                                 code.module.span(code.first_op + pc as u32 - 1).0,
@@ -643,23 +616,24 @@ impl Evaluator {
                         && let Body::Ops(new_ops) = new.body
                     {
                         tail_calls += 1;
-                        // Now and then, what calls without tail are asked each time.
+                        // Now and then it makes the checks that other calls make each time.
                         if tail_calls % 1024 == 0 {
                             attempt!(self.check_loop(tail_calls));
                         }
                         let mut arguments = [Value::NULL; 16];
                         let arguments = &mut arguments[..count as usize];
-                        arguments.copy_from_slice(frame.slice(first, count as usize));
+                        arguments.copy_from_slice(row!(first, count as usize));
                         self.stack.reset(bottom);
-                        frame = attempt!(self.stack.push(lambda.captures(), arguments, new.frame as usize));
-                        if NOTED && let Some(profile) = &mut self.profile {
+                        // SAFETY: the compiler counts arguments among the registers, and they are as many as it takes.
+                        frame = attempt!(unsafe { self.stack.push(lambda.captures(), arguments, new.frame as usize) });
+                        if PROFILED && let Some(profile) = &mut self.profile {
                             profile.replace(Call::Code(new));
                         }
                         code = new;
                         ops = new_ops;
                         pc = 0;
                     } else {
-                        let result = self.call_slow(function, frame, first, count);
+                        let result = self.call_slow(function, row!(first, count as usize));
                         match result.and_then(|value| self.force(value)) {
                             Ok(value) => return Ok(value),
                             Err(error) => break called(error, function, code, pc - 1),
@@ -681,23 +655,17 @@ impl Evaluator {
         if tail_calls > TAIL_CALLS_MAX { Err(ErrorKind::CallDepth.into()) } else { Ok(()) }
     }
 
-    fn with_known(&self, code: &'static Code, site: u32, frame: Frame) -> Option<Value> {
-        let site = &code.module.withs[site as usize];
-        for &scope in &site.scopes {
-            let set = known(frame.get(scope)).as_attrs()?;
-            if let Some(value) = set.get(site.name) {
-                return Some(value);
-            }
-        }
-        None
-    }
-
+    /// Looks a name up in the scopes of `with`.
+    ///
+    /// # Safety
+    /// The site is one of the code that runs in the frame.
     #[inline(never)]
-    fn with_lookup(&mut self, code: &'static Code, site: u32, frame: Frame) -> Result<Value> {
-        let site = &code.module.withs[site as usize];
+    unsafe fn with_lookup(&mut self, site: &WithSite, frame: Frame) -> Result<Value> {
         for &scope in &site.scopes {
-            let set = self.force(frame.get(scope))?;
-            frame.set(scope, set);
+            // SAFETY: the compiler lets a site name registers that hold scopes.
+            let set = self.force(unsafe { frame.get(scope) })?;
+            // SAFETY: as above.
+            unsafe { frame.set(scope, set) };
             let Some(set) = set.as_attrs() else { return Err(self.mismatch("a set", set)) };
             if let Some(value) = set.get(site.name) {
                 return Ok(value);
@@ -717,7 +685,7 @@ impl Evaluator {
         }
     }
 
-    /// An attribute name computed at run time.
+    /// Returns the symbol of a computed attribute name.
     #[inline(never)]
     fn attr_name(&mut self, value: Value) -> Result<Symbol> {
         let value = self.force(value)?;
@@ -730,21 +698,13 @@ impl Evaluator {
         }
     }
 
+    /// Adds attributes with computed names to a set; `pairs` are names and values in turn.
     #[inline(never)]
-    fn attrs_dynamic(
-        &mut self,
-        frame: Frame,
-        dst: Reg,
-        first: Reg,
-        count: u32,
-        code: &'static Code,
-        pc: usize,
-    ) -> Result<Value> {
-        let (pos, _) = code.module.span(code.first_op + pc as u32);
-        let set = frame.get(dst).as_attrs().expect("the register holds the set being made");
+    fn attrs_dynamic(&mut self, set: Value, pairs: &[Value], pos: Pos) -> Result<Value> {
+        let set = set.as_attrs().expect("the register holds the set being made");
         let mut attrs: Vec<Attr> = set.iter().collect();
-        for index in 0..count as Reg {
-            let name = self.force(frame.get(first + 2 * index))?;
+        for pair in pairs.chunks_exact(2) {
+            let name = self.force(pair[0])?;
             if name.is_null() {
                 continue;
             }
@@ -757,21 +717,22 @@ impl Evaluator {
                     format!("dynamic attribute '{name}' already defined at {at}"),
                 ));
             }
-            attrs.push(Attr { name, pos, value: frame.get(first + 2 * index + 1) });
+            attrs.push(Attr { name, pos, value: pair[1] });
         }
         Ok(Value::attrs(attrs))
     }
 
+    /// Returns `set // set.__overrides`.
     #[inline(never)]
-    fn overrides(&mut self, set: Value, code: &'static Code, site: u32) -> Result<Value> {
+    fn overrides(&mut self, set: Value, name: Symbol) -> Result<Value> {
         let set = self.force(set)?;
-        let overrides = self.select_slow(set, code.module.sites[site as usize].name)?;
+        let overrides = self.select_slow(set, name)?;
         let overrides = self.force(overrides)?;
         self.update(set, overrides)
     }
 }
 
-/// How many arguments a function, builtin or nothing else takes at once.
+/// Returns the number of arguments that a function or builtin takes at once; 1 for other values.
 pub(crate) fn arity(function: Value) -> usize {
     match function.view() {
         View::Function(lambda) => lambda.code().arity as usize,
@@ -780,7 +741,7 @@ pub(crate) fn arity(function: Value) -> usize {
     }
 }
 
-/// The value of a thunk that has one; anything else as it is.
+/// Returns the value of a thunk that has one; all other values unchanged.
 #[inline(always)]
 fn known(value: Value) -> Value {
     match value.view() {
@@ -789,36 +750,63 @@ fn known(value: Value) -> Value {
     }
 }
 
-/// A set whose values come in another order than that of its shape: by the order they come in, where each belongs.
+/// Looks a name up in scopes of `with` that are sets already.
+///
+/// # Safety
+/// The site is one of the code that runs in the frame.
+unsafe fn with_known(site: &WithSite, frame: Frame) -> Option<Value> {
+    for &scope in &site.scopes {
+        // SAFETY: the compiler lets a site name registers that hold scopes.
+        let set = known(unsafe { frame.get(scope) }).as_attrs()?;
+        if let Some(value) = set.get(site.name) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Makes a set whose values come in another order than that of its shape; `order` holds the index of each.
 #[inline(never)]
 fn attrs_in_order(shape: &'static Shape, order: &[u32], values: &[Value]) -> Value {
     let set = Value::attrs_from_fn(shape, |_| Value::NULL);
-    fill_in_order(set.as_attrs().expect("a set was made just now"), order, values);
+    // SAFETY: the set was made just now.
+    unsafe { fill_in_order(set.as_attrs().expect("a set was made just now"), order, values) };
     set
 }
 
-fn fill_in_order(set: crate::value::Attrs, order: &[u32], values: &[Value]) {
-    for (place, value) in order.iter().zip(values) {
-        // SAFETY: the set is being made.
-        unsafe { set.fill(*place as usize, std::slice::from_ref(value)) };
+/// # Safety
+/// Neither another thread nor running code can reach the set yet.
+unsafe fn fill_in_order(set: Attrs, order: &[u32], values: &[Value]) {
+    for (index, value) in order.iter().zip(values) {
+        // SAFETY: by this function's contract.
+        unsafe { set.fill(*index as usize, std::slice::from_ref(value)) };
     }
 }
 
+/// Writes the captures of a thunk from registers.
+///
+/// # Safety
+/// Of code that the code in the frame makes thunks of, and such a thunk, made just now by [`Value::thunk_unfilled`].
 #[inline(always)]
-fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
+unsafe fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
     if let View::Thunk(thunk) = value.view() {
         for (index, &register) in code.captures.iter().enumerate() {
-            // SAFETY: the thunk is being made.
+            // SAFETY: the registers of captures are written, and the thunk has room for them.
             unsafe { thunk.fill(index, frame.get(register)) };
         }
     }
 }
 
+/// Writes the captures of a function from registers.
+///
+/// # Safety
+/// Of code that the code in the frame makes functions of, and such a function, made just now by
+/// [`Value::function_unfilled`].
 #[inline(always)]
-fn fill_lambda(frame: Frame, value: Value, code: &'static Code) {
+unsafe fn fill_lambda(frame: Frame, value: Value, code: &'static Code) {
     if let Some(lambda) = value.as_function() {
         for (index, &register) in code.captures.iter().enumerate() {
-            // SAFETY: the function is being made.
+            // SAFETY: the registers of captures are written, and the function has room for them.
             unsafe { lambda.fill(index, frame.get(register)) };
         }
     }
