@@ -2,8 +2,9 @@
 #
 #     (import ./corpus { }).packagesFor "/opt/x"
 #
-# Everything that ends up in a prefix is a function of the prefix's path: the path is compiled into the C library and
-# from there into everything else. What is independent of it (the seed, the oracles) is built once.
+# Every part of a prefix is a function of the prefix's path: the path is compiled into the C library
+# and from there into everything else. The parts independent of it (the seed, the oracles) are built
+# once.
 {
   seed ? builtins.fromJSON (builtins.readFile ./bootstrap/seed.json),
 }:
@@ -15,7 +16,7 @@ let
     inherit (fetch) fetchDeb;
   };
 
-  # The names in a directory that `keep` accepts, each imported and called with what it asks for.
+  # The names in a directory that `keep` accepts, each imported and called with its arguments.
   call = scope: file: let f = import file; in f (builtins.intersectAttrs (builtins.functionArgs f) scope);
   directories =
     dir: builtins.filter (name: (builtins.readDir dir).${name} == "directory") (builtins.attrNames (builtins.readDir dir));
@@ -36,7 +37,8 @@ let
       domains = import ./lib/domains.nix { inherit builders prefixPath; };
       builder = import ./lib/build.nix { inherit builders domains prefixPath stage0; };
 
-      # What a build sees of the prefix before its own inputs, and what every program in it runs with.
+      # The parts of the prefix that a build sees before its own inputs, and the libraries that
+      # every program in it uses.
       toolchain = [ packages.compiler ] ++ map (p: domains.select p [ "cxx" "dev" "lib" ]) [
         packages.gcc-runtime
         packages.glibc
@@ -74,6 +76,6 @@ in
   prefixesFor = prefixPath: (at prefixPath).prefixes;
   imagesFor = prefixPath: (at prefixPath).images;
 
-  # Other people's programs that tests compare with; nothing that is built depends on them.
+  # Programs of others that tests compare with; no build depends on them.
   oracles = import ./oracles { inherit builders seed; inherit (stage0) tree; };
 }

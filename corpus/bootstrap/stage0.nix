@@ -1,11 +1,12 @@
 # The seed: pinned binary packages, unpacked and united. No maintainer script is run.
 #
-#     tools      what builds run: compiler, binutils, make, shell, coreutils, perl, python
+#     tools      the programs of builds: compiler, binutils, make, shell, coreutils, perl, python
 #     libc-dev   the distribution's C headers, start files and link libraries
 #
-# They are two trees because only the prefix's own C library may be built against `libc-dev`. Every other
-# build sees `tools` alone, so a start file or header that is missing in the prefix is an error and
-# never silently the distribution's. The programs of `tools` bring their own C library for running.
+# They are two trees because only the prefix's own C library may be built against `libc-dev`. Every
+# other build sees `tools` alone, so a start file or header that is missing in the prefix is an
+# error and never silently the distribution's. The programs of `tools` have their own C library at
+# run time.
 {
   builders,
   fetchDeb,
@@ -44,7 +45,8 @@ rec {
     builders.union {
       inherit name;
       trees = map fetchDeb seed.sets.${set} ++ extra;
-      # Documentation only: packages of one source ship the same changelog, packed at different times.
+      # Documentation only: packages of one source ship the same changelog, packed at different
+      # times.
       overlap = "usr/share/doc/**";
     };
 

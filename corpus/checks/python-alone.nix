@@ -1,4 +1,5 @@
-# The python prefix in a root that holds nothing else: no shell, no /etc of a distribution, no library.
+# The python prefix in a root that holds nothing else: no shell, no /etc of a distribution, no
+# library.
 {
   builders,
   prefixPath,

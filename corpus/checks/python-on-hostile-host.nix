@@ -1,4 +1,5 @@
-# The python prefix on a distribution whose settings try to give it the distribution's own libraries.
+# The python prefix on a distribution whose settings try to give it the distribution's own
+# libraries.
 {
   builders,
   prefixPath,

@@ -1,7 +1,7 @@
-# CPython's own tests of the modules that stand on a C library of ours, run on the finished prefix.
+# CPython's own tests of the modules that use one of our C libraries, run on the finished prefix.
 #
-# The root is the prefix with the `test` domain of python in its place, and the seed's shell and coreutils, which
-# some tests start. The result is the report.
+# The root is the prefix with the `test` domain of python added, and the seed's shell and coreutils,
+# which some tests start. The result is the report.
 {
   builders,
   prefixPath,

@@ -1,7 +1,9 @@
-# The compiler takes start files, headers and libraries from the prefix and from gcc's own folder, and from nowhere else.
+# The compiler takes start files, headers and libraries from the prefix and from gcc's own
+# directory, and from nowhere else.
 #
-# The linker's trace and the compiler's list of headers are read, so that a leak which would still work (two C
-# libraries of one version) shows too. A library that only the seed has must not be found.
+# The test reads the linker's trace and the compiler's list of headers, so that it also finds a leak
+# which would still work (two C libraries of one version). A library that only the seed has must not
+# be found.
 { build, prefixPath }:
 build {
   pname = "toolchain-test";

@@ -9,11 +9,13 @@
 #       configureFlags = [ "--prefix=$prefix" ];
 #     }
 #
-# The phases are shell text, run by bash with `-eux -o pipefail`, so the log ends with the command that failed. `$prefix` is the
-# prefix, `$out` the folder that stands for `/` at install time, `$root` is `$out$prefix`.
+# The phases are shell text, run by bash with `-eux -o pipefail`, so the log ends with the command
+# that failed. `$prefix` is the prefix, `$out` the directory that is `/` at install time, `$root` is
+# `$out$prefix`.
 #
-# The build sees the seed's tools, the prefix toolchain, and the `dev` and `lib` domains of its inputs at the
-# prefix. Its result, and so the name under which it is remembered, depends on their contents only.
+# The build sees the seed's tools, the prefix toolchain, and the `dev` and `lib` domains of its
+# inputs at the prefix. Its result, and so the key under which it is cached, depends on their
+# contents only.
 {
   builders,
   domains,
@@ -61,11 +63,11 @@ in
       patches ? [ ],
       # Patch files of our own, from the package's directory.
       ownPatches ? [ ],
-      # Packages of the same prefix that this one is compiled against and runs with.
+      # Packages of the same prefix that this one is compiled against and uses at run time.
       inputs ? [ ],
       # Trees with further build programs.
       tools ? [ ],
-      # The prefix toolchain; a package that the toolchain is made of has none.
+      # The prefix toolchain; packages of the toolchain itself have none.
       toolchain,
       # Further environment variables.
       environment ? { },
@@ -83,7 +85,7 @@ in
       install ? ''
         make install DESTDIR="$out" ${words installFlags}
       '',
-      # After the install: what this package has to put right.
+      # After the install: corrections for this package.
       fixup ? "",
       # Domain rules that come before the standard ones.
       rules ? [ ],
@@ -103,7 +105,8 @@ in
         "set -eu -o pipefail"
         # bash reads this text from its arguments; what it starts must not wait for input
         "exec </dev/null"
-        # `parallel_make` takes its share of the machine's cores; plain `make`, as for installing, runs one thing at a time
+        # `parallel_make` takes its share of the machine's cores; plain `make`, as for installing,
+        # runs one thing at a time
         "tokens=$MAKEFLAGS"
         "unset MAKEFLAGS"
         "exec 198<&- 199>&-"

@@ -1,4 +1,4 @@
-# The builders inside `eval`, as functions: no tool runs, so nothing has to exist before them.
+# The builders inside `eval`, as functions: no tool runs, so they need no inputs.
 #
 #     builders.union { name = "etc"; trees = [ a b ]; }
 #
@@ -9,7 +9,7 @@ let
   # A store name allows fewer characters than a file name in an archive's pool.
   storeName = builtins.replaceStrings [ "~" ":" "%" ] [ "-" "-" "-" ];
 
-  # An argument that is null is not passed on, so that leaving it out and not changing it are one recipe.
+  # A null argument is not passed on, so that leaving it out and giving its default are one recipe.
   given = attrs: builtins.removeAttrs attrs (builtins.filter (n: attrs.${n} == null) (builtins.attrNames attrs));
   json = value: if value == null then null else builtins.toJSON value;
 in
@@ -81,7 +81,8 @@ rec {
       files = builtins.toJSON files;
     };
 
-  # `tree` itself, when nothing in it leads out of the prefix at `path`; else the findings are the error.
+  # `tree` itself, when nothing in it leads out of the prefix at `path`; else the findings are the
+  # error.
   audit =
     {
       name,

@@ -1,10 +1,10 @@
 # Domains: the named parts of a package's files.
 #
-#     bin      programs                               lib     what programs need when they run
+#     bin      programs                               lib     files that programs need at run time
 #     dev      headers, link libraries, pkg-config    doc     manuals
 #     locale   translations                           debug   detached debug information
 #
-# A package can put rules of its own before these, and name domains of its own (`test`, …).
+# A package can put its own rules before these, and name further domains (`test`, …).
 { builders, prefixPath }:
 let
   # Rules are written relative to the prefix; a tree has it at its full path.

@@ -3,8 +3,8 @@
 #     fetchDebSource { name = "zlib"; }
 #
 # gives `{ version; src; debian; }`: the version as upstream counts, the unpacked tarball and the
-# distribution's `debian` folder (null for a native package). `upstream` lists further URLs of the tarball;
-# name one only when the distribution ships upstream's very bytes.
+# distribution's `debian` directory (null for a native package). `upstream` lists further URLs of
+# the tarball; name one only when the distribution ships upstream's exact bytes.
 { builders, seed }:
 let
   # A file of the archive, from any mirror of it or from the public snapshot archive.

@@ -1,12 +1,14 @@
-# A finished prefix: the run-time domains of packages and of all that they run with, united, completed and audited.
+# A finished prefix: the run-time domains of packages and of their run-time closure, united,
+# completed and audited.
 #
 #     prefix { name = "python"; packages = [ python ]; }
 #
 # The result is a root holding nothing but the prefix: copy it to `/` and run it.
 #
-# After the union each package's `integration` runs once, with the whole prefix in place (read-only) and the seed's
-# shell and coreutils around it. What it writes below `$out$prefix` is added: compiled modules, caches. Then the audit
-# looks at every file; `allow` lists the findings that are accepted, as `[ glob text ]`.
+# After the union each package's `integration` runs once, with the whole prefix at its path
+# (read-only) and the seed's shell and coreutils around it. The files that it writes below
+# `$out$prefix` are added: compiled modules, caches. Then the audit checks every file; `allow` lists
+# the accepted findings, as `[ glob text ]`.
 {
   builders,
   closure,

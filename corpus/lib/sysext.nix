@@ -2,9 +2,10 @@
 #
 #     sysext { name = "python"; tree = pythonPrefix; }
 #
-# gives a folder with `python.raw`. systemd refuses an image whose name is not that of its extension-release file, and
-# does so silently, with exit status 0; so both come from `name`. `ID=_any` fits every distribution, as the
-# prefix uses nothing of it. The image is bit for bit the same wherever it is made.
+# gives a directory with `python.raw`. systemd refuses an image whose name is not that of its
+# extension-release file, and does so silently, with exit status 0; so both come from `name`.
+# `ID=_any` fits every distribution, as the prefix uses nothing of it. The image is bit for bit the
+# same on every machine.
 { builders, stage0 }:
 { name, tree }:
 let

@@ -1,5 +1,5 @@
-# Other people's work that the tests compare ours with: programs, pinned packages unpacked as a root of their own each; and
-# the sources of Nix, for the suite in `tests/lang`.
+# References that the tests compare with: programs of others, as pinned packages that are unpacked
+# into a root each; and the sources of Nix, for the suite in `tests/lang`.
 {
   builders,
   seed,
@@ -7,7 +7,7 @@
 }:
 let
   names = builtins.filter (name: builtins.match "oracle-.*" name != null) (builtins.attrNames seed.sets);
-  # what the tree needs to be entered as a root
+  # files that make the tree usable as a root
   skeleton = builders.write {
     name = "oracle-skeleton";
     files = {

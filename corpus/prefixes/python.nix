@@ -1,4 +1,4 @@
-# A Python that brings everything it uses: C library, time zones, certificates, terminals.
+# A Python with everything it uses: C library, time zones, certificates, terminals.
 { prefix, python }:
 prefix {
   name = "python-prefix";

@@ -1,4 +1,5 @@
-# The certificate authorities that Mozilla trusts for servers, as one bundle where the prefix's openssl looks.
+# The certificate authorities that Mozilla trusts for servers, as one bundle at the path that the
+# prefix's openssl searches.
 { build, fetchDebSource }:
 build {
   pname = "ca-certificates";

@@ -1,8 +1,9 @@
-# The compiler of the prefix: the seed's gcc, told where everything is.
+# The compiler of the prefix: the seed's gcc, configured with the paths of the prefix.
 #
-# Start files, headers and libraries come from the prefix and from gcc's own folder, in that order; the seed's link libraries are
-# not even in the sandbox. Programs are linked with the prefix's loader and an rpath of the old kind (DT_RPATH): the newer
-# DT_RUNPATH comes after LD_LIBRARY_PATH, and a host's setting of it would win.
+# Start files, headers and libraries come from the prefix and from gcc's own directory, in that
+# order; the seed's link libraries are not even in the sandbox. Programs are linked with the
+# prefix's loader and an rpath of the old kind (DT_RPATH): the newer DT_RUNPATH comes after
+# LD_LIBRARY_PATH, and a host's setting of it would win.
 { builders, prefixPath }:
 let
   wrapper = program: {
@@ -25,7 +26,7 @@ builders.write {
     "toolchain/bin/cpp" = wrapper "cpp";
     "toolchain/bin/cc".link = "gcc";
     "toolchain/bin/c++".link = "g++";
-    # where gcc looks for headers, and the linker for what libraries need
+    # gcc's search path for headers, and the linker's for libraries
     "toolchain/sysroot/usr".link = prefixPath;
     "toolchain/sysroot/lib".link = "${prefixPath}/lib";
   };

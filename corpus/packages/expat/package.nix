@@ -1,5 +1,6 @@
-# The tarball is a snapshot of upstream's repository without a configure script. The library is three files, so they are
-# compiled here, with the name and interface version that upstream's own build gives them.
+# The tarball is a snapshot of upstream's repository without a configure script. The library is
+# three files, so they are compiled here, with the name and interface version that upstream's own
+# build gives them.
 { build, fetchDebSource }:
 build {
   pname = "expat";

@@ -1,8 +1,9 @@
-# The run-time libraries of the compiler, at the place where the prefix's programs look for libraries.
+# The run-time libraries of the compiler, in the library path of the prefix's programs.
 #
-# They are the distribution's binaries: their symbol versions ask for a C library that is not newer than the one that
-# stands beside the compiler, which is the version that glibc here is built from. What C++ programs and OpenMP need is a
-# domain of its own, `cxx`: a prefix that has such programs names it in `keep`.
+# They are the distribution's binaries: their symbol versions ask for a C library that is not newer
+# than the one that belongs to the compiler, which is the version that glibc here is built from. The
+# libraries of C++ programs and OpenMP are a separate domain, `cxx`: a prefix that has such programs
+# names it in `keep`.
 { build, fetchDeb }:
 build {
   pname = "gcc-runtime";
@@ -29,7 +30,8 @@ build {
     done
   '';
 
-  # libgcc_s is what the C library itself loads to unwind a thread; the others are for those who ask
+  # the C library itself loads libgcc_s to unwind a thread; the others are for programs that ask for
+  # them
   rules = [
     [ "dev" "lib/*.so" ]
     [ "cxx" "lib/libstdc++.so.6" ]

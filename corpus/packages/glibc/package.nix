@@ -1,8 +1,8 @@
-# The C library and the loader, built for the prefix: its path becomes the loader's search path, the place of
-# locales and converters, and the interpreter of every program.
+# The C library and the loader, built for the prefix: its path becomes the loader's search path, the
+# path of locales and converters, and the interpreter of every program.
 #
 # This is the one package that sees the distribution's headers and link libraries (its configure
-# links test programs); what it installs takes nothing from them.
+# links test programs); its installed files contain nothing of them.
 {
   build,
   fetchDebSource,
@@ -14,7 +14,7 @@ build {
   homepage = "https://www.gnu.org/software/libc/";
   source = fetchDebSource { name = "glibc"; };
 
-  # the stable branch with its security fixes; the tarball lacks the manual, and make has to know
+  # the stable branch with its security fixes; the tarball lacks the manual, and make must know
   patches = [
     "git-updates.diff"
     "all/local-remove-manual.diff"

@@ -7,7 +7,7 @@ build {
     name = "libffi";
     upstream = [ "https://github.com/libffi/libffi/releases/download/v3.4.4/libffi-3.4.4.tar.gz" ];
   };
-  # one library folder: without the flag it installs to lib64
+  # one library directory: without the flag it installs to lib64
   configureFlags = [
     "--disable-static"
     "--disable-docs"

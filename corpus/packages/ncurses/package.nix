@@ -1,5 +1,5 @@
-# The terminal library and its database. Programs read the prefix's own terminfo and no other, so a terminal
-# is what it is on every host.
+# The terminal library and its database. Programs read the prefix's own terminfo and no other, so a
+# terminal is the same on every host.
 { build, fetchDebSource }:
 build {
   pname = "ncurses";

@@ -7,7 +7,7 @@ build {
     name = "openssl";
     upstream = [ "https://github.com/openssl/openssl/releases/download/openssl-3.0.20/openssl-3.0.20.tar.gz" ];
   };
-  # what the distribution's security team added after this release
+  # the security fixes of the distribution after this release
   patches = [
     "Reject-oversized-inputs-in-ASN1_mbstring_ncopy.patch"
     "cms-kek_unwrap_key-Fix-out-of-bounds-read-in-check-byte-v.patch"

@@ -1,4 +1,4 @@
-# CPython with the modules of its standard library that need a C library of their own.
+# CPython with the modules of its standard library that need a further C library.
 {
   build,
   bzip2,
@@ -17,7 +17,8 @@
   zlib,
 }:
 let
-  # --without-ensurepip: pip is not installed; its wheels are there all the same, and `python3 -m venv` uses them
+  # --without-ensurepip: pip is not installed; its wheels are there nevertheless, and
+  # `python3 -m venv` uses them
   configureFlags = [
     "--enable-shared"
     "--enable-loadable-sqlite-extensions"
@@ -58,8 +59,8 @@ build {
     upstream = [ "https://www.python.org/ftp/python/3.11.2/Python-3.11.2.tgz" ];
   };
 
-  # The security and stability fixes of the distribution's series. What else is in it moves files to the
-  # distribution's places, or turns ensurepip off; neither belongs here.
+  # The security and stability fixes of the distribution's series. Its other patches move files to
+  # the distribution's paths, or turn ensurepip off; neither belongs here.
   patches = [
     "shutdown-deadlock.diff"
     "frame_dealloc-crash.diff"
@@ -173,7 +174,7 @@ build {
     [ "test" "lib/python3.11/lib-dynload/xxlimited*" ]
   ];
 
-  # Compiled modules, checked by nobody at run time: a prefix does not change under its programs.
+  # Compiled modules without a check at run time: a prefix does not change under its programs.
   integration = ''
     mkdir -p "$out$prefix/lib"
     cp -r "$prefix/lib/python3.11" "$out$prefix/lib/"
