@@ -84,6 +84,11 @@ impl Failure {
     }
 
     #[must_use]
+    pub fn code(self, code: &'static str) -> Failure {
+        Failure { code, ..self }
+    }
+
+    #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Failure {
         self.help = Some(help.into());
         self
@@ -360,7 +365,8 @@ impl From<lang::error::Report> for Failure {
 
 impl From<store::StoreError> for Failure {
     fn from(error: store::StoreError) -> Failure {
-        Failure { code: "store", ..Failure::new(error.to_string()) }
+        let help = error.help().map(str::to_owned);
+        Failure { code: error.code(), help, ..Failure::new(error.to_string()) }
     }
 }
 

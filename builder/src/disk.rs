@@ -1,8 +1,8 @@
-//! Room on the disk that the store is on, as far as it concerns what builds write themselves; for the rest see [`store::room`].
+//! Free space on the store's disk, as far as builds themselves write there; for the rest see [`os::space`].
 
 use std::path::Path;
 
-use store::room::{capacity_bytes_at, free_bytes_at};
+use os::space::{capacity_bytes_at, free_bytes_at};
 
 use crate::log::Summary;
 

@@ -610,7 +610,7 @@ impl Realiser<'_> {
 
     fn take_over(&self, host: &Path) -> Result<Output, Box<Stopped>> {
         // What is larger than the file system has to be holes.
-        let bytes_max = store::room::capacity_bytes_at(self.store.root()).unwrap_or(u64::MAX);
+        let bytes_max = os::space::capacity_bytes_at(self.store.root()).unwrap_or(u64::MAX);
         let bounds = Bounds { bytes_max, cancelled: self.cancelled };
         let imported = self.store.import_tree_within(host, bounds);
         let imported = imported.map_err(|error| self.check_cancelled().err().unwrap_or_else(|| boxed(error)))?;

@@ -208,9 +208,11 @@ fn failure(error: impl std::error::Error) -> Failure {
 }
 
 fn failed(error: prefix::PrefixError) -> Failure {
-    match error.help() {
-        Some(help) => failure(error).help(help),
-        None => failure(error),
+    let (code, help) = (error.code(), error.help());
+    let failed = failure(error).code(code);
+    match help {
+        Some(help) => failed.help(help),
+        None => failed,
     }
 }
 

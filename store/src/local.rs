@@ -37,7 +37,7 @@ use model::tree::union::{Layer, Overlap, Union};
 use model::tree::{Digest, Node};
 use os::dir::Dir;
 use os::public;
-use os::space::{self, Room};
+use os::space::{self, FreeSpace};
 use os::{Context, SysError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ pub struct LocalStore {
     pub(crate) scratch: Scratch,
     pub(crate) registrar: Registrar,
     pub(crate) durability: Durability,
-    pub(crate) room: Room,
+    pub(crate) room: FreeSpace,
     pub(crate) directories: Mutex<crate::cas::DirectoryCache>,
     /// When the machine was started, in seconds since 1970.
     pub(crate) booted_at: i64,
@@ -97,7 +97,7 @@ impl std::fmt::Debug for LocalStore {
     }
 }
 
-/// Room for most derivations, to read one at once.
+/// FreeSpace for most derivations, to read one at once.
 const DERIVATION_BYTES: usize = 16 << 10;
 
 const DIRECTORIES: [&str; 8] = ["cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
@@ -139,7 +139,7 @@ impl LocalStore {
             scratch,
             registrar: Registrar::default(),
             durability: options.durability,
-            room: Room::new(&root, space::STORE_REMEDY),
+            room: FreeSpace::new(&root, space::STORE_FULL),
             directories: Mutex::default(),
             booted_at: os::dir::booted_at(),
             root,
@@ -162,7 +162,7 @@ impl LocalStore {
     }
 
     /// Returns the room on the store's file system, to be asked by whoever writes much there.
-    pub fn room(&self) -> &Room {
+    pub fn room(&self) -> &FreeSpace {
         &self.room
     }
 

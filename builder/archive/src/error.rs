@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use os::io_remedy;
-use os::space::NoRoom;
+use os::space::OutOfSpace;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -60,13 +60,13 @@ pub enum UnpackError {
     },
     /// The result does not fit on the disk.
     #[error("`{}`: entry `{entry}`: {source}", archive.display())]
-    NoRoom {
+    OutOfSpace {
         /// The archive.
         archive: PathBuf,
         /// The entry at which it happened, made printable.
         entry: String,
         /// How much room there is, and what to do about it.
-        source: NoRoom,
+        source: OutOfSpace,
     },
     /// The destination cannot be written.
     #[error("`{}`: entry `{entry}`: {call} failed: {errno}{}", archive.display(), io_remedy(&(*errno).into()))]
@@ -93,16 +93,16 @@ pub enum UnpackError {
 pub(super) enum EntryError {
     Refused(String),
     Limit(String),
-    NoRoom(NoRoom),
+    OutOfSpace(OutOfSpace),
     System(String, Errno),
     /// Reading the entry's content failed.
     Read(io::Error),
     Cancelled,
 }
 
-impl From<NoRoom> for EntryError {
-    fn from(error: NoRoom) -> Self {
-        Self::NoRoom(error)
+impl From<OutOfSpace> for EntryError {
+    fn from(error: OutOfSpace) -> Self {
+        Self::OutOfSpace(error)
     }
 }
 

@@ -30,7 +30,7 @@ use ahead::Counted;
 use destination::Destination;
 use error::{EntryError, shown};
 use format::Format;
-use os::space::{Room, STORE_REMEDY};
+use os::space::{FreeSpace, STORE_FULL};
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -46,7 +46,7 @@ pub struct Options {
     /// What is too much.
     pub limits: Limits,
     /// The room where the destination is, if it is not just that of a store.
-    pub room: Option<Arc<Room>>,
+    pub room: Option<Arc<FreeSpace>>,
     /// Set to `true` to make it stop.
     pub cancel: Arc<AtomicBool>,
 }
@@ -108,7 +108,7 @@ pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<St
     fs::create_dir_all(dest).map_err(open_dest)?;
     let mut destination = Destination::open(dest).map_err(|errno| open_dest(errno.into()))?;
     let mut stats = Stats::default();
-    let own_room = Room::new(dest, STORE_REMEDY);
+    let own_room = FreeSpace::new(dest, STORE_FULL);
     for archive in archives {
         let position = Cell::new(0);
         let mut sink = Sink {
@@ -188,7 +188,7 @@ fn deb_data<'a>(stream: impl Read + Send + 'a) -> io::Result<Option<Box<dyn Read
 struct Sink<'a> {
     destination: &'a mut Destination,
     options: &'a Options,
-    room: &'a Room,
+    room: &'a FreeSpace,
     stats: &'a mut Stats,
     /// Bytes read of the archive at hand.
     position: &'a Cell<u64>,
@@ -271,7 +271,7 @@ impl Sink<'_> {
         match error {
             EntryError::Refused(reason) => UnpackError::Refused { archive, entry, reason },
             EntryError::Limit(limit) => UnpackError::Limit { archive, entry, limit },
-            EntryError::NoRoom(source) => UnpackError::NoRoom { archive, entry, source },
+            EntryError::OutOfSpace(source) => UnpackError::OutOfSpace { archive, entry, source },
             EntryError::System(call, errno) => UnpackError::System { archive, entry, call, errno },
             EntryError::Read(source) => UnpackError::Broken { archive, offset: self.position.get(), source },
             EntryError::Cancelled => UnpackError::Cancelled { archive },

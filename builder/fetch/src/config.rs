@@ -59,7 +59,7 @@ pub struct FetchConfig {
     /// Where unfinished downloads wait to be continued, even by another process.
     pub partial_dir: PathBuf,
     /// What to do when the file system of [`partial_dir`](Self::partial_dir) is full, as a message says it.
-    pub room_remedy: &'static str,
+    pub space_help: &'static str,
     /// Set to `true`, by a signal handler say, to make every transfer end at once.
     pub cancel: Arc<AtomicBool>,
 }
@@ -81,7 +81,7 @@ impl FetchConfig {
             ca_directories: Vec::new(),
             netrc: Netrc::default(),
             partial_dir: partial_dir.into(),
-            room_remedy: os::space::STORE_REMEDY,
+            space_help: os::space::STORE_FULL,
             cancel: Arc::default(),
         }
     }

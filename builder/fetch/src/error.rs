@@ -1,7 +1,7 @@
 //! What can go wrong with a fetch, told URL by URL.
 
 use model::hash::Hash;
-use os::space::NoRoom;
+use os::space::OutOfSpace;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub enum FetchError {
     },
     /// The file, or what the server sends without end, does not fit on the disk; what had arrived is removed.
     #[error("cannot fetch `{name}`: {reason}")]
-    NoRoom {
+    OutOfSpace {
         /// What was wanted.
         name: String,
         /// How much room there is, and what to do about it.
@@ -124,7 +124,7 @@ pub(super) enum TransferErrorKind {
     /// Our own disk; no other URL can help.
     Local(io::ErrorKind),
     /// Our own disk would be full; the reason says all.
-    NoRoom,
+    OutOfSpace,
 }
 
 impl TransferError {
@@ -134,8 +134,8 @@ impl TransferError {
 
     /// Writing the part failed; `what` says what was done, as in "cannot write `x`".
     pub fn local(what: &str, error: &io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<NoRoom>()) {
-            Some(no_room) => Self::new(TransferErrorKind::NoRoom, no_room.to_string()),
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<OutOfSpace>()) {
+            Some(no_room) => Self::new(TransferErrorKind::OutOfSpace, no_room.to_string()),
             None => Self::new(TransferErrorKind::Local(error.kind()), format!("{what}: {error}")),
         }
     }

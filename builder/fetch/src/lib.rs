@@ -36,7 +36,7 @@ pub use url::redact;
 
 use error::{TransferError, TransferErrorKind};
 use model::hash::{Hash, HashAlgorithm};
-use os::space::NoRoom;
+use os::space::OutOfSpace;
 use partial::Partial;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -151,9 +151,9 @@ impl Fetcher {
                 }
                 Err(Stop::Attempt(attempt)) => attempts.push(*attempt),
                 Err(Stop::Cancelled) => return Err(FetchError::Cancelled { name: name() }),
-                Err(Stop::NoRoom(reason)) => {
+                Err(Stop::OutOfSpace(reason)) => {
                     part.discard();
-                    return Err(FetchError::NoRoom { name: name(), reason });
+                    return Err(FetchError::OutOfSpace { name: name(), reason });
                 }
                 Err(Stop::Local(source)) => {
                     let error = local("write", part.path());
@@ -200,7 +200,7 @@ impl Fetcher {
             let retries = match error.kind {
                 TransferErrorKind::Flaky => self.config.retries,
                 TransferErrorKind::Unreachable => self.config.retries.min(1),
-                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::NoRoom => 0,
+                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::OutOfSpace => 0,
                 TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
             };
             if tries > retries {
@@ -290,7 +290,7 @@ impl Fetcher {
                         TransferErrorKind::Unreachable => self.config.retries.min(1),
                         TransferErrorKind::Final => 0,
                         TransferErrorKind::Cancelled => return Err(Stop::Cancelled),
-                        TransferErrorKind::NoRoom => return Err(Stop::NoRoom(error.reason)),
+                        TransferErrorKind::OutOfSpace => return Err(Stop::OutOfSpace(error.reason)),
                         TransferErrorKind::Local(kind) => return Err(Stop::Local(io::Error::new(kind, error.reason))),
                     };
                     // Every byte gained is a sign of life.
@@ -359,12 +359,12 @@ enum Stop {
     Attempt(Box<Attempt>),
     Cancelled,
     Local(io::Error),
-    NoRoom(String),
+    OutOfSpace(String),
 }
 
 fn no_room(error: &io::Error, name: String) -> Option<FetchError> {
-    let no_room = error.get_ref()?.downcast_ref::<NoRoom>()?;
-    Some(FetchError::NoRoom { name, reason: no_room.to_string() })
+    let no_room = error.get_ref()?.downcast_ref::<OutOfSpace>()?;
+    Some(FetchError::OutOfSpace { name, reason: no_room.to_string() })
 }
 
 /// The name of the part: the hash the file will have, so that all derivations that want it share one download.

@@ -10,7 +10,7 @@ use model::hash::{Hash, HashAlgorithm, Hasher};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use os::private;
-use os::space::{NoRoom, Room};
+use os::space::{FreeSpace, OutOfSpace};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +26,7 @@ pub(super) struct Origin {
     pub validator: String,
 }
 
-fn full(error: NoRoom) -> io::Error {
+fn full(error: OutOfSpace) -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, error)
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Partial {
     algorithm: HashAlgorithm,
     hasher: Hasher,
     len: u64,
-    room: Room,
+    room: FreeSpace,
 }
 
 impl Partial {
@@ -89,7 +89,7 @@ impl Partial {
             let (url, validator) = text.split_once('\n')?;
             Some(Origin { url: url.to_owned(), validator: validator.strip_suffix('\n')?.to_owned() })
         });
-        let room = Room::new(dir, config.room_remedy);
+        let room = FreeSpace::new(dir, config.space_help);
         Ok(Some(Self { file, path, origin_path, origin, algorithm, hasher, len, room }))
     }
 
@@ -165,7 +165,7 @@ impl Partial {
                 let mut name = dest.file_name().unwrap_or_default().to_owned();
                 name.push(".incoming");
                 let beside = dest.with_file_name(name);
-                let copied = Room::new(&beside, self.room.remedy())
+                let copied = FreeSpace::new(&beside, self.room.help())
                     .require(self.len)
                     .map_err(full)
                     .and_then(|()| fs::copy(&self.path, &beside))

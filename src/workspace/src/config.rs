@@ -100,7 +100,7 @@ pub fn code_cache() -> Option<CodeCache> {
 pub fn plain_fetch_config() -> FetchConfig {
     let partial = user_cache().unwrap_or_else(std::env::temp_dir).join("partial");
     let config = FetchConfig::from_environment(std::env::vars_os(), Path::new("/"), partial);
-    FetchConfig { room_remedy: CACHE_REMEDY, cancel: crate::interrupt::flag(), ..config }
+    FetchConfig { space_help: CACHE_REMEDY, cancel: crate::interrupt::flag(), ..config }
 }
 
 /// How sources are fetched: `EVAL_MIRRORS`, then what the machine's own configuration says of mirrors, proxies and certificates.

@@ -53,7 +53,7 @@ pub struct Entry {
     pub kind: Option<Kind>,
 }
 
-/// Room for what the kernel tells of a directory at once: some hundreds of entries.
+/// FreeSpace for what the kernel tells of a directory at once: some hundreds of entries.
 const LIST_BYTES: usize = 32 << 10;
 
 fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {

@@ -1,56 +1,55 @@
 //! The error of a failed system call: which call, on what, and why.
 
+use crate::space::STORE_FULL;
 use nix::errno::Errno;
 use std::path::{Path, PathBuf};
 
-/// A system call that failed: which, on what, and why.
+/// A system call that failed: its verb, the path and the error number.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {call} `{}`: {}{}", path.display(), explain(*errno), self.remedy())]
+#[error("cannot {call} `{}`: {}", path.display(), explain(*errno))]
 pub struct SysError {
     pub call: &'static str,
     pub path: PathBuf,
     pub errno: Errno,
-    place: Place,
+    whose: Whose,
 }
 
-/// Where a path is, as far as it decides what to do.
+/// Owner of a path, which decides what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Whose {
     /// In a store, or in what is added to one.
     Any,
     /// One of the store's own files, such as that of a lock.
-    OwnOfStore,
-    /// Where a store's trees are put, which has remedies of its own.
+    Store,
+    /// Outside of any store, where a store's advice does not help.
     Outside,
 }
 
 impl SysError {
     pub fn new(call: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Self {
-        Self { call, path: path.into(), errno, place: Place::Any }
+        Self { call, path: path.into(), errno, whose: Whose::Any }
     }
 
-    /// Tells that what failed was done to a file or directory that each store has.
+    /// Marks a failure on a file or directory that each store has.
     pub fn of_store(self) -> Self {
-        Self { place: Place::OwnOfStore, ..self }
+        Self { whose: Whose::Store, ..self }
     }
 
-    /// Tells that what failed was done outside of any store: what helps a store does not help there.
+    /// Marks a failure outside of any store: what helps a store does not help there.
     pub fn outside(self) -> Self {
-        Self { place: Place::Outside, ..self }
+        Self { whose: Whose::Outside, ..self }
     }
 
-    fn remedy(&self) -> &'static str {
-        let is_own = self.place == Place::OwnOfStore;
-        match self.errno {
-            _ if self.place == Place::Outside => "",
-            Errno::EACCES | Errno::EPERM if is_own => {
-                "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<&'static str> {
+        match (self.whose, self.errno) {
+            (Whose::Outside, _) => None,
+            (Whose::Store, Errno::EACCES | Errno::EPERM) => Some(OTHER_USER),
+            (Whose::Store, Errno::ENOTDIR | Errno::EISDIR | Errno::EEXIST | Errno::ELOOP | Errno::ENXIO) => {
+                Some("a store has something else there: move it away, or set EVAL_ROOT to another directory")
             }
-            Errno::ENOTDIR | Errno::EISDIR | Errno::EEXIST | Errno::ELOOP | Errno::ENXIO if is_own => {
-                "; that is not what a store has there: move it away, or set EVAL_ROOT to another directory"
-            }
-            Errno::ENOENT if is_own => "; set EVAL_ROOT to a directory that can be made",
-            errno => remedy(errno),
+            (Whose::Store, Errno::ENOENT) => Some("set EVAL_ROOT to a directory that can be made"),
+            (_, errno) => errno_help(errno),
         }
     }
 
@@ -63,28 +62,31 @@ fn explain(errno: Errno) -> String {
     format!("{} ({errno:?})", errno.desc())
 }
 
-fn remedy(errno: Errno) -> &'static str {
-    match errno {
-        Errno::ENOSPC => "; free some space (`ev store gc`) or set EVAL_ROOT to a larger file system",
-        Errno::EDQUOT => "; the quota is used up: free some space (`ev store gc`) or set EVAL_ROOT elsewhere",
-        Errno::EROFS => "; set EVAL_ROOT to a file system that can be written",
-        Errno::EXDEV => "; the two places must be on one file system",
-        Errno::EMFILE | Errno::ENFILE => "; raise the limit on open files (`ulimit -n`)",
-        _ => "",
+/// Advice for a store that another user owns.
+const OTHER_USER: &str = "the store belongs to another user: set EVAL_ROOT to a directory of your own";
+
+fn errno_help(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::ENOSPC => STORE_FULL,
+        Errno::EDQUOT => "the quota is used up: free some space (`ev store gc`) or set EVAL_ROOT elsewhere",
+        Errno::EROFS => "set EVAL_ROOT to a file system that can be written",
+        Errno::EXDEV => "move both to one file system",
+        Errno::EMFILE | Errno::ENFILE => "raise the limit on open files (`ulimit -n`)",
+        _ => return None,
+    })
+}
+
+/// Returns what helps when an operation on a file of the store failed, where something general does.
+pub fn io_help(error: &std::io::Error) -> Option<&'static str> {
+    match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EACCES | Errno::EPERM => Some(OTHER_USER),
+        errno => errno_help(errno),
     }
 }
 
-/// What to do about a file operation's error, to be put after it; empty when nothing general can be said.
-pub fn io_remedy(cause: &std::io::Error) -> &'static str {
-    match cause.kind() {
-        std::io::ErrorKind::StorageFull => {
-            "; free some space there (`ev store gc` drops what nothing keeps) and run it again"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "; the store belongs to another user: set EVAL_ROOT to a directory of your own"
-        }
-        _ => "",
-    }
+/// As [`io_help`], to be put after a message that has no help of its own.
+pub fn io_remedy(error: &std::io::Error) -> String {
+    io_help(error).map(|help| format!("; {help}")).unwrap_or_default()
 }
 
 /// Names the call and the path of a failed system call.
@@ -92,7 +94,7 @@ pub trait Context<T> {
     fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError>;
 }
 
-/// Where something failed: put together only once it has.
+/// The path of a failure, put together only when one happens.
 pub trait ErrorPath {
     fn error_path(self) -> PathBuf;
 }

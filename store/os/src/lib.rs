@@ -10,4 +10,4 @@ pub mod public;
 pub mod space;
 
 pub use dir::Dir;
-pub use error::{Context, ErrorPath, SysError, io_remedy};
+pub use error::{Context, ErrorPath, SysError, io_help, io_remedy};

@@ -1,4 +1,4 @@
-//! Room on a file system, and the part of it that is left alone.
+//! FreeSpace on a file system, and the part of it that is left alone.
 //!
 //! Whoever writes much asks first: what fetches, unpacks, adds and copies ends with an error while there is still enough free
 //! for the database, for logs and for the collector. So a full disk always leaves a way out. Nothing is reserved by that,
@@ -16,15 +16,15 @@ const KEPT_PART: u64 = 50;
 /// The kernel is asked again after so many bytes, or after the fourth part of what is kept.
 const STEP_BYTES_MAX: u64 = 1 << 20;
 
-/// What can be done about a store's file system that is full.
-pub const STORE_REMEDY: &str =
+/// Advice for a store whose file system is full.
+pub const STORE_FULL: &str =
     "free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system";
 
 /// The room on one file system.
 #[derive(Debug)]
-pub struct Room {
+pub struct FreeSpace {
     at: PathBuf,
-    remedy: &'static str,
+    help: &'static str,
     kept_bytes: OnceLock<u64>,
     /// Granted since the kernel was last asked.
     granted_bytes: AtomicU64,
@@ -33,28 +33,29 @@ pub struct Room {
 /// There is not enough room.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no room for {}: {} are free where `{}` is, and {} of them are kept so that the store can still be cleaned; {remedy}",
+    "not enough space for {}: {} are free where `{}` is, and {} of them are kept so that the store can still be cleaned",
     shown(*wanted_bytes), shown(*free_bytes), at.display(), shown(*kept_bytes)
 )]
-pub struct NoRoom {
+pub struct OutOfSpace {
     pub at: PathBuf,
     pub wanted_bytes: u64,
     pub free_bytes: u64,
     pub kept_bytes: u64,
-    pub remedy: &'static str,
+    /// The next step of the user.
+    pub help: &'static str,
 }
 
-impl Room {
-    /// The room on the file system that `at` is or will be on. `remedy` says what to do when there is none.
-    pub fn new(at: impl Into<PathBuf>, remedy: &'static str) -> Self {
+impl FreeSpace {
+    /// The room on the file system that `at` is or will be on. `help` says what to do when there is none.
+    pub fn new(at: impl Into<PathBuf>, help: &'static str) -> Self {
         // So that the first to ask makes the kernel be asked.
         let granted_bytes = AtomicU64::new(u64::MAX / 2);
-        Self { at: at.into(), remedy, kept_bytes: OnceLock::new(), granted_bytes }
+        Self { at: at.into(), help, kept_bytes: OnceLock::new(), granted_bytes }
     }
 
     /// Returns what messages say can be done.
-    pub fn remedy(&self) -> &'static str {
-        self.remedy
+    pub fn help(&self) -> &'static str {
+        self.help
     }
 
     /// How much may still be written; `None` where the kernel does not tell.
@@ -66,8 +67,8 @@ impl Room {
     /// Asks for room for `bytes` more. Cheap: the kernel is asked once a mebibyte.
     ///
     /// # Errors
-    /// [`NoRoom`] when less than what is kept would be left.
-    pub fn claim(&self, bytes: u64) -> Result<(), NoRoom> {
+    /// [`OutOfSpace`] when less than what is kept would be left.
+    pub fn claim(&self, bytes: u64) -> Result<(), OutOfSpace> {
         let step = self.kept_bytes.get().map_or(0, |&kept| STEP_BYTES_MAX.min(kept / 4));
         if self.granted_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < step {
             return Ok(());
@@ -77,11 +78,11 @@ impl Room {
         Ok(())
     }
 
-    /// As [`Room::claim`], for much that is written later: the kernel is asked at once, and nothing is noted.
+    /// As [`FreeSpace::claim`], for much that is written later: the kernel is asked at once, and nothing is noted.
     ///
     /// # Errors
-    /// [`NoRoom`].
-    pub fn require(&self, bytes: u64) -> Result<(), NoRoom> {
+    /// [`OutOfSpace`].
+    pub fn require(&self, bytes: u64) -> Result<(), OutOfSpace> {
         let Some(system) = file_system(&self.at) else { return Ok(()) };
         let kept_bytes = *self.kept_bytes.get_or_init(|| kept_bytes(&system));
         let free_bytes = system.f_bavail.saturating_mul(system.f_frsize);
@@ -90,7 +91,7 @@ impl Room {
         }
         // Whoever asks next is to be told as well.
         self.granted_bytes.store(u64::MAX / 2, Ordering::Relaxed);
-        Err(NoRoom { at: self.at.clone(), wanted_bytes: bytes, free_bytes, kept_bytes, remedy: self.remedy })
+        Err(OutOfSpace { at: self.at.clone(), wanted_bytes: bytes, free_bytes, kept_bytes, help: self.help })
     }
 }
 
@@ -142,7 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("not/made/yet");
         let capacity = capacity_bytes_at(&at).unwrap();
-        let room = Room::new(&at, STORE_REMEDY);
+        let room = FreeSpace::new(&at, STORE_FULL);
         assert_eq!(room.claim(1), Ok(()));
         for _ in 0..2 {
             let error = room.claim(capacity).unwrap_err();

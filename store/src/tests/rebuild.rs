@@ -118,7 +118,7 @@ fn a_database_that_is_gone_is_not_a_new_one() {
         }
         let error = open(&root).is_valid(&path).unwrap_err();
         assert!(matches!(error, StoreError::LostDatabase { .. }) && error.is_database_damage(), "{what}: {error}");
-        assert!(error.to_string().contains("`ev store rebuild-db`"), "{error}");
+        assert!(error.help().unwrap().contains("`ev store rebuild-db`"), "{error}");
         assert_nothing_is_lost(&root, &path, what);
     }
 }

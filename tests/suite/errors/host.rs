@@ -51,7 +51,7 @@ fn full_disk_while_fetching() {
     plan: 1 file to fetch
     failed   big
     1 failed in [TIME]
-    error: `big` failed: cannot fetch `big`: no room for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
+    error: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
 }
 
@@ -115,7 +115,9 @@ fn full_disk_while_adding() {
     assert_snapshot!(without_sizes(&text), @r#"
     status: 1
     --- stderr
-    error: no room for [SIZE]: [SIZE] are free where `[STORE]` is, and [SIZE] of them are kept so that the store can still be cleaned; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
+    error: not enough space for [SIZE]: [SIZE] are free where `[STORE]` is, and [SIZE] of them are kept so that the store can still be cleaned
+     |
+     = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
 }
 
@@ -141,7 +143,9 @@ fn store_that_cannot_be_written() {
     assert_snapshot!(check_after(&workspace, setup, "build -f default.nix --no-link"), @r#"
     status: 1
     --- stderr
-    error: cannot make directory `[STORE]/cas`: Read-only file system (EROFS); set EVAL_ROOT to a file system that can be written
+    error: cannot make directory `[STORE]/cas`: Read-only file system (EROFS)
+     |
+     = help: set EVAL_ROOT to a file system that can be written
     "#);
 }
 
@@ -152,6 +156,8 @@ fn store_where_a_file_is() {
     assert_snapshot!(workspace.check("store verify"), @r#"
     status: 1
     --- stderr
-    error: cannot enter `[STORE]`: Not a directory (ENOTDIR); that is not what a store has there: move it away, or set EVAL_ROOT to another directory
+    error: cannot enter `[STORE]`: Not a directory (ENOTDIR)
+     |
+     = help: a store has something else there: move it away, or set EVAL_ROOT to another directory
     "#);
 }

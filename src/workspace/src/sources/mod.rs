@@ -28,10 +28,10 @@ use lang::builtins::local_file as local;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
 };
+use os::space::FreeSpace;
 use store::archive;
 use store::path::Ingestion;
 use store::personal;
-use store::room::Room;
 use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
 use waiting::Waiting;
 
@@ -47,7 +47,7 @@ pub struct Sources {
     config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
     fetcher: OnceLock<Fetcher>,
     /// Where what is fetched is kept.
-    room: Arc<Room>,
+    room: Arc<FreeSpace>,
     /// Whether it is said what is waited for.
     tells: bool,
     /// What was fetched before counts for nothing, if this is set.
@@ -158,7 +158,7 @@ impl Sources {
     /// Keeps what it fetches below `cache`, which is made when something is fetched. With `tells`, what takes a while is
     /// said on standard error.
     pub fn new(cache: PathBuf, tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
-        let room = Arc::new(Room::new(&cache, CACHE_REMEDY));
+        let room = Arc::new(FreeSpace::new(&cache, CACHE_REMEDY));
         Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), room, tells, anew_since: None }
     }
 

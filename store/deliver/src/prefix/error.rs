@@ -122,6 +122,37 @@ pub enum PrefixError {
 }
 
 impl PrefixError {
+    /// Returns the stable name of the situation, which `ev explain` describes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::System(_) | Self::HardLink { .. } => "prefix::system_call",
+            Self::Store(error) => error.code(),
+            Self::NoPrefix { .. } | Self::Reserved { .. } => "prefix::not_a_prefix",
+            Self::NoPath { .. } => "prefix::path",
+            Self::Damaged { .. } | Self::TreeGone { .. } => "prefix::damaged",
+            Self::Foreign { .. } => "prefix::foreign_files",
+            Self::NoGeneration { .. } | Self::NoNumber { .. } => "prefix::generation",
+            Self::NotInstalled { .. } => "prefix::not_installed",
+            Self::LinkOnTheWay { .. } => "prefix::link_on_the_way",
+            Self::OtherOwner { .. } => "prefix::other_owner",
+            Self::Busy { .. } => "prefix::busy",
+        }
+    }
+
+    /// All codes of [`PrefixError::code`] but those of the store.
+    pub const CODES: [&'static str; 10] = [
+        "prefix::busy",
+        "prefix::damaged",
+        "prefix::foreign_files",
+        "prefix::generation",
+        "prefix::link_on_the_way",
+        "prefix::not_a_prefix",
+        "prefix::not_installed",
+        "prefix::other_owner",
+        "prefix::path",
+        "prefix::system_call",
+    ];
+
     /// Returns the next step of the user, where there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
@@ -133,6 +164,7 @@ impl PrefixError {
             }
             Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
             Self::System(error) => return at_root(error),
+            Self::Store(error) => return error.help().map(str::to_owned),
             // The message has one already.
             Self::HardLink { source } => return at_root(source).filter(|_| source.errno != Errno::EXDEV),
             Self::NoPath { .. } => {

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use builder::fetch::{Answer, Fetcher};
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 
-use store::room::Room;
+use os::space::FreeSpace;
 
 use crate::sources::waiting::Waiting;
 
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
     /// Where what is answered will be kept.
-    room: &'f Arc<Room>,
+    room: &'f Arc<FreeSpace>,
     waiting: &'f Waiting,
     /// The base of the URL, as the server told it by redirecting.
     redirected: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Client<'f> {
 
 impl<'f> Client<'f> {
     /// `waiting` is told what comes.
-    pub fn new(fetcher: &'f Fetcher, room: &'f Arc<Room>, waiting: &'f Waiting) -> Client<'f> {
+    pub fn new(fetcher: &'f Fetcher, room: &'f Arc<FreeSpace>, waiting: &'f Waiting) -> Client<'f> {
         Client { fetcher, room, waiting, redirected: None }
     }
 
@@ -95,7 +95,7 @@ type Shared<'f> = Arc<Mutex<Exchange<'f>>>;
 /// A request, and its answer once it was asked for.
 struct Exchange<'f> {
     fetcher: &'f Fetcher,
-    room: &'f Arc<Room>,
+    room: &'f Arc<FreeSpace>,
     url: String,
     headers: Vec<(String, String)>,
     posted: Option<Vec<u8>>,
@@ -120,7 +120,7 @@ impl Exchange<'_> {
 /// at the beginning has to do for all of it.
 struct Claiming {
     inner: Box<dyn Read + Send>,
-    room: Arc<Room>,
+    room: Arc<FreeSpace>,
     /// When the answer began.
     available_bytes: u64,
     read_bytes: u64,

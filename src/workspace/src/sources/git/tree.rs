@@ -12,8 +12,8 @@ use gix::object::tree::EntryKind;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
+use os::space::FreeSpace;
 use store::personal;
-use store::room::Room;
 
 use super::chain;
 use super::submodules::Submodules;
@@ -76,7 +76,7 @@ fn count(repository: &Repository, tree: ObjectId, depth: usize, known: &mut Hash
 /// Writes trees as files.
 struct Writer<'w, 'r> {
     repository: &'r Repository,
-    room: &'w Room,
+    room: &'w FreeSpace,
     ignored: Ignored<'r>,
     /// Where they are, if they are wanted.
     submodules: Option<&'w Submodules<'w>>,
