@@ -28,6 +28,8 @@ pub use sandbox::{self, memory, request};
 mod attributes;
 mod builtin;
 mod derivation;
+#[cfg(test)]
+mod digests;
 mod disk;
 mod inputs;
 mod jobserver;

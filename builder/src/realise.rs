@@ -322,7 +322,7 @@ impl Realiser<'_> {
                 &invocation.build_files,
             )
             .map_err(boxed)?;
-        let action = self.action(&job.derivation, &invocation, &root.encode()).digest();
+        let action = action(&job.derivation, &invocation, &root.encode(), self.options.sandbox_mode).digest();
         let mut candidates: BTreeSet<StorePath> = inputs.mounted.keys().cloned().collect();
         if !rooted {
             candidates.extend(job.node.outputs.values().cloned());
@@ -383,21 +383,6 @@ impl Realiser<'_> {
             }));
         }
         Ok(())
-    }
-
-    fn action(&self, derivation: &Derivation, invocation: &Invocation, root: &[u8]) -> Action {
-        let mut platform =
-            BTreeMap::from([("system".to_owned(), String::from_utf8_lossy(&derivation.system).into_owned())]);
-        if self.options.sandbox_mode == Mode::Relaxed {
-            platform.insert("sandbox".into(), "relaxed".into());
-        }
-        let command = Command {
-            arguments: invocation.argv.clone(),
-            environment: invocation.env.clone(),
-            output_paths: invocation.places.values().map(|place| place.trim_start_matches('/').to_owned()).collect(),
-            working_directory: BUILD_DIR.trim_start_matches('/').to_owned(),
-        };
-        Action::new(&command, MessageDigest::of(root), platform)
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one part of the request")]
@@ -785,6 +770,22 @@ impl Realiser<'_> {
         }
         stopped
     }
+}
+
+/// Returns the action of a derivation that is run in the sandbox; `root` is the encoded root that it sees.
+pub(crate) fn action(derivation: &Derivation, invocation: &Invocation, root: &[u8], mode: Mode) -> Action {
+    let mut platform =
+        BTreeMap::from([("system".to_owned(), String::from_utf8_lossy(&derivation.system).into_owned())]);
+    if mode == Mode::Relaxed {
+        platform.insert("sandbox".into(), "relaxed".into());
+    }
+    let command = Command {
+        arguments: invocation.argv.clone(),
+        environment: invocation.env.clone(),
+        output_paths: invocation.places.values().map(|place| place.trim_start_matches('/').to_owned()).collect(),
+        working_directory: BUILD_DIR.trim_start_matches('/').to_owned(),
+    };
+    Action::new(&command, MessageDigest::of(root), platform)
 }
 
 /// What a derivation says about the way in which its programs share the cores with those of other builds.

@@ -3,8 +3,8 @@
 //! Each is first read into a [`Task`], which checks all its attributes; the task is keyed as an action over the
 //! *contents* of its inputs, so it is cut off like any other build; then it runs and gives one output, `out`.
 
-mod union;
-mod write;
+pub(crate) mod union;
+pub(crate) mod write;
 
 use crate::{
     action::{Action, Command, MessageDigest},

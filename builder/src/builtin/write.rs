@@ -21,7 +21,7 @@ pub(crate) enum Sketch {
 }
 
 /// Reads the attribute `files`.
-pub(super) fn read(attributes: &Attributes) -> Result<Sketch, BuildError> {
+pub(crate) fn read(attributes: &Attributes) -> Result<Sketch, BuildError> {
     let files = match attributes.json(FILES)? {
         Some(Value::Object(files)) => files,
         Some(_) => return Err(attribute(FILES, "expected a set from paths to what is there")),
