@@ -18,6 +18,7 @@ pub mod value;
 mod vm;
 
 pub mod builtins;
+pub mod flake;
 
 pub mod error;
 pub mod host;

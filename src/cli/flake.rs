@@ -54,7 +54,7 @@ fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> 
     let session = Session::open(global, &source, &Building::default(), &mode, Arc::new(builder::Silent))?;
     let mut warnings = Vec::new();
     let (before, after) = session.evaluate(|evaluator| {
-        let tree = evaluator.flake_folder(&folder);
+        let tree = evaluator.flake_directory(&folder);
         let before = match evaluator.flake_lock_text(&tree)? {
             Some(text) => Node::parse(&text)?,
             None => Node::default(),

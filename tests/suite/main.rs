@@ -25,6 +25,7 @@ mod cli {
     mod expr;
     mod flake_lock;
     mod flake_pinned;
+    mod flake_references;
     mod inspect;
     mod names;
     mod nix_instantiate;

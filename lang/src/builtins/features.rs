@@ -33,7 +33,7 @@ pub(crate) fn why_absent(builtin: &[u8]) -> Option<&'static str> {
 }
 
 /// Fails when an experimental feature that is asked for is off.
-pub(super) fn require(on: bool, feature: &str) -> Result<()> {
+pub(crate) fn require(on: bool, feature: &str) -> Result<()> {
     if on {
         return Ok(());
     }

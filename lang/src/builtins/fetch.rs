@@ -8,10 +8,21 @@ use super::expect::lossy;
 use super::file_url;
 use super::json::plain_attrs;
 use crate::error::{Error, Result};
+use crate::flake::{FlakeRef, has_revision, pins_tree};
 use crate::host::{FetchKind, FetchRequest, FetchValue, Fetched};
 use crate::text::path::base_name;
 use crate::value::{Value, View};
 use crate::vm::Evaluator;
+
+impl FetchValue {
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            FetchValue::String(text) => Value::string(text.as_bytes()),
+            FetchValue::Int(number) => Value::int(*number),
+            FetchValue::Bool(flag) => Value::bool(*flag),
+        }
+    }
+}
 
 impl Evaluator {
     /// Fetches and unpacks an archive that nothing pins.
@@ -25,12 +36,12 @@ impl Evaluator {
         Ok(self.fetch(&request)?.path)
     }
 
-    pub(super) fn fetch(&mut self, request: &FetchRequest) -> Result<Fetched> {
+    pub(crate) fn fetch(&mut self, request: &FetchRequest) -> Result<Fetched> {
         let is_pinned = request.expected.is_some()
             || match request.kind {
                 FetchKind::File | FetchKind::Tarball => false,
-                FetchKind::Git | FetchKind::Mercurial => super::locking::has_revision(&request.attributes),
-                FetchKind::Tree => super::locking::is_pinned(&request.attributes),
+                FetchKind::Git | FetchKind::Mercurial => has_revision(&request.attributes),
+                FetchKind::Tree => pins_tree(&request.attributes),
             };
         if self.shared.options.pure && !is_pinned {
             let what = match request.attributes.get("url") {
@@ -43,6 +54,11 @@ impl Evaluator {
             )
             .help("add `sha256 = \"\"` and take the hash from the error that follows, or use `--impure`"));
         }
+        self.fetch_unpinned(request)
+    }
+
+    /// As [`Evaluator::fetch`], for requests of the user: pure evaluation fetches them too when nothing pins them.
+    pub(crate) fn fetch_unpinned(&mut self, request: &FetchRequest) -> Result<Fetched> {
         if let Some(FetchValue::String(url)) = request.attributes.get("url") {
             file_url::check(url, request.kind)?;
             self.check_uri(url)?;
@@ -71,18 +87,8 @@ impl Evaluator {
 
     /// What a fetcher gives: a set with the path and what is known about it.
     fn fetched_value(&mut self, fetched: &Fetched) -> Value {
-        let mut members: Vec<(String, Value)> = fetched
-            .attributes
-            .iter()
-            .map(|(name, value)| {
-                let value = match value {
-                    FetchValue::String(text) => Value::string(text.as_bytes()),
-                    FetchValue::Int(number) => Value::int(*number),
-                    FetchValue::Bool(flag) => Value::bool(*flag),
-                };
-                (name.clone(), value)
-            })
-            .collect();
+        let mut members: Vec<(String, Value)> =
+            fetched.attributes.iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
         members.push(("outPath".to_owned(), self.store_value(&fetched.path)));
         plain_attrs(members)
     }
@@ -279,7 +285,7 @@ fn repository(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) 
     Ok(ev.fetched_value(&fetched))
 }
 
-pub(super) fn nar_hash(attributes: &BTreeMap<String, FetchValue>) -> Result<Option<Hash>> {
+pub(crate) fn nar_hash(attributes: &BTreeMap<String, FetchValue>) -> Result<Option<Hash>> {
     match attributes.get("narHash") {
         Some(FetchValue::String(text)) => Hash::parse(text, Some(HashAlgorithm::Sha256))
             .map(Some)
@@ -294,7 +300,7 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
         Some(set) => ev.fetch_attributes(set, "fetchTree")?,
         None => {
             let text = lossy(ev.text_of(value)?.bytes());
-            super::flake::parse_reference(&text)?
+            FlakeRef::parse(&text)?.into_attributes()
         }
     };
     let Some(FetchValue::String(kind)) = attributes.get("type") else {

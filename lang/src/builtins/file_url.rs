@@ -53,22 +53,9 @@ pub fn local_file(url: &str) -> Option<PathBuf> {
         if !(host.is_empty() || host.eq_ignore_ascii_case("localhost")) || !path.starts_with('/') {
             return None;
         }
-        percent_decoded(path.split(['?', '#']).next().unwrap_or_default())
+        percent_encoding::percent_decode_str(path.split(['?', '#']).next().unwrap_or_default()).collect()
     };
     Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let code = (byte == b'%')
-            .then(|| after.get(..2).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()))
-            .flatten();
-        decoded.push(code.unwrap_or(byte));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    decoded
 }
 
 #[cfg(test)]

@@ -262,7 +262,7 @@ impl json::Visitor for Builder {
 }
 
 /// For callers that make sets of plain data.
-pub(super) fn plain_attrs(members: Vec<(String, Value)>) -> Value {
+pub(crate) fn plain_attrs(members: Vec<(String, Value)>) -> Value {
     Value::attrs(
         members
             .into_iter()

@@ -14,6 +14,11 @@ pub(crate) fn join(base: &[u8], relative: &[u8]) -> Vec<u8> {
     append(out, relative)
 }
 
+/// Returns `path`, absolute or relative to `base`, as a canonical path.
+pub(crate) fn resolve(path: &[u8], base: &[u8]) -> Vec<u8> {
+    if path.starts_with(b"/") { normalise(path) } else { append(normalise(base), path) }
+}
+
 /// Walks on from `out`, a canonical path or empty for the root.
 fn append(mut out: Vec<u8>, mut path: &[u8]) -> Vec<u8> {
     while !path.is_empty() {

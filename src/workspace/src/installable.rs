@@ -1,14 +1,17 @@
-//! What a command's argument names: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file or expression, or a store path.
+//! Arguments of commands: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file or expression, or a
+//! store path.
 
 use std::path::{Path, PathBuf};
 
+use lang::flake::{FlakeRef, FlakeRefError};
+use lang::host::FetchValue;
 use thiserror::Error;
 
 /// One thing to build or look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Installable {
-    /// An output of the flake in a folder.
-    Flake { folder: PathBuf, attr: FlakeAttr, outputs: Outputs },
+    /// An output of a flake. A reference to a directory is absolute.
+    Flake { reference: FlakeRef, attr: FlakeAttr, outputs: Outputs },
     /// An attribute of what `-f` or `--expr` evaluates to; empty for the value itself.
     Attr { path: String, outputs: Outputs },
     /// A logical store path, or the path of a link or of a physical store path.
@@ -55,18 +58,18 @@ pub enum InstallableError {
     #[error("cannot find a `flake.nix` in `{0}`{1}")]
     NoFlake(String, &'static str),
     #[error(
-        "`{0}` is a file outside the store; name a path in the store, a result link, or a folder with a `flake.nix`"
+        "`{0}` is a file outside the store; name a path in the store, a result link, or a directory with a `flake.nix`"
     )]
     PlainFile(String),
-    #[error("flake reference `{0}` is of a kind that cannot be fetched yet; a path (`.`, `./dir`, `path:/dir`) can")]
-    Unsupported(String),
+    #[error(transparent)]
+    Reference(#[from] FlakeRefError),
 }
 
 impl Installable {
-    /// Parses an argument; `attr_mode` when `-f` or `--expr` was given. Relative flake folders are taken from `cwd`.
+    /// Parses an argument; `attr_mode` when `-f` or `--expr` was given. Relative paths start at `cwd`.
     ///
     /// # Errors
-    /// [`InstallableError`] when there is no flake at the place, or the reference is of an unknown kind.
+    /// [`InstallableError`] when a path has no flake, or the reference cannot be parsed.
     pub fn parse(text: &str, attr_mode: bool, cwd: &Path) -> Result<Installable, InstallableError> {
         let (head, outputs) = split_outputs(text)?;
         if attr_mode {
@@ -79,12 +82,12 @@ impl Installable {
         if !head.contains('#') && is_store_path_like(head, cwd) {
             return Ok(Installable::StorePath { path: cwd.join(head), outputs });
         }
-        let folder = flake_folder(reference, cwd)?;
+        let reference = flake_reference(reference, cwd)?;
         let attr = match attr.strip_prefix('.') {
             Some(exact) => FlakeAttr::Exact(exact.to_owned()),
             None => FlakeAttr::Search(attr.to_owned()),
         };
-        Ok(Installable::Flake { folder, attr, outputs })
+        Ok(Installable::Flake { reference, attr, outputs })
     }
 }
 
@@ -110,37 +113,45 @@ fn is_store_path_like(text: &str, cwd: &Path) -> bool {
     }
 }
 
-/// `.` and other relative references look for `flake.nix` in the folder and those above it, up to the root of the
-/// repository (the folder with `.git`), as Nix does.
-fn flake_folder(reference: &str, cwd: &Path) -> Result<PathBuf, InstallableError> {
-    let (text, explicit) = match reference.strip_prefix("path:") {
-        Some(path) => (path, true),
-        None => (reference, false),
-    };
-    let looks_like_path = text.is_empty() || text.starts_with(['.', '/']) || explicit;
-    if !looks_like_path {
-        if cwd.join(text).join("flake.nix").is_file() {
-            return Ok(cwd.join(text));
-        }
-        return Err(InstallableError::Unsupported(reference.to_owned()));
-    }
-    let start = lexically_normal(&cwd.join(if text.is_empty() { "." } else { text }));
-    let shown = || start.display().to_string();
+/// Parses a flake reference, with a path made absolute.
+///
+/// Without `path:` and `dir`, a path is searched for `flake.nix` together with the directories above it, up to the root of
+/// the repository (the directory with `.git`), as in Nix. A bare name is a directory when that has a `flake.nix`.
+fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableError> {
+    let is_directory = text.is_empty() || cwd.join(text).join("flake.nix").is_file();
+    let mut reference = if is_directory { FlakeRef::path(text) } else { FlakeRef::parse(text)? };
+    let Some(path) = reference.local_path() else { return Ok(reference) };
+    let start = lexically_normal(&cwd.join(path));
     if start.is_file() {
-        return Err(InstallableError::PlainFile(shown()));
+        return Err(InstallableError::PlainFile(start.display().to_string()));
     }
-    if explicit {
-        return if start.join("flake.nix").is_file() { Ok(start) } else { Err(InstallableError::NoFlake(shown(), "")) };
-    }
-    for folder in start.ancestors() {
-        if folder.join("flake.nix").is_file() {
-            return Ok(folder.to_owned());
+    let dir = reference.text("dir");
+    let found = if dir.is_some() || text.starts_with("path:") {
+        let flake = dir.map_or_else(|| start.clone(), |dir| start.join(dir));
+        match flake.join("flake.nix").is_file() {
+            true => Some(start.as_path()),
+            false => return Err(InstallableError::NoFlake(flake.display().to_string(), "")),
         }
-        if folder.join(".git").exists() {
+    } else {
+        flake_above(&start)
+    };
+    let found =
+        found.ok_or_else(|| InstallableError::NoFlake(start.display().to_string(), " or a directory above it"))?;
+    reference.insert("path", FetchValue::String(found.to_string_lossy().into_owned()));
+    Ok(reference)
+}
+
+/// Returns the first directory with a `flake.nix`, from `start` up to the root of the repository.
+fn flake_above(start: &Path) -> Option<&Path> {
+    for directory in start.ancestors() {
+        if directory.join("flake.nix").is_file() {
+            return Some(directory);
+        }
+        if directory.join(".git").exists() {
             break;
         }
     }
-    Err(InstallableError::NoFlake(shown(), " or a folder above it"))
+    None
 }
 
 fn lexically_normal(path: &Path) -> PathBuf {
@@ -163,12 +174,13 @@ mod tests {
 
     #[test]
     fn references_and_outputs() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let root = dir.path();
         std::fs::write(root.join("flake.nix"), "{ }").expect("written");
         std::fs::create_dir_all(root.join("a/b")).expect("made");
         let parse = |text: &str| Installable::parse(text, false, &root.join("a/b"));
-        let flake = |attr, outputs| Ok(Installable::Flake { folder: root.to_owned(), attr, outputs });
+        let here = FlakeRef::path(&root.display().to_string());
+        let flake = |attr, outputs| Ok(Installable::Flake { reference: here.clone(), attr, outputs });
         assert_eq!(parse(".#x"), flake(FlakeAttr::Search("x".into()), Outputs::Default));
         assert_eq!(parse("../..#.x.y^*"), flake(FlakeAttr::Exact("x.y".into()), Outputs::All));
         assert_eq!(
@@ -186,10 +198,23 @@ mod tests {
         std::fs::create_dir_all(root.join("a/.git")).expect("made");
         assert_eq!(
             parse(".#x").unwrap_err(),
-            InstallableError::NoFlake(root.join("a/b").display().to_string(), " or a folder above it")
+            InstallableError::NoFlake(root.join("a/b").display().to_string(), " or a directory above it")
         );
         assert_eq!(parse("x^").unwrap_err(), InstallableError::NoOutputs("x^".into()));
-        assert_eq!(parse("github:a/b").unwrap_err(), InstallableError::Unsupported("github:a/b".into()));
+        for (text, url) in [
+            ("path:..?dir=b#x", format!("path:{}?dir=b", root.join("a").display())),
+            ("github:a/b/main#x", "github:a/b/main".to_owned()),
+            ("git+file:///a?dir=b", "git+file:///a?dir=b".to_owned()),
+            ("nixpkgs#hello", "flake:nixpkgs".to_owned()),
+        ] {
+            std::fs::write(root.join("a/b/flake.nix"), "{ }").expect("written");
+            let Ok(Installable::Flake { reference, .. }) = parse(text) else { panic!("{text} is a flake") };
+            assert_eq!(reference.to_url(), Ok(url), "{text}");
+        }
+        assert_eq!(
+            parse("a b").unwrap_err().to_string(),
+            "'a b' is not a valid flake reference: it is neither a path, a URL nor a name"
+        );
         assert_eq!(
             FlakeAttr::Search("x".into()).candidates("s"),
             ["packages.s.x", "legacyPackages.s.x", "x"].map(str::to_owned)

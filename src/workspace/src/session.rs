@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use builder::{Builder, EventSink};
+use lang::flake::FlakeRef;
 use lang::host::EvalOptions;
 use lang::source::Origin;
 use lang::symbol::Symbol;
@@ -215,7 +216,7 @@ impl Session {
         let key = self.cache_key(source, &installables);
         if let Some(wanted) = key.and_then(|key| self.remembered(&key)) {
             self.folders.borrow_mut().extend(installables.iter().filter_map(|installable| match installable {
-                Installable::Flake { folder, .. } => Some(folder.clone()),
+                Installable::Flake { reference, .. } => reference.local_path().map(PathBuf::from),
                 _ => None,
             }));
             return Ok(wanted);
@@ -303,7 +304,7 @@ impl Session {
     /// When it does not exist or does not evaluate.
     pub fn value(&self, source: &Source, installable: &Installable) -> Result<Value, Failure> {
         match installable {
-            Installable::Flake { folder, attr, .. } => self.flake_value(folder, attr),
+            Installable::Flake { reference, attr, .. } => self.flake_value(reference, attr),
             Installable::Attr { path, .. } => {
                 let root = self.source_value(source)?;
                 self.evaluate(|evaluator| evaluator.select_path(root, path))
@@ -314,9 +315,9 @@ impl Session {
         }
     }
 
-    fn flake_value(&self, folder: &Path, attr: &FlakeAttr) -> Result<Value, Failure> {
-        self.folders.borrow_mut().push(folder.to_owned());
-        let outputs = self.evaluate(|evaluator| evaluator.eval_flake(folder))?;
+    fn flake_value(&self, reference: &FlakeRef, attr: &FlakeAttr) -> Result<Value, Failure> {
+        self.folders.borrow_mut().extend(reference.local_path().map(PathBuf::from));
+        let outputs = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
         let candidates = attr.candidates(&self.system);
         for candidate in &candidates {
             if let Some(value) = self.evaluate(|evaluator| select(evaluator, outputs, candidate))? {
@@ -324,7 +325,11 @@ impl Session {
             }
         }
         let shown = candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
-        let failure = Failure::new(format!("the flake at `{}` has no {}", folder.display(), shown));
+        let place = match (reference.local_path(), reference.text("dir")) {
+            (Some(path), None) => path.to_owned(),
+            _ => reference.to_url().unwrap_or_default(),
+        };
+        let failure = Failure::new(format!("the flake at `{place}` has no {shown}"));
         Err(match self.similar_output(outputs, attr) {
             Some(name) => failure.help(format!("did you mean `{name}`?")),
             None => failure,

@@ -337,21 +337,21 @@ fn a_hostile_lock_is_refused() {
     --- stderr
     error[lang::flake_lock]: 'flake.lock' cannot be used: it has no node 'root'
      |
-     = help: without it, `ev flake lock` locks all inputs anew
+     = help: delete the file, and `ev flake lock` locks all inputs again
     "#);
     assert_snapshot!(check(&format!("\"root\": {}", node("\"a\": \"root\""))), @r#"
     status: 1
     --- stderr
     error[lang::flake_lock]: 'flake.lock' cannot be used: 'root' is an input of itself
      |
-     = help: without it, `ev flake lock` locks all inputs anew
+     = help: delete the file, and `ev flake lock` locks all inputs again
     "#);
     assert_snapshot!(check(&format!("\"root\": {}", node("\"a\": [ 1 ]"))), @r#"
     status: 1
     --- stderr
-    error[lang::flake_lock]: 'flake.lock' cannot be used: a list of names holds something else
+    error[lang::flake_lock]: 'flake.lock' cannot be used: a list of names has another element
      |
-     = help: without it, `ev flake lock` locks all inputs anew
+     = help: delete the file, and `ev flake lock` locks all inputs again
     "#);
     // Twice as many at each step.
     let doubling: Vec<String> = (0..40)
@@ -361,9 +361,9 @@ fn a_hostile_lock_is_refused() {
     assert_snapshot!(check(&doubling.join(", ")), @r#"
     status: 1
     --- stderr
-    error[lang::flake_lock]: 'flake.lock' cannot be used: it leads to the same nodes over and over
+    error[lang::flake_lock]: 'flake.lock' cannot be used: it leads to the same nodes too often
      |
-     = help: without it, `ev flake lock` locks all inputs anew
+     = help: delete the file, and `ev flake lock` locks all inputs again
     "#);
     workspace.write("flake.lock", "{");
     assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
@@ -371,6 +371,6 @@ fn a_hostile_lock_is_refused() {
     --- stderr
     error[lang::flake_lock]: 'flake.lock' cannot be used: EOF while parsing an object at line 1 column 1
      |
-     = help: without it, `ev flake lock` locks all inputs anew
+     = help: delete the file, and `ev flake lock` locks all inputs again
     "#);
 }

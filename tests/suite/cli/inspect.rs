@@ -80,7 +80,7 @@ fn path_info_of_any_spelling_of_a_path() {
     assert_snapshot!(workspace.check("path-info /etc/hostname"), @r#"
     status: 1
     --- stderr
-    error: `/etc/hostname` is a file outside the store; name a path in the store, a result link, or a folder with a `flake.nix`
+    error: `/etc/hostname` is a file outside the store; name a path in the store, a result link, or a directory with a `flake.nix`
     "#);
     assert_snapshot!(workspace.check("path-info /eval/store/00000000000000000000000000000000-gone"), @r#"
     status: 1

@@ -67,7 +67,7 @@ fn no_flake_here() {
     assert_snapshot!(workspace.check("build .#x"), @r#"
     status: 1
     --- stderr
-    error: cannot find a `flake.nix` in `[DIR]` or a folder above it
+    error: cannot find a `flake.nix` in `[DIR]` or a directory above it
     "#);
 }
 

@@ -5,11 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lang::builtins::{FlakeInput, FlakeTree, Reference, is_pinned};
-use lang::host::FetchValue;
+use lang::flake::{FlakeInput, FlakeTree, InputPath, Pin};
 use lang::{Error, Evaluator};
 
-use super::{Edge, Lock, Node, Way, wrong_input};
+use super::{Edge, Node, wrong_input};
 
 /// Which inputs are to be looked up anew.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +18,7 @@ pub enum Update {
     /// All that the flake itself declares; what is below them is locked by the lock files that they have.
     All,
     /// In the same way those at the end of these ways.
-    Some(BTreeSet<Way>),
+    Some(BTreeSet<InputPath>),
 }
 
 impl Update {
@@ -53,7 +52,7 @@ pub fn lock(
     let inputs = locking.evaluator.flake_inputs(tree)?;
     let before = Some(before).filter(|_| *update != Update::All);
     let inputs = locking.inputs(&inputs, &Place { way: Vec::new(), tree: tree.clone() }, before)?;
-    let root = Node { lock: None, inputs };
+    let root = Node { pin: None, inputs };
     root.check_ways(&root, &mut Vec::new())?;
     for way in locking.overrides.keys().filter(|way| !root.has(way)) {
         if let Some((name, input)) = way.split_last() {
@@ -66,7 +65,7 @@ pub fn lock(
 /// Where inputs are declared.
 struct Place {
     /// The flake that declares them.
-    way: Way,
+    way: InputPath,
     tree: FlakeTree,
 }
 
@@ -75,14 +74,14 @@ struct Place {
 struct Override {
     input: FlakeInput,
     tree: FlakeTree,
-    way: Way,
+    way: InputPath,
 }
 
 struct Locking<'l> {
     evaluator: &'l mut Evaluator,
     update: &'l Update,
     /// By the way to the input that is meant. What was said first, further outside, counts.
-    overrides: BTreeMap<Way, Override>,
+    overrides: BTreeMap<InputPath, Override>,
     /// The flakes that are being locked.
     above: Vec<FlakeTree>,
 }
@@ -106,7 +105,7 @@ impl Locking<'_> {
         Ok(edges)
     }
 
-    fn add_overrides(&mut self, input: &FlakeInput, way: &Way, place: &Place) {
+    fn add_overrides(&mut self, input: &FlakeInput, way: &InputPath, place: &Place) {
         for (name, given) in &input.inputs {
             let way = child(way, name);
             self.add_overrides(given, &way, place);
@@ -121,7 +120,7 @@ impl Locking<'_> {
         &mut self,
         name: &str,
         declared: &FlakeInput,
-        way: &Way,
+        way: &InputPath,
         place: &Place,
         before: Option<&Edge>,
     ) -> lang::Result<Edge> {
@@ -138,43 +137,49 @@ impl Locking<'_> {
                 .help(format!("add `inputs.{name}.url = \"…\";` to the flake.nix that names it"))
         })?;
         let is_flake = declared.is_flake.unwrap_or(true);
-        let parent = is_relative(&original).then(|| parent.clone());
+        let parent = original.is_relative().then(|| parent.clone());
         let before = match before {
             Some(Edge::Node(node)) if !self.update.concerns(way) => Some(node),
             _ => None,
         };
-        if let Some((node, lock)) = before.and_then(|node| Some((node, node.lock.as_ref()?)))
+        if let Some((node, lock)) = before.and_then(|node| Some((node, node.pin.as_ref()?)))
             && lock.original == original
             && lock.parent == parent
             && lock.is_flake == is_flake
             // One that does not say which tree it is, is looked up as if it were not there.
-            && (is_pinned(&lock.locked) || is_relative(&lock.locked))
+            && (lock.locked.is_pinned() || lock.locked.is_relative())
         {
             let inputs = self.kept(node, lock, way, tree)?;
-            return Ok(Edge::Node(Node { lock: Some(lock.clone()), inputs }));
+            return Ok(Edge::Node(Node { pin: Some(lock.clone()), inputs }));
         }
-        let place_of_error = |error: Error| error.note(format!("while locking the input '{}'", way.join("/")));
-        let (locked, tree) = self.evaluator.lock_reference(&original, tree).map_err(place_of_error)?;
+        let with_input = |error: Error| error.note(format!("while locking the input '{}'", way.join("/")));
+        let (locked, tree) = self.evaluator.lock_reference(&original, tree).map_err(with_input)?;
         let mut inputs = BTreeMap::new();
         if is_flake {
             if self.above.contains(&tree) {
                 return Err(wrong_input(format!("the input '{}' comes round to itself", way.join("/"))));
             }
-            let declared = self.evaluator.flake_inputs(&tree).map_err(place_of_error)?;
+            let declared = self.evaluator.flake_inputs(&tree).map_err(with_input)?;
             let own = match (before, self.evaluator.flake_lock_text(&tree)?) {
-                (None, Some(text)) => Some(Node::parse(&text).map_err(place_of_error)?),
+                (None, Some(text)) => Some(Node::parse(&text).map_err(with_input)?),
                 _ => None,
             };
             self.above.push(tree.clone());
             inputs = self.inputs(&declared, &Place { way: way.clone(), tree }, before.or(own.as_ref()))?;
             self.above.pop();
         }
-        Ok(Edge::Node(Node { lock: Some(Lock { locked, original, is_flake, parent }), inputs }))
+        Ok(Edge::Node(Node { pin: Some(Pin { locked, original, is_flake, parent }), inputs }))
     }
 
     /// The inputs of one that stays locked as it was. Its flake is not fetched, unless something has to be known of it that the lock
     /// does not say.
-    fn kept(&mut self, node: &Node, lock: &Lock, way: &Way, tree: &FlakeTree) -> lang::Result<BTreeMap<String, Edge>> {
+    fn kept(
+        &mut self,
+        node: &Node,
+        lock: &Pin,
+        way: &InputPath,
+        tree: &FlakeTree,
+    ) -> lang::Result<BTreeMap<String, Edge>> {
         if !lock.is_flake {
             return Ok(BTreeMap::new());
         }
@@ -184,14 +189,14 @@ impl Locking<'_> {
             .iter()
             .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(way, name)));
         // A flake beside this one changes as this one does, whatever its lock says.
-        if uncertain || self.update.concerns_below(way) || is_relative(&lock.locked) {
+        if uncertain || self.update.concerns_below(way) || lock.locked.is_relative() {
             let (_, tree) = self.evaluator.lock_reference(&lock.locked, tree)?;
             let declared = self.evaluator.flake_inputs(&tree)?;
             return self.inputs(&declared, &Place { way: way.clone(), tree }, Some(node));
         }
         let declared = node.inputs.iter().map(|(name, edge)| {
             let lock = match edge {
-                Edge::Node(node) => node.lock.as_ref(),
+                Edge::Node(node) => node.pin.as_ref(),
                 Edge::Follows(_) => None,
             };
             let input = FlakeInput {
@@ -205,11 +210,6 @@ impl Locking<'_> {
     }
 }
 
-fn child(way: &[String], name: &str) -> Way {
+fn child(way: &[String], name: &str) -> InputPath {
     way.iter().cloned().chain([name.to_owned()]).collect()
-}
-
-fn is_relative(reference: &Reference) -> bool {
-    let text = |name: &str, wanted: fn(&str) -> bool| matches!(reference.get(name), Some(FetchValue::String(text)) if wanted(text));
-    text("type", |kind| kind == "path") && text("path", |path| !path.starts_with('/'))
 }

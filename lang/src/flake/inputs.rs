@@ -1,0 +1,161 @@
+//! Inputs that flakes declare, and the trees that references name now: the data that lock files are written from.
+//!
+//! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::load::{allow, lock_text, reference_of_set};
+use super::lock::InputPath;
+use super::reference::FlakeRef;
+use crate::builtins::expect::lossy;
+use crate::builtins::fetch::nar_hash;
+use crate::error::{Error, Result};
+use crate::host::{FetchKind, FetchRequest, FetchValue};
+use crate::symbol::Symbol;
+use crate::text::path::resolve;
+use crate::value::{Attrs, Value};
+use crate::vm::Evaluator;
+
+/// An input as a flake declares it, or as it overrides an input of its input.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FlakeInput {
+    /// `None` when the input follows another, or when only its own inputs are overridden.
+    pub reference: Option<FlakeRef>,
+    /// The path to another input, from the flake that declares this one.
+    pub follows: Option<InputPath>,
+    /// The attribute `flake`, when it is given.
+    pub is_flake: Option<bool>,
+    pub inputs: BTreeMap<String, FlakeInput>,
+}
+
+/// A directory with a flake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlakeTree {
+    dir: Vec<u8>,
+}
+
+impl Evaluator {
+    /// Returns the flake in a directory of this machine, which is read in place.
+    pub fn flake_directory(&mut self, directory: &Path) -> FlakeTree {
+        let dir = directory.to_string_lossy().into_owned();
+        self.allow(dir.clone().into());
+        FlakeTree { dir: dir.into_bytes() }
+    }
+
+    /// Returns the inputs that a flake declares, and those that its function takes without a declaration.
+    ///
+    /// # Errors
+    /// When there is no flake, or its `inputs` do not have the form of inputs.
+    pub fn flake_inputs(&mut self, tree: &FlakeTree) -> Result<BTreeMap<String, FlakeInput>> {
+        self.on_large_stack(|ev| {
+            let flake = ev.import(&[&tree.dir, &b"/flake.nix"[..]].concat())?;
+            let flake = ev.expect_attrs(flake)?;
+            let mut inputs = match flake.get(Symbol::new(b"inputs")) {
+                Some(declared) => declarations(ev, declared)?,
+                None => BTreeMap::new(),
+            };
+            let outputs = ev.required(flake, "outputs", "getFlake")?;
+            let outputs = ev.expect_function(outputs)?;
+            for (symbol, _, optional) in ev.formal_positions(outputs) {
+                let name = lossy(symbol.name());
+                if name != "self" && !optional {
+                    inputs.entry(name).or_default();
+                }
+            }
+            Ok(inputs)
+        })
+    }
+
+    /// Returns the text of a flake's lock file, if it has one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn flake_lock_text(&mut self, tree: &FlakeTree) -> Result<Option<Vec<u8>>> {
+        lock_text(self, &tree.dir)
+    }
+
+    /// Finds the tree that a reference names now, and returns a reference that names that tree for good. A relative path
+    /// starts at the flake in `parent`, and stays as it is.
+    ///
+    /// # Errors
+    /// When the tree cannot be fetched, or no reference can name it, as a working tree with changes.
+    pub fn lock_reference(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<(FlakeRef, FlakeTree)> {
+        let mut locked = reference.clone();
+        let root = match reference.local_path().filter(|_| reference.is_relative()) {
+            Some(path) => {
+                allow(self, reference, &parent.dir);
+                resolve(path.as_bytes(), &parent.dir)
+            }
+            None => {
+                let fetched = self.fetch(&FetchRequest {
+                    kind: FetchKind::Tree,
+                    name: Some("source".to_owned()),
+                    expected: nar_hash(reference.attributes())?,
+                    attributes: reference.attributes().clone(),
+                })?;
+                let facts = &fetched.attributes;
+                if reference.kind() == "git" && !facts.contains_key("rev") {
+                    let url = reference.text("url").unwrap_or_default();
+                    let message = format!("'{url}' cannot be locked: its working tree has uncommitted changes");
+                    return Err(Error::other("lang::unlocked_fetch", message)
+                        .help("commit the changes, or give a `rev` or `ref`"));
+                }
+                for name in ["lastModified", "narHash", "rev", "revCount"] {
+                    if let Some(fact) = facts.get(name) {
+                        locked.insert(name, fact.clone());
+                    }
+                }
+                if let Some(branch) = fetched.branch {
+                    locked.insert("ref", FetchValue::String(branch));
+                }
+                if reference.is_forge() {
+                    locked.remove("ref");
+                }
+                self.shared.options.store_model.print(&fetched.path).into_bytes()
+            }
+        };
+        let dir = reference.text("dir").map_or_else(|| root.clone(), |dir| resolve(dir.as_bytes(), &root));
+        Ok((locked, FlakeTree { dir }))
+    }
+}
+
+fn declarations(ev: &mut Evaluator, declared: Value) -> Result<BTreeMap<String, FlakeInput>> {
+    let declared = ev.expect_attrs(declared)?.sorted();
+    declared.map(|attr| Ok((lossy(attr.name.name()), declaration(ev, attr.value)?))).collect()
+}
+
+fn declaration(ev: &mut Evaluator, value: Value) -> Result<FlakeInput> {
+    let input = ev.expect_attrs(value)?;
+    let member = |name: &str| input.get(Symbol::new(name.as_bytes()));
+    let follows = match member("follows") {
+        Some(follows) => {
+            let path = lossy(ev.expect_string(follows)?.bytes());
+            Some(path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        }
+        None => None,
+    };
+    let is_flake = match member("flake") {
+        Some(flag) => Some(ev.expect_forced_bool(flag)?),
+        None => None,
+    };
+    let inputs = match member("inputs") {
+        Some(inputs) => ev.nested(|ev| declarations(ev, inputs))?,
+        None => BTreeMap::new(),
+    };
+    Ok(FlakeInput { reference: declared_reference(ev, input)?, follows, is_flake, inputs })
+}
+
+/// Returns the reference that an input's `type`, `url` or `path` gives.
+pub(super) fn declared_reference(ev: &mut Evaluator, input: Attrs) -> Result<Option<FlakeRef>> {
+    let member = |name: &str| input.get(Symbol::new(name.as_bytes()));
+    if member("type").is_some() {
+        return reference_of_set(ev, input).map(Some);
+    }
+    if let Some(url) = member("url") {
+        let url = lossy(ev.text_of(url)?.bytes());
+        return Ok(Some(FlakeRef::parse(&url)?));
+    }
+    let Some(path) = member("path") else { return Ok(None) };
+    Ok(Some(FlakeRef::path(&lossy(ev.text_of(path)?.bytes()))))
+}

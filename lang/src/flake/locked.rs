@@ -1,0 +1,145 @@
+//! Inputs of a flake as its lock file pins them.
+//!
+//! Only the lock file of the flake that was asked for is read; those of its inputs are ignored, as in Nix. An input whose
+//! declaration has changed since it was locked is taken as declared, so pure evaluation refuses it instead of using the
+//! tree that an older declaration named.
+
+use std::collections::BTreeMap;
+
+use super::inputs::declared_reference;
+use super::load::{Asker, allow, fetch_tree, flake_of, lock_text, plain_tree, reference_of_set};
+use super::lock::{LockError, LockFile, LockInput, LockNode};
+use super::reference::FlakeRef;
+use crate::builtins::expect::lossy;
+use crate::builtins::json::plain_attrs;
+use crate::compile::code::Code;
+use crate::error::{Error, Result};
+use crate::symbol::Symbol;
+use crate::value::{Attrs, Value};
+use crate::vm::Evaluator;
+
+/// A node of the lock file, fetched when it is forced: its name, its locked reference, the flake at which a relative path
+/// starts, its inputs (null when it is not a flake).
+static NODE: Code = Code::native(4, |ev, captures| {
+    let reference = ev.expect_attrs(captures[1])?;
+    let reference = reference_of_set(ev, reference)?;
+    let is_relative = reference.is_relative();
+    if ev.shared.options.pure && !is_relative && !reference.is_pinned() {
+        let name = lossy(ev.expect_string(captures[0])?.bytes());
+        return Err(unpinned(&name, &reference));
+    }
+    let base = if is_relative { out_path(ev, captures[2])? } else { b"/".to_vec() };
+    allow(ev, &reference, &base);
+    let tree = fetch_tree(ev, &reference, &base, Asker::Expression)?;
+    let inputs = captures[3];
+    if inputs.as_attrs().is_none() {
+        return Ok(plain_tree(ev, tree));
+    }
+    flake_of(ev, tree, |_, _, _, _, _| Ok(inputs))
+});
+
+/// A node that the lock file does not describe well enough: the reason.
+static BROKEN: Code = Code::native(1, |ev, captures| {
+    let why = lossy(ev.expect_string(captures[0])?.bytes());
+    Err(LockError(why).into())
+});
+
+/// The error for an entry that does not say which tree it is: it would change with the tree that its reference names.
+fn unpinned(name: &str, reference: &FlakeRef) -> Error {
+    let lack = match reference.kind() {
+        "path" | "tarball" | "file" => "no 'narHash'",
+        _ => "neither a 'rev' nor a 'narHash'",
+    };
+    let message =
+        format!("in pure evaluation mode, the input '{name}' cannot be used: its entry in 'flake.lock' has {lack}");
+    Error::other("lang::unlocked_fetch", message)
+        .help("`ev flake lock` adds what is missing; `--impure` takes the entry as it is")
+}
+
+/// The directory of a flake.
+fn out_path(ev: &mut Evaluator, flake: Value) -> Result<Vec<u8>> {
+    let flake = ev.force(flake)?;
+    let dir = ev.select_slow(flake, ev.shared.names.out_path)?;
+    Ok(ev.text_of(dir)?.bytes().to_vec())
+}
+
+/// A lock file, and the values of its nodes.
+pub(super) struct LockedInputs {
+    file: LockFile,
+    values: BTreeMap<String, Value>,
+}
+
+/// The nodes that a node refers to, by name.
+struct Edges {
+    inputs: Vec<(String, String)>,
+    /// The flake at which a relative path starts.
+    parent: Option<String>,
+}
+
+impl LockedInputs {
+    /// Reads the lock file in a flake's directory. `own` is the value of that flake.
+    pub(super) fn read(ev: &mut Evaluator, dir: &[u8], own: Value) -> Result<Option<LockedInputs>> {
+        let Some(text) = lock_text(ev, dir)? else { return Ok(None) };
+        let file = LockFile::parse(&text)?;
+        let edges: BTreeMap<&str, _> =
+            file.nodes.iter().map(|(name, node)| (name.as_str(), edges(&file, name, node))).collect();
+        let value = |name: &str, edges: &std::result::Result<Edges, LockError>| match edges {
+            _ if name == file.root => own,
+            Ok(_) => Value::thunk_unfilled(&NODE),
+            Err(LockError(why)) => Value::thunk(&BROKEN, &[Value::string(why.as_bytes())]),
+        };
+        let values: BTreeMap<String, Value> =
+            edges.iter().map(|(name, edges)| ((*name).to_owned(), value(name, edges))).collect();
+        for (name, edges) in edges.into_iter().filter(|(name, _)| *name != file.root) {
+            let (Ok(edges), Some(pin)) = (edges, &file.nodes[name].pin) else { continue };
+            let inputs = edges.inputs.into_iter().map(|(input, target)| (input, values[&target])).collect();
+            let captures = [
+                Value::string(name.as_bytes()),
+                pin.locked.to_value(),
+                edges.parent.map_or(Value::NULL, |parent| values[&parent]),
+                if pin.is_flake { plain_attrs(inputs) } else { Value::NULL },
+            ];
+            ev.fill_thunk(values[name], &captures);
+        }
+        Ok(Some(LockedInputs { file, values }))
+    }
+
+    /// Returns the value of an input of the flake itself; `None` when it is not locked, or was declared otherwise when it
+    /// was.
+    pub(super) fn input(&self, ev: &mut Evaluator, name: &str, declared: Option<Attrs>) -> Result<Option<Value>> {
+        let Some(input) = self.file.node(&self.file.root)?.inputs.get(name) else { return Ok(None) };
+        let target = self.file.target(input)?;
+        if let Some(declared) = declared
+            && !self.is_as_declared(ev, declared, input, target)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(self.values[target]))
+    }
+
+    fn is_as_declared(&self, ev: &mut Evaluator, declared: Attrs, locked: &LockInput, target: &str) -> Result<bool> {
+        if let Some(follows) = declared.get(Symbol::new(b"follows")) {
+            let follows = lossy(ev.expect_string(follows)?.bytes());
+            let LockInput::Follows(path) = locked else { return Ok(false) };
+            return Ok(follows.split('/').filter(|name| !name.is_empty()).eq(path.iter().map(String::as_str)));
+        }
+        let Some(wanted) = declared_reference(ev, declared)? else { return Ok(true) };
+        Ok(self.file.node(target)?.pin.as_ref().is_none_or(|pin| pin.original == wanted))
+    }
+}
+
+fn edges(file: &LockFile, name: &str, node: &LockNode) -> std::result::Result<Edges, LockError> {
+    let mut edges = Edges { inputs: Vec::new(), parent: None };
+    let Some(pin) = &node.pin else { return Err(LockError(format!("'{name}' is not locked"))) };
+    if pin.locked.is_relative() {
+        let parent = pin
+            .parent
+            .clone()
+            .map_or(Ok(file.root.clone()), |path| file.target(&LockInput::Follows(path)).map(str::to_owned));
+        edges.parent = Some(parent?);
+    }
+    for (input, target) in &node.inputs {
+        edges.inputs.push((input.clone(), file.target(target)?.to_owned()));
+    }
+    Ok(edges)
+}
