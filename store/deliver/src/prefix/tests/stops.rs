@@ -136,7 +136,7 @@ fn prepare(before: &[&str], odd: u64) -> World {
 
 fn start(world: &World, what: &str, plan: Plan) -> Ended {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "export::prefix::tests::stops::child", "--test-threads=1", "--nocapture"]);
+    command.args(["--exact", "prefix::tests::stops::child", "--test-threads=1", "--nocapture"]);
     command.env(WORK, what).env(PLACE, world.directory.path()).env("RAYON_NUM_THREADS", "1");
     run(&mut command, plan)
 }
