@@ -1,18 +1,17 @@
 //! Keys of the action cache that must never change by accident: what they key would be built again everywhere.
 
 use crate::{
-    action::{Action, Command, MessageDigest},
+    action,
     attributes::{Attributes, TreeName},
     builtin::{FetchTask, Task, union, write},
     derivation,
     inputs::{Inputs, Tree},
-    realise,
     request::Mode,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName,
-    tree::{Digest, Directories, Directory, MemoryDirectories, Node},
+    tree::{Digest, Directories, Directory, MemoryDirectories, Node, SizedDigest},
 };
 
 #[track_caller]
@@ -20,67 +19,6 @@ fn check(found: &[(&str, Digest)], pinned: &str) {
     let found: String = found.iter().map(|(name, digest)| format!("{digest} {name}\n")).collect();
     let pinned: String = pinned.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
     assert_eq!(found, pinned);
-}
-
-fn command() -> Command {
-    Command {
-        arguments: [&b"/bin/sh"[..], b"", b"-c", b"\xff"].map(<[u8]>::to_vec).to_vec(),
-        environment: BTreeMap::from([
-            (b"B".to_vec(), b"2".to_vec()),
-            (b"A".to_vec(), Vec::new()),
-            (b"\xfe".to_vec(), [b'x'; 300].to_vec()),
-        ]),
-        output_paths: vec!["output/out".into(), "output/dev".into()],
-        working_directory: "build".into(),
-    }
-}
-
-#[test]
-fn commands() {
-    let one = |edit: fn(&mut Command)| {
-        let mut command = Command::default();
-        edit(&mut command);
-        Digest::of(&command.encode())
-    };
-    check(
-        &[
-            ("empty", Digest::of(&Command::default().encode())),
-            ("arguments", one(|command| command.arguments = vec![b"a".to_vec(), Vec::new()])),
-            ("environment", one(|command| command.environment = [(b"A".to_vec(), b"1".to_vec())].into())),
-            ("nameless variable", one(|command| command.environment = [(Vec::new(), Vec::new())].into())),
-            ("outputs", one(|command| command.output_paths = vec!["b".into(), "a".into(), String::new()])),
-            ("working directory", one(|command| command.working_directory = "build".into())),
-            ("all in one", Digest::of(&command().encode())),
-        ],
-        "
-        af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262 empty
-        c8bf2167258c9789c74ffef0e4468b288115319a3f646af56b01674ed633fec3 arguments
-        2022aee30ed3563b68d73b3fd934e1b47a1a30139f73a57a35632f39b0a056b6 environment
-        41783743cfe1d5555ed28285620aad3c925da3c904507b45a77ddb3ef80474e7 nameless variable
-        a9ec69c042da6ba6f25cac9f715845c92c44f3d11d30b978c9c91f29a1af90c2 outputs
-        5530c33c533ec50db2f7ed89f02f512026d7ab0c4e135c147d71f9c8120e3635 working directory
-        07f57308ec7f396659a39965438662a98af7716767feb01f5dc7912e25c32d03 all in one
-        ",
-    );
-}
-
-#[test]
-fn actions() {
-    let platform = BTreeMap::from([("system".to_owned(), "x86_64-linux".to_owned()), ("a".to_owned(), String::new())]);
-    let empty = MessageDigest::of(b"");
-    let bare = Action { command: empty, input_root: MessageDigest::of(b"root"), platform: BTreeMap::new() };
-    check(
-        &[
-            ("no platform", bare.digest()),
-            ("an empty root", Action::new(&command(), empty, BTreeMap::new()).digest()),
-            ("all in one", Action::new(&command(), MessageDigest::of(&[7; 300]), platform).digest()),
-        ],
-        "
-        dfaca775e542d54ca83521da557ce3d47d5fc494abbd6f9c08cd9d0f3636aedf no platform
-        ae329b5ff0e7fa4738f2bcea19b641441519229e71af72ec87e9cfb02e5808f3 an empty root
-        1c3ecf1339f5ec59ded961c5cb6e0c5ee447ccae54673741d880c804e83f4caf all in one
-        ",
-    );
 }
 
 fn recipe(builder: &str, env: &[(&str, &str)]) -> Derivation {
@@ -196,7 +134,7 @@ fn sandboxed_builds() {
             mounted: BTreeMap::from([(path(3, "input"), save(&[("i", file("i"))]))]),
         };
         let root = inputs.root_directory(&directories, rooted.then_some(&base), &invocation.build_files).unwrap();
-        realise::action(&derivation, &invocation, &root.encode(), mode).digest()
+        action::sandboxed(&derivation, &invocation, SizedDigest::of(&root.encode()), mode).1.digest()
     };
     check(
         &[

@@ -15,7 +15,6 @@ pub mod error;
 pub mod events;
 pub mod plan;
 
-pub mod action;
 pub mod log;
 pub mod outputs;
 pub mod terminal;
@@ -25,6 +24,7 @@ pub use deliver::audit;
 pub use fetch;
 pub use sandbox::{self, memory, request};
 
+mod action;
 mod attributes;
 mod builtin;
 mod derivation;

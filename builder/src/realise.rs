@@ -9,8 +9,7 @@
 //! Invariant: nothing is registered whose checks have not passed, and nothing registered is changed.
 
 use crate::{
-    BuildError, Options,
-    action::{Action, Command, MessageDigest},
+    BuildError, Options, action,
     attributes::Attributes,
     builtin::{FetchTask, Made, Task},
     derivation::{self, BUILD_DIR, Invocation, OUTPUT_DIR},
@@ -23,12 +22,13 @@ use crate::{
     log::{self, Line, LogWriter},
     outputs,
     plan::{self, Plan, PlanNode},
-    request::{Bind, Jobserver, JobserverForm, Limits, Mode, OutputPlace, Request},
+    request::{Bind, Jobserver, JobserverForm, Limits, OutputPlace, Request},
     rootfs::Roots,
     sandbox::{Sandbox, Status},
     schedule::{Load, Slot},
     scratch::{self, Scratch},
 };
+use model::tree::SizedDigest;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsString,
@@ -322,7 +322,9 @@ impl Realiser<'_> {
                 &invocation.build_files,
             )
             .map_err(boxed)?;
-        let action = action(&job.derivation, &invocation, &root.encode(), self.options.sandbox_mode).digest();
+        let root = SizedDigest::of(&root.encode());
+        let (_, action) = action::sandboxed(&job.derivation, &invocation, root, self.options.sandbox_mode);
+        let action = action.digest();
         let mut candidates: BTreeSet<StorePath> = inputs.mounted.keys().cloned().collect();
         if !rooted {
             candidates.extend(job.node.outputs.values().cloned());
@@ -770,22 +772,6 @@ impl Realiser<'_> {
         }
         stopped
     }
-}
-
-/// Returns the action of a derivation that is run in the sandbox; `root` is the encoded root that it sees.
-pub(crate) fn action(derivation: &Derivation, invocation: &Invocation, root: &[u8], mode: Mode) -> Action {
-    let mut platform =
-        BTreeMap::from([("system".to_owned(), String::from_utf8_lossy(&derivation.system).into_owned())]);
-    if mode == Mode::Relaxed {
-        platform.insert("sandbox".into(), "relaxed".into());
-    }
-    let command = Command {
-        arguments: invocation.argv.clone(),
-        environment: invocation.env.clone(),
-        output_paths: invocation.places.values().map(|place| place.trim_start_matches('/').to_owned()).collect(),
-        working_directory: BUILD_DIR.trim_start_matches('/').to_owned(),
-    };
-    Action::new(&command, MessageDigest::of(root), platform)
 }
 
 /// What a derivation says about the way in which its programs share the cores with those of other builds.

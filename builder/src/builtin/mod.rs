@@ -7,12 +7,16 @@ pub(crate) mod union;
 pub(crate) mod write;
 
 use crate::{
-    action::{Action, Command, MessageDigest},
+    action::action,
     attributes::{Attributes, TreeName},
     audit,
     error::{BuildError, attribute, cause},
     inputs::{Tree, closure, resolve},
     unpack,
+};
+use model::{
+    reapi::{Action, Command},
+    tree::SizedDigest,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -143,7 +147,7 @@ impl Task {
             output_paths: vec!["out".into()],
             working_directory: String::new(),
         };
-        Ok(Action::new(&command, MessageDigest::of(&root.encode()), BTreeMap::new()))
+        Ok(action(&command, SizedDigest::of(&root.encode()), BTreeMap::new()))
     }
 
     /// Runs the task; `scratch` is an empty directory for what has to be on disk. Fetching is left to the caller, who

@@ -12,6 +12,7 @@ pub mod derivation;
 pub mod references;
 
 pub mod nar;
+pub mod reapi;
 pub mod tree;
 
 pub use derivation::{Derivation, DerivationHashes, Output};

@@ -2,7 +2,9 @@
 //!
 //! A change of an encoding has to leave every line as it is, or say which of them it invalidates and what is made again.
 
-use model::tree::{Digest, Directory, Node};
+use model::reapi::{Action, Command, Platform};
+use model::tree::{Digest, Directory, Node, SizedDigest};
+use std::collections::BTreeMap;
 
 fn file(text: &str, executable: bool) -> Node {
     Node::File { digest: Digest::of(text.as_bytes()), executable, size: text.len() as u64 }
@@ -100,6 +102,71 @@ fn nodes() {
         9e7d7a3c3e3d9d618cbc85b138facc4d8cf7966a2ff8e4f3684c8754335c6d43 an empty file
         82222d459e08002456e9a55d1e9eb33c383a8c251cdc6593a049a7a4c6df323e a link
         af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262 an empty directory
+        ",
+    );
+}
+
+fn command() -> Command {
+    Command {
+        arguments: [&b"/bin/sh"[..], b"", b"-c", b"\xff"].map(<[u8]>::to_vec).to_vec(),
+        environment: BTreeMap::from([
+            (b"B".to_vec(), b"2".to_vec()),
+            (b"A".to_vec(), Vec::new()),
+            (b"\xfe".to_vec(), [b'x'; 300].to_vec()),
+        ]),
+        output_paths: vec!["output/out".into(), "output/dev".into()],
+        working_directory: "build".into(),
+    }
+}
+
+#[test]
+fn commands() {
+    let one = |edit: fn(&mut Command)| {
+        let mut command = Command::default();
+        edit(&mut command);
+        Digest::of(&command.encode())
+    };
+    check(
+        &[
+            ("empty", Digest::of(&Command::default().encode())),
+            ("arguments", one(|command| command.arguments = vec![b"a".to_vec(), Vec::new()])),
+            ("environment", one(|command| command.environment = [(b"A".to_vec(), b"1".to_vec())].into())),
+            ("nameless variable", one(|command| command.environment = [(Vec::new(), Vec::new())].into())),
+            ("outputs", one(|command| command.output_paths = vec!["b".into(), "a".into(), String::new()])),
+            ("working directory", one(|command| command.working_directory = "build".into())),
+            ("all in one", Digest::of(&command().encode())),
+        ],
+        "
+        af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262 empty
+        c8bf2167258c9789c74ffef0e4468b288115319a3f646af56b01674ed633fec3 arguments
+        2022aee30ed3563b68d73b3fd934e1b47a1a30139f73a57a35632f39b0a056b6 environment
+        41783743cfe1d5555ed28285620aad3c925da3c904507b45a77ddb3ef80474e7 nameless variable
+        a9ec69c042da6ba6f25cac9f715845c92c44f3d11d30b978c9c91f29a1af90c2 outputs
+        5530c33c533ec50db2f7ed89f02f512026d7ab0c4e135c147d71f9c8120e3635 working directory
+        07f57308ec7f396659a39965438662a98af7716767feb01f5dc7912e25c32d03 all in one
+        ",
+    );
+}
+
+fn action(command: &Command, input_root: &[u8], properties: &[(&str, &str)]) -> Digest {
+    let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let (command, input_root) = (SizedDigest::of(&command.encode()), SizedDigest::of(input_root));
+    Action { command, input_root, platform: Platform { properties } }.digest()
+}
+
+#[test]
+fn actions() {
+    let layout = ("eval-layout", "1");
+    check(
+        &[
+            ("no platform", action(&Command::default(), b"root", &[])),
+            ("an empty root", action(&command(), b"", &[layout])),
+            ("all in one", action(&command(), &[7; 300], &[("system", "x86_64-linux"), ("a", ""), layout])),
+        ],
+        "
+        dfaca775e542d54ca83521da557ce3d47d5fc494abbd6f9c08cd9d0f3636aedf no platform
+        ae329b5ff0e7fa4738f2bcea19b641441519229e71af72ec87e9cfb02e5808f3 an empty root
+        1c3ecf1339f5ec59ded961c5cb6e0c5ee447ccae54673741d880c804e83f4caf all in one
         ",
     );
 }

@@ -39,6 +39,20 @@ impl Digest {
     }
 }
 
+/// A digest with the length of the bytes that it names: message `Digest` of the Remote Execution API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizedDigest {
+    pub digest: Digest,
+    pub size_bytes: u64,
+}
+
+impl SizedDigest {
+    /// Returns the digest and length of `bytes`.
+    pub fn of(bytes: &[u8]) -> SizedDigest {
+        SizedDigest { digest: Digest::of(bytes), size_bytes: bytes.len() as u64 }
+    }
+}
+
 impl From<blake3::Hash> for Digest {
     fn from(hash: blake3::Hash) -> Self {
         Self(*hash.as_bytes())

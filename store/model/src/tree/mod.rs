@@ -7,12 +7,11 @@
 //! Where the nodes are kept is the caller's: [`Directories`].
 
 pub mod digest;
-pub mod encoding;
 pub mod select;
 pub mod union;
 pub mod walk;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, SizedDigest};
 
 #[cfg(test)]
 mod tests;
