@@ -16,8 +16,10 @@ mod scratch;
 mod add;
 mod cas;
 mod checkout;
+mod closure;
 mod import;
 mod register;
+mod services;
 mod sources;
 
 mod gc;

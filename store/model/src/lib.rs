@@ -15,6 +15,9 @@ pub mod nar;
 pub mod reapi;
 pub mod tree;
 
+pub mod blobs;
+pub mod path_infos;
+
 pub use derivation::{Derivation, DerivationHashes, Output};
 pub use hash::{Hash, HashAlgorithm, Hasher};
 pub use path::{Ingestion, StoreModel, StorePath, StorePathName};

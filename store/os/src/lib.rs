@@ -8,6 +8,8 @@ pub mod error;
 pub mod private;
 pub mod public;
 pub mod space;
+pub mod sync;
 
 pub use dir::Dir;
 pub use error::{Context, ErrorPath, SysError, io_help, io_remedy};
+pub use sync::lock;

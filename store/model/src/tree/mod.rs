@@ -7,6 +7,7 @@
 //! Where the nodes are kept is the caller's: [`Directories`].
 
 pub mod digest;
+pub mod directories;
 pub mod select;
 pub mod union;
 pub mod walk;
