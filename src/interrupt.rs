@@ -1,50 +1,52 @@
 //! Ctrl-C, SIGTERM and SIGHUP end any command within a second.
 //!
-//! A process that is killed at any instruction leaves a clean store, so an interrupted command has nothing to undo. It only
-//! ends more pleasantly when it ends by itself: builds are stopped, reported as stopped, and their directories removed. So the
-//! first signal sets the flag that builds, fetches and unpacking look at ([`flag`]), and as long as one of them is under way
-//! ([`orderly`]) the command has [`GRACE`] to end. In all other cases, and after that time, the thread that waits for signals
-//! reports what the command would have reported and ends the process: under an evaluation, a regular expression, a wait for a
-//! lock, for SQLite or for a silent server. No loop and no system call has to be prepared for it, and none can be forgotten.
+//! A process that is killed at any instruction leaves a clean store, so an interrupted command has nothing to undo. It
+//! only ends more pleasantly by itself: builds are stopped, reported as stopped, and their directories removed. So the
+//! first signal sets the flag that builds, fetches and unpacking look at ([`Interrupts`]), and as long as one of them
+//! runs the command has [`GRACE`] to end. In all other cases, and after that time, the thread that waits for signals
+//! reports for the command and ends the process: during an evaluation, a regular expression, or a wait for a lock, for
+//! SQLite or for a silent server. So no loop and no system call needs code for signals, and none can lack it.
 //!
 //! A second signal ends the process at once. The exit status is 128 and the number of the signal.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use workspace::Interrupts;
 
-/// How long builds and fetches have to stop. What is left of them then dies with the process.
+use crate::exit::Exit;
+
+/// Time that builds and fetches have to stop. Those that take longer die with the process.
 const GRACE: Duration = Duration::from_millis(400);
-/// How long a line of `repl` has to end before the whole of it does.
+/// Time that a line of `repl` has to end before the process does.
 const GRACE_OF_LINE: Duration = Duration::from_secs(2);
-/// How long the report may take. Writing it waits for ever where nobody reads any more.
+/// Time limit of the report, which blocks indefinitely when its pipe is full and has no reader.
 const REPORT: Duration = Duration::from_millis(400);
-/// Signals that follow the first one so soon are the same request: `timeout` and shells signal a process and its group.
+/// Signals this soon after the first one are the same request: `timeout` and shells signal a process and its group.
 const SAME: Duration = Duration::from_millis(100);
 /// In milliseconds.
 const POLL: u8 = 5;
 
-static FLAG: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-/// The signal that asked the process to end; 0 for none.
+static INTERRUPTS: LazyLock<Interrupts> = LazyLock::new(Interrupts::default);
+/// Signal that asked the process to end; 0 for none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
-/// Somebody reports how the command ended, and nobody else may.
+/// Set by the thread that reports how the command ended; no other may.
 static REPORTED: AtomicBool = AtomicBool::new(false);
-/// How much is under way that ends by itself soon after [`FLAG`] is set.
-static ORDERLY: AtomicUsize = AtomicUsize::new(0);
-/// Lines of `repl` begun and ended: odd while one is under way. 0 where Ctrl-C means the process.
+/// Lines of `repl` begun and ended: odd while one is running. 0 where Ctrl-C means the process.
 static LINES: AtomicUsize = AtomicUsize::new(0);
 
 type Step = Box<dyn FnOnce() + Send>;
-/// What is done before the process is ended from outside, the last first.
+/// Steps before a signal ends the process, the last one first.
 static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
 
-/// Starts waiting for signals. Before any other thread exists, as each of them inherits that it gets none: so there is no handler,
-/// and nothing that one could interrupt. (A program that is started has none blocked: `std` and the sandbox see to that.)
+/// Starts the thread that waits for signals. Must run before any other thread exists: each inherits the mask that blocks
+/// them, so that there is no handler and nothing that one could interrupt. (`std` and the sandbox unblock them in the
+/// programs they start.)
 pub fn install() {
     let wanted: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     let started = wanted.thread_block().is_ok()
@@ -53,12 +55,12 @@ pub fn install() {
             thread.spawn(|| watch(signals)).is_ok()
         });
     if !started {
-        // Then a signal ends the process without a word, which is as safe.
+        // Then a signal ends the process without a report, which is as safe.
         let _ = wanted.thread_unblock();
     }
 }
 
-/// Whether whoever started this process had it ignore SIGHUP, as `nohup` does. It is not ignored while it is blocked.
+/// Returns whether this process inherited an ignored SIGHUP, as from `nohup`. A blocked signal arrives nevertheless.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -66,43 +68,26 @@ fn is_hangup_ignored() -> bool {
     mask.is_some_and(|mask| mask >> (Signal::SIGHUP as i32 - 1) & 1 != 0)
 }
 
-/// The flag that stops builds, fetches and unpacking when it is set.
-pub fn flag() -> Arc<AtomicBool> {
-    FLAG.clone()
+/// Returns the interrupts of this process, for sessions to watch.
+pub fn interrupts() -> &'static Interrupts {
+    &INTERRUPTS
 }
 
-/// While it lives, the command ends by itself soon after the flag is set.
-#[must_use]
-pub struct Orderly(());
-
-/// Says that what follows looks at the flag.
-pub fn orderly() -> Orderly {
-    ORDERLY.fetch_add(1, Ordering::SeqCst);
-    Orderly(())
-}
-
-impl Drop for Orderly {
-    fn drop(&mut self) {
-        ORDERLY.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Has `step` done before the process is ended from outside, and before the steps that were told earlier.
+/// Adds a step that runs before a signal ends the process, and before the steps added earlier.
 pub fn before_end(step: impl FnOnce() + Send + 'static) {
     STEPS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(step));
 }
 
-/// The exit status of an interrupted command.
-pub fn exit_status() -> u8 {
-    let signal = match SIGNAL.load(Ordering::SeqCst) {
-        0 => Signal::SIGINT as i32,
-        signal => signal,
-    };
-    u8::try_from(128 + signal).expect("the numbers of signals are below 65")
+/// Returns the end of an interrupted command.
+pub fn exit() -> Exit {
+    match SIGNAL.load(Ordering::SeqCst) {
+        0 => Exit::Interrupted(Signal::SIGINT as i32),
+        signal => Exit::Interrupted(signal),
+    }
 }
 
-/// Lets the caller report how the command ended, and returns whether a signal asked for that. Does not return when the process is
-/// being ended.
+/// Reserves the report for the caller, and returns whether a signal ended the command. Does not return once the thread
+/// that waits for signals is ending the process.
 pub fn claim_report() -> bool {
     if REPORTED.swap(true, Ordering::SeqCst) {
         loop {
@@ -112,19 +97,19 @@ pub fn claim_report() -> bool {
     SIGNAL.load(Ordering::SeqCst) != 0
 }
 
-/// One line of `repl` on a terminal: while it lives, Ctrl-C ends the evaluation and not the process. Between lines Ctrl-C is a
-/// key.
+/// One line of `repl` on a terminal: until it is dropped, Ctrl-C ends the evaluation and not the process. Between lines
+/// Ctrl-C is a key.
 #[must_use]
 pub struct Line(());
 
 /// Begins a line.
 pub fn line() -> Line {
-    forget();
+    reset();
     LINES.fetch_add(1, Ordering::SeqCst);
     Line(())
 }
 
-/// From now on Ctrl-C means the line that is under way, if there is one.
+/// Makes Ctrl-C mean the line that is running, if there is one, from now on.
 pub fn begin_lines() {
     LINES.store(2, Ordering::SeqCst);
 }
@@ -132,12 +117,12 @@ pub fn begin_lines() {
 impl Drop for Line {
     fn drop(&mut self) {
         LINES.fetch_add(1, Ordering::SeqCst);
-        forget();
+        reset();
     }
 }
 
-fn forget() {
-    FLAG.store(false, Ordering::SeqCst);
+fn reset() {
+    INTERRUPTS.requested.store(false, Ordering::SeqCst);
     lang::resume();
 }
 
@@ -155,27 +140,27 @@ fn watch(signals: SignalFd) {
             continue;
         }
         SIGNAL.store(signal as i32, Ordering::SeqCst);
-        FLAG.store(true, Ordering::SeqCst);
-        let mut orderly = false;
+        INTERRUPTS.requested.store(true, Ordering::SeqCst);
+        let mut cooperating = false;
         wait(&signals, GRACE, || {
-            orderly |= ORDERLY.load(Ordering::SeqCst) != 0 || REPORTED.load(Ordering::SeqCst);
-            !orderly
+            cooperating |= INTERRUPTS.cooperating.load(Ordering::SeqCst) != 0 || REPORTED.load(Ordering::SeqCst);
+            !cooperating
         });
         end(signal);
     }
 }
 
-/// The next signal, if it comes in time.
+/// Returns the next signal, or `None` after `time`.
 fn next(signals: &SignalFd, time: PollTimeout) -> Option<Signal> {
-    // Should it fail, the read says the same.
+    // When polling fails, the read does too.
     let _ = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], time);
     let read = signals.read_signal().ok().flatten()?;
     Signal::try_from(read.ssi_signo.cast_signed()).ok()
 }
 
-/// Ends the line under way, or the process when it does not end.
+/// Ends the running line, or the process when the line does not end.
 fn end_line(signals: &SignalFd, line: usize) {
-    FLAG.store(true, Ordering::SeqCst);
+    INTERRUPTS.requested.store(true, Ordering::SeqCst);
     lang::interrupt();
     let ended = || LINES.load(Ordering::SeqCst) != line;
     if !wait(signals, GRACE_OF_LINE, ended) {
@@ -184,7 +169,7 @@ fn end_line(signals: &SignalFd, line: usize) {
     }
 }
 
-/// Waits until `done`, for `time` at the most, or until the next signal; returns whether it was `done`.
+/// Waits until `done`, but at most for `time` and until the next signal; returns whether it was `done`.
 fn wait(signals: &SignalFd, time: Duration, mut done: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     loop {
@@ -198,21 +183,21 @@ fn wait(signals: &SignalFd, time: Duration, mut done: impl FnMut() -> bool) -> b
     }
 }
 
-/// Reports, and ends the process under all its threads.
+/// Reports, and ends the process with all its threads.
 fn end(signal: Signal) -> ! {
     if !REPORTED.swap(true, Ordering::SeqCst) {
-        let (told, done) = mpsc::channel();
-        // In a thread of its own, as a lock may be held by one that waits for a terminal that has stopped.
+        let (reported, done) = mpsc::channel();
+        // In a thread of its own: another may hold a lock and wait for a terminal that has stopped.
         let report = std::thread::Builder::new().spawn(move || {
             let steps = std::mem::take(&mut *STEPS.lock().unwrap_or_else(PoisonError::into_inner));
             steps.into_iter().rev().for_each(|step| step());
-            // Nobody waits any more when it took too long.
-            let _ = told.send(());
+            // The receiver is gone when this took too long.
+            let _ = reported.send(());
         });
         if report.is_ok() {
-            // Whether it is done or took too long: the process ends.
+            // Done or timed out, the process ends.
             let _ = done.recv_timeout(REPORT);
         }
     }
-    signal_hook::low_level::exit(128 + signal as i32)
+    signal_hook::low_level::exit(Exit::Interrupted(signal as i32).status().into())
 }

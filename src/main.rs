@@ -1,36 +1,19 @@
 //! `eval`: describes packages, prefixes, stages and images, builds them hermetically and delivers them.
 //!
-//! One program with three names. The shell has a builtin `eval` that runs its arguments, so what a person types as
-//! `eval build .#x` reaches us as the program `build` with the argument `.#x`; `ev` is the name for daily use.
+//! One program with three names. The shell has a builtin `eval` that runs its arguments, so `eval build .#x` at a prompt
+//! starts the program `build` with the argument `.#x`; `ev` is the name for daily use.
+//!
+//! Evaluation and builds are in the libraries, from `workspace` down. This crate parses arguments, prints, and handles
+//! signals; the table of exit statuses is [`report::Exit`].
 
 mod cli;
-#[path = "workspace/src/code_cache.rs"]
-mod code_cache;
-#[path = "workspace/src/config.rs"]
-mod config;
-#[path = "workspace/src/eval_cache/mod.rs"]
-mod eval_cache;
-#[path = "workspace/src/session.rs"]
-mod evaluate;
-#[path = "workspace/src/host/store.rs"]
-mod host;
-#[path = "workspace/src/installable.rs"]
-mod installable;
+mod console;
+mod exit;
 mod interrupt;
-#[path = "workspace/src/lock_file/mod.rs"]
-mod lock_file;
 mod nix_text;
 mod print;
 mod progress;
-#[path = "workspace/src/host/read_only.rs"]
-mod read_only_host;
-#[path = "workspace/src/reading.rs"]
-mod reading;
 mod report;
-#[path = "workspace/src/sources/mod.rs"]
-mod sources;
-#[path = "workspace/src/walk.rs"]
-mod walk;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -41,6 +24,7 @@ use clap::{CommandFactory, Parser};
 
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
+use exit::Exit;
 use print::say;
 use report::Failure;
 
@@ -52,15 +36,15 @@ fn main() {
     builder::sandbox::child_entry();
     interrupt::install();
     let status = command();
-    // Of what runs at the end of a process only this is wanted. The allocator would give memory back to the kernel piece by
-    // piece, which is a twentieth of a short command.
+    // Nothing else runs at the end of the process: the allocator would return memory to the kernel piece by piece, which is
+    // a twentieth of a short command.
     let _ = std::io::stdout().flush();
     signal_hook::low_level::exit(status.into());
 }
 
-/// Runs the command that the arguments name, and returns its exit status.
+/// Runs the command of the arguments, and returns its exit status.
 fn command() -> u8 {
-    // Nix's own grammar of arguments, which clap has no words for.
+    // Nix's own grammar of arguments, which clap cannot express.
     let words: Vec<OsString> = std::env::args_os().collect();
     let own_name = words.first().is_some_and(|name| is_name(name));
     if own_name || words.get(1).is_some_and(|word| word == "nix-instantiate") {
@@ -68,7 +52,7 @@ fn command() -> u8 {
     }
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
-        Err(error) => return tell_of_arguments(&error),
+        Err(error) => return print_clap(&error),
     };
     match cli.global.color {
         ColorChoice::Auto => {}
@@ -90,7 +74,7 @@ fn command() -> u8 {
     let result = run(cli);
     let interrupted = interrupt::claim_report();
     match result {
-        Ok(()) => 0,
+        Ok(()) => Exit::Success.status(),
         Err(failure) => {
             let failure = if interrupted { failure.after_signal() } else { failure };
             form.report(&failure);
@@ -99,9 +83,9 @@ fn command() -> u8 {
     }
 }
 
-/// Prints what clap says instead of running a command, and returns the exit status.
-fn tell_of_arguments(error: &clap::Error) -> u8 {
-    // Styles and what was typed are told apart by saying it again without styles.
+/// Prints the help or the error of clap, and returns the exit status.
+fn print_clap(error: &clap::Error) -> u8 {
+    // Rendering it again without styles shows which escape sequences came from the arguments.
     let again = Cli::command().styles(Styles::plain()).try_get_matches_from(arguments());
     let plain = again.expect_err("the same arguments are as wrong as before");
     print::of_arguments(error, &plain).unwrap_or_else(|failure| {
@@ -110,7 +94,7 @@ fn tell_of_arguments(error: &clap::Error) -> u8 {
     })
 }
 
-/// How a failure is to be told.
+/// Form that failures are reported in.
 #[derive(Clone, Copy)]
 struct ReportForm {
     show_trace: bool,
@@ -121,7 +105,7 @@ struct ReportForm {
 impl ReportForm {
     fn report(&self, failure: &Failure) {
         if self.json {
-            // What has failed already needs no second failure.
+            // A second failure would hide the first.
             let _ = say!("{}", failure.to_json());
         }
         match self.error_format {
@@ -152,7 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The arguments as if the program had been called `eval`: under the name `build`, the command `build` comes first.
+/// Returns the arguments as if the program had been called `eval`: under the name `build`, the command `build` comes first.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let called_build =
@@ -163,7 +147,7 @@ fn arguments() -> Vec<OsString> {
     arguments
 }
 
-/// Whether a failure is to be told on standard output too, where a program waits for JSON.
+/// Returns whether a failure is also printed to standard output, where a program expects JSON.
 fn wants_json(command: &Command) -> bool {
     match command {
         Command::Build(command) => command.json,

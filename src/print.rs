@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use builder::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
 
-use crate::report::{Exit, Failure};
+use crate::exit::Exit;
+use crate::report::Failure;
 
 /// Prints a line of the result.
 macro_rules! say {
@@ -64,7 +65,7 @@ pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Fai
         BEGUN.store(true, Ordering::Relaxed);
         ended(write!(anstream::stdout(), "{text}").and_then(|()| stdout().flush()))?;
     }
-    Ok(u8::try_from(styled.exit_code()).unwrap_or(Exit::Usage as u8))
+    Ok(u8::try_from(styled.exit_code()).unwrap_or(Exit::Usage.status()))
 }
 
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {

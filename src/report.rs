@@ -1,7 +1,6 @@
-//! Errors as people, pipes and other programs see them: text with the source line, JSON, and an exit status.
+//! Errors for people and programs: text with source lines, JSON, and an exit status.
 //!
-//! Libraries return their own errors; a [`Failure`] is what becomes of any of them here. The table of exit statuses is in
-//! `docs/src/commands.md`.
+//! Libraries return their own errors, which become a [`Failure`] here.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -11,38 +10,21 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
 use builder::error::BuilderFailure;
 use builder::terminal::{is_active, visible};
+use workspace::installable::InstallableError;
 
-/// How the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    Error = 1,
-    Usage = 2,
-    BuildFailed = 100,
-    TimedOut = 101,
-    HashMismatch = 102,
-    NotDeterministic = 104,
-    /// By SIGINT; other signals have numbers of their own.
-    Interrupted = 130,
-}
+use crate::exit::Exit;
+use crate::interrupt;
 
-impl Exit {
-    /// The exit status of the process.
-    pub fn status(self) -> u8 {
-        if self == Exit::Interrupted { crate::interrupt::exit_status() } else { self as u8 }
-    }
-}
-
-/// An error on its way to the user.
+/// An error as it is reported.
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
     pub code: &'static str,
     message: String,
     help: Option<String>,
-    /// Present when the language tells of it: places, trace.
+    /// Present for errors of the language: places, trace.
     evaluation: Option<Box<lang::error::Report>>,
-    /// What had been built, for `--json`.
+    /// Report of the builds that ended before, for `--json`.
     pub builds: Option<Box<builder::Report>>,
 }
 
@@ -58,9 +40,9 @@ impl Failure {
         }
     }
 
-    /// Of a file operation; `what` is the call as a verb phrase, such as "cannot read".
-    pub fn io(what: &str, path: &Path, cause: std::io::Error) -> Failure {
-        Failure { code: "io", ..Failure::new(format!("{what} `{}`: {cause}", path.display())) }
+    /// Makes the failure of a file operation; `attempt` is a verb phrase, such as "cannot read".
+    pub fn io(attempt: &str, path: &Path, cause: std::io::Error) -> Failure {
+        Failure { code: "io", ..Failure::new(format!("{attempt} `{}`: {cause}", path.display())) }
     }
 
     pub fn usage(message: impl Into<String>) -> Failure {
@@ -71,16 +53,16 @@ impl Failure {
         &self.message
     }
 
-    /// Of a command that a signal has ended.
+    /// Makes the failure of a command that a signal ended.
     pub fn interrupted() -> Failure {
-        Failure { exit: Exit::Interrupted, code: "interrupted", ..Failure::new(BuildError::Cancelled.to_string()) }
+        Failure { exit: interrupt::exit(), code: "interrupted", ..Failure::new(BuildError::Cancelled.to_string()) }
     }
 
-    /// What this failure means when a signal came before it: what was stopped fails in many ways, and none of them is the
-    /// reason. Builds that failed by themselves stay reported.
+    /// Returns the failure to report when a signal came before this one: stopped work fails in many ways, and none of
+    /// them is the reason. Builds that failed by themselves stay reported.
     #[must_use]
     pub fn after_signal(self) -> Failure {
-        if self.builds.is_some() || self.exit == Exit::Interrupted { self } else { Failure::interrupted() }
+        if self.builds.is_some() || matches!(self.exit, Exit::Interrupted(_)) { self } else { Failure::interrupted() }
     }
 
     #[must_use]
@@ -110,7 +92,7 @@ impl Failure {
         let _ = writeln!(anstream::stderr().lock(), "{text}");
     }
 
-    /// Whether this is a mistake at the very end of `text`, which more text might mend.
+    /// Returns whether this is a mistake at the very end of `text`, which more text could correct.
     pub fn ends_early(&self, text: &str) -> bool {
         self.evaluation.as_ref().is_some_and(|report| {
             let syntax = !report.code.contains("::");
@@ -145,7 +127,7 @@ impl Failure {
     }
 }
 
-/// An error as editors and other programs take it: one object, see the book's page of errors.
+/// Returns an error as one object for editors and other programs; the book's page of errors describes it.
 fn diagnostic_of(report: &lang::error::Report) -> serde_json::Value {
     let labels: Vec<serde_json::Value> = report.labels.iter().map(span).collect();
     let frames = report.trace.iter().map(|frame| {
@@ -186,7 +168,7 @@ fn place(label: &lang::error::Label) -> serde_json::Value {
     })
 }
 
-/// Frames of a trace that are shown unless all are asked for.
+/// Frames of a trace that are shown without `--show-trace`.
 const FRAMES_SHOWN: usize = 5;
 
 fn render(report: &lang::error::Report, show_trace: bool) -> String {
@@ -197,7 +179,7 @@ fn render(report: &lang::error::Report, show_trace: bool) -> String {
         text.push_str(&renderer.render(&[group(further)]));
     }
     text.push_str(&cycle(report));
-    let mine = Mine::of(report);
+    let mine = UserFiles::of(report);
     let (mut shown, mut folded, mut hidden) = (0, 0, report.frames_dropped);
     for frame in &report.trace[report.cycle_len..] {
         if !show_trace && !mine.frame(frame) {
@@ -235,7 +217,7 @@ fn frame_place(frame: &lang::error::Trace) -> Option<String> {
     Some(format!("{}:{line}:{column}", shown_name(source)))
 }
 
-/// The attributes that need each other, as a ring.
+/// Draws the attributes that need each other as a ring.
 fn cycle(report: &lang::error::Report) -> String {
     let ring = &report.trace[..report.cycle_len];
     let mut text = String::new();
@@ -254,27 +236,27 @@ fn cycle(report: &lang::error::Report) -> String {
     text
 }
 
-/// Which files are the user's: those below the current folder and outside every store. When nothing of an error is in
-/// one of them, all files count as the user's.
-struct Mine {
-    folder: Option<std::path::PathBuf>,
+/// The files of the user: those below the working directory and outside every store. When nothing of an error is in one
+/// of them, all files are treated as the user's.
+struct UserFiles {
+    directory: Option<std::path::PathBuf>,
 }
 
-impl Mine {
-    fn of(report: &lang::error::Report) -> Mine {
-        let mine = Mine { folder: std::env::current_dir().ok() };
+impl UserFiles {
+    fn of(report: &lang::error::Report) -> UserFiles {
+        let mine = UserFiles { directory: std::env::current_dir().ok() };
         let any = report.labels.iter().any(|label| mine.source(&label.source))
             || report.trace.iter().any(|frame| frame.place.as_ref().is_some_and(|(source, _)| mine.source(source)));
-        if any { mine } else { Mine { folder: None } }
+        if any { mine } else { UserFiles { directory: None } }
     }
 
     fn source(&self, source: &lang::source::Source) -> bool {
-        let Some(folder) = &self.folder else { return true };
+        let Some(directory) = &self.directory else { return true };
         match &source.origin {
             lang::source::Origin::File(path) => {
-                let models = [store::StoreModel::Native, store::StoreModel::Nix];
+                let models = [model::StoreModel::Native, model::StoreModel::Nix];
                 let stored = models.iter().any(|model| Path::new(&**path).starts_with(model.store_dir()));
-                Path::new(&**path).starts_with(folder) && !stored
+                Path::new(&**path).starts_with(directory) && !stored
             }
             lang::source::Origin::CommandLine | lang::source::Origin::StandardInput => true,
             lang::source::Origin::Internal(_) => false,
@@ -289,8 +271,8 @@ impl Mine {
 fn group(report: &lang::error::Report) -> Group<'_> {
     let mut group = Group::with_title(Level::ERROR.primary_title(visible(&report.message)).id(report.code));
     let mut files: Vec<&Arc<lang::source::Source>> = Vec::new();
-    // What the user can change comes first: the innermost step of the way there that is in a file of theirs.
-    let mine = Mine::of(report);
+    // The place that the user can change comes first: the innermost frame in one of their files.
+    let mine = UserFiles::of(report);
     if report.labels.first().is_some_and(|label| !mine.source(&label.source))
         && let Some((frame, (source, offset))) = report.trace.iter().find_map(|frame| {
             frame.place.as_ref().filter(|(source, _)| mine.source(source)).map(|place| (frame, place))
@@ -322,25 +304,25 @@ fn group(report: &lang::error::Report) -> Group<'_> {
     group
 }
 
-/// The name of a source, safe to show.
+/// Returns the name of a source, safe to show.
 fn shown_name(source: &lang::source::Source) -> String {
     visible(&lang::error::origin_name(&source.origin)).into_owned()
 }
 
-/// The text of a source as it is quoted, safe to show; offsets are those of the source, so what replaces a character has
-/// its length. `None` where the text is not UTF-8: it cannot be shown beside carets, as the columns would not fit.
+/// Returns the text of a source, safe to show. Offsets are those of the source, so each replaced character keeps its
+/// length. `None` when the text is not UTF-8: carets below it would have the wrong columns.
 fn shown_text(source: &lang::source::Source) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(&source.text).ok()?;
     if !text.chars().any(is_active) {
         return Some(Cow::Borrowed(text));
     }
-    let stand_in = |c: char| match c.len_utf8() {
+    let replacement = |c: char| match c.len_utf8() {
         _ if !is_active(c) => c,
         1 => '?',
         2 => '¿',
         _ => char::REPLACEMENT_CHARACTER,
     };
-    Some(Cow::Owned(text.chars().map(stand_in).collect()))
+    Some(Cow::Owned(text.chars().map(replacement).collect()))
 }
 
 /// Widens a range to whole characters that lie inside the text.
@@ -370,8 +352,26 @@ impl From<store::StoreError> for Failure {
     }
 }
 
-impl From<crate::installable::InstallableError> for Failure {
-    fn from(error: crate::installable::InstallableError) -> Failure {
+impl From<workspace::Error> for Failure {
+    fn from(error: workspace::Error) -> Failure {
+        use workspace::Error;
+        let help = error.help();
+        let code = match error {
+            Error::Evaluation(report) => return Failure::from(*report),
+            Error::Store(error) => return error.into(),
+            Error::Build(error) => return error.into(),
+            Error::Installable(error) => return error.into(),
+            Error::Threads(_) | Error::NoStoreRoot => "error",
+            ref error if error.is_usage() => "usage",
+            _ => "installable",
+        };
+        let exit = if error.is_usage() { Exit::Usage } else { Exit::Error };
+        Failure { exit, code, help, ..Failure::new(error.to_string()) }
+    }
+}
+
+impl From<InstallableError> for Failure {
+    fn from(error: InstallableError) -> Failure {
         Failure { code: "installable", ..Failure::new(error.to_string()) }
     }
 }
@@ -390,16 +390,16 @@ impl From<BuildError> for Failure {
     }
 }
 
-/// Under `--keep-going` several builds may fail in several ways: the first one decides.
+/// Returns the exit status and code. Under `--keep-going` several builds may fail in several ways: the first decides.
 fn exit_of(error: &BuildError) -> (Exit, &'static str) {
     match error {
-        // The request was not done as it was stopped, whatever failed before.
-        BuildError::Failed(report) if report.cancelled => (Exit::Interrupted, "interrupted"),
+        // The request was stopped, which matters more than failures before.
+        BuildError::Failed(report) if report.cancelled => (interrupt::exit(), "interrupted"),
         BuildError::Failed(report) => match report.failures.first() {
             Some(failure) => exit_of(&failure.error),
-            None => (Exit::Interrupted, "interrupted"),
+            None => (interrupt::exit(), "interrupted"),
         },
-        BuildError::Cancelled => (Exit::Interrupted, "interrupted"),
+        BuildError::Cancelled => (interrupt::exit(), "interrupted"),
         BuildError::HashMismatch(_) => (Exit::HashMismatch, "build::hash_mismatch"),
         BuildError::NotReproducible { .. } => (Exit::NotDeterministic, "build::not_deterministic"),
         BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {

@@ -1,62 +1,56 @@
-//! `build`: makes what is named real, and links it.
+//! `build`: builds packages, and links the results.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use builder::{BuildError, Origin, Plan, Target};
 use clap::Args;
-use store::{LocalStore, StoreModel, StorePath};
+use model::{StoreModel, StorePath};
+use store::LocalStore;
+use workspace::Wanted;
 
-use super::{Building, Global, SandboxChoice, Source};
-use crate::evaluate::{Mode, Session, Wanted};
+use super::session::CommandSession;
+use super::{Global, Installables};
+use crate::exit::Exit;
+use crate::interrupt::interrupts;
 use crate::print::{remark, say};
 use crate::progress::Progress;
-use crate::report::{Exit, Failure};
+use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Build {
-    /// What to build: `.#attr`, `.#attr^output`, a `.drv`; with `-f` or `--expr` an attribute [default: .]
-    #[arg(value_name = "INSTALLABLE")]
-    pub installables: Vec<String>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
-    /// Make no `result` link
+    pub installables: Installables,
+    /// Create no `result` link
     #[arg(long, conflicts_with = "out_link")]
     pub no_link: bool,
-    /// Name of the link to make
+    /// Name of the link to create
     #[arg(short, long, value_name = "PATH", default_value = "result")]
     pub out_link: PathBuf,
-    /// Print where the outputs lie on this machine
+    /// Print the paths of the outputs on this machine
     #[arg(long)]
     pub print_out_paths: bool,
-    /// Print what was done as JSON, on failure too
+    /// Print a report as JSON, also of a failure
     #[arg(long)]
     pub json: bool,
-    /// Print the plan and stop
+    /// Print the plan, and build nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Build again what is built, and compare
+    /// Build again outputs that exist, and compare them
     #[arg(long)]
     pub rebuild: bool,
 }
 
-/// The plan, what came of it unless it was only to be made, and what was asked for.
+/// Plan, report of its run unless it is a dry run, and the outputs asked for.
 type Done = (Arc<Plan>, Option<builder::Report>, Vec<Built>);
 
 impl Build {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let progress = Progress::start(global);
-        let session = Session::open(
-            global,
-            &self.source,
-            &self.building,
-            &Mode { rebuild: self.rebuild, ..Mode::default() },
-            progress.sink(),
-        )?;
+        let progress = Progress::start(global.display());
+        let mut settings = global.settings(&self.installables.evaluation)?;
+        settings.building.rebuild = self.rebuild;
+        let session = CommandSession::open(global, settings, progress.sink())?;
         let done = self.build(&session);
         progress.finish();
         let (plan, report, wanted) = done.map_err(|failure| locate_hash(failure, &session))?;
@@ -75,11 +69,10 @@ impl Build {
         Ok(())
     }
 
-    fn build(&self, session: &Session) -> Result<Done, Failure> {
-        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables.clone() };
+    fn build(&self, session: &CommandSession) -> Result<Done, Failure> {
         let mut targets = Vec::new();
         let mut ready = Vec::new();
-        for wanted in session.resolve(&self.source, &names)? {
+        for wanted in session.resolve(&self.installables.names())? {
             match wanted {
                 Wanted::Derivation { drv, outputs } => targets.push(Target { drv, outputs }),
                 Wanted::Path(path) => {
@@ -97,13 +90,14 @@ impl Build {
             let wanted = outputs(&plan);
             return Ok((plan, None, wanted));
         }
-        let _orderly = crate::interrupt::orderly();
+        let _cooperating = interrupts().cooperate();
         let report = session.builder.realise(Arc::clone(&plan))?;
         let wanted = outputs(&plan);
         Ok((plan, Some(report), wanted))
     }
 
-    /// `result`, `result-dev`, `result-1`, …: the names Nix uses. Each is a root that keeps what it points to.
+    /// Creates the links `result`, `result-dev`, `result-1`, …, which are the names Nix uses. Each is a root of the
+    /// collector.
     fn link(&self, store: &LocalStore, built: &[Built]) -> Result<(), Failure> {
         if self.no_link {
             return Ok(());
@@ -202,40 +196,8 @@ fn kind_name(kind: builder::Kind) -> &'static str {
     }
 }
 
-impl Building {
-    /// The builder's options that these flags ask for.
-    pub fn options(&self, rebuild: bool, fetch: builder::fetch::FetchConfig) -> builder::Options {
-        let defaults = builder::Options::default();
-        // Zero lifts a limit.
-        let limit = |given: Option<u64>, unit: u64, default| match given {
-            None => default,
-            Some(0) => None,
-            Some(count) => Some(count.saturating_mul(unit)),
-        };
-        builder::Options {
-            memory_max_bytes: limit(self.max_memory, 1 << 20, defaults.memory_max_bytes),
-            processes_max: limit(self.max_processes, 1, defaults.processes_max),
-            niceness: self.nice,
-            jobs: self.jobs.unwrap_or(0),
-            cores: self.cores.unwrap_or(0),
-            keep_going: self.keep_going,
-            in_order: self.in_order,
-            keep_failed: self.keep_failed,
-            rebuild,
-            timeout: self.timeout.map(Duration::from_secs),
-            max_silent: self.max_silent_time.map(Duration::from_secs),
-            sandbox_mode: match self.sandbox {
-                SandboxChoice::Strict => builder::request::Mode::Strict,
-                SandboxChoice::Relaxed => builder::request::Mode::Relaxed,
-            },
-            fetch,
-            ..defaults
-        }
-    }
-}
-
-/// A hash mismatch is mended in a file: says in which line the old hash stands.
-fn locate_hash(mut failure: Failure, session: &Session) -> Failure {
+/// Adds the lines that contain the old hash to the help of a hash mismatch.
+fn locate_hash(mut failure: Failure, session: &CommandSession) -> Failure {
     if failure.exit != Exit::HashMismatch {
         return failure;
     }
@@ -251,11 +213,11 @@ fn locate_hash(mut failure: Failure, session: &Session) -> Failure {
     let places: Vec<String> = mismatches
         .iter()
         .flat_map(|(specified, actual)| {
-            session.places_of(specified).into_iter().map(move |place| format!("{place}: change it to `{actual}`"))
+            session.occurrences_of(specified).into_iter().map(move |place| format!("{place}: change it to `{actual}`"))
         })
         .collect();
     if !places.is_empty() {
-        failure = failure.help(format!("the hash stands in {}", places.join("; ")));
+        failure = failure.help(format!("the hash is in {}", places.join("; ")));
     }
     failure
 }

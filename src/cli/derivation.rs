@@ -1,31 +1,27 @@
-//! `derivation show`: store derivations as JSON.
+//! `derivation show`: prints store derivations as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
-use store::{StoreModel, StorePath};
+use model::{StoreModel, StorePath};
+use workspace::Wanted;
 
-use super::{Building, Global, Source};
-use crate::evaluate::{Session, Wanted};
+use super::session::CommandSession;
+use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Derivation {
-    /// Print derivations as JSON, in the form of Nix's command of this name
+    /// Print derivations as JSON, in Nix's format
     Show(Show),
 }
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// What to show: `.#attr`, a `.drv`; with `-f` or `--expr` an attribute [default: .]
-    #[arg(value_name = "INSTALLABLE")]
-    pub installables: Vec<String>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
-    /// With all derivations they need
+    pub installables: Installables,
+    /// Include all derivations that they need
     #[arg(short, long)]
     pub recursive: bool,
 }
@@ -39,15 +35,14 @@ impl Derivation {
 
 impl Show {
     fn run(self, global: &Global) -> Result<(), Failure> {
-        let session = Session::quiet(global, &self.source, &self.building)?;
-        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables };
+        let session = CommandSession::quiet(global, &self.installables.evaluation)?;
         let mut todo: Vec<StorePath> = Vec::new();
-        for wanted in session.resolve(&self.source, &names)? {
+        for wanted in session.resolve(&self.installables.names())? {
             match wanted {
                 Wanted::Derivation { drv, .. } => todo.push(drv),
                 Wanted::Path(path) => match session.store.path_info(&path)?.and_then(|info| info.deriver) {
                     Some(drv) => todo.push(drv),
-                    None => return Err(Failure::new(format!("nothing is known of how `{path}` was made"))),
+                    None => return Err(Failure::new(format!("the store has no derivation of `{path}`"))),
                 },
             }
         }

@@ -1,9 +1,8 @@
-//! `doctor`: what builds need of this machine, what it has, and what to do about the difference.
+//! `doctor`: compares the features that builds need with those of this machine, and prints remedies.
 
 use clap::Args;
 
 use super::Global;
-use crate::config;
 use crate::print::say;
 use crate::report::Failure;
 
@@ -20,7 +19,7 @@ pub struct Doctor {
 impl Doctor {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let features = builder::sandbox::probe();
-        let store = config::store_root(global)?;
+        let store = global.store_settings()?.root;
         let missing: Vec<&str> =
             features.iter().filter(|feature| feature.required && !feature.ok).map(|feature| feature.name).collect();
         if self.json {
@@ -58,6 +57,6 @@ impl Doctor {
             return Ok(());
         }
         Err(Failure::new(format!("builds cannot run here: {}", missing.join(", ")))
-            .help("each line above says what to do"))
+            .help("each line above names a remedy"))
     }
 }

@@ -1,43 +1,42 @@
-//! `expr`: the value of an expression or a flake output.
+//! `expr`: evaluates an expression or a flake output, and prints its value.
 
 use clap::Args;
 
-use super::{Building, Global, Source};
-use crate::evaluate::Session;
+use super::session::CommandSession;
+use super::{Evaluation, Global};
 use crate::print;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Expr {
-    /// An expression, or `.#attr` for a flake's output; with `-f` or `--expr` an attribute
+    /// Expression, or flake output `.#attr`; an attribute with `-f` or `--expr`
     #[arg(value_name = "EXPRESSION")]
     pub expression: Option<String>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
+    pub evaluation: Evaluation,
     /// Print as JSON
     #[arg(long, conflicts_with = "raw")]
     pub json: bool,
-    /// Print a string as it is, without quotes and a final newline
+    /// Print a string without quotes and a final newline
     #[arg(long)]
     pub raw: bool,
 }
 
 impl Expr {
     pub fn run(mut self, global: &Global) -> Result<(), Failure> {
-        // `.#a` and `/x#a` can only be references: a comment would swallow the rest. Anything else is an expression.
-        let named = self.source.file.is_some() || self.source.expr.is_some();
+        // `.#a` and `/x#a` can only be references: as expressions, a comment would hide the rest.
+        let source = &mut self.evaluation.source;
+        let named = source.file.is_some() || source.expr.is_some();
         let reference =
             self.expression.as_deref().is_some_and(|text| text.starts_with(['.', '/']) && text.contains('#'));
         if !named && !reference {
-            self.source.expr = self.expression.take();
+            source.expr = self.expression.take();
         }
-        let session = Session::quiet(global, &self.source, &self.building)?;
+        let session = CommandSession::quiet(global, &self.evaluation)?;
         let names: Vec<String> = self.expression.iter().cloned().collect();
         let mut output = Vec::new();
-        for installable in session.installables(&self.source, &names)? {
-            let value = session.value(&self.source, &installable)?;
+        for installable in session.installables(&names)? {
+            let value = session.value(&installable)?;
             if self.json {
                 output.extend(session.evaluate(|evaluator| evaluator.json(value))?);
                 output.push(b'\n');

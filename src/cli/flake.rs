@@ -1,32 +1,33 @@
-//! `flake`: the lock file of a flake.
+//! `flake`: writes the lock file of a flake.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Subcommand;
+use workspace::Access;
+use workspace::lock_file::{self, Node, Update};
 
-use super::{Building, Global, Source};
-use crate::evaluate::{Mode, Session};
-use crate::lock_file::{self, Node, Update};
+use super::session::CommandSession;
+use super::{Evaluation, Global};
 use crate::print::remark;
 use crate::report::Failure;
 
 #[derive(Debug, Subcommand)]
 pub enum Flake {
-    /// Lock the inputs that are not locked, or are declared otherwise than when they were; the others stay as they are
+    /// Lock the inputs that are new or declared differently than when they were locked
     Lock {
-        /// The flake's folder
-        #[arg(value_name = "FOLDER", default_value = ".")]
+        /// Directory of the flake
+        #[arg(value_name = "DIR", default_value = ".")]
         flake: PathBuf,
     },
-    /// Lock inputs to what they are now
+    /// Lock inputs to their current versions
     Update {
-        /// Which ones, such as `nixpkgs` or `dep/nixpkgs` [default: all]
+        /// Inputs to lock, such as `nixpkgs` or `dep/nixpkgs` [default: all]
         #[arg(value_name = "INPUT")]
         inputs: Vec<String>,
-        /// The flake's folder
-        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        /// Directory of the flake
+        #[arg(long, value_name = "DIR", default_value = ".")]
         flake: PathBuf,
     },
 }
@@ -46,15 +47,16 @@ impl Flake {
     }
 }
 
-fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> {
-    let folder = std::fs::canonicalize(folder).map_err(|cause| Failure::io("cannot find", folder, cause))?;
-    // What a name means now is what is asked.
-    let source = Source { impure: true, eval_jobs: 1, ..Source::default() };
-    let mode = Mode { anew: true, ..Mode::default() };
-    let session = Session::open(global, &source, &Building::default(), &mode, Arc::new(builder::Silent))?;
+fn lock(global: &Global, directory: &Path, update: &Update) -> Result<(), Failure> {
+    let directory = std::fs::canonicalize(directory).map_err(|cause| Failure::io("cannot find", directory, cause))?;
+    let mut settings = global.settings(&Evaluation::default())?;
+    // Names resolve to their current meaning.
+    settings.evaluation.access = Access::Impure;
+    settings.evaluation.refresh = true;
+    let session = CommandSession::open(global, settings, Arc::new(builder::Silent))?;
     let mut warnings = Vec::new();
     let (before, after) = session.evaluate(|evaluator| {
-        let tree = evaluator.flake_directory(&folder);
+        let tree = evaluator.flake_directory(&directory);
         let before = match evaluator.flake_lock_text(&tree)? {
             Some(text) => Node::parse(&text)?,
             None => Node::default(),
@@ -68,7 +70,7 @@ fn lock(global: &Global, folder: &Path, update: &Update) -> Result<(), Failure> 
     if after == before {
         return Ok(());
     }
-    let file = folder.join("flake.lock");
+    let file = directory.join("flake.lock");
     write(&file, &after.to_text()).map_err(|cause| Failure::io("cannot write", &file, cause))?;
     if !global.quiet {
         remark!("wrote {}", file.display());

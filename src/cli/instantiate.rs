@@ -1,23 +1,21 @@
-//! `instantiate`: the store derivation of what is named.
+//! `instantiate`: writes store derivations, and prints their paths.
+
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use store::StoreModel;
+use model::StoreModel;
+use workspace::Wanted;
 
-use super::{Building, Global, Source};
-use crate::evaluate::{Mode, Session, Wanted};
+use super::session::CommandSession;
+use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Instantiate {
-    /// What to instantiate: `.#attr`; with `-f` or `--expr` an attribute [default: .]
-    #[arg(value_name = "INSTALLABLE")]
-    pub installables: Vec<String>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
-    /// How store paths are computed: `nix` prints the very path that Nix prints, and writes nothing
+    pub installables: Installables,
+    /// Choose how store paths are computed: `nix` prints the paths that Nix prints, and writes nothing
     #[arg(long, value_enum, default_value_t)]
     pub store_model: StoreModelChoice,
 }
@@ -35,10 +33,10 @@ impl Instantiate {
             StoreModelChoice::Native => StoreModel::Native,
             StoreModelChoice::Nix => StoreModel::Nix,
         };
-        let mode = Mode { model, ..Mode::default() };
-        let session = Session::open(global, &self.source, &self.building, &mode, std::sync::Arc::new(builder::Silent))?;
-        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables };
-        for wanted in session.resolve(&self.source, &names)? {
+        let mut settings = global.settings(&self.installables.evaluation)?;
+        settings.evaluation.store_model = model;
+        let session = CommandSession::open(global, settings, Arc::new(builder::Silent))?;
+        for wanted in session.resolve(&self.installables.names())? {
             match (wanted, model) {
                 (Wanted::Derivation { drv, .. }, StoreModel::Native) => {
                     say!("{}", session.store.physical_path(&drv).display())?;

@@ -1,45 +1,40 @@
-//! `path-info`: what the store knows of paths.
+//! `path-info`: prints the store's records of paths.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
-use store::{StoreModel, StorePath};
+use model::{StoreModel, StorePath};
+use workspace::Wanted;
 
-use super::{Building, Global, Source};
-use crate::evaluate::{Session, Wanted};
+use super::session::CommandSession;
+use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct PathInfo {
-    /// What to look up: `.#attr`, a store path, a result link [default: .]
-    #[arg(value_name = "INSTALLABLE")]
-    pub installables: Vec<String>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
-    /// With everything the paths refer to
+    pub installables: Installables,
+    /// Include everything that the paths refer to
     #[arg(short, long)]
     pub recursive: bool,
-    /// Also the size of the closure, in bytes
+    /// Print the size of the closure too, in bytes
     #[arg(short = 'S', long)]
     pub closure_size: bool,
-    /// Also the size, in bytes
+    /// Print the size too, in bytes
     #[arg(short, long)]
     pub size: bool,
-    /// Print all that is known as JSON
+    /// Print the whole records as JSON
     #[arg(long)]
     pub json: bool,
 }
 
 impl PathInfo {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let session = Session::quiet(global, &self.source, &self.building)?;
+        let session = CommandSession::quiet(global, &self.installables.evaluation)?;
         let store = &session.store;
-        let names = if self.installables.is_empty() { vec![".".to_owned()] } else { self.installables.clone() };
         let mut paths: BTreeSet<StorePath> = BTreeSet::new();
-        for wanted in session.resolve(&self.source, &names)? {
+        for wanted in session.resolve(&self.installables.names())? {
             match wanted {
                 Wanted::Path(path) => drop(paths.insert(path)),
                 Wanted::Derivation { drv, outputs } => {

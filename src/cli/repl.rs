@@ -1,7 +1,7 @@
-//! `repl`: expressions, one after the other, with names that stay.
+//! `repl`: evaluates expressions interactively, with names that stay defined.
 //!
-//! On a terminal lines are edited, completed and remembered; from a pipe they are read as they come and nothing but
-//! results is printed, so the same commands work in a script.
+//! On a terminal lines are edited, completed and stored in a history; from a pipe they are read as they arrive and only
+//! results are printed, so the same commands work in a script.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,53 +14,53 @@ use lang::symbol::Symbol;
 use lang::{Value, View};
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
+use os::private;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
-use store::personal;
+use workspace::installable::Outputs;
+use workspace::{Environment, Wanted};
 
-use super::{Building, Global, Source};
-use crate::config;
-use crate::evaluate::{Session, Wanted};
+use super::session::CommandSession;
+use super::{Evaluation, Global};
+use crate::interrupt::interrupts;
 use crate::print::{has_failed, say};
 use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Repl {
-    /// Files whose attributes are in scope from the start
+    /// Load the attributes of these files
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub source: Source,
-    #[command(flatten)]
-    pub building: Building,
+    pub evaluation: Evaluation,
 }
 
 const HELP: &str = "\
-EXPRESSION      print its value, as far as it is evaluated
+EXPRESSION      print its value, to the depth that is evaluated
 NAME = EXPRESSION
-                give the value a name
+                define a name
 :a EXPRESSION   add the attributes of a set to the names
 :l FILE         add the attributes of a file, called with its defaults
 :r              load all files again
 :t EXPRESSION   print the type
 :p EXPRESSION   evaluate and print all of it
-:b EXPRESSION   build a derivation and print where it lies
-:doc EXPRESSION say what a builtin does
-:q              end
+:b EXPRESSION   build a derivation and print its path
+:doc EXPRESSION print the documentation of a builtin
+:q              quit
 ";
 
-/// Ends what line editors ask of terminals: marks around what is pasted. And the line.
+/// Turns off bracketed paste, which line editors turn on, and ends the line.
 const END_OF_PASTE_MODE: &str = "\x1b[?2004l\r\n";
 
-struct State<'s> {
-    session: &'s Session,
+struct Interpreter<'s> {
+    session: &'s CommandSession,
     names: RefCell<BTreeMap<String, Value>>,
     files: RefCell<Vec<PathBuf>>,
     cwd: PathBuf,
 }
 
-/// What became of a line.
+/// Result of a line.
 enum Outcome {
     Done,
     /// The text ends too early to be an expression.
@@ -69,19 +69,20 @@ enum Outcome {
 }
 
 impl Repl {
-    pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let session = Session::quiet(global, &self.source, &self.building)?;
-        let cwd = std::env::current_dir()
-            .map_err(|cause| Failure::io("cannot tell", Path::new("the current folder"), cause))?;
-        let state = State { session: &session, names: RefCell::default(), files: RefCell::default(), cwd };
-        for file in self.source.file.iter().chain(&self.files) {
+    pub fn run(mut self, global: &Global) -> Result<(), Failure> {
+        // Loaded like the other files, and not the source of attributes.
+        let file = self.evaluation.source.file.take();
+        let session = CommandSession::quiet(global, &self.evaluation)?;
+        let cwd = session.settings().directory.clone();
+        let state = Interpreter { session: &session, names: RefCell::default(), files: RefCell::default(), cwd };
+        for file in file.iter().chain(&self.files) {
             state.load(file)?;
         }
         if stdin().is_terminal() { interactive(&state, global) } else { piped(&state, global) }
     }
 }
 
-fn piped(state: &State<'_>, global: &Global) -> Result<(), Failure> {
+fn piped(state: &Interpreter<'_>, global: &Global) -> Result<(), Failure> {
     let mut text = String::new();
     for line in stdin().lock().lines() {
         let line = line.map_err(|cause| Failure::io("cannot read", Path::new("standard input"), cause))?;
@@ -91,19 +92,19 @@ fn piped(state: &State<'_>, global: &Global) -> Result<(), Failure> {
             Ok(Outcome::Incomplete) => continue,
             Ok(Outcome::Quit) => return Ok(()),
             Ok(Outcome::Done) => {}
-            Err(failure) => told(failure, global)?,
+            Err(failure) => print_failure(failure, global)?,
         }
         text.clear();
     }
     match state.line(&text, true) {
         Ok(_) => {}
-        Err(failure) => told(failure, global)?,
+        Err(failure) => print_failure(failure, global)?,
     }
     Ok(())
 }
 
-/// Prints why a line was not done. Where no result can be printed any more, that ends the program.
-fn told(failure: Failure, global: &Global) -> Result<(), Failure> {
+/// Prints the failure of a line, or returns it when results can no longer be printed.
+fn print_failure(failure: Failure, global: &Global) -> Result<(), Failure> {
     if has_failed() {
         return Err(failure);
     }
@@ -111,15 +112,15 @@ fn told(failure: Failure, global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
-fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
+fn interactive(state: &Interpreter<'_>, global: &Global) -> Result<(), Failure> {
     let unusable = |error: ReadlineError| Failure::new(format!("cannot use the terminal: {error}"));
     restore_terminal_at_the_end();
     crate::interrupt::begin_lines();
     let mut editor = Editor::new().map_err(unusable)?;
     editor.set_helper(Some(Completion { state, files: FilenameCompleter::new() }));
-    let history = history_file();
+    let history = history_file(&state.session.settings().environment);
     if let Some(file) = &history {
-        // No history yet is no reason not to start.
+        // A missing history is not an error.
         let _ = editor.load_history(file);
     }
     say!("`:?` lists the commands")?;
@@ -129,14 +130,14 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
             Ok(line) => {
                 text.push_str(&line);
                 text.push('\n');
-                let under_way = crate::interrupt::line();
+                let running = crate::interrupt::line();
                 let outcome = state.line(&text, line.is_empty());
-                drop(under_way);
+                drop(running);
                 match outcome {
                     Ok(Outcome::Incomplete) => continue,
                     Ok(Outcome::Quit) => break,
                     Ok(Outcome::Done) => {}
-                    Err(failure) => told(failure, global)?,
+                    Err(failure) => print_failure(failure, global)?,
                 }
                 let _ = editor.add_history_entry(text.trim_end());
                 text.clear();
@@ -148,7 +149,7 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
     }
     if let Some(file) = &history {
         let saved =
-            personal::make_directories(file.parent().unwrap_or(Path::new("/"))).map(|()| editor.save_history(file));
+            private::make_directories(file.parent().unwrap_or(Path::new("/"))).map(|()| editor.save_history(file));
         if let Err(cause) = saved {
             return Err(Failure::io("cannot write", file, cause));
         }
@@ -156,13 +157,13 @@ fn interactive(state: &State<'_>, global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A signal may end the process while a line is edited, and the terminal does not echo then.
+/// Restores the terminal when a signal ends the process while a line is edited, in which mode it does not echo.
 fn restore_terminal_at_the_end() {
     let Ok(before) = tcgetattr(stdin()) else { return };
     crate::interrupt::before_end(move || {
-        // Who sets a terminal from the background is stopped by it.
+        // The kernel stops a background process that sets a terminal.
         if tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp()) {
-            // A terminal that is gone needs nothing.
+            // Errors of a terminal that is gone do not matter.
             let _ = tcsetattr(stdin(), SetArg::TCSANOW, &before);
             let _ = stdout().write_all(END_OF_PASTE_MODE.as_bytes()).and_then(|()| stdout().flush());
         }
@@ -170,12 +171,12 @@ fn restore_terminal_at_the_end() {
 }
 
 /// `$XDG_STATE_HOME/eval/repl-history`
-fn history_file() -> Option<PathBuf> {
-    Some(config::user_folder("XDG_STATE_HOME", ".local/state")?.join("repl-history"))
+fn history_file(environment: &Environment) -> Option<PathBuf> {
+    Some(environment.user_directory("XDG_STATE_HOME", ".local/state")?.join("repl-history"))
 }
 
-impl State<'_> {
-    /// Does what a line, or several, says. `last`: no more lines will come, so what is incomplete is an error.
+impl Interpreter<'_> {
+    /// Executes one or more lines. `last` means that no more lines follow, so that an incomplete text is an error.
     fn line(&self, text: &str, last: bool) -> Result<Outcome, Failure> {
         let trimmed = text.trim();
         if trimmed.is_empty() || trimmed.starts_with('#') {
@@ -228,11 +229,13 @@ impl State<'_> {
     fn value(&self, text: &str) -> Result<Value, Failure> {
         let names: Vec<(Symbol, Value)> =
             self.names.borrow().iter().map(|(name, value)| (Symbol::new(name.as_bytes()), *value)).collect();
-        self.session
-            .evaluate(|evaluator| evaluator.eval_text_with(text.as_bytes(), Origin::CommandLine, &self.cwd, &names))
+        let value = self
+            .session
+            .evaluate(|evaluator| evaluator.eval_text_with(text.as_bytes(), Origin::CommandLine, &self.cwd, &names))?;
+        Ok(value)
     }
 
-    /// The value is evaluated when it is asked for, so the name is bound by way of a set.
+    /// Binds a name by way of a set, so that its value stays lazy.
     fn bind(&self, name: &str, expression: &str) -> Result<(), Failure> {
         let set = self.value(&format!("{{ {name} = {expression}\n; }}"))?;
         let bound = set.as_attrs().and_then(|set| set.get(Symbol::new(name.as_bytes())));
@@ -243,7 +246,7 @@ impl State<'_> {
     fn add(&self, value: Value) -> Result<(), Failure> {
         let Some(set) = value.as_attrs() else {
             let kind = lang::value::print::type_with_article(value);
-            return Err(Failure::new(format!("the names come from a set, and this is {kind}")));
+            return Err(Failure::new(format!("a set is needed, and this is {kind}")));
         };
         let added = set.iter().map(|attr| (String::from_utf8_lossy(attr.name.name()).into_owned(), attr.value));
         self.names.borrow_mut().extend(added);
@@ -263,13 +266,12 @@ impl State<'_> {
     }
 
     fn build(&self, value: Value) -> Result<(), Failure> {
-        let mut wanted = Vec::new();
-        self.session.wanted_of(value, &crate::installable::Outputs::Default, "the expression", &mut wanted)?;
+        let wanted = self.session.derivations_of(value, &Outputs::Default, "the expression")?;
         self.session.write_derivations()?;
         for wanted in wanted {
             match wanted {
                 Wanted::Derivation { drv, outputs } => {
-                    let _orderly = crate::interrupt::orderly();
+                    let _cooperating = interrupts().cooperate();
                     for path in self.session.builder.realise_now(&drv, &outputs)?.values() {
                         say!("{}", self.session.store.physical_path(path).display())?;
                     }
@@ -298,7 +300,7 @@ impl State<'_> {
         Ok(())
     }
 
-    /// What a word that is being typed could become: attributes after a dot, else names.
+    /// Returns completions of a word: attributes after a dot, else names.
     fn candidates(&self, word: &str) -> Vec<String> {
         let names = |value: Value| -> Vec<String> {
             let set = value.as_attrs();
@@ -334,7 +336,7 @@ fn assignment(text: &str) -> Option<(&str, &str)> {
 
 #[derive(Helper, Hinter, Highlighter, Validator)]
 struct Completion<'s> {
-    state: &'s State<'s>,
+    state: &'s Interpreter<'s>,
     files: FilenameCompleter,
 }
 

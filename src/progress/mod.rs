@@ -16,11 +16,9 @@ use std::time::{Duration, Instant};
 use builder::terminal::visible;
 use builder::{BuildError, Event, EventSink, Kind, NodeId, Origin, Plan};
 
-use crate::cli::{Global, ProgressStyle};
-
-/// What is known of one realisation at a moment.
+/// Snapshot of one realisation.
 #[derive(Default)]
-struct State {
+struct View {
     plan: Arc<Plan>,
     running: BTreeMap<NodeId, Running>,
     done: BTreeMap<NodeId, Done>,
@@ -59,38 +57,48 @@ pub struct Counts {
     pub bytes_fetched: u64,
 }
 
-/// The sink that shows.
+/// The way progress is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Display {
+    pub style: Style,
+    /// Print lines of builds as they come.
+    pub logs: bool,
+}
+
+/// Progress on standard error, until it is finished.
 pub struct Progress {
-    shared: Arc<Shared>,
+    shared: Arc<Sink>,
     drawer: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct Sink {
+    state: Mutex<View>,
     style: Style,
     logs: bool,
     stop: AtomicBool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A tree on a terminal, else lines.
+    Auto,
+    /// A live tree.
     Tree,
+    /// A line for each event.
     Plain,
     None,
 }
 
 impl Progress {
-    /// Starts showing in the style that the flags and the terminal ask for.
-    pub fn start(global: &Global) -> Progress {
-        let style = match global.progress {
-            _ if global.quiet => Style::None,
-            ProgressStyle::Auto if std::io::stderr().is_terminal() => Style::Tree,
-            ProgressStyle::Auto | ProgressStyle::Plain => Style::Plain,
-            ProgressStyle::Tree => Style::Tree,
-            ProgressStyle::None => Style::None,
+    /// Starts to show progress.
+    pub fn start(display: Display) -> Progress {
+        let style = match display.style {
+            Style::Auto if std::io::stderr().is_terminal() => Style::Tree,
+            Style::Auto => Style::Plain,
+            style => style,
         };
         let shared =
-            Arc::new(Shared { state: Mutex::default(), style, logs: global.logs, stop: AtomicBool::new(false) });
+            Arc::new(Sink { state: Mutex::default(), style, logs: display.logs, stop: AtomicBool::new(false) });
         let interrupted = Arc::downgrade(&shared);
         crate::interrupt::before_end(move || {
             if let Some(shared) = interrupted.upgrade() {
@@ -124,8 +132,8 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", visible(line));
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl Sink {
+    fn state(&self) -> MutexGuard<'_, View> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +150,7 @@ impl Shared {
     }
 
     /// Takes the live view from the screen and sums up, once; nothing is shown after that.
-    fn end(&self, state: &mut State) -> Counts {
+    fn end(&self, state: &mut View) -> Counts {
         if !self.stop.swap(true, Ordering::Relaxed) {
             tree::erase(state);
             if self.style != Style::None
@@ -166,7 +174,7 @@ impl Shared {
         self.end(state);
     }
 
-    fn stopped(&self, state: &mut State, node: NodeId) {
+    fn stopped(&self, state: &mut View, node: NodeId) {
         state.counts.stopped += 1;
         state.done.insert(node, Done::Stopped);
         let line = format!("stopped  {}", state.plan.nodes[node].name);
@@ -174,7 +182,7 @@ impl Shared {
     }
 
     /// A line that stays, above the live view when there is one.
-    fn permanent(&self, state: &mut State, line: &str) {
+    fn permanent(&self, state: &mut View, line: &str) {
         if self.style != Style::None {
             tree::erase(state);
             say(line);
@@ -182,7 +190,7 @@ impl Shared {
     }
 }
 
-impl EventSink for Shared {
+impl EventSink for Sink {
     fn event(&self, event: Event) {
         let mut state = self.state();
         let state = &mut *state;
@@ -196,7 +204,7 @@ impl EventSink for Shared {
                         self.permanent(state, &line);
                     }
                 }
-                *state = State { plan, started: Some(Instant::now()), ..State::default() };
+                *state = View { plan, started: Some(Instant::now()), ..View::default() };
             }
             Event::Started { node } => {
                 let running =
@@ -281,13 +289,13 @@ impl EventSink for Shared {
     }
 }
 
-fn update(state: &mut State, node: NodeId, change: impl FnOnce(&mut Running)) {
+fn update(state: &mut View, node: NodeId, change: impl FnOnce(&mut Running)) {
     if let Some(running) = state.running.get_mut(&node) {
         change(running);
     }
 }
 
-fn summary(state: &State) -> Option<String> {
+fn summary(state: &View) -> Option<String> {
     if state.plan.is_empty() {
         return state.started.map(|_| "up to date: nothing to do".to_owned());
     }

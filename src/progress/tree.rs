@@ -7,14 +7,14 @@ use std::io::Write as _;
 use builder::terminal::visible;
 use builder::{Kind, NodeId};
 
-use super::{Done, Running, State, bytes, seconds};
+use super::{Done, Running, View, bytes, seconds};
 
 /// Begin and end of a synchronised update: the terminal shows the frame at once.
 const BEGIN: &str = "\x1b[?2026h";
 const END: &str = "\x1b[?2026l";
 
 /// Removes the view from the screen.
-pub fn erase(state: &mut State) {
+pub fn erase(state: &mut View) {
     if state.drawn_lines > 0 {
         let _ = write!(std::io::stderr().lock(), "\x1b[{}A\x1b[J", state.drawn_lines);
         state.drawn_lines = 0;
@@ -22,7 +22,7 @@ pub fn erase(state: &mut State) {
 }
 
 /// Draws the view in place of the one before.
-pub fn draw(state: &mut State) {
+pub fn draw(state: &mut View) {
     if state.plan.is_empty() {
         return;
     }
@@ -44,7 +44,7 @@ pub fn draw(state: &mut State) {
     state.drawn_lines = lines.len();
 }
 
-fn totals(state: &State) -> String {
+fn totals(state: &View) -> String {
     let mut text = String::new();
     for (kind, what) in
         [(Kind::Fetch, "fetched"), (Kind::Unpack, "unpacked"), (Kind::Tree, "trees"), (Kind::Build, "built")]
@@ -72,7 +72,7 @@ fn totals(state: &State) -> String {
 }
 
 /// The running nodes, each below the chain of one of its dependents up to a target.
-fn tree_lines(state: &State, lines_max: usize) -> Vec<String> {
+fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
     let parents = parents(state);
     let mut children: BTreeMap<Option<NodeId>, BTreeSet<NodeId>> = BTreeMap::new();
     // Builds first, then the longest running: what is cut off below is what matters least.
@@ -108,7 +108,7 @@ fn tree_lines(state: &State, lines_max: usize) -> Vec<String> {
 }
 
 /// For each node one of those that need it, the nearest to it.
-fn parents(state: &State) -> BTreeMap<NodeId, NodeId> {
+fn parents(state: &View) -> BTreeMap<NodeId, NodeId> {
     let mut parents = BTreeMap::new();
     for (id, node) in state.plan.nodes.iter().enumerate() {
         for &need in &node.needs {
@@ -118,7 +118,7 @@ fn parents(state: &State) -> BTreeMap<NodeId, NodeId> {
     parents
 }
 
-fn node_line(state: &State, node: NodeId, depth: usize) -> String {
+fn node_line(state: &View, node: NodeId, depth: usize) -> String {
     let planned = &state.plan.nodes[node];
     let indent = "  ".repeat(depth);
     match state.running.get(&node) {

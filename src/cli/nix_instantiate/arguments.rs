@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use workspace::settings::search_path_entry;
+
 use super::settings::Settings;
 
 /// What is printed.
@@ -225,13 +227,6 @@ fn split_search_path(text: &str) -> Vec<&str> {
         rest = rest.get(end + 1..).unwrap_or_default();
     }
     entries
-}
-
-fn search_path_entry(entry: &str, here: &Path) -> (String, String) {
-    let (name, place) = entry.split_once('=').unwrap_or(("", entry));
-    let is_url = place.contains("://") || place.starts_with("channel:") || place.starts_with("flake:");
-    let place = if is_url { place.to_owned() } else { here.join(place).to_string_lossy().into_owned() };
-    (name.to_owned(), place)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `nix-instantiate`, as Nix has it: values and derivation paths on standard output byte for byte, errors in Nix's form,
-//! exit status 1 for any of them. Programs that were written for Nix run it under that name, which is a link to this one.
+//! `nix-instantiate` of Nix: values and derivation paths on standard output byte for byte, errors in Nix's form, exit
+//! status 1 for any of them. Programs written for Nix run it under that name, which is a link to this one.
 //!
 //! Nothing is written to a store, with `--eval` or without: derivations are computed and their paths printed.
 
@@ -14,14 +14,23 @@ use clap::Args;
 use lang::host::EvalOptions;
 use lang::source::Origin;
 use lang::{Error, Evaluator, Symbol, Value};
-use store::StoreModel;
+use model::StoreModel;
+use workspace::Environment;
+use workspace::code_cache::CodeCache;
+use workspace::environment::{current_system, free_memory_bytes};
+use workspace::host::{ReadOnlyHost, Surroundings};
+use workspace::sources::Sources;
+use workspace::walk;
 
-use crate::read_only_host::ReadOnlyHost;
-use crate::{config, nix_text, print, walk};
+use super::settings::{environment, parse_size};
+use crate::console::NixConsole;
+use crate::exit::Exit;
+use crate::interrupt::{self, interrupts};
+use crate::{nix_text, print};
 use arguments::{Action, Argument, Arguments, Output};
 use settings::Settings;
 
-/// The command as `--help` and completions know it; what follows is read by [`Arguments`].
+/// The command for `--help` and completions; [`Arguments`] reads its words.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct NixInstantiate {
@@ -37,10 +46,10 @@ Prints the store paths of derivations, or with --eval values, as Nix does. Write
 
   --parse                 print the syntax tree
   --eval                  print the value
-    --strict              evaluate it all the way down
-    --json --xml --raw    as JSON, as XML, a string as it is
-    --no-location         leave places out of XML
-  --find-file             print where names lie on the search path
+    --strict              evaluate it deeply
+    --json --xml --raw    as JSON, as XML, a string without quotes
+    --no-location         omit positions from XML
+  --find-file             print the paths of names on the search path
   -E, --expr              FILEs are expressions
   -A, --attr PATH         take this attribute
   --arg NAME EXPRESSION, --argstr NAME TEXT
@@ -52,7 +61,7 @@ Prints the store paths of derivations, or with --eval values, as Nix does. Write
   --option NAME VALUE     a setting of Nix, of which those about evaluation have an effect
 ";
 
-/// What went wrong: in the language, or before it came to that.
+/// An error of the language, or one from before the evaluation.
 enum Problem {
     Evaluation(Error),
     Other(String),
@@ -80,7 +89,7 @@ impl NixInstantiate {
             Ok(arguments) => arguments,
             Err(message) => {
                 nix_text::say(&nix_text::plain_error(&message));
-                return FAILURE;
+                return Exit::Error.status();
             }
         };
         if arguments.help {
@@ -93,19 +102,15 @@ impl NixInstantiate {
     }
 }
 
-/// Exit statuses, as Nix has them.
-const SUCCESS: u8 = 0;
-const FAILURE: u8 = 1;
-
 /// In Nix's words.
 const INTERRUPTED: &str = "interrupted by the user";
 
 fn written(bytes: &[u8]) -> u8 {
     match print::bytes(bytes) {
-        Ok(()) => SUCCESS,
+        Ok(()) => Exit::Success.status(),
         Err(failure) => {
             nix_text::say(&nix_text::plain_error(failure.message()));
-            FAILURE
+            Exit::Error.status()
         }
     }
 }
@@ -114,18 +119,19 @@ fn run(arguments: &Arguments) -> u8 {
     let here = match std::env::current_dir() {
         Ok(here) => here,
         Err(cause) => {
-            nix_text::say(&nix_text::plain_error(&format!("cannot tell the current folder: {cause}")));
-            return FAILURE;
+            nix_text::say(&nix_text::plain_error(&format!("cannot determine the working directory: {cause}")));
+            return Exit::Error.status();
         }
     };
     let settings = &arguments.settings;
-    // Not among the arguments, which are Nix's.
-    let memory_max = match std::env::var("EVAL_MAX_MEMORY").map(|size| config::parse_size(&size)) {
-        Err(_) => config::free_memory_bytes(),
-        Ok(Ok(size)) => Some(size),
-        Ok(Err(why)) => {
+    let environment = environment();
+    // A variable, because the arguments are Nix's.
+    let memory_max = match environment.text("EVAL_MAX_MEMORY").map(parse_size) {
+        None => free_memory_bytes(),
+        Some(Ok(size)) => Some(size),
+        Some(Err(why)) => {
             nix_text::say(&nix_text::plain_error(&format!("the value of EVAL_MAX_MEMORY is {why}")));
-            return FAILURE;
+            return Exit::Error.status();
         }
     };
     let defaults = EvalOptions::default();
@@ -134,7 +140,7 @@ fn run(arguments: &Arguments) -> u8 {
         restrict: settings.restrict_eval,
         allowed_uris: settings.allowed_uris.clone(),
         store_model: StoreModel::Nix,
-        system: Some(settings.system.clone().unwrap_or_else(config::current_system)),
+        system: Some(settings.system.clone().unwrap_or_else(current_system)),
         pipe_operators: settings.feature("pipe-operators"),
         toml_timestamps: settings.feature("parse-toml-timestamps"),
         features: settings.features(),
@@ -146,9 +152,9 @@ fn run(arguments: &Arguments) -> u8 {
         ..defaults
     };
     let keep_derivations = arguments.action != Action::Evaluate || arguments.read_write;
-    let sources = config::cached_sources(true, config::plain_fetch_config);
-    let host = Arc::new(ReadOnlyHost::new(arguments.search_path(&here), sources, keep_derivations));
-    let mut evaluator = Evaluator::new(host, options);
+    let cache = environment.cache();
+    let surroundings = surroundings(environment, arguments.search_path(&here));
+    let mut evaluator = Evaluator::new(Arc::new(ReadOnlyHost::new(surroundings, keep_derivations)), options);
     let jobs = match settings.eval_jobs {
         None => 1,
         Some(0) => std::thread::available_parallelism().map_or(1, usize::from),
@@ -156,21 +162,21 @@ fn run(arguments: &Arguments) -> u8 {
     };
     if let Err(cause) = evaluator.set_jobs(jobs) {
         nix_text::say(&nix_text::plain_error(&format!("cannot start threads to evaluate with: {cause}")));
-        return FAILURE;
+        return Exit::Error.status();
     }
-    if let Some(cache) = config::code_cache().filter(|_| !settings.no_eval_cache) {
-        evaluator.use_code_cache(Arc::new(cache));
+    if let Some(cache) = cache.filter(|_| !settings.no_eval_cache) {
+        evaluator.use_code_cache(Arc::new(CodeCache::new(cache)));
     }
     let mut front = Front { evaluator, arguments, here };
-    crate::interrupt::before_end(|| nix_text::say(&nix_text::plain_error(INTERRUPTED)));
-    // What was printed before an error stays printed, as in Nix.
+    interrupt::before_end(|| nix_text::say(&nix_text::plain_error(INTERRUPTED)));
+    // Output before an error stays printed, as in Nix.
     let result = front.all();
-    let interrupted = crate::interrupt::claim_report();
+    let interrupted = interrupt::claim_report();
     let code = match result {
-        Ok(()) => SUCCESS,
+        Ok(()) => Exit::Success.status(),
         Err(_) if interrupted => {
             nix_text::say(&nix_text::plain_error(INTERRUPTED));
-            crate::interrupt::exit_status()
+            interrupt::exit().status()
         }
         Err(problem) => {
             let text = match problem {
@@ -180,13 +186,23 @@ fn run(arguments: &Arguments) -> u8 {
                 Problem::Other(message) => nix_text::plain_error(&message),
             };
             nix_text::say(&text);
-            FAILURE
+            Exit::Error.status()
         }
     };
     front.evaluator.keep_code();
-    // The process ends here, which frees all that was read and cached faster than going through it would.
+    // The process ends here, which frees everything faster than dropping it would.
     std::mem::forget(front);
     code
+}
+
+/// Returns the surroundings of an evaluation that writes to no store.
+fn surroundings(environment: Environment, search_path: Vec<(String, String)>) -> Surroundings {
+    let reporter = Arc::new(NixConsole);
+    let sources = environment.cache().map(|cache| {
+        let environment = environment.clone();
+        Sources::new(cache, reporter.clone(), move || environment.storeless_fetch_config(interrupts()))
+    });
+    Surroundings { environment, search_path, sources, reporter, interrupts: interrupts().clone() }
 }
 
 struct Front<'a> {
@@ -195,7 +211,7 @@ struct Front<'a> {
     here: PathBuf,
 }
 
-/// Where an expression comes from.
+/// Source of an expression.
 enum Text {
     File(PathBuf),
     Words(Vec<u8>, Origin),
@@ -228,7 +244,7 @@ impl Front<'_> {
         Ok(())
     }
 
-    /// The values of `--arg` and its like.
+    /// Returns the values of `--arg` and its like.
     fn given(&mut self) -> Result<Vec<(Symbol, Value)>, Problem> {
         let mut given = Vec::new();
         for (name, argument) in &self.arguments.arguments {
@@ -282,7 +298,7 @@ impl Front<'_> {
     }
 }
 
-/// The value at an attribute path, functions on the way called.
+/// Selects the value at an attribute path, calling functions on the way.
 fn select(evaluator: &mut Evaluator, root: Value, path: &str, given: &[(Symbol, Value)]) -> Result<Value, Problem> {
     if path.is_empty() {
         return Ok(evaluator.force(root)?);
@@ -341,7 +357,7 @@ fn write_out(bytes: &[u8]) -> Result<(), Problem> {
     print::bytes(bytes).map_err(Problem::output)
 }
 
-/// Whether a program was called by the name of this command.
+/// Returns whether a program was called by the name of this command.
 pub fn is_name(called: &std::ffi::OsStr) -> bool {
     Path::new(called).file_name().is_some_and(|name| name == "nix-instantiate")
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use os::private;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use store::personal;
 
 /// Beyond this size of the database the older half goes.
 const BYTES_MAX: i64 = 256 << 20;
@@ -51,7 +51,7 @@ impl CodeCache {
             self.remove();
         }
         // SQLite gives the files beside it the permissions of this one.
-        let made = personal::make_directories(&self.folder).and_then(|()| personal::open_file(&file));
+        let made = private::make_directories(&self.folder).and_then(|()| private::open_file(&file));
         if made.is_err() || self.is_exposed() {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl CodeCache {
 
     /// Whether other users may have written what is there: code is run, so theirs is not read.
     fn is_exposed(&self) -> bool {
-        personal::is_exposed(&self.folder) || personal::is_exposed(&self.file())
+        private::is_exposed(&self.folder) || private::is_exposed(&self.file())
     }
 
     fn remove(&self) {

@@ -1,4 +1,4 @@
-//! A host that writes down what it is asked.
+//! A host that records the questions it is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lang::error::Report;
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostErrorKind, HostResult, Severity, SourceFilter};
-use store::path::Ingestion;
-use store::tree::Digest;
-use store::{Derivation, Hash, StorePath, StorePathName};
+use model::path::Ingestion;
+use model::tree::Digest;
+use model::{Derivation, Hash, StorePath, StorePathName};
 
 use super::Seen;
 use super::question::{self, Observation, Question, Source};
 use crate::host::StoreHost;
 use crate::sources;
 
-/// Asks the real host, and keeps the questions with digests of the answers.
+/// Passes questions to the real host, and records them with digests of the answers.
 pub struct Observer {
     host: Arc<StoreHost>,
     notes: Mutex<Notes>,

@@ -1,4 +1,4 @@
-//! What an evaluation can ask of the world, in a form that can be written down and asked again.
+//! Questions of an evaluation to the world, in a form that can be stored and asked again.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult};
+use model::path::Ingestion;
+use model::tree::Digest;
+use model::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
 use serde::{Deserialize, Serialize};
-use store::path::Ingestion;
-use store::tree::Digest;
-use store::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
 
+use super::KeyWriter;
 use crate::host::StoreHost;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,25 +24,26 @@ pub enum Question {
     LinkTarget(PathBuf),
     /// The store path of a source.
     Source(Source),
-    /// Whether a store path can be had.
+    /// Validity of a store path.
     Valid(String),
     References(String),
     Variable(String),
     Home,
 }
 
-/// A source that was copied to the store, or would have been.
+/// A source that was copied to the store, or named as if it had been.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Source {
     pub path: PathBuf,
     pub name: String,
     pub recursive: bool,
     pub expected: Option<String>,
-    /// What the filter was asked, and what it said; it is a pure function, as far as it asked nothing that is observed too.
+    /// Questions to the filter with its answers. The filter is a pure function, apart from questions that are observed
+    /// themselves.
     pub verdicts: Option<BTreeMap<PathBuf, (String, bool)>>,
 }
 
-/// The status of a file or folder; while it stays, so does what is inside.
+/// Status of a file or directory; while it is the same, so is the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     device: u64,
@@ -64,8 +66,17 @@ impl Stat {
         }
     }
 
-    /// The status, if a change after this moment is sure to show in it: clocks of file systems are coarse, so what has
-    /// just been changed may be changed again and look the same.
+    pub fn write_key(&self, key: &mut KeyWriter) {
+        for number in [self.device, self.inode, self.len] {
+            key.bytes(&number.to_le_bytes());
+        }
+        for time in [self.modified, self.changed] {
+            key.bytes(&time.to_le_bytes());
+        }
+    }
+
+    /// Returns the status if every later change is sure to show in it. A file changed within the last two seconds is
+    /// racily clean: clocks of file systems are coarse, so it can change again and keep its status.
     fn settled(host: &StoreHost, path: &Path) -> Option<Stat> {
         const SETTLES_AFTER: Duration = Duration::from_secs(2);
         let stat = Stat::now(host, path)?;
@@ -88,14 +99,14 @@ pub struct Observation {
     stat: Option<Stat>,
 }
 
-/// A question still has its answer.
+/// Proof that a question still has its answer.
 pub struct Holds {
-    /// The observation was brought up to date, and asking the next time will cost less.
+    /// Set when the observation got a new status, which makes the next check cheaper.
     pub renewed: bool,
 }
 
 impl Observation {
-    /// `stat` as [`Question::stat`] told it before the question was asked.
+    /// Makes an observation; `stat` is the result of [`Question::stat`] before the question was asked.
     pub fn new(question: Question, answer: Digest, stat: Option<Stat>) -> Observation {
         Observation { question, answer: answer.hex(), stat }
     }
@@ -118,7 +129,7 @@ impl Observation {
 }
 
 impl Question {
-    /// The file or folder whose status vouches for the answer.
+    /// Returns the file or directory whose status vouches for the answer.
     fn file(&self) -> Option<&Path> {
         match self {
             Question::Bytes(path) | Question::Entries(path) => Some(path),
@@ -126,12 +137,13 @@ impl Question {
         }
     }
 
-    /// To be taken before the question is asked, so that a change in between is noticed later.
+    /// Returns the status to store. Must be called before the question is asked, so that a change in between is noticed
+    /// later.
     pub fn stat(&self, host: &StoreHost) -> Option<Stat> {
         Stat::settled(host, self.file()?)
     }
 
-    /// Asks again; nothing when it makes no sense any more.
+    /// Asks again; `None` when the question makes no sense any more.
     fn ask(&self, host: &StoreHost) -> Option<Digest> {
         Some(match self {
             Question::Bytes(path) => digest_pieces(host, path, &mut |_| Ok(())).1,
@@ -158,7 +170,7 @@ impl Source {
         }
     }
 
-    /// Copies it again; nothing when the filter is asked what it was not asked before.
+    /// Copies it again; `None` when the filter meets a path that it did not meet before.
     fn add(&self, host: &StoreHost) -> Option<HostResult<StorePath>> {
         let name = StorePathName::new(&self.name).ok()?;
         let ingestion = if self.recursive { Ingestion::Recursive } else { Ingestion::Flat };
@@ -171,7 +183,7 @@ impl Source {
         };
         let mut filter = |path: &Path, kind: FileType| match verdicts.get(path) {
             Some((known, kept)) if known == kind.name() => Ok(*kept),
-            _ => Err(HostError::new(HostErrorKind::Stopped, "the filter was not asked this before")),
+            _ => Err(HostError::new(HostErrorKind::Stopped, "the filter meets a new path")),
         };
         let added = host.add_source(&self.path, &name, ingestion, Some(&mut filter), expected.as_ref());
         match added {
@@ -186,19 +198,31 @@ impl Source {
 fn of<T>(answer: &HostResult<T>, text: impl FnOnce(&T) -> Vec<u8>) -> Digest {
     Digest::of(&match answer {
         Ok(value) => [b"+", text(value).as_slice()].concat(),
-        Err(error) => format!("-{:?} {}", error.kind, error.message).into_bytes(),
+        Err(error) => format!("-{} {}", kind_name(error.kind), error.message).into_bytes(),
     })
+}
+
+/// Returns the name of an error's kind in digests, which outlive this program.
+fn kind_name(kind: HostErrorKind) -> &'static str {
+    match kind {
+        HostErrorKind::NotFound => "NotFound",
+        HostErrorKind::Denied => "Denied",
+        HostErrorKind::Stopped => "Stopped",
+        HostErrorKind::Unsupported => "Unsupported",
+        HostErrorKind::TooLarge => "TooLarge",
+        HostErrorKind::Other => "Other",
+    }
 }
 
 pub fn of_bytes(answer: &HostResult<Vec<u8>>) -> Digest {
     match answer {
-        // Large, and so not copied.
+        // Not copied, because it may be large.
         Ok(bytes) => Digest::of(bytes),
         Err(_) => of(answer, Vec::clone),
     }
 }
 
-/// Gives the bytes of a file piece by piece, with what [`of_bytes`] says of all of them.
+/// Passes the bytes of a file to `take` piece by piece, and returns the digest that [`of_bytes`] gives for all of them.
 pub fn digest_pieces(
     host: &StoreHost,
     path: &Path,

@@ -1,41 +1,37 @@
-//! [`lang::Host`] over the plain file system, for commands that write to no store: store paths are computed as Nix names
-//! them, and what they would hold is read where it lies.
+//! [`lang::Host`] over the plain file system, for commands that write to no store.
 //!
-//! A source's store path stands for the folder it was taken from, less what its filter refused; texts and derivations
-//! are kept in memory, derivations as their texts, and what is fetched lies in a cache. Nothing is built; an output that some
-//! other program put into the store can be read.
+//! Store paths are computed as Nix names them, and their contents are read where they are. A source's store path stands
+//! for the directory that it was taken from, less the files that its filter refused; texts and derivations are kept in
+//! memory, and downloads in a cache. Nothing is built; an output that another program put into Nix's store can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
+use model::path::{Ingestion, References};
+use model::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName, nar};
 use store::archive;
-use store::path::{Ingestion, References};
-use store::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName};
 
-use crate::host::{machine, source_type};
-use crate::nix_text;
-use crate::reading;
-use crate::sources::{self, Sources};
+use super::disk::{self, failed, missing, source_type};
+use super::{Surroundings, current_time, other};
 
 pub struct ReadOnlyHost {
-    search_path: Vec<(String, String)>,
-    sources: Option<Sources>,
+    surroundings: Surroundings,
     objects: Mutex<BTreeMap<StorePath, Object>>,
     keep_derivations: bool,
 }
 
-/// What a store path would hold.
+/// Content that a store path would have.
 #[derive(Debug, Clone)]
 enum Object {
     Source { from: PathBuf, refused: BTreeSet<PathBuf> },
     Text(Arc<[u8]>),
 }
 
-/// Where a path is really read.
-enum Place {
+/// Place that a path is read from.
+enum ReadFrom {
     Disk(PathBuf),
     Memory(Arc<[u8]>),
 }
@@ -46,92 +42,54 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn missing(path: &Path) -> HostError {
-    HostError::new(HostErrorKind::NotFound, format!("path '{}' does not exist", path.display()))
-}
-
-fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
-    match cause.kind() {
-        std::io::ErrorKind::NotFound => missing(path),
-        std::io::ErrorKind::NotADirectory => {
-            HostError::new(HostErrorKind::NotFound, format!("'{}' is not a directory", path.display()))
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            HostError::new(HostErrorKind::Denied, format!("{what} '{}': {cause}", path.display()))
-        }
-        std::io::ErrorKind::FileTooLarge => {
-            HostError::new(HostErrorKind::TooLarge, format!("{what} '{}': {cause}", path.display()))
-        }
-        _ => HostError::new(HostErrorKind::Other, format!("{what} '{}': {cause}", path.display())),
-    }
-}
-
-fn other(error: impl std::fmt::Display) -> HostError {
-    HostError::new(HostErrorKind::Other, error.to_string())
-}
-
-fn type_of(kind: std::fs::FileType) -> FileType {
-    if kind.is_file() {
-        FileType::Regular
-    } else if kind.is_dir() {
-        FileType::Directory
-    } else if kind.is_symlink() {
-        FileType::Symlink
-    } else {
-        FileType::Unknown
-    }
-}
-
 impl ReadOnlyHost {
-    /// What is fetched goes to `sources`; without them nothing can be.
-    ///
-    /// Without `keep_derivations` none can be read back, as Nix has it when it evaluates for a value: a large evaluation
-    /// makes tens of thousands, and almost none reads one.
-    pub fn new(search_path: Vec<(String, String)>, sources: Option<Sources>, keep_derivations: bool) -> ReadOnlyHost {
-        ReadOnlyHost { search_path, sources, objects: Mutex::default(), keep_derivations }
+    /// Without `keep_derivations` no derivation can be read back, as when Nix evaluates for a value: a large evaluation
+    /// makes tens of thousands, and reads almost none.
+    pub fn new(surroundings: Surroundings, keep_derivations: bool) -> ReadOnlyHost {
+        ReadOnlyHost { surroundings, objects: Mutex::default(), keep_derivations }
     }
 
-    fn place(&self, path: &Path) -> HostResult<Place> {
+    fn locate(&self, path: &Path) -> HostResult<ReadFrom> {
         let split = path.to_str().and_then(|text| MODEL.split(text).ok());
-        let Some((object, rest)) = split else { return Ok(Place::Disk(path.to_owned())) };
+        let Some((object, rest)) = split else { return Ok(ReadFrom::Disk(path.to_owned())) };
         let rest = rest.trim_start_matches('/');
         match lock(&self.objects).get(&object) {
             Some(Object::Source { from, refused }) => {
                 let real = if rest.is_empty() { from.clone() } else { from.join(rest) };
-                if real.ancestors().any(|folder| refused.contains(folder)) {
+                if real.ancestors().any(|above| refused.contains(above)) {
                     return Err(missing(path));
                 }
-                Ok(Place::Disk(real))
+                Ok(ReadFrom::Disk(real))
             }
-            Some(Object::Text(text)) if rest.is_empty() => Ok(Place::Memory(text.clone())),
+            Some(Object::Text(text)) if rest.is_empty() => Ok(ReadFrom::Memory(text.clone())),
             Some(Object::Text(_)) => Err(missing(path)),
-            None => Ok(Place::Disk(path.to_owned())),
+            None => Ok(ReadFrom::Disk(path.to_owned())),
         }
     }
 
-    fn remember(&self, path: &StorePath, object: Object) {
+    fn record(&self, path: &StorePath, object: Object) {
         lock(&self.objects).insert(path.clone(), object);
     }
 
-    /// Whether the path is one of ours, or stands on this machine.
-    fn is_there(&self, path: &StorePath) -> bool {
+    /// Returns whether this host computed the path, or it exists on this machine.
+    fn exists(&self, path: &StorePath) -> bool {
         lock(&self.objects).contains_key(path) || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
     }
 }
 
-/// Why an archive could not be hashed: the tree, or the filter that the expression gave.
-enum ArchiveError {
+/// Reason that a NAR could not be hashed: the tree, or the filter of the expression.
+enum FilteredError {
     Tree(archive::ArchiveError),
     Filter(HostError),
 }
 
-impl From<archive::ArchiveError> for ArchiveError {
-    fn from(error: archive::ArchiveError) -> ArchiveError {
-        ArchiveError::Tree(error)
+impl From<archive::ArchiveError> for FilteredError {
+    fn from(error: archive::ArchiveError) -> FilteredError {
+        FilteredError::Tree(error)
     }
 }
 
-/// Hashes the archive of what lies at `real`, which the expression names `named`, and notes what `filter` refuses.
+/// Hashes the NAR of the tree at `real`, which the expression calls `named`; returns the paths that `filter` refused.
 fn hash_archive(
     hasher: &mut Hasher,
     named: &Path,
@@ -139,9 +97,9 @@ fn hash_archive(
     mut filter: Option<SourceFilter<'_>>,
 ) -> HostResult<BTreeSet<PathBuf>> {
     let mut refused = BTreeSet::new();
-    let mut keep = |relative: &Path, kind| -> Result<bool, ArchiveError> {
+    let mut keep = |relative: &Path, kind| -> Result<bool, FilteredError> {
         let Some(filter) = &mut filter else { return Ok(true) };
-        let kept = filter(&named.join(relative), source_type(kind)).map_err(ArchiveError::Filter)?;
+        let kept = filter(&named.join(relative), source_type(kind)).map_err(FilteredError::Filter)?;
         if !kept {
             refused.insert(real.join(relative));
         }
@@ -149,75 +107,52 @@ fn hash_archive(
     };
     match archive::write_filtered(real, hasher, &mut keep) {
         Ok(()) => Ok(refused),
-        Err(ArchiveError::Tree(error)) => Err(other(error)),
-        Err(ArchiveError::Filter(error)) => Err(error),
+        Err(FilteredError::Tree(error)) => Err(other(error)),
+        Err(FilteredError::Filter(error)) => Err(error),
     }
-}
-
-/// Names and types of what is in a folder, sorted.
-fn entries(path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-    let read = || -> std::io::Result<Vec<(Vec<u8>, FileType)>> {
-        std::fs::read_dir(path)?
-            .map(|entry| {
-                let entry = entry?;
-                Ok((entry.file_name().into_vec(), type_of(entry.file_type()?)))
-            })
-            .collect()
-    };
-    let mut entries = read().map_err(|cause| failed("cannot list", path, &cause))?;
-    entries.sort();
-    Ok(entries)
 }
 
 impl Host for ReadOnlyHost {
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
-        match self.place(path)? {
-            Place::Disk(real) => reading::read(&real, bytes_max).map_err(|cause| failed("cannot read", path, &cause)),
-            Place::Memory(text) => Ok(text.to_vec()),
+        match self.locate(path)? {
+            ReadFrom::Disk(real) => disk::read(&real, path, bytes_max),
+            ReadFrom::Memory(text) => Ok(text.to_vec()),
         }
     }
 
     fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
-        match self.place(path)? {
-            Place::Disk(real) => {
-                reading::read_in_pieces(&real, take).map_err(|cause| failed("cannot read", path, &cause))?
-            }
-            Place::Memory(text) => take(&text),
+        match self.locate(path)? {
+            ReadFrom::Disk(real) => disk::read_pieces(&real, path, take),
+            ReadFrom::Memory(text) => take(&text),
         }
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-        match self.place(path)? {
-            Place::Disk(real) => {
-                let mut found = entries(&real)?;
-                found.retain(|(name, _)| self.place(&path.join(std::ffi::OsStr::from_bytes(name))).is_ok());
+        match self.locate(path)? {
+            ReadFrom::Disk(real) => {
+                let mut found = disk::entries(&real, path)?;
+                found.sort();
+                found.retain(|(name, _)| self.locate(&path.join(std::ffi::OsStr::from_bytes(name))).is_ok());
                 Ok(found)
             }
-            Place::Memory(_) => {
+            ReadFrom::Memory(_) => {
                 Err(HostError::new(HostErrorKind::NotFound, format!("'{}' is not a directory", path.display())))
             }
         }
     }
 
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
-        let real = match self.place(path) {
-            Ok(Place::Disk(real)) => real,
-            Ok(Place::Memory(_)) => return Ok(Some(FileType::Regular)),
-            Err(_) => return Ok(None),
-        };
-        match std::fs::symlink_metadata(real) {
-            Ok(meta) => Ok(Some(type_of(meta.file_type()))),
-            Err(cause) => match failed("cannot look at", path, &cause) {
-                error if error.kind == HostErrorKind::NotFound => Ok(None),
-                error => Err(error),
-            },
+        match self.locate(path) {
+            Ok(ReadFrom::Disk(real)) => disk::file_type(&real, path),
+            Ok(ReadFrom::Memory(_)) => Ok(Some(FileType::Regular)),
+            Err(_) => Ok(None),
         }
     }
 
     fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
-        match self.place(path)? {
-            Place::Disk(real) => std::fs::read_link(real).map_err(|cause| failed("cannot read the link", path, &cause)),
-            Place::Memory(_) => {
+        match self.locate(path)? {
+            ReadFrom::Disk(real) => disk::read_link(&real, path),
+            ReadFrom::Memory(_) => {
                 Err(HostError::new(HostErrorKind::Other, format!("'{}' is not a symbolic link", path.display())))
             }
         }
@@ -231,21 +166,21 @@ impl Host for ReadOnlyHost {
         filter: Option<SourceFilter<'_>>,
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
-        let place = self.place(source)?;
-        if let Place::Disk(real) = &place {
-            std::fs::symlink_metadata(real).map_err(|cause| failed("cannot look at", source, &cause))?;
+        let from = self.locate(source)?;
+        if let ReadFrom::Disk(real) = &from {
+            std::fs::symlink_metadata(real).map_err(|cause| failed("cannot access", source, &cause))?;
         }
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         let mut refused = BTreeSet::new();
-        match (&place, ingestion) {
-            (Place::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
-            (Place::Memory(text), Ingestion::Recursive) => model::nar::write_text(text, &mut hasher).map_err(other)?,
-            (Place::Disk(real), Ingestion::Flat | Ingestion::Text) => {
+        match (&from, ingestion) {
+            (ReadFrom::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
+            (ReadFrom::Memory(text), Ingestion::Recursive) => nar::write_text(text, &mut hasher).map_err(other)?,
+            (ReadFrom::Disk(real), Ingestion::Flat | Ingestion::Text) => {
                 std::fs::File::open(real)
                     .and_then(|mut file| std::io::copy(&mut file, &mut hasher))
                     .map_err(|cause| failed("cannot read", source, &cause))?;
             }
-            (Place::Memory(text), Ingestion::Flat | Ingestion::Text) => hasher.update(text),
+            (ReadFrom::Memory(text), Ingestion::Flat | Ingestion::Text) => hasher.update(text),
         }
         let hash = hasher.finish();
         if let Some(expected) = expected.filter(|expected| **expected != hash) {
@@ -259,22 +194,22 @@ impl Host for ReadOnlyHost {
         }
         let path =
             MODEL.make_fixed_output_path(ingestion, &hash, name.clone(), &References::default()).map_err(other)?;
-        let object = match place {
-            Place::Disk(from) => Object::Source { from, refused },
-            Place::Memory(text) => Object::Text(text),
+        let object = match from {
+            ReadFrom::Disk(from) => Object::Source { from, refused },
+            ReadFrom::Memory(text) => Object::Text(text),
         };
-        self.remember(&path, object);
+        self.record(&path, object);
         Ok(path)
     }
 
     fn add_text(&self, path: &StorePath, text: &[u8], _references: &[StorePath]) -> HostResult<()> {
-        self.remember(path, Object::Text(text.into()));
+        self.record(path, Object::Text(text.into()));
         Ok(())
     }
 
     fn write_derivation(&self, path: &StorePath, _derivation: &Derivation, text: &[u8]) -> HostResult<()> {
         if self.keep_derivations {
-            self.remember(path, Object::Text(text.into()));
+            self.record(path, Object::Text(text.into()));
         }
         Ok(())
     }
@@ -287,7 +222,7 @@ impl Host for ReadOnlyHost {
                 return Err(HostError::new(HostErrorKind::NotFound, message));
             }
         };
-        let name = store::derivation::name_of_path(path).map_err(other)?;
+        let name = model::derivation::name_of_path(path).map_err(other)?;
         Derivation::from_aterm(MODEL, name, &text).map_err(other)
     }
 
@@ -295,12 +230,12 @@ impl Host for ReadOnlyHost {
         for (drv, outputs) in wanted {
             let derivation = self.read_derivation(drv)?;
             let made = |name: &String| match derivation.outputs.get(name) {
-                Some(Output::InputAddressed(path)) => self.is_there(path),
+                Some(Output::InputAddressed(path)) => self.exists(path),
                 _ => false,
             };
             if !outputs.iter().all(made) {
                 return Err(HostError::unsupported(&format!(
-                    "building '{}' during the evaluation, as nothing is written to a store,",
+                    "building '{}' during an evaluation that writes to no store",
                     MODEL.print(drv)
                 )));
             }
@@ -309,7 +244,7 @@ impl Host for ReadOnlyHost {
     }
 
     fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
-        if self.is_there(path) {
+        if self.exists(path) {
             return Ok(());
         }
         Err(HostError::new(HostErrorKind::NotFound, format!("path '{}' is not valid", MODEL.print(path))))
@@ -320,36 +255,30 @@ impl Host for ReadOnlyHost {
     }
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
-        let _orderly = crate::interrupt::orderly();
-        sources::fetch(self.sources.as_ref(), self, request)
+        self.surroundings.fetch(self, request)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
-        machine::env_var(name)
+        self.surroundings.variable(name)
     }
 
     fn current_time(&self) -> i64 {
-        machine::current_time()
+        current_time()
     }
 
     fn home_dir(&self) -> Option<PathBuf> {
-        machine::home_dir()
+        self.surroundings.home()
     }
 
     fn nix_path(&self) -> Vec<(String, String)> {
-        self.search_path.clone()
+        self.surroundings.search_path.clone()
     }
 
     fn message(&self, severity: Severity, text: &str) {
-        let start = match severity {
-            Severity::Trace => "trace: ",
-            Severity::Warn => "evaluation warning: ",
-            Severity::Warning => "warning: ",
-        };
-        nix_text::say(&nix_text::labelled(start, text));
+        self.surroundings.reporter.message(severity, text);
     }
 
     fn notice(&self, report: &lang::Report) {
-        nix_text::say(&nix_text::warning(report));
+        self.surroundings.reporter.notice(report);
     }
 }

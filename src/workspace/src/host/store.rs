@@ -1,48 +1,45 @@
-//! [`lang::Host`] over the store and the builder: what expressions can see of the world.
+//! [`lang::Host`] over the store and the builder.
 //!
 //! With the native store model, sources, texts and derivations are written to the local store. With Nix's model nothing
-//! is written, since those paths lie in a store that is not ours: they are computed, and kept in memory for reading back.
+//! is written, because those paths belong to a store that is not ours: they are computed, and kept in memory for reading
+//! back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use builder::Builder;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity,
     SourceFilter,
 };
-use store::path::{Ingestion, References};
-use store::{
-    Derivation, Hash, HashAlgorithm, Hasher, LocalStore, SourceKind, StoreError, StoreModel, StorePath, StorePathName,
-    Text, ValidPath,
-};
+use model::path::{Ingestion, References};
+use model::{Derivation, Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
+use store::{LocalStore, SourceKind, StoreError, Text, ValidPath};
 
-use crate::reading;
-use crate::sources::{self, Sources};
+use super::disk::{self, failed, source_type};
+use super::{Surroundings, current_time, other};
+use crate::sources;
 
-/// The world as one command sees it.
+/// The world of one session.
 pub struct StoreHost {
     store: Arc<LocalStore>,
     model: StoreModel,
-    /// Runs what has to be built or fetched before the evaluation can go on.
+    /// Runs the builds and fetches that an evaluation waits for.
     builder: Arc<Builder>,
-    search_path: Vec<(String, String)>,
-    sources: Option<Sources>,
+    surroundings: Surroundings,
     unwritten: Mutex<Unwritten>,
 }
 
-/// Texts of derivations that are not in the store: not yet, or never, when the store model is not kept on this machine.
+/// Texts of derivations that are not in the store: not yet, or never when the store model is Nix's.
 #[derive(Default)]
 struct Unwritten {
     texts: HashMap<StorePath, Arc<[u8]>>,
-    /// What the next batch writes, inputs before what needs them.
+    /// Texts that the next batch writes, inputs before the derivations that need them.
     batch: Vec<Text>,
 }
 
-/// Derivations written together at the most, so that a large evaluation does not keep them all in memory.
+/// Most derivations written together, so that a large evaluation does not keep them all in memory.
 const BATCH_LEN_MAX: usize = 4096;
 
 impl StoreHost {
@@ -50,13 +47,12 @@ impl StoreHost {
         store: Arc<LocalStore>,
         builder: Arc<Builder>,
         model: StoreModel,
-        search_path: Vec<(String, String)>,
-        sources: Option<Sources>,
+        surroundings: Surroundings,
     ) -> StoreHost {
-        StoreHost { store, model, builder, search_path, sources, unwritten: Mutex::default() }
+        StoreHost { store, model, builder, surroundings, unwritten: Mutex::default() }
     }
 
-    /// Writes the derivations made since the last call, all in one go: each for itself would wait for the disk.
+    /// Writes the derivations made since the last call in one transaction: each of its own would wait for the disk.
     ///
     /// # Errors
     /// When the store cannot be written to.
@@ -73,8 +69,11 @@ impl StoreHost {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a logical path lies on this machine. Below a store object symbolic links to other store objects are
-    /// followed here, as the kernel does not know the logical store directory.
+    /// Returns the physical path of a logical one. Symbolic links from a store object to another are followed here,
+    /// because the kernel does not know the logical store directory.
+    ///
+    /// # Errors
+    /// When there are too many links.
     pub fn physical(&self, path: &Path) -> HostResult<PathBuf> {
         let mut path = path.to_owned();
         for _ in 0..LINKS_MAX {
@@ -89,13 +88,23 @@ impl StoreHost {
         Err(HostError::new(HostErrorKind::Other, format!("too many symbolic links at `{}`", path.display())))
     }
 
+    /// Returns the physical path of a logical one that may be a link itself: only links above it are followed.
+    fn unfollowed(&self, path: &Path) -> HostResult<PathBuf> {
+        Ok(match (self.in_store(path), path.parent(), path.file_name()) {
+            (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
+            (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
+            _ => path.to_owned(),
+        })
+    }
+
     fn in_store(&self, path: &Path) -> Option<(StorePath, PathBuf)> {
         let text = path.to_str()?;
         let (object, rest) = StoreModel::Native.split(text).ok()?;
         Some((object, PathBuf::from(rest.trim_start_matches('/'))))
     }
 
-    /// Walks `rest` below a store object; when a component is a link into the store directory, returns what the whole path means.
+    /// Walks `rest` below a store object; when a component is a link into the store directory, returns the path that it
+    /// leads to, with the components after it.
     fn first_link_out(&self, object: &StorePath, rest: &Path) -> Option<PathBuf> {
         let mut at = self.store.physical_path(object);
         let mut components = rest.components();
@@ -124,7 +133,7 @@ impl StoreHost {
         if self.write_to_store() && ingestion == Ingestion::Recursive && expected.is_none() {
             return self.store.add_source(source, name.clone(), filter).map_err(other);
         }
-        // Named by a hash that others know too, of the file's bytes or of the archive Nix would make of the tree.
+        // The path follows from a hash that others know too, of the file's bytes or of the tree's NAR.
         let algorithm = expected.map_or(HashAlgorithm::Sha256, Hash::algorithm);
         let imported = match filter.is_some() || self.write_to_store() {
             true => Some(self.store.copy_in(source, filter).map_err(other)?),
@@ -144,7 +153,7 @@ impl StoreHost {
             Ingestion::Recursive => store::archive::write(hashed, &mut hasher).map_err(other)?,
             Ingestion::Flat | Ingestion::Text => {
                 let copied = std::fs::File::open(hashed).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
-                copied.map_err(|cause| io_error("cannot read", source, &cause))?;
+                copied.map_err(|cause| failed("cannot read", source, &cause))?;
             }
         }
         let hash = hasher.finish();
@@ -170,91 +179,28 @@ impl StoreHost {
     }
 }
 
-/// As many as the kernel follows.
+/// Most symbolic links followed in one path, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
-
-fn io_error(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
-    let kind = match cause.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => HostErrorKind::NotFound,
-        std::io::ErrorKind::PermissionDenied => HostErrorKind::Denied,
-        std::io::ErrorKind::FileTooLarge => HostErrorKind::TooLarge,
-        _ => HostErrorKind::Other,
-    };
-    HostError::new(kind, format!("{what} `{}`: {cause}", path.display()))
-}
-
-fn other(error: impl std::fmt::Display) -> HostError {
-    HostError::new(HostErrorKind::Other, error.to_string())
-}
-
-pub fn source_type(kind: SourceKind) -> FileType {
-    match kind {
-        SourceKind::File => FileType::Regular,
-        SourceKind::Directory => FileType::Directory,
-        SourceKind::Symlink => FileType::Symlink,
-        SourceKind::Other(_) => FileType::Unknown,
-    }
-}
-
-fn file_type(kind: std::fs::FileType) -> FileType {
-    if kind.is_file() {
-        FileType::Regular
-    } else if kind.is_dir() {
-        FileType::Directory
-    } else if kind.is_symlink() {
-        FileType::Symlink
-    } else {
-        FileType::Unknown
-    }
-}
 
 impl Host for StoreHost {
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
-        reading::read(&self.physical(path)?, bytes_max).map_err(|cause| io_error("cannot read", path, &cause))
+        disk::read(&self.physical(path)?, path, bytes_max)
     }
 
     fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
-        let read = reading::read_in_pieces(&self.physical(path)?, take);
-        read.map_err(|cause| io_error("cannot read", path, &cause))?
+        disk::read_pieces(&self.physical(path)?, path, take)
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-        let entries = std::fs::read_dir(self.physical(path)?);
-        entries
-            .and_then(|entries| {
-                entries
-                    .map(|entry| {
-                        let entry = entry?;
-                        Ok((entry.file_name().into_vec(), file_type(entry.file_type()?)))
-                    })
-                    .collect()
-            })
-            .map_err(|cause| io_error("cannot list", path, &cause))
+        disk::entries(&self.physical(path)?, path)
     }
 
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
-        // The object itself may be a link; only what is above it is followed.
-        let physical = match (self.in_store(path), path.parent(), path.file_name()) {
-            (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
-            (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
-            _ => path.to_owned(),
-        };
-        match std::fs::symlink_metadata(physical) {
-            Ok(meta) => Ok(Some(file_type(meta.file_type()))),
-            Err(cause) => match io_error("cannot look at", path, &cause) {
-                error if error.kind == HostErrorKind::NotFound => Ok(None),
-                error => Err(error),
-            },
-        }
+        disk::file_type(&self.unfollowed(path)?, path)
     }
 
     fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
-        let physical = match (self.in_store(path), path.parent(), path.file_name()) {
-            (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
-            (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
-            _ => path.to_owned(),
-        };
-        std::fs::read_link(physical).map_err(|cause| io_error("cannot read the link", path, &cause))
+        disk::read_link(&self.unfollowed(path)?, path)
     }
 
     fn add_source(
@@ -317,7 +263,7 @@ impl Host for StoreHost {
         let unwritten = self.unwritten().texts.get(path).cloned();
         match unwritten {
             Some(text) => {
-                let name = store::derivation::name_of_path(path).map_err(other)?;
+                let name = model::derivation::name_of_path(path).map_err(other)?;
                 Derivation::from_aterm(self.model, name, &text).map_err(other)
             }
             None => self.store.derivation(path).map_err(other),
@@ -329,7 +275,7 @@ impl Host for StoreHost {
             return Err(HostError::unsupported("import from derivation with a store model other than `native`"));
         }
         self.write_derivations().map_err(other)?;
-        let _orderly = crate::interrupt::orderly();
+        let _cooperating = self.surroundings.interrupts.cooperate();
         for (drv, outputs) in wanted {
             let outputs: BTreeSet<String> = outputs.iter().cloned().collect();
             self.builder.realise_now(drv, &outputs).map_err(other)?;
@@ -353,10 +299,7 @@ impl Host for StoreHost {
     }
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
-        let fetched = || {
-            let _orderly = crate::interrupt::orderly();
-            sources::fetch(self.sources.as_ref(), self, request)
-        };
+        let fetched = || self.surroundings.fetch(self, request);
         let Some(expected) = &request.expected else { return fetched() };
         let ingestion = if request.kind == FetchKind::File { Ingestion::Flat } else { Ingestion::Recursive };
         let name = request.name.as_deref().unwrap_or("source");
@@ -365,7 +308,7 @@ impl Host for StoreHost {
             .model
             .make_fixed_output_path(ingestion, expected, name.clone(), &References::default())
             .map_err(other)?;
-        // What is in the store, or is only to be named, need not be fetched when the request says all there is to know.
+        // A request that says everything about its result needs no fetch when that is in the store, or only named.
         let is_known = match request.kind {
             FetchKind::File => !self.write_to_store() || self.store.is_valid(&path).map_err(other)?,
             _ => self.write_to_store() && self.store.is_valid(&path).map_err(other)?,
@@ -381,7 +324,7 @@ impl Host for StoreHost {
             FetchKind::Tree if is_known && sources::is_locked(request) => {
                 Ok(Fetched { path, attributes: sources::locked_attributes(request), branch: None })
             }
-            // A file is a derivation like any other: the same code fetches, verifies and remembers.
+            // A file is a derivation like any other: the same code fetches, verifies and registers.
             FetchKind::File => {
                 let derivation = fetch_derivation(name.as_str(), url, expected)?;
                 let drv = self.store.add_derivation(&derivation).map_err(other)?;
@@ -393,34 +336,33 @@ impl Host for StoreHost {
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
-        machine::env_var(name)
+        self.surroundings.variable(name)
     }
 
     fn current_time(&self) -> i64 {
-        machine::current_time()
+        current_time()
     }
 
     fn home_dir(&self) -> Option<PathBuf> {
-        machine::home_dir()
+        self.surroundings.home()
     }
 
     fn nix_path(&self) -> Vec<(String, String)> {
-        self.search_path.clone()
+        self.surroundings.search_path.clone()
     }
 
     fn message(&self, severity: Severity, text: &str) {
-        use std::io::Write;
-        let start = match severity {
-            Severity::Trace => "trace: ",
-            Severity::Warn | Severity::Warning => "warning: ",
-        };
-        let _ = writeln!(std::io::stderr().lock(), "{start}{}", builder::terminal::visible(text));
+        self.surroundings.reporter.message(severity, text);
+    }
+
+    fn notice(&self, report: &lang::Report) {
+        self.surroundings.reporter.notice(report);
     }
 }
 
-/// The derivation that fetches one file of a known hash.
+/// Returns the derivation that fetches one file of a known hash.
 fn fetch_derivation(name: &str, url: &str, expected: &Hash) -> HostResult<Derivation> {
-    let output = store::Output::Fixed { ingestion: Ingestion::Flat, hash: *expected };
+    let output = model::Output::Fixed { ingestion: Ingestion::Flat, hash: *expected };
     let text = |value: &str| value.as_bytes().to_vec();
     let env = [("name", name), ("urls", url), ("builder", "builtin:fetchurl"), ("system", "builtin")];
     Ok(Derivation {
@@ -433,23 +375,4 @@ fn fetch_derivation(name: &str, url: &str, expected: &Hash) -> HostResult<Deriva
         args: Vec::new(),
         env: env.iter().map(|(name, value)| (text(name), text(value))).collect(),
     })
-}
-
-/// What every host tells of the machine and the user's environment.
-pub mod machine {
-    use super::{OsStrExt, OsStringExt, PathBuf, SystemTime, UNIX_EPOCH};
-
-    pub fn env_var(name: &[u8]) -> Option<Vec<u8>> {
-        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
-    }
-
-    /// Seconds since 1970; 0 by a clock that stands before it.
-    pub fn current_time() -> i64 {
-        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
-    }
-
-    pub fn home_dir() -> Option<PathBuf> {
-        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
-    }
 }

@@ -22,18 +22,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use builder::fetch::{Fetch, FetchConfig, Fetcher, redact};
-use builder::unpack;
+use fetch::{Fetch, FetchConfig, Fetcher, redact};
 use lang::builtins::local_file as local;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
 };
+use model::path::Ingestion;
+use model::{Hash, HashAlgorithm, Hasher, StorePathName};
+use os::private;
 use os::space::FreeSpace;
-use store::archive;
-use store::path::Ingestion;
-use store::personal;
-use store::{Hash, HashAlgorithm, Hasher, SourceKind, StorePathName};
+use store::SourceKind;
+use store::archive::{ArchiveError, write_filtered};
 use waiting::Waiting;
+
+use crate::host::other;
+use crate::report::Reporter;
 
 /// How long a download without a hash is taken again instead of being asked for anew.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -48,10 +51,10 @@ pub struct Sources {
     fetcher: OnceLock<Fetcher>,
     /// Where what is fetched is kept.
     room: Arc<FreeSpace>,
-    /// Whether it is said what is waited for.
-    tells: bool,
-    /// What was fetched before counts for nothing, if this is set.
-    anew_since: Option<SystemTime>,
+    /// Notified of downloads that take long.
+    reporter: Arc<dyn Reporter>,
+    /// When set, downloads from before this time are not reused.
+    refresh_since: Option<SystemTime>,
 }
 
 /// Something that was fetched.
@@ -80,19 +83,14 @@ impl Obtained {
     fn hash(&self, expected: Option<&Hash>) -> HostResult<Hash> {
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         if self.ingestion == Ingestion::Recursive {
-            let mut keep =
-                |relative: &Path, _: SourceKind| -> Result<bool, archive::ArchiveError> { Ok(self.has(relative)) };
-            archive::write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
+            let mut keep = |relative: &Path, _: SourceKind| -> Result<bool, ArchiveError> { Ok(self.has(relative)) };
+            write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
         } else {
             let copied = fs::File::open(&self.place).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
             copied.map_err(|cause| failed("cannot read", &self.place, &cause))?;
         }
         Ok(hasher.finish())
     }
-}
-
-fn other(error: impl std::fmt::Display) -> HostError {
-    HostError::new(HostErrorKind::Other, error.to_string())
 }
 
 fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
@@ -145,32 +143,27 @@ pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue>
     attributes
 }
 
-/// As [`Sources::fetch`], for hosts that may have nowhere to keep what they fetch.
-///
-/// # Errors
-/// Also when there are no sources.
-pub fn fetch(sources: Option<&Sources>, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
-    let nowhere = || HostError::unsupported("fetching with neither `XDG_CACHE_HOME` nor `HOME` set");
-    sources.ok_or_else(nowhere)?.fetch(host, request)
-}
-
 impl Sources {
-    /// Keeps what it fetches below `cache`, which is made when something is fetched. With `tells`, what takes a while is
-    /// said on standard error.
-    pub fn new(cache: PathBuf, tells: bool, config: impl Fn() -> FetchConfig + Send + Sync + 'static) -> Sources {
+    /// Stores downloads below `cache`, which is created with the first one. Downloads that take long are reported.
+    pub fn new(
+        cache: PathBuf,
+        reporter: Arc<dyn Reporter>,
+        config: impl Fn() -> FetchConfig + Send + Sync + 'static,
+    ) -> Sources {
         let room = Arc::new(FreeSpace::new(&cache, CACHE_REMEDY));
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), room, tells, anew_since: None }
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), room, reporter, refresh_since: None }
     }
 
-    /// Asks once more what URLs and branches are, even those asked for in the last hour.
-    pub fn asking_anew(self) -> Sources {
-        Sources { anew_since: Some(SystemTime::now()), ..self }
+    /// Resolves URLs and branches again, even those resolved within the last hour.
+    #[must_use]
+    pub fn refreshed(self) -> Sources {
+        Sources { refresh_since: Some(SystemTime::now()), ..self }
     }
 
     /// Whether what was fetched without a hash, to this place, is taken again.
     fn is_fresh(&self, place: &Path) -> bool {
         fs::metadata(place).and_then(|meta| meta.modified()).is_ok_and(|time| {
-            time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.anew_since.is_none_or(|since| time >= since)
+            time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.refresh_since.is_none_or(|since| time >= since)
         })
     }
 
@@ -178,7 +171,7 @@ impl Sources {
     ///
     /// # Errors
     /// As [`Sources::obtain`]; when the hash is another than the request says; when the host cannot add it.
-    fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
+    pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
         let name = request.name.as_deref().unwrap_or("source");
         let name = StorePathName::new(name).map_err(other)?;
@@ -280,7 +273,7 @@ impl Sources {
     }
 
     fn waiting(&self, url: &str) -> Waiting {
-        Waiting::new(url, self.tells)
+        Waiting::new(url, self.reporter.clone())
     }
 
     fn fetcher(&self) -> &Fetcher {
@@ -295,8 +288,8 @@ impl Sources {
         fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
         let key = format!("archive-{}", hasher.finish().hex());
         let tree = self.kept_tree(&key, |folder| {
-            let options = unpack::Options { room: Some(Arc::clone(&self.room)), ..unpack::Options::default() };
-            let unpacked = unpack::unpack(std::slice::from_ref(&archive), folder, &options);
+            let options = archive::Options { room: Some(Arc::clone(&self.room)), ..archive::Options::default() };
+            let unpacked = archive::unpack(std::slice::from_ref(&archive), folder, &options);
             // What no file system can tell, an archive may say all the same.
             let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());
             let newest = UNIX_EPOCH + Duration::from_secs(newest);
@@ -325,7 +318,7 @@ impl Sources {
         }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let fresh = folder.join(format!(".{key}.{}.{count}", std::process::id()));
-        let made = personal::make_directory(&fresh)
+        let made = private::make_directory(&fresh)
             .map_err(|cause| failed("cannot make the folder", &fresh, &cause))
             .and_then(|()| make(&fresh))
             .and_then(|()| fs::rename(&fresh, &tree).map_err(|cause| failed("cannot rename", &fresh, &cause)));
@@ -341,7 +334,7 @@ impl Sources {
 
     fn folder(&self, name: &str) -> HostResult<PathBuf> {
         let folder = self.cache.join(name);
-        let made = personal::make_directories(&self.cache).and_then(|()| personal::make_directories(&folder));
+        let made = private::make_directories(&self.cache).and_then(|()| private::make_directories(&folder));
         made.map_err(|cause| failed("cannot make the folder", &folder, &cause))?;
         Ok(folder)
     }

@@ -1,4 +1,4 @@
-//! Says what is waited for, once it takes a while.
+//! Reports downloads that take long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,47 +6,42 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::print::remark;
-use crate::progress::bytes as in_words;
+use crate::report::Reporter;
 
-/// Nothing is said of what takes less.
+/// Shorter downloads are not reported.
 const FIRST: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_secs(10);
 
-/// While this lives, a line on standard error now and then.
+/// A download under way: until it is dropped, a thread reports it every few seconds.
 pub(super) struct Waiting {
     bytes: Arc<AtomicU64>,
     ended: Option<Sender<()>>,
-    teller: Option<JoinHandle<()>>,
+    timer: Option<JoinHandle<()>>,
 }
 
 impl Waiting {
-    pub fn new(url: &str, is_shown: bool) -> Waiting {
+    pub fn new(url: &str, reporter: Arc<dyn Reporter>) -> Waiting {
         let bytes = Arc::new(AtomicU64::new(0));
         let (ended, end) = mpsc::channel();
         let (url, received) = (url.to_owned(), Arc::clone(&bytes));
-        let tell = move || {
+        let report = move || {
             let mut wait = FIRST;
             while end.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                let so_far = match received.load(Ordering::Relaxed) {
-                    0 => String::new(),
-                    count => format!(": {}", in_words(count)),
-                };
-                remark!("fetching `{url}`{so_far}");
+                reporter.fetching(&url, received.load(Ordering::Relaxed));
                 wait = EACH;
             }
         };
-        // Without a thread, nothing is said.
-        let teller = is_shown.then(|| std::thread::Builder::new().spawn(tell).ok()).flatten();
-        Waiting { bytes, ended: Some(ended), teller }
+        // Without a thread, nothing is reported.
+        let timer = std::thread::Builder::new().spawn(report).ok();
+        Waiting { bytes, ended: Some(ended), timer }
     }
 
-    /// Notes how many bytes have come in all.
+    /// Sets the number of bytes received in all.
     pub fn set(&self, bytes: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes how many bytes have come since.
+    /// Adds bytes received since.
     pub fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -55,8 +50,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.ended = None;
-        if let Some(teller) = self.teller.take() {
-            let _ = teller.join();
+        if let Some(timer) = self.timer.take() {
+            let _ = timer.join();
         }
     }
 }

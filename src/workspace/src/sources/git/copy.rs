@@ -17,7 +17,8 @@ use gix::error::message;
 use gix::object::tree::EntryKind;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
-use store::{HashAlgorithm, personal};
+use model::HashAlgorithm;
+use os::private;
 
 use super::{Request, chain, remote};
 use crate::sources::{Sources, failed, other};
@@ -52,7 +53,7 @@ impl LocalCopy {
             fs::remove_dir_all(folder).map_err(|cause| failed("cannot remove", folder, &cause))?;
         }
         // What is made below it follows the umask, and is out of others' reach.
-        personal::make_directories(folder).map_err(|cause| failed("cannot make the folder", folder, &cause))?;
+        private::make_directories(folder).map_err(|cause| failed("cannot make the folder", folder, &cause))?;
         gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, gix::create::Options::default(), options)
             .map(Into::into)
             .map_err(|error| other(format!("cannot make the Git repository `{}`: {}", folder.display(), chain(&error))))
@@ -109,12 +110,12 @@ fn is_whole(repository: &Repository) -> bool {
 /// Notes that a name was fetched just now, and what it stands for, if anything.
 pub(super) fn touch(stamp: &Path, target: Option<&str>) -> HostResult<()> {
     let parent = stamp.parent().unwrap_or(stamp);
-    let written = personal::make_directories(parent)
-        .and_then(|()| personal::write_file(stamp, target.unwrap_or_default().as_bytes()));
+    let written = private::make_directories(parent)
+        .and_then(|()| private::write_file(stamp, target.unwrap_or_default().as_bytes()));
     written.map_err(|cause| failed("cannot write", stamp, &cause))
 }
 
 fn lock(place: &Path) -> HostResult<File> {
-    let locked = personal::open_file(place).and_then(|file| file.lock().map(|()| file));
+    let locked = private::open_file(place).and_then(|file| file.lock().map(|()| file));
     locked.map_err(|cause| failed("cannot lock", place, &cause))
 }

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use builder::fetch::{Answer, Fetcher};
+use fetch::{Answer, Fetcher};
 use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 
 use os::space::FreeSpace;

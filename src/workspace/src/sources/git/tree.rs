@@ -12,8 +12,8 @@ use gix::object::tree::EntryKind;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
+use os::private;
 use os::space::FreeSpace;
-use store::personal;
 
 use super::chain;
 use super::submodules::Submodules;
@@ -140,11 +140,11 @@ impl Writer<'_, '_> {
         };
         match kind {
             EntryKind::Tree => {
-                personal::make_directory(to).map_err(unwritable)?;
+                private::make_directory(to).map_err(unwritable)?;
                 self.tree(id, to, path, depth + 1)
             }
             EntryKind::Commit => {
-                personal::make_directory(to).map_err(unwritable)?;
+                private::make_directory(to).map_err(unwritable)?;
                 // One that is not asked for is an empty folder.
                 self.submodules.map_or(Ok(()), |submodules| submodules.write(path, id, to, depth + 1))
             }
@@ -153,7 +153,7 @@ impl Writer<'_, '_> {
                 // A name that was there before may be that of a link.
                 let bytes = blob()?;
                 self.room.claim(bytes.len() as u64).map_err(other)?;
-                let made = personal::create_file(to, kind == EntryKind::BlobExecutable);
+                let made = private::create_file(to, kind == EntryKind::BlobExecutable);
                 made.and_then(|mut file| file.write_all(&bytes)).map_err(unwritable)
             }
         }

@@ -1,0 +1,106 @@
+//! `prefix`: installs, switches and checks prefixes.
+
+mod check;
+mod generations;
+mod install;
+mod prune;
+mod switch;
+mod uninstall;
+
+use std::path::{Component, Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use deliver::prefix::{PrefixError, Wanted};
+
+use super::Global;
+use crate::print::{path_in_line, remark};
+use crate::report::Failure;
+
+#[derive(Debug, Subcommand)]
+pub enum Prefix {
+    /// Build a prefix, and install it below a root
+    #[command(after_help = "Example: ev prefix install .#python-prefix --to /")]
+    Install(Box<install::Install>),
+    /// Switch to the generation before the current one
+    #[command(after_help = "Example: ev prefix rollback /usr/local/my-stuff")]
+    Rollback(Change),
+    /// Switch to a generation, by default the newest
+    #[command(after_help = "Example: ev prefix switch /usr/local/my-stuff 3")]
+    Switch(switch::Switch),
+    /// Remove a prefix with all its generations
+    #[command(after_help = "Example: ev prefix uninstall /usr/local/my-stuff")]
+    Uninstall(Change),
+    /// Remove generations other than the current one
+    #[command(after_help = "Example: ev prefix prune /usr/local/my-stuff --keep 2")]
+    Prune(prune::Prune),
+    /// List the generations, the newest last
+    #[command(after_help = "Example: ev prefix generations /usr/local/my-stuff --json")]
+    Generations(generations::Generations),
+    /// Find everything that leads out of a prefix: loaders, libraries, interpreters, links, names of build directories
+    Check(check::Check),
+}
+
+/// An installed prefix.
+#[derive(Debug, Args)]
+pub struct At {
+    /// Path of the prefix, such as `/usr/local/my-stuff`
+    pub prefix: PathBuf,
+    /// Root that the prefix is installed below
+    #[arg(long, value_name = "ROOT", default_value = "/")]
+    pub to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Change {
+    #[command(flatten)]
+    pub at: At,
+    /// Continue although files were changed or added by hand, and keep them aside
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl Prefix {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Prefix::Install(command) => command.run(global),
+            Prefix::Rollback(change) => switch::switch(&change, Wanted::Previous, global),
+            Prefix::Switch(command) => command.run(global),
+            Prefix::Uninstall(change) => uninstall::uninstall(&change, global),
+            Prefix::Prune(command) => command.run(),
+            Prefix::Generations(command) => command.run(),
+            Prefix::Check(command) => command.run(),
+        }
+    }
+
+    /// Returns whether a failure is also printed to standard output, where a program expects JSON.
+    pub fn wants_json(&self) -> bool {
+        matches!(self, Prefix::Generations(command) if command.json)
+    }
+}
+
+fn failed(error: PrefixError) -> Failure {
+    let failure = Failure::new(error.to_string()).code(error.code());
+    match error.help() {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
+}
+
+/// Prints the paths of files that belong to no generation and were kept.
+fn remark_kept(kept: &[PathBuf]) {
+    for path in kept {
+        remark!("files that were not installed are kept in `{}`", path_in_line(path));
+    }
+}
+
+/// Prints the next step when the prefix is in a system extension that is a directory: since 258, systemd compares that
+/// directory with the one it has merged, and nothing below it.
+fn remark_refresh(to: &Path, global: &Global) {
+    let Ok(root) = std::fs::canonicalize(to) else { return };
+    let mut names = root.components().skip_while(|part| part.as_os_str() != "extensions").skip(1);
+    if !global.quiet && matches!(names.next(), Some(Component::Normal(_))) {
+        remark!(
+            "an extension changed inside: `systemd-sysext refresh --always-refresh=yes` shows it (systemd 258 and later)"
+        );
+    }
+}

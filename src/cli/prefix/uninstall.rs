@@ -1,0 +1,14 @@
+//! `prefix uninstall`: removes a prefix.
+
+use deliver::prefix;
+
+use super::{Change, failed, remark_kept, remark_refresh};
+use crate::cli::Global;
+use crate::report::Failure;
+
+pub fn uninstall(Change { at, force }: &Change, global: &Global) -> Result<(), Failure> {
+    let removed = prefix::uninstall(&at.to, &at.prefix, *force).map_err(failed)?;
+    remark_kept(&removed.kept);
+    remark_refresh(&at.to, global);
+    Ok(())
+}

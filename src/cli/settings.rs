@@ -1,0 +1,159 @@
+//! Conversion of flags to the plain settings of the libraries.
+
+use std::io::{Read, stdin};
+use std::path::Path;
+use std::time::Duration;
+
+use workspace::settings::TextOrigin;
+use workspace::{Access, Argument, Environment, EvalSettings, ExpressionSource, Settings, StoreSettings};
+
+use super::{Building, Durability, Evaluation, Global, ProgressStyle, SandboxChoice, Source};
+use crate::progress::{Display, Style};
+use crate::report::Failure;
+
+impl Global {
+    /// Returns the settings of a session.
+    ///
+    /// # Errors
+    /// When the working directory is gone, no directory for a store is known, or standard input cannot be read.
+    pub fn settings(&self, evaluation: &Evaluation) -> Result<Settings, Failure> {
+        let environment = environment();
+        let directory = std::env::current_dir()
+            .map_err(|cause| Failure::io("cannot determine", Path::new("the working directory"), cause))?;
+        let evaluation_settings = EvalSettings {
+            memory_max_bytes: self.max_eval_memory,
+            profile: self.eval_profile.is_some(),
+            ..evaluation.source.settings()?
+        };
+        Ok(Settings {
+            directory,
+            store: self.store_settings_in(&environment)?,
+            environment,
+            program: std::env::current_exe().ok(),
+            evaluation: evaluation_settings,
+            building: evaluation.building.options(),
+        })
+    }
+
+    /// Returns the settings of the store: `--root` or `$EVAL_ROOT`, else the default root.
+    ///
+    /// # Errors
+    /// When no directory for a store is known.
+    pub fn store_settings(&self) -> Result<StoreSettings, Failure> {
+        self.store_settings_in(&environment())
+    }
+
+    fn store_settings_in(&self, environment: &Environment) -> Result<StoreSettings, Failure> {
+        let root = match &self.root {
+            Some(root) => {
+                std::path::absolute(root).map_err(|cause| Failure::io("cannot make absolute", root, cause))?
+            }
+            None => environment.store_root()?,
+        };
+        let durability = match self.durability {
+            Durability::Full => store::Durability::Full,
+            Durability::Relaxed => store::Durability::Relaxed,
+        };
+        Ok(StoreSettings { root, durability })
+    }
+
+    /// Returns the way progress is shown.
+    pub fn display(&self) -> Display {
+        let style = match self.progress {
+            _ if self.quiet => Style::None,
+            ProgressStyle::Auto => Style::Auto,
+            ProgressStyle::Tree => Style::Tree,
+            ProgressStyle::Plain => Style::Plain,
+            ProgressStyle::None => Style::None,
+        };
+        Display { style, logs: self.logs }
+    }
+}
+
+/// Returns the environment of this process.
+pub fn environment() -> Environment {
+    Environment::new(std::env::vars_os())
+}
+
+impl Source {
+    fn settings(&self) -> Result<EvalSettings, Failure> {
+        let source = match (&self.file, &self.expr) {
+            (Some(file), _) if file.as_os_str() == "-" => {
+                let mut text = Vec::new();
+                stdin()
+                    .read_to_end(&mut text)
+                    .map_err(|cause| Failure::io("cannot read", Path::new("standard input"), cause))?;
+                ExpressionSource::Text { text, origin: TextOrigin::StandardInput }
+            }
+            (Some(file), _) => ExpressionSource::File(file.clone()),
+            (None, Some(text)) => {
+                ExpressionSource::Text { text: text.clone().into_bytes(), origin: TextOrigin::CommandLine }
+            }
+            (None, None) => ExpressionSource::Flake,
+        };
+        let expressions = self.arg.chunks_exact(2).map(|pair| (pair[0].clone(), Argument::Expression(pair[1].clone())));
+        let texts = self.argstr.chunks_exact(2).map(|pair| (pair[0].clone(), Argument::Text(pair[1].clone())));
+        let access = match (self.impure, self.restrict) {
+            (true, _) => Access::Impure,
+            (_, true) => Access::Restricted { uris: self.allowed_uris.clone() },
+            _ => Access::Pure,
+        };
+        Ok(EvalSettings {
+            source,
+            attributes: self.attr.clone(),
+            arguments: expressions.chain(texts).collect(),
+            search_path: self.include.clone(),
+            access,
+            // Zero is what a command without this flag has.
+            jobs: self.eval_jobs.max(1),
+            use_caches: !self.no_eval_cache,
+            ..EvalSettings::default()
+        })
+    }
+}
+
+impl Building {
+    /// Returns the builder's options.
+    pub fn options(&self) -> builder::Options {
+        let defaults = builder::Options::default();
+        // Zero lifts a limit.
+        let limit = |given: Option<u64>, unit: u64, default| match given {
+            None => default,
+            Some(0) => None,
+            Some(count) => Some(count.saturating_mul(unit)),
+        };
+        builder::Options {
+            memory_max_bytes: limit(self.max_memory, 1 << 20, defaults.memory_max_bytes),
+            processes_max: limit(self.max_processes, 1, defaults.processes_max),
+            niceness: self.nice,
+            jobs: self.jobs.unwrap_or(0),
+            cores: self.cores.unwrap_or(0),
+            keep_going: self.keep_going,
+            in_order: self.in_order,
+            keep_failed: self.keep_failed,
+            timeout: self.timeout.map(Duration::from_secs),
+            max_silent: self.max_silent_time.map(Duration::from_secs),
+            sandbox_mode: match self.sandbox {
+                SandboxChoice::Strict => builder::request::Mode::Strict,
+                SandboxChoice::Relaxed => builder::request::Mode::Relaxed,
+            },
+            ..defaults
+        }
+    }
+}
+
+/// Parses a size such as `500M` or `4G`; a number alone is bytes.
+///
+/// # Errors
+/// When the text is not a size.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        Some((at, 't' | 'T')) => (&text[..at], 40),
+        _ => (text, 0),
+    };
+    let size = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+    size.ok_or_else(|| "not a size: a number of bytes, or one with `K`, `M`, `G` or `T`".to_owned())
+}

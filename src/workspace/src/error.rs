@@ -1,0 +1,75 @@
+//! Errors of a session.
+
+use std::io;
+use std::path::PathBuf;
+
+use builder::BuildError;
+use model::path::PathError;
+use store::StoreError;
+
+use crate::installable::InstallableError;
+
+/// Error of a session. Errors of store and builder pass through as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the language, with places and source lines.
+    #[error("{}", .0.message)]
+    Evaluation(Box<lang::Report>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Installable(#[from] InstallableError),
+    #[error("cannot start threads to evaluate with: {0}")]
+    Threads(io::Error),
+    #[error(
+        "cannot find a directory for the store: none of `EVAL_ROOT`, `XDG_DATA_HOME` and `HOME` is an absolute path"
+    )]
+    NoStoreRoot,
+    #[error("`{0}` in `EVAL_MIRRORS` is not of the form `name=url`")]
+    Mirror(String),
+    #[error("`-A` takes attributes of a file or an expression")]
+    AttributesWithoutSource,
+    #[error("there is no expression to evaluate")]
+    NothingToEvaluate,
+    #[error("`{}` is a store path, and an expression is needed here", .0.display())]
+    NotAnExpression(PathBuf),
+    #[error("the flake at `{flake}` has no {}", candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", "))]
+    NoOutput { flake: String, candidates: Vec<String>, similar: Option<String> },
+    #[error("`{0}` is not a derivation")]
+    NotADerivation(String),
+    #[error("`{0}` contains no derivation")]
+    NoDerivation(String),
+    #[error("`{}` is not in the store at `{}`", path.display(), root.display())]
+    OutsideStore { path: PathBuf, root: PathBuf },
+    #[error("`{0}` is not in the store, and its path does not say how to build it")]
+    NotInStore(String),
+}
+
+impl Error {
+    /// Returns whether the request itself is wrong, as opposed to its execution having failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Error::Mirror(_) | Error::AttributesWithoutSource | Error::NothingToEvaluate | Error::NotAnExpression(_)
+        )
+    }
+
+    /// Returns the next step, where there is one to name.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Error::Evaluation(report) => return report.help.clone(),
+            Error::NoStoreRoot => "set `EVAL_ROOT` to a directory that you can write to".to_owned(),
+            Error::Mirror(_) => "for example: EVAL_MIRRORS='debian=http://mirror.example/debian'".to_owned(),
+            Error::AttributesWithoutSource | Error::NothingToEvaluate => {
+                "give one with `-f FILE` or `--expr EXPRESSION`".to_owned()
+            }
+            Error::NoOutput { similar, .. } => format!("did you mean `{}`?", similar.as_deref()?),
+            Error::NotInStore(_) => "build the derivation or the flake output that it comes from".to_owned(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Connections of a session to its caller: warnings and traces out, interrupts in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use builder::EventSink;
+use lang::host::Severity;
+
+/// Receives what a session reports besides its results and errors.
+pub trait Reporter: Send + Sync {
+    /// Takes a trace or a warning of an expression, or a warning about what it fetches.
+    fn message(&self, severity: Severity, text: &str);
+
+    /// Takes a warning of the language, which has a place in a source file.
+    fn notice(&self, report: &lang::Report) {
+        self.message(Severity::Warning, &report.message);
+    }
+
+    /// Takes a warning about the machine or the store.
+    fn warning(&self, text: &str);
+
+    /// Is called every few seconds while a download runs, with the bytes received so far.
+    fn fetching(&self, url: &str, bytes: u64);
+}
+
+/// Discards every report.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn message(&self, _severity: Severity, _text: &str) {}
+
+    fn warning(&self, _text: &str) {}
+
+    fn fetching(&self, _url: &str, _bytes: u64) {}
+}
+
+/// An interrupt as a session sees it: a flag to stop at, and a count of the operations that look at the flag.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupts {
+    /// Set by the caller to stop builds, fetches and unpacking.
+    pub requested: Arc<AtomicBool>,
+    /// Number of operations running that stop by themselves soon after `requested` is set.
+    pub cooperating: Arc<AtomicUsize>,
+}
+
+impl Interrupts {
+    /// Counts one more cooperating operation until the guard is dropped.
+    pub fn cooperate(&self) -> Cooperating {
+        self.cooperating.fetch_add(1, Ordering::SeqCst);
+        Cooperating(self.cooperating.clone())
+    }
+}
+
+/// Marks an operation that stops by itself when an interrupt is requested.
+#[must_use]
+pub struct Cooperating(Arc<AtomicUsize>);
+
+impl Drop for Cooperating {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Everything a session calls back or watches.
+#[derive(Clone)]
+pub struct Hooks {
+    pub reporter: Arc<dyn Reporter>,
+    /// Receives the events of builds.
+    pub events: Arc<dyn EventSink>,
+    pub interrupts: Interrupts,
+}
+
+impl Hooks {
+    /// Returns hooks that report nothing and are never interrupted.
+    pub fn silent() -> Hooks {
+        Hooks { reporter: Arc::new(Silent), events: Arc::new(builder::Silent), interrupts: Interrupts::default() }
+    }
+}
