@@ -3,13 +3,14 @@
 //! Libraries return their own errors, which become a [`Failure`] here.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
-use builder::error::BuilderFailure;
 use builder::terminal::{is_active, visible};
+use workspace::error::{BuildFailureKind, build_help};
 use workspace::installable::InstallableError;
 
 use crate::exit::Exit;
@@ -24,8 +25,8 @@ pub struct Failure {
     help: Option<String>,
     /// Present for errors of the language: places, trace.
     evaluation: Option<Box<lang::error::Report>>,
-    /// Report of the builds that ended before, for `--json`.
-    pub builds: Option<Box<builder::Report>>,
+    /// Report of the builds, when one of them failed.
+    builds: Option<Box<builder::Report>>,
 }
 
 impl Failure {
@@ -49,6 +50,16 @@ impl Failure {
         Failure { exit: Exit::Usage, code: "usage", ..Failure::new(message) }
     }
 
+    /// Returns the report of the builds, when one of them failed: of those asked for, or of those that the evaluation
+    /// waited for.
+    pub fn builds(&self) -> Option<&builder::Report> {
+        let evaluation = || match build_error(self.evaluation.as_ref()?.cause.as_deref()?)? {
+            BuildError::Failed(report) => Some(&**report),
+            _ => None,
+        };
+        self.builds.as_deref().or_else(evaluation)
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -62,7 +73,7 @@ impl Failure {
     /// them is the reason. Builds that failed by themselves stay reported.
     #[must_use]
     pub fn after_signal(self) -> Failure {
-        if self.builds.is_some() || matches!(self.exit, Exit::Interrupted(_)) { self } else { Failure::interrupted() }
+        if self.builds().is_some() || matches!(self.exit, Exit::Interrupted(_)) { self } else { Failure::interrupted() }
     }
 
     #[must_use]
@@ -72,7 +83,11 @@ impl Failure {
 
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Failure {
-        self.help = Some(help.into());
+        let help = help.into();
+        if let Some(report) = &mut self.evaluation {
+            report.help = Some(help.clone());
+        }
+        self.help = Some(help);
         self
     }
 
@@ -82,7 +97,10 @@ impl Failure {
         let text = match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let mut group = Group::with_title(Level::ERROR.primary_title(visible(&self.message)));
+                let title = Level::ERROR.primary_title(visible(&self.message));
+                // Codes without a path are for programs: the message says as much.
+                let title = if self.code.contains("::") { title.id(self.code) } else { title };
+                let mut group = Group::with_title(title);
                 if let Some(help) = &self.help {
                     group = group.element(Level::HELP.message(visible(help)));
                 }
@@ -340,9 +358,16 @@ fn char_range(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
 
 impl From<lang::error::Report> for Failure {
     fn from(report: lang::error::Report) -> Failure {
-        let failure = Failure { code: report.code, ..Failure::new(report.message.clone()) };
+        let exit = report.cause.as_deref().and_then(build_error).map_or(Exit::Error, |error| exit_of(error));
+        let failure = Failure { exit, code: report.code, ..Failure::new(report.message.clone()) };
         Failure { help: report.help.clone(), evaluation: Some(Box::new(report)), ..failure }
     }
+}
+
+/// Finds the error of a build in a chain of causes.
+fn build_error<'e>(error: &'e (dyn Error + Send + Sync + 'static)) -> Option<&'e BuildError> {
+    let first: &'e (dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 impl From<store::StoreError> for Failure {
@@ -378,34 +403,22 @@ impl From<InstallableError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Failure {
-        let (exit, code) = exit_of(&error);
-        let mut failure = Failure { exit, code, ..Failure::new(error.to_string()) };
-        if let BuildError::Failed(report) = error {
-            let has_log = |failure: &builder::Failure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
-            let logs = report.failures.iter().find(|failure| has_log(failure));
-            failure.help = logs.map(|first| format!("the whole log: `ev log /eval/store/{}`", first.drv));
-            failure.builds = Some(report);
+        let (exit, code, help) = (exit_of(&error), BuildFailureKind::of(&error).code(), build_help(&error));
+        let failure = Failure { exit, code, help, ..Failure::new(error.to_string()) };
+        match error {
+            BuildError::Failed(report) => Failure { builds: Some(report), ..failure },
+            _ => failure,
         }
-        failure
     }
 }
 
-/// Returns the exit status and code. Under `--keep-going` several builds may fail in several ways: the first decides.
-fn exit_of(error: &BuildError) -> (Exit, &'static str) {
-    match error {
-        // The request was stopped, which matters more than failures before.
-        BuildError::Failed(report) if report.cancelled => (interrupt::exit(), "interrupted"),
-        BuildError::Failed(report) => match report.failures.first() {
-            Some(failure) => exit_of(&failure.error),
-            None => (interrupt::exit(), "interrupted"),
-        },
-        BuildError::Cancelled => (interrupt::exit(), "interrupted"),
-        BuildError::HashMismatch(_) => (Exit::HashMismatch, "build::hash_mismatch"),
-        BuildError::NotReproducible { .. } => (Exit::NotDeterministic, "build::not_deterministic"),
-        BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {
-            (Exit::TimedOut, "build::timed_out")
-        }
-        BuildError::Store(_) => (Exit::Error, "store"),
-        _ => (Exit::BuildFailed, "build::failed"),
+fn exit_of(error: &BuildError) -> Exit {
+    match BuildFailureKind::of(error) {
+        BuildFailureKind::Interrupted => interrupt::exit(),
+        BuildFailureKind::TimedOut => Exit::TimedOut,
+        BuildFailureKind::HashMismatch => Exit::HashMismatch,
+        BuildFailureKind::NotDeterministic => Exit::NotDeterministic,
+        BuildFailureKind::Store(_) => Exit::Error,
+        BuildFailureKind::Failed => Exit::BuildFailed,
     }
 }

@@ -202,8 +202,8 @@ fn locate_hash(mut failure: Failure, session: &CommandSession) -> Failure {
         return failure;
     }
     let mismatches: Vec<(String, String)> = failure
-        .builds
-        .iter()
+        .builds()
+        .into_iter()
         .flat_map(|report| &report.failures)
         .filter_map(|failure| match &failure.error {
             BuildError::HashMismatch(mismatch) => Some((mismatch.specified.clone(), mismatch.actual.clone())),

@@ -13,12 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::store::StoreError;
+use builder::BuildError;
 use lang::host::{FetchRequest, Fetched, Host, HostError, HostErrorKind, HostResult};
 
 pub use self::store::StoreHost;
 pub use read_only::ReadOnlyHost;
 
 use crate::environment::Environment;
+use crate::error::{BuildFailureKind, build_help};
 use crate::report::{Interrupts, Reporter};
 use crate::sources::Sources;
 
@@ -54,6 +57,18 @@ impl Surroundings {
 fn current_time() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Wraps an error of the builder with its code and help, for the caller's exit status.
+fn build_failed(error: BuildError) -> HostError {
+    let (code, help) = (BuildFailureKind::of(&error).code(), build_help(&error));
+    HostError { help, ..HostError::from_cause(error).code(code) }
+}
+
+/// Wraps an error of the store with its code and help.
+fn store_failed(error: StoreError) -> HostError {
+    let (code, help) = (error.code(), error.help().map(str::to_owned));
+    HostError { help, ..HostError::from_cause(error).code(code) }
 }
 
 /// Wraps an error whose text says everything.

@@ -18,7 +18,7 @@ use model::{Derivation, Hash, HashAlgorithm, Hasher, StoreModel, StorePath, Stor
 use store::{LocalStore, SourceKind, StoreError, Text, ValidPath};
 
 use super::disk::{self, failed, source_type};
-use super::{Surroundings, current_time, other};
+use super::{Surroundings, build_failed, current_time, other, store_failed};
 use crate::sources;
 
 /// The world of one session.
@@ -131,19 +131,19 @@ impl StoreHost {
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
         if self.write_to_store() && ingestion == Ingestion::Recursive && expected.is_none() {
-            return self.store.add_source(source, name.clone(), filter).map_err(other);
+            return self.store.add_source(source, name.clone(), filter).map_err(store_failed);
         }
         // The path follows from a hash that others know too, of the file's bytes or of the tree's NAR.
         let algorithm = expected.map_or(HashAlgorithm::Sha256, Hash::algorithm);
         let imported = match filter.is_some() || self.write_to_store() {
-            true => Some(self.store.copy_in(source, filter).map_err(other)?),
+            true => Some(self.store.copy_in(source, filter).map_err(store_failed)?),
             false => None,
         };
-        let scratch = self.store.scratch_dir("source").map_err(other)?;
+        let scratch = self.store.scratch_dir("source").map_err(store_failed)?;
         let copy = scratch.path().join("source");
         let hashed = match &imported {
             Some(imported) => {
-                self.store.checkout(&imported.node, &copy, store::BlobCheck::Skip).map_err(other)?;
+                self.store.checkout(&imported.node, &copy, store::BlobCheck::Skip).map_err(store_failed)?;
                 copy.as_path()
             }
             None => source,
@@ -169,7 +169,7 @@ impl StoreHost {
         let path =
             self.model.make_fixed_output_path(ingestion, &hash, name.clone(), &References::default()).map_err(other)?;
         if let (true, Some(imported)) = (self.write_to_store(), imported) {
-            self.store.add_tree(&ValidPath::new(path.clone(), imported.node, imported.bytes)).map_err(other)?;
+            self.store.add_tree(&ValidPath::new(path.clone(), imported.node, imported.bytes)).map_err(store_failed)?;
         }
         Ok(path)
     }
@@ -238,7 +238,7 @@ impl Host for StoreHost {
     fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()> {
         if self.write_to_store() {
             let references = references.iter().cloned().collect();
-            let written = self.store.add_text(path.name().clone(), text, &references).map_err(other)?;
+            let written = self.store.add_text(path.name().clone(), text, &references).map_err(store_failed)?;
             debug_assert_eq!(&written, path, "the language and the store name texts in the same way");
         }
         Ok(())
@@ -256,7 +256,7 @@ impl Host for StoreHost {
         }
         let full = unwritten.batch.len() >= BATCH_LEN_MAX;
         drop(unwritten);
-        if full { self.write_derivations().map_err(other) } else { Ok(()) }
+        if full { self.write_derivations().map_err(store_failed) } else { Ok(()) }
     }
 
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
@@ -266,7 +266,7 @@ impl Host for StoreHost {
                 let name = model::derivation::name_of_path(path).map_err(other)?;
                 Derivation::from_aterm(self.model, name, &text).map_err(other)
             }
-            None => self.store.derivation(path).map_err(other),
+            None => self.store.derivation(path).map_err(store_failed),
         }
     }
 
@@ -274,25 +274,25 @@ impl Host for StoreHost {
         if !self.write_to_store() {
             return Err(HostError::unsupported("import from derivation with a store model other than `native`"));
         }
-        self.write_derivations().map_err(other)?;
+        self.write_derivations().map_err(store_failed)?;
         let _cooperating = self.surroundings.interrupts.cooperate();
         for (drv, outputs) in wanted {
             let outputs: BTreeSet<String> = outputs.iter().cloned().collect();
-            self.builder.realise_now(drv, &outputs).map_err(other)?;
+            self.builder.realise_now(drv, &outputs).map_err(build_failed)?;
         }
         Ok(())
     }
 
     fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
-        self.write_derivations().map_err(other)?;
-        if self.store.is_valid(path).map_err(other)? {
+        self.write_derivations().map_err(store_failed)?;
+        if self.store.is_valid(path).map_err(store_failed)? {
             return Ok(());
         }
         Err(HostError::new(HostErrorKind::NotFound, format!("`{}` is not in the store", self.model.print(path))))
     }
 
     fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>> {
-        match self.store.path_info(path).map_err(other)? {
+        match self.store.path_info(path).map_err(store_failed)? {
             Some(info) => Ok(info.references.into_iter().collect()),
             None => Ok(Vec::new()),
         }
@@ -310,8 +310,8 @@ impl Host for StoreHost {
             .map_err(other)?;
         // A request that says everything about its result needs no fetch when that is in the store, or only named.
         let is_known = match request.kind {
-            FetchKind::File => !self.write_to_store() || self.store.is_valid(&path).map_err(other)?,
-            _ => self.write_to_store() && self.store.is_valid(&path).map_err(other)?,
+            FetchKind::File => !self.write_to_store() || self.store.is_valid(&path).map_err(store_failed)?,
+            _ => self.write_to_store() && self.store.is_valid(&path).map_err(store_failed)?,
         };
         let url = match request.attributes.get("url") {
             Some(FetchValue::String(url)) => url,
@@ -327,7 +327,7 @@ impl Host for StoreHost {
             // A file is a derivation like any other: the same code fetches, verifies and registers.
             FetchKind::File => {
                 let derivation = fetch_derivation(name.as_str(), url, expected)?;
-                let drv = self.store.add_derivation(&derivation).map_err(other)?;
+                let drv = self.store.add_derivation(&derivation).map_err(store_failed)?;
                 self.realise(&[(drv, vec!["out".to_owned()])])?;
                 Ok(Fetched { path, attributes: BTreeMap::new(), branch: None })
             }
