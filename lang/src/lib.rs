@@ -5,7 +5,7 @@
 //! ```text
 //! Evaluator::new(host, options)
 //!     .eval_file(path)            syntax::parse → compile::compile → vm, a value in head form
-//!     .select_path(value, "a.b")  …and what else one asks of values: vm::inspect, value::print
+//!     .select_path(value, "a.b")  …and what else one asks of values: vm::inspect, vm::print
 //! ```
 
 pub mod source;

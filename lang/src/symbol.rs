@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn names_come_back_from_any_segment() {
-        let names: Vec<String> = (0..20_000).map(|n| format!("symbol-test-{n}")).collect();
+        // More than the first segment and the first table hold.
+        let count = if cfg!(miri) { 5_000 } else { 20_000 };
+        let names: Vec<String> = (0..count).map(|n| format!("symbol-test-{n}")).collect();
         let symbols: Vec<Symbol> = names.iter().map(|name| Symbol::new(name.as_bytes())).collect();
         for (name, symbol) in names.iter().zip(&symbols) {
             assert_eq!(symbol.name(), name.as_bytes());

@@ -204,9 +204,7 @@ impl Interpreter<'_> {
                 let files = std::mem::take(&mut *self.files.borrow_mut());
                 files.iter().try_for_each(|file| self.load(file))
             }
-            ":t" | ":type" => {
-                self.value(rest).and_then(|value| say!("{}", lang::value::print::type_with_article(value)))
-            }
+            ":t" | ":type" => self.value(rest).and_then(|value| say!("{}", lang::value::type_with_article(value))),
             ":p" | ":print" => self.value(rest).and_then(|value| {
                 self.session.evaluate(|evaluator| evaluator.force_deep(value))?;
                 self.print(value)
@@ -245,7 +243,7 @@ impl Interpreter<'_> {
 
     fn add(&self, value: Value) -> Result<(), Failure> {
         let Some(set) = value.as_attrs() else {
-            let kind = lang::value::print::type_with_article(value);
+            let kind = lang::value::type_with_article(value);
             return Err(Failure::new(format!("a set is needed, and this is {kind}")));
         };
         let added = set.iter().map(|attr| (String::from_utf8_lossy(attr.name.name()).into_owned(), attr.value));

@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, FrameKind, Result};
 use crate::host::Severity;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::print::type_name;
+use crate::value::type_name;
 use crate::value::{Attr, Value, View};
 use crate::vm::Evaluator;
 

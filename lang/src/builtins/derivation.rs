@@ -16,8 +16,8 @@ use crate::error::{Error, FrameKind, Result};
 use crate::host::Severity;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::coerce::Coercion;
 use crate::value::{Attr, Attrs, Context, ContextBuilder, ContextElement, Str, Value};
+use crate::vm::Coercion;
 use crate::vm::Evaluator;
 
 /// `derivationStrict arguments`, when a path is asked for.

@@ -1,9 +1,9 @@
 //! What builtins ask of their arguments.
 
 use crate::error::{Error, Result};
-use crate::value::coerce::Coercion;
-use crate::value::print::type_with_article;
+use crate::value::type_with_article;
 use crate::value::{Attrs, List, Str, Value, View};
+use crate::vm::Coercion;
 use crate::vm::Evaluator;
 
 impl Evaluator {

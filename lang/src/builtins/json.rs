@@ -6,7 +6,7 @@ use crate::error::{Error, FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::{json, number};
-use crate::value::print::type_with_article;
+use crate::value::type_with_article;
 use crate::value::{Attr, ContextBuilder, Str, Value, View};
 use crate::vm::{Ahead, Evaluator};
 

@@ -26,45 +26,28 @@ mod xml;
 pub use file_url::local_file;
 
 pub(crate) use features::why_absent;
-pub(crate) use paths::internal_file;
+use paths::internal_file;
+
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::compile::Globals;
 use crate::compile::code::Code;
-use crate::error::Result;
 use crate::flake;
 use crate::host::{EvalOptions, Host};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Attr, Value, View};
+pub use crate::vm::Builtin;
 use crate::vm::Evaluator;
 
 /// What `builtins.nixVersion` says: the version of the language that is meant.
 pub const NIX_VERSION: &str = "2.34.8";
 pub const LANG_VERSION: i64 = 6;
 
-pub struct Builtin {
-    pub name: &'static str,
-    pub arity: u8,
-    /// In scope under its bare name; else as `__name`.
-    pub global: bool,
-    /// Bit n: argument n is always evaluated.
-    pub(crate) strict: u8,
-    pub(crate) run: fn(&mut Evaluator, &[Value]) -> Result<Value>,
-    /// One line for people.
-    pub doc: &'static str,
-}
-
-impl Builtin {
-    /// Its place in [`TABLE`].
-    pub(crate) fn id(&self) -> u16 {
-        ((std::ptr::from_ref(self) as usize - TABLE.as_ptr() as usize) / size_of::<Builtin>()) as u16
-    }
-}
-
 /// The builtin a value is.
-pub(crate) fn of_value(value: Value) -> Option<&'static Builtin> {
+fn of_value(value: Value) -> Option<&'static Builtin> {
     match value.view() {
         View::Builtin(index) => Some(&TABLE[index]),
         _ => None,
@@ -205,7 +188,7 @@ table! {
 static CURRENT_TIME: Code = Code::native(0, |ev, _| Ok(Value::int(ev.shared.host.current_time())));
 
 /// Makes the set `builtins` and the names in scope everywhere.
-pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
+fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
     let mut names = HashMap::default();
     let mut members: Vec<Attr> = Vec::new();
     let mut member = |name: &str, value: Value| {
@@ -254,5 +237,13 @@ pub(crate) fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
     let name = Symbol::new(b"builtins");
     let builtins = Value::attrs_with_own(name, members);
     names.insert(name, builtins);
-    Globals::new(names, builtins)
+    Globals::new(names, builtins, TABLE, internal_file)
+}
+
+impl Evaluator {
+    /// Makes an evaluator with the builtins that the options allow.
+    pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
+        let globals = globals(&*host, &options);
+        Evaluator::with_globals(host, options, globals)
+    }
 }

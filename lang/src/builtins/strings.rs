@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::version;
-use crate::value::coerce::Coercion;
 use crate::value::{Attr, ContextBuilder, Value};
+use crate::vm::Coercion;
 use crate::vm::Evaluator;
 
 pub(super) fn to_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

@@ -1,8 +1,8 @@
 //! Expressions, compiled in one of three ways.
 //!
-//! *operand*: a register that holds the value, or a thunk of it, once the operations have run; *lazy*: a register with something that
-//! can be put into a data structure or passed on, nothing evaluated that need not be; *tail*: the rest of the code, which ends by
-//! returning the value.
+//! *operand*: a register that holds the value, or a thunk of it, once the operations have run; *lazy*: a register with a
+//! value or thunk for a data structure or argument, evaluating nothing unnecessarily; *tail*: the rest of the code, which
+//! ends by returning the value.
 
 use super::op::{CodeIndex, ConstantIndex, Op, OpIndex, Reg, SiteIndex, WithIndex};
 use super::{Compiler, Location, ScopeEntry};
@@ -13,16 +13,17 @@ use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, Expr, ExprKind, PathKind, StringPart};
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::text::path::{join, normalise};
-use crate::value::Value;
+use crate::value::{Value, View};
+use crate::vm::Builtin;
 
-/// How deep expressions may nest; the parser has a bound of its own.
+/// Depth up to which expressions may nest; the parser has a bound of its own.
 const DEPTH_MAX: usize = 20_000;
 
 /// Sets and lists with at most this many elements, all known, are made at once rather than suspended.
 const EAGER_LEN_MAX: usize = 8;
 
 impl Compiler<'_> {
-    /// Compiles the rest of the code: the value of `expr` is what it returns.
+    /// Compiles the rest of the code, which returns the value of `expr`.
     pub(super) fn tail(&mut self, expr: Expr<'_>) {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -72,7 +73,7 @@ impl Compiler<'_> {
         self.fail(span, error);
     }
 
-    /// A register that holds the value of `expr` or a thunk of it; variables stay where they are.
+    /// Returns a register that holds the value of `expr` or a thunk of it; that of the variable, if it is one.
     pub(super) fn operand(&mut self, expr: Expr<'_>) -> Reg {
         if let ExprKind::Variable(name) = expr.kind
             && let Some(register) = self.variable_register(*name)
@@ -84,7 +85,7 @@ impl Compiler<'_> {
         dst
     }
 
-    /// The register of a variable that has one.
+    /// Returns the register of a variable that has one.
     fn variable_register(&mut self, name: Symbol) -> Option<Reg> {
         match self.lookup(name)? {
             ScopeEntry { function, location: Location::Register(register) } => {
@@ -203,7 +204,7 @@ impl Compiler<'_> {
             ExprKind::Error => {
                 self.fail(expr.span, Error::other("lang::syntax", "the text here could not be understood"));
             }
-            // All constants were dealt with above.
+            // All constants were compiled above.
             ExprKind::Int(_)
             | ExprKind::Float(_)
             | ExprKind::Str(_)
@@ -213,7 +214,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The number of the constant that `expr` is, if it is one.
+    /// Returns the constant that `expr` is, if it is one.
     pub(super) fn constant_of(&mut self, expr: Expr<'_>) -> Option<ConstantIndex> {
         Some(match expr.kind {
             ExprKind::Int(value) => self.constant(Value::int(*value)),
@@ -250,7 +251,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// `builtins.name`, where `builtins` is the global.
+    /// Returns `builtins.name`, where `builtins` is the global.
     fn builtins_member(&self, subject: Expr<'_>, name: Symbol) -> Option<Value> {
         let ExprKind::Variable(builtins) = subject.kind else { return None };
         if *builtins == self.symbols.builtins && self.lookup(*builtins).is_none() {
@@ -325,7 +326,7 @@ impl Compiler<'_> {
         self.fail(span, error);
     }
 
-    /// A variable that operators stand for, which is global unless shadowed.
+    /// Puts a builtin that an operator calls into `dst`; it is the global unless shadowed.
     fn global_variable(&mut self, name: Symbol, span: Span, dst: Reg) {
         if self.lookup(name).is_some() {
             self.variable(name, span, dst);
@@ -386,8 +387,8 @@ impl Compiler<'_> {
         self.release(mark);
     }
 
-    /// Consecutive registers with the parts of a string, and with `numbers` which of them may be integers that `toString` has
-    /// left for the string to write.
+    /// Returns consecutive registers with the parts of a string; with `numbers`, also a bit for each part that may be an
+    /// integer, which `toString` leaves for the string to write.
     fn string_parts(&mut self, parts: &[StringPart<'_>], numbers: bool) -> (Reg, u16) {
         let first = self.registers(parts.len());
         let mut integers = 0;
@@ -401,13 +402,13 @@ impl Compiler<'_> {
                 StringPart::Expr(expr) => match expr.kind {
                     ExprKind::Call { function, arguments: [argument] }
                         if numbers
-                            && self.known_builtin(*function).is_some_and(|builtin| builtin.name == "toString") =>
+                            && self.known_builtin(*function).is_some_and(|(builtin, _)| builtin.name == "toString") =>
                     {
                         let mark = self.mark();
                         let src = self.arguments(&[*argument], 1);
                         self.emit(Op::SpecInt { dst, src });
-                        if let Some(builtin) = self.known_builtin(*function) {
-                            self.emit_at(expr.span, Op::CallBuiltin { dst, first: src, id: builtin.id() });
+                        if let Some((_, id)) = self.known_builtin(*function) {
+                            self.emit_at(expr.span, Op::CallBuiltin { dst, first: src, id });
                         }
                         self.release(mark);
                         integers |= 1 << index;
@@ -449,7 +450,7 @@ impl Compiler<'_> {
         self.patch_jump(end);
     }
 
-    /// What `path` selects from, evaluated before a name that is computed.
+    /// Returns the set that `path` selects from, evaluated before a computed name.
     fn selected_from(&mut self, subject: Expr<'_>, path: &[AttrName<'_>]) -> Reg {
         match path {
             [AttrName { kind: AttrNameKind::Dynamic(name), .. }, ..] => self.operand_before(subject, *name),
@@ -457,7 +458,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Selects step by step, with a jump to be landed where a name is missing. Returns where the last value is.
+    /// Selects step by step. Returns the register of the last value, and for each step an unpatched jump that is taken
+    /// when its name is missing.
     fn select_steps_else(&mut self, mut src: Reg, steps: &[AttrName<'_>], dst: Reg) -> (Reg, Vec<OpIndex>) {
         let mut jumps = Vec::new();
         for step in steps {
@@ -517,8 +519,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// The builtin that `function` surely is.
-    fn known_builtin(&mut self, function: Expr<'_>) -> Option<&'static crate::builtins::Builtin> {
+    /// Returns the builtin that `function` surely is, with its index in the table.
+    fn known_builtin(&mut self, function: Expr<'_>) -> Option<(&'static Builtin, u16)> {
         let value = match function.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
                 Some(ScopeEntry { location: Location::Constant(index), .. }) => self.module.constants[index.index()],
@@ -530,21 +532,22 @@ impl Compiler<'_> {
             }
             _ => return None,
         };
-        crate::builtins::of_value(value)
+        let View::Builtin(index) = value.view() else { return None };
+        Some((&self.file.globals.table[index], index as u16))
     }
 
     fn is_builtin_call(&mut self, function: Expr<'_>, arguments: &[Expr<'_>]) -> bool {
         arguments.len() > usize::from(u8::MAX)
-            || self.known_builtin(function).is_some_and(|builtin| builtin.arity as usize <= arguments.len())
+            || self.known_builtin(function).is_some_and(|(builtin, _)| builtin.arity as usize <= arguments.len())
     }
 
     fn call(&mut self, function: Expr<'_>, arguments: &[Expr<'_>], span: Span, dst: Reg) {
-        if let Some(builtin) = self.known_builtin(function)
+        if let Some((builtin, id)) = self.known_builtin(function)
             && builtin.arity as usize <= arguments.len()
         {
             let (own, rest) = arguments.split_at(builtin.arity as usize);
             let first = self.arguments(own, builtin.strict);
-            self.emit_at(span, Op::CallBuiltin { dst, first, id: builtin.id() });
+            self.emit_at(span, Op::CallBuiltin { dst, first, id });
             if !rest.is_empty() {
                 let first = self.arguments(rest, 0);
                 self.emit_at(span, Op::Call { dst, function: dst, first, count: rest.len() as u8 });
@@ -559,7 +562,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Consecutive registers with arguments; `strict` has a bit for each that is surely evaluated.
+    /// Returns consecutive registers with arguments; `strict` has a bit for each that is surely evaluated.
     fn arguments(&mut self, arguments: &[Expr<'_>], strict: u8) -> Reg {
         let first = self.registers(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
@@ -600,7 +603,7 @@ impl Compiler<'_> {
         self.emit(Op::Move { dst, src: list });
     }
 
-    /// Jumps to be patched that are taken unless `condition` is true.
+    /// Returns unpatched jumps that are taken unless `condition` is true.
     fn jump_unless(&mut self, condition: Expr<'_>) -> Vec<OpIndex> {
         let mark = self.mark();
         let jumps = match condition.kind {
@@ -715,7 +718,7 @@ impl Compiler<'_> {
             }
             return;
         }
-        // As in Nix, where `a > b` is `b < a`, and what is merged is evaluated from the right.
+        // As in Nix, where `a > b` is `b < a`, and `//` evaluates its right side first.
         let swap = matches!(operator, B::Greater | B::LessOrEqual | B::Update);
         let (first, second) = if swap { (right, left) } else { (left, right) };
         let a = self.operand_before(first, second);
@@ -736,7 +739,7 @@ impl Compiler<'_> {
         self.emit_at(operator_span, op);
     }
 
-    /// Whether `expr` is known without evaluating anything, so that a set or list of such can be made at once.
+    /// Returns true when `expr` is known without evaluating anything, so that a set or list of such can be made at once.
     fn is_known(&mut self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
@@ -747,9 +750,9 @@ impl Compiler<'_> {
         }
     }
 
-    /// Puts into `dst` what stands for `expr` without evaluating it: itself, if known; else a thunk.
+    /// Puts `expr` into `dst` without evaluating it: its value, if known; else a thunk.
     ///
-    /// `name` is what it is bound to; `needed` says that the value will most likely be asked for.
+    /// `name` is the name it is bound to; `needed` says that the value will most likely be forced.
     pub(super) fn lazy(&mut self, expr: Expr<'_>, dst: Reg, name: Option<Symbol>, needed: bool) {
         if let Some(index) = self.constant_of(expr) {
             self.emit(Op::Const { dst, index });
@@ -799,13 +802,13 @@ impl Compiler<'_> {
         })
     }
 
-    /// A register with an operand that is there already, for an operation that is only tried.
+    /// Returns the register of an operand that has one already, for an operation that is only tried.
     fn ready_register(&mut self, expr: Expr<'_>) -> Option<Reg> {
         let ExprKind::Variable(name) = expr.kind else { return None };
         self.variable_register(*name)
     }
 
-    /// Emits an operation that finds the value at once when its operands are known, before the thunk that is made otherwise.
+    /// Emits an operation that finds the value at once when its operands are known, before the thunk for the other case.
     fn speculate(&mut self, expr: Expr<'_>, dst: Reg) {
         match expr.kind {
             ExprKind::Select { subject, path: [AttrName { kind: AttrNameKind::Static(name), .. }], default: None } => {
@@ -860,7 +863,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Compiles `expr` as the code of a thunk without putting it off.
+    /// Compiles `expr` as the code of a thunk at once.
     pub(super) fn thunk_now(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> CodeIndex {
         self.begin_function(0);
         self.tail(expr);

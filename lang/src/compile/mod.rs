@@ -1,17 +1,19 @@
 //! Syntax tree to code.
 //!
-//! Scopes are resolved here, once: a variable is a register of its function, a capture, or a constant; only a name that nothing but
-//! `with` can give is looked up when running. Functions and thunks copy the variables they use
-//! (flat captures), so nothing else is kept alive, and reaching a variable is one load. Thunks are made only for
-//! what is not yet known: constants, variables and functions are passed as they are, and arithmetic, selections and `with` names are
-//! tried at once when their operands are known already ([`op`]: `Spec…`).
+//! Scopes are resolved here, once: a variable is a register of its function, a capture, or a constant; only names that
+//! `with` alone can give are looked up at run time. Functions and thunks copy the variables they use (flat captures), so
+//! they keep nothing else alive, and reading a variable is one load. Thunks are made only for unknown values: constants,
+//! variables and functions are passed unchanged, and arithmetic, selections and `with` names are tried at once when
+//! their operands are known already ([`op`]: `Spec…`).
 //!
-//! - [`code`], [`op`]: what comes out
+//! The machine runs the code without checks: [`crate::vm`] lists the duties of the compiler.
+//!
+//! - [`code`], [`op`]: the result
 //! - [`function`]: one function being compiled: registers, captures, operations
 //! - [`expression`]: expressions, strict, lazy and in tail position
-//! - [`order`]: what has to be evaluated before what
+//! - [`order`]: order of evaluation
 //! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
-//! - [`lazy`]: what is compiled only when it runs
+//! - [`lazy`]: compiling at the first run
 //! - [`stored`]: code as bytes, kept from one process to the next
 
 mod bindings;
@@ -35,24 +37,34 @@ use crate::source::{Pos, Source, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::value::{Attr, Value};
+use crate::vm::Builtin;
 use code::{Body, Code, Module};
 use function::FunctionState;
 use op::{CodeIndex, ConstantIndex, Op, PatternIndex, Reg};
 
-/// Names that need no definition.
+/// Names that are in scope without a definition.
 pub(crate) struct Globals {
     pub names: HashMap<Symbol, Value, FxBuildHasher>,
     /// The set `builtins`.
     pub builtins: Value,
+    /// All builtins, those in scope and those that are not.
+    pub table: &'static [Builtin],
+    /// Returns the text of a file that is part of the language.
+    pub internal_file: fn(&[u8]) -> Option<&'static [u8]>,
     fingerprint: OnceLock<[u8; blake3::OUT_LEN]>,
 }
 
 impl Globals {
-    pub fn new(names: HashMap<Symbol, Value, FxBuildHasher>, builtins: Value) -> Globals {
-        Globals { names, builtins, fingerprint: OnceLock::new() }
+    pub fn new(
+        names: HashMap<Symbol, Value, FxBuildHasher>,
+        builtins: Value,
+        table: &'static [Builtin],
+        internal_file: fn(&[u8]) -> Option<&'static [u8]>,
+    ) -> Globals {
+        Globals { names, builtins, table, internal_file, fingerprint: OnceLock::new() }
     }
 
-    /// Says which names there are.
+    /// Returns a digest of the names.
     fn fingerprint(&self) -> [u8; blake3::OUT_LEN] {
         *self.fingerprint.get_or_init(|| {
             let members = self.builtins.as_attrs().into_iter().flat_map(|set| set.iter()).map(|attr| attr.name);
@@ -72,32 +84,32 @@ impl Globals {
     }
 }
 
-/// Where a variable's value is.
+/// Location of a variable's value.
 #[derive(Debug, Clone, Copy)]
 enum Location {
     Register(Reg),
     Constant(ConstantIndex),
-    /// Attribute of the set in a register: variables of a `rec` with `__overrides`.
+    /// Attribute of the set in a register, for variables of a `rec` with `__overrides`.
     Member {
         set: Reg,
     },
 }
 
-/// A name in scope: the depth of the function it belongs to, and where it is there.
+/// A name in scope: the depth of the function it belongs to, and the location there.
 #[derive(Debug, Clone, Copy)]
 struct ScopeEntry {
     function: usize,
     location: Location,
 }
 
-/// Everything about where a text stands that compiling it needs.
+/// A text that is compiled, with its surroundings.
 pub(crate) struct File {
     pub source: Arc<Source>,
     /// Position of the text's first byte.
     pub base: Pos,
-    /// Folder of relative paths, canonical.
+    /// Directory of relative paths, canonical.
     pub base_dir: Box<[u8]>,
-    /// What `~` stands for, where it may be used.
+    /// Path of `~`, where it may be used.
     pub home: Option<Box<[u8]>>,
     pub globals: Arc<Globals>,
     pub pipe_operators: bool,
@@ -109,7 +121,7 @@ impl File {
         Pos(self.base.0 + span.start)
     }
 
-    /// What `__curPos` is where it begins at this byte.
+    /// Returns the value of a `__curPos` that begins at this byte.
     fn current_position(&self, start: u32) -> Value {
         let (line, column) = self.source.position(start);
         let file = crate::error::origin_name(&self.source.origin);
@@ -125,11 +137,11 @@ impl File {
 
 struct Compiler<'c> {
     file: &'c Arc<File>,
-    /// Innermost last.
+    /// Functions being compiled, innermost last.
     functions: Vec<FunctionState>,
-    /// Finished functions, for their memory.
+    /// Finished functions, reused for their memory.
     spare: Vec<FunctionState>,
-    /// For each name its definitions in scope, innermost last.
+    /// Definitions in scope of each name, innermost last.
     names: HashMap<Symbol, SmallVec<[ScopeEntry; 2]>, FxBuildHasher>,
     /// The scopes of `with`, innermost last: function and register.
     withs: Vec<(usize, Reg)>,
@@ -142,15 +154,15 @@ struct Compiler<'c> {
     error: Option<Error>,
     depth: usize,
     symbols: OperatorSymbols,
-    /// The next function begins with this many captures, numbered as they are.
+    /// The next function begins with this many captures, in the given order.
     given_captures: u16,
-    /// The function that a file is, which is compiled at once.
+    /// The function that is the value of the file; it is compiled at once.
     spine: Option<*const ()>,
-    /// The most bytes of text that are put off.
+    /// The most bytes of text that are compiled lazily.
     postponed_max: u32,
 }
 
-/// The names that operators stand for.
+/// Names of the builtins that operators call when they are shadowed.
 #[derive(Clone, Copy)]
 struct OperatorSymbols {
     sub: Symbol,
@@ -183,7 +195,7 @@ impl OperatorSymbols {
     }
 }
 
-/// Emptied lists with the room that compiling needed before.
+/// Emptied lists, reused for their memory.
 #[derive(Default)]
 struct Scratch {
     ops: Vec<Op>,
@@ -225,7 +237,8 @@ struct CodeDraft {
     lazy: Option<Box<lazy::Lazy>>,
 }
 
-/// Compiles a text to the code of a thunk that gives its value. `extra` are names that `scopedImport` or a caller adds, in front of the globals.
+/// Compiles a text to the code of a thunk for its value. `extra` are names that `scopedImport` or a caller adds, before
+/// the globals.
 ///
 /// # Errors
 /// Undefined variables, and texts that need more registers or nesting than there is.
@@ -248,7 +261,7 @@ pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)
     }
 }
 
-/// The function that a text's value is: it will most likely be called.
+/// Returns the function that is the value of a text, if it is one: it will most likely be called.
 fn spine(mut expr: Expr<'_>) -> Option<*const ()> {
     loop {
         match expr.kind {
@@ -260,7 +273,7 @@ fn spine(mut expr: Expr<'_>) -> Option<*const ()> {
 }
 
 impl<'c> Compiler<'c> {
-    /// `bytes` is the length of what will be compiled.
+    /// `bytes` is the length of the text to compile.
     fn new(file: &'c Arc<File>, bytes: usize) -> Compiler<'c> {
         let scratch = SCRATCH.take();
         Compiler {
@@ -297,7 +310,7 @@ impl<'c> Compiler<'c> {
 impl Compiler<'_> {
     /// Turns the drafts into code that lives as long as the process.
     fn link(mut self, root: CodeIndex) -> &'static Code {
-        // Copies have just the size they need; what was gathered into serves the next text.
+        // Copies have just the size they need; the growing lists are reused for the next text.
         let ops: &'static [Op] = Box::leak(self.ops.as_slice().into());
         let captures: &'static [Reg] = Box::leak(self.captures.as_slice().into());
         let (constants, spans) = (self.module.constants.clone(), self.module.spans.clone());
@@ -340,7 +353,7 @@ impl Compiler<'_> {
         self.file.pos(span)
     }
 
-    /// Notes the first error; what comes after it is compiled for nothing.
+    /// Keeps the first error. Compiling goes on, and its result is not used.
     fn fail(&mut self, span: Span, error: Error) {
         if self.error.is_none() {
             self.error = Some(error.at(self.pos(span), span.end - span.start));
@@ -352,7 +365,7 @@ impl Compiler<'_> {
         ConstantIndex::new(self.module.constants.len() - 1)
     }
 
-    /// A constant string; equal ones share one value.
+    /// Returns a constant string; equal ones share one value.
     fn string_constant(&mut self, bytes: &[u8]) -> ConstantIndex {
         if let Some(&index) = self.constants.get(bytes) {
             return index;

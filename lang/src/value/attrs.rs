@@ -143,7 +143,7 @@ impl Shape {
         if names.len() <= 8 { names.iter().position(|&each| each == name) } else { names.binary_search(&name).ok() }
     }
 
-    pub(super) fn by_text(&self) -> &'static [u32] {
+    pub(crate) fn by_text(&self) -> &'static [u32] {
         let mut order = self.by_text.load(Ordering::Acquire).cast_const();
         if order.is_null() {
             let names: Vec<&[u8]> = Symbol::names(self.names());

@@ -6,11 +6,12 @@
 
 pub(crate) mod account;
 pub mod attrs;
-pub mod coerce;
-pub mod compare;
 pub mod context;
 mod heap;
-pub mod print;
+mod kind;
+#[cfg(test)]
+#[allow(unsafe_code, reason = "tests of unsafe functions")]
+mod tests;
 pub mod thunk;
 mod word;
 
@@ -18,5 +19,6 @@ pub use account::{Interrupter, interrupt, resume};
 pub use attrs::{Attr, Attrs};
 pub use context::{Context, ContextBuilder, ContextElement};
 pub(crate) use heap::Exhausted;
+pub use kind::{type_name, type_with_article};
 pub(crate) use word::AtomicValue;
 pub use word::{Function, List, Partial, PathValue, Str, Value, View};

@@ -46,7 +46,7 @@ impl Evaluator {
                 _ => {
                     return Err(Error::type_mismatch(format!(
                         "the expression selected by the selection path '{path}' should be a set or list but is {}",
-                        crate::value::print::type_with_article(value)
+                        crate::value::type_with_article(value)
                     )));
                 }
             }

@@ -122,7 +122,7 @@ impl Evaluator {
 
     fn load_file(&mut self, file: &[u8], names: &[(Symbol, Value)]) -> Result<Value> {
         let host_path = Path::new(std::ffi::OsStr::from_bytes(file));
-        let (text, keep): (Arc<[u8]>, bool) = match crate::builtins::internal_file(file) {
+        let (text, keep): (Arc<[u8]>, bool) = match (self.shared.globals.internal_file)(file) {
             Some(text) => (Arc::from(text), false),
             None => (Arc::from(self.read_file(host_path)?), names.is_empty()),
         };
@@ -247,7 +247,7 @@ impl Evaluator {
 
     /// Returns the type of the file at a resolved path.
     pub(crate) fn type_at(&self, path: &Path) -> Result<Option<FileType>> {
-        if crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some() {
+        if (self.shared.globals.internal_file)(path.as_os_str().as_bytes()).is_some() {
             return Ok(Some(FileType::Regular));
         }
         Ok(self.shared.host.file_type(path)?)
@@ -335,7 +335,7 @@ impl Evaluator {
     fn may_read(&self, path: &Path) -> bool {
         !(self.shared.options.pure || self.shared.options.restrict)
             || path.starts_with(self.shared.options.store_model.store_dir())
-            || crate::builtins::internal_file(path.as_os_str().as_bytes()).is_some()
+            || (self.shared.globals.internal_file)(path.as_os_str().as_bytes()).is_some()
             || self.shared.allowed_roots.read().expect(LOCK).iter().any(|root| path.starts_with(root))
     }
 

@@ -3,7 +3,9 @@
 //! - [`run`]: the loop, calls and forcing
 //! - [`frame`]: the stack of registers
 //! - [`operators`]: `+`, `//`, `++` and other operators of more than a few instructions
+//! - [`coerce`], [`compare`], [`print`]: values to strings, order, text
 //! - [`load`]: texts and files to values
+//! - [`builtin`]: functions written in Rust; the table of them comes with the [`Globals`]
 //! - [`pattern`]: binding of formals
 //! - [`depth`]: limits of recursion
 //! - [`parallel`]: several threads over one evaluation
@@ -29,6 +31,9 @@
 //!
 //! `tests/soundness/run` checks the values with Miri, and the parallel tests with the thread sanitizer.
 
+mod builtin;
+mod coerce;
+mod compare;
 mod depth;
 mod frame;
 mod inspect;
@@ -36,6 +41,7 @@ mod load;
 mod operators;
 mod parallel;
 mod pattern;
+mod print;
 pub mod profile;
 pub(crate) mod run;
 
@@ -57,6 +63,8 @@ use crate::value::account::Account;
 use crate::value::thunk::Worker;
 use crate::value::{Interrupter, Value};
 
+pub use builtin::Builtin;
+pub(crate) use coerce::Coercion;
 pub use inspect::DerivationRef;
 pub use parallel::Ahead;
 
@@ -66,6 +74,8 @@ pub use parallel::Ahead;
 /// Values belong to the evaluator that made them, and to its workers: no other evaluator may use them.
 pub struct Evaluator {
     pub(crate) shared: Arc<Evaluation>,
+    /// The table of builtins.
+    builtins: &'static [Builtin],
     stack: frame::Stack,
     worker: Worker,
     /// Limits of the evaluation, shared with the other workers.
@@ -158,9 +168,10 @@ impl Names {
 static WORKERS: AtomicU32 = AtomicU32::new(1);
 
 impl Evaluator {
-    pub fn new(host: Arc<dyn Host>, options: EvalOptions) -> Evaluator {
+    /// Makes an evaluator whose texts have these names in scope.
+    pub(crate) fn with_globals(host: Arc<dyn Host>, options: EvalOptions, globals: Globals) -> Evaluator {
         let account = Account::new(options.memory_max);
-        let globals = Arc::new(crate::builtins::globals(&*host, &options));
+        let globals = Arc::new(globals);
         let mut allowed_roots = options.allowed_roots.clone();
         if options.restrict && !options.pure {
             allowed_roots.extend(host.nix_path().into_iter().map(|(_, entry)| PathBuf::from(entry)));
@@ -189,6 +200,7 @@ impl Evaluator {
 
     fn over(shared: Arc<Evaluation>, account: Arc<Account>, parallel: bool) -> Evaluator {
         Evaluator {
+            builtins: shared.globals.table,
             shared,
             stack: frame::Stack::new(),
             worker: Worker(WORKERS.fetch_add(1, Ordering::Relaxed)),
@@ -221,6 +233,12 @@ impl Evaluator {
     #[inline(always)]
     fn company(&self) -> Option<&Account> {
         if self.parallel { Some(&self.account) } else { None }
+    }
+
+    /// Returns the builtin with an index in the table.
+    #[inline(always)]
+    pub(crate) fn builtin(&self, index: usize) -> &'static Builtin {
+        &self.builtins[index]
     }
 
     pub fn options(&self) -> &EvalOptions {

@@ -1,12 +1,11 @@
 //! Operators that take more than a few instructions.
 
 use super::Evaluator;
+use super::coerce::Coercion;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::number::decimal;
 use crate::text::path;
-use crate::value::coerce::Coercion;
-use crate::value::print::type_with_article;
-use crate::value::{Context, ContextBuilder, Str, Value, View};
+use crate::value::{Context, ContextBuilder, Str, Value, View, type_with_article};
 
 impl Evaluator {
     /// Returns the error "expected X but found Y".

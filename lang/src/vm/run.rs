@@ -182,7 +182,7 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Builtin(index) => {
-                    let builtin = &crate::builtins::TABLE[index];
+                    let builtin = self.builtin(index);
                     let arity = builtin.arity as usize;
                     if rest.len() < arity {
                         return Ok(Value::partial(function, rest, &[]));
@@ -192,7 +192,7 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Partial(partial) => {
-                    let arity = arity(partial.function());
+                    let arity = self.arity(partial.function());
                     let given = partial.arguments();
                     if given.len() + rest.len() < arity {
                         return Ok(Value::partial(partial.function(), given, rest));
@@ -217,19 +217,28 @@ impl Evaluator {
         Ok(function)
     }
 
+    /// Returns the number of arguments that a function or builtin takes at once; 1 for other values.
+    pub(crate) fn arity(&self, function: Value) -> usize {
+        match function.view() {
+            View::Function(lambda) => lambda.code().arity as usize,
+            View::Builtin(index) => self.builtin(index).arity as usize,
+            _ => 1,
+        }
+    }
+
     #[cold]
     fn not_a_function(&mut self, value: Value) -> Error {
         let shown = self.show(value);
         Error::type_mismatch(format!(
             "attempt to call something which is not a function but {}: {shown}",
-            crate::value::print::type_with_article(value)
+            crate::value::type_with_article(value)
         ))
     }
 
     /// Calls builtin number `index` with exactly its arguments.
     #[inline]
     fn call_builtin(&mut self, index: usize, arguments: &[Value]) -> Result<Value> {
-        let builtin = &crate::builtins::TABLE[index];
+        let builtin = self.builtin(index);
         self.check_native_stack()?;
         self.profiled(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
     }
@@ -591,7 +600,7 @@ impl Evaluator {
                     }
                 }
                 Op::CallBuiltin { dst, first, id } => {
-                    let builtin = &crate::builtins::TABLE[id as usize];
+                    let builtin = self.builtin(id as usize);
                     let arguments = row!(first, builtin.arity as usize);
                     let result = if PROFILED {
                         self.profiled(Call::Builtin(builtin.name), |ev| (builtin.run)(ev, arguments))
@@ -729,15 +738,6 @@ impl Evaluator {
         let overrides = self.select_slow(set, name)?;
         let overrides = self.force(overrides)?;
         self.update(set, overrides)
-    }
-}
-
-/// Returns the number of arguments that a function or builtin takes at once; 1 for other values.
-pub(crate) fn arity(function: Value) -> usize {
-    match function.view() {
-        View::Function(lambda) => lambda.code().arity as usize,
-        View::Builtin(index) => crate::builtins::TABLE[index].arity as usize,
-        _ => 1,
     }
 }
 

@@ -1,50 +1,12 @@
-//! Values as text: what `eval --eval` prints, and short forms for messages.
+//! Values as text: the output of `--eval`, and short forms for messages.
 
-use super::{Attrs, List, Value, View};
+use super::{Ahead, Evaluator};
 use crate::error::{FrameKind, Result};
 use crate::text::number;
-use crate::vm::{Ahead, Evaluator};
+use crate::value::{Attrs, List, Value, View};
 
-/// The type of a value in head form, with its article, as messages use it.
-pub fn type_with_article(value: Value) -> &'static str {
-    match value.view() {
-        View::Thunk(_) => "a thunk",
-        View::Null => "null",
-        View::Bool(_) => "a Boolean",
-        View::Int(_) => "an integer",
-        View::Float(_) => "a float",
-        View::String(text) if text.context().is_empty() => "a string",
-        View::String(_) => "a string with context",
-        View::Path(_) => "a path",
-        View::List(_) => "a list",
-        View::Attrs(_) => "a set",
-        View::Function(_) => "a function",
-        View::Builtin(_) => "a built-in function",
-        View::Partial(partial) => match partial.function().view() {
-            View::Builtin(_) => "a partially applied built-in function",
-            _ => "a function",
-        },
-    }
-}
-
-/// The name `typeOf` gives a value in head form.
-pub fn type_name(value: Value) -> &'static str {
-    match value.view() {
-        View::Thunk(_) => "thunk",
-        View::Null => "null",
-        View::Bool(_) => "bool",
-        View::Int(_) => "int",
-        View::Float(_) => "float",
-        View::String(_) => "string",
-        View::Path(_) => "path",
-        View::List(_) => "list",
-        View::Attrs(_) => "set",
-        View::Function(_) | View::Builtin(_) | View::Partial(_) => "lambda",
-    }
-}
-
-/// A string literal of the language.
-pub fn quote(text: &[u8], out: &mut Vec<u8>) {
+/// Writes a string literal of the language.
+fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for (index, &byte) in text.iter().enumerate() {
         match byte {
@@ -61,8 +23,8 @@ pub fn quote(text: &[u8], out: &mut Vec<u8>) {
 
 const KEYWORDS: [&[u8]; 9] = [b"if", b"then", b"else", b"assert", b"with", b"let", b"in", b"rec", b"inherit"];
 
-/// An attribute name, quoted where the language needs it.
-pub fn attr_name(name: &[u8], out: &mut Vec<u8>) {
+/// Writes an attribute name, quoted where the language needs it.
+fn attr_name(name: &[u8], out: &mut Vec<u8>) {
     let plain = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_'-".contains(byte))
         && !KEYWORDS.contains(&name);
@@ -73,26 +35,26 @@ pub fn attr_name(name: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// How much of a value a message shows.
+/// Limits of a value in a message.
 const SHOWN_ATTRS_MAX: usize = 10;
 const SHOWN_BYTES_MAX: usize = 1024;
 const SHOWN_DEPTH_MAX: usize = 10;
 
-/// The bounds of one printing.
+/// State of one printing.
 #[derive(Default)]
 struct Printer {
     out: Vec<u8>,
-    /// Sets and lists being printed or printed already, by address.
+    /// Sets and lists that are printed already, at least in part, by address.
     seen: hashbrown::HashSet<usize, rustc_hash::FxBuildHasher>,
-    /// In messages: shorten, and name functions by place.
+    /// Set for messages: shortens, and names functions by position.
     brief: bool,
-    /// How many attributes, and how many elements of lists, are printed already.
+    /// Numbers of attributes, and of elements of lists, that are printed already.
     attrs: usize,
     items: usize,
 }
 
 impl Evaluator {
-    /// The value as Nix prints it after `--eval`: what is not evaluated stays `<CODE>`.
+    /// Returns the value as Nix prints it after `--eval`, with `<CODE>` for thunks.
     ///
     /// # Errors
     /// When it nests too deep for the stack, or its text is too long for the memory.
@@ -102,11 +64,11 @@ impl Evaluator {
         Ok(printer.out)
     }
 
-    /// The value in short, for messages.
+    /// Returns a short form of the value, for messages.
     pub(crate) fn show(&mut self, value: Value) -> String {
         let mut printer = Printer { brief: true, ..Printer::default() };
         if printer.value(self, value, 0).is_err() {
-            // The stack is nearly used up, and what is to be said of the value matters less than that.
+            // The stack is nearly used up, and the message is about that.
             return "…".to_owned();
         }
         String::from_utf8_lossy(&printer.out).into_owned()
@@ -174,8 +136,8 @@ impl Printer {
                 }
             }
             View::Path(path) => self.out.extend_from_slice(path.bytes()),
-            // As Nix tells what it has seen: a list by where it stands, since what a variable holds is copied to each place,
-            // and a set by itself.
+            // As Nix detects repetition: a list by the slot that holds it, since variables are copied to each slot, and a
+            // set by itself.
             View::List(list) => return self.list(ev, slot, list, depth),
             View::Attrs(set) => return self.attrs(ev, value, set, depth),
             View::Function(function) => {
@@ -193,7 +155,7 @@ impl Printer {
             }
             View::Builtin(index) => {
                 if self.brief {
-                    let name = crate::builtins::TABLE[index].name;
+                    let name = ev.builtin(index).name;
                     self.out.extend_from_slice(format!("«primop {}»", name.trim_start_matches('_')).as_bytes());
                 } else {
                     self.out.extend(b"<PRIMOP>");
@@ -201,7 +163,7 @@ impl Printer {
             }
             View::Partial(partial) => match (partial.function().view(), self.brief) {
                 (View::Builtin(index), true) => {
-                    let name = crate::builtins::TABLE[index].name;
+                    let name = ev.builtin(index).name;
                     self.out.extend_from_slice(
                         format!("«partially applied primop {}»", name.trim_start_matches('_')).as_bytes(),
                     );
@@ -214,7 +176,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Whether to leave a set or list out, having said why.
+    /// Returns true when a set or list is left out; prints the reason.
     fn skip(&mut self, value: Value, depth: usize) -> bool {
         if !self.seen.insert(value.address()) {
             self.out.extend_from_slice("«repeated»".as_bytes());
@@ -232,7 +194,7 @@ impl Printer {
             self.out.extend(b"[ ]");
             return Ok(());
         }
-        // The outermost is printed from a place of its own, which nothing in it can be.
+        // The outermost list has a slot of its own, which cannot be within it.
         if depth > 0 && self.skip(value, depth) {
             return Ok(());
         }

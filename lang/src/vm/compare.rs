@@ -1,16 +1,15 @@
-//! `==` and `<`.
+//! The operators `==` and `<`.
 
 use std::cmp::Ordering;
 
-use super::{Value, View};
+use super::Evaluator;
 use crate::error::{Error, Result};
-use crate::value::print::type_with_article;
-use crate::vm::Evaluator;
+use crate::value::{Value, View, type_with_article};
 
 impl Evaluator {
-    /// `a == b`
+    /// Returns `a == b`.
     pub fn equal(&mut self, a: Value, b: Value) -> Result<bool> {
-        // Elements that are one value in one place are equal, even functions; as Nix, it has a value first.
+        // Elements that are the same value are equal, even functions; as in Nix, the value is forced first.
         if a.same(b) {
             self.force(a)?;
             return Ok(true);
@@ -19,8 +18,8 @@ impl Evaluator {
         self.equal_forced(a, b)
     }
 
-    /// `a == b` for values in head form, each from a place of its own. As in Nix, a function is then not even equal to itself,
-    /// and of a list or set that is compared with itself the members are evaluated, though not what is in them.
+    /// Returns `a == b` for values in head form, each from a slot of its own. As in Nix, a function is then not even equal
+    /// to itself, and comparing a list or set with itself forces its members, but not theirs.
     #[inline(never)]
     pub(crate) fn equal_forced(&mut self, a: Value, b: Value) -> Result<bool> {
         Ok(match (a.view(), b.view()) {
@@ -56,7 +55,7 @@ impl Evaluator {
                 if left.shape.names() != right.shape.names() {
                     return Ok(false);
                 }
-                // In an order that is no matter of which files were read first.
+                // In an order that does not depend on which files were read first.
                 for &index in left.shape.by_text() {
                     if !self.equal(left.values[index as usize], right.values[index as usize])? {
                         return Ok(false);
@@ -68,19 +67,19 @@ impl Evaluator {
         })
     }
 
-    /// Whether a value in head form is a set with `type = "derivation"`.
+    /// Returns true when a value in head form is a set with `type = "derivation"`.
     pub(crate) fn is_derivation(&mut self, value: Value) -> Result<bool> {
         let Some(kind) = value.as_attrs().and_then(|set| set.get(self.shared.names.r#type)) else { return Ok(false) };
         let kind = self.force(kind)?;
         Ok(kind.as_string().is_some_and(|kind| kind.bytes() == b"derivation"))
     }
 
-    /// `a < b`
+    /// Returns `a < b`.
     pub(crate) fn less_than(&mut self, a: Value, b: Value) -> Result<bool> {
         Ok(self.compare(a, b)? == Some(Ordering::Less))
     }
 
-    /// The order of two values; `None` when one is not a number.
+    /// Returns the order of two values; `None` when one is NaN.
     pub(crate) fn compare(&mut self, a: Value, b: Value) -> Result<Option<Ordering>> {
         let (a, b) = (self.force(a)?, self.force(b)?);
         Ok(match (a.view(), b.view()) {

@@ -1,24 +1,23 @@
-//! Values to strings, as interpolation, `toString` and derivation attributes do it.
+//! Values to strings, for interpolation, `toString` and derivation attributes.
 
-use super::{Context, ContextBuilder, ContextElement, Str, Value, View};
+use super::{Evaluator, LOCK};
 use crate::error::{Error, Result};
 use crate::symbol::Symbol;
-use crate::value::print::type_with_article;
-use crate::vm::{Evaluator, LOCK};
+use crate::value::{Context, ContextBuilder, ContextElement, List, Str, Value, View, type_with_article};
 use model::path::Ingestion;
 use model::{StorePath, StorePathName};
 
-/// How far a value may be from a string.
+/// Values that are accepted besides strings.
 #[derive(Clone, Copy)]
 pub struct Coercion {
     /// A path is copied to the store and becomes the store path.
     pub copy_to_store: bool,
-    /// Numbers, booleans, null and lists too.
+    /// Accepts numbers, booleans, null and lists too.
     pub more: bool,
 }
 
 impl Evaluator {
-    /// Appends the text of `value` to `text` and what it refers to to `context`.
+    /// Appends the text of `value` to `text`, and its context to `context`.
     pub(crate) fn coerce(
         &mut self,
         value: Value,
@@ -29,7 +28,7 @@ impl Evaluator {
         let value = self.force(value)?;
         match value.view() {
             View::String(string) => {
-                // What is collected here is copied once more in the end.
+                // The collected text is copied once more in the end.
                 self.expect_room(text.len().saturating_add(string.bytes().len()).saturating_mul(2))?;
                 text.extend_from_slice(string.bytes());
                 context.add(string.context());
@@ -66,7 +65,7 @@ impl Evaluator {
                     for (index, &element) in values.iter().enumerate() {
                         ev.coerce(element, how, text, context)?;
                         let element = ev.force(element)?;
-                        let empty = element.as_list().is_some_and(super::List::is_empty);
+                        let empty = element.as_list().is_some_and(List::is_empty);
                         if index + 1 < values.len() && !empty {
                             text.push(b' ');
                         }
@@ -85,7 +84,7 @@ impl Evaluator {
         Error::type_mismatch(format!("cannot coerce {} to a string: {shown}", type_with_article(value)))
     }
 
-    /// The value as a string.
+    /// Returns the value as a string.
     pub(crate) fn coerce_to_string(&mut self, value: Value, how: Coercion) -> Result<Str> {
         let value = self.force(value)?;
         if let Some(string) = value.as_string() {
@@ -98,7 +97,7 @@ impl Evaluator {
         Ok(value.as_string().expect("a string was made just now"))
     }
 
-    /// The value as an absolute path, with what it refers to.
+    /// Returns the value as an absolute path, with its context.
     pub(crate) fn coerce_to_path(&mut self, value: Value) -> Result<(Vec<u8>, Context)> {
         let value = self.force(value)?;
         if let Some(path) = value.as_path() {
@@ -114,7 +113,7 @@ impl Evaluator {
         Ok((string.bytes().to_vec(), string.context()))
     }
 
-    /// Copies a path to the store, once, and returns where it is there.
+    /// Copies a path to the store, once, and returns its path there.
     pub(crate) fn copy_to_store(&mut self, path: &[u8]) -> Result<(String, Context)> {
         let known = self.shared.copied.lock().expect(LOCK).get(path).cloned();
         let store_path = match known {
@@ -137,7 +136,7 @@ impl Evaluator {
         Ok(self.store_string(&store_path))
     }
 
-    /// A store path as text and the context that comes with it.
+    /// Returns a store path as text, and as the context of that text.
     pub(crate) fn store_string(&self, path: &StorePath) -> (String, Context) {
         let text = self.shared.options.store_model.print(path);
         let context = Context::one(ContextElement::Opaque(Symbol::new(text.as_bytes())));
