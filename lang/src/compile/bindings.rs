@@ -1,7 +1,8 @@
 //! Sets, `let` and recursion.
 //!
-//! The members of a recursive group refer to one another by register. Their code is compiled first, which tells the captures;
-//! members that are captured before their turn are allocated up front and filled later, the others are made in one go.
+//! The members of a recursive group refer to one another by register. Their code is compiled first, which yields the
+//! captures; members that are captured before their turn are allocated up front and filled later, the others are made in
+//! one operation.
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -13,7 +14,7 @@ use crate::symbol::Symbol;
 use crate::syntax::ast::{Binding, BindingValue, Bindings, DynamicBinding, Expr, ExprKind};
 use crate::value::attrs::Shape;
 
-/// Names to forget at the end of a scope.
+/// Names that end with a scope.
 pub(super) struct OpenScope(Vec<Symbol>);
 
 /// One member of a recursive group.
@@ -21,11 +22,11 @@ struct Member {
     register: Reg,
     code: CodeIndex,
     is_lambda: bool,
-    /// Register and name of a selection that may be known at once.
+    /// Register and name of a selection whose value may be known at once.
     select: Option<(Reg, Symbol)>,
 }
 
-/// Where the set of an `inherit (set) …` is.
+/// Location of the set of an `inherit (set) …`.
 #[derive(Clone, Copy)]
 enum InheritSource {
     Register(Reg),
@@ -45,7 +46,7 @@ impl Compiler<'_> {
         self.undefine(scope.0);
     }
 
-    /// Brings recursive bindings into scope. `block` gives each binding the register where its value has to be in any case.
+    /// Brings recursive bindings into scope. `block` returns the register that the value of a binding has to be in, if any.
     fn open_group(&mut self, bindings: &Bindings<'_>, block: Option<&dyn Fn(Symbol) -> Reg>) -> OpenScope {
         let depth = self.functions.len() - 1;
         let mut defined = Vec::with_capacity(bindings.statics.len());
@@ -55,7 +56,7 @@ impl Compiler<'_> {
             Some(bindings.statics.iter().map(|binding| binding.name).collect());
         let in_group = |name: &Symbol| group_names.as_ref().is_some_and(|names| names.contains(name));
 
-        // What is known without evaluating, or lives outside the group, needs no member.
+        // Values that are known without evaluating, or from outside the group, need no member.
         for binding in bindings.statics {
             let place = match binding.value {
                 BindingValue::Inherit => match self.lookup(binding.name) {
@@ -181,7 +182,7 @@ impl Compiler<'_> {
                 }
                 BindingValue::InheritFrom(expr) => {
                     let from = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map(|(_, from)| *from);
-                    match from.expect("every `inherit (…)` was looked at above") {
+                    match from.expect("every `inherit (…)` was visited above") {
                         InheritSource::Constant(index) => {
                             // A member of a constant set, such as `builtins`.
                             let value =
@@ -206,7 +207,7 @@ impl Compiler<'_> {
                 BindingValue::Inherit => unreachable!("inherited variables are aliases"),
             }
         }
-        // Constants first: hidden members compiled before they were known to be constant capture their registers.
+        // Constants first: members compiled before these were known to be constant capture their registers.
         for op in later {
             self.emit(op);
         }
@@ -245,7 +246,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Code of a thunk that selects one name, from a register of an enclosing function or a constant.
+    /// Returns the code of a thunk that selects one name, from a register of the enclosing function or a constant.
     fn select_code(&mut self, from: InheritSource, name: Symbol, span: Span) -> CodeIndex {
         self.begin_function(0);
         let dst = self.temporary();
@@ -347,7 +348,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// `rec { … }`
+    /// Compiles `rec { … }`.
     pub(super) fn recursive_attrs(&mut self, bindings: &Bindings<'_>, span: Span, dst: Reg) {
         let mut names: Vec<(Symbol, Pos)> =
             bindings.statics.iter().map(|binding| (binding.name, self.pos(binding.span))).collect();
@@ -368,7 +369,7 @@ impl Compiler<'_> {
         self.emit(Op::Move { dst, src: set });
     }
 
-    /// `rec` with `__overrides`: the names in scope are members of the finished set, itself a thunk.
+    /// Compiles a `rec` with `__overrides`: the names in scope are members of the finished set, itself a thunk.
     fn overridden_attrs(
         &mut self,
         bindings: &Bindings<'_>,

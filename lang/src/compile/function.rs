@@ -14,9 +14,9 @@ pub(super) struct FunctionState {
     pub ops: Vec<Op>,
     /// Operation, start, length.
     pub spans: Vec<(u32, u32, u32)>,
-    /// Registers of the enclosing function; a capture's number is its place here.
+    /// Registers of the enclosing function; the number of a capture is its index here.
     captures: Vec<Reg>,
-    /// Places in `captures`, once there are so many that searching takes long.
+    /// Indexes in `captures`, once there are so many that searching takes long.
     captured: HashMap<Reg, usize, FxBuildHasher>,
     next: u16,
     frame: u16,
@@ -24,11 +24,11 @@ pub(super) struct FunctionState {
 
 const REGISTERS_MAX: u16 = i16::MAX as u16 - 64;
 
-/// Among this many captures one is searched for in their row.
+/// Up to this many captures are searched one by one.
 const SEARCHED_MAX: usize = 24;
 
 impl FunctionState {
-    /// Makes it as new, and keeps its memory.
+    /// Empties it, and keeps its memory.
     fn clear(&mut self) {
         self.ops.clear();
         self.spans.clear();
@@ -70,14 +70,14 @@ impl Compiler<'_> {
         OpIndex::new(ops.len() - 1)
     }
 
-    /// An operation that can fail, and where to point then.
+    /// Emits an operation that can fail, with the text to point to then.
     pub(super) fn emit_at(&mut self, span: Span, op: Op) -> OpIndex {
         let at = self.emit(op);
         self.function().spans.push((at.index() as u32, span.start, span.end - span.start));
         at
     }
 
-    /// Lets the jump at `at` go to the next operation.
+    /// Lets the jump at `at` go to the operation that comes next.
     pub(super) fn patch_jump(&mut self, at: OpIndex) {
         let ops = &mut self.function().ops;
         let next = OpIndex::new(ops.len());
@@ -109,7 +109,7 @@ impl Compiler<'_> {
         self.registers(1)
     }
 
-    /// Registers taken after `mark` are free again.
+    /// Returns a mark; [`Compiler::release`] frees the registers taken after it.
     pub(super) fn mark(&mut self) -> u16 {
         self.function().next
     }
@@ -118,7 +118,8 @@ impl Compiler<'_> {
         self.function().next = mark;
     }
 
-    /// The register of this function for a register of function number `function`, capturing it all the way.
+    /// Returns the register of this function for a register of function number `function`, which all functions between
+    /// capture.
     pub(super) fn capture_from(&mut self, function: usize, register: Reg) -> Reg {
         let mut register = register;
         for inner in function + 1..self.functions.len() {
@@ -138,7 +139,7 @@ impl Compiler<'_> {
 
     pub(super) fn undefine(&mut self, names: impl IntoIterator<Item = Symbol>) {
         for name in names {
-            self.names.get_mut(&name).and_then(|entries| entries.pop()).expect("what is undefined was defined");
+            self.names.get_mut(&name).and_then(|entries| entries.pop()).expect("only defined names are undefined");
         }
     }
 
@@ -152,7 +153,7 @@ impl Compiler<'_> {
         self.functions.push(function);
     }
 
-    /// Ends the innermost function and returns the number of its code.
+    /// Ends the innermost function and returns its code.
     pub(super) fn finish_function(
         &mut self,
         arity: u8,

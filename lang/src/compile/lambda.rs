@@ -1,6 +1,6 @@
 //! Functions and their patterns.
 //!
-//! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no function in between.
+//! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no intermediate function.
 
 use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
 use super::op::{CodeIndex, Op, PatternIndex, Reg};
@@ -11,7 +11,7 @@ use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Expr, ExprKind, Formals, Lambda};
 
-/// The most arguments taken at once.
+/// The most arguments of one function.
 const ARITY_MAX: usize = 16;
 
 impl Compiler<'_> {
@@ -35,9 +35,9 @@ impl Compiler<'_> {
         }
     }
 
-    /// The functions that are compiled as one, outermost first.
+    /// Returns the functions that are compiled as one, outermost first.
     fn parameters<'l>(&self, lambda: &'l Lambda<'l>, span: Span) -> SmallVec<[(&'l Lambda<'l>, Pos); 4]> {
-        // Nested functions of plain arguments become one; a pattern can only come last, since it is taken apart
+        // Nested functions of plain arguments become one; a pattern can only come last, since its formals are bound
         // when its own argument is given.
         let mut parameters: SmallVec<[_; 4]> = SmallVec::new();
         parameters.push((lambda, self.pos(span)));
@@ -52,7 +52,7 @@ impl Compiler<'_> {
         parameters
     }
 
-    /// Compiles a function without putting it off.
+    /// Compiles a function at once.
     pub(super) fn lambda_now(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> CodeIndex {
         let parameters = self.parameters(lambda, span);
         let last = parameters.last().map_or(lambda, |(last, _)| *last);

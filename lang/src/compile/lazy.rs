@@ -1,10 +1,9 @@
 //! Code that is compiled when it first runs.
 //!
-//! Most of what a file says is never evaluated. So a long function or thunk is at first only looked through for the
-//! variables it uses: that says what it captures, and finds names that nothing defines where they always were found,
-//! before anything runs. When it runs, its text is parsed again, by itself, and compiled with the captures it has.
-//! Longer parts of it wait again, but for what is more than half of it: so no text is parsed more often than the
-//! logarithm of its length says.
+//! Most of the text of a file is never evaluated. So a long function or thunk is at first only searched for the variables
+//! it uses: they are its captures, and undefined names are found before anything runs, as without laziness. When it
+//! runs, its text is parsed again, by itself, and compiled with the captures it has. Long parts of it are lazy again,
+//! except those of more than half of its length: so a text is parsed at most as often as the logarithm of its length.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +19,7 @@ use crate::syntax::ast::{
 use crate::syntax::{ParseOptions, parse_piece};
 use crate::value::Value;
 
-/// Texts shorter than this many bytes are compiled at once: to look through them costs as much. The tests' texts are short.
+/// Texts shorter than this many bytes are compiled at once: searching them costs as much. The texts of tests are short.
 const TEXT_BYTES_MIN: u32 = if cfg!(debug_assertions) { 4 } else { 120 };
 
 /// Deeper trees are compiled at once, so that compiling one later needs little stack.
@@ -30,17 +29,17 @@ const DEPTH_MAX: u32 = 400;
 const STACK_RESERVE: usize = 2 << 20;
 const STACK_SEGMENT: usize = 16 << 20;
 
-/// A function or thunk that waits to be compiled.
+/// A function or thunk that is not compiled yet.
 pub(crate) struct Lazy {
     pub(super) file: Arc<File>,
     pub(super) span: Span,
     pub(super) name: Option<Symbol>,
-    /// What the names it uses mean around it.
+    /// Meanings of the names that it takes from enclosing scopes.
     pub(super) names: Box<[(Symbol, Meaning)]>,
     pub(super) captures: u16,
-    /// The scopes of `with` around it, outermost first, as numbers of captures.
+    /// Enclosing scopes of `with`, outermost first, as numbers of captures.
     pub(super) withs: Box<[Reg]>,
-    /// Where what was compiled of it in an earlier process is kept, if it was ([`super::stored`]).
+    /// Offset of the code that an earlier process compiled of it, if one did ([`super::stored`]).
     pub(super) piece: Option<u32>,
     pub(super) code: OnceLock<&'static Code>,
 }
@@ -54,7 +53,7 @@ pub(super) enum Meaning {
 }
 
 impl Lazy {
-    /// The code, compiled now if it was not before.
+    /// Returns the code, compiled now if it was not before.
     pub(crate) fn code(&self) -> &'static Code {
         self.code.get_or_init(|| stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || self.compile()))
     }
@@ -69,7 +68,7 @@ impl Lazy {
         let options = ParseOptions { pipe_operators: self.file.pipe_operators, ..ParseOptions::default() };
         let expr = parse_piece(&arena, &self.file.source.text, self.span, options).expr;
         let mut compiler = Compiler::new(&self.file, (self.span.end - self.span.start) as usize);
-        // Stands for the function around it, whose registers are the captures.
+        // Stands for the enclosing function; its registers are the captures.
         compiler.functions.push(FunctionState::default());
         for (name, meaning) in &self.names {
             let location = match *meaning {
@@ -85,12 +84,12 @@ impl Lazy {
             ExprKind::Lambda(lambda) => compiler.lambda_now(lambda, expr.span, self.name),
             _ => compiler.thunk_now(expr, self.name),
         };
-        debug_assert!(compiler.error.is_none(), "mistakes are found before a piece waits");
+        debug_assert!(compiler.error.is_none(), "mistakes are found before a piece is put off");
         compiler.link(root)
     }
 }
 
-/// For each symbol by number how often it is bound where the walk is, and the walk that met it free last.
+/// For each symbol, by number: how often it is bound at the current point of the walk, and the last walk that met it free.
 #[derive(Default)]
 pub(super) struct Marks {
     walks: u32,
@@ -111,19 +110,19 @@ impl Marks {
     }
 }
 
-/// A walk over a piece that looks for the variables it takes from around it.
+/// A walk over a piece that collects the variables it takes from enclosing scopes.
 struct Walk<'w, 'c> {
     compiler: &'w Compiler<'c>,
     marks: Marks,
     free: Vec<Symbol>,
-    /// Scopes of `with` inside of the piece.
+    /// Number of scopes of `with` inside of the piece.
     withs: u32,
     needs_withs: bool,
     depth: u32,
 }
 
 impl Compiler<'_> {
-    /// Puts off compiling a thunk, or a function, if that is likely to pay: returns the number of its code.
+    /// Makes lazy code of a thunk or function, if that is likely to pay.
     pub(super) fn postpone(
         &mut self,
         expr: Expr<'_>,
@@ -175,22 +174,22 @@ impl Compiler<'_> {
         Some(code)
     }
 
-    /// The names that a piece takes from the scopes around it, and whether it looks any up in scopes of `with` around it.
-    /// `None` when there is something to complain of.
+    /// Returns the names that a piece takes from enclosing scopes, and true when it looks names up in enclosing scopes of
+    /// `with`. `None` when the piece has a mistake.
     fn free_variables(&self, expr: Expr<'_>) -> Option<(Vec<Symbol>, bool)> {
         let mut marks = MARKS.take();
         marks.walks = marks.walks.wrapping_add(1).max(1);
         let mut walk = Walk { compiler: self, marks, free: Vec::new(), withs: 0, needs_withs: false, depth: 0 };
         let fine = walk.expr(expr);
         if fine {
-            // What operators stand for.
+            // Builtins that operators call.
             for name in self.symbols.all() {
                 if self.lookup(name).is_some() {
                     walk.variable(name);
                 }
             }
         } else {
-            // Names may still count as bound.
+            // Names may still be marked as bound.
             let walks = walk.marks.walks;
             walk.marks = Marks { walks, marks: Vec::new() };
         }
@@ -199,10 +198,10 @@ impl Compiler<'_> {
     }
 }
 
-/// Whether the text of an expression, parsed by itself, gives that expression.
+/// Returns true when the text of an expression, parsed by itself, gives that expression.
 fn is_exact(text: &[u8], expr: Expr<'_>) -> bool {
     match expr.kind {
-        // Gathered from several places.
+        // Collected from several parts of the text.
         ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => bindings.verbatim,
         // `(f a) b` is one call, and begins behind the parenthesis.
         ExprKind::Call { function, arguments } => {
@@ -324,7 +323,7 @@ impl Walk<'_, '_> {
     }
 
     fn bindings(&mut self, bindings: &Bindings<'_>, recursive: bool, body: Option<Expr<'_>>) -> bool {
-        // Inherited from around the set.
+        // Inherited from the scopes that enclose the set.
         let inherited =
             |binding: &&_| matches!(binding, &&crate::syntax::ast::Binding { value: BindingValue::Inherit, .. });
         if !bindings.statics.iter().filter(inherited).all(|binding| self.variable(binding.name)) {
@@ -358,7 +357,7 @@ mod tests {
     use super::*;
     use crate::syntax::parse;
 
-    /// Parses by itself whatever may wait in a text, and compares; returns how much there was.
+    /// Parses every piece of a text that may be lazy by itself, and compares; returns the number of pieces.
     fn compare(name: &str, text: &[u8]) -> usize {
         let arena = Bump::new();
         let options = ParseOptions { pipe_operators: true, ..ParseOptions::default() };
@@ -368,7 +367,7 @@ mod tests {
         }
         let mut pieces = Vec::new();
         pieces_of(parsed.expr, &mut pieces);
-        // The word `or` alone is no expression, and too short to wait.
+        // The word `or` alone is no expression, and too short to be lazy.
         pieces.retain(|piece| piece.span.end - piece.span.start >= TEXT_BYTES_MIN && is_exact(text, *piece));
         for piece in &pieces {
             let arena = Bump::new();
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_parse_to_what_they_were() {
+    fn pieces_parse_to_the_same_tree() {
         let texts = [
             "(f a) b",
             "((f a) b) c + d",
@@ -447,20 +446,20 @@ mod tests {
         assert!(count > texts.len(), "{count}");
     }
 
-    /// The same over the files of a folder, and what is below it.
+    /// The same over the files of a directory tree.
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a test reads its files")]
-    fn pieces_of_files_parse_to_what_they_were() {
-        let folder = std::env::var_os("LANG_FILES")
+    fn pieces_of_files_parse_to_the_same_tree() {
+        let directory = std::env::var_os("LANG_FILES")
             .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lang").into(), std::path::PathBuf::from);
-        let (mut folders, mut count) = (vec![folder], 0);
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
+        let (mut directories, mut count) = (vec![directory], 0);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_symlink() {
                     continue;
                 } else if path.is_dir() {
-                    folders.push(path);
+                    directories.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "nix") {
                     count += compare(&path.display().to_string(), &std::fs::read(&path).unwrap());
                 }

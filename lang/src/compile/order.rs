@@ -1,34 +1,34 @@
-//! Which operand is evaluated first, where someone could tell: by which of two errors comes, or by the order of traces.
+//! Order of evaluation of operands, where it is observable: by which of two errors comes, or by the order of traces.
 //!
-//! What needs two values evaluates the first before it begins with the second, as Nix does. Putting an operand into a register
-//! need not evaluate it, so where the next may fail or show something, the one before is evaluated first.
+//! An operation on two values evaluates the first before the second, as in Nix. Putting an operand into a register need
+//! not evaluate it; where the next may fail or show a trace, the one before is forced first.
 
 use super::op::{Op, Reg};
 use super::{Compiler, Location};
 use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
 
 impl Compiler<'_> {
-    /// Like [`Compiler::operand`], of an operand that is evaluated before `later` is.
+    /// Like [`Compiler::operand`], of an operand that is evaluated before `later`.
     pub(super) fn operand_before(&mut self, expr: Expr<'_>, later: Expr<'_>) -> Reg {
         let register = self.operand(expr);
         self.force_before(expr, register, [later]);
         register
     }
 
-    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before `later`, if anyone could tell
-    /// the difference.
+    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before `later`, if the difference
+    /// is observable.
     pub(super) fn force_before<'a>(
         &mut self,
         expr: Expr<'_>,
         register: Reg,
         later: impl IntoIterator<Item = Expr<'a>>,
     ) {
-        if may_wait(expr) && later.into_iter().any(|later| self.acts(later)) {
+        if may_be_thunk(expr) && later.into_iter().any(|later| self.acts(later)) {
             self.emit_at(expr.span, Op::Force { reg: register });
         }
     }
 
-    /// Whether putting the value of `expr` or a thunk of it into a register may fail or show a trace.
+    /// Returns true when putting the value of `expr` or a thunk of it into a register may fail or show a trace.
     fn acts(&self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) | ExprKind::Path(..) => false,
@@ -43,8 +43,8 @@ impl Compiler<'_> {
     }
 }
 
-/// Whether what [`Compiler::into`] puts into a register may be a thunk.
-fn may_wait(expr: Expr<'_>) -> bool {
+/// Returns true when [`Compiler::into`] may put a thunk into the register.
+fn may_be_thunk(expr: Expr<'_>) -> bool {
     matches!(
         expr.kind,
         ExprKind::Variable(_)

@@ -1,18 +1,18 @@
 //! Compiled code as bytes, so that a text that was compiled once need not be lexed, parsed and compiled again.
 //!
-//! What is kept of a text is the code of the text itself and of every piece of it that has run so far ([`super::lazy`]); the others are
-//! compiled from the text when they are needed, as ever. The bytes belong to one text and one build of this
+//! The bytes of a text hold the code of the text itself and of every piece of it that has run so far ([`super::lazy`]);
+//! other pieces are compiled from the text when needed, as usual. The bytes belong to one text and one build of this
 //! crate ([`key`]); they hold no address and no symbol of the process that wrote them:
 //!
 //! ```text
-//! [blake3 of the rest] [head: what it is bound to, names, root] [piece] [piece] …
+//! [blake3 of the rest] [head: surroundings, names, root] [piece] [piece] …
 //! ```
 //!
-//! Names are numbers in the table of the head. Symbols get their order by age, and sets are laid out in the order of their symbols;
-//! so where the order has become another one, [`Module::orders`] says where each value belongs. Whoever reads the names makes their symbols by
-//! age, which lets the same evaluation find the order that it left.
+//! Names are numbers in the table of the head. Sets are laid out in symbol order, and symbols are numbered as they are
+//! interned. Loading interns names in their stored order, so layouts usually match; where they do not,
+//! [`Module::orders`] holds the permutation.
 //!
-//! A sum protects against damage. It does not protect against who may write where the bytes are kept: that is the user.
+//! A checksum protects against damage, not against a writer of the cache's directory: that is the user.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,18 +31,18 @@ use crate::text::path::{join, normalise};
 use crate::value::attrs::Shape;
 use crate::value::{Value, View};
 
-/// Says of which source of this crate the bytes are.
+/// Digest of the source of this crate.
 const BUILD: &str = env!("LANG_SOURCE_HASH");
 
-/// What is kept is written again when more than one part in so many of the text was compiled since.
+/// The bytes are written again when more than one part in so many of the text was compiled since.
 const GROWTH: usize = 50;
 
-const SUM_BYTES: usize = blake3::OUT_LEN;
+const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
 
-/// What the code of a text is kept under.
+/// Key of the code of a text.
 pub(crate) type Key = [u8; blake3::OUT_LEN];
 
-/// Says whose code it is: the text's, compiled with these names by this build of the crate.
+/// Returns the key of a text, compiled with these names by this build of the crate.
 pub(crate) fn key(text: &[u8], globals: &Globals, pipe_operators: bool) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher.update(BUILD.as_bytes());
@@ -55,7 +55,7 @@ pub(crate) fn key(text: &[u8], globals: &Globals, pipe_operators: bool) -> Key {
 /// Number of a name in the table of the head.
 type Name = u32;
 
-/// Bytes that are read where they lie.
+/// Bytes that are read in place.
 #[derive(Deserialize, Clone, Copy)]
 struct Bytes<'a>(#[serde(borrow)] &'a [u8]);
 
@@ -67,21 +67,21 @@ impl Serialize for Bytes<'_> {
 
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
-    /// The folder and home that the code is good for, where it depends on them.
+    /// Directory and home that the code is valid for, where it depends on them.
     #[serde(borrow)]
     bound: Option<Bytes<'a>>,
     #[serde(borrow)]
     names: Vec<Bytes<'a>>,
     /// The numbers of the names, oldest symbol first.
     by_age: Vec<Name>,
-    /// Where the piece is that the whole text is, counted from the first piece.
+    /// Offset of the piece of the whole text, counted from the first piece.
     root: u32,
 }
 
 /// One module.
 #[derive(Serialize, Deserialize)]
 struct Piece<'a> {
-    /// Number of the code that is run.
+    /// Number of the code that runs.
     root: u32,
     ops: Vec<Op>,
     captures: Vec<Reg>,
@@ -89,7 +89,7 @@ struct Piece<'a> {
     constants: Vec<Constant<'a>>,
     #[serde(borrow)]
     codes: Vec<Row<'a>>,
-    shapes: Vec<Vec<(Name, Place)>>,
+    shapes: Vec<Vec<(Name, StoredPos)>>,
     sites: Vec<Name>,
     withs: Vec<(Name, Vec<Reg>)>,
     #[serde(borrow)]
@@ -97,8 +97,8 @@ struct Piece<'a> {
     spans: Vec<(u32, u32, u32)>,
 }
 
-/// A position: 0 is nowhere, others are counted from 1 at the beginning of the text.
-type Place = u32;
+/// A position: 0 for none, others are counted from 1 at the start of the text.
+type StoredPos = u32;
 
 #[derive(Serialize, Deserialize)]
 enum Constant<'a> {
@@ -108,7 +108,7 @@ enum Constant<'a> {
     Float(f64),
     #[serde(borrow)]
     Text(Bytes<'a>),
-    /// What stands in the text from the first byte to the second, taken from the folder of the file.
+    /// The text from the first byte to the second, relative to the directory of the file.
     RelativePath(u32, u32),
     Path(Bytes<'a>),
     EmptyList,
@@ -131,8 +131,8 @@ struct Row<'a> {
     pattern: Option<PatternIndex>,
     frame: u16,
     name: Option<Name>,
-    pos: Place,
-    arguments: Vec<(Option<Name>, Place)>,
+    pos: StoredPos,
+    arguments: Vec<(Option<Name>, StoredPos)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,7 +152,7 @@ struct LazyRow<'a> {
     names: Vec<(Name, MeaningRow<'a>)>,
     captures: u16,
     withs: Vec<Reg>,
-    /// Where its piece is, if it has run.
+    /// Offset of its piece, if it has run.
     piece: Option<u32>,
 }
 
@@ -176,7 +176,7 @@ struct Formals<'a> {
 #[derive(Serialize, Deserialize)]
 struct Formal<'a> {
     name: Name,
-    pos: Place,
+    pos: StoredPos,
     slot: u16,
     #[serde(borrow)]
     default: DefaultRow<'a>,
@@ -191,7 +191,7 @@ enum DefaultRow<'a> {
     Lambda(CodeIndex),
 }
 
-/// Folder and home of a file, as one row of bytes.
+/// Returns directory and home of a file as one row of bytes.
 fn surroundings(base_dir: &[u8], home: Option<&[u8]>) -> Vec<u8> {
     [base_dir, b"\0", &[u8::from(home.is_some())], home.unwrap_or_default()].concat()
 }
@@ -199,19 +199,19 @@ fn surroundings(base_dir: &[u8], home: Option<&[u8]>) -> Vec<u8> {
 /// The bytes of a text's code, read as far as the names.
 pub(crate) struct Stored {
     bytes: Vec<u8>,
-    /// Where the first piece begins.
+    /// Offset of the first piece.
     pieces: usize,
     symbols: Box<[Symbol]>,
     root: u32,
-    /// Folder and home that it is good for, when it depends on them.
+    /// Directory and home that it is valid for, when it depends on them.
     bound: Option<Vec<u8>>,
 }
 
 impl Stored {
-    /// Takes bytes that [`encode`] made; `None` when they are damaged.
+    /// Opens bytes that [`encode`] made; `None` when they are damaged.
     pub(crate) fn open(bytes: Vec<u8>) -> Option<Stored> {
-        let (sum, rest) = bytes.split_at_checked(SUM_BYTES)?;
-        if sum != blake3::hash(rest).as_bytes() {
+        let (checksum, rest) = bytes.split_at_checked(CHECKSUM_BYTES)?;
+        if checksum != blake3::hash(rest).as_bytes() {
             return None;
         }
         let (head, pieces): (Head<'_>, &[u8]) = postcard::take_from_bytes(rest).ok()?;
@@ -225,12 +225,12 @@ impl Stored {
         Some(Stored { bytes, pieces, symbols, root, bound })
     }
 
-    /// Whether the code is that of this file.
+    /// Returns true when the code is valid for this directory and home.
     pub(crate) fn is_for(&self, base_dir: &[u8], home: Option<&[u8]>) -> bool {
         self.bound.as_ref().is_none_or(|bound| *bound == surroundings(base_dir, home))
     }
 
-    /// The code of the piece at this place.
+    /// Returns the code of the piece at this offset.
     fn piece(&self, at: u32, file: &Arc<File>) -> Option<&'static Code> {
         let bytes = self.bytes.get(self.pieces + at as usize..)?;
         let (piece, _): (Piece<'_>, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
@@ -238,13 +238,13 @@ impl Stored {
     }
 }
 
-/// What is noted of a file while it is compiled, for [`encode`], and what was kept of it.
+/// Code of a file that an earlier process stored, and notes taken while the file is compiled, for [`encode`].
 #[derive(Default)]
 pub(crate) struct Kept {
     stored: Option<Stored>,
-    /// Relative paths by [`Value::identity`]: from where to where they stand in the text.
+    /// Relative paths by [`Value::identity`]: their start and end in the text.
     paths: Mutex<HashMap<u64, (u32, u32), FxBuildHasher>>,
-    /// The code holds the folder of the file, or the home, otherwise than as a relative path.
+    /// Set when the code holds the directory of the file, or the home, other than as a relative path.
     bound: AtomicBool,
     /// Bytes of text compiled in this process.
     compiled: AtomicUsize,
@@ -270,7 +270,7 @@ impl Kept {
         self.compiled.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether so much of the text was compiled in this process that it should be kept.
+    /// Returns true when enough of the text was compiled in this process to store it.
     pub(crate) fn has_grown(&self, text_bytes: usize) -> bool {
         self.compiled.load(Ordering::Relaxed) > text_bytes / GROWTH
     }
@@ -279,25 +279,25 @@ impl Kept {
         self.paths.lock().expect(LOCK).insert(value.identity(), (start, end));
     }
 
-    /// Where a relative path stands in the text.
-    fn place_of_path(&self, value: Value) -> Option<(u32, u32)> {
+    /// Returns start and end of a relative path in the text.
+    fn range_of_path(&self, value: Value) -> Option<(u32, u32)> {
         self.paths.lock().expect(LOCK).get(&value.identity()).copied()
     }
 
-    /// The code of the text itself, as an earlier process left it.
+    /// Returns the code of the text itself, if an earlier process stored it.
     pub(crate) fn root(&self, file: &Arc<File>) -> Option<&'static Code> {
         let stored = self.stored.as_ref()?;
         stored.piece(stored.root, file)
     }
 
-    /// The same of a piece of it.
+    /// Returns the code of a piece of it, likewise.
     pub(super) fn piece(&self, at: u32, file: &Arc<File>) -> Option<&'static Code> {
         self.stored.as_ref()?.piece(at, file)
     }
 }
 
 impl File {
-    /// Notes that a value is what a relative path in the text means.
+    /// Notes that a value is that of a relative path in the text.
     pub(super) fn note_path(&self, value: Value, path: &[u8]) {
         let start = (path.as_ptr() as usize).wrapping_sub(self.source.text.as_ptr() as usize);
         if self.source.text.get(start..start.saturating_add(path.len())) == Some(path) {
@@ -318,13 +318,13 @@ impl Decoder<'_> {
         self.symbols.get(name as usize).copied()
     }
 
-    /// `None` within: there is no name. `None`: the name is not in the table.
+    /// Returns the symbol of an optional name; `None` when the name is not in the table.
     fn optional(&self, name: Option<Name>) -> Option<Option<Symbol>> {
         name.map_or(Some(None), |name| self.symbol(name).map(Some))
     }
 
-    fn pos(&self, place: Place) -> Pos {
-        if place == 0 { Pos::NONE } else { Pos(self.file.base.0 + place - 1) }
+    fn pos(&self, pos: StoredPos) -> Pos {
+        if pos == 0 { Pos::NONE } else { Pos(self.file.base.0 + pos - 1) }
     }
 
     fn constant(&self, constant: &Constant<'_>) -> Option<Value> {
@@ -351,17 +351,17 @@ impl Decoder<'_> {
         })
     }
 
-    fn shape(&self, row: &[(Name, Place)]) -> Option<(&'static Shape, Option<Box<[u32]>>)> {
+    fn shape(&self, row: &[(Name, StoredPos)]) -> Option<(&'static Shape, Option<Box<[u32]>>)> {
         let entries: Vec<(Symbol, Pos)> =
-            row.iter().map(|&(name, place)| Some((self.symbol(name)?, self.pos(place)))).collect::<Option<_>>()?;
+            row.iter().map(|&(name, pos)| Some((self.symbol(name)?, self.pos(pos)))).collect::<Option<_>>()?;
         if entries.is_sorted_by_key(|(name, _)| *name) {
             return Some((Shape::new(entries.len(), entries.iter().copied()), None));
         }
         let mut sorted: Vec<u32> = (0..entries.len() as u32).collect();
         sorted.sort_unstable_by_key(|&index| entries[index as usize].0);
         let mut order = vec![0; entries.len()];
-        for (place, &index) in sorted.iter().enumerate() {
-            order[index as usize] = place as u32;
+        for (at, &index) in sorted.iter().enumerate() {
+            order[index as usize] = at as u32;
         }
         let shape = Shape::new(entries.len(), sorted.iter().map(|&index| entries[index as usize]));
         Some((shape, Some(order.into_boxed_slice())))
@@ -447,7 +447,7 @@ impl Decoder<'_> {
                 RowBody::Lazy(lazy) => Body::Lazy(Box::leak(Box::new(self.lazy(lazy)?))),
             };
             first_capture += own.len();
-            let argument = |(name, place)| Some((self.optional(name)?, self.pos(place)));
+            let argument = |(name, pos)| Some((self.optional(name)?, self.pos(pos)));
             codes.push(Code {
                 body,
                 captures: own,
@@ -468,10 +468,10 @@ impl Decoder<'_> {
     }
 }
 
-/// The bytes of a file's code, and of what has run of it; `None` when there is something in it that bytes cannot say.
+/// Returns the bytes of a file's code, and of its pieces that have run; `None` when a constant cannot be stored.
 pub(crate) fn encode(root: &'static Code, file: &File) -> Option<Vec<u8>> {
     let globals = &file.globals;
-    // A member that is a global variable, too, is found by either name.
+    // A member that is a global variable too is found by either name.
     let members = globals.builtins.as_attrs()?;
     let globals: HashMap<u64, Global, FxBuildHasher> = members
         .iter()
@@ -489,10 +489,10 @@ pub(crate) fn encode(root: &'static Code, file: &File) -> Option<Vec<u8>> {
         by_age,
         root,
     };
-    let mut bytes = postcard::to_extend(&head, vec![0; SUM_BYTES]).ok()?;
+    let mut bytes = postcard::to_extend(&head, vec![0; CHECKSUM_BYTES]).ok()?;
     bytes.extend_from_slice(&encoder.pieces);
-    let sum = blake3::hash(&bytes[SUM_BYTES..]);
-    bytes[..SUM_BYTES].copy_from_slice(sum.as_bytes());
+    let checksum = blake3::hash(&bytes[CHECKSUM_BYTES..]);
+    bytes[..CHECKSUM_BYTES].copy_from_slice(checksum.as_bytes());
     Some(bytes)
 }
 
@@ -518,7 +518,7 @@ impl Encoder<'_> {
         })
     }
 
-    fn place(&self, pos: Pos) -> Place {
+    fn stored_pos(&self, pos: Pos) -> StoredPos {
         if pos.is_none() { 0 } else { pos.0 - self.file.base.0 + 1 }
     }
 
@@ -531,8 +531,8 @@ impl Encoder<'_> {
             View::Builtin(index) => Constant::Builtin(index as u32),
             View::List(list) if list.is_empty() => Constant::EmptyList,
             View::Attrs(set) if set.is_empty() => Constant::EmptyAttrs,
-            // Asked for each path, as pieces that only an earlier process ran are read while this one writes.
-            View::Path(path) => match self.file.kept.place_of_path(value) {
+            // Searched for each path, since pieces that only an earlier process ran are read during this encoding.
+            View::Path(path) => match self.file.kept.range_of_path(value) {
                 Some((start, end)) => Constant::RelativePath(start, end),
                 None => Constant::Path(Bytes(path.bytes())),
             },
@@ -544,7 +544,7 @@ impl Encoder<'_> {
                 (None, View::String(text)) if text.context().is_empty() => Constant::Text(Bytes(text.bytes())),
                 (None, View::Attrs(set)) => {
                     let attr = set.iter().next()?;
-                    Constant::CurrentPosition(self.place(attr.pos).checked_sub(1)?)
+                    Constant::CurrentPosition(self.stored_pos(attr.pos).checked_sub(1)?)
                 }
                 _ => return None,
             },
@@ -556,7 +556,7 @@ impl Encoder<'_> {
         for formal in &pattern.formals {
             formals.push(Formal {
                 name: self.name(formal.name),
-                pos: self.place(formal.pos),
+                pos: self.stored_pos(formal.pos),
                 slot: formal.slot,
                 default: match formal.default {
                     DefaultValue::Required => DefaultRow::Required,
@@ -570,7 +570,7 @@ impl Encoder<'_> {
     }
 
     fn lazy(&mut self, lazy: &Lazy) -> Option<LazyRow<'static>> {
-        // What has run in an earlier process, and not in this one, is kept as well.
+        // Pieces that ran in an earlier process, and not in this one, are kept too.
         let code = lazy.code.get().copied().or_else(|| lazy.piece.map(|_| lazy.code()));
         let piece = match code {
             Some(code) => Some(self.piece(code)?),
@@ -596,7 +596,7 @@ impl Encoder<'_> {
         })
     }
 
-    /// Writes the module of a code, after those of the pieces in it, and returns where it begins.
+    /// Writes the module of a code, after those of the pieces in it, and returns its offset.
     fn piece(&mut self, root: &'static Code) -> Option<u32> {
         let module = root.module;
         let codes = *module.codes.get()?;
@@ -618,22 +618,22 @@ impl Encoder<'_> {
                 pattern: code.pattern,
                 frame: code.frame,
                 name: code.name.map(|name| self.name(name)),
-                pos: self.place(code.pos),
+                pos: self.stored_pos(code.pos),
                 arguments: code
                     .arguments
                     .iter()
-                    .map(|&(name, pos)| (name.map(|name| self.name(name)), self.place(pos)))
+                    .map(|&(name, pos)| (name.map(|name| self.name(name)), self.stored_pos(pos)))
                     .collect(),
             });
         }
         let mut shapes = Vec::with_capacity(module.shapes.len());
         for (index, shape) in module.shapes.iter().enumerate() {
-            let at = |place: usize| (shape.names()[place], shape.positions()[place]);
+            let at = |index: usize| (shape.names()[index], shape.positions()[index]);
             let entries: Vec<_> = match module.order(ShapeIndex::new(index)) {
-                Some(order) => order.iter().map(|&place| at(place as usize)).collect(),
+                Some(order) => order.iter().map(|&index| at(index as usize)).collect(),
                 None => (0..shape.len()).map(at).collect(),
             };
-            shapes.push(entries.into_iter().map(|(name, pos)| (self.name(name), self.place(pos))).collect());
+            shapes.push(entries.into_iter().map(|(name, pos)| (self.name(name), self.stored_pos(pos))).collect());
         }
         let mut patterns = Vec::with_capacity(module.patterns.len());
         for pattern in &module.patterns {

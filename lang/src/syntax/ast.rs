@@ -1,14 +1,14 @@
 //! The syntax tree of one file, allocated in one arena.
 //!
-//! Every node is a plain reference into a [`bumpalo::Bump`], so a tree costs one allocation a page and is freed at
+//! Every node is a plain reference into a [`bumpalo::Bump`], so a tree costs one allocation per page and is freed at
 //! once. Names are interned [`Symbol`]s; positions are [`Span`]s of bytes in the file the tree was parsed from. The
-//! parser has already done what only the text can tell: indentation of `''…''` strings is stripped, `a.b.c = …`
-//! bindings are merged into nested sets, `<nixpkgs>` is kept as such. It resolves no scopes: that is `compile`'s work.
+//! parser has already done the steps that need the text: indentation of `''…''` strings is stripped, `a.b.c = …`
+//! bindings are merged into nested sets, `<nixpkgs>` is kept unresolved. Scopes are resolved by `compile`.
 
 use crate::source::Span;
 use crate::symbol::Symbol;
 
-/// An expression and where it stands.
+/// An expression and its span.
 #[derive(Debug, Clone, Copy)]
 pub struct Expr<'a> {
     pub kind: &'a ExprKind<'a>,
@@ -79,7 +79,7 @@ pub enum ExprKind<'a> {
         right: Expr<'a>,
         operator_span: Span,
     },
-    /// What stands where the parser could not understand the text; the errors are in `Parsed`.
+    /// Placeholder for text that the parser could not understand; the errors are in `Parsed`.
     Error,
 }
 
@@ -109,7 +109,7 @@ pub enum BinaryOperator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
     Absolute,
-    /// Relative to the folder of the file.
+    /// Relative to the directory of the file.
     Relative,
     /// Starts with `~/`.
     Home,
@@ -146,7 +146,7 @@ pub struct Lambda<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Formals<'a> {
-    /// In source order; no name stands twice.
+    /// In source order, names unique.
     pub entries: &'a [Formal<'a>],
     pub ellipsis: bool,
     pub span: Span,
@@ -163,7 +163,8 @@ pub struct Formal<'a> {
 #[derive(Debug)]
 pub struct Bindings<'a> {
     pub recursive: bool,
-    /// All of it stands in one pair of braces, and no paths or sets were merged: its text, parsed again, gives it again.
+    /// Set when all of it is in one pair of braces, and no paths or sets were merged: its text, parsed again, gives the
+    /// same bindings.
     pub verbatim: bool,
     /// Source order, names unique.
     pub statics: &'a [Binding<'a>],
@@ -175,7 +176,7 @@ pub struct Bindings<'a> {
 pub struct Binding<'a> {
     pub name: Symbol,
     pub value: BindingValue<'a>,
-    /// Where the name stands (what `unsafeGetAttrPos` reports).
+    /// Span of the name, which `unsafeGetAttrPos` reports.
     pub span: Span,
 }
 
@@ -183,9 +184,9 @@ pub struct Binding<'a> {
 pub enum BindingValue<'a> {
     /// `name = e`; evaluated in the scope of the bindings when those are recursive.
     Expr(Expr<'a>),
-    /// `inherit name;` : looked up in the scope *around* the bindings.
+    /// `inherit name;`: looked up in the scope that *encloses* the bindings.
     Inherit,
-    /// `inherit (e) name;` : `from` indexes nothing, the same `Expr` (pointer equal) is shared by all names of one clause.
+    /// `inherit (e) name;`: all names of one clause share the same `Expr` (pointer equal).
     InheritFrom(Expr<'a>),
 }
 

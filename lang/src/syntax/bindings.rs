@@ -1,8 +1,8 @@
-//! The inside of `{ … }` and `let … in`: bindings, and how those that name parts of one set become that set.
+//! The inside of `{ … }` and `let … in`: bindings, and merging of those that name parts of one set.
 //!
-//! `a.b = 1; a.c = 2;` is `a = { b = 1; c = 2; };`, and so is `a = { b = 1; }; a.c = 2;`. Two sets merge whichever way
-//! they are written; the first of them says whether the result is `rec`. Everything else that is named twice is a
-//! mistake, reported with both places.
+//! `a.b = 1; a.c = 2;` is `a = { b = 1; c = 2; };`, and so is `a = { b = 1; }; a.c = 2;`. Two sets merge in either
+//! notation; the result is `rec` if the first of them is. Any other name that is defined twice is a mistake, reported
+//! with both spans.
 
 use bumpalo::Bump;
 use hashbrown::HashMap;
@@ -11,47 +11,49 @@ use rustc_hash::FxBuildHasher;
 use super::ast::*;
 use super::error::{SyntaxError, excerpt};
 use super::parser::{Parser, STACK_RESERVE, STACK_SEGMENT};
-use super::token::Kind;
+use super::token::TokenKind;
 use crate::source::Span;
 use crate::symbol::Symbol;
 
 /// One binding as written.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct WrittenBinding<'a> {
     path: &'a [AttrName<'a>],
     value: BindingValue<'a>,
 }
 
-impl<'a> Entry<'a> {
-    /// Where the step `index` of the path is said to stand: Nix names the start of the whole path.
+impl<'a> WrittenBinding<'a> {
+    /// Returns the span reported for step `index` of the path: as in Nix, it begins with the whole path.
     fn span(&self, index: usize) -> Span {
         self.path[0].span.to(self.path[index].span)
     }
 }
 
-/// How many names are compared one by one before a table is made of them.
+/// Up to this many names are compared one by one, without a table.
 const FEW: usize = 12;
 
 impl<'a> Parser<'a> {
-    /// Takes bindings up to `close`, which is left to the caller.
-    pub fn bindings(&mut self, recursive: bool, close: Kind) -> &'a Bindings<'a> {
+    /// Parses bindings up to `close`, which the caller takes.
+    pub fn bindings(&mut self, recursive: bool, close: TokenKind) -> &'a Bindings<'a> {
         let base = self.entries.len();
         loop {
             let kind = self.kind();
-            if kind == close || kind == Kind::End {
+            if kind == close || kind == TokenKind::End {
                 break;
             }
             let before = self.is_at();
             match kind {
-                Kind::Inherit => self.inherit(),
-                Kind::Identifier | Kind::OrWord | Kind::StringOpen | Kind::DollarBrace => self.binding(),
+                TokenKind::Inherit => self.inherit(),
+                TokenKind::Identifier | TokenKind::OrWord | TokenKind::StringOpen | TokenKind::DollarBrace => {
+                    self.binding()
+                }
                 _ => {
                     self.unexpected(match close {
-                        Kind::In => "an attribute name, `inherit` or `in`",
+                        TokenKind::In => "an attribute name, `inherit` or `in`",
                         _ => "an attribute name, `inherit` or `}`",
                     });
-                    self.skip_to(&[Kind::Semicolon, close]);
-                    if self.take_if(Kind::Semicolon).is_none() && self.kind() != close {
+                    self.skip_to(&[TokenKind::Semicolon, close]);
+                    if self.take_if(TokenKind::Semicolon).is_none() && self.kind() != close {
                         break;
                     }
                 }
@@ -67,7 +69,7 @@ impl<'a> Parser<'a> {
 
     fn binding(&mut self) {
         let path = self.attr_path();
-        if self.expect(Kind::Assign, "`.` or `=`").is_none() {
+        if self.expect(TokenKind::Assign, "`.` or `=`").is_none() {
             self.recover();
             return;
         }
@@ -77,39 +79,39 @@ impl<'a> Parser<'a> {
             let value = self.expr();
             self.shallower(steps);
             if !path.is_empty() {
-                self.entries.push(Entry { path, value: BindingValue::Expr(value) });
+                self.entries.push(WrittenBinding { path, value: BindingValue::Expr(value) });
             }
         }
         self.end_of_binding();
     }
 
     fn end_of_binding(&mut self) {
-        if self.expect(Kind::Semicolon, "`;`").is_none() {
+        if self.expect(TokenKind::Semicolon, "`;`").is_none() {
             self.recover();
         }
     }
 
-    /// Goes on after the next `;` of this set.
+    /// Skips to after the next `;` of this set.
     fn recover(&mut self) {
-        self.skip_to(&[Kind::Semicolon, Kind::In]);
-        self.take_if(Kind::Semicolon);
+        self.skip_to(&[TokenKind::Semicolon, TokenKind::In]);
+        self.take_if(TokenKind::Semicolon);
     }
 
     fn inherit(&mut self) {
         self.take();
         let mut value = BindingValue::Inherit;
-        if self.take_if(Kind::LeftParen).is_some() {
+        if self.take_if(TokenKind::LeftParen).is_some() {
             value = BindingValue::InheritFrom(self.expr());
-            if self.expect(Kind::RightParen, "`)`").is_none() {
-                self.skip_to(&[Kind::RightParen, Kind::Semicolon]);
-                self.take_if(Kind::RightParen);
+            if self.expect(TokenKind::RightParen, "`)`").is_none() {
+                self.skip_to(&[TokenKind::RightParen, TokenKind::Semicolon]);
+                self.take_if(TokenKind::RightParen);
             }
         }
         while let Some(name) = self.attr_name() {
             match name.kind {
                 AttrNameKind::Static(_) => {
                     let path = self.arena.alloc_slice_copy(&[name]);
-                    self.entries.push(Entry { path, value });
+                    self.entries.push(WrittenBinding { path, value });
                 }
                 AttrNameKind::Dynamic(_) => {
                     let message = "dynamic attributes are not allowed in `inherit`";
@@ -118,7 +120,7 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        if self.expect(Kind::Semicolon, "an attribute name or `;`").is_none() {
+        if self.expect(TokenKind::Semicolon, "an attribute name or `;`").is_none() {
             self.recover();
         }
     }
@@ -145,7 +147,7 @@ impl<'a> Parser<'a> {
         arena.alloc(Bindings { verbatim: true, ..set.finish(arena) })
     }
 
-    /// Whether the entries from `base` on are single static names, each once.
+    /// Returns true when the entries from `base` on are single static names, each once.
     fn is_plain(&self, base: usize) -> bool {
         let entries = &self.entries[base..];
         if !entries.iter().all(|entry| entry.path.len() == 1 && static_name(&entry.path[0]).is_some()) {
@@ -183,7 +185,7 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The set this is, opened for growing if it was complete; none for anything that is no set.
+    /// Returns the set, opened for growing if it was complete; `None` for other values.
     fn open(&mut self) -> Option<&mut Set<'a>> {
         if let Value::Done(BindingValue::Expr(Expr { kind: ExprKind::Attrs(bindings), span })) = *self {
             *self = Value::Set { set: Box::new(Set::reopen(bindings)), span };
@@ -226,7 +228,7 @@ impl<'a> Set<'a> {
         index
     }
 
-    fn add(&mut self, entry: &Entry<'a>) -> Result<(), SyntaxError> {
+    fn add(&mut self, entry: &WrittenBinding<'a>) -> Result<(), SyntaxError> {
         let mut set = self;
         let last = entry.path.len() - 1;
         for (index, step) in entry.path[..last].iter().enumerate() {
@@ -269,7 +271,7 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
-    /// Adds all of a set written out in full; names in it are not merged further.
+    /// Adds all bindings of a set written in braces; names in it are not merged further.
     fn merge(&mut self, more: &Bindings<'a>) -> Result<(), SyntaxError> {
         for binding in more.statics {
             if let Some(place) = self.find(binding.name) {

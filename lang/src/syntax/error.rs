@@ -1,4 +1,4 @@
-//! What is wrong with a text, where, and what to do about it.
+//! Mistakes in a text, with their spans and the next step.
 
 use crate::source::Span;
 
@@ -10,7 +10,7 @@ pub struct SyntaxError {
     pub code: &'static str,
     pub message: String,
     pub span: Span,
-    /// Further places with what they have to do with it; the first place may be labelled here too.
+    /// Further spans with their relation to the mistake; the main span may have a label here too.
     pub labels: Vec<(Span, String)>,
     /// The next step.
     pub help: Option<String>,

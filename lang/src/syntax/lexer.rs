@@ -1,9 +1,9 @@
-//! Text to tokens, in one pass over the file, as the parser asks for them.
+//! Text to tokens, in one pass over the file, on demand of the parser.
 //!
 //! The rules are those of Nix's scanner: the longest match wins, so `a/b` is a path, `a:b` a URI and `-a` after a
-//! space a minus and a name. Strings and paths nest through `${`, so a stack of modes says what a `}` returns to.
-//! The tokens always end with [`Kind::End`], strings that the file leaves open are closed there, and every byte that
-//! starts no token has been reported; what the tokens mean together is the parser's business.
+//! space a minus and a name. Strings and paths nest through `${`, so a stack of modes holds the context that a `}` returns to.
+//! The tokens always end with [`TokenKind::End`], strings that the file leaves open are closed there, and every byte that
+//! starts no token has been reported; the grammar of tokens is the parser's.
 
 use memchr::{memchr2, memchr3, memmem};
 use nom::branch::alt;
@@ -15,10 +15,10 @@ use nom::{IResult, Parser};
 
 use super::ERRORS_MAX;
 use super::error::{SyntaxError, excerpt};
-use super::token::{self, CLASS, Kind, Token, is};
+use super::token::{self, CLASS, Token, TokenKind, is};
 use crate::source::Span;
 
-/// What the text at hand is part of.
+/// The construct that the current text is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Code, up to the `}` of the brace that opened it.
@@ -38,11 +38,11 @@ enum Mode {
 pub struct Lexer<'t> {
     text: &'t [u8],
     at: usize,
-    /// Those made so far and not taken away by the parser.
+    /// Tokens made so far and not removed by the parser.
     pub tokens: Vec<Token>,
     modes: Vec<Mode>,
     pub errors: Vec<SyntaxError>,
-    /// Nothing that starts before these offsets begins a path, or a URI; they keep `a.a.a.…` linear.
+    /// No path, and no URI, starts before these offsets; they keep the scan of `a.a.a.…` linear.
     no_path_until: usize,
     no_uri_until: usize,
 }
@@ -58,7 +58,7 @@ impl<'t> Lexer<'t> {
         Lexer { text, at, tokens, modes, errors, no_path_until: 0, no_uri_until: 0 }
     }
 
-    /// Makes more tokens; false when the text is at its end, and the last token [`Kind::End`].
+    /// Makes more tokens; false when the text is at its end, and the last token [`TokenKind::End`].
     pub fn advance(&mut self) -> bool {
         let enough = self.tokens.len() + BATCH;
         while self.tokens.len() < enough {
@@ -82,12 +82,12 @@ impl<'t> Lexer<'t> {
         while let Some(mode) = self.modes.pop() {
             match mode {
                 Mode::Code => {}
-                Mode::String { open } => self.unterminated_string(open, 1, Kind::StringClose, "\""),
-                Mode::Indented { open } => self.unterminated_string(open, 2, Kind::IndentedClose, "''"),
-                Mode::Path { .. } => self.push(Kind::PathClose, 0),
+                Mode::String { open } => self.unterminated_string(open, 1, TokenKind::StringClose, "\""),
+                Mode::Indented { open } => self.unterminated_string(open, 2, TokenKind::IndentedClose, "''"),
+                Mode::Path { .. } => self.push(TokenKind::PathClose, 0),
             }
         }
-        self.push(Kind::End, 0);
+        self.push(TokenKind::End, 0);
     }
 
     fn report(&mut self, error: SyntaxError) {
@@ -106,7 +106,7 @@ impl<'t> Lexer<'t> {
 
     /// Takes the next `length` bytes as one token.
     #[inline]
-    fn push(&mut self, kind: Kind, length: usize) {
+    fn push(&mut self, kind: TokenKind, length: usize) {
         let start = self.at as u32;
         self.at += length;
         self.tokens.push(Token { kind, start, end: self.at as u32 });
@@ -114,7 +114,7 @@ impl<'t> Lexer<'t> {
 
     /// Takes the next token of code; false at the end of the text.
     fn code(&mut self) -> bool {
-        use Kind::*;
+        use TokenKind::*;
         while self.at < self.text.len() && is(self.text[self.at], token::SPACE) {
             self.at += 1;
         }
@@ -221,21 +221,21 @@ impl<'t> Lexer<'t> {
         }
         if let Some(b'/' | b'.' | b'+' | b':') = rest.get(length) {
             if let Some(length) = self.uri_here() {
-                return self.push(Kind::Uri, length);
+                return self.push(TokenKind::Uri, length);
             }
             if let Some(length) = self.path_here() {
                 return self.path(length);
             }
         }
         let kind = match length {
-            2..=7 => Kind::keyword(&rest[..length]).unwrap_or(Kind::Identifier),
-            _ => Kind::Identifier,
+            2..=7 => TokenKind::keyword(&rest[..length]).unwrap_or(TokenKind::Identifier),
+            _ => TokenKind::Identifier,
         };
         self.push(kind, length);
     }
 
-    /// Length of the path that starts here. What starts in one run of bytes meets the same end of it, so one look
-    /// serves all of it.
+    /// Returns the length of the path that starts here. Candidates that start in one run of bytes share the end of the
+    /// run, so it is scanned once.
     fn path_here(&mut self) -> Option<usize> {
         if self.at < self.no_path_until {
             return None;
@@ -261,8 +261,8 @@ impl<'t> Lexer<'t> {
     fn number(&mut self) {
         let rest = self.rest();
         match float(rest) {
-            Ok((after, _)) => self.push(Kind::Float, rest.len() - after.len()),
-            Err(_) => self.push(Kind::Int, run_length(rest, token::DIGIT)),
+            Ok((after, _)) => self.push(TokenKind::Float, rest.len() - after.len()),
+            Err(_) => self.push(TokenKind::Int, run_length(rest, token::DIGIT)),
         }
     }
 
@@ -284,7 +284,7 @@ impl<'t> Lexer<'t> {
         let open = self.at as u32;
         let rest = self.rest();
         if rest[length..].starts_with(b"${") {
-            self.push(Kind::PathOpen, length);
+            self.push(TokenKind::PathOpen, length);
             self.modes.push(Mode::Path { open });
             self.push_interpolation();
             return;
@@ -294,25 +294,25 @@ impl<'t> Lexer<'t> {
             if rest[length - 1] == b'/' {
                 self.trailing_slash(open, self.at + length);
             }
-            return self.push(Kind::Path, length);
+            return self.push(TokenKind::Path, length);
         }
         // `a//b`: Nix goes on with the path and allows that only before a `${`.
         if rest[whole..].starts_with(b"${") {
-            self.push(Kind::PathOpen, whole);
+            self.push(TokenKind::PathOpen, whole);
             self.modes.push(Mode::Path { open });
             return self.push_interpolation();
         }
         let span = Span::new((self.at + length - 1) as u32, (self.at + length + 1) as u32);
         let error = SyntaxError::new("double_slash_in_path", span, "two slashes in a path");
         self.report(error.help("write one slash, or spaces around the operator `//`"));
-        self.push(Kind::Path, whole);
+        self.push(TokenKind::Path, whole);
     }
 
-    /// Takes what follows the `}` of an interpolation in a path.
+    /// Takes the text that follows the `}` of an interpolation in a path.
     fn path_rest(&mut self, open: u32) {
         let length = path_bytes(self.rest());
         if length > 0 {
-            self.push(Kind::PathText, length);
+            self.push(TokenKind::PathText, length);
         }
         if self.rest().starts_with(b"${") {
             return self.push_interpolation();
@@ -321,11 +321,11 @@ impl<'t> Lexer<'t> {
             self.trailing_slash(open, self.at);
         }
         self.modes.pop();
-        self.push(Kind::PathClose, 0);
+        self.push(TokenKind::PathClose, 0);
     }
 
     fn push_interpolation(&mut self) {
-        self.push(Kind::DollarBrace, 2);
+        self.push(TokenKind::DollarBrace, 2);
         self.modes.push(Mode::Code);
     }
 
@@ -344,7 +344,7 @@ impl<'t> Lexer<'t> {
                 None => {
                     self.push_text(rest.len(), escaped);
                     self.modes.pop();
-                    return self.unterminated_string(open, 1, Kind::StringClose, "\"");
+                    return self.unterminated_string(open, 1, TokenKind::StringClose, "\"");
                 }
                 Some(offset) => {
                     length += offset;
@@ -352,7 +352,7 @@ impl<'t> Lexer<'t> {
                         (b'"', _) => {
                             self.push_text(length, escaped);
                             self.modes.pop();
-                            return self.push(Kind::StringClose, 1);
+                            return self.push(TokenKind::StringClose, 1);
                         }
                         (b'$', Some(b'{')) => {
                             self.push_text(length, escaped);
@@ -373,7 +373,7 @@ impl<'t> Lexer<'t> {
 
     fn push_text(&mut self, length: usize, escaped: bool) {
         if length > 0 {
-            self.push(if escaped { Kind::StringEscaped } else { Kind::StringText }, length);
+            self.push(if escaped { TokenKind::StringEscaped } else { TokenKind::StringText }, length);
         }
     }
 
@@ -384,39 +384,41 @@ impl<'t> Lexer<'t> {
             match memchr2(b'\'', b'$', &rest[length..]) {
                 None => {
                     if !rest.is_empty() {
-                        self.push(Kind::IndentedText, rest.len());
+                        self.push(TokenKind::IndentedText, rest.len());
                     }
                     self.modes.pop();
-                    return self.unterminated_string(open, 2, Kind::IndentedClose, "''");
+                    return self.unterminated_string(open, 2, TokenKind::IndentedClose, "''");
                 }
                 Some(offset) => {
                     length += offset;
                     match (rest[length], rest.get(length + 1), rest.get(length + 2)) {
-                        (b'$', Some(b'{'), _) => break (Kind::DollarBrace, 2),
-                        (b'$', Some(b'\'') | None, _) => break (Kind::IndentedSymbol, 1),
+                        (b'$', Some(b'{'), _) => break (TokenKind::DollarBrace, 2),
+                        (b'$', Some(b'\'') | None, _) => break (TokenKind::IndentedSymbol, 1),
                         (b'$', Some(_), _) => length += 2,
-                        (_, Some(b'\''), Some(b'$')) => break (Kind::IndentedDollar, 3),
-                        (_, Some(b'\''), Some(b'\'')) => break (Kind::IndentedQuotes, 3),
-                        (_, Some(b'\''), Some(b'\\')) if length + 3 < rest.len() => break (Kind::IndentedEscape, 4),
-                        (_, Some(b'\''), _) => break (Kind::IndentedClose, 2),
-                        (_, Some(b'$') | None, _) => break (Kind::IndentedSymbol, 1),
+                        (_, Some(b'\''), Some(b'$')) => break (TokenKind::IndentedDollar, 3),
+                        (_, Some(b'\''), Some(b'\'')) => break (TokenKind::IndentedQuotes, 3),
+                        (_, Some(b'\''), Some(b'\\')) if length + 3 < rest.len() => {
+                            break (TokenKind::IndentedEscape, 4);
+                        }
+                        (_, Some(b'\''), _) => break (TokenKind::IndentedClose, 2),
+                        (_, Some(b'$') | None, _) => break (TokenKind::IndentedSymbol, 1),
                         (_, Some(_), _) => length += 2,
                     }
                 }
             }
         };
         if length > 0 {
-            self.push(Kind::IndentedText, length);
+            self.push(TokenKind::IndentedText, length);
         }
         match kind {
-            Kind::DollarBrace => return self.push_interpolation(),
-            Kind::IndentedClose => _ = self.modes.pop(),
+            TokenKind::DollarBrace => return self.push_interpolation(),
+            TokenKind::IndentedClose => _ = self.modes.pop(),
             _ => {}
         }
         self.push(kind, special);
     }
 
-    fn unterminated_string(&mut self, open: u32, length: u32, close: Kind, quote: &str) {
+    fn unterminated_string(&mut self, open: u32, length: u32, close: TokenKind, quote: &str) {
         let span = Span::new(open, open + length);
         let error = SyntaxError::new("unterminated_string", span, "string without an end");
         self.report(error.help(format!("write `{quote}` where the string ends")));
@@ -425,7 +427,7 @@ impl<'t> Lexer<'t> {
 
     fn invalid(&mut self) -> bool {
         let rest = self.rest();
-        // One report for a run of bytes from outside ASCII, as they are one word of some script.
+        // One report for a run of bytes outside of ASCII: they are one word of some script.
         let length = rest.iter().take_while(|byte| !byte.is_ascii()).count().max(1);
         let span = Span::new(self.at as u32, (self.at + length) as u32);
         let (message, help) = match rest[0] {
@@ -442,7 +444,7 @@ impl<'t> Lexer<'t> {
             ),
         };
         self.report(SyntaxError::new("unexpected_byte", span, message).help(help));
-        self.push(Kind::Invalid, length);
+        self.push(TokenKind::Invalid, length);
         true
     }
 }
@@ -451,12 +453,12 @@ fn run_length(text: &[u8], class: u8) -> usize {
     text.iter().take_while(|&&byte| is(byte, class)).count()
 }
 
-/// Length of the run of bytes that a path goes on with.
+/// Returns the length of the run of bytes that continue a path.
 fn path_bytes(text: &[u8]) -> usize {
     text.iter().take_while(|&&byte| byte == b'/' || is(byte, token::PATH)).count()
 }
 
-/// Length of the rest of an opening line that holds nothing but spaces.
+/// Returns the length of the rest of an opening line of nothing but spaces.
 fn indented_open(text: &[u8]) -> usize {
     let spaces = text[2..].iter().take_while(|&&byte| byte == b' ').count();
     if text.get(2 + spaces) == Some(&b'\n') { 3 + spaces } else { 2 }
@@ -472,7 +474,7 @@ fn path_run(text: &[u8]) -> Bytes<'_> {
     take_while(|byte| is(byte, token::PATH)).parse(text)
 }
 
-/// `/a/b`, one or more names with a slash before each.
+/// Returns the length of `/a/b`: one or more names with a slash before each.
 fn path_steps(text: &[u8]) -> Bytes<'_> {
     let step = (tag(&b"/"[..]), take_while1(|byte| is(byte, token::PATH)));
     let (after, count) = many0_count(step).parse(text)?;
@@ -482,7 +484,7 @@ fn path_steps(text: &[u8]) -> Bytes<'_> {
     }
 }
 
-/// Length of the path at the start of a text: `a/b`, `./a/`, `/a`, or what stands before the `${` of `./${x}`.
+/// Returns the length of the path at the start of a text: `a/b`, `./a/`, `/a`, or the part before the `${` of `./${x}`.
 fn path_start(text: &[u8]) -> Option<usize> {
     let (after, run) = path_run(text).ok()?;
     match after {
@@ -494,7 +496,7 @@ fn path_start(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The same for a path that starts with `~`.
+/// Returns the same for a path that starts with `~`.
 fn home_start(text: &[u8]) -> Option<usize> {
     if text.starts_with(b"~/${") {
         return Some(2);
@@ -513,7 +515,7 @@ fn uri(text: &[u8]) -> Option<usize> {
     length(text, |text| recognize((scheme, tag(&b":"[..]), rest)).parse(text)).filter(|_| text[0].is_ascii_alphabetic())
 }
 
-/// `1.5`, `1.`, `.5`, `0.5`, each with an exponent or without.
+/// Returns the length of a float: `1.5`, `1.`, `.5`, `0.5`, each with an exponent or without.
 fn float(text: &[u8]) -> Bytes<'_> {
     let large = recognize((one_of("123456789"), digit0, tag(&b"."[..]), digit0));
     let small = recognize((opt(tag(&b"0"[..])), tag(&b"."[..]), digit1));

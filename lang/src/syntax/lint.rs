@@ -1,5 +1,5 @@
-//! Literals that mean what they say but are better written otherwise. Each lint has a level of its own
-//! ([`Lints`](super::Lints)); the words are those of the Nix settings of the same names.
+//! Lints of literals that are valid but better written in another way. Each lint has a level of its own
+//! ([`Lints`](super::Lints)); the names are those of the Nix settings.
 
 use super::error::SyntaxError;
 use super::parser::Parser;
@@ -7,7 +7,7 @@ use super::{ERRORS_MAX, LintLevel};
 use crate::source::Span;
 
 impl Parser<'_> {
-    /// Looks at a bare URL.
+    /// Checks a bare URL.
     pub fn lint_url(&mut self, text: &[u8], span: Span) {
         let level = self.options.lints.url_literals;
         if level == LintLevel::Ignore {
@@ -21,7 +21,7 @@ impl Parser<'_> {
         self.lint(level, SyntaxError::new("url_literal", span, message));
     }
 
-    /// Looks at a path, or at what stands before its first `${`.
+    /// Checks a path, or the part before its first `${`.
     pub fn lint_path(&mut self, text: &[u8], span: Span) {
         let lints = self.options.lints;
         let shown = || String::from_utf8_lossy(text);

@@ -1,11 +1,11 @@
 //! Text to syntax tree.
 //!
 //! [`parse`] makes tokens of the text (`lexer`, its words in `token`), then one [`ast::Expr`] of the tokens: `parser`
-//! holds everything but operators (`precedence`), the inside of braces (`bindings`) and quoted text (`strings`).
-//! A parse always returns a tree; what could not be understood is [`ast::ExprKind::Error`] in it, and every mistake is
-//! in [`Parsed::errors`]. [`print`] turns a tree back into text.
+//! has everything except operators (`precedence`), the inside of braces (`bindings`) and quoted text (`strings`).
+//! A parse always returns a tree; parts that were not understood are [`ast::ExprKind::Error`] in it, and every mistake
+//! is in [`Parsed::errors`]. [`print`] turns a tree back into text.
 //!
-//! No text, however deep its brackets, overflows the stack: trees are at most [`DEPTH_MAX`] deep, and the parser moves
+//! No depth of brackets overflows the stack: trees are at most [`DEPTH_MAX`] deep, and the parser moves
 //! to a larger stack when the thread's own runs out.
 
 pub mod ast;
@@ -25,25 +25,25 @@ use bumpalo::Bump;
 
 pub use error::SyntaxError;
 
-/// How deep expressions may nest; also a bound on the depth of every tree, so a walk of one may recurse if it has
-/// room for this many steps.
+/// Depth up to which expressions may nest; also a bound on the depth of every tree, so a walk of one may recurse if it
+/// has room for this many steps.
 pub const DEPTH_MAX: u32 = 10_000;
 
-/// How many mistakes are reported before the parser gives up.
+/// Number of mistakes after which the parser gives up.
 pub const ERRORS_MAX: usize = 50;
 
-/// What the language is taken to be.
+/// Variant of the language, and form of the tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParseOptions {
     /// Allow `|>` and `<|`.
     pub pipe_operators: bool,
-    /// Keep the pieces of `''…''` strings apart as Nix's parser does. They mean the same joined, which is the default
-    /// and faster to evaluate; but [`print`] is only then exact.
+    /// Keep the pieces of `''…''` strings separate, as Nix's parser does. Joined, which is the default, they mean the
+    /// same and evaluate faster; but only separate pieces make [`print`] exact.
     pub separate_string_pieces: bool,
     pub lints: Lints,
 }
 
-/// What to say of literals that the language has and that are better not used.
+/// Levels of the lints, for literals that are valid but better not used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lints {
     /// `https://example.org`, bare
@@ -64,13 +64,13 @@ pub enum LintLevel {
     Fatal,
 }
 
-/// A syntax tree and what is wrong with it.
+/// A syntax tree and its mistakes.
 #[derive(Debug)]
 pub struct Parsed<'a> {
     pub expr: ast::Expr<'a>,
-    /// In order of place; empty when the tree is the whole meaning of the text.
+    /// In order of position; empty when the whole text was understood.
     pub errors: Vec<SyntaxError>,
-    /// What the lints found, in order of place.
+    /// Findings of the lints, in order of position.
     pub warnings: Vec<SyntaxError>,
 }
 
@@ -79,7 +79,7 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Pars
     parser::parse(arena, text, 0, options)
 }
 
-/// Returns the tree of an expression that stands in a text parsed before, with the places it has there.
+/// Returns the tree of an expression in a text that was parsed before, with its positions there.
 pub(crate) fn parse_piece<'a>(
     arena: &'a Bump,
     text: &'a [u8],

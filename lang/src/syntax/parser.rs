@@ -1,26 +1,26 @@
 //! Tokens to expressions, by recursive descent.
 //!
-//! The grammar is Nix's, quirks included. A function that meets a token it cannot use reports it once (a second
-//! complaint about the same token is dropped) and returns what it has; the loops over elements and bindings skip to a
-//! place where they can go on, so one mistake does not hide the next.
+//! The grammar is Nix's, quirks included. A function that meets a token it cannot use reports it once (a second report
+//! of the same token is dropped) and returns the tree so far; the loops over elements and bindings skip to a token
+//! where they can go on, so one mistake does not hide the next.
 
 use bumpalo::Bump;
 
 use super::ast::*;
-use super::bindings::Entry;
+use super::bindings::WrittenBinding;
 use super::error::{SyntaxError, excerpt};
 use super::lexer::Lexer;
 use super::strings::{IndentedPart, escape, strip_indentation, unescape};
-use super::token::{Kind, Token};
+use super::token::{Token, TokenKind};
 use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed};
 use crate::source::Span;
 use crate::symbol::Symbol;
 
-/// Stack that one step of nesting may use before the next step checks again, and the size of a further stack.
+/// Stack that one step of nesting may use before the next step checks again, and size of a further stack.
 pub(super) const STACK_RESERVE: usize = 128 * 1024;
 pub(super) const STACK_SEGMENT: usize = 4 * 1024 * 1024;
 
-/// How many tokens after the next one are looked at.
+/// Number of tokens of lookahead after the next one.
 const LOOK_AHEAD: usize = 4;
 
 pub struct Parser<'a> {
@@ -28,23 +28,23 @@ pub struct Parser<'a> {
     pub text: &'a [u8],
     pub options: ParseOptions,
     lexer: Lexer<'a>,
-    /// Index of the next token among those at hand, and how many there were before these.
+    /// Index of the next token among the current ones, and number of those before them.
     at: usize,
     before: usize,
-    /// All tokens are at hand.
+    /// Set when the lexer has made all tokens.
     complete: bool,
     errors: Vec<SyntaxError>,
     pub warnings: Vec<SyntaxError>,
-    /// The token last complained about.
+    /// Token of the last report.
     complained_at: usize,
     depth: u32,
-    // Stacks that the lists of the tree are gathered on before they are copied to the arena; each function takes back
-    // what it put there.
+    // Stacks on which the lists of the tree are collected before they are copied to the arena; each function removes its
+    // own elements.
     exprs: Vec<Expr<'a>>,
     names: Vec<AttrName<'a>>,
     parts: Vec<StringPart<'a>>,
     indented: Vec<IndentedPart<'a>>,
-    pub entries: Vec<Entry<'a>>,
+    pub entries: Vec<WrittenBinding<'a>>,
 }
 
 /// Parses the expression in a text that begins at byte `at`.
@@ -78,10 +78,10 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], at: usize, options: ParseOptio
         parser.errors.push(SyntaxError::new("file_too_long", Span::default(), "the file is longer than 4 GiB"));
     }
     let expr = parser.expr();
-    if parser.kind() != Kind::End {
+    if parser.kind() != TokenKind::End {
         parser.unexpected("the end of the file");
     }
-    // What the lexer would have said of the rest is said, too.
+    // The lexer reports the rest of the text too.
     parser.skip_rest();
     let mut errors = parser.lexer.errors;
     errors.append(&mut parser.errors);
@@ -97,19 +97,19 @@ impl<'a> Parser<'a> {
         self.lexer.tokens[self.at]
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> TokenKind {
         self.lexer.tokens[self.at].kind
     }
 
-    /// The kind of the token `offset` after the next one.
-    fn kind_after(&self, offset: usize) -> Kind {
+    /// Returns the kind of the token `offset` after the next one.
+    fn kind_after(&self, offset: usize) -> TokenKind {
         self.lexer.tokens[(self.at + offset).min(self.lexer.tokens.len() - 1)].kind
     }
 
     /// Takes the next token; the end of the file is never taken.
     pub fn take(&mut self) -> Token {
         let token = self.lexer.tokens[self.at];
-        if token.kind != Kind::End {
+        if token.kind != TokenKind::End {
             self.at += 1;
             if self.at + LOOK_AHEAD >= self.lexer.tokens.len() && !self.complete {
                 self.refill();
@@ -118,7 +118,7 @@ impl<'a> Parser<'a> {
         token
     }
 
-    /// Lets more tokens take the place of those taken, but for the last.
+    /// Replaces the taken tokens, except the last, by more tokens.
     #[cold]
     fn refill(&mut self) {
         let taken = self.at.saturating_sub(1);
@@ -128,7 +128,7 @@ impl<'a> Parser<'a> {
         self.complete = !self.lexer.advance();
     }
 
-    /// Goes to the end of the file.
+    /// Skips to the end of the file.
     fn skip_rest(&mut self) {
         while !self.complete {
             self.at = self.lexer.tokens.len() - 1;
@@ -137,12 +137,12 @@ impl<'a> Parser<'a> {
         self.at = self.lexer.tokens.len() - 1;
     }
 
-    pub fn take_if(&mut self, kind: Kind) -> Option<Token> {
+    pub fn take_if(&mut self, kind: TokenKind) -> Option<Token> {
         (self.kind() == kind).then(|| self.take())
     }
 
-    /// Takes a token of this kind or complains; `what` names it.
-    pub fn expect(&mut self, kind: Kind, what: &str) -> Option<Token> {
+    /// Takes a token of this kind or reports the mistake; `what` names it.
+    pub fn expect(&mut self, kind: TokenKind, what: &str) -> Option<Token> {
         let token = self.take_if(kind);
         if token.is_none() {
             self.unexpected(what);
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Like [`Parser::expect`] for the bracket that ends what `open` began.
-    fn expect_close(&mut self, kind: Kind, what: &str, open: Token) -> Option<Token> {
+    fn expect_close(&mut self, kind: TokenKind, what: &str, open: Token) -> Option<Token> {
         let before = self.errors.len();
         let token = self.expect(kind, what);
         if self.errors.len() > before {
@@ -165,18 +165,18 @@ impl<'a> Parser<'a> {
         &self.text[token.start as usize..token.end as usize]
     }
 
-    /// From the start of `start` to the end of the last token taken.
+    /// Returns the span from the start of `start` to the end of the last token taken.
     pub fn span_from(&self, start: u32) -> Span {
         let end = if self.at == 0 { start } else { self.lexer.tokens[self.at - 1].end };
         Span::new(start, end.max(start))
     }
 
-    /// Number of the next token.
+    /// Returns the number of the next token.
     pub fn is_at(&self) -> usize {
         self.before + self.at
     }
 
-    // Complaints.
+    // Reports.
 
     pub fn report(&mut self, error: SyntaxError) {
         if self.errors.len() < ERRORS_MAX {
@@ -184,14 +184,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Complains about the next token, unless that was already done.
+    /// Reports the next token as unexpected, unless that was already done.
     pub fn unexpected(&mut self, expected: &str) {
         if self.complained_at == self.is_at() {
             return;
         }
         self.complained_at = self.is_at();
         let token = self.token();
-        if token.kind == Kind::Invalid {
+        if token.kind == TokenKind::Invalid {
             return; // The lexer said so.
         }
         let found = match token.kind.description() {
@@ -206,24 +206,31 @@ impl<'a> Parser<'a> {
         self.report(error);
     }
 
-    /// What a reader who wrote this most likely meant.
+    /// Returns a help for a likely slip.
     fn advice(&self, token: Token, expected: &str) -> Option<&'static str> {
         let before = self.at.checked_sub(1).map(|at| self.lexer.tokens[at]);
         match token.kind {
-            Kind::Assign if expected == "`;`" => Some("is the `;` of the binding before missing?"),
-            Kind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
-            Kind::RightBrace if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
-            Kind::In if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
-            Kind::Comma if before.is_some_and(|before| before.kind == Kind::Ellipsis) => Some("`...` stands last"),
-            Kind::Comma => Some("elements of a list are separated by spaces, bindings end in `;`"),
-            Kind::Colon if before.is_some_and(|before| before.kind == Kind::Identifier) => {
+            TokenKind::Assign if expected == "`;`" => Some("is the `;` of the binding before missing?"),
+            TokenKind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
+            TokenKind::RightBrace if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
+            TokenKind::In if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
+            TokenKind::Comma if before.is_some_and(|before| before.kind == TokenKind::Ellipsis) => {
+                Some("`...` stands last")
+            }
+            TokenKind::Comma => Some("elements of a list are separated by spaces, bindings end in `;`"),
+            TokenKind::Colon if before.is_some_and(|before| before.kind == TokenKind::Identifier) => {
                 Some("put the function in parentheses: `(x: …)`")
             }
             kind if kind.is_keyword() && expected.starts_with("an attribute name") => {
                 Some("a keyword must be quoted to be a name: `\"if\"`")
             }
-            Kind::If | Kind::With | Kind::AssertWord | Kind::Let => Some("put it in parentheses"),
-            Kind::Minus | Kind::Not | Kind::Question | Kind::Plus | Kind::Concat | Kind::Update
+            TokenKind::If | TokenKind::With | TokenKind::AssertWord | TokenKind::Let => Some("put it in parentheses"),
+            TokenKind::Minus
+            | TokenKind::Not
+            | TokenKind::Question
+            | TokenKind::Plus
+            | TokenKind::Concat
+            | TokenKind::Update
                 if expected.starts_with("a list element") =>
             {
                 Some("put an element with operators in parentheses: `[ (-1) ]`")
@@ -236,7 +243,7 @@ impl<'a> Parser<'a> {
 
     /// Runs one step of nesting, on a further stack when this one is nearly used up.
     ///
-    /// When the step would exceed [`DEPTH_MAX`] the rest of the file is given up, as every closing bracket of it would
+    /// When the step would exceed [`DEPTH_MAX`], the rest of the file is skipped, since every closing bracket of it would
     /// be one more mistake.
     pub fn nested(&mut self, step: impl FnOnce(&mut Self) -> Expr<'a>) -> Expr<'a> {
         if !self.deeper(1) {
@@ -250,7 +257,7 @@ impl<'a> Parser<'a> {
     /// Accounts for `steps` levels of the tree; gives them back by subtracting from `depth`.
     pub fn deeper(&mut self, steps: u32) -> bool {
         if self.depth.saturating_add(steps) > DEPTH_MAX {
-            if self.kind() != Kind::End {
+            if self.kind() != TokenKind::End {
                 let message = format!("expressions nest deeper than {DEPTH_MAX}");
                 let error = SyntaxError::new("too_deep", self.token().span(), message);
                 self.report(error.help("name inner parts with `let`, or read data with `builtins.fromJSON`"));
@@ -290,60 +297,60 @@ impl<'a> Parser<'a> {
 
     // Expressions, from the loosest down.
 
-    /// Any expression.
+    /// Parses any expression.
     pub fn expr(&mut self) -> Expr<'a> {
         self.nested(|parser| {
             let start = parser.token().start;
             match parser.kind() {
-                Kind::Identifier if parser.kind_after(1) == Kind::Colon => {
+                TokenKind::Identifier if parser.kind_after(1) == TokenKind::Colon => {
                     let name = parser.take();
                     parser.take();
                     parser.lambda(start, Some(name), None)
                 }
-                Kind::Identifier if parser.kind_after(1) == Kind::At => {
+                TokenKind::Identifier if parser.kind_after(1) == TokenKind::At => {
                     let name = parser.take();
                     parser.take();
                     let formals = parser.formals();
-                    parser.expect(Kind::Colon, "`:`");
+                    parser.expect(TokenKind::Colon, "`:`");
                     parser.lambda(start, Some(name), formals)
                 }
-                Kind::LeftBrace if parser.starts_formals() => {
+                TokenKind::LeftBrace if parser.starts_formals() => {
                     let formals = parser.formals();
                     let mut name = None;
-                    if parser.take_if(Kind::At).is_some() {
-                        name = parser.expect(Kind::Identifier, "the name of the argument");
+                    if parser.take_if(TokenKind::At).is_some() {
+                        name = parser.expect(TokenKind::Identifier, "the name of the argument");
                     }
-                    parser.expect(Kind::Colon, "`:`");
+                    parser.expect(TokenKind::Colon, "`:`");
                     parser.lambda(start, name, formals)
                 }
-                Kind::AssertWord => {
+                TokenKind::AssertWord => {
                     parser.take();
                     let condition = parser.expr();
-                    parser.expect(Kind::Semicolon, "`;`");
+                    parser.expect(TokenKind::Semicolon, "`;`");
                     let body = parser.expr();
                     parser.new_expr(ExprKind::Assert { condition, body }, parser.span_from(start))
                 }
-                Kind::With => {
+                TokenKind::With => {
                     parser.take();
                     let scope = parser.expr();
-                    parser.expect(Kind::Semicolon, "`;`");
+                    parser.expect(TokenKind::Semicolon, "`;`");
                     let body = parser.expr();
                     parser.new_expr(ExprKind::With { scope, body }, parser.span_from(start))
                 }
-                Kind::Let if parser.kind_after(1) != Kind::LeftBrace => {
+                TokenKind::Let if parser.kind_after(1) != TokenKind::LeftBrace => {
                     let open = parser.take();
-                    let bindings = parser.bindings(true, Kind::In);
+                    let bindings = parser.bindings(true, TokenKind::In);
                     parser.no_dynamics(bindings);
-                    parser.expect_close(Kind::In, "`in`", open);
+                    parser.expect_close(TokenKind::In, "`in`", open);
                     let body = parser.expr();
                     parser.new_expr(ExprKind::Let { bindings, body }, parser.span_from(start))
                 }
-                Kind::If => {
+                TokenKind::If => {
                     parser.take();
                     let condition = parser.expr();
-                    parser.expect(Kind::Then, "`then`");
+                    parser.expect(TokenKind::Then, "`then`");
                     let then = parser.expr();
-                    parser.expect(Kind::Else, "`else`");
+                    parser.expect(TokenKind::Else, "`else`");
                     let otherwise = parser.expr();
                     parser.new_expr(ExprKind::If { condition, then, otherwise }, parser.span_from(start))
                 }
@@ -378,37 +385,37 @@ impl<'a> Parser<'a> {
         self.report(error.label(first, "first named here").label(second, "and again here"));
     }
 
-    /// Whether the `{` at hand begins the formals of a function rather than a set.
+    /// Returns true when the next token, a `{`, begins the formals of a function rather than a set.
     fn starts_formals(&self) -> bool {
         match self.kind_after(1) {
-            Kind::Ellipsis => true,
-            Kind::Identifier => match self.kind_after(2) {
-                Kind::Comma | Kind::Question => true,
-                Kind::RightBrace => matches!(self.kind_after(3), Kind::Colon | Kind::At),
+            TokenKind::Ellipsis => true,
+            TokenKind::Identifier => match self.kind_after(2) {
+                TokenKind::Comma | TokenKind::Question => true,
+                TokenKind::RightBrace => matches!(self.kind_after(3), TokenKind::Colon | TokenKind::At),
                 _ => false,
             },
-            Kind::RightBrace => matches!(self.kind_after(2), Kind::Colon | Kind::At),
+            TokenKind::RightBrace => matches!(self.kind_after(2), TokenKind::Colon | TokenKind::At),
             _ => false,
         }
     }
 
     fn formals(&mut self) -> Option<Formals<'a>> {
-        let open = self.expect(Kind::LeftBrace, "`{`")?;
+        let open = self.expect(TokenKind::LeftBrace, "`{`")?;
         let mut entries = Vec::new();
         let mut ellipsis = false;
         loop {
             match self.kind() {
-                Kind::RightBrace => break,
-                Kind::Ellipsis => {
+                TokenKind::RightBrace => break,
+                TokenKind::Ellipsis => {
                     self.take();
                     ellipsis = true;
                     break;
                 }
-                Kind::Identifier => {
+                TokenKind::Identifier => {
                     let name = self.take();
-                    let default = self.take_if(Kind::Question).map(|_| self.expr());
+                    let default = self.take_if(TokenKind::Question).map(|_| self.expr());
                     entries.push(Formal { name: self.symbol(name), default, span: name.span() });
-                    if self.take_if(Kind::Comma).is_none() {
+                    if self.take_if(TokenKind::Comma).is_none() {
                         break;
                     }
                 }
@@ -418,9 +425,9 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        if self.expect_close(Kind::RightBrace, if ellipsis { "`}`" } else { "`,` or `}`" }, open).is_none() {
-            self.skip_to(&[Kind::RightBrace]);
-            self.take_if(Kind::RightBrace);
+        if self.expect_close(TokenKind::RightBrace, if ellipsis { "`}`" } else { "`,` or `}`" }, open).is_none() {
+            self.skip_to(&[TokenKind::RightBrace]);
+            self.take_if(TokenKind::RightBrace);
         }
         self.unique_formals(&mut entries);
         let entries = self.arena.alloc_slice_copy(&entries);
@@ -442,14 +449,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `f a b`, or something that is no call.
+    /// Parses `f a b`, or an expression that is no call.
     pub fn application(&mut self) -> Expr<'a> {
         let function = self.select();
         if !self.starts_simple() {
             return function;
         }
         let base = self.exprs.len();
-        // `(f a) b` is one call too: the parentheses make no difference to what it means.
+        // `(f a) b` is one call too: the parentheses make no difference.
         let function = match *function.kind {
             ExprKind::Call { function, arguments } => {
                 self.exprs.extend_from_slice(arguments);
@@ -467,30 +474,35 @@ impl<'a> Parser<'a> {
         self.new_expr(ExprKind::Call { function, arguments }, span)
     }
 
-    /// Whether the next token can begin an argument or a list element.
+    /// Returns true when the next token can begin an argument or a list element.
     fn starts_simple(&self) -> bool {
         match self.kind() {
-            Kind::Identifier | Kind::Int | Kind::Float | Kind::Uri | Kind::LookupPath | Kind::Path => true,
-            Kind::PathOpen | Kind::StringOpen | Kind::IndentedOpen => true,
-            Kind::LeftParen | Kind::LeftBracket | Kind::LeftBrace | Kind::Rec => true,
-            Kind::Let => self.kind_after(1) == Kind::LeftBrace,
+            TokenKind::Identifier
+            | TokenKind::Int
+            | TokenKind::Float
+            | TokenKind::Uri
+            | TokenKind::LookupPath
+            | TokenKind::Path => true,
+            TokenKind::PathOpen | TokenKind::StringOpen | TokenKind::IndentedOpen => true,
+            TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace | TokenKind::Rec => true,
+            TokenKind::Let => self.kind_after(1) == TokenKind::LeftBrace,
             _ => false,
         }
     }
 
-    /// `e.a.b or c`, or something without a selection.
+    /// Parses `e.a.b or c`, or an expression without a selection.
     fn select(&mut self) -> Expr<'a> {
         let subject = self.simple();
         match self.kind() {
-            Kind::Dot => {
+            TokenKind::Dot => {
                 self.take();
                 let path = self.attr_path();
-                let default = self.take_if(Kind::OrWord).map(|_| self.nested(Self::select));
+                let default = self.take_if(TokenKind::OrWord).map(|_| self.nested(Self::select));
                 let span = self.span_from(subject.span.start);
                 self.new_expr(ExprKind::Select { subject, path, default }, span)
             }
             // `or` was a name before it was a keyword: `map or [ ]` still calls `map` with it.
-            Kind::OrWord => {
+            TokenKind::OrWord => {
                 let word = self.take();
                 let or = self.new_expr(ExprKind::Variable(self.symbol(word)), word.span());
                 let span = self.span_from(subject.span.start);
@@ -504,54 +516,60 @@ impl<'a> Parser<'a> {
     fn simple(&mut self) -> Expr<'a> {
         let token = self.token();
         let kind = match token.kind {
-            Kind::Identifier => {
+            TokenKind::Identifier => {
                 self.take();
                 match self.text_of(token) {
                     b"__curPos" => ExprKind::CurrentPosition,
                     name => ExprKind::Variable(Symbol::new(name)),
                 }
             }
-            Kind::Int => self.int(),
-            Kind::Float => self.float(),
-            Kind::Uri => {
+            TokenKind::Int => self.int(),
+            TokenKind::Float => self.float(),
+            TokenKind::Uri => {
                 let text = self.take_text();
                 self.lint_url(text, token.span());
                 ExprKind::Uri(text)
             }
-            Kind::LookupPath => {
+            TokenKind::LookupPath => {
                 let text = self.take_text();
                 ExprKind::LookupPath(&text[1..text.len() - 1])
             }
-            Kind::Path => {
+            TokenKind::Path => {
                 let text = self.take_text();
                 self.lint_path(text, token.span());
                 ExprKind::Path(path_kind(text), text)
             }
-            Kind::PathOpen => self.path(),
-            Kind::StringOpen | Kind::IndentedOpen => self.string(),
-            Kind::LeftParen => {
+            TokenKind::PathOpen => self.path(),
+            TokenKind::StringOpen | TokenKind::IndentedOpen => self.string(),
+            TokenKind::LeftParen => {
                 self.take();
                 let inner = self.expr();
-                if self.expect_close(Kind::RightParen, "`)`", token).is_none() {
-                    self.skip_to(&[Kind::RightParen, Kind::RightBracket, Kind::RightBrace, Kind::Semicolon, Kind::In]);
-                    self.take_if(Kind::RightParen);
+                if self.expect_close(TokenKind::RightParen, "`)`", token).is_none() {
+                    self.skip_to(&[
+                        TokenKind::RightParen,
+                        TokenKind::RightBracket,
+                        TokenKind::RightBrace,
+                        TokenKind::Semicolon,
+                        TokenKind::In,
+                    ]);
+                    self.take_if(TokenKind::RightParen);
                 }
-                // The span with the parentheses, so that what is around it covers them.
+                // The span with the parentheses, so that enclosing expressions cover them.
                 return Expr { kind: inner.kind, span: self.span_from(token.start) };
             }
-            Kind::LeftBracket => return self.nested(Self::list),
-            Kind::LeftBrace => {
+            TokenKind::LeftBracket => return self.nested(Self::list),
+            TokenKind::LeftBrace => {
                 self.take();
                 self.set(token, false)
             }
-            Kind::Rec => {
+            TokenKind::Rec => {
                 self.take();
-                match self.expect(Kind::LeftBrace, "`{`") {
+                match self.expect(TokenKind::LeftBrace, "`{`") {
                     Some(open) => self.set(open, true),
                     None => ExprKind::Error,
                 }
             }
-            Kind::Let if self.kind_after(1) == Kind::LeftBrace => {
+            TokenKind::Let if self.kind_after(1) == TokenKind::LeftBrace => {
                 self.take();
                 let open = self.take();
                 match self.set(open, true) {
@@ -592,7 +610,7 @@ impl<'a> Parser<'a> {
         let token = self.take();
         let text = self.text_of(token);
         let value: Option<f64> = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-        // As C's `strtod` has it, a number too small to be exact is an error unless it is zero.
+        // As in C's `strtod`, a number too small to be exact is an error unless it is zero.
         let digits = text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
         let zero = digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
         match value {
@@ -615,13 +633,21 @@ impl<'a> Parser<'a> {
                 self.exprs.push(element);
                 continue;
             }
-            if self.take_if(Kind::RightBracket).is_some() {
+            if self.take_if(TokenKind::RightBracket).is_some() {
                 break;
             }
-            self.expect_close(Kind::RightBracket, "a list element or `]`", open);
+            self.expect_close(TokenKind::RightBracket, "a list element or `]`", open);
             match self.kind() {
-                Kind::End | Kind::Semicolon | Kind::RightBrace | Kind::RightParen | Kind::In => break,
-                Kind::Then | Kind::Else | Kind::StringClose | Kind::IndentedClose | Kind::PathClose => break,
+                TokenKind::End
+                | TokenKind::Semicolon
+                | TokenKind::RightBrace
+                | TokenKind::RightParen
+                | TokenKind::In => break,
+                TokenKind::Then
+                | TokenKind::Else
+                | TokenKind::StringClose
+                | TokenKind::IndentedClose
+                | TokenKind::PathClose => break,
                 _ => _ = self.take(),
             }
         }
@@ -630,25 +656,27 @@ impl<'a> Parser<'a> {
     }
 
     fn set(&mut self, open: Token, recursive: bool) -> ExprKind<'a> {
-        let bindings = self.bindings(recursive, Kind::RightBrace);
-        self.expect_close(Kind::RightBrace, "an attribute name or `}`", open);
+        let bindings = self.bindings(recursive, TokenKind::RightBrace);
+        self.expect_close(TokenKind::RightBrace, "an attribute name or `}`", open);
         ExprKind::Attrs(bindings)
     }
 
     /// Skips to one of these tokens, over whole brackets; stops at a bracket that closes more than was opened.
-    pub fn skip_to(&mut self, stops: &[Kind]) {
+    pub fn skip_to(&mut self, stops: &[TokenKind]) {
         let mut open = 0u32;
         loop {
             let kind = self.kind();
             match kind {
-                Kind::End => return,
+                TokenKind::End => return,
                 _ if open == 0 && stops.contains(&kind) => return,
-                Kind::LeftBrace | Kind::LeftBracket | Kind::LeftParen | Kind::DollarBrace => open += 1,
-                Kind::StringOpen | Kind::IndentedOpen | Kind::PathOpen => open += 1,
-                Kind::RightBrace | Kind::RightBracket | Kind::RightParen if open == 0 => return,
-                Kind::StringClose | Kind::IndentedClose | Kind::PathClose if open == 0 => return,
-                Kind::RightBrace | Kind::RightBracket | Kind::RightParen => open -= 1,
-                Kind::StringClose | Kind::IndentedClose | Kind::PathClose => open -= 1,
+                TokenKind::LeftBrace | TokenKind::LeftBracket | TokenKind::LeftParen | TokenKind::DollarBrace => {
+                    open += 1
+                }
+                TokenKind::StringOpen | TokenKind::IndentedOpen | TokenKind::PathOpen => open += 1,
+                TokenKind::RightBrace | TokenKind::RightBracket | TokenKind::RightParen if open == 0 => return,
+                TokenKind::StringClose | TokenKind::IndentedClose | TokenKind::PathClose if open == 0 => return,
+                TokenKind::RightBrace | TokenKind::RightBracket | TokenKind::RightParen => open -= 1,
+                TokenKind::StringClose | TokenKind::IndentedClose | TokenKind::PathClose => open -= 1,
                 _ => {}
             }
             self.take();
@@ -657,7 +685,7 @@ impl<'a> Parser<'a> {
 
     // Names.
 
-    /// `a."b".${c}`
+    /// Parses `a."b".${c}`.
     pub fn attr_path(&mut self) -> &'a [AttrName<'a>] {
         let base = self.names.len();
         loop {
@@ -665,7 +693,7 @@ impl<'a> Parser<'a> {
                 Some(name) => self.names.push(name),
                 None => self.unexpected("an attribute name"),
             }
-            if self.take_if(Kind::Dot).is_none() {
+            if self.take_if(TokenKind::Dot).is_none() {
                 break;
             }
         }
@@ -677,15 +705,15 @@ impl<'a> Parser<'a> {
     pub fn attr_name(&mut self) -> Option<AttrName<'a>> {
         let token = self.token();
         let kind = match token.kind {
-            Kind::Identifier | Kind::OrWord => {
+            TokenKind::Identifier | TokenKind::OrWord => {
                 self.take();
                 AttrNameKind::Static(self.symbol(token))
             }
-            Kind::StringOpen => {
+            TokenKind::StringOpen => {
                 let kind = self.string();
                 self.static_or_dynamic(kind, token.start)
             }
-            Kind::DollarBrace => {
+            TokenKind::DollarBrace => {
                 let expr = self.interpolated();
                 match *expr.kind {
                     ExprKind::Str(text) => AttrNameKind::Static(Symbol::new(text)),
@@ -708,9 +736,9 @@ impl<'a> Parser<'a> {
     fn interpolated(&mut self) -> Expr<'a> {
         let open = self.take();
         let expr = self.expr();
-        if self.expect_close(Kind::RightBrace, "`}`", open).is_none() {
-            self.skip_to(&[Kind::RightBrace]);
-            self.take_if(Kind::RightBrace);
+        if self.expect_close(TokenKind::RightBrace, "`}`", open).is_none() {
+            self.skip_to(&[TokenKind::RightBrace]);
+            self.take_if(TokenKind::RightBrace);
         }
         expr
     }
@@ -725,18 +753,18 @@ impl<'a> Parser<'a> {
         self.parts.push(StringPart::Text(first));
         loop {
             match self.kind() {
-                Kind::PathText => {
+                TokenKind::PathText => {
                     let text = self.take_text();
                     self.parts.push(StringPart::Text(text));
                 }
-                Kind::DollarBrace => {
+                TokenKind::DollarBrace => {
                     let expr = self.interpolated();
                     self.parts.push(StringPart::Expr(expr));
                 }
                 _ => break,
             }
         }
-        self.expect(Kind::PathClose, "the end of the path");
+        self.expect(TokenKind::PathClose, "the end of the path");
         ExprKind::PathInterpolation(path_kind(first), self.drain_parts(base))
     }
 
@@ -749,15 +777,15 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> ExprKind<'a> {
         let base = self.parts.len();
         let close = match self.kind() {
-            Kind::StringOpen => {
+            TokenKind::StringOpen => {
                 self.take();
                 self.string_parts();
-                Kind::StringClose
+                TokenKind::StringClose
             }
             _ => {
                 self.take();
                 self.indented_parts();
-                Kind::IndentedClose
+                TokenKind::IndentedClose
             }
         };
         if self.expect(close, "the end of the string").is_none() {
@@ -771,7 +799,7 @@ impl<'a> Parser<'a> {
                 ExprKind::Str(text)
             }
             // Nix drops an interpolation that is a whole `''…''` string, if it is a string itself.
-            [StringPart::Expr(Expr { kind: &ExprKind::Str(text), .. })] if close == Kind::IndentedClose => {
+            [StringPart::Expr(Expr { kind: &ExprKind::Str(text), .. })] if close == TokenKind::IndentedClose => {
                 self.parts.truncate(base);
                 ExprKind::Str(text)
             }
@@ -783,13 +811,13 @@ impl<'a> Parser<'a> {
         loop {
             let token = self.token();
             let part = match token.kind {
-                Kind::StringText | Kind::StringEscaped => {
+                TokenKind::StringText | TokenKind::StringEscaped => {
                     self.take();
                     let text = self.string_text(token);
-                    let plain = token.kind == Kind::StringText && memchr::memchr(b'\r', text).is_none();
+                    let plain = token.kind == TokenKind::StringText && memchr::memchr(b'\r', text).is_none();
                     StringPart::Text(if plain { text } else { unescape(self.arena, text) })
                 }
-                Kind::DollarBrace => StringPart::Expr(self.interpolated()),
+                TokenKind::DollarBrace => StringPart::Expr(self.interpolated()),
                 _ => return,
             };
             self.parts.push(part);
@@ -801,15 +829,15 @@ impl<'a> Parser<'a> {
         loop {
             let token = self.token();
             let text = match token.kind {
-                Kind::IndentedText => self.string_text(token),
-                Kind::IndentedSymbol => self.text_of(token),
-                Kind::IndentedDollar => b"$",
-                Kind::IndentedQuotes => b"''",
-                Kind::IndentedEscape => {
+                TokenKind::IndentedText => self.string_text(token),
+                TokenKind::IndentedSymbol => self.text_of(token),
+                TokenKind::IndentedDollar => b"$",
+                TokenKind::IndentedQuotes => b"''",
+                TokenKind::IndentedEscape => {
                     let text = self.string_text(token);
                     self.arena.alloc_slice_copy(&[escape(text[3])])
                 }
-                Kind::DollarBrace => {
+                TokenKind::DollarBrace => {
                     let expr = self.interpolated();
                     self.indented.push(IndentedPart { part: StringPart::Expr(expr), plain: false });
                     continue;
@@ -817,7 +845,7 @@ impl<'a> Parser<'a> {
                 _ => break,
             };
             self.take();
-            let plain = token.kind == Kind::IndentedText;
+            let plain = token.kind == TokenKind::IndentedText;
             self.indented.push(IndentedPart { part: StringPart::Text(text), plain });
         }
         let separate = self.options.separate_string_pieces;
@@ -825,7 +853,7 @@ impl<'a> Parser<'a> {
         self.indented.truncate(base);
     }
 
-    /// The text of a token inside a string, which may hold any byte but NUL.
+    /// Returns the text of a token inside a string, which may hold any byte except NUL.
     fn string_text(&mut self, token: Token) -> &'a [u8] {
         let text = self.text_of(token);
         if let Some(offset) = memchr::memchr(0, text) {

@@ -16,12 +16,12 @@
 //! | 12 | `?` | left |
 //! | 13 | `-` before an operand | |
 //!
-//! `!` takes as its operand everything that binds tighter, wherever it stands: `a * !b + c` is `a * !(b + c)`.
+//! The operand of `!` is everything that binds tighter, at any position: `a * !b + c` is `a * !(b + c)`.
 
 use super::ast::{BinaryOperator, Expr, ExprKind};
 use super::error::SyntaxError;
 use super::parser::Parser;
-use super::token::{Kind, Token};
+use super::token::{Token, TokenKind};
 use crate::source::Span;
 
 const LOWEST: u8 = 2;
@@ -35,37 +35,37 @@ enum Groups {
     Neither,
 }
 
-fn infix(kind: Kind) -> Option<(u8, Groups, BinaryOperator)> {
+fn infix(kind: TokenKind) -> Option<(u8, Groups, BinaryOperator)> {
     use BinaryOperator::*;
     Some(match kind {
-        Kind::Implies => (2, Groups::Right, Implies),
-        Kind::Or => (3, Groups::Left, Or),
-        Kind::And => (4, Groups::Left, And),
-        Kind::Equal => (5, Groups::Neither, Equal),
-        Kind::NotEqual => (5, Groups::Neither, NotEqual),
-        Kind::Less => (6, Groups::Neither, Less),
-        Kind::LessOrEqual => (6, Groups::Neither, LessOrEqual),
-        Kind::Greater => (6, Groups::Neither, Greater),
-        Kind::GreaterOrEqual => (6, Groups::Neither, GreaterOrEqual),
-        Kind::Update => (7, Groups::Right, Update),
-        Kind::Plus => (9, Groups::Left, Add),
-        Kind::Minus => (9, Groups::Left, Subtract),
-        Kind::Star => (10, Groups::Left, Multiply),
-        Kind::Slash => (10, Groups::Left, Divide),
-        Kind::Concat => (11, Groups::Right, Concat),
+        TokenKind::Implies => (2, Groups::Right, Implies),
+        TokenKind::Or => (3, Groups::Left, Or),
+        TokenKind::And => (4, Groups::Left, And),
+        TokenKind::Equal => (5, Groups::Neither, Equal),
+        TokenKind::NotEqual => (5, Groups::Neither, NotEqual),
+        TokenKind::Less => (6, Groups::Neither, Less),
+        TokenKind::LessOrEqual => (6, Groups::Neither, LessOrEqual),
+        TokenKind::Greater => (6, Groups::Neither, Greater),
+        TokenKind::GreaterOrEqual => (6, Groups::Neither, GreaterOrEqual),
+        TokenKind::Update => (7, Groups::Right, Update),
+        TokenKind::Plus => (9, Groups::Left, Add),
+        TokenKind::Minus => (9, Groups::Left, Subtract),
+        TokenKind::Star => (10, Groups::Left, Multiply),
+        TokenKind::Slash => (10, Groups::Left, Divide),
+        TokenKind::Concat => (11, Groups::Right, Concat),
         _ => return None,
     })
 }
 
 impl<'a> Parser<'a> {
-    /// An expression of operators, pipes included.
+    /// Parses an expression of operators, pipes included.
     pub fn pipes(&mut self) -> Expr<'a> {
         let mut left = self.operators(LOWEST);
         let mut steps = 0;
         let first = self.kind();
         match first {
-            Kind::PipeInto => {
-                while let Some(operator) = self.take_if(Kind::PipeInto) {
+            TokenKind::PipeInto => {
+                while let Some(operator) = self.take_if(TokenKind::PipeInto) {
                     self.pipes_allowed(operator);
                     steps += 1;
                     if !self.deeper(1) {
@@ -76,7 +76,7 @@ impl<'a> Parser<'a> {
                     left = self.binary(BinaryOperator::PipeInto, left, right, operator.span());
                 }
             }
-            Kind::PipeFrom => {
+            TokenKind::PipeFrom => {
                 let operator = self.take();
                 self.pipes_allowed(operator);
                 let right = self.nested(Self::pipes);
@@ -85,7 +85,7 @@ impl<'a> Parser<'a> {
             _ => return left,
         }
         self.shallower(steps);
-        if matches!(self.kind(), Kind::PipeInto | Kind::PipeFrom) {
+        if matches!(self.kind(), TokenKind::PipeInto | TokenKind::PipeFrom) {
             let operator = self.token();
             let error = SyntaxError::new("mixed_pipes", operator.span(), "`|>` and `<|` cannot be mixed");
             self.report(error.help("put one of them in parentheses"));
@@ -102,16 +102,16 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// An expression of operators that bind at least as tight as `least`.
+    /// Parses an expression of operators that bind at least as tight as `least`.
     fn operators(&mut self, least: u8) -> Expr<'a> {
         let start = self.token().start;
         let mut left = match self.kind() {
-            Kind::Not => {
+            TokenKind::Not => {
                 self.take();
                 let operand = self.nested(|parser| parser.operators(NOT));
                 self.new_expr(ExprKind::Not(operand), self.span_from(start))
             }
-            Kind::Minus => {
+            TokenKind::Minus => {
                 self.take();
                 let operand = self.nested(|parser| parser.operators(NEGATE));
                 self.new_expr(ExprKind::Negate(operand), self.span_from(start))
@@ -122,7 +122,7 @@ impl<'a> Parser<'a> {
         let mut steps = 0;
         loop {
             let token = self.token();
-            if token.kind == Kind::Question && least <= HAS_ATTR {
+            if token.kind == TokenKind::Question && least <= HAS_ATTR {
                 self.take();
                 let path = self.attr_path();
                 left = self.new_expr(ExprKind::HasAttr { subject: left, path }, self.span_from(start));
@@ -156,7 +156,7 @@ impl<'a> Parser<'a> {
         self.new_expr(ExprKind::Binary { operator, left, right, operator_span }, span)
     }
 
-    /// Complains when an operator that groups to neither side is followed by one of its level.
+    /// Reports an operator that groups to neither side and is followed by one of its level.
     fn not_chained(&mut self, level: u8, before: Token) {
         let token = self.token();
         if infix(token.kind).is_some_and(|(next, ..)| next == level) {

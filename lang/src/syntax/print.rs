@@ -1,18 +1,17 @@
 //! Syntax trees as text, exactly as `nix-instantiate --parse` prints them.
 //!
-//! Every operator is parenthesised, bindings are sorted, what the language defines by other parts of it is shown as
-//! those: `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. The form was
-//! chosen by Nix, for eyes: interpolation shows as `+` and `assert` without parentheses, so only without those does the
-//! text parse to the same tree again.
+//! Every operator is parenthesised, bindings are sorted, and constructs that are defined by others are shown as those:
+//! `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. Nix chose the form for human readers:
+//! interpolation shows as `+` and `assert` without parentheses, so only texts without those parse to the same tree again.
 
 use super::ast::*;
 use super::parser::{STACK_RESERVE, STACK_SEGMENT};
-use super::token::{self, Kind, is};
+use super::token::{self, TokenKind, is};
 use crate::symbol::Symbol;
 use crate::text::number;
 use crate::text::path::normalise;
 
-/// Whose text is wanted.
+/// Version of Nix whose output is imitated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Style {
     /// Nix since 2.20: `inherit` clauses first and together, `$` escaped only before `{`.
@@ -22,7 +21,7 @@ pub enum Style {
     Nix2_8,
 }
 
-/// What relative paths and `~` stand for, both absolute.
+/// Directories of relative paths and `~`, both absolute.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintOptions<'o> {
     pub base: &'o [u8],
@@ -190,8 +189,8 @@ impl Printer<'_> {
         self.text(")");
     }
 
-    /// Writes function and arguments without parentheses: a call of a call is one call with more arguments, also where
-    /// the inner one is an operator.
+    /// Writes function and arguments without parentheses: a call of a call is one call with more arguments, also when the
+    /// inner one is an operator.
     fn call(&mut self, expr: Expr<'_>) {
         stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || self.call_here(expr));
     }
@@ -316,7 +315,7 @@ impl Printer<'_> {
         }
     }
 
-    /// Writes the `inherit` clauses: names of the scope around first, then one clause a source, in order of the text.
+    /// Writes the `inherit` clauses: names of the enclosing scope first, then one clause per source, in order of the text.
     fn inherits(&mut self, bindings: &Bindings<'_>, sorted: &[&Binding<'_>]) {
         let is_plain = |binding: &&&Binding<'_>| matches!(binding.value, BindingValue::Inherit);
         if sorted.iter().any(|binding| is_plain(&binding)) {
@@ -398,8 +397,8 @@ impl Printer<'_> {
 
 /// Writes a name, quoted if it would not read as one.
 fn write_name(out: &mut Vec<u8>, name: &[u8], style: Style) {
-    let quoted = match Kind::keyword(name) {
-        Some(Kind::If) => true,
+    let quoted = match TokenKind::keyword(name) {
+        Some(TokenKind::If) => true,
         Some(kind) => kind.is_keyword() && style == Style::Current,
         None => !name.first().is_some_and(|&byte| is(byte, token::NAME_START) && all_name(name)),
     };

@@ -1,4 +1,4 @@
-//! What the text between quotes means: escapes, and the indentation of `''…''` strings.
+//! Meaning of the text between quotes: escapes, and the indentation of `''…''` strings.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
@@ -8,7 +8,7 @@ use super::ast::StringPart;
 /// Returns the bytes a piece of a `"…"` string stands for.
 ///
 /// `\n`, `\r`, `\t` are those characters, a backslash before anything else is dropped; a carriage return, alone or
-/// before a line feed, is a line feed, so a file means the same whichever line ends it was saved with.
+/// before a line feed, is a line feed, so a file means the same with any line ends.
 pub fn unescape<'a>(arena: &'a Bump, text: &[u8]) -> &'a [u8] {
     let mut out = BumpVec::with_capacity_in(text.len(), arena);
     let mut bytes = text.iter().copied().peekable();
@@ -28,7 +28,7 @@ pub fn unescape<'a>(arena: &'a Bump, text: &[u8]) -> &'a [u8] {
     out.into_bump_slice()
 }
 
-/// The byte that a backslash and `byte` mean.
+/// Returns the byte that a backslash and `byte` mean.
 pub fn escape(byte: u8) -> u8 {
     match byte {
         b'n' => b'\n',
@@ -42,15 +42,15 @@ pub fn escape(byte: u8) -> u8 {
 #[derive(Debug, Clone, Copy)]
 pub struct IndentedPart<'a> {
     pub part: StringPart<'a>,
-    /// Whether spaces in it can be indentation: true for plain text, false for escapes and expressions.
+    /// True when spaces in it can be indentation: for plain text, not for escapes and expressions.
     pub plain: bool,
 }
 
 /// Removes from every line the spaces that all lines start with, and a last line that is only spaces.
 ///
-/// Follows Nix to the letter: lines of nothing but spaces do not count unless they end in an expression or an escape,
-/// only spaces are indentation, and the text on the opening line counts as a line. Texts that end up side by side
-/// become one unless `separate` is set; parts that end up empty are dropped.
+/// Follows Nix to the letter: lines of nothing but spaces are ignored unless they end in an expression or an escape,
+/// only spaces are indentation, and the text on the opening line is a line of its own. Adjacent texts become one unless
+/// `separate` is set; empty parts are dropped.
 pub fn strip_indentation<'a>(
     arena: &'a Bump,
     parts: &[IndentedPart<'a>],
@@ -134,7 +134,7 @@ fn strip_lines(
     }
 }
 
-/// Cuts the spaces after the last line feed, where the text from `start` on has one and nothing else follows it.
+/// Cuts the spaces after the last line feed from `start` on, if nothing else follows it.
 fn trim_last_line(text: &mut BumpVec<'_, u8>, start: usize) {
     if let Some(feed) = memchr::memrchr(b'\n', &text[start..])
         && text[start + feed + 1..].iter().all(|&byte| byte == b' ')
@@ -143,7 +143,7 @@ fn trim_last_line(text: &mut BumpVec<'_, u8>, start: usize) {
     }
 }
 
-/// The least indentation of any line that counts.
+/// Returns the least indentation of the lines that are not ignored.
 fn indentation(parts: &[IndentedPart<'_>]) -> usize {
     let mut least = usize::MAX;
     let mut current = 0;

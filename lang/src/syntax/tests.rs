@@ -1,4 +1,4 @@
-//! What texts parse to, and what is said of those that do not.
+//! Trees of valid texts, and reports of mistakes.
 
 use bumpalo::Bump;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::print::{PrintOptions, Style, print};
 use super::{ParseOptions, parse};
 
-/// The tree of a text as text, or its mistakes, one a line: offsets, message, labels, help.
+/// Returns the tree of a text as text, or its mistakes, one per line: offsets, message, labels, help.
 fn check(text: &[u8]) -> String {
     let arena = Bump::new();
     let options = ParseOptions { pipe_operators: true, separate_string_pieces: true, ..ParseOptions::default() };
@@ -196,7 +196,7 @@ fn one_mistake_does_not_hide_the_next() {
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn bytes_outside_of_utf8() {
     assert_eq!(check(b"\"a\xffb\""), "\"a\u{fffd}b\"");
     assert_eq!(check(b"# \xff\n1"), "1");
     let nul = "NUL byte in a string (help: strings hold any byte but NUL, as file names and environments do)";
@@ -275,8 +275,8 @@ fn word() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Texts of expressions: without `lossy` of those kinds whose printed form says exactly what they are. The form that
-/// Nix chose shows interpolation as `+`, and `assert` without parentheses.
+/// Texts of expressions: without `lossy`, of those kinds whose printed form is exact. Nix's form shows interpolation as
+/// `+`, and `assert` without parentheses.
 #[rustfmt::skip]
 fn expression(lossy: bool) -> impl Strategy<Value = String> {
     let leaf = proptest::sample::select(vec![
@@ -318,7 +318,7 @@ fn expression(lossy: bool) -> impl Strategy<Value = String> {
     })
 }
 
-/// Texts and what `nix-instantiate --parse` prints for them in the folder `/`; compared with Nix 2.8, which shows
+/// Texts and the output of `nix-instantiate --parse` for them in the directory `/`; compared with Nix 2.8, which shows
 /// `inherit` and `$` in another way.
 #[rustfmt::skip]
 const PRINTED: &[(&str, &str)] = &[

@@ -1,11 +1,11 @@
-//! The words of the language and the classes of bytes they are made of.
+//! The tokens of the language and the classes of bytes they are made of.
 
 use crate::source::Span;
 
-/// One token: what it is and where it stands. Its text is looked up in the file.
+/// One token: kind and span. Its text is looked up in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    pub kind: Kind,
+    pub kind: TokenKind,
     pub start: u32,
     pub end: u32,
 }
@@ -17,7 +17,7 @@ impl Token {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     Identifier,
     Int,
     Float,
@@ -33,7 +33,7 @@ pub enum Kind {
     /// `"`
     StringOpen,
     StringClose,
-    /// Text of a `"…"` string that means what it says.
+    /// Text of a `"…"` string without escapes.
     StringText,
     /// Text of a `"…"` string with a backslash or a carriage return in it.
     StringEscaped,
@@ -41,7 +41,7 @@ pub enum Kind {
     IndentedOpen,
     IndentedClose,
     IndentedText,
-    /// A lone `$` or `'`, which ends the indentation of its line, as Nix has it.
+    /// A lone `$` or `'`, which ends the indentation of its line, as in Nix.
     IndentedSymbol,
     /// `''$`
     IndentedDollar,
@@ -99,45 +99,48 @@ pub enum Kind {
     End,
 }
 
-impl Kind {
-    /// The keyword a name is, if it is one.
-    pub fn keyword(name: &[u8]) -> Option<Kind> {
+impl TokenKind {
+    /// Returns the keyword that a name is, if it is one.
+    pub fn keyword(name: &[u8]) -> Option<TokenKind> {
         Some(match name {
-            b"if" => Kind::If,
-            b"then" => Kind::Then,
-            b"else" => Kind::Else,
-            b"assert" => Kind::AssertWord,
-            b"with" => Kind::With,
-            b"let" => Kind::Let,
-            b"in" => Kind::In,
-            b"rec" => Kind::Rec,
-            b"inherit" => Kind::Inherit,
-            b"or" => Kind::OrWord,
+            b"if" => TokenKind::If,
+            b"then" => TokenKind::Then,
+            b"else" => TokenKind::Else,
+            b"assert" => TokenKind::AssertWord,
+            b"with" => TokenKind::With,
+            b"let" => TokenKind::Let,
+            b"in" => TokenKind::In,
+            b"rec" => TokenKind::Rec,
+            b"inherit" => TokenKind::Inherit,
+            b"or" => TokenKind::OrWord,
             _ => return None,
         })
     }
 
-    /// Whether a name must be quoted to be an attribute.
+    /// Returns true when a name must be quoted to be an attribute.
     pub fn is_keyword(self) -> bool {
-        use Kind::*;
+        use TokenKind::*;
         matches!(self, If | Then | Else | AssertWord | With | Let | In | Rec | Inherit)
     }
 
-    /// What messages call a token when its text would not help.
+    /// Returns the name of a token in messages, for tokens whose text would not help.
     pub fn description(self) -> Option<&'static str> {
         Some(match self {
-            Kind::End => "end of the file",
-            Kind::StringOpen | Kind::StringText | Kind::StringEscaped => "string",
-            Kind::IndentedOpen | Kind::IndentedText | Kind::IndentedSymbol | Kind::IndentedEscape => "string",
-            Kind::IndentedDollar | Kind::IndentedQuotes => "string",
-            Kind::StringClose | Kind::IndentedClose => "end of the string",
-            Kind::PathClose => "end of the path",
+            TokenKind::End => "end of the file",
+            TokenKind::StringOpen | TokenKind::StringText | TokenKind::StringEscaped => "string",
+            TokenKind::IndentedOpen
+            | TokenKind::IndentedText
+            | TokenKind::IndentedSymbol
+            | TokenKind::IndentedEscape => "string",
+            TokenKind::IndentedDollar | TokenKind::IndentedQuotes => "string",
+            TokenKind::StringClose | TokenKind::IndentedClose => "end of the string",
+            TokenKind::PathClose => "end of the path",
             _ => return None,
         })
     }
 }
 
-/// The class bits of each byte; one load and one test decide how a token goes on.
+/// The class bits of each byte; one load and one test decide whether a token goes on.
 pub static CLASS: [u8; 256] = classes();
 
 /// May start a name: letters and `_`.
@@ -145,11 +148,11 @@ pub const NAME_START: u8 = 1;
 /// May continue a name: letters, digits, `_`, `'`, `-`.
 pub const NAME: u8 = 2;
 pub const DIGIT: u8 = 4;
-/// Stands in a path between slashes: letters, digits, `.`, `_`, `-`, `+`.
+/// Part of a path between slashes: letters, digits, `.`, `_`, `-`, `+`.
 pub const PATH: u8 = 8;
 /// The scheme of a URI: letters, digits, `+`, `-`, `.`.
 pub const SCHEME: u8 = 16;
-/// What follows the colon of a URI.
+/// Bytes after the colon of a URI.
 pub const URI: u8 = 32;
 /// Space, tab, line feed, carriage return.
 pub const SPACE: u8 = 64;
