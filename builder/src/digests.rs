@@ -100,8 +100,8 @@ fn builtin_tasks() {
         1011624f30a4880960c68e2d44c224294e014dea8a8510eaf52d931eaa0afa79 builtin:unpack two
         f6993f4a596dcb86f41139d93f3c4cf743ea9a5bf9ceb02869c2987ccfe6ce47 builtin:union plain
         8be720690f7f1d080aff9a30ad7e49875091afed9394d24aed8a0e6fc6c9dc9e builtin:union full
-        8acff5729064b1b0daedfdd4633fe07ffcc26357bbe8ec48045a9f958c440fe2 builtin:write empty
-        da0d16da106e7bf4888fb688152f08710bad3888ed07b64e18e828d5c826d881 builtin:write full
+        1cab41f25dbf51e2ec3e4d8d23f9fdbd487ebb409351dd466479f0dd55799627 builtin:write empty
+        e0b63f53c36e6446c388f79a44a876863482c6bfa0ecf547d3680a470b17d5e5 builtin:write full
         751b42a52f775ee5be12b19d35af90e2494f7c6a5438034af1285c82d081a799 builtin:audit strict
         27200088e284af1e186758297da4b1ff4c0fd0014c5db1a144415a1aa483623b builtin:audit with exceptions
         ",

@@ -171,21 +171,3 @@ fn below(directories: &dyn Directories, directory: &Directory, name: &[u8]) -> R
 fn file(bytes: &[u8], executable: bool) -> Node {
     Node::File { digest: tree::Digest::of(bytes), executable, size: bytes.len() as u64 }
 }
-
-/// Keeps a file's bytes and returns its node.
-pub(crate) fn store_file(store: &LocalStore, bytes: &[u8], executable: bool) -> Result<Node, BuildError> {
-    Ok(store.put_blob(bytes, executable)?)
-}
-
-pub(crate) fn link(target: &[u8]) -> Node {
-    Node::Symlink { target: target.to_vec() }
-}
-
-/// Keeps a directory and returns its node.
-pub(crate) fn store_directory(store: &LocalStore, entries: BTreeMap<Vec<u8>, Node>) -> Result<Node, BuildError> {
-    let mut directory = Directory::new();
-    for (name, node) in entries {
-        directory.insert(name, node).map_err(cause)?;
-    }
-    Ok(store.store_directory(&directory)?)
-}

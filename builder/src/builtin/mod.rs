@@ -36,7 +36,7 @@ pub(crate) enum Task {
     Fetch(FetchTask),
     Unpack { archives: Vec<Tree>, strip: u64 },
     Union { trees: Vec<Tree>, spec: union::Spec },
-    Write(write::Sketch),
+    Write(write::TextTree),
     Audit { tree: Tree, prefix: String, allow: Vec<(String, String)> },
 }
 
@@ -107,11 +107,16 @@ impl Task {
         }
     }
 
-    /// The action of this task: its parameters, and its input trees by number.
+    /// Returns the action of this task: its parameters, and its input trees by number. The input of
+    /// `builtin:write` is the tree itself.
     pub fn action(&self, derivation: &Derivation) -> Result<Action, BuildError> {
         let mut parameters: BTreeMap<&str, String> = BTreeMap::new();
         let mut inputs: Vec<&Tree> = Vec::new();
+        let mut root = Directory::new();
         match self {
+            Task::Write(tree) => {
+                root.insert("tree", tree.node().map_err(cause)?).map_err(cause)?;
+            }
             // Where the bytes come from does not matter, so a file that another derivation has fetched is known.
             Task::Fetch(task) => {
                 parameters.insert("hash", format!("{}{}", task.ingestion.marker(), task.hash.sri()));
@@ -125,9 +130,6 @@ impl Task {
                 inputs.extend(trees);
                 spec.parameters(&mut parameters);
             }
-            Task::Write(sketch) => {
-                parameters.insert("files", format!("{sketch:?}"));
-            }
             Task::Audit { tree, prefix, allow } => {
                 inputs.push(tree);
                 parameters.insert("prefix", prefix.clone());
@@ -137,7 +139,6 @@ impl Task {
                 );
             }
         }
-        let mut root = Directory::new();
         for (number, tree) in inputs.iter().enumerate() {
             root.insert(format!("{number:06}"), tree.node.clone()).map_err(cause)?;
         }
@@ -164,7 +165,7 @@ impl Task {
                 Ok(Made::OnDisk(dest))
             }
             Task::Union { trees, spec } => Ok(Made::Tree(spec.unite(store, trees)?)),
-            Task::Write(sketch) => Ok(Made::Tree(write::store(store, sketch)?)),
+            Task::Write(tree) => Ok(Made::Tree(tree.store(store)?)),
             Task::Audit { tree, prefix, allow } => {
                 let policy = audit::Policy { allow: allow.clone(), ..Default::default() };
                 let findings = audit::audit(&tree.host(store), Path::new(prefix), &policy).map_err(cause)?;

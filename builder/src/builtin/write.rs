@@ -6,22 +6,25 @@ use crate::{
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
-use store::{LocalStore, tree::Node};
+use store::{
+    LocalStore, StoreError,
+    tree::{Digest, Directory, Node, TreeError},
+};
 
 const FILES: &str = "files";
 /// Deeper paths than this are refused; no file system wants them.
 const DEPTH_MAX: usize = 128;
 
-/// A tree that is not stored yet.
+/// A tree of texts and links that is not stored yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Sketch {
+pub(crate) enum TextTree {
     File { text: String, executable: bool },
     Link { target: String },
-    Directory(BTreeMap<String, Sketch>),
+    Directory(BTreeMap<String, TextTree>),
 }
 
 /// Reads the attribute `files`.
-pub(crate) fn read(attributes: &Attributes) -> Result<Sketch, BuildError> {
+pub(crate) fn read(attributes: &Attributes) -> Result<TextTree, BuildError> {
     let files = match attributes.json(FILES)? {
         Some(Value::Object(files)) => files,
         Some(_) => return Err(attribute(FILES, "expected a set from paths to what is there")),
@@ -31,32 +34,32 @@ pub(crate) fn read(attributes: &Attributes) -> Result<Sketch, BuildError> {
     for (path, value) in &files {
         insert(&mut root, path, entry(path, value)?)?;
     }
-    Ok(Sketch::Directory(root))
+    Ok(TextTree::Directory(root))
 }
 
-fn entry(path: &str, value: &Value) -> Result<Sketch, BuildError> {
+fn entry(path: &str, value: &Value) -> Result<TextTree, BuildError> {
     let wrong = |problem: &str| attribute(FILES, format!("`{path}`: {problem}"));
     let form = r#"expected {"text": "…", "executable": false}, {"link": "target"} or {"directory": true}"#;
     let Value::Object(map) = value else { return Err(wrong(form)) };
     let keys: Vec<&str> = map.keys().map(String::as_str).collect();
     match (keys.as_slice(), map.get("text"), map.get("link"), map.get("directory")) {
-        (["text"], Some(Value::String(text)), ..) => Ok(Sketch::File { text: text.clone(), executable: false }),
+        (["text"], Some(Value::String(text)), ..) => Ok(TextTree::File { text: text.clone(), executable: false }),
         (["executable", "text"] | ["text", "executable"], Some(Value::String(text)), ..) => match map["executable"] {
-            Value::Bool(executable) => Ok(Sketch::File { text: text.clone(), executable }),
+            Value::Bool(executable) => Ok(TextTree::File { text: text.clone(), executable }),
             _ => Err(wrong("`executable` is neither true nor false")),
         },
         (["link"], _, Some(Value::String(target)), _) => {
             if target.is_empty() || target.contains('\0') || target.len() > 4095 {
                 return Err(wrong("the target of a link is 1 to 4095 bytes without NUL"));
             }
-            Ok(Sketch::Link { target: target.clone() })
+            Ok(TextTree::Link { target: target.clone() })
         }
-        (["directory"], _, _, Some(Value::Bool(true))) => Ok(Sketch::Directory(BTreeMap::new())),
+        (["directory"], _, _, Some(Value::Bool(true))) => Ok(TextTree::Directory(BTreeMap::new())),
         _ => Err(wrong(form)),
     }
 }
 
-fn insert(root: &mut BTreeMap<String, Sketch>, path: &str, new: Sketch) -> Result<(), BuildError> {
+fn insert(root: &mut BTreeMap<String, TextTree>, path: &str, new: TextTree) -> Result<(), BuildError> {
     let wrong = |problem: String| attribute(FILES, format!("`{path}`: {problem}"));
     let names: Vec<&str> = path.trim_matches('/').split('/').collect();
     if names.len() > DEPTH_MAX {
@@ -68,9 +71,9 @@ fn insert(root: &mut BTreeMap<String, Sketch>, path: &str, new: Sketch) -> Resul
     let (last, parents) = names.split_last().expect("splitting gives at least one piece");
     let mut at = root;
     for (depth, name) in parents.iter().enumerate() {
-        let below = at.entry((*name).to_owned()).or_insert_with(|| Sketch::Directory(BTreeMap::new()));
+        let below = at.entry((*name).to_owned()).or_insert_with(|| TextTree::Directory(BTreeMap::new()));
         match below {
-            Sketch::Directory(entries) => at = entries,
+            TextTree::Directory(entries) => at = entries,
             _ => return Err(wrong(format!("`{}` is given too and is not a directory", names[..=depth].join("/")))),
         }
     }
@@ -80,24 +83,45 @@ fn insert(root: &mut BTreeMap<String, Sketch>, path: &str, new: Sketch) -> Resul
             Ok(())
         }
         // The directory came about as the parent of another path, or is named with and without a slash.
-        (Some(Sketch::Directory(_)), Sketch::Directory(_)) => Ok(()),
+        (Some(TextTree::Directory(_)), TextTree::Directory(_)) => Ok(()),
         (Some(_), _) => Err(wrong("is given twice, or is also a directory of another path".into())),
     }
 }
 
-/// Puts a sketch into the store's blobs and returns its root.
-pub(super) fn store(store: &LocalStore, sketch: &Sketch) -> Result<Node, BuildError> {
-    Ok(match sketch {
-        Sketch::File { text, executable } => crate::inputs::store_file(store, text.as_bytes(), *executable)?,
-        Sketch::Link { target } => crate::inputs::link(target.as_bytes()),
-        Sketch::Directory(entries) => {
-            let mut nodes = BTreeMap::new();
-            for (name, below) in entries {
-                nodes.insert(name.clone().into_bytes(), self::store(store, below)?);
+impl TextTree {
+    /// Returns the node of the tree. Nothing is stored.
+    pub fn node(&self) -> Result<Node, TreeError> {
+        let file = |bytes: &[u8], executable| {
+            Ok(Node::File { digest: Digest::of(bytes), executable, size: bytes.len() as u64 })
+        };
+        self.build(&file, &|directory| Ok(directory.node()))
+    }
+
+    /// Stores the tree's files and directories and returns its node.
+    pub fn store(&self, store: &LocalStore) -> Result<Node, StoreError> {
+        self.build(&|bytes, executable| store.put_blob(bytes, executable), &|directory| {
+            store.store_directory(directory)
+        })
+    }
+
+    /// Builds the tree from the nodes that `file` and `directory` return for its parts.
+    fn build<E: From<TreeError>>(
+        &self,
+        file: &dyn Fn(&[u8], bool) -> Result<Node, E>,
+        directory: &dyn Fn(&Directory) -> Result<Node, E>,
+    ) -> Result<Node, E> {
+        match self {
+            TextTree::File { text, executable } => file(text.as_bytes(), *executable),
+            TextTree::Link { target } => Ok(Node::Symlink { target: target.clone().into_bytes() }),
+            TextTree::Directory(entries) => {
+                let mut nodes = Directory::new();
+                for (name, below) in entries {
+                    nodes.insert(name.as_bytes(), below.build(file, directory)?)?;
+                }
+                directory(&nodes)
             }
-            crate::inputs::store_directory(store, nodes)?
         }
-    })
+    }
 }
 
 #[cfg(test)]
