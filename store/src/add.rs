@@ -94,15 +94,6 @@ impl LocalStore {
         self.add_texts(&texts)
     }
 
-    /// Adds one file of these bytes as a source.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn add_file(&self, name: StorePathName, bytes: &[u8], executable: bool) -> Result<StorePath, StoreError> {
-        let node = self.put_blob(bytes, executable)?;
-        self.add_source_node(name, &Imported { node, bytes: bytes.len() as u64, files: 1 })
-    }
-
     /// Adds the file, directory or link at `source`, which stays as it is, without the entries that `filter` declines.
     ///
     /// Files that have not changed since they were last added are not read again.

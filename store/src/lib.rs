@@ -36,7 +36,7 @@ pub use model::{Ingestion, StoreModel, StorePath, StorePathName};
 
 pub use add::{SourceFilter, SourceKind, Text};
 pub use checkout::BlobCheck;
-pub use db::{BuildRecord, Durability, Realisation, ValidPath};
+pub use db::{BuildRecord, Durability, ValidPath};
 pub use error::StoreError;
 pub use gc::roots::Root;
 pub use gc::{GcOptions, GcReport};

@@ -23,7 +23,7 @@
 //! of a process ([`LocalStore::temp_root`]) last until it ends.
 
 use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, Database, PATH_REFERENCES, PATH_REFERRERS, SET_NAR};
-use crate::db::{BuildRecord, Durability, Realisation, ValidPath};
+use crate::db::{BuildRecord, Durability, ValidPath};
 use crate::error::StoreError;
 use crate::import::with_small_file;
 use crate::lock::{Hold, Holder, Lock, Locks, SharedLock};
@@ -229,28 +229,12 @@ impl LocalStore {
         Ok(ScratchPath::new(&self.scratch, what)?)
     }
 
-    /// Waits for the lock on a store path; calls `on_wait` with its holder when it is not free at once.
-    ///
-    /// # Errors
-    /// When the lock cannot be taken.
-    pub fn lock_path(&self, path: &StorePath, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
-        Ok(self.locks.take(&path.to_string(), on_wait)?)
-    }
-
     /// Takes the lock on a store path if it is free; else returns its holder, when that is known.
     ///
     /// # Errors
     /// When the lock cannot be asked for.
     pub fn try_lock_path(&self, path: &StorePath) -> Result<Result<Lock, Option<Holder>>, StoreError> {
         Ok(self.locks.try_take(&path.to_string())?)
-    }
-
-    /// Waits for the lock on an action, as [`LocalStore::lock_path`].
-    ///
-    /// # Errors
-    /// When the lock cannot be taken.
-    pub fn lock_action(&self, action: &Digest, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, StoreError> {
-        Ok(self.locks.take(&format!("action-{action}"), on_wait)?)
     }
 
     /// Takes the lock on an action if it is free, as [`LocalStore::try_lock_path`].
@@ -457,45 +441,6 @@ impl LocalStore {
             self.scratch.root(&TempRoot::Node(node.clone()))?;
         }
         Ok((!outputs.is_empty()).then_some(ActionResult { outputs }))
-    }
-
-    /// Remembers what running `action` gave. The trees are made durable first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn record_action(&self, action: &Digest, result: &ActionResult) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
-        self.make_durable()?;
-        self.database.write(|session| session.insert_action(action, &result.outputs, self.now()))
-    }
-
-    /// Remembers that `action` realised an output of a derivation, and at which path the output is.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn record_realisation(
-        &self,
-        derivation: &StorePath,
-        output: &str,
-        value: &Realisation,
-    ) -> Result<(), StoreError> {
-        self.database.write(|session| session.insert_realisation(derivation, output, value))
-    }
-
-    /// Returns which action realised an output, and where it is.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn realisation(&self, derivation: &StorePath, output: &str) -> Result<Option<Realisation>, StoreError> {
-        self.database.read(|session| session.realisation(derivation, output))
-    }
-
-    /// Remembers one run of an action.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn record_build(&self, build: &BuildRecord) -> Result<(), StoreError> {
-        self.database.write(|session| session.insert_build(build))
     }
 
     /// Returns the runs for a derivation, latest first.

@@ -79,12 +79,8 @@ impl Locks {
         }
     }
 
-    /// Waits for the lock; calls `on_wait` with the holder when it is not free at once.
-    pub fn take(self: &Arc<Self>, name: &str, on_wait: impl FnOnce(Option<Holder>)) -> Result<Lock, SysError> {
-        match self.try_take(name)? {
-            Ok(lock) => return Ok(lock),
-            Err(holder) => on_wait(holder),
-        }
+    /// Waits for the lock called `name`.
+    pub fn take(self: &Arc<Self>, name: &str) -> Result<Lock, SysError> {
         let place = place(name);
         let mut held = self.held();
         while !held.insert(place) {

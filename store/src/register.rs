@@ -193,7 +193,7 @@ impl LocalStore {
     fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
         let directory = kind(&from.stat(name)?) == Kind::Directory;
-        let lock = self.locks.take(&format!("{path}.place"), |_| {})?;
+        let lock = self.locks.take(&format!("{path}.place"))?;
         if self.is_valid(path)? {
             from.remove_all(name)?;
             return Ok(None);

@@ -197,19 +197,13 @@ fn parse(line: &str) -> Option<TempRoot> {
 #[derive(Debug)]
 pub struct ScratchPath {
     path: PathBuf,
-    removed: bool,
 }
 
 impl ScratchPath {
     pub(crate) fn new(scratch: &Scratch, what: &str) -> Result<Self, SysError> {
         let path = scratch.dir()?.join(&scratch.fresh(what));
         make_dir(&path, 0o755)?;
-        Ok(Self { path, removed: false })
-    }
-
-    /// Tells that the directory is gone already.
-    pub fn is_removed(&mut self) {
-        self.removed = true;
+        Ok(Self { path })
     }
 
     /// Returns the directory, which only this process's user can reach.
@@ -221,7 +215,7 @@ impl ScratchPath {
 impl Drop for ScratchPath {
     fn drop(&mut self) {
         // What cannot be removed goes with the process's directory, or with the next collection.
-        if let (false, Some(parent), Some(name)) = (self.removed, self.path.parent(), self.path.file_name())
+        if let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
             && let Ok(parent) = Dir::open(parent)
         {
             let _ = parent.remove_all(name.as_bytes());

@@ -8,7 +8,7 @@ mod records;
 mod reserve;
 
 pub(crate) use records::store_path;
-pub use records::{BuildRecord, Realisation, ValidPath};
+pub use records::{BuildRecord, ValidPath};
 
 use crate::error::StoreError;
 use os::SysError;
@@ -30,11 +30,12 @@ pub enum Durability {
     Relaxed,
 }
 
-const MIGRATIONS: [&str; 4] = [
+pub(crate) const MIGRATIONS: [&str; 5] = [
     include_str!("schema/0001-initial.sql"),
     include_str!("schema/0002-sources-by-directory.sql"),
     include_str!("schema/0003-logs.sql"),
     include_str!("schema/0004-builds-by-name.sql"),
+    include_str!("schema/0005-no-realisations.sql"),
 ];
 
 /// How long to wait for another process's transaction.
@@ -68,7 +69,7 @@ queries! {
     INSERT_DERIVATION_OUTPUT "insert_derivation_output", DERIVERS_OF_PATH "derivers_of_path",
     OUTPUTS_OF_DERIVATION "outputs_of_derivation",
     ACTION_OUTPUTS "action_outputs", ALL_ACTIONS "all_actions", INSERT_ACTION "insert_action",
-    DELETE_ACTION "delete_action", INSERT_REALISATION "insert_realisation", REALISATION "realisation",
+    DELETE_ACTION "delete_action",
     INSERT_BUILD "insert_build", BUILDS_OF_DERIVATION "builds_of_derivation", BUILDS_OF_NAME "builds_of_name",
     SOURCE "source", INSERT_SOURCE "insert_source", DELETE_SOURCES "delete_sources",
     DELETE_OLD_BUILDS "delete_old_builds", INSERT_LOG "insert_log", LOG "log", OLD_LOGS "old_logs",

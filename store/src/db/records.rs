@@ -38,13 +38,6 @@ pub struct BuildRecord {
     pub status: String,
 }
 
-/// Which action made an output of a derivation, and where the output is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Realisation {
-    pub path: StorePath,
-    pub action: Digest,
-}
-
 pub(crate) fn bad(what: impl Into<String>) -> StoreError {
     StoreError::Record { what: what.into() }
 }
@@ -161,24 +154,6 @@ impl Session<'_> {
             self.execute(INSERT_ACTION, params![action.bytes().as_slice(), output, node.to_bytes(), now as i64])?;
         }
         Ok(())
-    }
-
-    pub fn insert_realisation(
-        &self,
-        derivation: &StorePath,
-        output: &str,
-        value: &Realisation,
-    ) -> Result<(), StoreError> {
-        let (derivation, path) = (derivation.to_string(), value.path.to_string());
-        self.execute(INSERT_REALISATION, params![derivation, output, path, value.action.bytes().as_slice()])?;
-        Ok(())
-    }
-
-    pub fn realisation(&self, derivation: &StorePath, output: &str) -> Result<Option<Realisation>, StoreError> {
-        let row = self.row(REALISATION, params![derivation.to_string(), output], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })?;
-        row.map(|(path, action)| Ok(Realisation { path: store_path(&path)?, action: digest(&action)? })).transpose()
     }
 
     pub fn insert_build(&self, build: &BuildRecord) -> Result<(), StoreError> {

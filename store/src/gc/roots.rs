@@ -79,21 +79,6 @@ impl LocalStore {
         make()
     }
 
-    /// Removes a root of [`LocalStore::add_root`] with its link, unless that leads elsewhere by now; nothing there is no error.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn remove_root(&self, link: &Path) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
-        let link = absolute(link)?;
-        if std::fs::read_link(&link).is_ok_and(|target| self.object_at(&target).is_some()) {
-            remove_if_there(&link)?;
-        }
-        remove_if_there(&self.indirect(&link))?;
-        self.step("root removed");
-        Ok(())
-    }
-
     /// Where the indirect root for a link is.
     fn indirect(&self, link: &Path) -> PathBuf {
         let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];

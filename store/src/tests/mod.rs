@@ -5,6 +5,7 @@ mod collect;
 mod concurrency;
 pub mod crash;
 pub(crate) mod fuzz;
+mod migrations;
 mod power;
 mod private;
 mod rebuild;
@@ -12,7 +13,9 @@ mod rebuild;
 mod stops;
 mod swaps;
 
-use crate::{Durability, LocalStore, OpenOptions};
+use crate::{
+    ActionResult, BuildRecord, Digest, Durability, Imported, LocalStore, OpenOptions, StorePath, StorePathName,
+};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -29,6 +32,23 @@ impl std::ops::Deref for TempStore {
 
     fn deref(&self) -> &LocalStore {
         &self.store
+    }
+}
+
+/// Steps of a registration by themselves.
+impl LocalStore {
+    pub fn record_action(&self, action: &Digest, result: &ActionResult) {
+        self.database.write(|session| session.insert_action(action, &result.outputs, self.now())).unwrap();
+    }
+
+    pub fn record_build(&self, build: &BuildRecord) {
+        self.database.write(|session| session.insert_build(build)).unwrap();
+    }
+
+    /// Adds a source of one file.
+    pub fn add_file(&self, name: StorePathName, bytes: &[u8]) -> StorePath {
+        let node = self.put_blob(bytes, false).unwrap();
+        self.add_source_node(name, &Imported { node, bytes: bytes.len() as u64, files: 1 }).unwrap()
     }
 }
 

@@ -72,7 +72,7 @@ fn each_damage_of_the_database_is_repaired_as_told() {
     check_repaired("a column has another name", |path| sql(path, "ALTER TABLE valid_paths RENAME COLUMN node TO tree"));
     check_repaired("somebody else's database", |path| {
         fs::remove_file(path).expect("it is ours");
-        sql(path, "CREATE TABLE notes (text TEXT); PRAGMA user_version = 4");
+        sql(path, "CREATE TABLE notes (text TEXT); PRAGMA user_version = 5");
     });
     check_repaired("somebody else's, of an older schema", |path| {
         fs::remove_file(path).expect("it is ours");

@@ -1,1 +1,0 @@
-SELECT path, action FROM realisations WHERE derivation = ?1 AND output = ?2
