@@ -10,6 +10,7 @@ mod git;
 mod git_hostile;
 mod git_server;
 mod large_files;
+mod modules;
 mod normal;
 mod personal;
 mod plain_english;
