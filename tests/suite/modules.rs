@@ -71,6 +71,7 @@ fn first_sentence(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let header: Vec<&str> = text
         .lines()
+        .skip_while(|line| line.starts_with("#!["))
         .map_while(|line| line.strip_prefix("//!"))
         .map(str::trim)
         .take_while(|line| !line.is_empty())
