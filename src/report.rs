@@ -16,6 +16,10 @@ use workspace::installable::InstallableError;
 use crate::exit::Exit;
 use crate::interrupt;
 
+/// Codes of failures that come from no library.
+#[cfg(test)]
+pub const CODES: [&str; 5] = ["error", "installable", "interrupted", "io", "usage"];
+
 /// An error as it is reported.
 #[derive(Debug)]
 pub struct Failure {

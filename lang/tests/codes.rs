@@ -75,6 +75,12 @@ fn the_page_has_every_code_and_no_other() {
     let mut used = BTreeSet::new();
     codes_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
     assert_eq!(used.difference(&explained).collect::<Vec<_>>(), Vec::<&String>::new(), "not explained");
+    // The rest of the page is checked by the command, whose codes and whose libraries' codes they are.
+    let of_others = |code: &str| {
+        ["build::", "prefix::", "store::"].iter().any(|start| code.starts_with(start))
+            || ["error", "installable", "interrupted", "io", "usage"].contains(&code)
+    };
+    let explained: BTreeSet<String> = explained.into_iter().filter(|code| !of_others(code)).collect();
     assert_eq!(
         explained.difference(&used).collect::<Vec<_>>(),
         Vec::<&String>::new(),

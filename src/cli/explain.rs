@@ -1,4 +1,4 @@
-//! `explain`: what an error's code means. The text is the book's page of errors.
+//! `explain`: prints the meaning of an error code, from the book's page of errors.
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ const PAGE: &str = include_str!("../../docs/src/errors.md");
 
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The code of an error, such as `lang::missing_attribute`; without one, all codes are listed
+    /// Error code, such as `lang::missing_attribute`; all codes are listed without one
     #[arg(value_name = "CODE")]
     pub code: Option<String>,
 }
@@ -24,7 +24,7 @@ impl Explain {
     }
 }
 
-/// Codes and what the page says of them.
+/// Returns the codes and their sections of the page.
 fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
     PAGE.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'))
 }
@@ -41,4 +41,28 @@ fn explanation(wanted: &str) -> Result<String, Failure> {
         Some(close) => failure.help(format!("did you mean `{close}`?")),
         None => failure.help("`ev explain` lists all codes"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use deliver::prefix::PrefixError;
+    use store::StoreError;
+    use workspace::error::BuildFailureKind;
+
+    use super::sections;
+    use crate::report::CODES;
+
+    /// The tests of `lang` check the codes of the language in the same way.
+    #[test]
+    fn every_code_of_command_store_and_builder_is_explained_and_no_other() {
+        let codes = CODES.into_iter().chain(StoreError::CODES).chain(PrefixError::CODES).chain(BuildFailureKind::CODES);
+        let known: BTreeSet<&str> = codes.collect();
+        let sections: BTreeSet<&str> = sections().map(|(code, _)| code).collect();
+        assert_eq!(known.difference(&sections).collect::<Vec<_>>(), [&""; 0], "not explained");
+        let of_these = |code: &str| ["build::", "prefix::", "store::"].iter().any(|start| code.starts_with(start));
+        let explained = sections.iter().copied().filter(|code| of_these(code)).collect::<BTreeSet<_>>();
+        assert_eq!(explained.difference(&known).collect::<Vec<_>>(), [&""; 0], "explained, but never reported");
+    }
 }
