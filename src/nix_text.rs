@@ -1,4 +1,4 @@
-//! Errors and warnings as Nix prints them, for programs that read its standard error.
+//! Errors and warnings in Nix's form, for programs that read its standard error.
 //!
 //! ```text
 //! error:
@@ -14,7 +14,7 @@ use lang::Report;
 use lang::error::{Trace, origin_name};
 use lang::source::Source;
 
-/// Frames at the inner end of a trace that are left out unless all are asked for, as in Nix.
+/// Frames of a trace that are shown without `--show-trace`, as in Nix.
 const FRAMES_SHOWN: usize = 10;
 
 /// Writes lines to standard error, byte for byte where it is not a terminal.
@@ -22,7 +22,7 @@ pub fn say(text: &str) {
     crate::print::remark_for_programs(text);
 }
 
-/// A text after its label: further lines are indented to stand below the first, unless that is empty.
+/// Puts a text after its label, and indents further lines below the first, unless that is empty.
 pub fn labelled(label: &str, text: &str) -> String {
     match text.strip_prefix('\n') {
         Some(text) => format!("{}\n{text}", label.trim_end()),
@@ -38,7 +38,7 @@ pub fn warning(report: &Report) -> String {
     out
 }
 
-/// An error that has no place, such as of the command line.
+/// Formats an error without a place, such as one of the command line.
 pub fn plain_error(message: &str) -> String {
     format!("error: {}", indented(message, 7))
 }
@@ -80,7 +80,7 @@ fn indented(text: &str, columns: usize) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(columns)))
 }
 
-/// `at FILE:LINE:COLUMN:` with the line, and those before and after it.
+/// Appends `at FILE:LINE:COLUMN:` with the line, and those before and after it.
 fn place(out: &mut String, columns: usize, source: &Source, offset: u32) {
     let (line, column) = source.position(offset);
     let start = " ".repeat(columns);

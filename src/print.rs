@@ -1,10 +1,10 @@
-//! What commands print: results to standard output, remarks to standard error.
+//! Output of commands: results to standard output, remarks to standard error.
 //!
-//! A reader that has seen enough, as `head` has, is no failure: the command has done its work, and ends as if all had been
-//! read. Other errors of standard output are failures, and remarks that cannot be made are left out.
+//! A reader that closes the pipe, such as `head`, is no failure: the command has done its work, and ends as if everything
+//! had been read. Other errors of standard output are failures; errors of standard error are ignored.
 //!
-//! Nothing that a build, an expression or the name of a file brings reaches a terminal as a control character: results
-//! pass [`builder::terminal`] where standard output is one, remarks always, as logs of a CI end on terminals as well.
+//! Control characters from a build, an expression or a file name never reach a terminal: results pass
+//! [`builder::terminal`] where standard output is one, remarks always, because the logs of a CI are shown on terminals too.
 
 use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
@@ -29,29 +29,29 @@ macro_rules! remark {
 
 pub(crate) use {remark, say};
 
-/// Whether a part of the result was printed.
+/// Set once a part of the result was printed.
 static BEGUN: AtomicBool = AtomicBool::new(false);
 
-/// Whether a part of the result could not be printed.
+/// Set once a part of the result could not be printed.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Whether standard output takes nothing more, and a failure tells so.
+/// Returns whether standard output failed, which a failure reports.
 pub fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }
 
-/// Whether a part of the result was printed, or is being printed.
+/// Returns whether a part of the result was printed, or is being printed.
 pub fn has_begun() -> bool {
     BEGUN.load(Ordering::Relaxed)
 }
 
-/// A path as it is put into a line.
+/// Returns a path that is safe within a line.
 pub fn path_in_line(path: &Path) -> String {
     in_line(&path.display().to_string()).into_owned()
 }
 
-/// Prints what clap says of the arguments, help as well, and returns the exit status. `plain` says the same without styles:
-/// escape sequences in it are none of clap's.
+/// Prints the help or the error of clap, and returns the exit status. `plain` is the same without styles: escape sequences
+/// in it come from the arguments.
 pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Failure> {
     let plain = plain.render().ansi().to_string();
     let text = match plain.chars().any(is_active) {
@@ -59,7 +59,7 @@ pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Fai
         false => styled.render().ansi().to_string(),
     };
     if styled.use_stderr() {
-        // There is nowhere left to tell of it.
+        // Standard error is the last resort.
         let _ = write!(anstream::stderr(), "{text}");
     } else {
         BEGUN.store(true, Ordering::Relaxed);
@@ -76,17 +76,17 @@ pub fn line(text: Arguments<'_>) -> Result<(), Failure> {
 }
 
 pub fn remark_line(text: Arguments<'_>) {
-    // There is nowhere left to tell of it.
+    // Standard error is the last resort.
     let _ = writeln!(stderr(), "{}", visible(&text.to_string()));
 }
 
-/// Prints a remark that programs read, byte for byte where it is not read by a person.
+/// Prints a remark for programs: byte for byte unless standard error is a terminal.
 pub fn remark_for_programs(text: &str) {
     let text = if stderr().is_terminal() { visible(text) } else { text.into() };
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Prints bytes; on a terminal, those that it would obey are in view.
+/// Prints bytes; on a terminal, control characters are made visible.
 pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     if !is_screen() {
         return raw(bytes);
@@ -96,16 +96,16 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     raw(text.as_bytes()).and_then(|()| raw(filter.finish().as_bytes()))
 }
 
-/// Prints bytes as they are, wherever they go: for `--raw`.
+/// Prints bytes unchanged, to a terminal too: for `--raw`.
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     BEGUN.store(true, Ordering::Relaxed);
     let mut out = stdout();
     ended(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
-/// Prints a log: its bytes, or on a terminal, unless they are asked for, its lines as [`screen_line`] shows them.
+/// Prints a log: its bytes if `as_is` or if standard output is no terminal, else its lines as [`screen_line`] shows them.
 ///
-/// `name` is what it is called in errors.
+/// Errors call it `name`.
 pub fn log(from: impl Read, name: &str, as_is: bool) -> Result<(), Failure> {
     if as_is || !is_screen() { copy(from, name) } else { copy_lines(from, name) }
 }
@@ -126,7 +126,7 @@ fn copy(mut from: impl Read, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// A longer line of a log is shown as several.
+/// Longest line of a log; longer ones are shown as several.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 
 fn copy_lines(from: impl Read, name: &str) -> Result<(), Failure> {
@@ -145,13 +145,13 @@ fn copy_lines(from: impl Read, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether standard output is a terminal.
+/// Returns whether standard output is a terminal.
 fn is_screen() -> bool {
     static SCREEN: OnceLock<bool> = OnceLock::new();
     *SCREEN.get_or_init(|| stdout().is_terminal())
 }
 
-/// Whether nobody reads any more.
+/// Returns whether the reader has closed the pipe.
 fn ended(written: IoResult<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(false),

@@ -347,7 +347,7 @@ fn shown_text(source: &lang::source::Source) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(text.chars().map(replacement).collect()))
 }
 
-/// Widens a range to whole characters that lie inside the text.
+/// Widens a range to whole characters within the text.
 fn char_range(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
     let floor = |mut at: usize| {
         at = at.min(text.len());

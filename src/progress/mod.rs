@@ -1,7 +1,7 @@
-//! Shows a realisation while it runs: the plan first, then a live tree on a terminal, or a line an event elsewhere.
+//! Shows a realisation while it runs: the plan first, then a live tree on a terminal, or a line for each event elsewhere.
 //!
-//! Everything goes to standard error. The sink only notes what happened; the tree is drawn by a thread of its own, ten
-//! times a second, so that no build ever waits for a slow terminal.
+//! Everything goes to standard error. The sink only records events; a thread of its own draws the tree ten times a second,
+//! so that no build ever waits for a slow terminal.
 
 mod plan;
 mod tree;
@@ -44,7 +44,7 @@ enum Done {
     Blocked,
 }
 
-/// How many nodes ended in which way.
+/// Numbers of nodes by outcome.
 #[derive(Default, Clone, Copy)]
 pub struct Counts {
     pub built: usize,
@@ -112,12 +112,12 @@ impl Progress {
         Progress { shared, drawer }
     }
 
-    /// The sink to give to the builder.
+    /// Returns the sink for the builder.
     pub fn sink(&self) -> Arc<dyn EventSink> {
         self.shared.clone()
     }
 
-    /// Takes the live view from the screen and says in one line what was done.
+    /// Removes the live view, and prints a summary in one line.
     pub fn finish(mut self) -> Counts {
         let counts = self.shared.end(&mut self.shared.state());
         if let Some(drawer) = self.drawer.take() {
@@ -127,7 +127,7 @@ impl Progress {
     }
 }
 
-/// Writes one line; a closed standard error is no reason to stop a build.
+/// Writes one line; an error of standard error does not stop a build.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", visible(line));
 }
@@ -149,7 +149,7 @@ impl Sink {
         }
     }
 
-    /// Takes the live view from the screen and sums up, once; nothing is shown after that.
+    /// Removes the live view and prints the summary, once; nothing is shown after that.
     fn end(&self, state: &mut View) -> Counts {
         if !self.stop.swap(true, Ordering::Relaxed) {
             tree::erase(state);
@@ -162,7 +162,7 @@ impl Sink {
         state.counts
     }
 
-    /// Says that all that runs is stopped, as it is when the process ends, and sums up.
+    /// Reports that everything that runs is stopped, because the process ends, and prints the summary.
     fn stop_all(&self) {
         let state = &mut *self.state();
         if self.stop.load(Ordering::Relaxed) {
@@ -181,7 +181,7 @@ impl Sink {
         self.permanent(state, &line);
     }
 
-    /// A line that stays, above the live view when there is one.
+    /// Prints a line that stays, above the live view if there is one.
     fn permanent(&self, state: &mut View, line: &str) {
         if self.style != Style::None {
             tree::erase(state);
@@ -252,7 +252,7 @@ impl EventSink for Sink {
                     Origin::Built => format!("built    {name} in {}", seconds(duration)),
                     Origin::CutOff => format!("cut off  {name}: its inputs came out as before, nothing to run"),
                     Origin::Fetched => format!("fetched  {name}"),
-                    Origin::Found => format!("found    {name}: made meanwhile by another process"),
+                    Origin::Found => format!("found    {name}: built by another process"),
                     Origin::Reproduced => {
                         format!("the same {name}: built again in {}, no byte differs", seconds(duration))
                     }
@@ -278,7 +278,7 @@ impl EventSink for Sink {
                 let line = format!("failed   {}", failure.name());
                 self.permanent(state, &line);
             }
-            // What needs a build that was stopped is not held up by a failure.
+            // A node that needs a stopped build is not blocked by a failure.
             Event::Blocked { by, .. } if state.done.get(&by) == Some(&Done::Stopped) => {}
             Event::Blocked { node, .. } => {
                 state.done.insert(node, Done::Blocked);

@@ -1,4 +1,4 @@
-//! The plan in words, printed once before anything starts.
+//! The plan as text, printed once before anything starts.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use builder::{Kind, Plan};
 
 use super::seconds;
 
-/// Names listed before the rest is only counted.
+/// Most names listed; the rest is only counted.
 const NAMES_MAX: usize = 24;
 
-/// Returns the lines that tell what is going to be done.
+/// Returns the lines that describe the plan.
 pub fn describe(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     let builds: Vec<&str> = plan.nodes.iter().filter(|n| n.kind == Kind::Build).map(|n| n.name.as_str()).collect();
@@ -36,7 +36,7 @@ pub fn describe(plan: &Plan) -> Vec<String> {
     lines
 }
 
-/// The time along the critical path, when every build on the plan was seen before.
+/// Returns the time along the critical path, when every build of the plan has a known duration.
 fn estimate(plan: &Plan) -> String {
     let known = plan.nodes.iter().filter(|node| node.kind == Kind::Build).all(|node| node.expected.is_some());
     let longest = plan.nodes.iter().map(|node| node.critical).max().unwrap_or(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The live view: what runs, below what waits for it, and a line of totals.
+//! The live view: running nodes below those that wait for them, and a line of totals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -75,7 +75,7 @@ fn totals(state: &View) -> String {
 fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
     let parents = parents(state);
     let mut children: BTreeMap<Option<NodeId>, BTreeSet<NodeId>> = BTreeMap::new();
-    // Builds first, then the longest running: what is cut off below is what matters least.
+    // Builds first, then the longest running, so that those cut off below matter least.
     let mut active: Vec<NodeId> = state.running.keys().copied().collect();
     active.sort_by_key(|&node| (state.plan.nodes[node].kind != Kind::Build, state.running[&node].since));
     let hidden = active.len().saturating_sub(lines_max);
@@ -107,7 +107,7 @@ fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
     kept
 }
 
-/// For each node one of those that need it, the nearest to it.
+/// Returns for each node the nearest of those that need it.
 fn parents(state: &View) -> BTreeMap<NodeId, NodeId> {
     let mut parents = BTreeMap::new();
     for (id, node) in state.plan.nodes.iter().enumerate() {

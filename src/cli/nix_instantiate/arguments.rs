@@ -1,7 +1,7 @@
-//! What `nix-instantiate` can be told, in Nix's own grammar: flags anywhere, settings as flags (`--trace-verbose`,
+//! Arguments of `nix-instantiate`, in Nix's own grammar: flags anywhere, settings as flags (`--trace-verbose`,
 //! `--no-trace-verbose`, `--max-call-depth 100`), short flags joined (`-vvv`).
 //!
-//! Settings come from `nix.conf` first, then `$NIX_CONFIG`, then the flags, so the last one said counts.
+//! Settings come from `nix.conf` first, then `$NIX_CONFIG`, then the flags; the last one wins.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use workspace::settings::search_path_entry;
 
 use super::settings::Settings;
 
-/// What is printed.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Output {
     #[default]
@@ -19,7 +19,7 @@ pub enum Output {
     Json,
 }
 
-/// What is done with each expression.
+/// Operation on each expression.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Action {
     #[default]
@@ -29,7 +29,7 @@ pub enum Action {
     FindFile,
 }
 
-/// Where the value of an `--arg` comes from.
+/// Source of the value of an argument.
 #[derive(Debug, Clone)]
 pub enum Argument {
     Expression(String),
@@ -44,7 +44,7 @@ pub struct Arguments {
     pub output: Output,
     pub strict: bool,
     pub no_location: bool,
-    /// `--read-write-mode`: what an evaluation writes, it can read again.
+    /// `--read-write-mode`: the evaluation can read back derivations that it wrote.
     pub read_write: bool,
     /// `-`: the expression is on standard input.
     pub stdin: bool,
@@ -59,7 +59,7 @@ pub struct Arguments {
     pub version: bool,
 }
 
-/// Flags of Nix that make no difference to what is printed here, and how many words follow each.
+/// Flags of Nix without an effect on the output here, with the number of words that follow each.
 const WITHOUT_EFFECT: &[(&str, usize)] = &[
     ("--add-root", 1),
     ("--indirect", 0),
@@ -94,7 +94,7 @@ const WITHOUT_EFFECT: &[(&str, usize)] = &[
 
 impl Arguments {
     /// # Errors
-    /// A flag that is not known, or one that wants more words than there are.
+    /// When a flag is unknown, or lacks a word.
     pub fn parse(words: impl IntoIterator<Item = String>, settings: Settings) -> Result<Arguments, String> {
         let mut parsed = Arguments { settings, ..Arguments::default() };
         let mut words = words.into_iter().flat_map(separate);
@@ -168,13 +168,13 @@ impl Arguments {
         Ok(())
     }
 
-    /// The last one said of a name counts.
+    /// Adds an argument; the last one of a name wins.
     fn argument(&mut self, name: String, value: Argument) {
         self.arguments.retain(|(other, _)| *other != name);
         self.arguments.push((name, value));
     }
 
-    /// What the files are: those named, else `default.nix` of this folder.
+    /// Returns the files, by default `default.nix` of the working directory.
     pub fn expression_files(&self) -> Vec<String> {
         if self.files.is_empty() && !self.stdin && !self.expressions {
             return vec!["./default.nix".to_owned()];
@@ -182,7 +182,7 @@ impl Arguments {
         self.files.clone()
     }
 
-    /// The search path that flags and settings give, before `$NIX_PATH`.
+    /// Returns the search path: that of flags, then `$NIX_PATH` or else the setting.
     pub fn search_path(&self, here: &Path) -> Vec<(String, String)> {
         let environment = std::env::var("NIX_PATH").ok();
         let entries = self.include.iter().map(String::as_str);
@@ -195,7 +195,7 @@ impl Arguments {
     }
 }
 
-/// `-vvv` as `-v -v -v`, and `-j8` as `-j 8`; anything else as it is.
+/// Splits `-vvv` into `-v -v -v`, and `-j8` into `-j 8`; returns anything else unchanged.
 fn separate(word: String) -> Vec<String> {
     let Some(letters) = word.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-')) else {
         return vec![word];
@@ -209,7 +209,7 @@ fn separate(word: String) -> Vec<String> {
     }
 }
 
-/// The entries of `$NIX_PATH`, whose colons also stand in URLs.
+/// Splits `$NIX_PATH` at colons, apart from those of URLs.
 fn split_search_path(text: &str) -> Vec<&str> {
     let mut entries = Vec::new();
     let mut rest = text;

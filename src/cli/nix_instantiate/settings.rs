@@ -1,5 +1,5 @@
-//! Nix's settings, as far as they change what an evaluation gives. They stand in `nix.conf`, in `$NIX_CONFIG`, and on
-//! the command line. Settings about builds and the network are taken and have no effect.
+//! Nix's settings that change the result of an evaluation, from `nix.conf`, `$NIX_CONFIG` and the command line. Settings
+//! about builds and the network are accepted without effect.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct Settings {
     pub max_call_depth: Option<u32>,
     /// Threads to evaluate with; 0 is one for each core.
     pub eval_jobs: Option<usize>,
-    /// Do not use what is kept of earlier evaluations.
+    /// Do not use the caches of earlier evaluations.
     pub no_eval_cache: bool,
     pub system: Option<String>,
     pub nix_path: Option<String>,
@@ -26,7 +26,7 @@ pub struct Settings {
     features: Vec<String>,
 }
 
-/// Settings that are on or off, so that as flags they take no word.
+/// Settings that are on or off, and as flags take no word.
 const SWITCHES: &[&str] = &[
     "show-trace",
     "pure-eval",
@@ -105,10 +105,10 @@ impl Settings {
         }
     }
 
-    /// What the machine's and the user's files and `$NIX_CONFIG` say.
+    /// Reads the files of machine and user, and `$NIX_CONFIG`.
     ///
     /// # Errors
-    /// When a setting has a value that it cannot have.
+    /// When the value of a setting is not valid.
     pub fn from_environment() -> Result<Settings, String> {
         let mut settings = Settings::default();
         let variable = |name: &str| std::env::var(name).ok();
@@ -134,15 +134,15 @@ impl Settings {
     }
 
     /// Lines `name = value`, comments after `#`, `include FILE` and `!include FILE`.
-    fn read(&mut self, text: &str, folder: Option<&Path>) -> Result<(), String> {
+    fn read(&mut self, text: &str, directory: Option<&Path>) -> Result<(), String> {
         for line in text.lines() {
             let line = line.split('#').next().unwrap_or_default().trim();
             let included = line.strip_prefix("include ").or_else(|| line.strip_prefix("!include "));
-            if let (Some(name), Some(folder)) = (included, folder) {
-                let file = folder.join(name.trim());
+            if let (Some(name), Some(directory)) = (included, directory) {
+                let file = directory.join(name.trim());
                 let text = std::fs::read_to_string(&file);
                 match text {
-                    // One level: a file that includes itself must not keep us here.
+                    // One level only, because a file may include itself.
                     Ok(text) => self.read(&text, None)?,
                     Err(cause) if line.starts_with("include") => {
                         return Err(format!("cannot read '{}': {cause}", file.display()));
@@ -156,10 +156,10 @@ impl Settings {
         Ok(())
     }
 
-    /// Changes one setting; those without an effect here are passed over.
+    /// Changes one setting; those without an effect here are ignored.
     ///
     /// # Errors
-    /// When it cannot have this value.
+    /// When the value is not valid.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let switch = || match value {
             "true" | "yes" | "1" => Ok(true),

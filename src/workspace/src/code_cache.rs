@@ -1,7 +1,7 @@
-//! Where the code of files is kept from one process to the next: one SQLite database in the user's cache.
+//! Caches the bytecode of files between processes, in one SQLite database in the user's cache directory.
 //!
-//! Invariant: trouble with it costs time and nothing else. So nothing here fails: what cannot be read is not there, what cannot be written
-//! is not kept, and a damaged database is removed. It may lose what was written last when the machine stops.
+//! Invariant: errors cost time and nothing else. So nothing here fails: an unreadable row is treated as absent, a failed
+//! write is dropped, and a damaged database is removed. The last writes may be lost when the machine stops.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,33 +10,33 @@ use std::time::Duration;
 use os::private;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-/// Beyond this size of the database the older half goes.
+/// Size of the database beyond which the older half of its rows is deleted.
 const BYTES_MAX: i64 = 256 << 20;
 
-/// Another process may be writing for so long.
+/// Time to wait for another process that writes.
 const WAIT: Duration = Duration::from_millis(200);
 
 pub struct CodeCache {
-    folder: PathBuf,
+    directory: PathBuf,
     bytes_max: i64,
-    state: Mutex<State>,
+    state: Mutex<Database>,
 }
 
-enum State {
-    NotAsked,
+enum Database {
+    NotOpened,
     Open(Connection),
-    /// There is no database to read, or it gave trouble.
-    None,
+    /// Missing, exposed or failed.
+    Unusable,
 }
 
 impl CodeCache {
-    /// `folder` is made when there is something to keep.
-    pub fn new(folder: PathBuf) -> CodeCache {
-        CodeCache { folder, bytes_max: BYTES_MAX, state: Mutex::new(State::NotAsked) }
+    /// Caches in `directory`, which is created with the first row.
+    pub fn new(directory: PathBuf) -> CodeCache {
+        CodeCache { directory, bytes_max: BYTES_MAX, state: Mutex::new(Database::NotOpened) }
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("code.sqlite")
+        self.directory.join("code.sqlite")
     }
 
     fn read(connection: &Connection, key: &[u8; 32]) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -47,11 +47,11 @@ impl CodeCache {
     fn write(&self, rows: &[([u8; 32], Vec<u8>)]) -> rusqlite::Result<()> {
         let file = self.file();
         if self.is_exposed() {
-            // Others may have written it.
+            // Another user may have written it.
             self.remove();
         }
-        // SQLite gives the files beside it the permissions of this one.
-        let made = private::make_directories(&self.folder).and_then(|()| private::open_file(&file));
+        // SQLite gives the files beside the database its permissions.
+        let made = private::make_directories(&self.directory).and_then(|()| private::open_file(&file));
         if made.is_err() || self.is_exposed() {
             return Ok(());
         }
@@ -79,9 +79,9 @@ impl CodeCache {
         transaction.commit()
     }
 
-    /// Whether other users may have written what is there: code is run, so theirs is not read.
+    /// Returns whether other users may have written the database: its code is executed, so theirs must not be read.
     fn is_exposed(&self) -> bool {
-        private::is_exposed(&self.folder) || private::is_exposed(&self.file())
+        private::is_exposed(&self.directory) || private::is_exposed(&self.file())
     }
 
     fn remove(&self) {
@@ -109,22 +109,22 @@ fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 impl lang::host::CodeCache for CodeCache {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let State::NotAsked = *state
+        if let Database::NotOpened = *state
             && self.is_exposed()
         {
-            *state = State::None;
+            *state = Database::Unusable;
         }
-        if let State::NotAsked = *state {
-            // All of one evaluation is read in one transaction: a lock for each file would cost as much as finding it.
+        if let Database::NotOpened = *state {
+            // One transaction for all reads of an evaluation: a lock for each file would cost as much as finding it.
             let opened = open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE)
                 .and_then(|connection| connection.execute_batch("BEGIN").map(|()| connection));
-            *state = opened.map_or(State::None, State::Open);
+            *state = opened.map_or(Database::Unusable, Database::Open);
         }
-        let State::Open(connection) = &*state else { return None };
+        let Database::Open(connection) = &*state else { return None };
         match CodeCache::read(connection, key) {
             Ok(bytes) => bytes,
             Err(error) => {
-                *state = State::None;
+                *state = Database::Unusable;
                 self.remove_if_damaged(&error);
                 None
             }
@@ -132,7 +132,7 @@ impl lang::host::CodeCache for CodeCache {
     }
 
     fn put(&self, rows: &[([u8; 32], Vec<u8>)]) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::NotAsked;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Database::NotOpened;
         if let Err(error) = self.write(rows) {
             self.remove_if_damaged(&error);
         }
@@ -150,9 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn the_next_process_finds_what_was_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("made/when/needed");
+    fn the_next_process_finds_the_rows() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("made/when/needed");
         assert_eq!(CodeCache::new(place.clone()).get(&[1; 32]), None);
         let cache = CodeCache::new(place.clone());
         cache.put(&[row(1, 10), row(2, 100_000)]);
@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn one_writes_while_another_reads() {
-        let folder = tempfile::tempdir().unwrap();
-        let [one, other] = [0, 1].map(|_| CodeCache::new(folder.path().to_owned()));
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| CodeCache::new(directory.path().to_owned()));
         one.put(&[row(1, 10)]);
         assert_eq!(one.get(&[1; 32]), Some(vec![1; 10]));
         other.put(&[row(2, 10)]);
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_damaged_database_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = || CodeCache::new(folder.path().to_owned());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = || CodeCache::new(directory.path().to_owned());
         let file = cache().file();
         std::fs::write(&file, "what is this").unwrap();
         assert_eq!(cache().get(&[1; 32]), None);
@@ -191,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_write_is_not_read() {
+    fn a_cache_that_others_can_write_is_not_read() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("cache");
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("cache");
         let cache = || CodeCache::new(place.clone());
         cache().put(&[row(1, 10)]);
         assert_eq!(cache().get(&[1; 32]), Some(vec![1; 10]));
@@ -207,9 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_is_nobodys_trouble() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("a file");
+    fn a_directory_that_cannot_be_written_is_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("a file");
         std::fs::write(&place, "").unwrap();
         let cache = CodeCache::new(place);
         cache.put(&[row(1, 10)]);
@@ -217,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn the_older_half_goes_when_there_is_too_much() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = CodeCache { bytes_max: 1 << 20, ..CodeCache::new(folder.path().to_owned()) };
+    fn the_older_half_is_deleted_when_the_database_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = CodeCache { bytes_max: 1 << 20, ..CodeCache::new(directory.path().to_owned()) };
         for number in 0..40 {
             cache.put(&[row(number, 100_000)]);
         }

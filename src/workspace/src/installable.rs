@@ -7,23 +7,23 @@ use lang::flake::{FlakeRef, FlakeRefError};
 use lang::host::FetchValue;
 use thiserror::Error;
 
-/// One thing to build or look at.
+/// One thing to build or to inspect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Installable {
     /// An output of a flake. A reference to a directory is absolute.
     Flake { reference: FlakeRef, attr: FlakeAttr, outputs: Outputs },
-    /// An attribute of what `-f` or `--expr` evaluates to; empty for the value itself.
+    /// An attribute of the value of `-f` or `--expr`; empty for the value itself.
     Attr { path: String, outputs: Outputs },
     /// A logical store path, or the path of a link or of a physical store path.
     StorePath { path: PathBuf, outputs: Outputs },
 }
 
-/// How a flake's attribute path is looked up.
+/// Lookup of a flake's attribute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlakeAttr {
-    /// In `packages.<system>`, then `legacyPackages.<system>`, then as it stands. `default` when nothing was named.
+    /// In `packages.<system>`, then `legacyPackages.<system>`, then unchanged; an empty path is `default`.
     Search(String),
-    /// As it stands only (`.#.x`).
+    /// Unchanged only (`.#.x`).
     Exact(String),
 }
 
@@ -42,7 +42,7 @@ impl FlakeAttr {
     }
 }
 
-/// Which outputs of a derivation are meant.
+/// Selection of a derivation's outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outputs {
     /// The one that the expression selects, `out` by default.
@@ -53,7 +53,7 @@ pub enum Outputs {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InstallableError {
-    #[error("`{0}` names no outputs after `^`")]
+    #[error("`{0}` has no outputs after `^`")]
     NoOutputs(String),
     #[error("cannot find a `flake.nix` in `{0}`{1}")]
     NoFlake(String, &'static str),
@@ -100,7 +100,7 @@ fn split_outputs(text: &str) -> Result<(&str, Outputs), InstallableError> {
     }
 }
 
-/// A path counts as a store path when it is written below a store, or is a link (as `./result` is).
+/// Returns whether a path is treated as a store path: it is below a store, or a link such as `./result`.
 fn is_store_path_like(text: &str, cwd: &Path) -> bool {
     if text.starts_with("/eval/store/") || text.starts_with("/nix/store/") {
         return true;

@@ -1,15 +1,15 @@
-//! The derivations in a value, in the order that Nix names them: a derivation is itself, a list is its elements, a set
-//! is its attributes by name. Sets within sets count only when they say `recurseForDerivations = true`.
+//! The derivations in a value, in Nix's order: a derivation is itself, a list is its elements, a set is its attributes by
+//! name. Sets within sets are searched only when they have `recurseForDerivations = true`.
 
 use std::collections::HashSet;
 
 use lang::error::Result;
 use lang::{Ahead, DerivationRef, Evaluator, Symbol, Value};
 
-/// Finds them; each set once, however often it is named. Functions with defaults are called.
+/// Returns them, each set once; `None` when the value cannot contain derivations. Functions with defaults are called.
 ///
 /// # Errors
-/// What evaluating the way to them gives.
+/// Those of the evaluation.
 pub fn derivations(
     evaluator: &mut Evaluator,
     value: Value,
@@ -28,7 +28,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether the value can hold derivations at all.
+    /// Returns whether the value can contain derivations, and records those it contains.
     fn all_in(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
         let value = evaluator.auto_call(value, self.arguments)?;
         if self.take(evaluator, value)? {
@@ -62,7 +62,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Whether the value is a derivation; it is noted then.
+    /// Returns whether the value is a derivation, and records it.
     fn take(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
         if self.seen.contains(&value.identity()) {
             return Ok(true);
@@ -74,7 +74,7 @@ impl Walk<'_> {
     }
 }
 
-/// Nix passes over names that a command line could not hold.
+/// Returns whether Nix considers the name: it skips those that need quotes.
 fn is_plain(name: &[u8]) -> bool {
     name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_+".contains(byte))

@@ -25,7 +25,7 @@ pub struct Observer {
 struct Notes {
     asked: BTreeSet<Question>,
     seen: Seen,
-    /// Something was asked that has no lasting answer.
+    /// Set by a question without a lasting answer.
     fleeting: bool,
 }
 
@@ -34,7 +34,7 @@ impl Observer {
         Observer { host, notes: Mutex::default() }
     }
 
-    /// Returns all that was seen so far, if it can be asked again.
+    /// Returns everything seen so far; `None` when a question cannot be asked again.
     pub fn seen(&self) -> Option<Seen> {
         let notes = self.notes();
         (!notes.fleeting).then(|| notes.seen.clone())
@@ -125,12 +125,12 @@ impl Host for Observer {
         self.host.write_derivation(path, derivation, text)
     }
 
-    /// A derivation's path is the hash of what it says.
+    /// Not observed: the path of a derivation is the hash of its text.
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
         self.host.read_derivation(path)
     }
 
-    /// What the evaluation then reads of the outputs is observed.
+    /// Not observed itself: reads of the outputs are.
     fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()> {
         self.host.realise(wanted)
     }
@@ -176,7 +176,7 @@ impl Host for Observer {
         )
     }
 
-    /// Given by the command line and the environment, which are part of the key.
+    /// Not observed: settings and environment are part of the key.
     fn nix_path(&self) -> Vec<(String, String)> {
         self.host.nix_path()
     }

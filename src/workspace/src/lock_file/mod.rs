@@ -61,7 +61,7 @@ impl Node {
         LockFile { nodes: writer.nodes, root }.to_text()
     }
 
-    /// All inputs by the way to them, and in words what they are.
+    /// Returns all inputs by path, described for people.
     fn listed(&self) -> BTreeMap<InputPath, String> {
         let mut listed = BTreeMap::new();
         self.list(&mut Vec::new(), &mut listed);
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// What has changed from `before`, in lines for people.
+    /// Returns the changes since `before`, in lines for people.
     pub fn changes_since(&self, before: &Node) -> Vec<String> {
         let (old, new) = (before.listed(), self.listed());
         let ways: BTreeSet<&InputPath> = old.keys().chain(new.keys()).collect();
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// Sees to it that whatever follows leads somewhere.
+    /// Checks that every input that follows another leads to one.
     fn check_ways(&self, root: &Node, at: &mut InputPath) -> lang::Result<()> {
         for (name, edge) in &self.inputs {
             at.push(name.clone());

@@ -1,4 +1,4 @@
-//! Whatever the bytes of a lock file are, reading it ends in a value or an error.
+//! Reading a lock file of any bytes ends in a value or an error.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn any_bytes_are_a_lock_that_can_be_written_or_an_error() {
         let written = lock.to_text();
         let again = Node::parse(written.as_bytes()).unwrap_or_else(|error| panic!("{}", error.kind()));
         assert!(again == lock, "{written}");
-        // What can be read can be shown and checked.
+        // Everything that can be read can be shown and checked.
         let _ = (lock.changes_since(&Node::default()), lock.check_ways(&lock, &mut InputPath::new()));
     }
     assert!(good > 100, "some changes are none: {good}");

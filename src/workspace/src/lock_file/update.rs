@@ -1,7 +1,8 @@
-//! Locking: which inputs stay what they are locked to, and what the others are now.
+//! Locking: keeps the inputs that did not change, and resolves the others.
 //!
-//! The rules are Nix's. What is declared as it was when it was locked stays; what is new or declared otherwise is fetched, and its
-//! own lock file says what its inputs are. A flake may say what the inputs of its inputs are, and the outermost word counts.
+//! The rules are Nix's. An input that is declared as it was when it was locked keeps its pin; one that is new or declared
+//! differently is fetched, and its own lock file pins its inputs. A flake may override the inputs of its inputs, and the
+//! outermost override wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +11,14 @@ use lang::{Error, Evaluator};
 
 use super::{Edge, Node, wrong_input};
 
-/// Which inputs are to be looked up anew.
+/// Inputs to resolve again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
-    /// Those that are not locked.
+    /// Inputs that are not locked.
     Missing,
-    /// All that the flake itself declares; what is below them is locked by the lock files that they have.
+    /// All inputs that the flake itself declares; their own lock files pin the inputs below them.
     All,
-    /// In the same way those at the end of these ways.
+    /// The inputs at the end of these paths, in the same way.
     Some(BTreeSet<InputPath>),
 }
 
@@ -31,11 +32,11 @@ impl Update {
     }
 }
 
-/// Locks the inputs of the flake in `tree`. `before` is what they were locked to; `warn` is told what is said of inputs that do
-/// not exist.
+/// Locks the inputs of the flake in `tree`. `before` has their old pins; `warn` receives warnings about overrides of inputs
+/// that do not exist.
 ///
 /// # Errors
-/// When an input cannot be fetched, is no flake though it should be, or comes round to itself.
+/// When an input cannot be fetched, is not a flake although it must be, or needs itself.
 pub fn lock(
     evaluator: &mut Evaluator,
     tree: &FlakeTree,
@@ -51,25 +52,25 @@ pub fn lock(
     let mut locking = Locking { evaluator, update, overrides: BTreeMap::new(), above: vec![tree.clone()] };
     let inputs = locking.evaluator.flake_inputs(tree)?;
     let before = Some(before).filter(|_| *update != Update::All);
-    let inputs = locking.inputs(&inputs, &Place { way: Vec::new(), tree: tree.clone() }, before)?;
+    let inputs = locking.inputs(&inputs, &Declarer { way: Vec::new(), tree: tree.clone() }, before)?;
     let root = Node { pin: None, inputs };
     root.check_ways(&root, &mut Vec::new())?;
     for way in locking.overrides.keys().filter(|way| !root.has(way)) {
         if let Some((name, input)) = way.split_last() {
-            warn(format!("the input '{}' has no input '{name}', and something is said of it", input.join("/")));
+            warn(format!("the input '{}' has no input '{name}', which is overridden", input.join("/")));
         }
     }
     Ok(root)
 }
 
-/// Where inputs are declared.
-struct Place {
-    /// The flake that declares them.
+/// Flake that declares inputs.
+struct Declarer {
+    /// Path to it from the root.
     way: InputPath,
     tree: FlakeTree,
 }
 
-/// What a flake says of an input of its input.
+/// Override of an input of an input.
 #[derive(Clone)]
 struct Override {
     input: FlakeInput,
@@ -80,7 +81,7 @@ struct Override {
 struct Locking<'l> {
     evaluator: &'l mut Evaluator,
     update: &'l Update,
-    /// By the way to the input that is meant. What was said first, further outside, counts.
+    /// By the path to the input. The first one, which is further outside, wins.
     overrides: BTreeMap<InputPath, Override>,
     /// The flakes that are being locked.
     above: Vec<FlakeTree>,
@@ -90,27 +91,27 @@ impl Locking<'_> {
     fn inputs(
         &mut self,
         declared: &BTreeMap<String, FlakeInput>,
-        place: &Place,
+        declarer: &Declarer,
         before: Option<&Node>,
     ) -> lang::Result<BTreeMap<String, Edge>> {
         for (name, input) in declared {
-            self.add_overrides(input, &child(&place.way, name), place);
+            self.add_overrides(input, &child(&declarer.way, name), declarer);
         }
         let mut edges = BTreeMap::new();
         for (name, input) in declared {
-            let way = child(&place.way, name);
-            let edge = self.input(name, input, &way, place, before.and_then(|before| before.inputs.get(name)));
+            let way = child(&declarer.way, name);
+            let edge = self.input(name, input, &way, declarer, before.and_then(|before| before.inputs.get(name)));
             edges.insert(name.clone(), edge?);
         }
         Ok(edges)
     }
 
-    fn add_overrides(&mut self, input: &FlakeInput, way: &InputPath, place: &Place) {
+    fn add_overrides(&mut self, input: &FlakeInput, way: &InputPath, declarer: &Declarer) {
         for (name, given) in &input.inputs {
             let way = child(way, name);
-            self.add_overrides(given, &way, place);
+            self.add_overrides(given, &way, declarer);
             if given.reference.is_some() || given.follows.is_some() {
-                let given = Override { input: given.clone(), tree: place.tree.clone(), way: place.way.clone() };
+                let given = Override { input: given.clone(), tree: declarer.tree.clone(), way: declarer.way.clone() };
                 self.overrides.entry(way).or_insert(given);
             }
         }
@@ -121,13 +122,13 @@ impl Locking<'_> {
         name: &str,
         declared: &FlakeInput,
         way: &InputPath,
-        place: &Place,
+        declarer: &Declarer,
         before: Option<&Edge>,
     ) -> lang::Result<Edge> {
         let given = self.overrides.get(way).cloned();
         let (input, tree, parent) = match &given {
             Some(given) => (&given.input, &given.tree, &given.way),
-            None => (declared, &place.tree, &place.way),
+            None => (declared, &declarer.tree, &declarer.way),
         };
         if let Some(follows) = &input.follows {
             return Ok(Edge::Follows([&parent[..], follows].concat()));
@@ -146,7 +147,7 @@ impl Locking<'_> {
             && lock.original == original
             && lock.parent == parent
             && lock.is_flake == is_flake
-            // One that does not say which tree it is, is looked up as if it were not there.
+            // A pin that does not fix the tree is ignored.
             && (lock.locked.is_pinned() || lock.locked.is_relative())
         {
             let inputs = self.kept(node, lock, way, tree)?;
@@ -157,7 +158,7 @@ impl Locking<'_> {
         let mut inputs = BTreeMap::new();
         if is_flake {
             if self.above.contains(&tree) {
-                return Err(wrong_input(format!("the input '{}' comes round to itself", way.join("/"))));
+                return Err(wrong_input(format!("the input '{}' needs itself", way.join("/"))));
             }
             let declared = self.evaluator.flake_inputs(&tree).map_err(with_input)?;
             let own = match (before, self.evaluator.flake_lock_text(&tree)?) {
@@ -165,14 +166,14 @@ impl Locking<'_> {
                 _ => None,
             };
             self.above.push(tree.clone());
-            inputs = self.inputs(&declared, &Place { way: way.clone(), tree }, before.or(own.as_ref()))?;
+            inputs = self.inputs(&declared, &Declarer { way: way.clone(), tree }, before.or(own.as_ref()))?;
             self.above.pop();
         }
         Ok(Edge::Node(Node { pin: Some(Pin { locked, original, is_flake, parent }), inputs }))
     }
 
-    /// The inputs of one that stays locked as it was. Its flake is not fetched, unless something has to be known of it that the lock
-    /// does not say.
+    /// Returns the inputs of one that keeps its pin. Its flake is fetched only if something is needed that the lock does not
+    /// have.
     fn kept(
         &mut self,
         node: &Node,
@@ -183,16 +184,16 @@ impl Locking<'_> {
         if !lock.is_flake {
             return Ok(BTreeMap::new());
         }
-        // What follows something because another flake said so, which may say so no longer.
+        // Follows another input because of an override that may be gone.
         let uncertain = node
             .inputs
             .iter()
             .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(way, name)));
-        // A flake beside this one changes as this one does, whatever its lock says.
+        // A flake in the same tree changes with it, regardless of its lock.
         if uncertain || self.update.concerns_below(way) || lock.locked.is_relative() {
             let (_, tree) = self.evaluator.lock_reference(&lock.locked, tree)?;
             let declared = self.evaluator.flake_inputs(&tree)?;
-            return self.inputs(&declared, &Place { way: way.clone(), tree }, Some(node));
+            return self.inputs(&declared, &Declarer { way: way.clone(), tree }, Some(node));
         }
         let declared = node.inputs.iter().map(|(name, edge)| {
             let lock = match edge {
@@ -206,7 +207,7 @@ impl Locking<'_> {
             };
             (name.clone(), input)
         });
-        self.inputs(&declared.collect(), &Place { way: way.clone(), tree: tree.clone() }, Some(node))
+        self.inputs(&declared.collect(), &Declarer { way: way.clone(), tree: tree.clone() }, Some(node))
     }
 }
 

@@ -1,14 +1,14 @@
-//! What the language's fetchers bring: files, archives unpacked and trees of Git repositories, as places on this machine.
-//! Hosts put them into their store.
+//! Fetches sources for the language: files, unpacked archives and trees of Git repositories, as local paths. Hosts add them
+//! to their store.
 //!
 //! ```text
-//! files/<hash of a URL>    the last download of it, taken again for an hour
-//! trees/archive-<hash>/    what an archive of that hash holds; its own time is that of the newest entry
+//! files/<hash of a URL>    its last download, reused for an hour
+//! trees/archive-<hash>/    the content of the archive with that hash; its modification time is that of the newest entry
 //! trees/git-<commit>…/     the files of a commit
-//! git/                     repositories from elsewhere (see `git/copy.rs`)
+//! git/                     copies of remote repositories (see `git/copy.rs`)
 //! ```
 //!
-//! A tree is written under a temporary name and renamed, so one that is there is whole. Nothing here decides whether
+//! A tree is written under a temporary name and renamed, so an existing one is complete. Nothing here decides whether
 //! something may be fetched: pure and restricted evaluation are `lang`'s.
 
 mod git;
@@ -38,18 +38,18 @@ use waiting::Waiting;
 use crate::host::other;
 use crate::report::Reporter;
 
-/// How long a download without a hash is taken again instead of being asked for anew.
+/// Time that a download without a hash is reused for.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
 
-/// What can be done when the file system of the cache is full.
+/// Advice when the file system of the cache is full.
 pub const CACHE_REMEDY: &str = "free some space there, or set XDG_CACHE_HOME to a directory on a larger file system";
 
 pub struct Sources {
     cache: PathBuf,
-    /// How to fetch: asked for when something is, since it means looking at the machine's configuration.
+    /// Returns the configuration of fetches. Called with the first fetch, because it reads the machine's configuration.
     config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
     fetcher: OnceLock<Fetcher>,
-    /// Where what is fetched is kept.
+    /// Free space of the cache.
     room: Arc<FreeSpace>,
     /// Notified of downloads that take long.
     reporter: Arc<dyn Reporter>,
@@ -57,13 +57,13 @@ pub struct Sources {
     refresh_since: Option<SystemTime>,
 }
 
-/// Something that was fetched.
+/// A fetched file or tree.
 struct Obtained {
     place: PathBuf,
     ingestion: Ingestion,
-    /// Of a working tree: the files that belong to it, with the folders they lie in, relative to `place`.
+    /// Of a working tree: its tracked files and their directories, relative to `place`.
     members: Option<BTreeSet<PathBuf>>,
-    /// What is known of it besides its hash.
+    /// Its attributes besides the hash.
     attributes: BTreeMap<String, FetchValue>,
     /// As [`Fetched::branch`].
     branch: Option<String>,
@@ -74,12 +74,12 @@ impl Obtained {
         Obtained { place, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new(), branch: None }
     }
 
-    /// Whether something below `place` belongs to it.
+    /// Returns whether a path below `place` belongs to it.
     fn has(&self, relative: &Path) -> bool {
         self.members.as_ref().is_none_or(|members| members.contains(relative))
     }
 
-    /// The hash of the file, or of the tree's archive, by the algorithm of the hash expected.
+    /// Returns the hash of the file or of the tree's NAR, with the algorithm of the expected hash.
     fn hash(&self, expected: Option<&Hash>) -> HostResult<Hash> {
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         if self.ingestion == Ingestion::Recursive {
@@ -111,20 +111,20 @@ fn flag(request: &FetchRequest, name: &str) -> Option<bool> {
     }
 }
 
-/// Whether a request says all that fetching it would find out, as those of a lock file do.
+/// Returns whether a request has everything that a fetch would find out, as those of a lock file do.
 pub fn is_locked(request: &FetchRequest) -> bool {
     request.attributes.contains_key("narHash") && request.attributes.contains_key("lastModified")
 }
 
-/// Whether fetching gives the same whenever it succeeds: the tree, and what is told of it beside. A Git repository's revision
-/// is a hash of both.
+/// Returns whether every successful fetch gives the same tree and attributes. The revision of a Git repository is a hash of
+/// both.
 pub fn is_fixed(request: &FetchRequest) -> bool {
     let is_plain = matches!(request.kind, FetchKind::File | FetchKind::Tarball);
     let is_git = request.kind == FetchKind::Git || text(request, "type") == Some("git");
     request.expected.is_some() && (is_plain || is_locked(request)) || is_git && text(request, "rev").is_some()
 }
 
-/// What a locked request says of its tree.
+/// Returns the attributes that a locked request has of its tree.
 pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue> {
     let mut attributes = BTreeMap::new();
     for name in ["narHash", "revCount"] {
@@ -160,17 +160,17 @@ impl Sources {
         Sources { refresh_since: Some(SystemTime::now()), ..self }
     }
 
-    /// Whether what was fetched without a hash, to this place, is taken again.
+    /// Returns whether a download without a hash, at this path, is reused.
     fn is_fresh(&self, place: &Path) -> bool {
         fs::metadata(place).and_then(|meta| meta.modified()).is_ok_and(|time| {
             time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.refresh_since.is_none_or(|since| time >= since)
         })
     }
 
-    /// Fetches what a request is about and adds it to a host's store.
+    /// Fetches for a request, and adds the result to a host's store.
     ///
     /// # Errors
-    /// As [`Sources::obtain`]; when the hash is another than the request says; when the host cannot add it.
+    /// As [`Sources::obtain`]; when the hash differs from the expected one; when the host cannot add the result.
     pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
         let name = request.name.as_deref().unwrap_or("source");
@@ -196,10 +196,10 @@ impl Sources {
         Ok(Fetched { path, attributes: obtained.attributes, branch: obtained.branch })
     }
 
-    /// Fetches what a request is about. `say` gets warnings.
+    /// Fetches for a request. `say` receives warnings.
     ///
     /// # Errors
-    /// When it cannot be had, or nothing here knows how to get it.
+    /// When the fetch fails, or its kind is not supported.
     fn obtain(&self, request: &FetchRequest, say: &dyn Fn(&str)) -> HostResult<Obtained> {
         match request.kind {
             FetchKind::File => self.file(url(request)?, Ingestion::Flat),
@@ -217,7 +217,7 @@ impl Sources {
                 let mut obtained = Obtained::tree(PathBuf::from(path));
                 if !request.attributes.contains_key("lastModified") {
                     let seconds = newest(&obtained.place)
-                        .map_err(|cause| failed("cannot look at what is in", &obtained.place, &cause))?;
+                        .map_err(|cause| failed("cannot read the times in", &obtained.place, &cause))?;
                     git::add_time(&mut obtained.attributes, seconds);
                 }
                 obtained
@@ -245,7 +245,7 @@ impl Sources {
             }
             kind => return Err(HostError::unsupported(&format!("fetching a tree of the type '{kind}'"))),
         };
-        // What a lock file says of a tree's age holds, as the tree is told by its hash.
+        // The age in a lock file is right, because the hash identifies the tree.
         if let Some(&FetchValue::Int(seconds)) = request.attributes.get("lastModified") {
             git::add_time(&mut obtained.attributes, seconds);
         }
@@ -256,13 +256,13 @@ impl Sources {
         Ok(Obtained { ingestion, ..Obtained::tree(self.download(url)?) })
     }
 
-    /// A file of this machine, or what a URL gave in the last hour.
+    /// Returns a local file, or the download of a URL from the last hour.
     fn download(&self, url: &str) -> HostResult<PathBuf> {
         if let Some(path) = local(url) {
             return Ok(path);
         }
         let name = HashAlgorithm::Sha256.hash(url.as_bytes()).hex();
-        let place = self.folder("files")?.join(name);
+        let place = self.directory("files")?.join(name);
         if self.is_fresh(&place) {
             return Ok(place);
         }
@@ -280,23 +280,23 @@ impl Sources {
         self.fetcher.get_or_init(|| Fetcher::new((self.config)()))
     }
 
-    /// What an archive holds: of its only folder, when there is one and nothing beside it.
+    /// Returns the content of an archive, or that of its only directory when it has one and nothing else.
     fn tarball(&self, url: &str) -> HostResult<Obtained> {
         let archive = self.download(url)?;
         let unreadable = |cause| failed("cannot read", &archive, &cause);
         let mut hasher = Hasher::new(HashAlgorithm::Sha256);
         fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
         let key = format!("archive-{}", hasher.finish().hex());
-        let tree = self.kept_tree(&key, |folder| {
+        let tree = self.kept_tree(&key, |directory| {
             let options = archive::Options { room: Some(Arc::clone(&self.room)), ..archive::Options::default() };
-            let unpacked = archive::unpack(std::slice::from_ref(&archive), folder, &options);
-            // What no file system can tell, an archive may say all the same.
+            let unpacked = archive::unpack(std::slice::from_ref(&archive), directory, &options);
+            // An archive may have a time that no file system can store.
             let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());
             let newest = UNIX_EPOCH + Duration::from_secs(newest);
-            let dated = fs::File::open(folder).and_then(|folder| folder.set_modified(newest));
-            dated.map_err(|cause| failed("cannot set the time of", folder, &cause))
+            let dated = fs::File::open(directory).and_then(|directory| directory.set_modified(newest));
+            dated.map_err(|cause| failed("cannot set the time of", directory, &cause))
         })?;
-        let newest = fs::metadata(&tree).map_err(|cause| failed("cannot look at", &tree, &cause))?.mtime();
+        let newest = fs::metadata(&tree).map_err(|cause| failed("cannot access", &tree, &cause))?.mtime();
         let entries: Vec<_> = fs::read_dir(&tree)
             .and_then(Iterator::collect::<Result<_, _>>)
             .map_err(|cause| failed("cannot list", &tree, &cause))?;
@@ -308,23 +308,23 @@ impl Sources {
         Ok(obtained)
     }
 
-    /// The tree called `key`; if there is none yet, `make` fills the folder that becomes it.
+    /// Returns the tree called `key`; `make` fills its directory if it does not exist.
     fn kept_tree(&self, key: &str, make: impl FnOnce(&Path) -> HostResult<()>) -> HostResult<PathBuf> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let folder = self.folder("trees")?;
-        let tree = folder.join(key);
+        let directory = self.directory("trees")?;
+        let tree = directory.join(key);
         if tree.is_dir() {
             return Ok(tree);
         }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let fresh = folder.join(format!(".{key}.{}.{count}", std::process::id()));
+        let fresh = directory.join(format!(".{key}.{}.{count}", std::process::id()));
         let made = private::make_directory(&fresh)
-            .map_err(|cause| failed("cannot make the folder", &fresh, &cause))
+            .map_err(|cause| failed("cannot create the directory", &fresh, &cause))
             .and_then(|()| make(&fresh))
             .and_then(|()| fs::rename(&fresh, &tree).map_err(|cause| failed("cannot rename", &fresh, &cause)));
         if let Err(error) = made {
             let _ = fs::remove_dir_all(&fresh);
-            // Another process may have been faster, and made the same.
+            // Another process may have been faster, and created the same.
             if !tree.is_dir() {
                 return Err(error);
             }
@@ -332,11 +332,11 @@ impl Sources {
         Ok(tree)
     }
 
-    fn folder(&self, name: &str) -> HostResult<PathBuf> {
-        let folder = self.cache.join(name);
-        let made = private::make_directories(&self.cache).and_then(|()| private::make_directories(&folder));
-        made.map_err(|cause| failed("cannot make the folder", &folder, &cause))?;
-        Ok(folder)
+    fn directory(&self, name: &str) -> HostResult<PathBuf> {
+        let directory = self.cache.join(name);
+        let made = private::make_directories(&self.cache).and_then(|()| private::make_directories(&directory));
+        made.map_err(|cause| failed("cannot create the directory", &directory, &cause))?;
+        Ok(directory)
     }
 }
 
@@ -348,7 +348,7 @@ fn url(request: &FetchRequest) -> HostResult<&str> {
     text(request, "url").ok_or_else(|| other("there is no `url` to fetch from"))
 }
 
-/// When what lies at `place`, or anything in it, was changed last: seconds since 1970.
+/// Returns the latest modification time of `place` and everything in it, in seconds since 1970.
 fn newest(place: &Path) -> std::io::Result<i64> {
     let meta = fs::symlink_metadata(place)?;
     let mut seconds = meta.mtime();
@@ -367,7 +367,7 @@ fn git_request(request: &FetchRequest, is_fetch_git: bool) -> HostResult<git::Re
         reference: text(request, "ref"),
         rev: text(request, "rev"),
         submodules,
-        // As Nix: `fetchGit` leaves out what `git archive` would, `fetchTree` does not.
+        // As in Nix: `fetchGit` leaves out the files that `git archive` does, `fetchTree` does not.
         export_ignore: flag(request, "exportIgnore").unwrap_or(is_fetch_git && !submodules),
         large_files: flag(request, "lfs").unwrap_or(false),
         shallow: flag(request, "shallow").unwrap_or(false),
@@ -399,7 +399,7 @@ impl<'r> Forge<'r> {
         Ok(Forge { kind, host, owner: needed("owner")?, repo: needed("repo")? })
     }
 
-    /// What can be part of a URL as it is.
+    /// Returns a value that can be part of a URL unchanged.
     fn plain<'v>(kind: &str, name: &str, value: &'v str) -> HostResult<&'v str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
         if value.is_empty() || !value.bytes().all(plain) || value.split('/').any(|part| part == "..") {
@@ -413,7 +413,7 @@ impl<'r> Forge<'r> {
         format!("https://{}/{}/{}{suffix}", self.host, self.owner, self.repo)
     }
 
-    /// Where it gives the files of a revision.
+    /// Returns the URL of the files of a revision.
     fn archive(&self, rev: &str) -> HostResult<String> {
         let rev = Forge::plain(self.kind, "rev", rev)?;
         let Forge { kind, host, owner, repo } = self;

@@ -1,10 +1,10 @@
 //! The copies of repositories from elsewhere.
 //!
 //! ```text
-//! git/<hash of the URL>/            a bare repository, with the whole history of what was asked for
-//!     refs/eval/…                   what was fetched, so that the next time only what is new comes
-//!     fetched/<hash of a name>      changed when that name was last asked for
-//! git/<hash of the URL>-shallow/    likewise, of each commit only its files
+//! git/<hash of the URL>/            a bare repository, with the whole history of the fetched commits
+//!     refs/eval/…                   the fetched commits, so that the next fetch transfers only new objects
+//!     fetched/<hash of a name>      modified when that name was last resolved
+//! git/<hash of the URL>-shallow/    the same, with only the files of each commit
 //! ```
 //!
 //! One process at a time changes a copy, and the others wait.
@@ -23,62 +23,70 @@ use os::private;
 use super::{Request, chain, remote};
 use crate::sources::{Sources, failed, other};
 
-/// A copy, as long as no other process has it.
+/// A copy, locked exclusively.
 pub(super) struct LocalCopy {
-    folder: PathBuf,
+    directory: PathBuf,
     _lock: File,
 }
 
 impl LocalCopy {
-    /// The copy that a request to `url` is answered from.
+    /// Locks the copy for a request to `url`.
     ///
     /// # Errors
     /// When it cannot be locked.
     pub fn of(sources: &Sources, url: &gix::Url, request: &Request<'_>) -> HostResult<LocalCopy> {
         let key = HashAlgorithm::Sha256.hash(url.to_bstring().as_slice()).hex();
         let shallow = if request.shallow { "-shallow" } else { "" };
-        let folder = sources.folder("git")?.join(format!("{key}{shallow}"));
-        let _lock = lock(&folder.with_extension("lock"))?;
-        Ok(LocalCopy { folder, _lock })
+        let directory = sources.directory("git")?.join(format!("{key}{shallow}"));
+        let _lock = lock(&directory.with_extension("lock"))?;
+        Ok(LocalCopy { directory, _lock })
     }
 
-    /// Opens it; one that is not there, or cannot be opened, is made anew.
+    /// Opens it; a missing or damaged one is created again.
     pub fn open(&self) -> HostResult<Repository> {
-        let folder = &self.folder;
+        let directory = &self.directory;
         let options = gix::open::Options::isolated().with(gix::sec::Trust::Full);
-        if let Ok(repository) = gix::open_opts(folder, options.clone()) {
+        if let Ok(repository) = gix::open_opts(directory, options.clone()) {
             return Ok(repository);
         }
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(|cause| failed("cannot remove", folder, &cause))?;
+        if directory.exists() {
+            fs::remove_dir_all(directory).map_err(|cause| failed("cannot remove", directory, &cause))?;
         }
-        // What is made below it follows the umask, and is out of others' reach.
-        private::make_directories(folder).map_err(|cause| failed("cannot make the folder", folder, &cause))?;
-        gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, gix::create::Options::default(), options)
-            .map(Into::into)
-            .map_err(|error| other(format!("cannot make the Git repository `{}`: {}", folder.display(), chain(&error))))
+        // Files below it follow the umask, and other users cannot reach them.
+        private::make_directories(directory)
+            .map_err(|cause| failed("cannot create the directory", directory, &cause))?;
+        gix::ThreadSafeRepository::init_opts(
+            directory,
+            gix::create::Kind::Bare,
+            gix::create::Options::default(),
+            options,
+        )
+        .map(Into::into)
+        .map_err(|error| {
+            other(format!("cannot create the Git repository `{}`: {}", directory.display(), chain(&error)))
+        })
     }
 
-    /// The file that is changed when `name` was asked for.
+    /// Returns the file that is modified when `name` is resolved.
     pub fn stamp(&self, name: &str) -> PathBuf {
-        self.folder.join("fetched").join(HashAlgorithm::Sha256.hash(name.as_bytes()).hex())
+        self.directory.join("fetched").join(HashAlgorithm::Sha256.hash(name.as_bytes()).hex())
     }
 }
 
-/// Removes the copy that a request is answered from if something in it cannot be read, and tells whether it was so.
+/// Removes the copy for a request if an object in it cannot be read, and returns whether it did.
 ///
 /// # Errors
-/// When the URL is none; when the copy cannot be locked or removed.
-pub(super) fn forget_damaged(sources: &Sources, request: &Request<'_>) -> HostResult<bool> {
+/// When the URL is not valid, or the copy cannot be locked or removed.
+pub(super) fn remove_damaged(sources: &Sources, request: &Request<'_>) -> HostResult<bool> {
     let copy = LocalCopy::of(sources, &remote::parse(request.url)?, request)?;
     let is_damaged = !is_whole(&copy.open()?);
     if is_damaged {
-        fs::remove_dir_all(&copy.folder).map_err(|cause| failed("cannot remove", &copy.folder, &cause))?;
+        fs::remove_dir_all(&copy.directory).map_err(|cause| failed("cannot remove", &copy.directory, &cause))?;
     }
     Ok(is_damaged)
 }
 
-/// Whether the files of all that was fetched can be read.
+/// Returns whether the files of all fetched commits can be read.
 fn is_whole(repository: &Repository) -> bool {
     let commits = || -> gix::Result<Vec<ObjectId>> {
         let mut trees = Vec::new();
@@ -107,7 +115,7 @@ fn is_whole(repository: &Repository) -> bool {
     true
 }
 
-/// Notes that a name was fetched just now, and what it stands for, if anything.
+/// Records that a name was resolved just now, and its target, if there is one.
 pub(super) fn touch(stamp: &Path, target: Option<&str>) -> HostResult<()> {
     let parent = stamp.parent().unwrap_or(stamp);
     let written = private::make_directories(parent)

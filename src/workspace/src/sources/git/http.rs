@@ -1,6 +1,6 @@
 //! Git's protocol over HTTP, by the fetcher that brings everything else: proxies, certificates and logins are its.
 //!
-//! What Git posts is small, as nothing is ever pushed: it is gathered, and sent when the answer is first read.
+//! Posts of Git are small, because nothing is ever pushed: they are collected, and sent when the answer is first read.
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
@@ -18,12 +18,12 @@ pub(super) struct Client<'f> {
     /// Where what is answered will be kept.
     room: &'f Arc<FreeSpace>,
     waiting: &'f Waiting,
-    /// The base of the URL, as the server told it by redirecting.
+    /// Base of the URL after redirects.
     redirected: Option<String>,
 }
 
 impl<'f> Client<'f> {
-    /// `waiting` is told what comes.
+    /// Makes a client that counts received bytes in `waiting`.
     pub fn new(fetcher: &'f Fetcher, room: &'f Arc<FreeSpace>, waiting: &'f Waiting) -> Client<'f> {
         Client { fetcher, room, waiting, redirected: None }
     }

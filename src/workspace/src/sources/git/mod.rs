@@ -1,9 +1,8 @@
 //! Git repositories, on this machine and elsewhere: the files of a commit, or of a working tree as it is.
 //!
-//! Objects are read by the crate `gix`, so no `git` has to be installed, and neither the user's configuration nor a
-//! repository's hooks and filters have a say. What comes out are the bytes that the repository holds: no line ends are
-//! changed. A working tree counts as changed, as in Nix, when a tracked file differs from `HEAD` or from the index;
-//! files that are not tracked do not belong to it.
+//! The crate `gix` reads objects, so no `git` has to be installed, and neither the user's configuration nor a repository's
+//! hooks and filters have an effect. Files have the bytes of the repository: line ends are not changed. As in Nix, a
+//! working tree is dirty when a tracked file differs from `HEAD` or from the index; untracked files do not belong to it.
 
 mod copy;
 mod http;
@@ -22,26 +21,26 @@ use super::{Obtained, Sources, local, other};
 use submodules::Submodules;
 use worktree::WorkingTree;
 
-/// What `fetchGit` and its like ask for.
+/// Request of `fetchGit` and its like.
 pub(super) struct Request<'r> {
     pub url: &'r str,
     /// `ref`
     pub reference: Option<&'r str>,
     pub rev: Option<&'r str>,
     pub submodules: bool,
-    /// Leave out what `.gitattributes` keeps out of archives.
+    /// Leave out files that `.gitattributes` marks with `export-ignore`.
     pub export_ignore: bool,
     pub large_files: bool,
-    /// The number of revisions is not asked for.
+    /// Do not count revisions.
     pub shallow: bool,
-    /// What is not known is zeros: the `rev` of a changed working tree, a number of revisions that is not asked for.
+    /// Give zeros for unknown values: the `rev` of a dirty working tree, the number of revisions.
     pub zeros: bool,
 }
 
 type Attributes = BTreeMap<String, FetchValue>;
 
 impl<'r> Request<'r> {
-    /// Of what a URL's default is.
+    /// Makes the request for the default branch of a URL.
     pub fn new(url: &'r str) -> Request<'r> {
         Request {
             url,
@@ -61,17 +60,17 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
         let what = format!("fetching the Git repository `{}` with `lfs = true`", request.url);
         return Err(HostError::unsupported(&what));
     }
-    let Some(folder) = local(request.url) else {
+    let Some(directory) = local(request.url) else {
         let fetch = || {
             let (repository, commit, branch) = remote::fetch(sources, request)?;
             Ok(Obtained { branch, ..committed(sources, &repository, commit, request)? })
         };
         return match fetch() {
-            Err(_) if copy::forget_damaged(sources, request)? => fetch(),
+            Err(_) if copy::remove_damaged(sources, request)? => fetch(),
             obtained => obtained,
         };
     };
-    let repository = open(&folder)?;
+    let repository = open(&directory)?;
     if request.rev.is_none()
         && request.reference.is_none()
         && let Some(changed) = changed(&repository, request, say)?
@@ -89,19 +88,19 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
     Ok(Obtained { branch, ..committed(sources, &repository, commit, request)? })
 }
 
-/// The revision that a branch or tag of a repository elsewhere is now; that of its `HEAD` without one.
+/// Resolves a branch or tag of a remote repository to a revision; its `HEAD` without one.
 pub(super) fn find(sources: &Sources, url: &str, reference: Option<&str>) -> HostResult<String> {
     let request = Request { reference, shallow: true, ..Request::new(url) };
     remote::find(sources, &request).map(|commit| commit.to_string())
 }
 
-/// Opens a repository of this machine.
-fn open(folder: &Path) -> HostResult<Repository> {
-    gix::open_opts(folder, gix::open::Options::isolated())
-        .map_err(|error| other(format!("cannot open the Git repository `{}`: {error}", folder.display())))
+/// Opens a local repository.
+fn open(directory: &Path) -> HostResult<Repository> {
+    gix::open_opts(directory, gix::open::Options::isolated())
+        .map_err(|error| other(format!("cannot open the Git repository `{}`: {error}", directory.display())))
 }
 
-/// An error with its causes.
+/// Returns an error with its causes.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in std::iter::successors(Some(error), |error| error.source()) {
@@ -114,11 +113,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn unreadable(repository: &Repository) -> impl Fn(gix::Error) -> HostError {
-    let folder = repository.workdir().unwrap_or(repository.git_dir()).to_owned();
-    move |error| other(format!("cannot read the Git repository `{}`: {error}", folder.display()))
+    let directory = repository.workdir().unwrap_or(repository.git_dir()).to_owned();
+    move |error| other(format!("cannot read the Git repository `{}`: {error}", directory.display()))
 }
 
-/// The files of a commit.
+/// Returns the files of a commit.
 fn committed(
     sources: &Sources,
     repository: &Repository,
@@ -135,7 +134,7 @@ fn committed(
         let shallow = repository.is_shallow().map_err(&read)?;
         if shallow {
             return Err(other(format!(
-                "'{}' is a shallow Git repository, but the number of its revisions is wanted (`shallow = true` leaves it out)",
+                "'{}' is a shallow Git repository, whose revisions cannot be counted (`shallow = true` does without)",
                 request.url
             )));
         }
@@ -153,18 +152,18 @@ fn committed(
     let tree = found.tree_id().map_err(&read)?.detach();
     let archive = if request.export_ignore { "-archive" } else { "" };
     let whole = if request.submodules { "-submodules" } else { "" };
-    let place = sources.kept_tree(&format!("git-{commit}{archive}{whole}"), |folder| {
+    let place = sources.kept_tree(&format!("git-{commit}{archive}{whole}"), |directory| {
         let export_ignore = request.export_ignore;
         let submodules = match request.submodules {
             true => Some(Submodules::of(sources, repository, tree, request.url, export_ignore)?),
             false => None,
         };
-        tree::write(sources, repository, tree, folder, export_ignore, submodules.as_ref(), 0)
+        tree::write(sources, repository, tree, directory, export_ignore, submodules.as_ref(), 0)
     })?;
     Ok(Obtained { attributes, ..Obtained::tree(place) })
 }
 
-/// The working tree, if it is not what its last commit says.
+/// Returns the working tree if it is dirty.
 fn changed(repository: &Repository, request: &Request<'_>, say: &dyn Fn(&str)) -> HostResult<Option<Obtained>> {
     let Some(workdir) = repository.workdir() else { return Ok(None) };
     let head = repository.head_id().ok().map(gix::Id::detach);

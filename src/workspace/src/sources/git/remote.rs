@@ -120,12 +120,12 @@ struct Remote<'r> {
     sources: &'r Sources,
     url: &'r gix::Url,
     repository: &'r Repository,
-    /// How much of the history is fetched; without it nothing is, and the names are only looked at.
+    /// Extent of the history to fetch; `None` lists the names only.
     depth: Option<&'r Shallow>,
 }
 
 impl Remote<'_> {
-    /// Fetches, and returns the names that the server told of.
+    /// Fetches, and returns the names that the server lists.
     fn fetch(self, specs: &[String]) -> gix::Result<Vec<Ref>> {
         let remote = self.repository.remote_at_without_url_rewrite(self.url.clone())?;
         let specs = specs.iter().map(gix::bstr::BStr::new);
@@ -143,12 +143,12 @@ impl Remote<'_> {
 
     fn receive<T: Transport>(self, connection: Connection<'_, '_, '_, T>) -> gix::Result<Vec<Ref>> {
         let cancel = &self.sources.fetcher().config().cancel;
-        // Nobody is asked for a password: the fetcher knows those of the URL and of the netrc.
+        // There is no prompt for a password: the fetcher has those of the URL and of the netrc.
         let connection = connection.with_credentials(|_| Ok(None));
         let prepared = connection.prepare_fetch(Discard, ref_map::Options::default())?;
         let refs = prepared.ref_map().remote_refs.clone();
         let Some(depth) = self.depth else { return Ok(refs) };
-        // How much comes nobody tells beforehand, and what comes by other ways than HTTP is not asked about again.
+        // The size is unknown beforehand, and transports other than HTTP do not check the space again.
         self.sources.room.require(1).map_err(gix::Error::from_error)?;
         if prepared.ref_map().is_missing_required_mapping() {
             return Err(message("it has no such name; a branch is given by its name, a tag as `refs/tags/…`").into());

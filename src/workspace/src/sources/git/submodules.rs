@@ -1,4 +1,4 @@
-//! Repositories within repositories: where they come from, by the file `.gitmodules` of a commit.
+//! Repositories within repositories, from the file `.gitmodules` of a commit.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -10,26 +10,26 @@ use lang::host::HostResult;
 use super::{Request, open, remote, tree};
 use crate::sources::{Sources, local, other};
 
-/// Repositories nested deeper than this are refused: a server can make up one more for as long as it is asked.
+/// Repositories nested deeper than this are refused: a server can invent one more each time.
 const NESTING_MAX: usize = 32;
 
 /// The submodules of a commit.
 pub(super) struct Submodules<'s> {
     sources: &'s Sources,
     file: gix::submodule::File,
-    /// What relative URLs are relative to.
+    /// Base of relative URLs.
     base: String,
-    /// Whether the repository is on this machine, so that its submodules may be.
+    /// Set when the repository is local, so that its submodules may be too.
     is_local: bool,
-    /// Where Git keeps the submodules of a clone.
+    /// Directory in which Git keeps the submodules of a clone.
     clones: PathBuf,
     export_ignore: bool,
-    /// How many repositories this one is in.
+    /// Number of repositories around this one.
     nesting: usize,
 }
 
 impl<'s> Submodules<'s> {
-    /// Those of a commit's tree, in a repository that came from `url`.
+    /// Reads those of a commit's tree, in a repository from `url`.
     pub fn of(
         sources: &'s Sources,
         repository: &Repository,
@@ -46,15 +46,15 @@ impl<'s> Submodules<'s> {
         };
         let file = gix::submodule::File::from_bytes(&text, None, &gix::config::File::default()).map_err(read)?;
         let is_local = local(url).is_some();
-        // A clone's submodules lie where its own origin has them.
+        // Relative URLs of a clone's submodules are relative to its origin.
         let origin = repository.config_snapshot().string("remote.origin.url").filter(|_| is_local);
         let base = origin.map_or_else(|| url.to_owned(), |origin| origin.to_string());
         let clones = repository.git_dir().join("modules");
         Ok(Submodules { sources, file, base, is_local, clones, export_ignore, nesting: 0 })
     }
 
-    /// Writes the files of the submodule at `path`, whose commit is `id`, below `folder`.
-    pub fn write(&self, path: &Path, id: ObjectId, folder: &Path, depth: usize) -> HostResult<()> {
+    /// Writes the files of the submodule at `path`, whose commit is `id`, below `directory`.
+    pub fn write(&self, path: &Path, id: ObjectId, directory: &Path, depth: usize) -> HostResult<()> {
         let wrong = |why: &str| other(format!("the submodule at '{}' {why}", path.display()));
         if self.nesting == NESTING_MAX {
             return Err(wrong(&format!("is nested in {NESTING_MAX} repositories, and no more are allowed")));
@@ -86,10 +86,10 @@ impl<'s> Submodules<'s> {
             nesting: self.nesting + 1,
             ..Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?
         };
-        tree::write(self.sources, &repository, tree, folder, self.export_ignore, Some(&inner), depth)
+        tree::write(self.sources, &repository, tree, directory, self.export_ignore, Some(&inner), depth)
     }
 
-    /// What Git itself fetched for the clone on this machine, if it has the commit.
+    /// Returns the repository that Git itself fetched for the local clone, if it has the commit.
     fn clone_of(&self, name: &BStr, id: ObjectId) -> Option<Repository> {
         let name = Path::new(name.to_os_str().ok()?);
         let is_plain = name.components().all(|part| matches!(part, Component::Normal(_)));
@@ -99,12 +99,13 @@ impl<'s> Submodules<'s> {
     }
 }
 
-/// The URL of a submodule: one that begins with `./` or `../` is relative to that of the repository it is in, as a folder.
+/// Resolves the URL of a submodule: one that begins with `./` or `../` is relative to that of its repository, taken as a
+/// directory.
 fn resolved(base: &str, url: &str) -> Option<String> {
     if !(url.starts_with("./") || url.starts_with("../")) {
         return Some(url.to_owned());
     }
-    // What the path of the URL comes after: the server, `user@host:`, or nothing.
+    // The part before the path of the URL: the server, `user@host:`, or nothing.
     let start = match base.split_once("://") {
         Some((scheme, rest)) => scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
         None if base.starts_with('/') => 0,

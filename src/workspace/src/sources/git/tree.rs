@@ -1,4 +1,4 @@
-//! The files of a commit, written as the repository holds them.
+//! Writes the files of a commit, with the bytes of the repository.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,27 +19,27 @@ use super::chain;
 use super::submodules::Submodules;
 use crate::sources::{Sources, failed, other};
 
-/// Trees nested deeper than this are refused, as paths of theirs could not be opened.
+/// Trees nested deeper than this are refused, because their paths could not be opened.
 const DEPTH_MAX: usize = 1024;
 
-/// About what an inode and a name take on a disk.
+/// Approximate size of an inode and a name on a disk.
 const ENTRY_BYTES: u64 = 512;
 
-/// A commit with more files and directories than this is refused: a few small trees that name each other several times are
-/// as many as one likes.
+/// A commit with more files and directories than this is refused: a few small trees that contain each other several times
+/// expand to any number.
 const ENTRIES_MAX: u64 = 10_000_000;
 
-/// A larger file is refused, as objects are held in memory whole; a few megabytes of a pack can be as large as one likes.
+/// A larger file is refused, because objects are held in memory whole, and a few megabytes of a pack expand to any size.
 const BLOB_BYTES_MAX: u64 = 2 << 30;
 
 pub(super) fn check_depth(depth: usize) -> HostResult<()> {
     if depth > DEPTH_MAX {
-        return Err(other(format!("the Git repository has folders nested deeper than {DEPTH_MAX}")));
+        return Err(other(format!("the Git repository has directories nested deeper than {DEPTH_MAX}")));
     }
     Ok(())
 }
 
-/// Counts the files and directories that a tree stands for, before any is made.
+/// Counts the files and directories of a tree before any is created.
 ///
 /// # Errors
 /// When they are too many, or a tree cannot be read.
@@ -47,13 +47,13 @@ fn check_count(repository: &Repository, tree: ObjectId) -> HostResult<()> {
     let count = count(repository, tree, 0, &mut HashMap::new())?;
     if count > ENTRIES_MAX {
         return Err(other(format!(
-            "the tree '{tree}' of the Git repository stands for {count} files and directories; {ENTRIES_MAX} are allowed"
+            "the tree '{tree}' of the Git repository has {count} files and directories; {ENTRIES_MAX} are allowed"
         )));
     }
     Ok(())
 }
 
-/// Each tree is read once, however often it is named.
+/// Reads each tree once, regardless of how often it occurs.
 fn count(repository: &Repository, tree: ObjectId, depth: usize, known: &mut HashMap<ObjectId, u64>) -> HostResult<u64> {
     if let Some(&count) = known.get(&tree) {
         return Ok(count);
@@ -78,16 +78,16 @@ struct Writer<'w, 'r> {
     repository: &'r Repository,
     room: &'w FreeSpace,
     ignored: Ignored<'r>,
-    /// Where they are, if they are wanted.
+    /// `None` to leave them out.
     submodules: Option<&'w Submodules<'w>>,
 }
 
-/// Writes the files of a tree, from what `depth` folders of other repositories lead to.
+/// Writes the files of a tree that is `depth` directories of other repositories deep.
 pub(super) fn write(
     sources: &Sources,
     repository: &Repository,
     tree: ObjectId,
-    folder: &Path,
+    directory: &Path,
     export_ignore: bool,
     submodules: Option<&Submodules<'_>>,
     depth: usize,
@@ -100,24 +100,24 @@ pub(super) fn write(
         }
         false => Ignored { stack: None },
     };
-    Writer { repository, room: &sources.room, ignored, submodules }.tree(tree, folder, &mut PathBuf::new(), depth)
+    Writer { repository, room: &sources.room, ignored, submodules }.tree(tree, directory, &mut PathBuf::new(), depth)
 }
 
 impl Writer<'_, '_> {
-    /// Fills `folder` with what a tree holds, which lies at `path` in the commit.
-    fn tree(&mut self, tree: ObjectId, folder: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
+    /// Writes the entries of the tree at `path` of the commit to `directory`.
+    fn tree(&mut self, tree: ObjectId, directory: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
         let read = |error: gix::Error| other(format!("cannot read the tree '{tree}': {error}"));
         check_depth(depth)?;
         for entry in self.repository.find_tree(tree).map_err(read)?.iter() {
             let entry = entry.map_err(read)?;
             let name = entry.filename().as_bytes();
             if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                return Err(other(format!("'{}' in the tree '{tree}' is no name of a file", name.as_bstr())));
+                return Err(other(format!("'{}' in the tree '{tree}' is not a file name", name.as_bstr())));
             }
             let name = std::ffi::OsStr::from_bytes(name);
             path.push(name);
             if !self.ignored.has(path, entry.mode().into())? {
-                self.entry(entry.kind(), entry.object_id(), &folder.join(name), path, depth)?;
+                self.entry(entry.kind(), entry.object_id(), &directory.join(name), path, depth)?;
             }
             path.pop();
         }
@@ -125,7 +125,7 @@ impl Writer<'_, '_> {
     }
 
     fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
-        // A name takes room, too.
+        // A name needs space, too.
         self.room.claim(ENTRY_BYTES).map_err(other)?;
         let unwritable = |cause| failed("cannot write", to, &cause);
         let unreadable = |error: gix::Error| other(format!("cannot read the file '{id}': {error}"));
@@ -145,12 +145,12 @@ impl Writer<'_, '_> {
             }
             EntryKind::Commit => {
                 private::make_directory(to).map_err(unwritable)?;
-                // One that is not asked for is an empty folder.
+                // Without submodules the directory stays empty.
                 self.submodules.map_or(Ok(()), |submodules| submodules.write(path, id, to, depth + 1))
             }
             EntryKind::Link => symlink(std::ffi::OsStr::from_bytes(&blob()?), to).map_err(unwritable),
             EntryKind::Blob | EntryKind::BlobExecutable => {
-                // A name that was there before may be that of a link.
+                // An existing name may be a link.
                 let bytes = blob()?;
                 self.room.claim(bytes.len() as u64).map_err(other)?;
                 let made = private::create_file(to, kind == EntryKind::BlobExecutable);
@@ -160,13 +160,13 @@ impl Writer<'_, '_> {
     }
 }
 
-/// What `.gitattributes` keeps out of archives.
+/// Rules of `.gitattributes` that keep files out of archives.
 pub(super) struct Ignored<'r> {
     stack: Option<gix::AttributeStack<'r>>,
 }
 
 impl<'r> Ignored<'r> {
-    /// What the files of an index say, or those of the working tree before them.
+    /// Reads the rules of an index, or of the working tree before them.
     pub fn new(
         repository: &'r Repository,
         index: &gix::index::State,
@@ -177,13 +177,13 @@ impl<'r> Ignored<'r> {
         Ok(Ignored { stack })
     }
 
-    /// Whether a file, or a folder that it lies in, is kept out.
+    /// Returns whether a file, or a directory above it, is kept out.
     pub fn has_or_above(&mut self, path: &Path, mode: Mode) -> HostResult<bool> {
         if self.stack.is_none() {
             return Ok(false);
         }
-        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
-            if self.has(folder, Mode::DIR)? {
+        for directory in path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty()) {
+            if self.has(directory, Mode::DIR)? {
                 return Ok(true);
             }
         }

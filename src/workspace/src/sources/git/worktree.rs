@@ -1,4 +1,4 @@
-//! Working trees: which files belong to one, and whether it is what its last commit says.
+//! Working trees: their tracked files, and whether they differ from the last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,14 +21,14 @@ use crate::sources::{failed, other};
 
 /// A working tree.
 pub(super) struct WorkingTree {
-    /// The tracked files, with their folders.
+    /// The tracked files, with their directories.
     pub members: BTreeSet<PathBuf>,
-    /// Whether it is another one than `HEAD` says.
+    /// Set when it differs from `HEAD`.
     pub is_changed: bool,
 }
 
 impl WorkingTree {
-    /// Looks at the working tree in `workdir` and, if they are asked for, those of its submodules that are there.
+    /// Reads the working tree in `workdir` and, if requested, those of its submodules that exist.
     pub fn look(
         repository: &Repository,
         workdir: &Path,
@@ -101,7 +101,7 @@ fn same_kind(mode: Mode, meta: &fs::Metadata) -> bool {
     }
 }
 
-/// What Git would call the content of a file or link.
+/// Returns Git's object id for the content of a file or link.
 fn content_id(place: &Path, meta: &fs::Metadata) -> HostResult<Option<ObjectId>> {
     let (format, kind) = (gix::hash::Kind::Sha1, gix::objs::Kind::Blob);
     if meta.is_symlink() {
