@@ -101,10 +101,7 @@ impl Failure {
         let text = match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let title = Level::ERROR.primary_title(visible(&self.message));
-                // Codes without a path are for programs: the message says as much.
-                let title = if self.code.contains("::") { title.id(self.code) } else { title };
-                let mut group = Group::with_title(title);
+                let mut group = Group::with_title(Level::ERROR.primary_title(visible(&self.message)));
                 if let Some(help) = &self.help {
                     group = group.element(Level::HELP.message(visible(help)));
                 }

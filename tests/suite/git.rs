@@ -261,7 +261,7 @@ fn hostile(entries: &[(&str, &str, EntryKind)], more: &str) -> (Workspace, Strin
 #[test]
 fn a_hostile_repository_writes_nothing_outside() {
     // With `exportIgnore` the tree is made an index first.
-    for (more, why) in [("", " is invalid: "), ("exportIgnore = false;", "is no name of a file")] {
+    for (more, why) in [("", " is invalid: "), ("exportIgnore = false;", "is not a file name")] {
         for name in ["..", ".", "", "a/b", "/etc/a"] {
             let (_workspace, said) = hostile(&[(name, "x", EntryKind::Blob)], more);
             assert!(said.contains(why), "{name}: {said}");

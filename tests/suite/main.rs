@@ -41,6 +41,7 @@ mod cli {
 /// What can go wrong, with the whole text that the user meets.
 mod errors {
     mod audit;
+    mod awaited;
     mod building;
     mod evaluation;
     mod fetching;

@@ -29,7 +29,7 @@ fn one_builds_and_the_other_waits() {
     plan: 1 build to run
           shared-[NONCE]
     waiting for process [PID] ([PROGRAM] build -f default.nix --no-link --print-out-paths), which holds shared-[NONCE]
-    found    shared-[NONCE]: made meanwhile by another process
+    found    shared-[NONCE]: built by another process
     1 found in [TIME]
     "#);
 }

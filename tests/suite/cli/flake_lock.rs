@@ -182,7 +182,7 @@ fn what_is_declared_otherwise_is_locked_anew() {
     assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
     status: 0
     --- stderr
-    warning: the input 'plain' has no input 'x', and something is said of it
+    warning: the input 'plain' has no input 'x', which is overridden
     wrote [DIR]/flake.lock
       updated 'dep/repo': follows 'repo'
            → follows 'dep/own'
@@ -190,7 +190,7 @@ fn what_is_declared_otherwise_is_locked_anew() {
     assert_snapshot!(run(&workspace, &["flake", "update", "--flake", "."]), @r#"
     status: 0
     --- stderr
-    warning: the input 'plain' has no input 'x', and something is said of it
+    warning: the input 'plain' has no input 'x', which is overridden
     wrote [DIR]/flake.lock
       updated 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
            → git+file://[DIR]/repository?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
@@ -284,13 +284,13 @@ fn mistakes_leave_the_lock_as_it_was() {
     assert_snapshot!(check("inputs.a.url = \"path:./nowhere\";"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: cannot read `[DIR]/nowhere/flake.nix`: No such file or directory (os error 2)
+    error[lang::host]: path '[DIR]/nowhere/flake.nix' does not exist
       … while locking the input 'a'
     "#);
     assert_snapshot!(check("inputs.a.url = \"path:.\";"), @r#"
     status: 1
     --- stderr
-    error[lang::flake_input]: the input 'a' comes round to itself
+    error[lang::flake_input]: the input 'a' needs itself
     "#);
     assert_snapshot!(check("inputs.a.url = \"nixpkgs\";"), @r#"
     status: 1

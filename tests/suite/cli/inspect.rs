@@ -85,9 +85,9 @@ fn path_info_of_any_spelling_of_a_path() {
     assert_snapshot!(workspace.check("path-info /eval/store/00000000000000000000000000000000-gone"), @r#"
     status: 1
     --- stderr
-    error: `/eval/store/[HASH]-gone` is not in the store, and a path does not say how to make it
+    error: `/eval/store/[HASH]-gone` is not in the store, and its path does not say how to build it
      |
-     = help: build the derivation or the flake output it comes from
+     = help: build the derivation or the flake output that it comes from
     "#);
 }
 
@@ -157,6 +157,6 @@ fn no_log() {
     --- stderr
     error: there is no log of `[HASH]-app.drv` in [STORE]
      |
-     = help: was it built yet? What was cut off has its log with the build it was taken from; fetches have none
+     = help: was it built yet? The log of a build that was cut off is that of the reused build; fetches have none
     "#);
 }

@@ -55,7 +55,7 @@ fn self_install_replaces_no_other_program() {
     --- stderr
     error: `bin/build` exists already
      |
-     = help: replace it with `--force`, or choose another folder with `--to`
+     = help: replace it with `--force`, or choose another directory with `--to`
     "#);
     workspace.write("other/eval", "#!/bin/sh\necho somebody else's\n");
     assert_snapshot!(workspace.check("self install --to other"), @r#"
@@ -63,7 +63,7 @@ fn self_install_replaces_no_other_program() {
     --- stderr
     error: `other/eval` exists already
      |
-     = help: replace it with `--force`, or choose another folder with `--to`
+     = help: replace it with `--force`, or choose another directory with `--to`
     "#);
     assert_snapshot!(workspace.check("self install --to bin --force"), @r#"
     status: 0

@@ -151,7 +151,7 @@ fn what_is_current_is_not_installed_again() {
     root/opt/toy
     --- stderr
     up to date: nothing to do
-    generation 1 is it already
+    generation 1 is current already
     "#);
 }
 

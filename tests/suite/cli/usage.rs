@@ -44,7 +44,9 @@ fn attribute_without_a_file() {
     assert_snapshot!(check("build -A x"), @r#"
     status: 2
     --- stderr
-    error: `-A` takes attributes of a file or an expression: give one with `-f` or `--expr`
+    error: `-A` takes attributes of a file or an expression
+     |
+     = help: give one with `-f FILE` or `--expr EXPRESSION`
     "#);
 }
 
@@ -76,6 +78,6 @@ fn file_that_is_not_there() {
     assert_snapshot!(check("build -f nothing.nix"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: cannot read `[DIR]/nothing.nix`: No such file or directory (os error 2)
+    error[lang::host]: path '[DIR]/nothing.nix' does not exist
     "#);
 }

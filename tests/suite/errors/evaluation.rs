@@ -152,7 +152,7 @@ fn nothing_that_can_be_built() {
     assert_snapshot!(check("5"), @r#"
     status: 1
     --- stderr
-    error: `the expression` is nothing that can be built: a derivation is wanted
+    error: `the expression` is not a derivation
     "#);
 }
 

@@ -32,7 +32,7 @@ fn a_changed_file_is_found() {
     2 paths, 3 files, 389 B read
     error: the store is damaged in 2 places
      |
-     = help: mend it with `ev store verify --repair`
+     = help: repair it with `ev store verify --repair`
     "#);
     let json = workspace.json("store verify --json");
     assert_eq!(json["version"], 1);
@@ -49,7 +49,7 @@ fn repaired_it_is_built_again() {
     store path `[HASH]-toy` is damaged at `/x`: its blob is damaged
     --- stderr
     2 paths, 3 files, 389 B read
-    0 paths mended, 1 made again, 0 forgotten
+    0 paths repaired, 1 rebuilt, 0 invalidated
     "#);
     assert_snapshot!(workspace.check("build -f default.nix"), @r#"
     status: 0
