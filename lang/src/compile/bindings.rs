@@ -1,8 +1,8 @@
 //! Sets, `let` and recursion.
 //!
-//! The members of a recursive group refer to one another by register. Their code is compiled first, which yields the
-//! captures; members that are captured before their turn are allocated up front and filled later, the others are made in
-//! one operation.
+//! The members of a recursive group refer to one another by register. Their code is compiled first,
+//! which yields the captures; members that are captured before their turn are allocated up front
+//! and filled later, the others are made in one operation.
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -46,7 +46,8 @@ impl Compiler<'_> {
         self.undefine(scope.0);
     }
 
-    /// Brings recursive bindings into scope. `block` returns the register that the value of a binding has to be in, if any.
+    /// Brings recursive bindings into scope. `block` returns the register that the value of a
+    /// binding has to be in, if any.
     fn open_group(&mut self, bindings: &Bindings<'_>, block: Option<&dyn Fn(Symbol) -> Reg>) -> OpenScope {
         let depth = self.functions.len() - 1;
         let mut defined = Vec::with_capacity(bindings.statics.len());
@@ -153,7 +154,8 @@ impl Compiler<'_> {
             };
             froms.push((expr.kind, from));
         }
-        // Inherited names first, so that the others see which are constants and which are known early.
+        // Inherited names first, so that the others see which are constants and which are known
+        // early.
         let inherited = bindings.iter().filter(|(binding, _)| matches!(binding.value, BindingValue::InheritFrom(_)));
         let own = bindings.iter().filter(|(binding, _)| !matches!(binding.value, BindingValue::InheritFrom(_)));
         for &(binding, register) in inherited.chain(own) {
@@ -207,7 +209,8 @@ impl Compiler<'_> {
                 BindingValue::Inherit => unreachable!("inherited variables are aliases"),
             }
         }
-        // Constants first: members compiled before these were known to be constant capture their registers.
+        // Constants first: members compiled before these were known to be constant capture their
+        // registers.
         for op in later {
             self.emit(op);
         }
@@ -246,7 +249,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Returns the code of a thunk that selects one name, from a register of the enclosing function or a constant.
+    /// Returns the code of a thunk that selects one name, from a register of the enclosing function
+    /// or a constant.
     fn select_code(&mut self, from: InheritSource, name: Symbol, span: Span) -> CodeIndex {
         self.begin_function(0);
         let dst = self.temporary();
@@ -369,7 +373,8 @@ impl Compiler<'_> {
         self.emit(Op::Move { dst, src: set });
     }
 
-    /// Compiles a `rec` with `__overrides`: the names in scope are members of the finished set, itself a thunk.
+    /// Compiles a `rec` with `__overrides`: the names in scope are members of the finished set,
+    /// itself a thunk.
     fn overridden_attrs(
         &mut self,
         bindings: &Bindings<'_>,

@@ -22,7 +22,8 @@ pub(crate) enum Body {
     Lazy(&'static Lazy),
 }
 
-/// The code of one function or thunk. Aligned, since a thunk keeps its state in the low bits of the address.
+/// The code of one function or thunk. Aligned, since a thunk keeps its state in the low bits of the
+/// address.
 #[repr(align(8))]
 pub struct Code {
     pub(crate) body: Body,
@@ -40,12 +41,14 @@ pub struct Code {
     /// Name that it is bound to.
     pub(crate) name: Option<Symbol>,
     pub(crate) pos: Pos,
-    /// Name of each argument (of a pattern, the name after the `@`), and start of the function that takes it.
+    /// Name of each argument (of a pattern, the name after the `@`), and start of the function that
+    /// takes it.
     pub(crate) arguments: Vec<(Option<Symbol>, Pos)>,
 }
 
 impl Code {
-    /// Returns the code that runs, compiled now if it was not before. Captures and arity are the same.
+    /// Returns the code that runs, compiled now if it was not before. Captures and arity are the
+    /// same.
     #[inline(always)]
     pub(crate) fn compiled(&'static self) -> &'static Code {
         match self.body {
@@ -78,8 +81,8 @@ pub struct Module {
     pub(crate) constants: Vec<Value>,
     pub(crate) codes: OnceLock<&'static [Code]>,
     pub(crate) shapes: Vec<&'static Shape>,
-    /// For shapes whose values are made in another order: the index of each value in the shape, by the order of making.
-    /// Empty for code that this process compiled.
+    /// For shapes whose values are made in another order: the index of each value in the shape, by
+    /// the order of making. Empty for code that this process compiled.
     pub(crate) orders: Vec<Option<Box<[u32]>>>,
     pub(crate) sites: Vec<Site>,
     pub(crate) withs: Vec<WithSite>,
@@ -133,7 +136,8 @@ impl Module {
         &self.patterns[index.index()]
     }
 
-    /// Returns the index of each value of a set in its shape, by the order of making, when that is another order.
+    /// Returns the index of each value of a set in its shape, by the order of making, when that is
+    /// another order.
     #[inline(always)]
     pub(crate) fn order(&self, shape: ShapeIndex) -> Option<&[u32]> {
         self.orders.get(shape.index())?.as_deref()

@@ -1,8 +1,8 @@
 //! Expressions, compiled in one of three ways.
 //!
-//! *operand*: a register that holds the value, or a thunk of it, once the operations have run; *lazy*: a register with a
-//! value or thunk for a data structure or argument, evaluating nothing unnecessarily; *tail*: the rest of the code, which
-//! ends by returning the value.
+//! *operand*: a register that holds the value, or a thunk of it, once the operations have run;
+//! *lazy*: a register with a value or thunk for a data structure or argument, evaluating nothing
+//! unnecessarily; *tail*: the rest of the code, which ends by returning the value.
 
 use super::op::{CodeIndex, ConstantIndex, Op, OpIndex, Reg, SiteIndex, WithIndex};
 use super::{Compiler, Location, ScopeEntry};
@@ -19,7 +19,8 @@ use crate::vm::Builtin;
 /// Depth up to which expressions may nest; the parser has a bound of its own.
 const DEPTH_MAX: usize = 20_000;
 
-/// Sets and lists with at most this many elements, all known, are made at once rather than suspended.
+/// Sets and lists with at most this many elements, all known, are made at once rather than
+/// suspended.
 const EAGER_LEN_MAX: usize = 8;
 
 impl Compiler<'_> {
@@ -73,7 +74,8 @@ impl Compiler<'_> {
         self.fail(span, error);
     }
 
-    /// Returns a register that holds the value of `expr` or a thunk of it; that of the variable, if it is one.
+    /// Returns a register that holds the value of `expr` or a thunk of it; that of the variable, if
+    /// it is one.
     pub(super) fn operand(&mut self, expr: Expr<'_>) -> Reg {
         if let ExprKind::Variable(name) = expr.kind
             && let Some(register) = self.variable_register(*name)
@@ -387,8 +389,8 @@ impl Compiler<'_> {
         self.release(mark);
     }
 
-    /// Returns consecutive registers with the parts of a string; with `numbers`, also a bit for each part that may be an
-    /// integer, which `toString` leaves for the string to write.
+    /// Returns consecutive registers with the parts of a string; with `numbers`, also a bit for
+    /// each part that may be an integer, which `toString` leaves for the string to write.
     fn string_parts(&mut self, parts: &[StringPart<'_>], numbers: bool) -> (Reg, u16) {
         let first = self.registers(parts.len());
         let mut integers = 0;
@@ -458,8 +460,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Selects step by step. Returns the register of the last value, and for each step an unpatched jump that is taken
-    /// when its name is missing.
+    /// Selects step by step. Returns the register of the last value, and for each step an unpatched
+    /// jump that is taken when its name is missing.
     fn select_steps_else(&mut self, mut src: Reg, steps: &[AttrName<'_>], dst: Reg) -> (Reg, Vec<OpIndex>) {
         let mut jumps = Vec::new();
         for step in steps {
@@ -562,7 +564,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Returns consecutive registers with arguments; `strict` has a bit for each that is surely evaluated.
+    /// Returns consecutive registers with arguments; `strict` has a bit for each that is surely
+    /// evaluated.
     fn arguments(&mut self, arguments: &[Expr<'_>], strict: u8) -> Reg {
         let first = self.registers(arguments.len());
         for (index, argument) in arguments.iter().enumerate() {
@@ -739,7 +742,8 @@ impl Compiler<'_> {
         self.emit_at(operator_span, op);
     }
 
-    /// Returns true when `expr` is known without evaluating anything, so that a set or list of such can be made at once.
+    /// Returns true when `expr` is known without evaluating anything, so that a set or list of such
+    /// can be made at once.
     fn is_known(&mut self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Variable(name) => match self.lookup(*name) {
@@ -802,13 +806,15 @@ impl Compiler<'_> {
         })
     }
 
-    /// Returns the register of an operand that has one already, for an operation that is only tried.
+    /// Returns the register of an operand that has one already, for an operation that is only
+    /// tried.
     fn ready_register(&mut self, expr: Expr<'_>) -> Option<Reg> {
         let ExprKind::Variable(name) = expr.kind else { return None };
         self.variable_register(*name)
     }
 
-    /// Emits an operation that finds the value at once when its operands are known, before the thunk for the other case.
+    /// Emits an operation that finds the value at once when its operands are known, before the
+    /// thunk for the other case.
     fn speculate(&mut self, expr: Expr<'_>, dst: Reg) {
         match expr.kind {
             ExprKind::Select { subject, path: [AttrName { kind: AttrNameKind::Static(name), .. }], default: None } => {

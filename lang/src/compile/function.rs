@@ -118,8 +118,8 @@ impl Compiler<'_> {
         self.function().next = mark;
     }
 
-    /// Returns the register of this function for a register of function number `function`, which all functions between
-    /// capture.
+    /// Returns the register of this function for a register of function number `function`, which
+    /// all functions between capture.
     pub(super) fn capture_from(&mut self, function: usize, register: Reg) -> Reg {
         let mut register = register;
         for inner in function + 1..self.functions.len() {

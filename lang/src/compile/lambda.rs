@@ -1,6 +1,7 @@
 //! Functions and their patterns.
 //!
-//! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no intermediate function.
+//! `a: b: { c, d ? 1 }: …` is one function of three arguments: calling it with all three makes no
+//! intermediate function.
 
 use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
 use super::op::{CodeIndex, Op, PatternIndex, Reg};
@@ -37,8 +38,8 @@ impl Compiler<'_> {
 
     /// Returns the functions that are compiled as one, outermost first.
     fn parameters<'l>(&self, lambda: &'l Lambda<'l>, span: Span) -> SmallVec<[(&'l Lambda<'l>, Pos); 4]> {
-        // Nested functions of plain arguments become one; a pattern can only come last, since its formals are bound
-        // when its own argument is given.
+        // Nested functions of plain arguments become one; a pattern can only come last, since its
+        // formals are bound when its own argument is given.
         let mut parameters: SmallVec<[_; 4]> = SmallVec::new();
         parameters.push((lambda, self.pos(span)));
         let mut last = lambda;

@@ -1,9 +1,10 @@
 //! Code that is compiled when it first runs.
 //!
-//! Most of the text of a file is never evaluated. So a long function or thunk is at first only searched for the variables
-//! it uses: they are its captures, and undefined names are found before anything runs, as without laziness. When it
-//! runs, its text is parsed again, by itself, and compiled with the captures it has. Long parts of it are lazy again,
-//! except those of more than half of its length: so a text is parsed at most as often as the logarithm of its length.
+//! Most of the text of a file is never evaluated. So a long function or thunk is at first only
+//! searched for the variables it uses: they are its captures, and undefined names are found before
+//! anything runs, as without laziness. When it runs, its text is parsed again, by itself, and
+//! compiled with the captures it has. Long parts of it are lazy again, except those of more than
+//! half of its length: so a text is parsed at most as often as the logarithm of its length.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,7 +20,8 @@ use crate::syntax::ast::{
 use crate::syntax::{ParseOptions, parse_piece};
 use crate::value::Value;
 
-/// Texts shorter than this many bytes are compiled at once: searching them costs as much. The texts of tests are short.
+/// Texts shorter than this many bytes are compiled at once: searching them costs as much. The texts
+/// of tests are short.
 const TEXT_BYTES_MIN: u32 = if cfg!(debug_assertions) { 4 } else { 120 };
 
 /// Deeper trees are compiled at once, so that compiling one later needs little stack.
@@ -89,7 +91,8 @@ impl Lazy {
     }
 }
 
-/// For each symbol, by number: how often it is bound at the current point of the walk, and the last walk that met it free.
+/// For each symbol, by number: how often it is bound at the current point of the walk, and the last
+/// walk that met it free.
 #[derive(Default)]
 pub(super) struct Marks {
     walks: u32,
@@ -174,8 +177,8 @@ impl Compiler<'_> {
         Some(code)
     }
 
-    /// Returns the names that a piece takes from enclosing scopes, and true when it looks names up in enclosing scopes of
-    /// `with`. `None` when the piece has a mistake.
+    /// Returns the names that a piece takes from enclosing scopes, and true when it looks names up
+    /// in enclosing scopes of `with`. `None` when the piece has a mistake.
     fn free_variables(&self, expr: Expr<'_>) -> Option<(Vec<Symbol>, bool)> {
         let mut marks = MARKS.take();
         marks.walks = marks.walks.wrapping_add(1).max(1);
@@ -357,7 +360,8 @@ mod tests {
     use super::*;
     use crate::syntax::parse;
 
-    /// Parses every piece of a text that may be lazy by itself, and compares; returns the number of pieces.
+    /// Parses every piece of a text that may be lazy by itself, and compares; returns the number of
+    /// pieces.
     fn compare(name: &str, text: &[u8]) -> usize {
         let arena = Bump::new();
         let options = ParseOptions { pipe_operators: true, ..ParseOptions::default() };

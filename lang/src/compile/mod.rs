@@ -1,10 +1,11 @@
 //! Syntax tree to code.
 //!
-//! Scopes are resolved here, once: a variable is a register of its function, a capture, or a constant; only names that
-//! `with` alone can give are looked up at run time. Functions and thunks copy the variables they use (flat captures), so
-//! they keep nothing else alive, and reading a variable is one load. Thunks are made only for unknown values: constants,
-//! variables and functions are passed unchanged, and arithmetic, selections and `with` names are tried at once when
-//! their operands are known already ([`op`]: `Spec…`).
+//! Scopes are resolved here, once: a variable is a register of its function, a capture, or a
+//! constant; only names that `with` alone can give are looked up at run time. Functions and thunks
+//! copy the variables they use (flat captures), so they keep nothing else alive, and reading a
+//! variable is one load. Thunks are made only for unknown values: constants, variables and
+//! functions are passed unchanged, and arithmetic, selections and `with` names are tried at once
+//! when their operands are known already ([`op`]: `Spec…`).
 //!
 //! The machine runs the code without checks: [`crate::vm`] lists the duties of the compiler.
 //!
@@ -237,8 +238,8 @@ struct CodeDraft {
     lazy: Option<Box<lazy::Lazy>>,
 }
 
-/// Compiles a text to the code of a thunk for its value. `extra` are names that `scopedImport` or a caller adds, before
-/// the globals.
+/// Compiles a text to the code of a thunk for its value. `extra` are names that `scopedImport` or a
+/// caller adds, before the globals.
 ///
 /// # Errors
 /// Undefined variables, and texts that need more registers or nesting than there is.

@@ -1,9 +1,10 @@
 //! The operations of the machine.
 //!
-//! A register machine: operands are registers of the current frame. Registers from 0 up are arguments, variables and
-//! temporaries; those below 0 are captures, copied there on entry. A register may hold a thunk; an operation that needs
-//! the value forces it and writes the value back. An operation whose name ends in `Else` or starts with `Spec` skips the
-//! next operation when it succeeds: that one holds the alternative (a jump, or making a thunk).
+//! A register machine: operands are registers of the current frame. Registers from 0 up are
+//! arguments, variables and temporaries; those below 0 are captures, copied there on entry. A
+//! register may hold a thunk; an operation that needs the value forces it and writes the value
+//! back. An operation whose name ends in `Else` or starts with `Spec` skips the next operation when
+//! it succeeds: that one holds the alternative (a jump, or making a thunk).
 
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +29,14 @@ impl Reg {
         Reg(-1 - index as i16)
     }
 
-    /// Returns register k for that of capture k, and the other way round. Where code is compiled later
-    /// ([`super::lazy`]), the registers of a function stand for its captures.
+    /// Returns register k for that of capture k, and the other way round. Where code is compiled
+    /// later ([`super::lazy`]), the registers of a function stand for its captures.
     pub fn swapped(self) -> Reg {
         Reg(-1 - self.0)
     }
 
-    /// Returns the register that follows after `count` others. (It wraps after an error, when the code is not used.)
+    /// Returns the register that follows after `count` others. (It wraps after an error, when the
+    /// code is not used.)
     #[inline(always)]
     pub fn plus(self, count: usize) -> Reg {
         Reg(self.0.wrapping_add(count as i16))
@@ -111,7 +113,8 @@ pub enum Op {
         dst: Reg,
         code: CodeIndex,
     },
-    /// Makes a thunk or function that others of a recursive group refer to before its captures are known.
+    /// Makes a thunk or function that others of a recursive group refer to before its captures are
+    /// known.
     AllocThunk {
         dst: Reg,
         code: CodeIndex,
@@ -218,14 +221,16 @@ pub enum Op {
         first: Reg,
         count: u32,
     },
-    /// The same, where `numbers` has a bit for each register that may hold an integer, which is written in digits.
+    /// The same, where `numbers` has a bit for each register that may hold an integer, which is
+    /// written in digits.
     InterpolateNumbers {
         dst: Reg,
         first: Reg,
         count: u16,
         numbers: u16,
     },
-    /// Lets `dst` be `src` if that is an integer already, which need not become a string before it is part of one.
+    /// Lets `dst` be `src` if that is an integer already, which need not become a string before it
+    /// is part of one.
     SpecInt {
         dst: Reg,
         src: Reg,
@@ -376,7 +381,8 @@ pub enum Op {
         text: ConstantIndex,
     },
 
-    /// Binds the formals of a pattern to the attributes of set `argument`, in registers from `first`.
+    /// Binds the formals of a pattern to the attributes of set `argument`, in registers from
+    /// `first`.
     Formals {
         argument: Reg,
         first: Reg,

@@ -1,7 +1,9 @@
-//! Order of evaluation of operands, where it is observable: by which of two errors comes, or by the order of traces.
+//! Order of evaluation of operands, where it is observable: by which of two errors comes, or by the
+//! order of traces.
 //!
-//! An operation on two values evaluates the first before the second, as in Nix. Putting an operand into a register need
-//! not evaluate it; where the next may fail or show a trace, the one before is forced first.
+//! An operation on two values evaluates the first before the second, as in Nix. Putting an operand
+//! into a register need not evaluate it; where the next may fail or show a trace, the one before is
+//! forced first.
 
 use super::op::{Op, Reg};
 use super::{Compiler, Location};
@@ -15,8 +17,8 @@ impl Compiler<'_> {
         register
     }
 
-    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before `later`, if the difference
-    /// is observable.
+    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated before
+    /// `later`, if the difference is observable.
     pub(super) fn force_before<'a>(
         &mut self,
         expr: Expr<'_>,
@@ -28,7 +30,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// Returns true when putting the value of `expr` or a thunk of it into a register may fail or show a trace.
+    /// Returns true when putting the value of `expr` or a thunk of it into a register may fail or
+    /// show a trace.
     fn acts(&self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) | ExprKind::Path(..) => false,

@@ -1,18 +1,21 @@
-//! Compiled code as bytes, so that a text that was compiled once need not be lexed, parsed and compiled again.
+//! Compiled code as bytes, so that a text that was compiled once need not be lexed, parsed and
+//! compiled again.
 //!
-//! The bytes of a text hold the code of the text itself and of every piece of it that has run so far ([`super::lazy`]);
-//! other pieces are compiled from the text when needed, as usual. The bytes belong to one text and one build of this
-//! crate ([`key`]); they hold no address and no symbol of the process that wrote them:
+//! The bytes of a text hold the code of the text itself and of every piece of it that has run so
+//! far ([`super::lazy`]); other pieces are compiled from the text when needed, as usual. The bytes
+//! belong to one text and one build of this crate ([`key`]); they hold no address and no symbol of
+//! the process that wrote them:
 //!
 //! ```text
 //! [blake3 of the rest] [head: surroundings, names, root] [piece] [piece] …
 //! ```
 //!
-//! Names are numbers in the table of the head. Sets are laid out in symbol order, and symbols are numbered as they are
-//! interned. Loading interns names in their stored order, so layouts usually match; where they do not,
-//! [`Module::orders`] holds the permutation.
+//! Names are numbers in the table of the head. Sets are laid out in symbol order, and symbols are
+//! numbered as they are interned. Loading interns names in their stored order, so layouts usually
+//! match; where they do not, [`Module::orders`] holds the permutation.
 //!
-//! A checksum protects against damage, not against a writer of the cache's directory: that is the user.
+//! A checksum protects against damage, not against a writer of the cache's directory: that is the
+//! user.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -238,13 +241,15 @@ impl Stored {
     }
 }
 
-/// Code of a file that an earlier process stored, and notes taken while the file is compiled, for [`encode`].
+/// Code of a file that an earlier process stored, and notes taken while the file is compiled, for
+/// [`encode`].
 #[derive(Default)]
 pub(crate) struct Kept {
     stored: Option<Stored>,
     /// Relative paths by [`Value::identity`]: their start and end in the text.
     paths: Mutex<HashMap<u64, (u32, u32), FxBuildHasher>>,
-    /// Set when the code holds the directory of the file, or the home, other than as a relative path.
+    /// Set when the code holds the directory of the file, or the home, other than as a relative
+    /// path.
     bound: AtomicBool,
     /// Bytes of text compiled in this process.
     compiled: AtomicUsize,
@@ -468,7 +473,8 @@ impl Decoder<'_> {
     }
 }
 
-/// Returns the bytes of a file's code, and of its pieces that have run; `None` when a constant cannot be stored.
+/// Returns the bytes of a file's code, and of its pieces that have run; `None` when a constant
+/// cannot be stored.
 pub(crate) fn encode(root: &'static Code, file: &File) -> Option<Vec<u8>> {
     let globals = &file.globals;
     // A member that is a global variable too is found by either name.
@@ -531,7 +537,8 @@ impl Encoder<'_> {
             View::Builtin(index) => Constant::Builtin(index as u32),
             View::List(list) if list.is_empty() => Constant::EmptyList,
             View::Attrs(set) if set.is_empty() => Constant::EmptyAttrs,
-            // Searched for each path, since pieces that only an earlier process ran are read during this encoding.
+            // Searched for each path, since pieces that only an earlier process ran are read during
+            // this encoding.
             View::Path(path) => match self.file.kept.range_of_path(value) {
                 Some((start, end)) => Constant::RelativePath(start, end),
                 None => Constant::Path(Bytes(path.bytes())),

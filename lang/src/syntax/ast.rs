@@ -1,9 +1,10 @@
 //! The syntax tree of one file, allocated in one arena.
 //!
-//! Every node is a plain reference into a [`bumpalo::Bump`], so a tree costs one allocation per page and is freed at
-//! once. Names are interned [`Symbol`]s; positions are [`Span`]s of bytes in the file the tree was parsed from. The
-//! parser has already done the steps that need the text: indentation of `''…''` strings is stripped, `a.b.c = …`
-//! bindings are merged into nested sets, `<nixpkgs>` is kept unresolved. Scopes are resolved by `compile`.
+//! Every node is a plain reference into a [`bumpalo::Bump`], so a tree costs one allocation per
+//! page and is freed at once. Names are interned [`Symbol`]s; positions are [`Span`]s of bytes in
+//! the file the tree was parsed from. The parser has already done the steps that need the text:
+//! indentation of `''…''` strings is stripped, `a.b.c = …` bindings are merged into nested sets,
+//! `<nixpkgs>` is kept unresolved. Scopes are resolved by `compile`.
 
 use crate::source::Span;
 use crate::symbol::Symbol;
@@ -163,8 +164,8 @@ pub struct Formal<'a> {
 #[derive(Debug)]
 pub struct Bindings<'a> {
     pub recursive: bool,
-    /// Set when all of it is in one pair of braces, and no paths or sets were merged: its text, parsed again, gives the
-    /// same bindings.
+    /// Set when all of it is in one pair of braces, and no paths or sets were merged: its text,
+    /// parsed again, gives the same bindings.
     pub verbatim: bool,
     /// Source order, names unique.
     pub statics: &'a [Binding<'a>],

@@ -1,8 +1,8 @@
 //! The inside of `{ … }` and `let … in`: bindings, and merging of those that name parts of one set.
 //!
-//! `a.b = 1; a.c = 2;` is `a = { b = 1; c = 2; };`, and so is `a = { b = 1; }; a.c = 2;`. Two sets merge in either
-//! notation; the result is `rec` if the first of them is. Any other name that is defined twice is a mistake, reported
-//! with both spans.
+//! `a.b = 1; a.c = 2;` is `a = { b = 1; c = 2; };`, and so is `a = { b = 1; }; a.c = 2;`. Two sets
+//! merge in either notation; the result is `rec` if the first of them is. Any other name that is
+//! defined twice is a mistake, reported with both spans.
 
 use bumpalo::Bump;
 use hashbrown::HashMap;
@@ -23,7 +23,8 @@ pub struct WrittenBinding<'a> {
 }
 
 impl<'a> WrittenBinding<'a> {
-    /// Returns the span reported for step `index` of the path: as in Nix, it begins with the whole path.
+    /// Returns the span reported for step `index` of the path: as in Nix, it begins with the whole
+    /// path.
     fn span(&self, index: usize) -> Span {
         self.path[0].span.to(self.path[index].span)
     }

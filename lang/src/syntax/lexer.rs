@@ -1,9 +1,10 @@
 //! Text to tokens, in one pass over the file, on demand of the parser.
 //!
-//! The rules are those of Nix's scanner: the longest match wins, so `a/b` is a path, `a:b` a URI and `-a` after a
-//! space a minus and a name. Strings and paths nest through `${`, so a stack of modes holds the context that a `}` returns to.
-//! The tokens always end with [`TokenKind::End`], strings that the file leaves open are closed there, and every byte that
-//! starts no token has been reported; the grammar of tokens is the parser's.
+//! The rules are those of Nix's scanner: the longest match wins, so `a/b` is a path, `a:b` a URI
+//! and `-a` after a space a minus and a name. Strings and paths nest through `${`, so a stack of
+//! modes holds the context that a `}` returns to. The tokens always end with [`TokenKind::End`],
+//! strings that the file leaves open are closed there, and every byte that starts no token has been
+//! reported; the grammar of tokens is the parser's.
 
 use memchr::{memchr2, memchr3, memmem};
 use nom::branch::alt;
@@ -234,8 +235,8 @@ impl<'t> Lexer<'t> {
         self.push(kind, length);
     }
 
-    /// Returns the length of the path that starts here. Candidates that start in one run of bytes share the end of the
-    /// run, so it is scanned once.
+    /// Returns the length of the path that starts here. Candidates that start in one run of bytes
+    /// share the end of the run, so it is scanned once.
     fn path_here(&mut self) -> Option<usize> {
         if self.at < self.no_path_until {
             return None;
@@ -332,7 +333,7 @@ impl<'t> Lexer<'t> {
     fn trailing_slash(&mut self, open: u32, end: usize) {
         let span = Span::new(open, end as u32);
         let error = SyntaxError::new("path_trailing_slash", span, "path has a trailing slash");
-        self.report(error.help("remove the last `/`, or write `/.` for the folder itself"));
+        self.report(error.help("remove the last `/`, or write `/.` for the directory itself"));
     }
 
     fn string(&mut self, open: u32) {
@@ -484,7 +485,8 @@ fn path_steps(text: &[u8]) -> Bytes<'_> {
     }
 }
 
-/// Returns the length of the path at the start of a text: `a/b`, `./a/`, `/a`, or the part before the `${` of `./${x}`.
+/// Returns the length of the path at the start of a text: `a/b`, `./a/`, `/a`, or the part before
+/// the `${` of `./${x}`.
 fn path_start(text: &[u8]) -> Option<usize> {
     let (after, run) = path_run(text).ok()?;
     match after {

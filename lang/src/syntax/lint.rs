@@ -1,5 +1,5 @@
-//! Lints of literals that are valid but better written in another way. Each lint has a level of its own
-//! ([`Lints`](super::Lints)); the names are those of the Nix settings.
+//! Lints of literals that are valid but better written in another way. Each lint has a level of its
+//! own ([`Lints`](super::Lints)); the names are those of the Nix settings.
 
 use super::error::SyntaxError;
 use super::parser::Parser;

@@ -1,12 +1,13 @@
 //! Text to syntax tree.
 //!
-//! [`parse`] makes tokens of the text (`lexer`, its words in `token`), then one [`ast::Expr`] of the tokens: `parser`
-//! has everything except operators (`precedence`), the inside of braces (`bindings`) and quoted text (`strings`).
-//! A parse always returns a tree; parts that were not understood are [`ast::ExprKind::Error`] in it, and every mistake
-//! is in [`Parsed::errors`]. [`print`] turns a tree back into text.
+//! [`parse`] makes tokens of the text (`lexer`, its words in `token`), then one [`ast::Expr`] of
+//! the tokens: `parser` has everything except operators (`precedence`), the inside of braces
+//! (`bindings`) and quoted text (`strings`). A parse always returns a tree; parts that were not
+//! understood are [`ast::ExprKind::Error`] in it, and every mistake is in [`Parsed::errors`].
+//! [`print`] turns a tree back into text.
 //!
-//! No depth of brackets overflows the stack: trees are at most [`DEPTH_MAX`] deep, and the parser moves
-//! to a larger stack when the thread's own runs out.
+//! No depth of brackets overflows the stack: trees are at most [`DEPTH_MAX`] deep, and the parser
+//! moves to a larger stack when the thread's own runs out.
 
 pub mod ast;
 mod bindings;
@@ -25,8 +26,8 @@ use bumpalo::Bump;
 
 pub use error::SyntaxError;
 
-/// Depth up to which expressions may nest; also a bound on the depth of every tree, so a walk of one may recurse if it
-/// has room for this many steps.
+/// Depth up to which expressions may nest; also a bound on the depth of every tree, so a walk of
+/// one may recurse if it has room for this many steps.
 pub const DEPTH_MAX: u32 = 10_000;
 
 /// Number of mistakes after which the parser gives up.
@@ -37,8 +38,9 @@ pub const ERRORS_MAX: usize = 50;
 pub struct ParseOptions {
     /// Allow `|>` and `<|`.
     pub pipe_operators: bool,
-    /// Keep the pieces of `''…''` strings separate, as Nix's parser does. Joined, which is the default, they mean the
-    /// same and evaluate faster; but only separate pieces make [`print`] exact.
+    /// Keep the pieces of `''…''` strings separate, as Nix's parser does. Joined, which is the
+    /// default, they mean the same and evaluate faster; but only separate pieces make [`print`]
+    /// exact.
     pub separate_string_pieces: bool,
     pub lints: Lints,
 }
@@ -74,7 +76,8 @@ pub struct Parsed<'a> {
     pub warnings: Vec<SyntaxError>,
 }
 
-/// Returns the tree of a file's text, allocated in `arena`; strings without escapes are slices of `text`.
+/// Returns the tree of a file's text, allocated in `arena`; strings without escapes are slices of
+/// `text`.
 pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], options: ParseOptions) -> Parsed<'a> {
     parser::parse(arena, text, 0, options)
 }

@@ -1,8 +1,9 @@
 //! Tokens to expressions, by recursive descent.
 //!
-//! The grammar is Nix's, quirks included. A function that meets a token it cannot use reports it once (a second report
-//! of the same token is dropped) and returns the tree so far; the loops over elements and bindings skip to a token
-//! where they can go on, so one mistake does not hide the next.
+//! The grammar is Nix's, quirks included. A function that meets a token it cannot use reports it
+//! once (a second report of the same token is dropped) and returns the tree so far; the loops over
+//! elements and bindings skip to a token where they can go on, so one mistake does not hide the
+//! next.
 
 use bumpalo::Bump;
 
@@ -16,7 +17,8 @@ use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed};
 use crate::source::Span;
 use crate::symbol::Symbol;
 
-/// Stack that one step of nesting may use before the next step checks again, and size of a further stack.
+/// Stack that one step of nesting may use before the next step checks again, and size of a further
+/// stack.
 pub(super) const STACK_RESERVE: usize = 128 * 1024;
 pub(super) const STACK_SEGMENT: usize = 4 * 1024 * 1024;
 
@@ -38,8 +40,8 @@ pub struct Parser<'a> {
     /// Token of the last report.
     complained_at: usize,
     depth: u32,
-    // Stacks on which the lists of the tree are collected before they are copied to the arena; each function removes its
-    // own elements.
+    // Stacks on which the lists of the tree are collected before they are copied to the arena; each
+    // function removes its own elements.
     exprs: Vec<Expr<'a>>,
     names: Vec<AttrName<'a>>,
     parts: Vec<StringPart<'a>>,
@@ -243,8 +245,8 @@ impl<'a> Parser<'a> {
 
     /// Runs one step of nesting, on a further stack when this one is nearly used up.
     ///
-    /// When the step would exceed [`DEPTH_MAX`], the rest of the file is skipped, since every closing bracket of it would
-    /// be one more mistake.
+    /// When the step would exceed [`DEPTH_MAX`], the rest of the file is skipped, since every
+    /// closing bracket of it would be one more mistake.
     pub fn nested(&mut self, step: impl FnOnce(&mut Self) -> Expr<'a>) -> Expr<'a> {
         if !self.deeper(1) {
             return self.error_expr();
@@ -661,7 +663,8 @@ impl<'a> Parser<'a> {
         ExprKind::Attrs(bindings)
     }
 
-    /// Skips to one of these tokens, over whole brackets; stops at a bracket that closes more than was opened.
+    /// Skips to one of these tokens, over whole brackets; stops at a bracket that closes more than
+    /// was opened.
     pub fn skip_to(&mut self, stops: &[TokenKind]) {
         let mut open = 0u32;
         loop {

@@ -16,7 +16,8 @@
 //! | 12 | `?` | left |
 //! | 13 | `-` before an operand | |
 //!
-//! The operand of `!` is everything that binds tighter, at any position: `a * !b + c` is `a * !(b + c)`.
+//! The operand of `!` is everything that binds tighter, at any position: `a * !b + c` is
+//! `a * !(b + c)`.
 
 use super::ast::{BinaryOperator, Expr, ExprKind};
 use super::error::SyntaxError;

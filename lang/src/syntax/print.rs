@@ -1,8 +1,9 @@
 //! Syntax trees as text, exactly as `nix-instantiate --parse` prints them.
 //!
-//! Every operator is parenthesised, bindings are sorted, and constructs that are defined by others are shown as those:
-//! `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. Nix chose the form for human readers:
-//! interpolation shows as `+` and `assert` without parentheses, so only texts without those parse to the same tree again.
+//! Every operator is parenthesised, bindings are sorted, and constructs that are defined by others
+//! are shown as those: `a < b` as `(__lessThan a b)`, `<x>` as `(__findFile __nixPath "x")`. Nix
+//! chose the form for human readers: interpolation shows as `+` and `assert` without parentheses,
+//! so only texts without those parse to the same tree again.
 
 use super::ast::*;
 use super::parser::{STACK_RESERVE, STACK_SEGMENT};
@@ -189,8 +190,8 @@ impl Printer<'_> {
         self.text(")");
     }
 
-    /// Writes function and arguments without parentheses: a call of a call is one call with more arguments, also when the
-    /// inner one is an operator.
+    /// Writes function and arguments without parentheses: a call of a call is one call with more
+    /// arguments, also when the inner one is an operator.
     fn call(&mut self, expr: Expr<'_>) {
         stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || self.call_here(expr));
     }
@@ -315,7 +316,8 @@ impl Printer<'_> {
         }
     }
 
-    /// Writes the `inherit` clauses: names of the enclosing scope first, then one clause per source, in order of the text.
+    /// Writes the `inherit` clauses: names of the enclosing scope first, then one clause per
+    /// source, in order of the text.
     fn inherits(&mut self, bindings: &Bindings<'_>, sorted: &[&Binding<'_>]) {
         let is_plain = |binding: &&&Binding<'_>| matches!(binding.value, BindingValue::Inherit);
         if sorted.iter().any(|binding| is_plain(&binding)) {

@@ -7,8 +7,9 @@ use super::ast::StringPart;
 
 /// Returns the bytes a piece of a `"…"` string stands for.
 ///
-/// `\n`, `\r`, `\t` are those characters, a backslash before anything else is dropped; a carriage return, alone or
-/// before a line feed, is a line feed, so a file means the same with any line ends.
+/// `\n`, `\r`, `\t` are those characters, a backslash before anything else is dropped; a carriage
+/// return, alone or before a line feed, is a line feed, so a file means the same with any line
+/// ends.
 pub fn unescape<'a>(arena: &'a Bump, text: &[u8]) -> &'a [u8] {
     let mut out = BumpVec::with_capacity_in(text.len(), arena);
     let mut bytes = text.iter().copied().peekable();
@@ -46,11 +47,12 @@ pub struct IndentedPart<'a> {
     pub plain: bool,
 }
 
-/// Removes from every line the spaces that all lines start with, and a last line that is only spaces.
+/// Removes from every line the spaces that all lines start with, and a last line that is only
+/// spaces.
 ///
-/// Follows Nix to the letter: lines of nothing but spaces are ignored unless they end in an expression or an escape,
-/// only spaces are indentation, and the text on the opening line is a line of its own. Adjacent texts become one unless
-/// `separate` is set; empty parts are dropped.
+/// Follows Nix to the letter: lines of nothing but spaces are ignored unless they end in an
+/// expression or an escape, only spaces are indentation, and the text on the opening line is a line
+/// of its own. Adjacent texts become one unless `separate` is set; empty parts are dropped.
 pub fn strip_indentation<'a>(
     arena: &'a Bump,
     parts: &[IndentedPart<'a>],

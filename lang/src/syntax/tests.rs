@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::print::{PrintOptions, Style, print};
 use super::{ParseOptions, parse};
 
-/// Returns the tree of a text as text, or its mistakes, one per line: offsets, message, labels, help.
+/// Returns the tree of a text as text, or its mistakes, one per line: offsets, message, labels,
+/// help.
 fn check(text: &[u8]) -> String {
     let arena = Bump::new();
     let options = ParseOptions { pipe_operators: true, separate_string_pieces: true, ..ParseOptions::default() };
@@ -131,7 +132,7 @@ fn mistakes() {
         ),
         (
             r#"./a/"#,
-            r#"0..4 path has a trailing slash (help: remove the last `/`, or write `/.` for the folder itself)"#,
+            r#"0..4 path has a trailing slash (help: remove the last `/`, or write `/.` for the directory itself)"#,
         ),
         (r#"./a//b"#, r#"3..5 two slashes in a path (help: write one slash, or spaces around the operator `//`)"#),
         (
@@ -275,8 +276,8 @@ fn word() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Texts of expressions: without `lossy`, of those kinds whose printed form is exact. Nix's form shows interpolation as
-/// `+`, and `assert` without parentheses.
+/// Texts of expressions: without `lossy`, of those kinds whose printed form is exact. Nix's form
+/// shows interpolation as `+`, and `assert` without parentheses.
 #[rustfmt::skip]
 fn expression(lossy: bool) -> impl Strategy<Value = String> {
     let leaf = proptest::sample::select(vec![
@@ -318,8 +319,8 @@ fn expression(lossy: bool) -> impl Strategy<Value = String> {
     })
 }
 
-/// Texts and the output of `nix-instantiate --parse` for them in the directory `/`; compared with Nix 2.8, which shows
-/// `inherit` and `$` in another way.
+/// Texts and the output of `nix-instantiate --parse` for them in the directory `/`; compared with
+/// Nix 2.8, which shows `inherit` and `$` in another way.
 #[rustfmt::skip]
 const PRINTED: &[(&str, &str)] = &[
     (r#""${x}""#, r#"(x)"#),

@@ -1,12 +1,14 @@
 //! Memory limit and end of one evaluation.
 //!
-//! Each evaluator owns an [`Account`] and shares it with its worker threads. So a process can hold several evaluations
-//! that have limits of their own: one that runs out of memory, or is interrupted, ends alone.
+//! Each evaluator owns an [`Account`] and shares it with its worker threads. So a process can hold
+//! several evaluations that have limits of their own: one that runs out of memory, or is
+//! interrupted, ends alone.
 //!
-//! A thread allocates for one account at a time ([`enter`]); between evaluations, for none. The region that the thread
-//! allocates from ([`super::heap`]) is charged to the account as a whole, and its unused rest changes hands with the
-//! account. Process-wide are only the table of names ([`crate::symbol`]), whose names are charged to the evaluation
-//! that first uses them, and the list of accounts that [`interrupt`] ends.
+//! A thread allocates for one account at a time ([`enter`]); between evaluations, for none. The
+//! region that the thread allocates from ([`super::heap`]) is charged to the account as a whole,
+//! and its unused rest changes hands with the account. Process-wide are only the table of names
+//! ([`crate::symbol`]), whose names are charged to the evaluation that first uses them, and the
+//! list of accounts that [`interrupt`] ends.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -16,7 +18,8 @@ use std::sync::{Arc, Mutex, Weak};
 use super::heap;
 use super::thunk::Waiters;
 
-/// Bytes beyond the limit, for code on its way to the next call, where the evaluation ends with a position.
+/// Bytes beyond the limit, for code on its way to the next call, where the evaluation ends with a
+/// position.
 const SLACK_BYTES: usize = 64 << 20;
 
 /// Reasons to end, as bits of [`Account::ended`].
@@ -32,7 +35,8 @@ pub(crate) struct Account {
     ended: Ended,
 }
 
-/// Reasons to end. Every call reads them, so they have a cache line without anything that is written often.
+/// Reasons to end. Every call reads them, so they have a cache line without anything that is
+/// written often.
 #[repr(align(64))]
 struct Ended(AtomicU8);
 
@@ -71,8 +75,8 @@ impl Account {
         self.reserved_bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit_bytes()
     }
 
-    /// Returns true when the evaluation has to end: the limit was reached (values are never freed), or it was
-    /// interrupted.
+    /// Returns true when the evaluation has to end: the limit was reached (values are never freed),
+    /// or it was interrupted.
     #[inline(always)]
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.0.load(Ordering::Relaxed) != 0
@@ -89,7 +93,8 @@ impl Account {
         self.waiters.wake_all();
     }
 
-    /// Allows evaluation again after [`Account::interrupt`]. Thunks that were being forced are suspended again by then.
+    /// Allows evaluation again after [`Account::interrupt`]. Thunks that were being forced are
+    /// suspended again.
     pub(crate) fn resume(&self) {
         self.ended.0.fetch_and(!INTERRUPTED, Ordering::Release);
     }
@@ -103,8 +108,9 @@ impl Account {
         self.ended.0.fetch_or(FULL, Ordering::Relaxed);
     }
 
-    /// Charges `bytes` that are about to be allocated; returns false when there must not be so many. Beyond the limit
-    /// the evaluation ends at its next call, and until then a region is granted while the slack lasts.
+    /// Charges `bytes` that are about to be allocated; returns false when there must not be so
+    /// many. Beyond the limit the evaluation ends at its next call, and until then a region is
+    /// granted while the slack lasts.
     fn reserve(&self, bytes: usize, is_region: bool) -> bool {
         let limit = self.limit_bytes();
         let reserved = self.reserved_bytes.load(Ordering::Relaxed).saturating_add(bytes);
@@ -118,7 +124,8 @@ impl Account {
         true
     }
 
-    /// Returns the charge for bytes that the system did not give; the limit is now what it has given.
+    /// Returns the charge for bytes that the system did not give; the limit is now what it has
+    /// given.
     fn refused(&self, bytes: usize) {
         self.refund(bytes);
         self.limit_bytes.fetch_min(self.reserved_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -201,7 +208,8 @@ pub fn resume() {
     accounts.iter().filter_map(Weak::upgrade).for_each(|account| account.resume());
 }
 
-/// Ends one evaluation from another thread ([`Evaluator::interrupter`](crate::Evaluator::interrupter)).
+/// Ends one evaluation from another thread
+/// ([`Evaluator::interrupter`](crate::Evaluator::interrupter)).
 #[derive(Clone)]
 pub struct Interrupter(Weak<Account>);
 

@@ -7,10 +7,10 @@
 //! [2]                   [flat] [top]                    a layered set that was walked, and so became flat
 //! ```
 //!
-//! A [`Shape`] holds the sorted names and the positions. All sets that one `{ … }` in a file makes share one shape, so
-//! such a set costs one word per attribute; `mapAttrs` keeps its argument's shape; a shape's address keys the inline
-//! caches of selections ([`ShapeCache`]). Names sort by symbol number, which is age; [`Attrs::sorted`] gives the order
-//! of their texts.
+//! A [`Shape`] holds the sorted names and the positions. All sets that one `{ … }` in a file makes
+//! share one shape, so such a set costs one word per attribute; `mapAttrs` keeps its argument's
+//! shape; a shape's address keys the inline caches of selections ([`ShapeCache`]). Names sort by
+//! symbol number, which is age; [`Attrs::sorted`] gives the order of their texts.
 
 use std::cmp::Ordering as Order;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -64,8 +64,9 @@ impl Shape {
     pub(crate) fn new(len: usize, entries: impl Iterator<Item = (Symbol, Pos)>) -> &'static Shape {
         let words = 2 + len;
         let at = heap::words(words);
-        // SAFETY: room for the 16-byte head and `len` symbols and positions of 4 bytes each; exactly `len` of each are
-        // written before the shape can be reached, or the assertion fails.
+        // SAFETY: room for the 16-byte head and `len` symbols and positions of 4 bytes each;
+        // exactly `len` of each are written before the shape can be reached, or the assertion
+        // fails.
         unsafe {
             let shape = at.cast::<Shape>();
             shape.write(Shape { len: len as u32, _pad: 0, by_text: AtomicPtr::new(std::ptr::null_mut()) });
@@ -82,8 +83,8 @@ impl Shape {
         }
     }
 
-    /// Like [`Shape::new`], but reuses an equal shape that this thread remembers. So sets made at run time share shapes,
-    /// and the caches keyed by them, as those of one `{ … }` do.
+    /// Like [`Shape::new`], but reuses an equal shape that this thread remembers. So sets made at
+    /// run time share shapes, and the caches keyed by them, as those of one `{ … }` do.
     pub(crate) fn shared(len: usize, entries: impl Iterator<Item = (Symbol, Pos)> + Clone) -> &'static Shape {
         if len == 0 {
             return empty_shape();
@@ -124,7 +125,8 @@ impl Shape {
 
     #[inline(always)]
     pub fn names(&self) -> &'static [Symbol] {
-        // SAFETY: `Shape::new` wrote `len` symbols right behind the head; shapes live as long as the process.
+        // SAFETY: `Shape::new` wrote `len` symbols right behind the head; shapes live as long as
+        // the process.
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).add(1).cast::<Symbol>(), self.len()) }
     }
 
@@ -150,7 +152,8 @@ impl Shape {
             let mut indexes: Vec<u32> = (0..self.len).collect();
             indexes.sort_unstable_by(|&a, &b| names[a as usize].cmp(names[b as usize]));
             let at = heap::words(indexes.len().div_ceil(2)).cast::<u32>();
-            // SAFETY: room for `len` indexes of 4 bytes; when two threads get here, either result is right.
+            // SAFETY: room for `len` indexes of 4 bytes; when two threads get here, either result
+            // is right.
             unsafe { at.copy_from_nonoverlapping(indexes.as_ptr(), indexes.len()) };
             self.by_text.store(at, Ordering::Release);
             order = at;
@@ -276,17 +279,19 @@ impl Attrs {
     /// The set is layered or flattened, and `index` is 1 or 2; flattened, it is 1.
     #[inline(always)]
     unsafe fn part(self, index: usize) -> Attrs {
-        // SAFETY: a layered or flattened set has three words, of which these hold addresses of sets.
+        // SAFETY: a layered or flattened set has three words, of which these hold addresses of
+        // sets.
         Attrs(unsafe { AtomicU64::from_ptr(self.0.add(index).cast_mut()) }.load(Ordering::Acquire) as *const u64)
     }
 
-    /// Returns the form of the set. A thread that sees the set layered while another flattens it may get the flattened set
-    /// as the base, which holds all of `top` too.
+    /// Returns the form of the set. A thread that sees the set layered while another flattens it
+    /// may get the flattened set as the base, which holds all of `top` too.
     #[inline(always)]
     fn form(self) -> Form {
         let head = self.head();
         match head & 3 {
-            // SAFETY: a head with clear low bits is the address of a shape, which lives as long as the process.
+            // SAFETY: a head with clear low bits is the address of a shape, which lives as long as
+            // the process.
             0 => Form::Flat(unsafe { &*(head as *const Shape) }),
             // SAFETY: the head says that the set is layered.
             LAYERED => unsafe {
@@ -340,8 +345,9 @@ impl Attrs {
             Form::Flattened(flat) => flat.flat(),
             Form::Layered { base, top, .. } => {
                 let merged = merge(base.flat(), top.flat()).as_attrs().expect("merge returns a set");
-                // SAFETY: the object has three words. The pointer is published before the head, so a thread that sees
-                // the new head sees the new pointer, and one that saw the old head finds a base that holds all of top.
+                // SAFETY: the object has three words. The pointer is published before the head, so
+                // a thread that sees the new head sees the new pointer, and one that saw the old
+                // head finds a base that holds all of top.
                 unsafe {
                     AtomicU64::from_ptr(self.0.add(1).cast_mut()).store(merged.0 as u64, Ordering::Release);
                     AtomicU64::from_ptr(self.0.cast_mut()).store(FLATTENED, Ordering::Release);
@@ -403,7 +409,8 @@ impl Attrs {
         self.flat().iter()
     }
 
-    /// Returns the attributes in the order of their names' bytes, which `attrNames`, printing and hashing use.
+    /// Returns the attributes in the order of their names' bytes, which `attrNames`, printing and
+    /// hashing use.
     pub fn sorted(self) -> impl ExactSizeIterator<Item = Attr> + Clone {
         let flat = self.flat();
         let (names, positions) = (flat.shape.names(), flat.shape.positions());
@@ -556,7 +563,8 @@ fn merge_names(left: &Shape, right: &Shape, mut visit: impl FnMut(Side)) {
 
 /// The shape that one selection in the code saw last, and the index of the selected name in it.
 ///
-/// Shapes are never freed, so an address stands for one shape, and an index found in it stays right.
+/// Shapes are never freed, so an address stands for one shape, and an index found in it stays
+/// right.
 pub(crate) struct ShapeCache(AtomicU64);
 
 /// Index of a name that the shape does not have.

@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 use super::heap;
 use crate::symbol::Symbol;
 
-/// One store path in a context. Paths and output names are interned, so an element has at most three words.
+/// One store path in a context. Paths and output names are interned, so an element has at most
+/// three words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContextElement {
     /// The path itself, as from `toFile` or a copied source.
@@ -33,7 +34,8 @@ impl ContextElement {
 
 /// A set of elements, sorted, shared by all strings made from one another. Copying is free.
 ///
-/// One word, since a string has no more room for it: the address of the number of elements, which follow it.
+/// One word, since a string has no more room for it: the address of the number of elements, which
+/// follow it.
 #[derive(Debug, Clone, Copy)]
 pub struct Context(Option<NonNull<usize>>);
 
@@ -62,8 +64,8 @@ impl Context {
         }
         let words = 1 + size_of_val(elements).div_ceil(size_of::<u64>());
         let at = heap::words(words).cast::<usize>();
-        // SAFETY: there is room for the number and the elements, which need no more than a word's alignment; the heap's
-        // words live as long as the process, and these are not written again.
+        // SAFETY: there is room for the number and the elements, which need no more than a word's
+        // alignment; the heap's words live as long as the process, and these are not written again.
         unsafe {
             at.write(elements.len());
             at.add(1).cast::<ContextElement>().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
@@ -122,7 +124,8 @@ impl ContextBuilder {
             Some(first) if std::ptr::eq(first.elements(), context.elements()) => {}
             Some(_) => self.more.extend_from_slice(context.elements()),
         }
-        // Many strings with the same few paths: keep the list from growing with the number of strings.
+        // Many strings with the same few paths: keep the list from growing with the number of
+        // strings.
         if self.more.len() > 1 << 16 {
             self.more.sort_unstable();
             self.more.dedup();

@@ -1,10 +1,11 @@
 #![allow(unsafe_code)] // reason: hands out raw memory; everything above it is built on these words.
 //! Memory for values: bump allocation, one region per thread, never returned to the system.
 //!
-//! Values are plain words that can be copied and kept, so their memory lives as long as the process: that makes
-//! [`Value`](super::Value) `Copy`, `Send` and free of lifetimes. An evaluator is a short-lived program, and much of its
-//! speed comes from not tracing, counting or freeing. Only the captures of a thunk are known to be dead, once it has its
-//! value: [`give_back`] keeps those words for the next objects of that size. A collector would replace this module and
+//! Values are plain words that can be copied and kept, so their memory lives as long as the
+//! process: that makes [`Value`](super::Value) `Copy`, `Send` and free of lifetimes. An evaluator
+//! is a short-lived program, and much of its speed comes from not tracing, counting or freeing.
+//! Only the captures of a thunk are known to be dead, once it has its value: [`give_back`] keeps
+//! those words for the next objects of that size. A collector would replace this module and
 //! [`super::word`]; no other module knows where objects are.
 
 use std::alloc::{Layout, alloc};
@@ -12,7 +13,8 @@ use std::cell::Cell;
 
 use super::account;
 
-/// Bytes requested from the system at a time. Pages that are not reached are never touched, so the size costs nothing.
+/// Bytes requested from the system at a time. Pages that are not reached are never touched, so the
+/// size costs nothing.
 const REGION_BYTES: usize = 8 << 20;
 
 /// Pieces up to this many words are kept for reuse.
@@ -21,7 +23,8 @@ const KEPT_WORDS_MAX: usize = 15;
 struct Region {
     next: Cell<usize>,
     end: Cell<usize>,
-    /// For each size in words the first of the pieces given back; each piece holds the address of the next.
+    /// For each size in words the first of the pieces given back; each piece holds the address of
+    /// the next.
     kept: [Cell<usize>; KEPT_WORDS_MAX + 1],
 }
 
@@ -30,8 +33,8 @@ thread_local! {
         const { Region { next: Cell::new(0), end: Cell::new(0), kept: [const { Cell::new(0) }; KEPT_WORDS_MAX + 1] } };
 }
 
-/// Payload of the unwinding when even the slack is used up, or one object alone is too big; never seen outside the
-/// evaluator.
+/// Payload of the unwinding when even the slack is used up, or one object alone is too big; never
+/// seen outside the evaluator.
 pub(crate) struct Exhausted;
 
 /// Returns `words` uninitialised words, aligned to 8 bytes, valid for the rest of the process.
@@ -43,8 +46,8 @@ pub(super) fn words(words: usize) -> *mut u64 {
             && kept.get() != 0
         {
             let at = kept.get() as *mut u64;
-            // SAFETY: `give_back` put the address of the next piece, or 0, into the first word of this one, and the
-            // word was not written since.
+            // SAFETY: `give_back` put the address of the next piece, or 0, into the first word of
+            // this one, and the word was not written since.
             kept.set(unsafe { at.read() } as usize);
             return at;
         }
@@ -86,7 +89,8 @@ fn refill(region: &Region, bytes: usize) -> *mut u64 {
         std::panic::resume_unwind(Box::new(Exhausted));
     }
     let start = match Layout::from_size_align(whole, 4096) {
-        // SAFETY: the layout is not of size zero, since an object has at least one word (`whole >= 8`).
+        // SAFETY: the layout is not of size zero, since an object has at least one word
+        // (`whole >= 8`).
         Ok(layout) => unsafe { alloc(layout) },
         Err(_) => std::ptr::null_mut(),
     };

@@ -1,8 +1,9 @@
 //! Values of the language, one word each.
 //!
-//! [`word`] is the word and its objects, [`attrs`] attribute sets, [`context`] string contexts, [`thunk`] suspended
-//! expressions, [`heap`] their memory, [`account`] the limits of one evaluation. Operations that may fail or evaluate
-//! (comparing, coercing, printing) take an evaluator and are in [`crate::vm`].
+//! [`word`] is the word and its objects, [`attrs`] attribute sets, [`context`] string contexts,
+//! [`thunk`] suspended expressions, [`heap`] their memory, [`account`] the limits of one
+//! evaluation. Operations that may fail or evaluate (comparing, coercing, printing) take an
+//! evaluator and are in [`crate::vm`].
 
 pub(crate) mod account;
 pub mod attrs;

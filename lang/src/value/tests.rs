@@ -1,4 +1,5 @@
-//! The representation of values, access by access: these tests run under Miri too (`tests/soundness/run`).
+//! The representation of values, access by access: these tests run under Miri too
+//! (`tests/soundness/run`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,10 +7,11 @@
 //! [ 2                     ] [value]                    done; the words of further captures are back in the heap
 //! ```
 //!
-//! The state word is the lock: the thread that turns *suspended* into *blackhole* owns the captures and writes the
-//! value. Its claim is a [`Claimed`], which ends in [`Claimed::finish`] or, when forcing failed, in
-//! [`Claimed::restore`], so that the error comes again with the next force. Waiting for another thread, and finding
-//! cycles through several threads, is in [`claim`](Thunk::claim) and [`Waiters`].
+//! The state word is the lock: the thread that turns *suspended* into *blackhole* owns the captures
+//! and writes the value. Its claim is a [`Claimed`], which ends in [`Claimed::finish`] or, when
+//! forcing failed, in [`Claimed::restore`], so that the error comes again with the next force.
+//! Waiting for another thread, and finding cycles through several threads, is in
+//! [`claim`](Thunk::claim) and [`Waiters`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -54,9 +55,9 @@ pub(crate) struct Claimed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Worker(pub u32);
 
-/// Workers of one evaluation that wait for a thunk, each with that thunk. The owner of the thunk is read from it when
-/// needed: a worker that was woken and has not run yet is still in the table, and the owner it waited for may already
-/// wait for something else.
+/// Workers of one evaluation that wait for a thunk, each with that thunk. The owner of the thunk is
+/// read from it when needed: a worker that was woken and has not run yet is still in the table, and
+/// the owner it waited for may already wait for something else.
 #[derive(Default)]
 pub(crate) struct Waiters {
     table: Mutex<Vec<(Worker, Thunk)>>,
@@ -85,8 +86,8 @@ impl Value {
     pub(crate) fn thunk_from_fn(code: &'static Code, mut capture: impl FnMut(usize) -> Value) -> Value {
         let count = code.captures.len();
         let at = heap::words(1 + count.max(1));
-        // SAFETY: room for the state and at least one more word. Without captures the second word stays unwritten, and
-        // is not read before `finish` writes it.
+        // SAFETY: room for the state and at least one more word. Without captures the second word
+        // stays unwritten, and is not read before `finish` writes it.
         unsafe {
             at.write(std::ptr::from_ref(code) as u64);
             for index in 0..count {
@@ -111,11 +112,11 @@ impl Waiters {
     }
 }
 
-/// Returns true when the owner of a thunk in this state waits, perhaps through others, for a thunk that `worker` is
-/// forcing.
+/// Returns true when the owner of a thunk in this state waits, perhaps through others, for a thunk
+/// that `worker` is forcing.
 ///
-/// A worker in the table that waits for a blackhole cannot go on while the caller holds the table, so a chain that is
-/// found does not change under it. No chain is longer than the table.
+/// A worker in the table that waits for a blackhole cannot go on while the caller holds the table,
+/// so a chain that is found does not change under it. No chain is longer than the table.
 fn leads_to(table: &[(Worker, Thunk)], worker: Worker, state: u64) -> bool {
     let mut owner = Worker((state >> 8) as u32);
     for _ in 0..=table.len() {
@@ -142,13 +143,15 @@ impl Thunk {
 
     #[inline(always)]
     fn state(self) -> &'static AtomicU64 {
-        // SAFETY: the first word of a thunk is its state, and is only ever accessed as an atomic once shared.
+        // SAFETY: the first word of a thunk is its state, and is only ever accessed as an atomic
+        // once shared.
         unsafe { AtomicU64::from_ptr(self.0.cast_mut()) }
     }
 
     #[inline(always)]
     fn result(self) -> &'static AtomicValue {
-        // SAFETY: every thunk has a second word; see `thunk_unfilled`. It is read only after `finish` wrote a value.
+        // SAFETY: every thunk has a second word; see `thunk_unfilled`. It is read only after
+        // `finish` wrote a value.
         unsafe { AtomicValue::from_ptr(self.0.add(1).cast_mut().cast()) }
     }
 
@@ -158,8 +161,9 @@ impl Thunk {
         if self.state().load(Ordering::Acquire) == DONE { Some(self.result().load(Ordering::Relaxed)) } else { None }
     }
 
-    /// Tries to become the worker that forces the thunk. `company` is the account of an evaluation with several
-    /// threads; without it no other thread may use the thunk, and a plain store suffices.
+    /// Tries to become the worker that forces the thunk. `company` is the account of an evaluation
+    /// with several threads; without it no other thread may use the thunk, and a plain store
+    /// suffices.
     #[inline(always)]
     pub(crate) fn claim(self, worker: Worker, company: Option<&Account>) -> Claim {
         let state = self.state().load(Ordering::Acquire);
@@ -182,7 +186,8 @@ impl Thunk {
     /// The claim on a thunk that this thread has just marked; `state` is the word before that.
     #[inline(always)]
     fn claimed(self, state: u64) -> Claimed {
-        // SAFETY: the word of a suspended thunk is the address of code, which lives as long as the process.
+        // SAFETY: the word of a suspended thunk is the address of code, which lives as long as the
+        // process.
         Claimed { thunk: self, code: unsafe { &*(state as *const Code) } }
     }
 
@@ -225,8 +230,8 @@ impl Thunk {
     /// Writes one capture.
     ///
     /// # Safety
-    /// The thunk is of code with more than `index` captures, and the caller alone can reach it: it was made just now by
-    /// [`Value::thunk_unfilled`], or the caller has claimed it.
+    /// The thunk is of code with more than `index` captures, and the caller alone can reach it: it
+    /// was made just now by [`Value::thunk_unfilled`], or the caller has claimed it.
     #[inline(always)]
     pub(crate) unsafe fn fill(self, index: usize, value: Value) {
         // SAFETY: by this function's contract the word is a capture of the object, and ours alone.
@@ -243,8 +248,8 @@ impl Claimed {
     /// Captures of the thunk; they are there until it is finished.
     #[inline(always)]
     pub(crate) fn captures(&self) -> &[Value] {
-        // SAFETY: only the owner of the claim writes the words, in `finish`, which ends this borrow; there are as many
-        // as the code says.
+        // SAFETY: only the owner of the claim writes the words, in `finish`, which ends this
+        // borrow; there are as many as the code says.
         unsafe { std::slice::from_raw_parts(self.thunk.0.add(1).cast::<Value>(), self.code.captures.len()) }
     }
 
@@ -252,8 +257,8 @@ impl Claimed {
     #[inline(always)]
     pub(crate) fn finish(self, value: Value, company: Option<&Account>) {
         self.thunk.result().store(value, Ordering::Relaxed);
-        // SAFETY: a thunk has a word for each capture from the second on. Only the owner of the claim reads captures,
-        // and a reader that finds the thunk done reads the second word alone.
+        // SAFETY: a thunk has a word for each capture from the second on. Only the owner of the
+        // claim reads captures, and a reader that finds the thunk done reads the second word alone.
         unsafe { heap::give_back(self.thunk.0.add(2).cast_mut(), self.code.captures.len().saturating_sub(1)) };
         self.thunk.leave(DONE, company);
     }
@@ -262,7 +267,8 @@ impl Claimed {
     pub(crate) fn refill(self, captures: &[Value], company: Option<&Account>) {
         assert_eq!(captures.len(), self.code.captures.len(), "a thunk gets the captures of its code");
         for (index, &capture) in captures.iter().enumerate() {
-            // SAFETY: the code has as many captures, and the owner of the claim alone may access them.
+            // SAFETY: the code has as many captures, and the owner of the claim alone may access
+            // them.
             unsafe { self.thunk.fill(index, capture) };
         }
         self.restore(company);

@@ -12,9 +12,9 @@
 //! payload     kind     111   null, false, true, builtin
 //! ```
 //!
-//! Objects are written once, before the word that names them exists, and never change, except thunks
-//! ([`super::thunk`]) and the flattening of layered sets ([`super::attrs`]), which are atomic. So words can be shared
-//! between threads.
+//! Objects are written once, before the word that names them exists, and never change, except
+//! thunks ([`super::thunk`]) and the flattening of layered sets ([`super::attrs`]), which are
+//! atomic. So words can be shared between threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +59,8 @@ static SINGLE_BYTES: [[u64; 2]; 256] = {
     strings
 };
 
-/// A value of the language, perhaps not yet evaluated. Comparing words with [`Value::same`] is identity, not `==`.
+/// A value of the language, perhaps not yet evaluated. Comparing words with [`Value::same`] is
+/// identity, not `==`.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Value(u64);
@@ -96,7 +97,8 @@ pub struct Function(*const u64);
 #[derive(Clone, Copy)]
 pub struct Partial(*const u64);
 
-// SAFETY: the objects behind these pointers are immutable once the pointer exists and are never freed (`heap`).
+// SAFETY: the objects behind these pointers are immutable once the pointer exists and are never
+// freed (`heap`).
 unsafe impl Send for Str {}
 // SAFETY: as above.
 unsafe impl Sync for Str {}
@@ -228,8 +230,9 @@ impl Value {
     ) -> Value {
         let head = if context.is_empty() { 1 } else { 2 };
         let at = heap::words(head + len.div_ceil(8));
-        // SAFETY: `words` gave room for the head and at least `len` bytes that no other code can reach yet. No part is
-        // written that would go beyond `len`, and all `len` bytes are written before the string exists.
+        // SAFETY: `words` gave room for the head and at least `len` bytes that no other code can
+        // reach yet. No part is written that would go beyond `len`, and all `len` bytes are written
+        // before the string exists.
         unsafe {
             at.write((len as u64) << 1 | (head as u64 - 1));
             if head == 2 {
@@ -247,8 +250,8 @@ impl Value {
         Value(at as u64 | STRING)
     }
 
-    /// Makes a string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes the string itself,
-    /// so that a long text is in memory once.
+    /// Makes a string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes
+    /// the string itself, so that a long text is in memory once.
     pub(crate) fn string_from_buffer(buffer: Vec<u8>, context: Context) -> Value {
         const ADOPTED_MIN: usize = 64 << 10;
         let len = buffer.len() - Str::HEADROOM;
@@ -257,8 +260,9 @@ impl Value {
         }
         account::adopt(buffer.len());
         let start = buffer.leak().as_mut_ptr().cast::<u64>();
-        // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of headroom, so the
-        // head fits in front of the bytes, with the context between when there is one.
+        // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of
+        // headroom, so the head fits in front of the bytes, with the context between when there is
+        // one.
         unsafe {
             let at = if context.is_empty() { start.add(1) } else { start };
             at.write((len as u64) << 1 | u64::from(!context.is_empty()));
@@ -293,7 +297,8 @@ impl Value {
             return Value::empty_list();
         }
         let at = heap::words(1 + values.len());
-        // SAFETY: `words` gave room for 1 + values.len() words; a `Value` is one word (repr transparent).
+        // SAFETY: `words` gave room for 1 + values.len() words; a `Value` is one word (repr
+        // transparent).
         unsafe {
             at.write((values.len() as u64) << 1);
             at.add(1).cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
@@ -305,8 +310,8 @@ impl Value {
     #[inline]
     pub fn list_from_fn(len: usize, mut next: impl FnMut(usize) -> Value) -> Value {
         let at = heap::words(1 + len);
-        // SAFETY: room for 1 + len words; each is written before the list's word exists. `next` may allocate, which
-        // never moves or reuses these words.
+        // SAFETY: room for 1 + len words; each is written before the list's word exists. `next` may
+        // allocate, which never moves or reuses these words.
         unsafe {
             at.write((len as u64) << 1);
             for index in 0..len {
@@ -368,7 +373,8 @@ impl Value {
     pub(crate) fn function_unfilled(code: &'static Code) -> Value {
         let captures = code.captures.len();
         let at = heap::words(1 + captures);
-        // SAFETY: room for 1 + captures words; captures start as `null`, so reading them early is harmless.
+        // SAFETY: room for 1 + captures words; captures start as `null`, so reading them early is
+        // harmless.
         unsafe {
             at.write(std::ptr::from_ref(code) as u64);
             for index in 0..captures {
@@ -406,7 +412,8 @@ impl Value {
             FUNCTION => View::Function(Function(self.pointer())),
             BOXED => {
                 let at = self.pointer();
-                // SAFETY: a word tagged BOXED points to [kind, …] as written by the constructors above.
+                // SAFETY: a word tagged BOXED points to [kind, …] as written by the constructors
+                // above.
                 unsafe {
                     match at.read() {
                         KIND_PATH => View::Path(PathValue(at)),
@@ -510,8 +517,8 @@ impl Str {
     /// Bytes that [`Value::string_from_buffer`] needs at the start of its buffer.
     pub(crate) const HEADROOM: usize = 16;
 
-    /// Reserves sixteen times the room for a long text that still grows, so that it is not copied, and left behind, many
-    /// times. That is address space, not memory, until it is written to.
+    /// Reserves sixteen times the room for a long text that still grows, so that it is not copied,
+    /// and left behind, many times. That is address space, not memory, until it is written to.
     pub(crate) fn make_room(buffer: &mut Vec<u8>) {
         const LONG_MIN: usize = 128 << 10;
         let len = buffer.len();
@@ -535,7 +542,8 @@ impl Str {
     #[inline]
     pub fn bytes(self) -> &'static [u8] {
         let head = self.head();
-        // SAFETY: the head holds the length of the bytes that follow it (and the context word, if the low bit says so).
+        // SAFETY: the head holds the length of the bytes that follow it (and the context word, if
+        // the low bit says so).
         unsafe { std::slice::from_raw_parts(self.0.add(1 + (head & 1) as usize).cast::<u8>(), (head >> 1) as usize) }
     }
 
@@ -573,7 +581,8 @@ impl List {
 
     #[inline]
     pub fn values(self) -> &'static [Value] {
-        // SAFETY: the head holds the length; the elements follow, or the second word points to them (low bit set).
+        // SAFETY: the head holds the length; the elements follow, or the second word points to them
+        // (low bit set).
         unsafe {
             let head = self.0.read();
             let first = if head & 1 == 0 { self.0.add(1) } else { self.0.add(1).read() as *const u64 };
@@ -588,10 +597,12 @@ impl List {
     /// Writes elements of a list that is still being made.
     ///
     /// # Safety
-    /// The list was made by [`Value::list_from_fn`], and neither another thread nor running code can reach it yet.
+    /// The list was made by [`Value::list_from_fn`], and neither another thread nor running code
+    /// can reach it yet.
     pub(crate) unsafe fn fill(self, at: usize, values: &[Value]) {
         assert!(at + values.len() <= self.len(), "parts fit in their list");
-        // SAFETY: the range is inside the list, checked just now; the list is no slice of another, and ours alone.
+        // SAFETY: the range is inside the list, checked just now; the list is no slice of another,
+        // and ours alone.
         unsafe {
             self.0.add(1 + at).cast_mut().cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
         }
@@ -601,21 +612,23 @@ impl List {
 impl Function {
     #[inline(always)]
     pub(crate) fn code(self) -> &'static Code {
-        // SAFETY: the first word of a function is the address of its code, which lives as long as the process.
+        // SAFETY: the first word of a function is the address of its code, which lives as long as
+        // the process.
         unsafe { &*(self.0.read() as *const Code) }
     }
 
     #[inline(always)]
     pub(crate) fn captures(self) -> &'static [Value] {
-        // SAFETY: a function object has as many captures as its code says, written before anything runs it.
+        // SAFETY: a function object has as many captures as its code says, written before anything
+        // runs it.
         unsafe { std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), self.code().captures.len()) }
     }
 
     /// Writes one capture of a function just made.
     ///
     /// # Safety
-    /// The function was made by [`Value::function_unfilled`] for code with more than `index` captures, and neither
-    /// another thread nor running code can reach it yet.
+    /// The function was made by [`Value::function_unfilled`] for code with more than `index`
+    /// captures, and neither another thread nor running code can reach it yet.
     #[inline(always)]
     pub(crate) unsafe fn fill(self, index: usize, value: Value) {
         debug_assert!(index < self.code().captures.len());
@@ -650,8 +663,8 @@ impl AtomicValue {
     }
 
     /// # Safety
-    /// `at` is a word that lives as long as `'a`, is only accessed atomically in that time, and is loaded only after a
-    /// value was stored.
+    /// `at` is a word that lives as long as `'a`, is only accessed atomically in that time, and is
+    /// loaded only after a value was stored.
     #[inline(always)]
     pub(super) unsafe fn from_ptr<'a>(at: *mut AtomicValue) -> &'a AtomicValue {
         // SAFETY: by this function's contract.

@@ -9,7 +9,8 @@ use crate::value::{Value, View, type_with_article};
 impl Evaluator {
     /// Returns `a == b`.
     pub fn equal(&mut self, a: Value, b: Value) -> Result<bool> {
-        // Elements that are the same value are equal, even functions; as in Nix, the value is forced first.
+        // Elements that are the same value are equal, even functions; as in Nix, the value is
+        // forced first.
         if a.same(b) {
             self.force(a)?;
             return Ok(true);
@@ -18,8 +19,9 @@ impl Evaluator {
         self.equal_forced(a, b)
     }
 
-    /// Returns `a == b` for values in head form, each from a slot of its own. As in Nix, a function is then not even equal
-    /// to itself, and comparing a list or set with itself forces its members, but not theirs.
+    /// Returns `a == b` for values in head form, each from a slot of its own. As in Nix, a function
+    /// is then not even equal to itself, and comparing a list or set with itself forces its
+    /// members, but not theirs.
     #[inline(never)]
     pub(crate) fn equal_forced(&mut self, a: Value, b: Value) -> Result<bool> {
         Ok(match (a.view(), b.view()) {

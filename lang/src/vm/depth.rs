@@ -1,7 +1,9 @@
-//! Limits of recursion and memory: room on the native stack, and unwinding at the end of the memory for values.
+//! Limits of recursion and memory: room on the native stack, and unwinding at the end of the memory
+//! for values.
 //!
-//! Forcing and calling recurse natively, so the first entry moves to a large stack of its own. An allocation beyond the
-//! limit unwinds to there too: code outside of [`Evaluator::on_large_stack`] never sees that.
+//! Forcing and calling recurse natively, so the first entry moves to a large stack of its own. An
+//! allocation beyond the limit unwinds to there too: code outside of [`Evaluator::on_large_stack`]
+//! never sees that.
 
 use super::Evaluator;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +17,8 @@ const NATIVE_STACK_BYTES_MIN: usize = 128 << 20;
 const NATIVE_RESERVE_BYTES: usize = 1 << 20;
 
 impl Evaluator {
-    /// Fails when the native stack is nearly used up, or evaluation has to end; for native code that recurses.
+    /// Fails when the native stack is nearly used up, or evaluation has to end; for native code
+    /// that recurses.
     #[inline(always)]
     pub(crate) fn check_native_stack(&mut self) -> Result<()> {
         let marker = 0u8;
@@ -29,14 +32,15 @@ impl Evaluator {
         }
     }
 
-    /// Returns true when the stack is used up indeed: the limit of a profiled evaluator pretends that it always is.
+    /// Returns true when the stack is used up indeed: the limit of a profiled evaluator pretends
+    /// that it always is.
     #[cold]
     pub(super) fn is_stack_used_up(&self, at: usize) -> bool {
         self.profile.as_ref().is_none_or(|profile| at < profile.native_limit)
     }
 
-    /// Runs `work`, which visits the elements of a set or list, as one call deeper: so endlessly nested data is
-    /// distinguished from data that is merely large.
+    /// Runs `work`, which visits the elements of a set or list, as one call deeper: so endlessly
+    /// nested data is distinguished from data that is merely large.
     pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         self.check_native_stack()?;
         if self.calls >= self.shared.options.depth_max {
@@ -48,11 +52,11 @@ impl Evaluator {
         result
     }
 
-    /// Runs `work` with room for deep recursion, and turns running out of memory into an error. Many calls in one `work`
-    /// need that room only once.
+    /// Runs `work` with room for deep recursion, and turns running out of memory into an error.
+    /// Many calls in one `work` need that room only once.
     ///
     /// # Errors
-    /// What `work` returns, and running out of memory.
+    /// Errors of `work`, and running out of memory.
     pub fn on_large_stack<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         if self.on_own_stack {
             return work(self);
@@ -60,15 +64,16 @@ impl Evaluator {
         let (calls, top) = (self.calls, self.stack.top());
         let _entered = account::enter(&self.account);
         self.grow_stack(|ev| {
-            // No half-done state is used again: thunks under way stay marked, and forcing one fails for want of memory
-            // (`cycle`).
+            // No half-done state is used again: thunks under way stay marked, and forcing one fails
+            // for want of memory (`cycle`).
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(ev)));
             result.unwrap_or_else(|cause| {
                 if !cause.is::<Exhausted>() {
                     std::panic::resume_unwind(cause);
                 }
                 ev.calls = calls;
-                // A tail call may have replaced the first frame by a smaller one; its caller removes that.
+                // A tail call may have replaced the first frame by a smaller one; its caller
+                // removes that.
                 ev.stack.reset(top.min(ev.stack.top()));
                 ev.account.wake_all();
                 Err(ev.out_of_memory())

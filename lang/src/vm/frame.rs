@@ -6,8 +6,8 @@
 //!                             ^ base
 //! ```
 //!
-//! Registers are accessed unchecked: see the duties of the compiler in [`super`]. In debug builds a frame knows its
-//! bounds, registers start as [`Value::UNWRITTEN`], and every access is checked.
+//! Registers are accessed unchecked: see the duties of the compiler in [`super`]. In debug builds a
+//! frame knows its bounds, registers start as [`Value::UNWRITTEN`], and every access is checked.
 
 use crate::compile::op::{Op, Reg};
 use crate::error::{ErrorKind, Result};
@@ -69,8 +69,9 @@ impl Stack {
         if base + size > WORDS {
             return Err(ErrorKind::StackOverflow.into());
         }
-        // SAFETY: base + size is within the memory, checked just now; captures go below base, arguments from base up.
-        // `arguments` may be registers of the frame below, which ends at `top`, so nothing overlaps.
+        // SAFETY: base + size is within the memory, checked just now; captures go below base,
+        // arguments from base up. `arguments` may be registers of the frame below, which ends at
+        // `top`, so nothing overlaps.
         unsafe {
             let at = self.memory.add(base);
             for (index, &capture) in captures.iter().enumerate() {
@@ -143,8 +144,8 @@ impl Frame {
     /// Returns consecutive registers.
     ///
     /// # Safety
-    /// The code that was compiled for this frame says so: it has the registers, and has written them. While the slice is
-    /// used they are not written, and the frame does not end.
+    /// The code that was compiled for this frame says so: it has the registers, and has written
+    /// them. While the slice is used they are not written, and the frame does not end.
     #[inline(always)]
     pub unsafe fn slice<'a>(self, first: Reg, count: usize) -> &'a [Value] {
         if count == 0 {
@@ -159,15 +160,16 @@ impl Frame {
     /// Returns consecutive registers, to be written.
     ///
     /// # Safety
-    /// The code that was compiled for this frame says so: it has the registers. While the slice is used they are not
-    /// accessed otherwise, and the frame does not end.
+    /// The code that was compiled for this frame says so: it has the registers. While the slice is
+    /// used they are not accessed otherwise, and the frame does not end.
     #[inline(always)]
     pub unsafe fn slice_mut<'a>(self, first: Reg, count: usize) -> &'a mut [Value] {
         if count == 0 {
             return &mut [];
         }
-        // SAFETY: by this function's contract the registers are there, and ours alone. The stack's words are written
-        // before they are read, and a word is a valid value for a slice that is only written.
+        // SAFETY: by this function's contract the registers are there, and ours alone. The stack's
+        // words are written before they are read, and a word is a valid value for a slice that is
+        // only written.
         unsafe { std::slice::from_raw_parts_mut(self.at(first, count), count) }
     }
 }
@@ -175,11 +177,12 @@ impl Frame {
 /// Returns operation `pc`.
 ///
 /// # Safety
-/// The operations were compiled, and `pc` is 0, or follows an operation that does not end the code, or is the target of
-/// one of their jumps.
+/// The operations were compiled, and `pc` is 0, or follows an operation that does not end the code,
+/// or is the target of one of their jumps.
 #[inline(always)]
 pub(super) unsafe fn fetch(ops: &'static [Op], pc: usize) -> Op {
     debug_assert!(pc < ops.len());
-    // SAFETY: code ends with a return or tail call on every path, and jumps go to operations of the same code.
+    // SAFETY: code ends with a return or tail call on every path, and jumps go to operations of the
+    // same code.
     unsafe { *ops.get_unchecked(pc) }
 }

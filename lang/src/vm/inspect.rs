@@ -19,8 +19,8 @@ pub struct DerivationRef {
 }
 
 impl Evaluator {
-    /// Returns the member at a path such as `a.b."c.d".2`. Numbers index lists; functions on the way are called with
-    /// their defaults.
+    /// Returns the member at a path such as `a.b."c.d".2`. Numbers index lists; functions on the
+    /// way are called with their defaults.
     pub fn select_path(&mut self, value: Value, path: &str) -> Result<Value> {
         let mut value = self.auto_call(value, &[])?;
         for part in split_attr_path(path)? {
@@ -54,8 +54,8 @@ impl Evaluator {
         Ok(value)
     }
 
-    /// Calls a function that has a pattern, with those of `arguments` that the pattern names, and its own defaults.
-    /// Returns all other values unchanged.
+    /// Calls a function that has a pattern, with those of `arguments` that the pattern names, and
+    /// its own defaults. Returns all other values unchanged.
     pub fn auto_call(&mut self, value: Value, arguments: &[(Symbol, Value)]) -> Result<Value> {
         let value = self.force(value)?;
         match value.view() {
@@ -125,7 +125,8 @@ impl Evaluator {
         Ok(String::from_utf8_lossy(text.bytes()).into_owned())
     }
 
-    /// Returns the value as a string with its context, coerced as by interpolation (which copies paths to the store).
+    /// Returns the value as a string with its context, coerced as by interpolation (which copies
+    /// paths to the store).
     pub fn coerce_str(&mut self, value: Value) -> Result<Str> {
         self.on_large_stack(|ev| ev.text_in_store(value))
     }

@@ -27,7 +27,8 @@ static FILE: Code = Code::native(1, |ev, captures| {
 });
 
 impl Evaluator {
-    /// Evaluates a file (or `default.nix` of a directory) to head form. A file is read and evaluated once.
+    /// Evaluates a file (or `default.nix` of a directory) to head form. A file is read and
+    /// evaluated once.
     pub fn eval_file(&mut self, path: &Path) -> Result<Value> {
         let path = path::normalise(path.as_os_str().as_bytes());
         self.on_large_stack(|ev| ev.import(&path))
@@ -51,8 +52,8 @@ impl Evaluator {
         self.force(value)
     }
 
-    /// Returns the syntax tree of a text as `nix-instantiate --parse` prints it, after the checks that need no
-    /// evaluation, such as for undefined variables.
+    /// Returns the syntax tree of a text as `nix-instantiate --parse` prints it, after the checks
+    /// that need no evaluation, such as for undefined variables.
     ///
     /// # Errors
     /// Mistakes in the text.
@@ -131,8 +132,8 @@ impl Evaluator {
         self.force(value)
     }
 
-    /// Returns a thunk of the text's value. With `keep`, it uses code that an earlier process compiled, and keeps the code
-    /// compiled here for the next ([`Evaluator::keep_code`]).
+    /// Returns a thunk of the text's value. With `keep`, it uses code that an earlier process
+    /// compiled, and keeps the code compiled here for the next ([`Evaluator::keep_code`]).
     fn compile_text(
         &mut self,
         text: Arc<[u8]>,
@@ -169,7 +170,8 @@ impl Evaluator {
         Ok(Value::thunk(code, &[]))
     }
 
-    /// Uses code that earlier processes compiled of files, from now on. Only the first call has an effect.
+    /// Uses code that earlier processes compiled of files, from now on. Only the first call has an
+    /// effect.
     pub fn use_code_cache(&self, cache: Arc<dyn CodeCache>) {
         self.shared.code_cache.get_or_init(|| cache);
     }
@@ -185,8 +187,8 @@ impl Evaluator {
         }
     }
 
-    /// Returns the file that `import path` reads. A path that is a link is followed, but directories on the way keep
-    /// their names: a relative path in the file starts there.
+    /// Returns the file that `import path` reads. A path that is a link is followed, but
+    /// directories on the way keep their names: a relative path in the file starts there.
     fn resolve_expression_file(&mut self, path: &[u8]) -> Result<PathBuf> {
         let mut path = self.checked_path(path)?;
         for _ in 0..LINKS_MAX {
@@ -207,7 +209,8 @@ impl Evaluator {
         Err(Error::other("lang::link_loop", format!("too many symbolic links on the way to '{}'", path.display())))
     }
 
-    /// Follows the symbolic links in a path, also in its last part. Parts that do not exist stay unchanged.
+    /// Follows the symbolic links in a path, also in its last part. Parts that do not exist stay
+    /// unchanged.
     ///
     /// # Errors
     /// In pure mode, when the resolved path may not be read.
@@ -223,7 +226,8 @@ impl Evaluator {
     /// In pure mode, when the resolved path may not be read.
     pub(crate) fn resolve_parents(&mut self, path: &Path) -> Result<PathBuf> {
         let resolved = match (path.parent(), path.file_name()) {
-            // A root that may be read is in directories that may not; so only the whole path is checked.
+            // A root that may be read is in directories that may not; so only the whole path is
+            // checked.
             (Some(parent), Some(name)) => self.follow_links(parent)?.join(name),
             _ => path.to_owned(),
         };
@@ -253,9 +257,11 @@ impl Evaluator {
         Ok(self.shared.host.file_type(path)?)
     }
 
-    /// Follows links without checking the result: callers do, before they ask the host for more than links.
+    /// Follows links without checking the result: callers do, before they ask the host for more
+    /// than links.
     fn follow_links(&mut self, path: &Path) -> Result<PathBuf> {
-        // Most files are in directories that others were read from: then only the last part is left to check.
+        // Most files are in directories that others were read from: then only the last part is left
+        // to check.
         let known = match path.parent() {
             Some(parent) if self.shared.plain_directories.read().expect(LOCK).contains(parent) => parent,
             _ => Path::new("/"),
@@ -279,7 +285,8 @@ impl Evaluator {
                 continue;
             }
             done.push(&part);
-            // Directories above the allowed roots are not queried, so that pure evaluation sees no more than it should.
+            // Directories above the allowed roots are not queried, so that pure evaluation sees no
+            // more than it should.
             if !self.may_read(&done) {
                 continue;
             }
@@ -365,7 +372,8 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Builds the store paths that a string refers to, so that they can be read (import from derivation).
+    /// Builds the store paths that a string refers to, so that they can be read (import from
+    /// derivation).
     pub(crate) fn realise_context(&mut self, context: crate::value::Context) -> Result<()> {
         let model = self.shared.options.store_model;
         let mut wanted: Vec<(model::StorePath, Vec<String>)> = Vec::new();

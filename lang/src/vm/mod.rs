@@ -14,22 +14,28 @@
 //!
 //! # Soundness
 //!
-//! The values ([`crate::value`]) and the machine access memory unchecked. Their safe functions, and the `unsafe` blocks
-//! in them, rely on these duties:
+//! The values ([`crate::value`]) and the machine access memory unchecked. Their safe functions, and
+//! the `unsafe` blocks in them, rely on these duties:
 //!
-//! 1. *A register is in its frame, and is written before it is read.* Kept by the compiler, which numbers the registers
-//!    of each function ([`crate::compile`]). Debug builds check every access ([`frame`]).
-//! 2. *Code ends in a return or tail call on every path, and jumps stay within it.* Kept by the compiler. Operations from
-//!    the code cache are those that it wrote: a checksum detects damage, and the cache is as trusted as the program.
-//! 3. *An object made unfilled is filled before anything runs it.* Kept by the compiler for recursive bindings and large
-//!    sets and lists. Builtins fill a thunk through a claim ([`Evaluator::fill_thunk`]), which is safe at any time.
-//! 4. *The words of captures go back to the heap when their thunk is finished, and only then.* Kept by the type
-//!    [`Claimed`](crate::value::thunk::Claimed): one worker at a time has a claim, and finishing consumes it.
-//! 5. *All other words, code and shapes are never freed.* So references to them are `'static`, and addresses are keys.
-//! 6. *A value is used with the evaluator that made it, and with its workers.* Kept by embedders: an evaluator without
-//!    workers forces thunks without synchronisation.
+//! 1. *A register is in its frame, and is written before it is read.* Kept by the compiler, which
+//!    numbers the registers of each function ([`crate::compile`]). Debug builds check every access
+//!    ([`frame`]).
+//! 2. *Code ends in a return or tail call on every path, and jumps stay within it.* Kept by the
+//!    compiler. Operations from the code cache are those that it wrote: a checksum detects damage,
+//!    and the cache is as trusted as the program.
+//! 3. *An object made unfilled is filled before anything runs it.* Kept by the compiler for
+//!    recursive bindings and large sets and lists. Builtins fill a thunk through a claim
+//!    ([`Evaluator::fill_thunk`]), which is safe at any time.
+//! 4. *The words of captures go back to the heap when their thunk is finished, and only then.* Kept
+//!    by the type [`Claimed`](crate::value::thunk::Claimed): one worker at a time has a claim, and
+//!    finishing consumes it.
+//! 5. *All other words, code and shapes are never freed.* So references to them are `'static`, and
+//!    addresses are keys.
+//! 6. *A value is used with the evaluator that made it, and with its workers.* Kept by embedders:
+//!    an evaluator without workers forces thunks without synchronisation.
 //!
-//! `tests/soundness/run` checks the values with Miri, and the parallel tests with the thread sanitizer.
+//! `tests/soundness/run` checks the values with Miri, and the parallel tests with the thread
+//! sanitizer.
 
 mod builtin;
 mod coerce;
@@ -68,10 +74,11 @@ pub(crate) use coerce::Coercion;
 pub use inspect::DerivationRef;
 pub use parallel::Ahead;
 
-/// Evaluates expressions over one host. One thread uses it at a time; [`Evaluator::worker`] makes another one for
-/// another thread, which shares all values, files, caches and limits.
+/// Evaluates expressions over one host. One thread uses it at a time; [`Evaluator::worker`] makes
+/// another one for another thread, which shares all values, files, caches and limits.
 ///
-/// Values belong to the evaluator that made them, and to its workers: no other evaluator may use them.
+/// Values belong to the evaluator that made them, and to its workers: no other evaluator may use
+/// them.
 pub struct Evaluator {
     pub(crate) shared: Arc<Evaluation>,
     /// The table of builtins.
@@ -105,9 +112,11 @@ pub(crate) struct Evaluation {
     pub names: Names,
     pub globals: Arc<Globals>,
     pub sources: RwLock<SourceMap>,
-    /// Directories that pure evaluation may read: those of the options, and those of flakes once they are named.
+    /// Directories that pure evaluation may read: those of the options, and those of flakes once
+    /// they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
-    /// Directories whose path has no symbolic link. Files are assumed not to change during an evaluation.
+    /// Directories whose path has no symbolic link. Files are assumed not to change during an
+    /// evaluation.
     pub plain_directories: RwLock<HashSet<PathBuf, FxBuildHasher>>,
     /// Thunks of imported files, by the path given to `import`.
     pub imports: Mutex<HashMap<Vec<u8>, Value, FxBuildHasher>>,
@@ -217,7 +226,8 @@ impl Evaluator {
         }
     }
 
-    /// Returns another evaluator over the same values and limits, for another thread. From now on both synchronise.
+    /// Returns another evaluator over the same values and limits, for another thread. From now on
+    /// both synchronise.
     pub fn worker(&mut self) -> Evaluator {
         self.parallel = true;
         self.shared.workers.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +284,8 @@ impl Evaluator {
         Some((crate::error::origin_name(&source.origin), line, column))
     }
 
-    /// Runs `work` and resets the count of calls and the stack of registers afterwards, also when it fails.
+    /// Runs `work` and resets the count of calls and the stack of registers afterwards, also when
+    /// it fails.
     pub(crate) fn fallible<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         let (calls, top) = (self.calls, self.stack.top());
         let result = work(self);

@@ -114,7 +114,8 @@ impl Evaluator {
         Ok(Value::string_with_context(&text, context.finish()))
     }
 
-    /// Like [`Evaluator::interpolate`], where some parts may be integers: those with a bit in `numbers`.
+    /// Like [`Evaluator::interpolate`], where some parts may be integers: those with a bit in
+    /// `numbers`.
     #[inline(never)]
     pub(super) fn interpolate_numbers(&mut self, parts: &mut [Value], numbers: u16) -> Result<Value> {
         let mut digits = [0; 20];

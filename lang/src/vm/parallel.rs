@@ -1,13 +1,14 @@
 //! Several threads over one evaluation.
 //!
-//! Helpers evaluate *ahead*: a thread that is about to evaluate many values in order offers them to the helpers, takes
-//! part, and then visits them in order as if it were alone; most have a value already. So the result and the reported
-//! error are those of one thread, with any schedule: an error that a helper meets is dropped, the thunk is suspended
-//! again ([`Claimed::restore`](crate::value::thunk::Claimed)), and the thread that visits the values in order meets the
-//! error again.
+//! Helpers evaluate *ahead*: a thread that is about to evaluate many values in order offers them to
+//! the helpers, takes part, and then visits them in order as if it were alone; most have a value
+//! already. So the result and the reported error are those of one thread, with any schedule: an
+//! error that a helper meets is dropped, the thunk is suspended again
+//! ([`Claimed::restore`](crate::value::thunk::Claimed)), and the thread that visits the values in
+//! order meets the error again.
 //!
-//! A thread that needs a thunk that another is forcing waits for it; a cycle through several threads is found when the
-//! last one would begin to wait ([`crate::value::thunk`]).
+//! A thread that needs a thunk that another is forcing waits for it; a cycle through several
+//! threads is found when the last one would begin to wait ([`crate::value::thunk`]).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -66,7 +67,8 @@ impl Pool {
         self.batches.lock().expect(PROMISE).retain(|each| !Arc::ptr_eq(each, batch));
     }
 
-    /// Returns the newest batch that is not empty; waits for one. `None` when the evaluation is over.
+    /// Returns the newest batch that is not empty; waits for one. `None` when the evaluation is
+    /// over.
     fn next(&self) -> Option<Arc<Batch>> {
         let mut batches = self.batches.lock().expect(PROMISE);
         loop {
@@ -120,7 +122,8 @@ impl Evaluator {
 
     fn help(mut self) {
         let Some(pool) = self.pool.clone() else { return };
-        // Running out of memory ends the helper. The thread that offered the work meets that too, and reports it.
+        // Running out of memory ends the helper. The thread that offered the work meets that too,
+        // and reports it.
         let _ = self.on_large_stack(|ev| {
             while let Some(batch) = pool.next() {
                 pool.idle.fetch_sub(1, Ordering::Relaxed);
@@ -136,8 +139,8 @@ impl Evaluator {
         });
     }
 
-    /// Evaluates values that are all about to be needed, together with the helpers if there are any. Returns true when
-    /// each of them is evaluated, or being evaluated.
+    /// Evaluates values that are all about to be needed, together with the helpers if there are
+    /// any. Returns true when each of them is evaluated, or being evaluated.
     pub fn ahead(&mut self, values: impl Iterator<Item = Value>, extent: Ahead) -> bool {
         let Some(pool) = &self.pool else { return false };
         if pool.idle.load(Ordering::Relaxed) == 0 {

@@ -1,4 +1,5 @@
-//! Binding of the formals of a pattern (`{ a, b ? 1, ... }: …`), the first step of calling such a function.
+//! Binding of the formals of a pattern (`{ a, b ? 1, ... }: …`), the first step of calling such a
+//! function.
 
 use super::Evaluator;
 use crate::compile::code::{Code, DefaultValue, MASK_BITS, Pattern};
@@ -8,8 +9,8 @@ use crate::value::attrs::Shape;
 use crate::value::{Attrs, Value};
 
 impl Evaluator {
-    /// Writes the attributes that a pattern names into registers, and sets a bit in `masks` for each default that is made
-    /// here and filled later.
+    /// Writes the attributes that a pattern names into registers, and sets a bit in `masks` for
+    /// each default that is made here and filled later.
     #[inline(never)]
     pub(super) fn bind_formals(
         &mut self,
@@ -23,7 +24,8 @@ impl Evaluator {
         masks.fill(Value::int(0));
         let mut taken = 0;
         let flat = set.shape_if_flat();
-        // Both sorted rows are walked side by side, unless the set is so much bigger that looking names up is cheaper.
+        // Both sorted rows are walked side by side, unless the set is so much bigger that looking
+        // names up is cheaper.
         let walk = flat.filter(|shape| shape.len() <= pattern.formals.len() * 8).map(|_| set.flat());
         let mut at = 0;
         for formal in &pattern.formals {

@@ -136,8 +136,8 @@ impl Printer {
                 }
             }
             View::Path(path) => self.out.extend_from_slice(path.bytes()),
-            // As Nix detects repetition: a list by the slot that holds it, since variables are copied to each slot, and a
-            // set by itself.
+            // As Nix detects repetition: a list by the slot that holds it, since variables are
+            // copied to each slot, and a set by itself.
             View::List(list) => return self.list(ev, slot, list, depth),
             View::Attrs(set) => return self.attrs(ev, value, set, depth),
             View::Function(function) => {

@@ -1,12 +1,13 @@
 //! Sampling profile of an evaluation: the active calls at every tick of a clock.
 //!
-//! The clock is the embedder's, which calls [`tick`] from a thread of its own. A profiled evaluator keeps the active
-//! calls in a list, and adds the ticks since the last change to the innermost call whenever a call begins or ends. So a
-//! long step is counted in full, and short ones as often as the clock met them. The clock is the process's: one
-//! evaluator at a time can be profiled.
+//! The clock is the embedder's, which calls [`tick`] from a thread of its own. A profiled evaluator
+//! keeps the active calls in a list, and adds the ticks since the last change to the innermost call
+//! whenever a call begins or ends. So a long step is counted in full, and short ones as often as
+//! the clock met them. The clock is the process's: one evaluator at a time can be profiled.
 //!
-//! An evaluator that is not profiled pays nothing: the list is kept in the path for a native stack that is used up, and
-//! the limit of a profiled evaluator pretends that it always is ([`super::run`]).
+//! An evaluator that is not profiled pays nothing: the list is kept in the path for a native stack
+//! that is used up, and the limit of a profiled evaluator pretends that it always is
+//! ([`super::run`]).
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,7 +54,8 @@ pub(super) struct Profile {
     children: HashMap<(usize, usize), usize, FxBuildHasher>,
     /// Node of the active call; 0 for none.
     at: usize,
-    /// Lowest usable address of the native stack, while the evaluator's own limit pretends that none is left.
+    /// Lowest usable address of the native stack, while the evaluator's own limit pretends that
+    /// none is left.
     pub native_limit: usize,
 }
 
@@ -106,8 +108,9 @@ impl Evaluator {
         }));
     }
 
-    /// Returns the profile so far in the format of flame graph programs: a line for each stack of calls, outermost first
-    /// and separated by `;`, then a space and the ticks. Sorted; empty without [`Evaluator::start_profile`].
+    /// Returns the profile so far in the format of flame graph programs: a line for each stack of
+    /// calls, outermost first and separated by `;`, then a space and the ticks. Sorted; empty
+    /// without [`Evaluator::start_profile`].
     pub fn folded_profile(&mut self) -> String {
         let Some(mut profile) = self.profile.take() else { return String::new() };
         profile.count();

@@ -1,8 +1,9 @@
 #![allow(unsafe_code)] // reason: runs operations on unchecked registers; their duties are listed in vm.
 //! The loop that runs operations, calls and forcing.
 //!
-//! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling recurse natively, tail
-//! calls do not. Slow paths of operations are functions of their own, so that the native frame stays small.
+//! One native frame of [`Evaluator::execute`] runs one function or thunk; forcing and calling
+//! recurse natively, tail calls do not. Slow paths of operations are functions of their own, so
+//! that the native frame stays small.
 
 use super::Evaluator;
 use super::frame::{Frame, fetch};
@@ -43,7 +44,8 @@ impl Evaluator {
         }
     }
 
-    /// Writes the captures of a thunk that was made unfilled. A thunk that was forced too early keeps its value.
+    /// Writes the captures of a thunk that was made unfilled. A thunk that was forced too early
+    /// keeps its value.
     pub(crate) fn fill_thunk(&self, thunk: Value, captures: &[Value]) {
         if let View::Thunk(thunk) = thunk.view()
             && let Claim::Run(claimed) = thunk.claim(self.worker, self.company())
@@ -73,7 +75,8 @@ impl Evaluator {
         match code.body {
             Body::Ops(ops) => {
                 let top = self.stack.top();
-                // SAFETY: the compiler counts arguments among the registers; callers give as many as the code takes.
+                // SAFETY: the compiler counts arguments among the registers; callers give as many
+                // as the code takes.
                 let frame = unsafe { self.stack.push(captures, arguments, code.frame as usize)? };
                 // SAFETY: the frame was pushed for this code.
                 let result = unsafe { self.execute::<false>(code, ops, frame, top) };
@@ -102,7 +105,8 @@ impl Evaluator {
         self.enter(lazy.code(), captures, arguments)
     }
 
-    /// Runs operations on the machine's own stack, unless evaluation has to end or that stack just ran out.
+    /// Runs operations on the machine's own stack, unless evaluation has to end or that stack just
+    /// ran out.
     ///
     /// # Safety
     /// As for [`Evaluator::execute`].
@@ -203,7 +207,8 @@ impl Evaluator {
                     rest = later;
                 }
                 View::Attrs(set) => match set.get(self.shared.names.functor) {
-                    // A functor may be a set with a functor, or return its set, which is a call within a call.
+                    // A functor may be a set with a functor, or return its set, which is a call
+                    // within a call.
                     Some(functor) => {
                         let both = [function, rest[0]];
                         function = self.nested(|ev| ev.apply(functor, &both))?;
@@ -217,7 +222,8 @@ impl Evaluator {
         Ok(function)
     }
 
-    /// Returns the number of arguments that a function or builtin takes at once; 1 for other values.
+    /// Returns the number of arguments that a function or builtin takes at once; 1 for other
+    /// values.
     pub(crate) fn arity(&self, function: Value) -> usize {
         match function.view() {
             View::Function(lambda) => lambda.code().arity as usize,
@@ -252,7 +258,8 @@ impl Evaluator {
     /// Runs operations. `PROFILED`: the profile knows of the call, and there is stack for it.
     ///
     /// # Safety
-    /// `ops` are those of `code`, and `frame` was pushed for it at `bottom`, with its captures and arguments.
+    /// `ops` are those of `code`, and `frame` was pushed for it at `bottom`, with its captures and
+    /// arguments.
     unsafe fn execute<const PROFILED: bool>(
         &mut self,
         mut code: &'static Code,
@@ -267,8 +274,8 @@ impl Evaluator {
         }
         let mut pc = 0;
         let mut tail_calls = 0;
-        // The accesses below are those that the operations of `code` name, in the frame that was pushed for it: they are
-        // sound by the duties of the compiler that `vm` lists.
+        // The accesses below are those that the operations of `code` name, in the frame that was
+        // pushed for it: they are sound by the duties of the compiler that `vm` lists.
         macro_rules! get {
             ($register:expr) => {
                 // SAFETY: the compiler lets registers of the frame be read after they were written.
@@ -284,19 +291,21 @@ impl Evaluator {
         }
         macro_rules! row {
             ($first:expr, $count:expr) => {
-                // SAFETY: the compiler had these registers written. They are copied before they are written again.
+                // SAFETY: the compiler had these registers written. They are copied before they are
+                // written again.
                 unsafe { frame.slice($first, $count) }
             };
         }
         macro_rules! row_mut {
             ($first:expr, $count:expr) => {
-                // SAFETY: the compiler gave the frame these registers. Only the function that gets the slice uses them
-                // until it returns: code that it runs has frames of its own.
+                // SAFETY: the compiler gave the frame these registers. Only the function that gets
+                // the slice uses them until it returns: code that it runs has frames of its own.
                 unsafe { frame.slice_mut($first, $count) }
             };
         }
         let error = loop {
-            // SAFETY: the compiler ends code with a return or tail call, and lets jumps go to operations of the code.
+            // SAFETY: the compiler ends code with a return or tail call, and lets jumps go to
+            // operations of the code.
             let op = unsafe { fetch(ops, pc) };
             pc += 1;
             macro_rules! attempt {
@@ -364,7 +373,8 @@ impl Evaluator {
                 Op::AllocLambda { dst, code: index } => set!(dst, Value::function_unfilled(code.module.code(index))),
                 Op::FillThunk { dst, code: index } => {
                     let value = get!(dst);
-                    // SAFETY: the object was made by `AllocThunk`, and runs only after its group is complete.
+                    // SAFETY: the object was made by `AllocThunk`, and runs only after its group is
+                    // complete.
                     unsafe { fill_thunk(frame, value, code.module.code(index)) };
                 }
                 Op::FillLambda { dst, code: index } => {
@@ -404,7 +414,8 @@ impl Evaluator {
                     let set = get!(dst).as_attrs().expect("the register holds the set being filled");
                     let values = row!(first, count as usize);
                     match code.module.order(shape) {
-                        // SAFETY: the set was made by `AttrsUnfilled`, and is used only when all parts are filled.
+                        // SAFETY: the set was made by `AttrsUnfilled`, and is used only when all
+                        // parts are filled.
                         None => unsafe { set.fill(at as usize, values) },
                         // SAFETY: as above.
                         Some(order) => unsafe { fill_in_order(set, &order[at as usize..], values) },
@@ -423,7 +434,8 @@ impl Evaluator {
                 Op::ListFill { dst, first, count, at } => {
                     let list = get!(dst).as_list().expect("the register holds the list being filled");
                     let values = row!(first, count as usize);
-                    // SAFETY: the list was made by `ListUnfilled`, and is used only when all parts are filled.
+                    // SAFETY: the list was made by `ListUnfilled`, and is used only when all parts
+                    // are filled.
                     unsafe { list.fill(at as usize, values) };
                 }
 
@@ -574,7 +586,8 @@ impl Evaluator {
                     if get!(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {
                         let new = code.module.code(index);
                         let value = get!(dst);
-                        // SAFETY: `Formals` made the object for this default, and it runs only after all are filled.
+                        // SAFETY: `Formals` made the object for this default, and it runs only
+                        // after all are filled.
                         unsafe {
                             if new.arity == 0 {
                                 fill_thunk(frame, value, new);
@@ -633,7 +646,8 @@ impl Evaluator {
                         let arguments = &mut arguments[..count as usize];
                         arguments.copy_from_slice(row!(first, count as usize));
                         self.stack.reset(bottom);
-                        // SAFETY: the compiler counts arguments among the registers, and they are as many as it takes.
+                        // SAFETY: the compiler counts arguments among the registers, and they are
+                        // as many as it takes.
                         frame = attempt!(unsafe { self.stack.push(lambda.captures(), arguments, new.frame as usize) });
                         if PROFILED && let Some(profile) = &mut self.profile {
                             profile.replace(Call::Code(new));
@@ -765,7 +779,8 @@ unsafe fn with_known(site: &WithSite, frame: Frame) -> Option<Value> {
     None
 }
 
-/// Makes a set whose values come in another order than that of its shape; `order` holds the index of each.
+/// Makes a set whose values come in another order than that of its shape; `order` holds the index
+/// of each.
 #[inline(never)]
 fn attrs_in_order(shape: &'static Shape, order: &[u32], values: &[Value]) -> Value {
     let set = Value::attrs_from_fn(shape, |_| Value::NULL);
@@ -786,7 +801,8 @@ unsafe fn fill_in_order(set: Attrs, order: &[u32], values: &[Value]) {
 /// Writes the captures of a thunk from registers.
 ///
 /// # Safety
-/// Of code that the code in the frame makes thunks of, and such a thunk, made just now by [`Value::thunk_unfilled`].
+/// Of code that the code in the frame makes thunks of, and such a thunk, made just now by
+/// [`Value::thunk_unfilled`].
 #[inline(always)]
 unsafe fn fill_thunk(frame: Frame, value: Value, code: &'static Code) {
     if let View::Thunk(thunk) = value.view() {
