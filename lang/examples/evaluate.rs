@@ -1,5 +1,6 @@
-//! Evaluates one file over the plain file system and prints it, for measuring and for comparing with other evaluators:
-//! `evaluate FILE [ATTRIBUTE-PATH]`. Nothing is written; `STORE=native` selects our own store paths instead of Nix's.
+//! Evaluates one file over the plain file system and prints it, for measuring and for comparing
+//! with other evaluators: `evaluate FILE [ATTRIBUTE-PATH]`. Nothing is written; `STORE=native`
+//! selects our own store paths instead of Nix's.
 #![allow(clippy::disallowed_methods, reason = "this is an embedder, who does the reading for the language")]
 
 use std::sync::Arc;
@@ -7,9 +8,7 @@ use std::sync::Arc;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 fn main() -> std::process::ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -1,5 +1,5 @@
-//! The book's page of errors knows every code, and its examples end in the errors they stand under. The page of builtins
-//! is what their table says; `UPDATE_EXP=1` writes it.
+//! The book's page of errors knows every code, and its examples end in the errors they stand under.
+//! The page of builtins is what their table says; `UPDATE_EXP=1` writes it.
 #![allow(clippy::disallowed_methods, reason = "a test reads the page and the sources")]
 
 use std::collections::BTreeSet;
@@ -11,8 +11,7 @@ use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 fn page() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/src/errors.md");

@@ -1,5 +1,5 @@
-//! Texts changed at random go through lexer, parser, printer and evaluator: none panics, overflows or hangs, and places of
-//! errors lie within the text.
+//! Texts changed at random go through lexer, parser, printer and evaluator: none panics, overflows
+//! or hangs, and places of errors lie within the text.
 //!
 //! ```text
 //! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p lang --test fuzz -- --nocapture
@@ -17,11 +17,9 @@ use lang::syntax::{LintLevel, Lints, ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
-#[path = "support/generate.rs"]
-mod generate;
+use test_support::files::Files;
 use test_support::mutate::{Random, Rounds, mutate};
+use test_support::programs::{self, Generator};
 
 /// Longer files make slow rounds and find nothing more.
 const SEED_BYTES_MAX: usize = 8 << 10;
@@ -166,7 +164,8 @@ fn changed_texts_are_parsed_and_printed() {
         printed(&text, ParseOptions { pipe_operators: true, lints, ..ParseOptions::default() });
         let Some(tree) = printed(&text, exact) else { continue };
         understood += 1;
-        // The printed form has other words for interpolation, pieces of `''…''` strings, `assert` and floats (see `print`), but for nothing else.
+        // The printed form has other words for interpolation, pieces of `''…''` strings, `assert`
+        // and floats (see `print`), but for nothing else.
         let differs = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
         if [&b"${"[..], b"''", b"assert", b".", b"or", b"//", b"__"].iter().any(|part| differs(part)) {
             continue;
@@ -180,7 +179,7 @@ fn changed_texts_are_parsed_and_printed() {
 
 /// A program whose words are exchanged, doubled or left out.
 fn shuffled(random: &mut Random) -> String {
-    let mut program = || generate::Generator { random: generate::Random::new(random.next()) }.program();
+    let mut program = || Generator { random: programs::Random::new(random.next()) }.program();
     let (program, other) = (program(), program());
     let split = |text: &str| -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
@@ -309,7 +308,8 @@ fn changed_lock_files_are_read() {
         b"{ inputs.a.url = \"path:./a\"; inputs.b = { url = \"https://a.example/b\"; flake = false; };
             outputs = inputs: { inherit inputs; }; }",
     );
-    // What is read without anything being fetched; and what takes a fetch, which there is none of here.
+    // What is read without anything being fetched; and what takes a fetch, which there is none of
+    // here.
     let programs =
         ["[ (builtins.attrNames inputs) inputs.a.names ]", "builtins.mapAttrs (_: input: input.outPath) inputs"]
             .map(|asked| format!("with builtins.getFlake {:?}; {asked}", format!("path:{}", place.path().display())));

@@ -1,5 +1,6 @@
-//! Texts and values made to break an evaluator. Each ends in a value or in an error with a code and a place, none in a
-//! crash, and none takes long: what grows as it should not would not end within a day.
+//! Texts and values made to break an evaluator. Each ends in a value or in an error with a code and
+//! a place, none in a crash, and none takes long: what grows as it should not would not end within
+//! a day.
 //!
 //! What fills the memory is in `memory.rs`: its limit is the whole process's.
 #![allow(clippy::disallowed_methods, reason = "the host of a test reads real files")]
@@ -11,8 +12,7 @@ use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 /// Nobody reads a longer message, and an editor that gets one stops.
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
@@ -161,7 +161,8 @@ fn numbers_at_their_ends() {
     }
 }
 
-/// Lists within lists, a million deep, as every builtin and operator sees them that goes through data.
+/// Lists within lists, a million deep, as every builtin and operator sees them that goes through
+/// data.
 #[test]
 fn data_is_a_million_deep() {
     let list = "let deep = builtins.foldl' (inner: _: [ inner ]) 0 (builtins.genList (n: n) million); in ";

@@ -7,8 +7,8 @@
 //! | `eval-okay` | `.exp`: the value as `nix-instantiate --eval --strict` prints it; `.err.exp`: traces and warnings, if any |
 //! | `eval-fail` | `.err.exp`: the error with its place, trace and help |
 //!
-//! The files lie in `/pwd` as far as expectations know. `UPDATE_EXP=1` rewrites them from what came out; of `eval-okay`
-//! files the value must then be what Nix says.
+//! The files lie in `/pwd` as far as expectations know. `UPDATE_EXP=1` rewrites them from what came
+//! out; of `eval-okay` files the value must then be what Nix says.
 #![allow(clippy::disallowed_methods, reason = "a test reads its cases from files")]
 
 use std::fmt::Write as _;
@@ -26,8 +26,7 @@ use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator, Report};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 /// Frames of a trace that an expectation shows.
 const TRACE_MAX: usize = 6;
@@ -116,8 +115,8 @@ fn parse_fail() {
     report(cases("parse-fail").into_iter().filter_map(check).collect());
 }
 
-/// Evaluates a file strictly. What comes out is its value, or the error with places, help and trace; and what was traced
-/// and warned of on the way.
+/// Evaluates a file strictly. What comes out is its value, or the error with places, help and
+/// trace; and what was traced and warned of on the way.
 fn evaluated(case: &Path) -> (Result<String, String>, String) {
     evaluated_with(case, None)
 }
@@ -188,7 +187,8 @@ fn eval_okay() {
     report(cases("eval-okay").into_iter().filter_map(check).collect());
 }
 
-/// Differences from Nix that are meant; the first line of each file says why. `.exp` is what comes out here.
+/// Differences from Nix that are meant; the first line of each file says why. `.exp` is what comes
+/// out here.
 #[test]
 fn known_differences() {
     let entries = fs::read_dir(folder().join("known-differences")).unwrap().map(|entry| entry.unwrap().path());
@@ -367,7 +367,8 @@ fn code_goes_with_its_text_to_another_folder() {
     assert_ne!(values[0][0], values[1][0]);
 }
 
-/// What an earlier process ran of a text and a later one did not is written again by that one, for all folders.
+/// What an earlier process ran of a text and a later one did not is written again by that one, for
+/// all folders.
 #[test]
 fn code_that_one_process_ran_and_another_wrote_goes_to_another_folder() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,8 +8,7 @@ use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 /// What grows without end, or all at once.
 const GREEDY: &[&str] = &[

@@ -1,8 +1,10 @@
-//! What the language gives, beside what Nix gives: the values of `tests/lang/eval-okay-*`, and derivations.
+//! What the language gives, beside what Nix gives: the values of `tests/lang/eval-okay-*`, and
+//! derivations.
 //!
-//! The reference is Debian's Nix 2.8 of the corpus, never one that happens to be installed: `eval build .#oracle-nix`
-//! lays out its tree, and its own loader runs it there. The test is ignored by default, since that needs the network once;
-//! asked for, it fails when there is no reference.
+//! The reference is Debian's Nix 2.8 of the corpus, never one that happens to be installed:
+//! `eval build .#oracle-nix` lays out its tree, and its own loader runs it there. The test is
+//! ignored by default, since that needs the network once; asked for, it fails when there is no
+//! reference.
 //!
 //! ```text
 //! cargo test -p lang --test oracle -- --ignored
@@ -19,11 +21,11 @@ use std::sync::Arc;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
-/// Files about what Nix 2.8 does not do yet: overrides of an input's input need a `url` there, `getFlake` and outputs named
-/// by their content a setting, and a list that holds itself is printed one level less deep.
+/// Files about what Nix 2.8 does not do yet: overrides of an input's input need a `url` there,
+/// `getFlake` and outputs named by their content a setting, and a list that holds itself is printed
+/// one level less deep.
 const NEWER_THAN_REFERENCE: &[&str] = &[
     "eval-okay-content-addressed",
     "eval-okay-flake",

@@ -1,4 +1,5 @@
-//! Evaluating with several threads gives what one thread gives: values, errors, and an end to every cycle.
+//! Evaluating with several threads gives what one thread gives: values, errors, and an end to every
+//! cycle.
 #![allow(clippy::disallowed_methods, reason = "what the tests share reads files")]
 
 use std::path::Path;
@@ -9,8 +10,7 @@ use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
 #[allow(dead_code, reason = "shared with tests that look at messages, too")]
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 fn evaluate(text: &str, jobs: usize) -> String {
     let options = EvalOptions { store_model: StoreModel::Nix, write: false, ..EvalOptions::default() };

@@ -1,4 +1,5 @@
-//! Pure and restricted evaluation see the allowed roots and nothing else, whatever links in them say.
+//! Pure and restricted evaluation see the allowed roots and nothing else, whatever links in them
+//! say.
 #![allow(clippy::disallowed_methods, reason = "a test makes the files it is about")]
 
 use std::fs;
@@ -10,8 +11,7 @@ use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-mod support;
-use support::Files;
+use test_support::files::Files;
 
 struct Folders {
     dir: tempfile::TempDir,

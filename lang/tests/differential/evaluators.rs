@@ -10,7 +10,7 @@ use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
 
-use crate::support::Files;
+use test_support::files::Files;
 
 pub struct Nix {
     folder: tempfile::TempDir,
@@ -54,7 +54,8 @@ impl Nix {
         self.run(&[&["--eval", "--strict"], mode].concat(), text, store)
     }
 
-    /// As [`Nix::eval`], with a store on disk: the one in memory knows no references, and reads back no text.
+    /// As [`Nix::eval`], with a store on disk: the one in memory knows no references, and reads
+    /// back no text.
     pub fn eval_with_store(&self, text: &str) -> Result<String, String> {
         let store = format!("local?root={}", self.store.path().display());
         self.run(&["--eval", "--strict", "--read-write-mode"], text, &store)
@@ -82,8 +83,9 @@ impl Nix {
         }
     }
 
-    /// Whether Nix fails for want of a store that has what it asks for, which is no difference: 2.8 of one that it can write to,
-    /// a newer one, which is let write here, of the paths that a context names.
+    /// Whether Nix fails for want of a store that has what it asks for, which is no difference: 2.8
+    /// of one that it can write to, a newer one, which is let write here, of the paths that a
+    /// context names.
     pub fn lacks_store(&self, error: &str) -> bool {
         match self.old {
             true => error.ends_with(".drv' is not valid"),

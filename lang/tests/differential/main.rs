@@ -1,8 +1,11 @@
-//! Programs made at random, evaluated here and by Nix: trees and values must be the same, and both must fail or neither.
+//! Programs made at random, evaluated here and by Nix: trees and values must be the same, and both
+//! must fail or neither.
 //!
-//! A second test gives builtins and operators every kind of value for every argument, sensible or not.
+//! A second test gives builtins and operators every kind of value for every argument, sensible or
+//! not.
 //!
-//! Many programs go into one run of Nix, as elements of a list; when a list differs it is halved until the program is found.
+//! Many programs go into one run of Nix, as elements of a list; when a list differs it is halved
+//! until the program is found.
 //!
 //! ```text
 //! DIFFERENTIAL_NIX=path/to/nix-instantiate DIFFERENTIAL_SECS=60 DIFFERENTIAL_SEED=1 \
@@ -16,17 +19,14 @@
 use std::time::{Duration, Instant};
 
 mod evaluators;
-#[path = "../support/generate.rs"]
-mod generate;
 mod matrix;
-#[path = "../support/mod.rs"]
-mod support;
 use evaluators::{Nix, Ours};
-use generate::{Generator, Random};
+use test_support::programs::{Generator, Random};
 
 /// Programs in one run of Nix.
 const BATCH: usize = 250;
-/// Of the programs that fail here one in so many is given to Nix, each alone, since it would end a whole batch.
+/// Of the programs that fail here one in so many is given to Nix, each alone, since it would end a
+/// whole batch.
 const FAILING_ONE_IN: usize = 15;
 
 /// After as many differences the rest would be repetition.
@@ -55,7 +55,8 @@ fn list<'a>(programs: impl Iterator<Item = &'a String>) -> String {
 #[derive(Default)]
 struct Found {
     differences: Vec<String>,
-    /// Differences of the kinds that `known-differences` has: which of two errors comes, by the order of arguments or attributes.
+    /// Differences of the kinds that `known-differences` has: which of two errors comes, by the
+    /// order of arguments or attributes.
     explained: Vec<String>,
 }
 
@@ -90,9 +91,10 @@ const EXPLAINED_ONE_IN: usize = 10_000;
 /// Where every argument is once one that throws.
 const EXPLAINED_ONE_IN_MATRIX: usize = 50;
 
-/// Whether both fail, but only what is thrown here is caught (`arguments-before-types.nix`, `order-of-attributes.nix`); or whether
-/// sets are compared, and one of the two found that they differ before it met what fails (`order-of-attributes.nix`); or whether
-/// a builtin is compared with itself (`functions-equal.nix`).
+/// Whether both fail, but only what is thrown here is caught (`arguments-before-types.nix`,
+/// `order-of-attributes.nix`); or whether sets are compared, and one of the two found that they
+/// differ before it met what fails (`order-of-attributes.nix`); or whether a builtin is compared
+/// with itself (`functions-equal.nix`).
 fn is_explained(program: &str, nix: &Result<String, String>, ours: &Result<String, String>) -> bool {
     let fails =
         |value: &Result<String, String>| value.as_deref().is_ok_and(|text| text.contains(THROWN)) || value.is_err();
@@ -104,7 +106,8 @@ fn is_explained(program: &str, nix: &Result<String, String>, ours: &Result<Strin
     }
 }
 
-/// Whether a program is about what Nix 2.8 does otherwise: it evaluates all that `replaceStrings` may put in, and writes floats another way.
+/// Whether a program is about what Nix 2.8 does otherwise: it evaluates all that `replaceStrings`
+/// may put in, and writes floats another way.
 fn is_newer(program: &str) -> bool {
     // `.5` and `1.` are floats, too.
     let is_fraction = |bytes: &[u8]| matches!(bytes, [b'.', digit] | [digit, b'.'] if digit.is_ascii_digit());
@@ -160,7 +163,8 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Compares what `programs` mean; of those that fail here, one in `failing_one_in` is given to Nix alone.
+/// Compares what `programs` mean; of those that fail here, one in `failing_one_in` is given to Nix
+/// alone.
 fn compare(programs: Vec<String>, failing_one_in: usize, nix: &Nix, ours: &mut Ours, found: &mut Found) -> usize {
     let mut good = Vec::new();
     let mut failed = 0;

@@ -1,8 +1,10 @@
-//! Bytes changed at random, for tests of what reads bytes: bits flipped, parts cut out, doubled, moved in from elsewhere.
+//! Random mutations of bytes, for tests of parsers: bits flipped, parts cut out, doubled, copied
+//! from another input.
 //!
-//! Rounds are numbered, and a number always gives the same bytes. A test does as many as it was written with, from 1; with
-//! `FUZZ_SECS` it goes on for that long, from `FUZZ_SEED` on, and the input under way lies in the folder for temporary files
-//! as `fuzz-NAME`, for the case that the process dies of it.
+//! Rounds are numbered, and a number always gives the same bytes. A test runs a fixed number of
+//! rounds, from 1; with `FUZZ_SECS` it runs for that long, from `FUZZ_SEED` on, and the current
+//! input is stored in the directory for temporary files as `fuzz-NAME`, in case the process dies of
+//! it.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        // A round or two, since seeds are small numbers.
+        // Mixes the seed, since seeds are small numbers.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03);
         random.next();
         random
@@ -27,7 +29,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
@@ -36,7 +38,7 @@ impl Random {
         self.below(bound) == 0
     }
 
-    /// Two places in order, not far from each other more often than not.
+    /// Returns two positions in order, usually close to each other.
     fn range(&mut self, len: usize) -> (usize, usize) {
         let start = self.below(len + 1);
         let most = if self.one_in(4) { len - start } else { (len - start).min(16) };
@@ -65,10 +67,10 @@ impl Rounds {
         }
     }
 
-    /// Shows the input if the test fails on it, by panic or by death.
+    /// Shows the input if the test panics or dies on it.
     pub fn watch<'i>(&self, input: &'i [u8]) -> Watched<'i> {
         if self.until.is_some() {
-            std::fs::write(self.file(), input).expect("the folder for temporary files can be written to");
+            std::fs::write(self.file(), input).expect("the directory for temporary files can be written to");
         }
         Watched { name: self.name, round: self.next - 1, input }
     }
@@ -108,11 +110,12 @@ impl Drop for Watched<'_> {
     }
 }
 
-/// Numbers that lengths and counts are likely to be compared with.
+/// Likely bounds of lengths and counts.
 const NUMBERS: [u64; 12] =
     [0, 1, 7, 8, 0x7f, 0xff, 0x7fff_ffff, 0xffff_ffff, 1 << 40, i64::MAX as u64, u64::MAX - 7, u64::MAX];
 
-/// `seed` with up to a few changes; `other` gives what is moved in, `words` what means something to the reader.
+/// Returns `seed` with a few changes; inserted parts are from `other`, or one of `words`, the
+/// keywords of the format.
 pub fn mutate(seed: &[u8], other: &[u8], words: &[&[u8]], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(5) {
@@ -141,7 +144,7 @@ pub fn mutate(seed: &[u8], other: &[u8], words: &[&[u8]], random: &mut Random) -
                 bytes.splice(start..end, word.iter().copied());
             }
             8 => {
-                // A number in place of as many bytes, in either order.
+                // A number over as many bytes, in either byte order.
                 let number = NUMBERS[random.below(NUMBERS.len())];
                 let width = [1, 2, 4, 8][random.below(4)];
                 let number = if random.one_in(2) { number.to_le_bytes() } else { number.to_be_bytes() };
@@ -150,7 +153,7 @@ pub fn mutate(seed: &[u8], other: &[u8], words: &[&[u8]], random: &mut Random) -
                 bytes.splice(start..end, number.iter().copied());
             }
             9 => {
-                // One part, again and again.
+                // One part, repeated.
                 let times = 1 << random.below(9);
                 let copy = bytes[start..end].repeat(times);
                 bytes.splice(start..start, copy);

@@ -1,4 +1,4 @@
-//! Running tests of this very program again as an ordinary user, where root runs them.
+//! Runs the tests of this very program again as an ordinary user, when root runs them.
 
 use std::ffi::OsString;
 use std::os::unix::fs::chown;
@@ -6,30 +6,30 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs those tests of this program whose names contain one of `filters` as an ordinary user, who has copies of it and of
-/// `others`: programs with the variables that name them. All tests, if there is no filter; but none with random bytes, as
-/// what reads bytes does not ask who it is.
+/// Runs those tests of this program whose names contain one of `filters` as an ordinary user, with
+/// copies of it and of `others`: programs with the variables that name them. Without a filter all
+/// tests run, except those with random bytes, as parsers do not depend on the user.
 ///
-/// Where an ordinary user runs the tests, there is nothing left to show. Returns what they have left in the directory for
-/// temporary files.
+/// Does nothing if an ordinary user runs the tests already. Returns the files that they have left
+/// in the directory for temporary files.
 #[track_caller]
 pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) -> Vec<OsString> {
-    const NOBODY: u32 = 65534;
-    // Its owner is who runs this.
+    const ORDINARY_USER: u32 = 65534;
+    // Its owner is the user of this process.
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
         return Vec::new();
     }
-    let place = tempfile::tempdir().unwrap();
-    let temporary = place.path().join("tmp");
+    let directory = tempfile::tempdir().unwrap();
+    let temporary = directory.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
-    for path in [place.path(), &temporary] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    for path in [directory.path(), &temporary] {
+        chown(path, Some(ORDINARY_USER), Some(ORDINARY_USER)).unwrap();
     }
-    let tests = place.path().join("tests");
+    let tests = directory.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
     let mut command = Command::new(&tests);
     for (variable, program) in others {
-        let copy = place.path().join(variable);
+        let copy = directory.path().join(variable);
         std::fs::copy(program, &copy).unwrap();
         command.env(variable, copy);
     }
@@ -37,9 +37,9 @@ pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) -> Vec<OsString> {
         .args(["--test-threads", "2", "--skip", "fuzz"])
         .args(filters)
         .env("TMPDIR", &temporary)
-        .current_dir(place.path())
-        .uid(NOBODY)
-        .gid(NOBODY)
+        .current_dir(directory.path())
+        .uid(ORDINARY_USER)
+        .gid(ORDINARY_USER)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&ran.stdout);

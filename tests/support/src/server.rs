@@ -1,10 +1,10 @@
-//! A small HTTP/1.1 server on loopback: it answers by a function and remembers what it was asked.
+//! A small HTTP/1.1 server on loopback: a function makes its answers, and it records its requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request: its first line, its headers, names in lower case, and what was posted.
+/// A request: its first line, its headers, names in lower case, and its body.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub line: String,
@@ -21,13 +21,13 @@ impl Request {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Where the wanted range starts.
+    /// Returns the start of the requested range.
     pub fn range_start(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What to send; the connection is closed after `close_after` bytes of the body.
+/// An answer; the connection is closed after `close_after` bytes of the body.
 pub struct Answer {
     pub status: &'static str,
     pub headers: Vec<String>,
@@ -45,7 +45,7 @@ impl Answer {
         self
     }
 
-    /// The file, or the part of it that was asked for, as a server with ranges does it.
+    /// Returns the file, or the requested part of it, as a server with ranges does.
     pub fn file(request: &Request, content: &[u8]) -> Self {
         match request.range_start() {
             Some(start) if start >= content.len() => {

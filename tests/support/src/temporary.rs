@@ -3,8 +3,8 @@
 use os::Dir;
 use std::path::Path;
 
-/// A temporary directory that is removed with all that is in it. Trees of a store are read-only, which has to change before
-/// an ordinary user can remove them.
+/// A temporary directory that is removed with its contents, even if they are read-only like a
+/// store's trees.
 pub struct Temporary(tempfile::TempDir);
 
 impl Default for Temporary {
@@ -18,7 +18,7 @@ impl Temporary {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// In memory nobody waits for a disk.
+    /// In memory, so that tests do not wait for a disk.
     pub fn in_memory() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }

@@ -1,7 +1,9 @@
-//! Runs a process under `ptrace` up to its N-th system call: to kill it there, or to have that call fail.
+//! Runs a process under `ptrace` up to its N-th system call: to kill it there, or to have that call
+//! fail.
 //!
-//! The process is this test binary again, running one test that says `ready` and waits for a byte before it starts. All of
-//! its threads are seized then, and those that it starts later come along. Calls that enter the kernel are counted.
+//! The process is this test binary again, running one test that prints `ready` and waits for a byte
+//! before it starts. All of its threads are seized at that point; later threads are traced
+//! automatically. Entries into the kernel are counted.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -13,13 +15,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-/// What to do at a call; calls are counted from 0.
+/// Action at a system call; calls are counted from 0.
 #[derive(Clone, Copy, Debug)]
 pub enum Plan {
     Count,
     /// Kill the process as it enters this call.
     Stop(u64),
-    /// Have the call with this number, among those of the fault, fail.
+    /// Let the call with this number, among those of the fault, fail.
     Fail(u64, &'static Fault),
 }
 
@@ -30,7 +32,7 @@ pub struct Fault {
     pub calls: &'static [libc::c_long],
 }
 
-/// No room left: of the calls that need some.
+/// A full disk, for the calls that need space.
 pub const DISK_FULL: Fault = Fault {
     errno: Errno::ENOSPC,
     calls: &[
@@ -49,19 +51,19 @@ pub const DISK_FULL: Fault = Fault {
     ],
 };
 
-/// How a run ended.
+/// End of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// How many calls were counted.
+    /// Number of counted calls.
     pub calls: u64,
-    /// Whether the process was killed, or a call failed, as planned.
+    /// True when the process was killed, or a call failed, as planned.
     pub struck: bool,
     /// The exit status; `None` when it was killed.
     pub status: Option<i32>,
     pub printed: String,
 }
 
-/// Runs `command`, which says `ready` and then waits for a line, under `plan`.
+/// Runs `command`, which prints `ready` and then waits for a line, under `plan`.
 pub fn run(command: &mut Command, plan: Plan) -> Ended {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -86,11 +88,11 @@ pub fn run(command: &mut Command, plan: Plan) -> Ended {
 }
 
 fn follow(child: &mut Child, leader: Pid, plan: Plan) -> (u64, bool, Option<i32>) {
-    // Which threads are in a call, and whether that is to fail.
+    // Threads in a call, each with the error that the call must return.
     let mut inside: HashMap<Pid, Option<Errno>> = HashMap::new();
-    let (mut calls, mut struck, mut told) = (0, false, false);
+    let (mut calls, mut struck, mut started) = (0, false, false);
     loop {
-        // Only what this thread has started: other tests wait for processes of their own.
+        // Only children of this thread: other tests wait for their own processes.
         let status = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)).unwrap();
         let (thread, signal) = match status {
             WaitStatus::Exited(thread, status) if thread == leader => return (calls, struck, Some(status)),
@@ -105,9 +107,9 @@ fn follow(child: &mut Child, leader: Pid, plan: Plan) -> (u64, bool, Option<i32>
                         fail(thread, errno);
                     }
                 } else {
-                    let failing = enter(thread, plan, told, &mut calls);
+                    let failing = enter(thread, plan, started, &mut calls);
                     struck |= failing.is_some();
-                    if matches!(plan, Plan::Stop(stop) if told && calls > stop) && !struck {
+                    if matches!(plan, Plan::Stop(stop) if started && calls > stop) && !struck {
                         struck = true;
                         kill(leader, Signal::SIGKILL).unwrap();
                     }
@@ -117,26 +119,26 @@ fn follow(child: &mut Child, leader: Pid, plan: Plan) -> (u64, bool, Option<i32>
             }
             WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
             WaitStatus::PtraceEvent(thread, ..) => {
-                if !told {
-                    // All that was seized is stopped by now or will be before its next call.
+                if !started {
+                    // All seized threads are stopped already or will be before their next call.
                     child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-                    told = true;
+                    started = true;
                 }
                 (thread, None)
             }
             other => panic!("{other:?}"),
         };
         match ptrace::syscall(thread, signal) {
-            // It is being killed.
+            // The thread is being killed.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => panic!("cannot go on with {thread}: {errno}"),
         }
     }
 }
 
-/// Counts a call that is entered; returns with what it is to fail.
-fn enter(thread: Pid, plan: Plan, told: bool, calls: &mut u64) -> Option<Errno> {
-    if !told {
+/// Counts a call at its entry; returns the error that it must return.
+fn enter(thread: Pid, plan: Plan, started: bool, calls: &mut u64) -> Option<Errno> {
+    if !started {
         return None;
     }
     let Plan::Fail(number, fault) = plan else {
@@ -153,7 +155,7 @@ fn enter(thread: Pid, plan: Plan, told: bool, calls: &mut u64) -> Option<Errno> 
     if *calls != number + 1 {
         return None;
     }
-    // No such call: the kernel does nothing, and what it returns is replaced.
+    // No such call: the kernel does nothing, and its result is replaced.
     registers.orig_rax = u64::MAX;
     ptrace::setregs(thread, registers).unwrap();
     Some(fault.errno)

@@ -1,5 +1,6 @@
-//! A [`Host`] over the plain file system, for tests and examples: it reads files, writes nothing, builds nothing and
-//! fetches nothing. Store paths are computed; derivations and texts are kept in memory.
+//! A [`Host`] over the plain file system, for tests and examples: it reads files, writes nothing,
+//! builds nothing and fetches nothing. Store paths are computed; derivations and texts are held in
+//! memory.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
@@ -10,11 +11,11 @@ use lang::host::*;
 use model::path::{Ingestion, References};
 use model::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
 
-/// The file system as it is, and a store of which only the names exist.
+/// The file system as it is, and a store of names without files.
 pub struct Files {
     model: StoreModel,
     derivations: Mutex<BTreeMap<StorePath, Derivation>>,
-    /// By path, as the language writes it.
+    /// Texts by path, as the language writes it.
     texts: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
     messages: Mutex<Vec<String>>,
 }
@@ -24,8 +25,7 @@ impl Files {
         Files { model, derivations: Mutex::default(), texts: Mutex::default(), messages: Mutex::default() }
     }
 
-    /// What was traced or warned of since the last call.
-    #[allow(dead_code, reason = "not every test looks at them")]
+    /// Returns the traces and warnings since the last call.
     pub fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.messages.lock().expect(LOCK))
     }
@@ -54,7 +54,7 @@ fn kind_of(kind: std::fs::FileType) -> FileType {
     }
 }
 
-/// The NAR of a tree, for its hash.
+/// Appends the NAR of a tree, for its hash.
 fn nar(path: &Path, filter: &mut Option<SourceFilter<'_>>, out: &mut Vec<u8>) -> HostResult<()> {
     fn text(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend((bytes.len() as u64).to_le_bytes());

@@ -1,9 +1,10 @@
-//! Small programs, made at random from the grammar and the builtins: mostly well typed, so that they get somewhere.
+//! Small random programs from the grammar and the builtins: mostly well typed, so that they do more
+//! than fail.
 //!
-//! One seed gives one program, for ever the same as long as this file is. Programs end: recursion is never generated, and sizes
-//! multiply only a few times.
+//! A seed gives the same program until this file changes. Programs end: recursion is never
+//! generated, and sizes multiply only a few times.
 
-/// A linear generator; quality hardly matters, repeatability does.
+/// A linear generator: repeatable, and random enough here.
 pub struct Random(u64);
 
 impl Random {
@@ -61,9 +62,9 @@ const REGEXES: &[&str] = &[
     "[]a]",
 ];
 
-/// Templates: the type that comes out, and the text, in which `%i` and the like stand for parts of that type.
-/// `i` int, `n` float, `b` Boolean, `t` text, `l` ints, `s` texts, `e` set, `f` function from and to ints, `a` anything,
-/// `k` a name, `I` digits, `R` a regular expression.
+/// Templates: the type of the result, and the text, in which `%i` and the like are replaced by
+/// parts of a type. `i` int, `n` float, `b` Boolean, `t` text, `l` ints, `s` texts, `e` set, `f`
+/// function from and to ints, `a` anything, `k` a name, `I` digits, `R` a regular expression.
 const TEMPLATES: &[(Type, &str)] = &[
     (Int, "(%i + %i)"),
     (Int, "(%i - %i)"),
