@@ -90,9 +90,9 @@ fn the_page_has_every_code_and_no_other() {
 fn builtins_page() -> String {
     let mut page = "# Builtins
 
-`ev repl` says the same of each: `:doc builtins.map`. Those in the second column are in scope without `builtins.`; the others are, as `__name`.
+`ev repl` prints the same text for each: `:doc builtins.map`. Builtins marked in the second column are in scope without `builtins.`; the others are in scope as `__name`.
 
-| name | in scope | arguments | what it gives |
+| name | in scope | arguments | result |
 |---|---|---|---|
 "
     .to_owned();

@@ -1,8 +1,9 @@
 //! The builtins: one table, one file a family.
 //!
-//! A builtin gets its arguments as they come, thunks perhaps, and may return a thunk. In the table, `strict` has a bit for
-//! each argument that is surely evaluated, so that the compiler need not suspend it; `global` says that the name
-//! is in scope without `builtins.` and without underscores, too.
+//! A builtin gets its arguments as they come, thunks perhaps, and may return a thunk. In the table,
+//! `strict` has a bit for each argument that is surely evaluated, so that the compiler need not
+//! suspend it; `global` says that the name is in scope without `builtins.` and without underscores,
+//! too.
 
 mod attrs;
 mod context;
@@ -74,9 +75,9 @@ table! {
     "add" 2 0b11 member numbers::add, "sum of two numbers";
     "addDrvOutputDependencies" 1 0b1 member context::add_drv_output_dependencies, "turns a reference to a derivation into one to its whole closure";
     "addErrorContext" 2 0 member control::add_error_context, "adds a line to the trace of errors in the second argument";
-    "all" 2 0b11 member lists::all, "whether the predicate holds for all elements";
-    "any" 2 0b11 member lists::any, "whether the predicate holds for some element";
-    "appendContext" 2 0b11 member context::append_context, "adds store paths to what a string refers to";
+    "all" 2 0b11 member lists::all, "true if the predicate holds for all elements";
+    "any" 2 0b11 member lists::any, "true if the predicate holds for some element";
+    "appendContext" 2 0b11 member context::append_context, "adds store paths to a string's context";
     "attrNames" 1 0b1 member attrs::attr_names, "names of a set, sorted";
     "attrValues" 1 0b1 member attrs::attr_values, "values of a set, in order of their names";
     "baseNameOf" 1 0b1 global paths::base_name_of, "last component of a path";
@@ -96,14 +97,14 @@ table! {
     "derivationStrict" 1 0b1 global derivation::derivation_strict, "describes a build, evaluating all of it";
     "dirOf" 1 0b1 global paths::dir_of, "a path without its last component";
     "div" 2 0b11 member numbers::div, "quotient of two numbers";
-    "elem" 2 0b10 member lists::elem, "whether a list has an element";
+    "elem" 2 0b10 member lists::elem, "true if a list has an element";
     "elemAt" 2 0b11 member lists::elem_at, "an element by its number, from 0";
     "exec" 1 0 member features::exec, "runs a program: refused";
     "fetchClosure" 1 0 member features::fetch_closure, "a closure from a binary cache: refused";
     "fetchGit" 1 0b1 global fetch::fetch_git, "a Git repository's files";
     "fetchMercurial" 1 0b1 global fetch::fetch_mercurial, "a Mercurial repository's files";
     "fetchTarball" 1 0b1 global fetch::fetch_tarball, "an archive from a URL, unpacked";
-    "fetchTree" 1 0b1 global fetch::fetch_tree, "a tree of files from what a set describes";
+    "fetchTree" 1 0b1 global fetch::fetch_tree, "a tree of files, described by a set";
     "fetchurl" 1 0b1 member fetch::fetchurl, "a file from a URL";
     "filter" 2 0b10 member lists::filter, "the elements for which the predicate holds";
     "filterSource" 2 0 member sources::filter_source, "a copy in the store of the files a function chooses";
@@ -113,31 +114,31 @@ table! {
     "foldl'" 3 0b101 member lists::foldl, "folds a list from the left, strictly";
     "fromJSON" 1 0b1 member json::from_json, "the value a JSON text describes";
     "fromTOML" 1 0b1 global convert::from_toml, "the value a TOML text describes";
-    "functionArgs" 1 0b1 member attrs::function_args, "names a function's pattern asks for, and whether they have defaults";
+    "functionArgs" 1 0b1 member attrs::function_args, "the names of a function's pattern, true for those with a default";
     "genList" 2 0b10 member lists::gen_list, "list of a function's values from 0";
     "genericClosure" 1 0b1 member lists::generic_closure, "all that can be reached from a set of items";
     "getAttr" 2 0b11 member attrs::get_attr, "an attribute by its name";
-    "getContext" 1 0b1 member context::get_context, "what a string refers to";
+    "getContext" 1 0b1 member context::get_context, "the context of a string";
     "getEnv" 1 0b1 member paths::get_env, "an environment variable, empty in pure mode";
     "getFlake" 1 0b1 member flake::get_flake, "outputs and metadata of a flake";
     "groupBy" 2 0b11 member lists::group_by, "lists of elements by the string a function gives for each";
-    "hasAttr" 2 0b11 member attrs::has_attr, "whether a set has an attribute";
-    "hasContext" 1 0b1 member context::has_context, "whether a string refers to anything";
+    "hasAttr" 2 0b11 member attrs::has_attr, "true if a set has an attribute";
+    "hasContext" 1 0b1 member context::has_context, "true if a string has a context";
     "hashFile" 2 0b11 member hash::hash_file, "hash of a file";
     "hashString" 2 0b11 member hash::hash_string, "hash of a string";
     "head" 1 0b1 member lists::head, "first element";
     "import" 1 0b1 global sources::import, "the value of a file";
     "importNative" 2 0 member features::import_native, "loads a shared object: refused";
     "intersectAttrs" 2 0b11 member attrs::intersect_attrs, "attributes of the second set whose names are in the first";
-    "isAttrs" 1 0b1 member control::is_attrs, "whether a value is a set";
-    "isBool" 1 0b1 member control::is_bool, "whether a value is a Boolean";
-    "isFloat" 1 0b1 member control::is_float, "whether a value is a float";
-    "isFunction" 1 0b1 member control::is_function, "whether a value is a function";
-    "isInt" 1 0b1 member control::is_int, "whether a value is an integer";
-    "isList" 1 0b1 member control::is_list, "whether a value is a list";
-    "isNull" 1 0b1 global control::is_null, "whether a value is null";
-    "isPath" 1 0b1 member control::is_path, "whether a value is a path";
-    "isString" 1 0b1 member control::is_string, "whether a value is a string";
+    "isAttrs" 1 0b1 member control::is_attrs, "true if a value is a set";
+    "isBool" 1 0b1 member control::is_bool, "true if a value is a Boolean";
+    "isFloat" 1 0b1 member control::is_float, "true if a value is a float";
+    "isFunction" 1 0b1 member control::is_function, "true if a value is a function";
+    "isInt" 1 0b1 member control::is_int, "true if a value is an integer";
+    "isList" 1 0b1 member control::is_list, "true if a value is a list";
+    "isNull" 1 0b1 global control::is_null, "true if a value is null";
+    "isPath" 1 0b1 member control::is_path, "true if a value is a path";
+    "isString" 1 0b1 member control::is_string, "true if a value is a string";
     "length" 1 0b1 member lists::length, "number of elements";
     "lessThan" 2 0b11 member numbers::less_than, "the order of `<`";
     "listToAttrs" 1 0b1 member attrs::list_to_attrs, "set from a list of names and values";
@@ -150,11 +151,11 @@ table! {
     "parseFlakeRef" 1 0b1 member flake::parse_flake_ref, "a flake reference as a set";
     "partition" 2 0b11 member lists::partition, "elements by whether the predicate holds";
     "path" 1 0b1 member sources::path, "a copy of files in the store";
-    "pathExists" 1 0b1 member paths::path_exists, "whether something stands at a path";
-    "placeholder" 1 0b1 global derivation::placeholder, "stands for an output's path inside its own build";
-    "readDir" 1 0b1 member paths::read_dir, "names and types of a folder's entries";
+    "pathExists" 1 0b1 member paths::path_exists, "true if a path exists";
+    "placeholder" 1 0b1 global derivation::placeholder, "placeholder of an output's path in its own build";
+    "readDir" 1 0b1 member paths::read_dir, "names and types of a directory's entries";
     "readFile" 1 0b1 member paths::read_file, "contents of a file";
-    "readFileType" 1 0b1 member paths::read_file_type, "type of what stands at a path";
+    "readFileType" 1 0b1 member paths::read_file_type, "type of the file at a path";
     "removeAttrs" 2 0b11 global attrs::remove_attrs, "a set without some names";
     "replaceStrings" 3 0b011 member strings::replace_strings, "replaces all occurrences";
     "scopedImport" 2 0b10 global sources::scoped_import, "the value of a file with more names in scope";
@@ -174,17 +175,18 @@ table! {
     "toString" 1 0b1 global strings::to_string, "a value as a string";
     "toXML" 1 0b1 member xml::to_xml, "a value as XML";
     "trace" 2 0b01 member control::trace, "shows the first argument, returns the second";
-    "traceVerbose" 2 0 member control::trace_verbose, "as trace, when that is asked for";
-    "tryEval" 1 0 member control::try_eval, "whether an argument evaluates without throwing, and its value";
+    "traceVerbose" 2 0 member control::trace_verbose, "as trace, if enabled";
+    "tryEval" 1 0 member control::try_eval, "a set of success and value; success is false if the argument throws";
     "typeOf" 1 0b1 member control::type_of, "the name of a value's type";
     "unsafeDiscardOutputDependency" 1 0b1 member context::discard_output_dependency, "turns references to derivations' closures into plain ones";
-    "unsafeDiscardStringContext" 1 0b1 member context::discard, "a string that refers to nothing";
-    "unsafeGetAttrPos" 2 0b11 member attrs::unsafe_get_attr_pos, "where an attribute is defined";
+    "unsafeDiscardStringContext" 1 0b1 member context::discard, "a string without its context";
+    "unsafeGetAttrPos" 2 0b11 member attrs::unsafe_get_attr_pos, "position of an attribute's definition";
     "warn" 2 0b01 member control::warn, "shows a warning, returns the second argument";
     "zipAttrsWith" 2 0b11 member attrs::zip_attrs_with, "one set of the values many sets have under each name";
 }
 
-/// Asked of the host at the first use only: an evaluation that never looks at the clock does not depend on it.
+/// Asked of the host at the first use only: an evaluation that never looks at the clock does not
+/// depend on it.
 static CURRENT_TIME: Code = Code::native(0, |ev, _| Ok(Value::int(ev.shared.host.current_time())));
 
 /// Makes the set `builtins` and the names in scope everywhere.
