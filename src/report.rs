@@ -30,7 +30,7 @@ pub struct Failure {
     /// Present for errors of the language: places, trace.
     evaluation: Option<Box<lang::error::Report>>,
     /// Report of the builds, when one of them failed.
-    builds: Option<Box<builder::Report>>,
+    builds: Option<Box<builder::BuildReport>>,
 }
 
 impl Failure {
@@ -56,7 +56,7 @@ impl Failure {
 
     /// Returns the report of the builds, when one of them failed: of those asked for, or of those that the evaluation
     /// waited for.
-    pub fn builds(&self) -> Option<&builder::Report> {
+    pub fn builds(&self) -> Option<&builder::BuildReport> {
         let evaluation = || match build_error(self.evaluation.as_ref()?.cause.as_deref()?)? {
             BuildError::Failed(report) => Some(&**report),
             _ => None,

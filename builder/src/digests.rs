@@ -5,7 +5,7 @@ use crate::{
     attributes::{Attributes, TreeName},
     builtin::{FetchTask, Task, union, write},
     derivation,
-    inputs::{Inputs, Tree},
+    inputs::{InputTree, Inputs},
     request::Mode,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +38,8 @@ fn path(number: u8, name: &str) -> StorePath {
     StorePath::new([number; 20], StorePathName::new(name).unwrap())
 }
 
-fn tree(number: u8, node: Node) -> Tree {
-    Tree { name: TreeName { path: path(number, "tree"), below: String::new() }, node, owner: "owner".into() }
+fn tree(number: u8, node: Node) -> InputTree {
+    InputTree { name: TreeName { path: path(number, "tree"), below: String::new() }, node, owner: "owner".into() }
 }
 
 fn file(text: &str) -> Node {
@@ -55,7 +55,7 @@ fn builtin_tasks() {
     let fetch = |ingestion, executable| {
         Task::Fetch(FetchTask { urls: vec!["file:///x".into()], executable, ingestion, hash, written: None })
     };
-    let spec = |env: &[(&str, &str)]| union::Spec::read(&Attributes::of(&recipe("", env)).unwrap()).unwrap();
+    let spec = |env: &[(&str, &str)]| union::UnionSpec::read(&Attributes::of(&recipe("", env)).unwrap()).unwrap();
     let full = spec(&[
         ("__overlap", "etc/** bin"),
         ("at", "opt/x"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use os::space::{capacity_bytes_at, free_bytes_at};
 
-use crate::log::Summary;
+use crate::log::LogSummary;
 
 /// How much of `bytes` to keep free on the file system of the store: up to a fiftieth of it, and nothing of a small one.
 pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
@@ -15,7 +15,7 @@ pub(crate) fn reserve(root: &Path, bytes: u64) -> Option<u64> {
 
 /// Whether a builder probably failed since the disk with the store is full, and then how many bytes are free there: the
 /// log says so, or the disk does. (What a builder removes before it exits is free again by the time it is asked.)
-pub(crate) fn no_space_left(root: &Path, log: &Summary) -> Option<u64> {
+pub(crate) fn no_space_left(root: &Path, log: &LogSummary) -> Option<u64> {
     const FULL_BELOW_BYTES: u64 = 1 << 20;
     let free = free_bytes_at(root)?;
     let said = log.first_error.iter().chain(&log.tail).any(|line| line.contains("No space left on device"));

@@ -1,9 +1,9 @@
 //! Everything that can keep a derivation from being realised, as the user meets it.
 //!
-//! A [`BuildError`] says what happened to one derivation or to the whole run; a [`Failure`] adds what is known about
+//! A [`BuildError`] says what happened to one derivation or to the whole run; a [`DerivationFailure`] adds what is known about
 //! the moment (log, kept directory). Rendering beyond plain text is the root crate's work.
 
-use crate::{Report, log, outputs::Difference};
+use crate::{BuildReport, log, outputs::Difference};
 use std::{
     collections::BTreeSet,
     fmt, io,
@@ -79,7 +79,7 @@ pub enum BuildError {
     #[error("stopped on request")]
     Cancelled,
     #[error("{}", .0.failure_text())]
-    Failed(Box<Report>),
+    Failed(Box<BuildReport>),
 }
 
 /// A fixed output that came out as something else.
@@ -150,16 +150,16 @@ impl fmt::Display for BuilderFailure {
 
 /// One derivation that could not be realised, with what helps to see why.
 #[derive(Debug)]
-pub struct Failure {
+pub struct DerivationFailure {
     pub drv: StorePath,
     pub error: BuildError,
     /// The log, when a builder ran.
-    pub log: Option<log::Summary>,
+    pub log: Option<log::LogSummary>,
     /// Where the build directory and outputs were left, when asked to.
     pub kept: Option<PathBuf>,
 }
 
-impl Failure {
+impl DerivationFailure {
     /// Returns the derivation's name, without hash and `.drv`.
     pub fn name(&self) -> &str {
         let name = self.drv.name().as_str();
@@ -167,7 +167,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DerivationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` failed: {}", self.name(), self.error)?;
         if let Some(log) = &self.log {
@@ -196,7 +196,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for DerivationFailure {}
 
 /// Makes the error of a file operation.
 pub(crate) fn io_error(call: &'static str, path: &Path, cause: io::Error) -> BuildError {

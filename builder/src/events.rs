@@ -6,7 +6,7 @@
 //!
 //! Events are sent from many threads. Showing them is the root crate's work: nothing here prints.
 
-use crate::Failure;
+use crate::DerivationFailure;
 use std::{sync::Arc, time::Duration};
 use store::StorePath;
 
@@ -31,7 +31,7 @@ pub enum Origin {
 
 /// Who holds the lock that a node waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Process id, when the lock tells it.
     pub pid: Option<u32>,
     /// The command line of that process, for people.
@@ -48,7 +48,7 @@ pub enum Event {
     /// Its builder runs now: nothing that was built before could be taken instead.
     Building { node: NodeId },
     /// The node cannot go on until another process lets go of it.
-    Waiting { node: NodeId, holder: Holder },
+    Waiting { node: NodeId, holder: LockHolder },
     /// The builder printed `@phase NAME`.
     Phase { node: NodeId, phase: String },
     /// A line of the build's log, without control characters.
@@ -59,7 +59,7 @@ pub enum Event {
     Finished { node: NodeId, origin: Origin, duration: Duration },
     /// The node could not be realised, or was stopped ([`BuildError::Cancelled`](crate::BuildError::Cancelled)); the
     /// same failure is in the report.
-    Failed { node: NodeId, failure: Arc<Failure> },
+    Failed { node: NodeId, failure: Arc<DerivationFailure> },
     /// The node is not started since `by`, which it needs, failed.
     Blocked { node: NodeId, by: NodeId },
     /// Something a person should know which fails nothing.

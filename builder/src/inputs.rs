@@ -16,14 +16,14 @@ use store::{
 
 /// A tree that goes into a build.
 #[derive(Clone, Debug)]
-pub(crate) struct Tree {
+pub(crate) struct InputTree {
     pub name: TreeName,
     pub node: Node,
     /// What messages call it.
     pub owner: String,
 }
 
-impl Tree {
+impl InputTree {
     /// Where it lies on this machine.
     pub fn host(&self, store: &LocalStore) -> PathBuf {
         let path = store.physical_path(&self.name.path);
@@ -35,18 +35,18 @@ impl Tree {
 }
 
 /// Looks up what a tree named by an attribute holds.
-pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<Tree, BuildError> {
+pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<InputTree, BuildError> {
     let info = store.path_info(&name.path)?.ok_or_else(|| BuildError::MissingInput { path: name.path.clone() })?;
     let node = tree::lookup(store, &info.node, name.below.as_bytes()).map_err(cause)?;
-    Ok(Tree { name: name.clone(), node, owner: format!("{}{}", name.path.name(), name.below) })
+    Ok(InputTree { name: name.clone(), node, owner: format!("{}{}", name.path.name(), name.below) })
 }
 
 /// Everything a sandboxed build sees.
 pub(crate) struct Inputs {
     /// The trees of `__rootfs`; `None` for a build that sees its inputs at their store paths only.
-    pub roots: Option<Vec<Tree>>,
+    pub roots: Option<Vec<InputTree>>,
     /// What is at `/source/<name>`.
-    pub sources: BTreeMap<String, Tree>,
+    pub sources: BTreeMap<String, InputTree>,
     /// What is at its store path, closures included.
     pub mounted: BTreeMap<StorePath, Node>,
 }
@@ -63,7 +63,7 @@ impl Inputs {
         let resolve_all =
             |names: &Vec<TreeName>| names.iter().map(|name| resolve(store, name)).collect::<Result<Vec<_>, _>>();
         let roots = attributes.trees(model, "__rootfs")?.as_ref().map(resolve_all).transpose()?;
-        let sources: BTreeMap<String, Tree> = attributes
+        let sources: BTreeMap<String, InputTree> = attributes
             .sources(model)?
             .into_iter()
             .map(|(name, tree)| Ok((name, resolve(store, &tree)?)))
@@ -139,7 +139,7 @@ fn seen_by_path<'a>(
     derivation: &Derivation,
     attributes: &Attributes,
     direct: &BTreeSet<StorePath>,
-    placed: impl Iterator<Item = &'a Tree>,
+    placed: impl Iterator<Item = &'a InputTree>,
 ) -> BTreeSet<StorePath> {
     let mut scanner = ReferenceScanner::new(direct.iter().cloned());
     let mut scan = |bytes: &[u8]| {

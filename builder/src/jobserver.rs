@@ -1,26 +1,35 @@
-//! The tokens for the cores of the machine, and their use by the builds that ask for them (`__jobserver`).
+//! Job tokens for the cores of the machine, and the builds that ask for a share of them (`__jobserver`).
 //!
-//! There are as many tokens as processes are to run at a time. Each build that runs has one; what it may run beyond that
-//! takes a token each, by the protocol of GNU make, which ninja and cargo speak as well: a byte read from a FIFO is a token
-//! taken, a byte written to it is one given back.
+//! There is a token for each process that may run at a time. Every running build has one. A build takes a
+//! further token for each further process, by the protocol of GNU make, which ninja and cargo speak as
+//! well: a byte read from a FIFO takes a token, a byte written to it returns one.
 //!
 //! ```text
-//!   Pool (tokens) ──broker──▶ FIFO of build 1 ◀─▶ make, make, make
-//!                 ──broker──▶ FIFO of build 2 ◀─▶ ninja
+//!   TokenPool ──broker──▶ FIFO of build 1 ◀─▶ make, make, make
+//!             ──broker──▶ FIFO of build 2 ◀─▶ ninja
 //! ```
 //!
-//! A FIFO that two builds had would be a way from one to the other, and what one took of it and did not return would be lost
-//! to all. So each build has its own, and the *broker*, a thread that lives as long as there is such a build, moves tokens
-//! between them: in each FIFO there is at most one that is not in use, and when that has been taken another is put there. A
-//! token that is returned beyond that one comes back to the pool, as do all that a build has when it ends. Bytes are never
-//! passed on: what is read is counted and dropped.
+//! A FIFO shared by two builds would be a covert channel, and a token that one of them leaked would be lost
+//! to the others. So each build has its own FIFO, and the *broker*, a thread that runs while there is any,
+//! moves tokens between them. A FIFO holds at most one unused token; the broker replaces it once it is
+//! taken. A token returned beyond that one goes back to the pool, as do all tokens of a build that ends.
+//! The broker counts and drops the bytes that it reads; it never passes them on.
 //!
-//! A FIFO that is empty does not tell whether somebody waits for it. So where tokens are few, a build that leaves its spare
-//! one unused loses it to the others, and is asked less and less often.
+//! An empty FIFO does not show whether a process waits for it. When tokens are scarce, a build that leaves
+//! its spare token unused loses it to the others, and is offered one less and less often.
 //!
-//! Invariant: tokens in the pool, of builds and in FIFOs are together as many as there were; or, when a build had to start
-//! without one (see [`PATIENCE`]), as many more as `debt` says.
+//! Invariant: the tokens in the pool, of builds and in FIFOs are as many as there were at first, plus
+//! `debt`: the builds that had to start without one (see [`STALL_TIMEOUT`]).
 
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
+        stat::Mode,
+    },
+    unistd::mkfifo,
+};
+use os::lock;
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
@@ -34,55 +43,48 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
-        stat::Mode,
-    },
-    unistd::mkfifo,
-};
-
-/// How long a token lies in a FIFO before another build that may need it gets it.
-const IDLE: Duration = Duration::from_millis(20);
-/// The longest time after which a build that left tokens unused is offered one again.
-const OFFER_MAX: Duration = Duration::from_secs(1);
-/// How long a build waits for a token to start with while no token is taken or returned by anybody. Then somebody sits on
-/// them, and what does not give back must not hold up the others.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
-/// How often the cancel flag is looked at, and FIFOs where the kernel does not tell about them.
+/// Time after which a token that is unused in a FIFO goes to another build that may need it.
+const UNUSED_MAX: Duration = Duration::from_millis(20);
+/// The longest time until a build that left tokens unused is offered one again.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Longest wait of a build for its first token while no build takes or returns any. Some build then keeps
+/// its tokens, and must not block the others.
+const STALL_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
+/// Interval at which the cancel flag is read, and FIFOs for which the kernel sends no notifications.
 const POLL: Duration = Duration::from_millis(50);
-/// The least time between two looks of the broker, so that a build cannot keep it busy.
-const PACE: Duration = Duration::from_micros(500);
-/// What a token looks like. Programs give back the byte that they took, or any other.
+/// The least time between two rounds of the broker, so that a build cannot keep it busy.
+const ROUND_MIN: Duration = Duration::from_micros(500);
+/// The byte of a token. Programs return the byte that they took, or any other.
 const TOKEN: &[u8] = b"+";
 
-/// All tokens.
-pub(crate) struct Pool {
-    shared: Arc<Shared>,
+/// All tokens of a builder.
+pub(crate) struct TokenPool {
+    shared: Arc<SharedPool>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+/// The part of a pool that its broker shares.
+struct SharedPool {
+    state: Mutex<PoolState>,
     freed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     free: usize,
     /// Builds that started without a token.
     debt: usize,
-    /// Builds that wait for a token to start with.
+    /// Builds that wait for their first token.
     waiting: usize,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
-    /// When a build last took or returned a token.
+    /// Time at which a build last took or returned a token.
     moved: Option<Instant>,
-    /// What tells of reads and writes, while there is a broker.
+    /// Notifies the broker of reads and writes, while there is a broker.
     broker: Option<Arc<Watcher>>,
 }
 
-/// Where the kernel has no notification left for this user, FIFOs are looked at every [`POLL`].
+/// Notifications of reads and writes. When the kernel grants this user no more of them, the broker reads
+/// FIFOs every [`POLL`] instead.
 struct Watcher(Option<Inotify>);
 
 /// A build's FIFO.
@@ -93,39 +95,39 @@ struct Client {
     max: usize,
     /// Tokens it has, the one in the FIFO included.
     given: usize,
-    /// Since when a token lies in the FIFO.
+    /// Time since which a token is unused in the FIFO.
     spare: Option<Instant>,
-    /// When it was last given one.
-    fed: Option<Instant>,
-    /// Whether it was this side that last read, which is told of as if it was the build.
+    /// Time at which it was last offered one.
+    offered: Option<Instant>,
+    /// Set when the next notification of a read is caused by our own [`Client::drain`].
     drained: bool,
-    /// How many tokens were taken back from it in a row, as it left them unused.
+    /// How many tokens in a row were taken back from it unused.
     unused: u32,
-    /// While others need tokens it is given none before this.
+    /// While others need tokens, it is offered none before this time.
     not_before: Option<Instant>,
 }
 
-/// The token that a build has as long as it runs.
-pub(crate) struct Seat<'a> {
-    pool: &'a Pool,
+/// The token that a build has as long as it runs. Dropping it returns the token.
+pub(crate) struct JobToken<'a> {
+    pool: &'a TokenPool,
 }
 
-/// A build's use of further tokens; dropping it takes all of them back.
-pub(crate) struct Jobs<'a> {
-    pool: &'a Pool,
+/// The further tokens of a build. Dropping it returns all of them.
+pub(crate) struct ServedTokens<'a> {
+    pool: &'a TokenPool,
     id: u64,
 }
 
-impl Pool {
-    /// A pool of `tokens`, at least one.
-    pub fn new(tokens: usize) -> Pool {
-        let state = State { free: tokens.max(1), ..State::default() };
-        Pool { shared: Arc::new(Shared { state: Mutex::new(state), freed: Condvar::new() }) }
+impl TokenPool {
+    /// Returns a pool of `tokens`, at least one.
+    pub fn new(tokens: usize) -> TokenPool {
+        let state = PoolState { free: tokens.max(1), ..PoolState::default() };
+        TokenPool { shared: Arc::new(SharedPool { state: Mutex::new(state), freed: Condvar::new() }) }
     }
 
-    /// Takes the token for a build to start with, waiting for one. Without one it is started when no token was moved for
-    /// [`PATIENCE`], and when `cancelled`, which is for the build to notice.
-    pub fn take_seat(&self, cancelled: &AtomicBool) -> Seat<'_> {
+    /// Waits for the first token of a build. The build starts without one when no token moved for
+    /// [`STALL_TIMEOUT`], and when `cancelled` is set, which is for the build to notice.
+    pub fn take(&self, cancelled: &AtomicBool) -> JobToken<'_> {
         let mut state = self.shared.lock();
         state.waiting += 1;
         let began = Instant::now();
@@ -138,24 +140,24 @@ impl Pool {
                 break;
             }
             let since = state.moved.map_or(began, |moved| moved.max(began));
-            if since.elapsed() >= PATIENCE || cancelled.load(Ordering::Relaxed) {
+            if since.elapsed() >= STALL_TIMEOUT || cancelled.load(Ordering::Relaxed) {
                 state.debt += 1;
                 break;
             }
             state = self.shared.freed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.waiting -= 1;
-        Seat { pool: self }
+        JobToken { pool: self }
     }
 
-    /// Makes a FIFO at `path`, which must be out of everybody else's reach, and serves at most `max` tokens there.
+    /// Makes a FIFO at `path`, which other users must not reach, and serves at most `max` tokens there.
     ///
     /// # Errors
     /// When the FIFO cannot be made, or the thread that serves it not be started.
-    pub fn serve(&self, path: &Path, max: usize) -> io::Result<Jobs<'_>> {
+    pub fn serve(&self, path: &Path, max: usize) -> io::Result<ServedTokens<'_>> {
         mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        // Open in both ways, so that neither side ever sees its end; and a file of its own, so that what a build does to
-        // its end, such as making it wait, is not done to this one.
+        // Opened for reading and writing, so that neither side ever sees its end. A description of its own,
+        // so that a build that makes its end blocking does not change this one.
         let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         let mut state = self.shared.lock();
         let watcher = match &state.broker {
@@ -164,7 +166,7 @@ impl Pool {
                 let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
                 let watcher = Arc::new(Watcher(Inotify::init(flags).ok()));
                 let (shared, events) = (Arc::clone(&self.shared), Arc::clone(&watcher));
-                std::thread::Builder::new().name("jobserver".into()).spawn(move || shared.broke(&events))?;
+                std::thread::Builder::new().name("jobserver".into()).spawn(move || shared.run_broker(&events))?;
                 state.broker = Some(Arc::clone(&watcher));
                 watcher
             }
@@ -173,29 +175,38 @@ impl Pool {
         let watch = watcher.0.as_ref().and_then(|inotify| inotify.add_watch(path, events).ok());
         let id = state.next_client;
         state.next_client += 1;
-        let client =
-            Client { fifo, watch, max, given: 0, spare: None, fed: None, drained: false, unused: 0, not_before: None };
+        let client = Client {
+            fifo,
+            watch,
+            max,
+            given: 0,
+            spare: None,
+            offered: None,
+            drained: false,
+            unused: 0,
+            not_before: None,
+        };
         state.clients.insert(id, client);
         state.balance(Instant::now());
-        Ok(Jobs { pool: self, id })
+        Ok(ServedTokens { pool: self, id })
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for JobToken<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.shared.lock();
-        // One that started without a token has either been made good by one that came back, or its debt ends with it.
+        // The debt of a build that started without a token was paid by a token that came back, or ends here.
         state.put_back(1);
         state.balance(Instant::now());
         self.pool.shared.freed.notify_all();
     }
 }
 
-impl Drop for Jobs<'_> {
+impl Drop for ServedTokens<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.shared.lock();
         if let Some(client) = state.clients.remove(&self.id) {
-            // This wakes the broker, too, who ends when there is nobody left.
+            // This also wakes the broker, which ends when no client is left.
             if let (Some(watcher), Some(watch)) = (&state.broker, client.watch)
                 && let Some(inotify) = &watcher.0
             {
@@ -209,13 +220,13 @@ impl Drop for Jobs<'_> {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedPool {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        lock(&self.state)
     }
 
-    /// The broker's thread.
-    fn broke(&self, watcher: &Watcher) {
+    /// Moves tokens whenever a FIFO was read or written, until no client is left.
+    fn run_broker(&self, watcher: &Watcher) {
         let mut wait = None;
         loop {
             let read = watcher.wait(wait);
@@ -234,13 +245,14 @@ impl Shared {
             if free {
                 self.freed.notify_all();
             }
-            std::thread::sleep(PACE);
+            std::thread::sleep(ROUND_MIN);
         }
     }
 }
 
 impl Watcher {
-    /// Returns when a FIFO has been read or written, or a client is gone, or the time is over; and which were read.
+    /// Waits until a FIFO was read or written, a client is gone, or `time` is over. Returns the FIFOs that
+    /// were read.
     fn wait(&self, time: Option<Duration>) -> Vec<WatchDescriptor> {
         let Some(inotify) = &self.0 else {
             std::thread::sleep(time.map_or(POLL, |time| time.min(POLL)));
@@ -258,27 +270,27 @@ impl Watcher {
     }
 }
 
-impl State {
-    /// Takes `count` tokens into the pool.
+impl PoolState {
+    /// Returns `count` tokens to the pool.
     fn put_back(&mut self, count: usize) {
         let paid = count.min(self.debt);
         self.debt -= paid;
         self.free += count - paid;
     }
 
-    /// Looks at all FIFOs and moves tokens to where they are needed. Returns after which time to look again though nothing
-    /// happens.
+    /// Reads the state of all FIFOs and moves tokens to builds that need them. Returns the time after which
+    /// that has to be repeated even if no FIFO is read or written.
     fn balance(&mut self, now: Instant) -> Option<Duration> {
         let mut returned = 0;
         for client in self.clients.values_mut() {
-            let (back, moved) = client.look(now);
+            let (back, moved) = client.update(now);
             returned += back;
             if moved {
                 self.moved = Some(now);
             }
         }
         self.put_back(returned);
-        // Builds that are to start come first, and what is owed to the pool.
+        // Builds that wait to start come first, and the debt of the pool.
         while self.free < self.waiting || self.debt > 0 {
             let Some(client) =
                 self.clients.values_mut().filter(|client| client.spare.is_some()).min_by_key(|c| c.spare)
@@ -291,34 +303,34 @@ impl State {
         self.revoke_unused(now);
         while self.free > self.waiting {
             let wanting = self.clients.values_mut().filter(|client| client.wants());
-            let Some(client) = wanting.min_by_key(|client| (!client.may_ask(now), client.fed)) else { break };
-            if client.feed(now) {
+            let Some(client) = wanting.min_by_key(|client| (!client.is_due(now), client.offered)) else { break };
+            if client.offer(now) {
                 self.free -= 1;
             }
         }
-        // Somebody may need what lies unused with somebody else.
+        // One build may need the token that another one leaves unused.
         let asking = self.clients.values().filter(|client| client.wants()).map(|client| client.not_before).min();
         let unused = self.clients.values().filter_map(|client| client.spare).min();
-        let revocable = asking.zip(unused).map(|(asking, since)| asking.unwrap_or(now).max(since + IDLE));
+        let revocable = asking.zip(unused).map(|(asking, since)| asking.unwrap_or(now).max(since + UNUSED_MAX));
         let unwatched = self.clients.values().any(|client| client.watch.is_none()).then(|| now + POLL);
         let next = revocable.into_iter().chain(unwatched).min();
         next.map(|next| next.saturating_duration_since(now))
     }
 
-    /// Takes spare tokens that nobody took for a while from their FIFOs when other builds may need them.
+    /// Takes back tokens that stayed unused for a while, as far as other builds may need them.
     fn revoke_unused(&mut self, now: Instant) {
-        let hungry = self.clients.values().filter(|client| client.wants() && client.may_ask(now)).count();
+        let hungry = self.clients.values().filter(|client| client.wants() && client.is_due(now)).count();
         let mut missing = (hungry + self.waiting).saturating_sub(self.free);
         let mut returned = 0;
         for client in self.clients.values_mut() {
             if missing == 0 {
                 break;
             }
-            if client.spare.is_some_and(|since| now.saturating_duration_since(since) >= IDLE) {
+            if client.spare.is_some_and(|since| now.saturating_duration_since(since) >= UNUSED_MAX) {
                 let back = client.take_back();
-                let pause = IDLE.saturating_mul(1 << client.unused.min(10)).min(OFFER_MAX);
+                let backoff = UNUSED_MAX.saturating_mul(1 << client.unused.min(10)).min(BACKOFF_MAX);
                 client.unused = client.unused.saturating_add(1);
-                client.not_before = Some(now + pause);
+                client.not_before = Some(now + backoff);
                 missing -= back.min(missing);
                 returned += back;
             }
@@ -328,10 +340,11 @@ impl State {
 }
 
 impl Client {
-    /// Finds out what the build did. Returns how many tokens came back, and whether any was taken or returned.
-    fn look(&mut self, now: Instant) -> (usize, bool) {
-        let there = rustix::io::ioctl_fionread(&self.fifo).unwrap_or(0);
-        match (self.spare, there) {
+    /// Compares the FIFO with its last known state. Returns how many tokens came back, and true when any was
+    /// taken or returned.
+    fn update(&mut self, now: Instant) -> (usize, bool) {
+        let unread = rustix::io::ioctl_fionread(&self.fifo).unwrap_or(0);
+        match (self.spare, unread) {
             (None, 0) | (Some(_), 1) => (0, false),
             (Some(_), 0) => {
                 self.spare = None;
@@ -340,7 +353,8 @@ impl Client {
                 (0, true)
             }
             (None, 1) => {
-                // A token that came back to an empty FIFO stays there. One that was never given is not one.
+                // A token that came back to an empty FIFO stays there. A byte from a build that was given
+                // none is no token.
                 if self.given == 0 {
                     self.drain();
                     return (0, false);
@@ -355,7 +369,8 @@ impl Client {
         }
     }
 
-    /// Somebody read from the FIFO. If there is a token nevertheless, it is one that is in use and was just returned.
+    /// Notes that a process read from the FIFO. A token that is there nevertheless was in use and came back
+    /// just now.
     fn was_read(&mut self, now: Instant) {
         if !std::mem::take(&mut self.drained) && self.spare.is_some() {
             self.spare = Some(now);
@@ -363,9 +378,9 @@ impl Client {
         }
     }
 
-    /// Empties the FIFO; returns how many tokens that were.
+    /// Empties the FIFO; returns how many tokens were in it.
     fn take_back(&mut self) -> usize {
-        // Whoever writes more than was taken gets no more for it.
+        // A build that writes more bytes than it took gets no more tokens for them.
         let back = self.drain().min(self.given);
         self.given -= back;
         self.spare = None;
@@ -375,28 +390,29 @@ impl Client {
     fn drain(&mut self) -> usize {
         let mut bytes = [0; 4096];
         self.drained = true;
-        // Once: a build that writes without end must not keep the broker here.
+        // One read: a build that writes without end must not keep the broker here.
         self.fifo.read(&mut bytes).unwrap_or(0)
     }
 
-    /// Whether there is nothing in its FIFO, so that it may be waiting.
+    /// Returns true when its FIFO is empty, so that a process may be waiting.
     fn wants(&self) -> bool {
         self.spare.is_none() && self.given < self.max
     }
 
-    fn may_ask(&self, now: Instant) -> bool {
+    /// Returns true unless it has to wait for its next offer.
+    fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|time| now >= time)
     }
 
-    /// Puts a token into the FIFO; false when there is no room, as a build has filled it.
-    fn feed(&mut self, now: Instant) -> bool {
+    /// Puts a token into the FIFO; returns false when a build has filled it.
+    fn offer(&mut self, now: Instant) -> bool {
         if self.fifo.write(TOKEN).is_err() {
             self.max = self.given;
             return false;
         }
         self.given += 1;
         self.spare = Some(now);
-        self.fed = Some(now);
+        self.offered = Some(now);
         true
     }
 }
@@ -410,29 +426,29 @@ mod tests {
 
     struct World {
         directory: tempfile::TempDir,
-        pool: Pool,
+        pool: TokenPool,
     }
 
     impl World {
         fn new(tokens: usize) -> World {
-            World { directory: tempfile::tempdir().unwrap(), pool: Pool::new(tokens) }
+            World { directory: tempfile::tempdir().unwrap(), pool: TokenPool::new(tokens) }
         }
 
         /// A build with a FIFO of its own, opened as its programs would.
-        fn build(&self, name: &str, max: usize) -> (Jobs<'_>, File) {
+        fn build(&self, name: &str, max: usize) -> (ServedTokens<'_>, File) {
             let path = self.directory.path().join(name);
-            let jobs = self.pool.serve(&path, max).unwrap();
-            (jobs, OpenOptions::new().read(true).write(true).open(path).unwrap())
+            let served = self.pool.serve(&path, max).unwrap();
+            (served, OpenOptions::new().read(true).write(true).open(path).unwrap())
         }
 
-        fn seat(&self) -> Seat<'_> {
-            self.pool.take_seat(&AtomicBool::new(false))
+        fn token(&self) -> JobToken<'_> {
+            self.pool.take(&AtomicBool::new(false))
         }
 
-        /// Tokens wherever they are, less those that are owed.
-        fn total(&self, seats: usize) -> usize {
+        /// Returns all tokens, less the debt; `running` is the number of builds.
+        fn total(&self, running: usize) -> usize {
             let state = self.pool.shared.lock();
-            state.free + seats + state.clients.values().map(|client| client.given).sum::<usize>() - state.debt
+            state.free + running + state.clients.values().map(|client| client.given).sum::<usize>() - state.debt
         }
     }
 
@@ -444,13 +460,13 @@ mod tests {
         fifo.write_all(b"x").unwrap();
     }
 
-    /// Whether there is something to take within the time.
+    /// Returns true when a token can be taken within the time.
     fn offered(fifo: &File, time: Duration) -> bool {
         let mut polled = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::try_from(time).unwrap()).unwrap() > 0
     }
 
-    /// Four builds, each of which has far more to do than there are cores, and none runs dry.
+    /// Four builds have far more to do than there are cores, and none of them runs dry.
     #[test]
     fn all_builds_together_run_no_more_than_there_are_tokens() {
         const TOKENS: usize = 5;
@@ -466,8 +482,8 @@ mod tests {
             for build in 0..4 {
                 let (world, work) = (&world, &work);
                 scope.spawn(move || {
-                    let _seat = world.seat();
-                    let (_jobs, fifo) = world.build(&build.to_string(), TOKENS - 1);
+                    let _token = world.token();
+                    let (_served, fifo) = world.build(&build.to_string(), TOKENS - 1);
                     std::thread::scope(|jobs| {
                         for _ in 0..6 {
                             jobs.spawn(|| {
@@ -478,7 +494,7 @@ mod tests {
                                 }
                             });
                         }
-                        // The one job for which no token is needed.
+                        // The one process that needs no further token.
                         for _ in 0..20 {
                             work();
                         }
@@ -493,10 +509,10 @@ mod tests {
     }
 
     #[test]
-    fn a_build_alone_gets_all_of_them_and_no_more() {
+    fn a_single_build_gets_all_tokens_and_no_more() {
         let world = World::new(4);
-        let _seat = world.seat();
-        let (_jobs, fifo) = world.build("a", 10);
+        let _token = world.token();
+        let (_served, fifo) = world.build("a", 10);
         for _ in 0..3 {
             take(&fifo);
         }
@@ -508,11 +524,11 @@ mod tests {
         assert!(!offered(&limited, Duration::from_millis(100)), "all are in use");
     }
 
-    /// What lies unused with one build goes to another that has use for it.
+    /// A token that one build leaves unused goes to another that uses it.
     #[test]
     fn tokens_go_where_they_are_used() {
         let world = World::new(3);
-        let _seat = world.seat();
+        let _token = world.token();
         let (_idle, _unused) = world.build("idle", 2);
         let (_busy, fifo) = world.build("busy", 2);
         take(&fifo);
@@ -520,40 +536,40 @@ mod tests {
         assert_eq!(world.total(1), 3);
     }
 
-    /// A build cannot keep its tokens, nor make any: others start without them, and have them when it is gone.
+    /// A build cannot keep its tokens, nor make any: others start without them, and have them when it has ended.
     #[test]
-    fn a_build_that_returns_nothing_holds_nobody_up() {
+    fn a_build_that_returns_nothing_blocks_no_other() {
         let world = World::new(3);
-        let seat = world.seat();
-        let (jobs, fifo) = world.build("hoarder", 2);
+        let token = world.token();
+        let (served, fifo) = world.build("hoarder", 2);
         take(&fifo);
         take(&fifo);
         let begin = Instant::now();
-        let second = world.seat();
-        assert!(begin.elapsed() >= PATIENCE, "it had to wait");
+        let second = world.token();
+        assert!(begin.elapsed() >= STALL_TIMEOUT, "it did not wait");
         let begin = Instant::now();
-        let third = world.seat();
-        assert!(begin.elapsed() < PATIENCE + Duration::from_secs(5));
+        let third = world.token();
+        assert!(begin.elapsed() < STALL_TIMEOUT + Duration::from_secs(5));
         assert_eq!(world.pool.shared.lock().debt, 2);
-        drop((jobs, seat));
+        drop((served, token));
         assert_eq!(world.total(2), 3);
         assert_eq!(world.pool.shared.lock().free, 1);
-        let (_jobs, fifo) = world.build("next", 2);
+        let (_served, fifo) = world.build("next", 2);
         take(&fifo);
         drop((second, third));
         assert_eq!(world.total(0), 3);
     }
 
     #[test]
-    fn bytes_that_nobody_took_are_no_tokens() {
+    fn bytes_that_were_never_taken_are_no_tokens() {
         let world = World::new(3);
-        let _seats = (world.seat(), world.seat());
-        let (_liar, mut lies) = world.build("liar", 2);
-        take(&lies);
+        let _tokens = (world.token(), world.token());
+        let (_forger, mut forged) = world.build("forger", 2);
+        take(&forged);
         let (_honest, fifo) = world.build("honest", 2);
-        // Fills the FIFO, and leaves a writer waiting there.
-        std::thread::spawn(move || while lies.write(&[b'?'; 1 << 10]).is_ok() {});
-        // The one token that there is may be thought returned, and no other can.
+        // Fills the FIFO, and keeps a writer waiting there.
+        std::thread::spawn(move || while forged.write(&[b'?'; 1 << 10]).is_ok() {});
+        // The broker may believe that the one token came back, and no other.
         if offered(&fifo, Duration::from_millis(300)) {
             take(&fifo);
         }
@@ -564,10 +580,10 @@ mod tests {
     #[test]
     fn a_build_that_was_cancelled_does_not_wait() {
         let world = World::new(1);
-        let _seat = world.seat();
+        let _token = world.token();
         let begin = Instant::now();
-        let _other = world.pool.take_seat(&AtomicBool::new(true));
-        assert!(begin.elapsed() < PATIENCE);
+        let _other = world.pool.take(&AtomicBool::new(true));
+        assert!(begin.elapsed() < STALL_TIMEOUT);
     }
 
     #[test]
@@ -579,7 +595,7 @@ mod tests {
             assert!(begin.elapsed() < LONG);
             std::thread::yield_now();
         }
-        let (_jobs, fifo) = world.build("b", 1);
+        let (_served, fifo) = world.build("b", 1);
         take(&fifo);
         give(&fifo);
     }

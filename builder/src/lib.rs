@@ -33,17 +33,17 @@ mod digests;
 mod disk;
 mod inputs;
 mod jobserver;
-mod mend;
 mod realise;
+mod repair;
 mod rootfs;
 mod schedule;
 mod scratch;
 
-pub use error::{BuildError, BuilderFailure, Failure, HashMismatch};
-pub use events::{Event, EventSink, Holder, NodeId, Origin, Silent};
+pub use error::{BuildError, BuilderFailure, DerivationFailure, HashMismatch};
+pub use events::{Event, EventSink, LockHolder, NodeId, Origin, Silent};
 pub use log::open_log;
-pub use mend::Mended;
-pub use plan::{Kind, Plan, PlanNode, PlannedTarget, Target};
+pub use plan::{NodeKind, Plan, PlanNode, PlannedTarget, Target};
+pub use repair::Repaired;
 
 use schedule::{Budgets, Ended};
 use std::{
@@ -140,12 +140,12 @@ pub struct Builder {
 
 /// What became of a plan.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct BuildReport {
     /// How each derivation that was realised came to be, and how long it took.
     pub realised: BTreeMap<StorePath, (Origin, Duration)>,
     /// The targets with the outputs asked for, valid unless something failed.
     pub targets: Vec<(StorePath, Arc<BTreeMap<String, StorePath>>)>,
-    pub failures: Vec<Arc<Failure>>,
+    pub failures: Vec<Arc<DerivationFailure>>,
     /// Derivations that were not started, with the failed one below them.
     pub blocked: Vec<(StorePath, StorePath)>,
     /// Derivations that were not started since work was stopped.
@@ -153,7 +153,7 @@ pub struct Report {
     pub cancelled: bool,
 }
 
-impl Report {
+impl BuildReport {
     /// How many derivations came about in the way of `origin`.
     pub fn count(&self, origin: Origin) -> usize {
         self.realised.values().filter(|(o, _)| *o == origin).count()
@@ -214,12 +214,12 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError::Failed`] with the whole report when anything failed or was stopped.
-    pub fn realise(&self, plan: impl Into<Arc<Plan>>) -> Result<Report, BuildError> {
+    pub fn realise(&self, plan: impl Into<Arc<Plan>>) -> Result<BuildReport, BuildError> {
         let plan = plan.into();
         self.sink.event(Event::Planned { plan: Arc::clone(&plan) });
-        let mut report = Report {
+        let mut report = BuildReport {
             targets: plan.targets.iter().map(|t| (t.drv.clone(), t.outputs.clone())).collect(),
-            ..Report::default()
+            ..BuildReport::default()
         };
         if plan.is_empty() {
             return Ok(report);

@@ -33,7 +33,7 @@ pub enum Line {
 
 /// What is left of a log when its build has ended.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub struct LogSummary {
     pub path: PathBuf,
     pub bytes: u64,
     /// The last lines, at most [`TAIL_LINES`].
@@ -59,7 +59,7 @@ pub struct LogWriter {
     path: PathBuf,
     line: Vec<u8>,
     line_cut: bool,
-    summary: Summary,
+    summary: LogSummary,
     tail: VecDeque<String>,
 }
 
@@ -76,7 +76,7 @@ impl LogWriter {
             path,
             line: Vec::new(),
             line_cut: false,
-            summary: Summary::default(),
+            summary: LogSummary::default(),
             tail: VecDeque::with_capacity(TAIL_LINES),
         })
     }
@@ -115,7 +115,7 @@ impl LogWriter {
     }
 
     /// Ends the stream. A log that is a file gets its final name; of a short one the caller decides what becomes.
-    pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<Finished, BuildError> {
+    pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<FinishedLog, BuildError> {
         if !self.line.is_empty() {
             self.end_line(on_line);
         }
@@ -129,7 +129,7 @@ impl LogWriter {
         };
         self.summary.path = self.path;
         self.summary.tail = self.tail.into();
-        Ok(Finished { summary: self.summary, short, part: self.part })
+        Ok(FinishedLog { summary: self.summary, short, part: self.part })
     }
 
     fn extend_line(&mut self, bytes: &[u8]) {
@@ -182,14 +182,14 @@ fn make_parent(path: &Path) -> Result<(), BuildError> {
 
 /// A log that is complete.
 #[derive(Debug)]
-pub struct Finished {
-    pub summary: Summary,
+pub struct FinishedLog {
+    pub summary: LogSummary,
     /// The compressed log while it is not a file.
     pub short: Option<Vec<u8>>,
     part: PathBuf,
 }
 
-impl Finished {
+impl FinishedLog {
     /// Makes a short log a file too, as those of builds are that failed.
     pub fn write(&self) -> Result<(), BuildError> {
         let Some(frame) = &self.short else { return Ok(()) };
@@ -256,7 +256,7 @@ mod tests {
         (root, store, drv)
     }
 
-    fn run(chunks: &[&[u8]]) -> (Vec<Line>, Summary, Vec<u8>) {
+    fn run(chunks: &[&[u8]]) -> (Vec<Line>, LogSummary, Vec<u8>) {
         let (_root, store, drv) = store_and_derivation();
         let mut lines = Vec::new();
         let mut log = LogWriter::create(store.root(), &drv.to_string()).unwrap();

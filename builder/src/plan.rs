@@ -35,7 +35,7 @@ impl Target {
 /// What it takes to realise a node; each kind has its own budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum NodeKind {
     /// Runs in the sandbox; takes a build slot.
     Build,
     /// `builtin:fetchurl`: waits for the network.
@@ -46,23 +46,23 @@ pub enum Kind {
     Tree,
 }
 
-impl Kind {
-    pub(crate) fn of(builder: &[u8]) -> Kind {
+impl NodeKind {
+    pub(crate) fn of(builder: &[u8]) -> NodeKind {
         match builder {
-            b"builtin:fetchurl" => Kind::Fetch,
-            b"builtin:unpack" => Kind::Unpack,
-            other if other.starts_with(b"builtin:") => Kind::Tree,
-            _ => Kind::Build,
+            b"builtin:fetchurl" => NodeKind::Fetch,
+            b"builtin:unpack" => NodeKind::Unpack,
+            other if other.starts_with(b"builtin:") => NodeKind::Tree,
+            _ => NodeKind::Build,
         }
     }
 
     /// What a node of this kind is thought to take when it was never seen: only the order of magnitude matters.
     pub(crate) fn guess(self) -> Duration {
         Duration::from_millis(match self {
-            Kind::Build => 10_000,
-            Kind::Fetch => 1_000,
-            Kind::Unpack => 500,
-            Kind::Tree => 20,
+            NodeKind::Build => 10_000,
+            NodeKind::Fetch => 1_000,
+            NodeKind::Unpack => 500,
+            NodeKind::Tree => 20,
         })
     }
 }
@@ -74,7 +74,7 @@ pub struct PlanNode {
     #[serde(serialize_with = "text")]
     pub drv: StorePath,
     pub name: String,
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// The outputs somebody asked for.
     pub wanted: BTreeSet<String>,
     /// Where all its outputs will be.
@@ -126,7 +126,7 @@ impl Plan {
     }
 
     /// How many nodes of `kind` there are.
-    pub fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: NodeKind) -> usize {
         self.nodes.iter().filter(|node| node.kind == kind).count()
     }
 
@@ -172,9 +172,9 @@ fn secs_of<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 
 /// What planning remembers of a derivation; the rest is read again when its turn comes, so that a plan of 100,000
 /// nodes stays small.
-struct Entry {
+struct PlanEntry {
     drv: StorePath,
-    kind: Kind,
+    kind: NodeKind,
     wanted: BTreeSet<String>,
     outputs: Arc<BTreeMap<String, StorePath>>,
     inputs: Vec<(StorePath, BTreeSet<String>)>,
@@ -182,12 +182,12 @@ struct Entry {
     rebuild: bool,
 }
 
-impl Entry {
-    fn new(drv: StorePath, derivation: &Derivation) -> Result<Entry, BuildError> {
+impl PlanEntry {
+    fn new(drv: StorePath, derivation: &Derivation) -> Result<PlanEntry, BuildError> {
         let outputs = Arc::new(crate::derivation::output_paths(&drv, derivation)?);
         let inputs = derivation.input_derivations.iter().map(|(path, names)| (path.clone(), names.clone())).collect();
-        let kind = Kind::of(&derivation.builder);
-        Ok(Entry { drv, kind, wanted: BTreeSet::new(), outputs, inputs, needed: false, rebuild: false })
+        let kind = NodeKind::of(&derivation.builder);
+        Ok(PlanEntry { drv, kind, wanted: BTreeSet::new(), outputs, inputs, needed: false, rebuild: false })
     }
 
     fn want(&mut self, names: &BTreeSet<String>) -> Result<bool, BuildError> {
@@ -212,7 +212,7 @@ impl Entry {
 /// Finds out what `targets` take. With `rebuild` the targets themselves are built again when they are valid; `in_order` puts all
 /// that one needs before what only later ones do.
 pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_order: bool) -> Result<Plan, BuildError> {
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<PlanEntry> = Vec::new();
     let mut index: HashMap<StorePath, usize> = HashMap::new();
     let mut asked: Vec<(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)> =
         targets.iter().map(|target| (Cow::Borrowed(&target.drv), Cow::Borrowed(&target.outputs))).collect();
@@ -312,19 +312,19 @@ fn memory_need(build: &BuildRecord) -> Option<u64> {
 fn load(
     store: &LocalStore,
     asked: &[(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)],
-    entries: &mut Vec<Entry>,
+    entries: &mut Vec<PlanEntry>,
     index: &mut HashMap<StorePath, usize>,
 ) -> Result<(), BuildError> {
     let new: BTreeSet<&StorePath> =
         asked.iter().map(|(drv, _)| &**drv).filter(|drv| !index.contains_key(*drv)).collect();
-    let read = |drv: &StorePath| -> Result<Entry, BuildError> {
+    let read = |drv: &StorePath| -> Result<PlanEntry, BuildError> {
         if !drv.is_derivation() {
             return Err(BuildError::NotADerivation { path: drv.clone() });
         }
-        Entry::new(drv.clone(), &store.derivation(drv)?)
+        PlanEntry::new(drv.clone(), &store.derivation(drv)?)
     };
     // A pool is not worth waking for a handful of small files.
-    let loaded: Vec<Entry> = if new.len() < 64 {
+    let loaded: Vec<PlanEntry> = if new.len() < 64 {
         new.into_iter().map(read).collect::<Result<_, _>>()?
     } else {
         new.into_par_iter().map(read).collect::<Result<_, _>>()?
@@ -339,7 +339,7 @@ fn load(
 /// Numbers the needed entries so that each comes after what it needs, and finds the critical path.
 fn order(
     store: &LocalStore,
-    entries: Vec<Entry>,
+    entries: Vec<PlanEntry>,
     index: &HashMap<StorePath, usize>,
     targets: &[Target],
     ready: &[Option<Arc<BTreeMap<String, StorePath>>>],
@@ -377,7 +377,7 @@ fn order(
         })
         .collect();
     let valid = entries.len() - sorted.len();
-    let mut slots: Vec<Option<Entry>> = entries.into_iter().map(Some).collect();
+    let mut slots: Vec<Option<PlanEntry>> = entries.into_iter().map(Some).collect();
     let mut nodes: Vec<PlanNode> = sorted
         .iter()
         .map(|&at| {
@@ -404,7 +404,7 @@ fn order(
     if !nodes.is_empty() {
         for node in &mut nodes {
             // What is done in an instant needs no history.
-            if node.kind != Kind::Tree {
+            if node.kind != NodeKind::Tree {
                 let past = past_build(store, node.drv.name().as_str())?;
                 node.expected = past.as_ref().map(|build| Duration::from_millis(build.duration_ms));
                 node.memory_bytes = past.as_ref().and_then(memory_need);

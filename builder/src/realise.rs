@@ -11,14 +11,14 @@
 use crate::{
     BuildError, Options, action,
     attributes::Attributes,
-    builtin::{FetchTask, Made, Task},
+    builtin::{FetchTask, Task, TaskOutput},
     derivation::{self, BUILD_DIR, Invocation, OUTPUT_DIR},
     disk,
-    error::{self, BuilderFailure, Failure, cause, io_error},
-    events::{Event, EventSink, Holder, NodeId, Origin},
+    error::{self, BuilderFailure, DerivationFailure, cause, io_error},
+    events::{Event, EventSink, LockHolder, NodeId, Origin},
     fetch::{Fetch, FetchError, Fetcher},
     inputs::Inputs,
-    jobserver::{Jobs, Pool},
+    jobserver::{ServedTokens, TokenPool},
     log::{self, Line, LogWriter},
     outputs,
     plan::{self, Plan, PlanNode},
@@ -60,9 +60,9 @@ pub(crate) struct Shared {
     fetcher: Fetcher,
     roots: Roots,
     sandbox: Sandbox,
-    tokens: Pool,
+    tokens: TokenPool,
     /// What directories of builds are made in and no build uses at the moment.
-    idle_scratch: scratch::Idle,
+    idle_scratch: scratch::IdleScratch,
     /// Output paths by derivation, as far as they were needed.
     outputs: Mutex<HashMap<StorePath, Arc<BTreeMap<String, StorePath>>>>,
 }
@@ -75,13 +75,13 @@ impl Shared {
         }
         let sandbox = options.sandbox_child.clone().map_or_else(Sandbox::default, Sandbox::new);
         // What the user asks for in words is never held back by tokens.
-        let tokens = Pool::new(options.jobs.max(options.cores).max(cpus()));
+        let tokens = TokenPool::new(options.jobs.max(options.cores).max(cpus()));
         Shared {
             fetcher: Fetcher::new(fetch),
             roots: Roots::new(store),
             sandbox,
             tokens,
-            idle_scratch: scratch::Idle::default(),
+            idle_scratch: scratch::IdleScratch::default(),
             outputs: Mutex::default(),
         }
     }
@@ -100,7 +100,7 @@ pub(crate) struct Realiser<'a> {
 /// Why a node was given up, with what was found out on the way.
 struct Stopped {
     error: BuildError,
-    log: Option<log::Summary>,
+    log: Option<log::LogSummary>,
     kept: Option<PathBuf>,
 }
 
@@ -138,7 +138,7 @@ impl Realiser<'_> {
     /// Realises node `id`, and tells about it.
     ///
     /// The slot is given back when nothing is left but to register what was made.
-    pub fn node(&self, id: NodeId, load: Load, slot: &Slot<'_>) -> Result<(Origin, Duration), Arc<Failure>> {
+    pub fn node(&self, id: NodeId, load: Load, slot: &Slot<'_>) -> Result<(Origin, Duration), Arc<DerivationFailure>> {
         let node = &self.plan.nodes[id];
         let begin = Instant::now();
         self.sink.event(Event::Started { node: id });
@@ -150,7 +150,7 @@ impl Realiser<'_> {
             }
             Err(stopped) => {
                 let Stopped { error, log, kept } = *stopped;
-                let failure = Arc::new(Failure { drv: node.drv.clone(), error, log, kept });
+                let failure = Arc::new(DerivationFailure { drv: node.drv.clone(), error, log, kept });
                 self.sink.event(Event::Failed { node: id, failure: Arc::clone(&failure) });
                 Err(failure)
             }
@@ -206,7 +206,7 @@ impl Realiser<'_> {
                     // Only a wait that a person could notice is worth a word.
                     if !told && wait > Duration::from_millis(60) {
                         told = true;
-                        let holder = Holder {
+                        let holder = LockHolder {
                             pid: holder.as_ref().and_then(|holder| u32::try_from(holder.pid).ok()),
                             command: holder.map_or_else(String::new, |holder| holder.command),
                         };
@@ -267,8 +267,8 @@ impl Realiser<'_> {
             other => other.run(self.store, scratch.path(), self.cancelled).map_err(boxed)?,
         };
         let output = match made {
-            Made::OnDisk(path) => self.take_over(&path)?,
-            Made::Tree(node) => Output { node, adopted: None, bytes: 0 },
+            TaskOutput::OnDisk(path) => self.take_over(&path)?,
+            TaskOutput::Stored(node) => Output { node, adopted: None, bytes: 0 },
         };
         let origin = if matches!(task, Task::Fetch(_)) { Origin::Fetched } else { Origin::Built };
         let made = BTreeMap::from([("out".to_owned(), output)]);
@@ -276,7 +276,7 @@ impl Realiser<'_> {
         self.complete(job, attributes, &action, made, &places, &candidates, Cost::default(), origin)
     }
 
-    fn fetch(&self, job: &Job, task: &FetchTask, scratch: &Path) -> Result<Made, Box<Stopped>> {
+    fn fetch(&self, job: &Job, task: &FetchTask, scratch: &Path) -> Result<TaskOutput, Box<Stopped>> {
         let dest = scratch.join("out");
         let flat = task.ingestion == Ingestion::Flat;
         let name = job.derivation.name.to_string();
@@ -301,7 +301,7 @@ impl Realiser<'_> {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(&dest, mode).map_err(|e| boxed(io_error("chmod", &dest, e)))?;
         }
-        Ok(Made::OnDisk(dest))
+        Ok(TaskOutput::OnDisk(dest))
     }
 
     fn sandboxed(&self, job: &Job, attributes: &Attributes) -> Result<Origin, Box<Stopped>> {
@@ -341,11 +341,11 @@ impl Realiser<'_> {
         self.check_cancelled()?;
         let scratch = Scratch::take(self.store, &self.shared.idle_scratch).map_err(boxed)?;
         let mut request = self.request(job, attributes, &inputs, &invocation, layers, &scratch, rooted)?;
-        let seat = self.shared.tokens.take_seat(self.cancelled);
+        let token = self.shared.tokens.take(self.cancelled);
         let jobs = self.jobserver(attributes, &mut request, &scratch)?;
         let ran = self.run(job, &request, &invocation, rooted);
         // While it waits to be registered, others can run.
-        drop((jobs, seat));
+        drop((jobs, token));
         match ran {
             Ok((made, cost, log)) => {
                 let places = &invocation.places;
@@ -458,7 +458,7 @@ impl Realiser<'_> {
         attributes: &Attributes,
         request: &mut Request,
         scratch: &Scratch,
-    ) -> Result<Option<Jobs<'_>>, Box<Stopped>> {
+    ) -> Result<Option<ServedTokens<'_>>, Box<Stopped>> {
         let Some(form) = jobserver_form(attributes).map_err(boxed)? else { return Ok(None) };
         let jobs = if self.options.cores > 0 { self.options.cores } else { cpus() };
         let fifo = scratch.fifo();
@@ -489,7 +489,7 @@ impl Realiser<'_> {
         request: &Request,
         invocation: &Invocation,
         rooted: bool,
-    ) -> Result<(BTreeMap<String, Output>, Cost, log::Finished), Box<Stopped>> {
+    ) -> Result<(BTreeMap<String, Output>, Cost, log::FinishedLog), Box<Stopped>> {
         let drv_file = job.node.drv.to_string();
         let mut log = LogWriter::create(self.store.root(), &drv_file).map_err(boxed)?;
         self.sink.event(Event::Building { node: job.id });

@@ -15,7 +15,7 @@
 
 use crate::{
     error::{BuildError, cause, io_error},
-    inputs::Tree,
+    inputs::InputTree,
     sandbox,
 };
 use nix::fcntl::{Flock, FlockArg};
@@ -105,7 +105,7 @@ impl Roots {
     ///
     /// # Errors
     /// When they conflict outside of `overlap`, or one is no directory.
-    pub fn unite(&self, trees: &[Tree], overlap: &str) -> Result<United, BuildError> {
+    pub fn unite(&self, trees: &[InputTree], overlap: &str) -> Result<United, BuildError> {
         let key = (trees.iter().map(|tree| tree.node.fingerprint()).collect::<Vec<_>>(), overlap.to_owned());
         if let Some(known) = lock(&self.unions).get(&key) {
             return Ok(known.clone());
@@ -120,11 +120,12 @@ impl Roots {
     }
 
     /// Returns the host directories that, mounted over each other from first to last, show `united`.
-    pub fn layers(&self, trees: &[Tree], united: &United) -> Result<Vec<PathBuf>, BuildError> {
+    pub fn layers(&self, trees: &[InputTree], united: &United) -> Result<Vec<PathBuf>, BuildError> {
         let store = &*self.forest.store;
         // Of a tree that is there twice only the upper one counts.
         let mut seen = HashSet::new();
-        let mut used: Vec<&Tree> = trees.iter().rev().filter(|tree| seen.insert(tree.node.fingerprint())).collect();
+        let mut used: Vec<&InputTree> =
+            trees.iter().rev().filter(|tree| seen.insert(tree.node.fingerprint())).collect();
         used.reverse();
         if let [tree] = used.as_slice() {
             return Ok(vec![tree.host(store)]);
@@ -161,7 +162,7 @@ impl Roots {
     }
 
     /// Returns the layer of private copies for `trees`, which lie at `hosts`; `None` when they share no file.
-    fn private_copies(&self, trees: &[&Tree], hosts: &[PathBuf]) -> Result<Option<PathBuf>, BuildError> {
+    fn private_copies(&self, trees: &[&InputTree], hosts: &[PathBuf]) -> Result<Option<PathBuf>, BuildError> {
         let mut key = b"private copies 1".to_vec();
         trees.iter().for_each(|tree| key.extend_from_slice(tree.node.fingerprint().bytes()));
         let layer = self.cached("layers", Digest::of(&key), |dest| {
@@ -183,7 +184,7 @@ impl Roots {
     }
 
     /// Files that are in more than one tree.
-    fn shared_files(&self, trees: &[&Tree]) -> Result<HashSet<FileKey>, BuildError> {
+    fn shared_files(&self, trees: &[&InputTree]) -> Result<HashSet<FileKey>, BuildError> {
         let mut seen = HashSet::new();
         let mut shared = HashSet::new();
         for tree in trees {
@@ -217,7 +218,7 @@ impl Roots {
     /// Finds the names in the mounted union that share an inode with a name before them, with the file each stands for.
     fn extra_names(
         &self,
-        trees: &[&Tree],
+        trees: &[&InputTree],
         hosts: &[PathBuf],
         shared: &HashSet<FileKey>,
     ) -> Result<Vec<(PathBuf, PathBuf)>, BuildError> {

@@ -1,6 +1,6 @@
 //! The order in which the nodes of a plan are worked on, and by how many threads.
 //!
-//! Each [`Kind`] of node has its own budget and its own threads, so that downloads neither take nor wait for a build
+//! Each [`NodeKind`] of node has its own budget and its own threads, so that downloads neither take nor wait for a build
 //! slot. Among the nodes of a kind that could start, those of the lowest rank go first, and of these the one with the longest
 //! way to the end. What it means to realise a node is a function given by the caller: this module knows graphs and threads
 //! and nothing of stores.
@@ -15,7 +15,7 @@
 
 use crate::{
     events::NodeId,
-    plan::{Kind, Plan, PlanNode},
+    plan::{NodeKind, Plan, PlanNode},
 };
 use std::{
     cmp::Reverse,
@@ -57,12 +57,12 @@ impl Budgets {
         node.memory_bytes.unwrap_or_else(|| NEED_UNKNOWN_BYTES.min(share))
     }
 
-    fn of(&self, kind: Kind) -> usize {
+    fn of(&self, kind: NodeKind) -> usize {
         match kind {
-            Kind::Build => self.builds,
-            Kind::Fetch => self.fetches,
-            Kind::Unpack => self.unpacks,
-            Kind::Tree => self.trees,
+            NodeKind::Build => self.builds,
+            NodeKind::Fetch => self.fetches,
+            NodeKind::Unpack => self.unpacks,
+            NodeKind::Tree => self.trees,
         }
         .max(1)
     }
@@ -96,7 +96,7 @@ struct Ready {
     number: Reverse<NodeId>,
 }
 
-struct State<T, E> {
+struct ScheduleState<T, E> {
     ready: [BinaryHeap<Ready>; 4],
     missing: Vec<usize>,
     ended: Vec<Ended<T, E>>,
@@ -155,7 +155,7 @@ pub(crate) fn run<T: Send, E: Send>(
             needed_by[need].push(id);
         }
     }
-    let mut state = State {
+    let mut state = ScheduleState {
         ready: Default::default(),
         missing: plan.nodes.iter().map(|node| node.needs.len()).collect(),
         ended: (0..count).map(|_| Ended::NotStarted).collect(),
@@ -170,7 +170,7 @@ pub(crate) fn run<T: Send, E: Send>(
             push(&mut state, plan, id);
         }
     }
-    let shared = Shared {
+    let shared = Scheduler {
         plan,
         needed_by,
         budgets,
@@ -182,7 +182,7 @@ pub(crate) fn run<T: Send, E: Send>(
         changed: Default::default(),
     };
     std::thread::scope(|scope| {
-        for kind in KINDS {
+        for kind in NODE_KINDS {
             for _ in 0..(budgets.of(kind) + WAITING_MAX).min(plan.count(kind)) {
                 let shared = &shared;
                 scope.spawn(move || shared.worker(kind));
@@ -192,15 +192,15 @@ pub(crate) fn run<T: Send, E: Send>(
     shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).ended
 }
 
-const KINDS: [Kind; 4] = [Kind::Build, Kind::Fetch, Kind::Unpack, Kind::Tree];
+const NODE_KINDS: [NodeKind; 4] = [NodeKind::Build, NodeKind::Fetch, NodeKind::Unpack, NodeKind::Tree];
 
-fn push<T, E>(state: &mut State<T, E>, plan: &Plan, id: NodeId) {
+fn push<T, E>(state: &mut ScheduleState<T, E>, plan: &Plan, id: NodeId) {
     let node = &plan.nodes[id];
     let ready = Ready { rank: Reverse(node.rank), critical: node.critical, number: Reverse(id) };
     state.ready[node.kind as usize].push(ready);
 }
 
-struct Shared<'a, T, E> {
+struct Scheduler<'a, T, E> {
     plan: &'a Plan,
     needed_by: Vec<Vec<NodeId>>,
     budgets: Budgets,
@@ -208,13 +208,13 @@ struct Shared<'a, T, E> {
     cancelled: &'a AtomicBool,
     work: &'a (dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
-    state: Mutex<State<T, E>>,
+    state: Mutex<ScheduleState<T, E>>,
     /// For each kind, that one of its threads may find something to do.
     changed: [Condvar; 4],
 }
 
-impl<T: Send, E: Send> Shared<'_, T, E> {
-    fn worker(&self, kind: Kind) {
+impl<T: Send, E: Send> Scheduler<'_, T, E> {
+    fn worker(&self, kind: NodeKind) {
         let mut state = self.lock();
         loop {
             state.stop |= self.cancelled.load(Ordering::Relaxed);
@@ -228,10 +228,10 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            let need = if kind == Kind::Build { self.budgets.need(&self.plan.nodes[id]) } else { 0 };
+            let need = if kind == NodeKind::Build { self.budgets.need(&self.plan.nodes[id]) } else { 0 };
             state.running[kind as usize] += 1;
             state.memory += need;
-            let builds = Kind::Build as usize;
+            let builds = NodeKind::Build as usize;
             let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
             // What was given back may be enough for more than one.
             if !state.ready[kind as usize].is_empty() && state.running[kind as usize] < self.budgets.of(kind) {
@@ -281,10 +281,10 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
     }
 
     /// Takes the next node of `kind` that may start from those that are ready.
-    fn take(&self, state: &mut State<T, E>, kind: Kind) -> Option<NodeId> {
+    fn take(&self, state: &mut ScheduleState<T, E>, kind: NodeKind) -> Option<NodeId> {
         let ready = &mut state.ready[kind as usize];
-        if kind != Kind::Build || state.running[kind as usize] == 0 {
-            state.passed = if kind == Kind::Build { 0 } else { state.passed };
+        if kind != NodeKind::Build || state.running[kind as usize] == 0 {
+            state.passed = if kind == NodeKind::Build { 0 } else { state.passed };
             return ready.pop().map(|next| next.number.0);
         }
         let mut too_large = Vec::new();
@@ -308,7 +308,7 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
     }
 
     /// Marks everything above `failed`.
-    fn block(&self, state: &mut State<T, E>, failed: NodeId) {
+    fn block(&self, state: &mut ScheduleState<T, E>, failed: NodeId) {
         let mut todo = self.needed_by[failed].clone();
         while let Some(id) = todo.pop() {
             if matches!(state.ended[id], Ended::NotStarted) {
@@ -320,7 +320,7 @@ impl<T: Send, E: Send> Shared<'_, T, E> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T, E>> {
+    fn lock(&self) -> MutexGuard<'_, ScheduleState<T, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    fn node(kind: Kind, critical: u64, needs: &[NodeId]) -> PlanNode {
+    fn node(kind: NodeKind, critical: u64, needs: &[NodeId]) -> PlanNode {
         PlanNode {
             drv: store::StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
             name: "x".into(),
@@ -372,35 +372,35 @@ mod tests {
     #[test]
     fn the_critical_path_goes_first() {
         let nodes = vec![
-            node(Kind::Build, 1, &[]),
-            node(Kind::Build, 9, &[]),
-            node(Kind::Build, 8, &[1]),
-            node(Kind::Build, 2, &[]),
+            node(NodeKind::Build, 1, &[]),
+            node(NodeKind::Build, 9, &[]),
+            node(NodeKind::Build, 8, &[1]),
+            node(NodeKind::Build, 2, &[]),
         ];
         assert_eq!(order(nodes, ONE, false, &[]).0, [1, 2, 3, 0]);
     }
 
     #[test]
     fn a_lower_rank_goes_before_a_longer_way() {
-        let ranked = |rank, critical, needs: &[NodeId]| PlanNode { rank, ..node(Kind::Build, critical, needs) };
+        let ranked = |rank, critical, needs: &[NodeId]| PlanNode { rank, ..node(NodeKind::Build, critical, needs) };
         let nodes = vec![ranked(1, 9, &[]), ranked(0, 1, &[]), ranked(0, 2, &[]), ranked(1, 8, &[2])];
         assert_eq!(order(nodes, ONE, false, &[]).0, [2, 1, 0, 3]);
     }
 
     #[test]
     fn the_first_failure_stops_what_has_not_started() {
-        let nodes = vec![node(Kind::Build, 9, &[]), node(Kind::Build, 8, &[0]), node(Kind::Build, 1, &[])];
+        let nodes = vec![node(NodeKind::Build, 9, &[]), node(NodeKind::Build, 8, &[0]), node(NodeKind::Build, 1, &[])];
         assert_eq!(order(nodes, ONE, false, &[0]), (vec![0], "failed, blocked by 0, not started".into()));
     }
 
     #[test]
     fn keep_going_builds_all_that_does_not_need_the_failed() {
         let nodes = vec![
-            node(Kind::Build, 9, &[]),
-            node(Kind::Build, 1, &[]),
-            node(Kind::Build, 8, &[0, 1]),
-            node(Kind::Build, 7, &[2]),
-            node(Kind::Build, 6, &[1]),
+            node(NodeKind::Build, 9, &[]),
+            node(NodeKind::Build, 1, &[]),
+            node(NodeKind::Build, 8, &[0, 1]),
+            node(NodeKind::Build, 7, &[2]),
+            node(NodeKind::Build, 6, &[1]),
         ];
         let (started, text) = order(nodes, ONE, true, &[0]);
         assert_eq!(started, [0, 1, 4]);
@@ -409,7 +409,8 @@ mod tests {
 
     #[test]
     fn fetches_do_not_take_build_slots() {
-        let plan = Plan { nodes: vec![node(Kind::Build, 9, &[]), node(Kind::Fetch, 1, &[])], ..Plan::default() };
+        let plan =
+            Plan { nodes: vec![node(NodeKind::Build, 9, &[]), node(NodeKind::Fetch, 1, &[])], ..Plan::default() };
         let fetched = AtomicBool::new(false);
         let work = |id: NodeId, _, _: &Slot| {
             if id == 1 {
@@ -431,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_exceeded_and_every_node_runs_once() {
-        let nodes = (0..200).map(|i| node(Kind::Build, i % 7, if i < 3 { &[] } else { &[0, 1, 2] })).collect();
+        let nodes = (0..200).map(|i| node(NodeKind::Build, i % 7, if i < 3 { &[] } else { &[0, 1, 2] })).collect();
         let plan = Plan { nodes, ..Plan::default() };
         let (running, peak, total) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let work = |_: NodeId, load: Load, _: &Slot| {
@@ -454,7 +455,7 @@ mod tests {
         let nodes = needs
             .iter()
             .zip(0..)
-            .map(|(&need, at)| PlanNode { memory_bytes: need, ..node(Kind::Build, count - at, &[]) });
+            .map(|(&need, at)| PlanNode { memory_bytes: need, ..node(NodeKind::Build, count - at, &[]) });
         let plan = Plan { nodes: nodes.collect(), ..Plan::default() };
         let started = Mutex::new(Vec::new());
         let (memory, peak) = (Mutex::new((0, 0)), Mutex::new((0, 0)));
@@ -515,7 +516,7 @@ mod tests {
 
     #[test]
     fn what_only_waits_holds_nothing_up() {
-        let plan = Plan { nodes: (0..4).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
+        let plan = Plan { nodes: (0..4).map(|_| node(NodeKind::Build, 1, &[])).collect(), ..Plan::default() };
         let waiting = std::sync::Barrier::new(4);
         let work = |_: NodeId, load: Load, slot: &Slot| {
             assert_eq!(load.running, 1);
@@ -530,7 +531,7 @@ mod tests {
 
     #[test]
     fn cancelling_starts_nothing_more() {
-        let plan = Plan { nodes: (0..50).map(|_| node(Kind::Build, 1, &[])).collect(), ..Plan::default() };
+        let plan = Plan { nodes: (0..50).map(|_| node(NodeKind::Build, 1, &[])).collect(), ..Plan::default() };
         let cancelled = AtomicBool::new(false);
         let work = |_: NodeId, _, _: &Slot| {
             cancelled.store(true, Ordering::SeqCst);

@@ -24,21 +24,21 @@ use store::{LocalStore, ScratchPath};
 
 /// What no build uses at the moment.
 #[derive(Default)]
-pub(crate) struct Idle(Mutex<Vec<Place>>);
+pub(crate) struct IdleScratch(Mutex<Vec<IdleDirectory>>);
 
-struct Place {
-    around: ScratchPath,
+struct IdleDirectory {
+    parent: ScratchPath,
     /// The build directory that is there.
-    fresh: Option<Look>,
+    fresh: Option<Snapshot>,
 }
 
 /// The directories of one build, removed when dropped. What they are in serves the next build, which does not see it.
 pub(crate) struct Scratch<'a> {
     /// There until the drop.
-    around: Option<ScratchPath>,
-    idle: &'a Idle,
+    parent: Option<ScratchPath>,
+    idle: &'a IdleScratch,
     /// How the build directory was before the build, if whatever is done to it will show.
-    before: Option<Look>,
+    before: Option<Snapshot>,
     fifo_made: Cell<bool>,
     pub build: PathBuf,
     pub output: PathBuf,
@@ -46,18 +46,20 @@ pub(crate) struct Scratch<'a> {
 
 impl Scratch<'_> {
     /// Takes what a former build has left, or makes anew.
-    pub fn take<'a>(store: &LocalStore, idle: &'a Idle) -> Result<Scratch<'a>, BuildError> {
+    pub fn take<'a>(store: &LocalStore, idle: &'a IdleScratch) -> Result<Scratch<'a>, BuildError> {
         let place = idle.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let place = place
-            .map_or_else(|| Ok(Place { around: store.scratch_dir("build")?, fresh: None }), Ok::<_, BuildError>)?;
-        let (build, output) = (place.around.path().join("build"), place.around.path().join("output"));
+        let place = place.map_or_else(
+            || Ok(IdleDirectory { parent: store.scratch_dir("build")?, fresh: None }),
+            Ok::<_, BuildError>,
+        )?;
+        let (build, output) = (place.parent.path().join("build"), place.parent.path().join("output"));
         let make = |path: &Path| fs::create_dir(path).map_err(|e| io_error("mkdir", path, e));
         if place.fresh.is_none() {
             make(&build)?;
         }
         make(&output)?;
-        let before = place.fresh.filter(Look::is_settled);
-        Ok(Scratch { around: Some(place.around), idle, before, fifo_made: Cell::new(false), build, output })
+        let before = place.fresh.filter(Snapshot::is_settled);
+        Ok(Scratch { parent: Some(place.parent), idle, before, fifo_made: Cell::new(false), build, output })
     }
 
     /// Where the job tokens are to be handed out; for a build that wants any.
@@ -88,8 +90,8 @@ impl Scratch<'_> {
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        let Some(around) = self.around.take() else { return };
-        let untouched = self.before.filter(|before| Look::at(&self.build).is_ok_and(|now| now == *before));
+        let Some(parent) = self.parent.take() else { return };
+        let untouched = self.before.filter(|before| Snapshot::at(&self.build).is_ok_and(|now| now == *before));
         // A build may leave directories that only `remove_tree` can empty. What stays is swept by a collection.
         let gone = |path: &Path| sandbox::remove_tree(path).is_ok();
         if (untouched.is_some() || gone(&self.build))
@@ -97,8 +99,8 @@ impl Drop for Scratch<'_> {
             && (!self.fifo_made.get() || fs::remove_file(self.build.with_file_name("jobserver")).is_ok())
         {
             // Made now, so that it is older than the next build.
-            let fresh = untouched.or_else(|| Look::of_new(&self.build));
-            self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).push(Place { around, fresh });
+            let fresh = untouched.or_else(|| Snapshot::of_new(&self.build));
+            self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).push(IdleDirectory { parent, fresh });
         }
     }
 }
@@ -109,7 +111,7 @@ type Time = (i64, i64);
 /// How an empty directory looks. Whoever may write to it and changes what is not listed here changes the last of the times with it,
 /// which nobody can set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Look {
+struct Snapshot {
     inode: (u64, u64),
     mode: u32,
     links: u64,
@@ -119,10 +121,10 @@ struct Look {
     changed: Time,
 }
 
-impl Look {
-    fn at(path: &Path) -> std::io::Result<Look> {
+impl Snapshot {
+    fn at(path: &Path) -> std::io::Result<Snapshot> {
         let now = fs::symlink_metadata(path)?;
-        Ok(Look {
+        Ok(Snapshot {
             inode: (now.dev(), now.ino()),
             mode: now.mode(),
             links: now.nlink(),
@@ -135,12 +137,13 @@ impl Look {
 
     /// Makes a directory. `None`, and no directory, where its times do not come from this machine's clock or are too coarse to tell
     /// one change from the next.
-    fn of_new(path: &Path) -> Option<Look> {
+    fn of_new(path: &Path) -> Option<Snapshot> {
         let before = now(ClockId::CLOCK_REALTIME_COARSE)?;
         fs::create_dir(path).ok()?;
-        let look = Look::at(path).ok();
+        let snapshot = Snapshot::at(path).ok();
         let after = now(ClockId::CLOCK_REALTIME)?;
-        let told = look.filter(|look| before <= look.changed && look.changed <= after && look.changed.1 != 0);
+        let told = snapshot
+            .filter(|snapshot| before <= snapshot.changed && snapshot.changed <= after && snapshot.changed.1 != 0);
         if told.is_none() {
             // Taking the place makes it anew.
             let _ = fs::remove_dir(path);
@@ -167,7 +170,7 @@ mod tests {
     fn next_after(work: impl FnOnce(&Path)) -> (u64, u64) {
         let root = tempfile::tempdir().unwrap();
         let store = LocalStore::open(root.path()).unwrap();
-        let idle = Idle::default();
+        let idle = IdleScratch::default();
         drop(Scratch::take(&store, &idle).unwrap());
         // Longer than the clock of file systems stands still.
         std::thread::sleep(Duration::from_millis(30));
@@ -205,13 +208,13 @@ mod tests {
             },
         ];
         for (nr, change) in changes.into_iter().enumerate() {
-            let idle = Idle::default();
+            let idle = IdleScratch::default();
             drop(Scratch::take(&store, &idle).unwrap());
             std::thread::sleep(Duration::from_millis(30));
             let scratch = Scratch::take(&store, &idle).unwrap();
             let before = scratch.before.expect("it is settled by now");
             change(&scratch.build);
-            assert!(Look::at(&scratch.build).unwrap() != before, "change {nr} does not show");
+            assert!(Snapshot::at(&scratch.build).unwrap() != before, "change {nr} does not show");
             drop(scratch);
             let next = Scratch::take(&store, &idle).unwrap();
             assert_eq!(fs::read_dir(&next.build).unwrap().count(), 0, "change {nr}");

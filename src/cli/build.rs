@@ -43,7 +43,7 @@ pub struct Build {
 }
 
 /// Plan, report of its run unless it is a dry run, and the outputs asked for.
-type Done = (Arc<Plan>, Option<builder::Report>, Vec<Built>);
+type Done = (Arc<Plan>, Option<builder::BuildReport>, Vec<Built>);
 
 impl Build {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
@@ -136,7 +136,7 @@ impl Build {
         &self,
         store: &LocalStore,
         plan: &Plan,
-        report: &builder::Report,
+        report: &builder::BuildReport,
         wanted: &[Built],
     ) -> serde_json::Value {
         let results: Vec<_> = wanted.iter().map(|built| built.to_json(store)).collect();
@@ -150,7 +150,7 @@ impl Build {
             })
             .collect();
         let builds = |origin| {
-            let runs = plan.nodes.iter().filter(|node| node.kind == builder::Kind::Build);
+            let runs = plan.nodes.iter().filter(|node| node.kind == builder::NodeKind::Build);
             runs.filter(|node| report.realised.get(&node.drv).is_some_and(|(o, _)| *o == origin)).count()
         };
         serde_json::json!({
@@ -187,12 +187,12 @@ impl Built {
     }
 }
 
-fn kind_name(kind: builder::Kind) -> &'static str {
+fn kind_name(kind: builder::NodeKind) -> &'static str {
     match kind {
-        builder::Kind::Build => "build",
-        builder::Kind::Fetch => "fetch",
-        builder::Kind::Unpack => "unpack",
-        builder::Kind::Tree => "tree",
+        builder::NodeKind::Build => "build",
+        builder::NodeKind::Fetch => "fetch",
+        builder::NodeKind::Unpack => "unpack",
+        builder::NodeKind::Tree => "tree",
     }
 }
 

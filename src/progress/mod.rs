@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use builder::terminal::visible;
-use builder::{BuildError, Event, EventSink, Kind, NodeId, Origin, Plan};
+use builder::{BuildError, Event, EventSink, NodeId, NodeKind, Origin, Plan};
 
 /// Snapshot of one realisation.
 #[derive(Default)]
@@ -246,7 +246,7 @@ impl EventSink for Sink {
                 state.done.insert(node, Done::Finished);
                 let planned = &state.plan.nodes[node];
                 let visible =
-                    planned.kind == Kind::Build || (self.style == Style::Plain && planned.kind == Kind::Fetch);
+                    planned.kind == NodeKind::Build || (self.style == Style::Plain && planned.kind == NodeKind::Fetch);
                 let name = planned.name.clone();
                 let line = match origin {
                     Origin::Built => format!("built    {name} in {}", seconds(duration)),
@@ -259,9 +259,9 @@ impl EventSink for Sink {
                 };
                 match (origin, planned.kind) {
                     (Origin::Fetched, _) => state.counts.fetched += 1,
-                    (Origin::Built | Origin::Reproduced, Kind::Build) => state.counts.built += 1,
-                    (Origin::CutOff, Kind::Build) => state.counts.cut_off += 1,
-                    (Origin::Found, Kind::Build) => state.counts.found += 1,
+                    (Origin::Built | Origin::Reproduced, NodeKind::Build) => state.counts.built += 1,
+                    (Origin::CutOff, NodeKind::Build) => state.counts.cut_off += 1,
+                    (Origin::Found, NodeKind::Build) => state.counts.found += 1,
                     _ => {}
                 }
                 if visible {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use builder::{Kind, Plan};
+use builder::{NodeKind, Plan};
 
 use super::seconds;
 
@@ -12,13 +12,13 @@ const NAMES_MAX: usize = 24;
 /// Returns the lines that describe the plan.
 pub fn describe(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
-    let builds: Vec<&str> = plan.nodes.iter().filter(|n| n.kind == Kind::Build).map(|n| n.name.as_str()).collect();
+    let builds: Vec<&str> = plan.nodes.iter().filter(|n| n.kind == NodeKind::Build).map(|n| n.name.as_str()).collect();
     let mut parts = Vec::new();
     for (kind, one, many) in [
-        (Kind::Fetch, "file to fetch", "files to fetch"),
-        (Kind::Unpack, "archive to unpack", "archives to unpack"),
-        (Kind::Tree, "tree to put together", "trees to put together"),
-        (Kind::Build, "build to run", "builds to run"),
+        (NodeKind::Fetch, "file to fetch", "files to fetch"),
+        (NodeKind::Unpack, "archive to unpack", "archives to unpack"),
+        (NodeKind::Tree, "tree to put together", "trees to put together"),
+        (NodeKind::Build, "build to run", "builds to run"),
     ] {
         match plan.count(kind) {
             0 => {}
@@ -38,7 +38,7 @@ pub fn describe(plan: &Plan) -> Vec<String> {
 
 /// Returns the time along the critical path, when every build of the plan has a known duration.
 fn estimate(plan: &Plan) -> String {
-    let known = plan.nodes.iter().filter(|node| node.kind == Kind::Build).all(|node| node.expected.is_some());
+    let known = plan.nodes.iter().filter(|node| node.kind == NodeKind::Build).all(|node| node.expected.is_some());
     let longest = plan.nodes.iter().map(|node| node.critical).max().unwrap_or(Duration::ZERO);
     if known && longest > Duration::from_secs(1) { format!("; at least {}", seconds(longest)) } else { String::new() }
 }

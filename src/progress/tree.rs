@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use builder::terminal::visible;
-use builder::{Kind, NodeId};
+use builder::{NodeId, NodeKind};
 
 use super::{Done, Running, View, bytes, seconds};
 
@@ -46,9 +46,12 @@ pub fn draw(state: &mut View) {
 
 fn totals(state: &View) -> String {
     let mut text = String::new();
-    for (kind, what) in
-        [(Kind::Fetch, "fetched"), (Kind::Unpack, "unpacked"), (Kind::Tree, "trees"), (Kind::Build, "built")]
-    {
+    for (kind, what) in [
+        (NodeKind::Fetch, "fetched"),
+        (NodeKind::Unpack, "unpacked"),
+        (NodeKind::Tree, "trees"),
+        (NodeKind::Build, "built"),
+    ] {
         let all = state.plan.count(kind);
         if all > 0 {
             let done = state
@@ -77,7 +80,7 @@ fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
     let mut children: BTreeMap<Option<NodeId>, BTreeSet<NodeId>> = BTreeMap::new();
     // Builds first, then the longest running, so that those cut off below matter least.
     let mut active: Vec<NodeId> = state.running.keys().copied().collect();
-    active.sort_by_key(|&node| (state.plan.nodes[node].kind != Kind::Build, state.running[&node].since));
+    active.sort_by_key(|&node| (state.plan.nodes[node].kind != NodeKind::Build, state.running[&node].since));
     let hidden = active.len().saturating_sub(lines_max);
     let mut shown = BTreeSet::new();
     for &node in active.iter().take(lines_max) {

@@ -11,7 +11,7 @@ use crate::{
     attributes::{Attributes, TreeName},
     audit,
     error::{BuildError, attribute, cause},
-    inputs::{Tree, closure, resolve},
+    inputs::{InputTree, closure, resolve},
     unpack,
 };
 use model::{
@@ -34,10 +34,10 @@ const KNOWN: [&str; 5] = ["builtin:audit", "builtin:fetchurl", "builtin:union", 
 /// What one of these derivations asks for, with its inputs looked up.
 pub(crate) enum Task {
     Fetch(FetchTask),
-    Unpack { archives: Vec<Tree>, strip: u64 },
-    Union { trees: Vec<Tree>, spec: union::Spec },
+    Unpack { archives: Vec<InputTree>, strip: u64 },
+    Union { trees: Vec<InputTree>, spec: union::UnionSpec },
     Write(write::TextTree),
-    Audit { tree: Tree, prefix: String, allow: Vec<(String, String)> },
+    Audit { tree: InputTree, prefix: String, allow: Vec<(String, String)> },
 }
 
 /// Bytes that a URL has and whose hash is known.
@@ -51,9 +51,9 @@ pub(crate) struct FetchTask {
 }
 
 /// What a task gives.
-pub(crate) enum Made {
+pub(crate) enum TaskOutput {
     /// Nodes whose blobs are in the store.
-    Tree(Node),
+    Stored(Node),
     /// Something on disk, to be taken over.
     OnDisk(PathBuf),
 }
@@ -93,7 +93,7 @@ impl Task {
             }
             "builtin:union" => {
                 let names = attributes.trees(model, "trees")?.ok_or_else(|| needed("trees"))?;
-                Ok(Task::Union { trees: resolve_all(names)?, spec: union::Spec::read(attributes)? })
+                Ok(Task::Union { trees: resolve_all(names)?, spec: union::UnionSpec::read(attributes)? })
             }
             "builtin:write" => Ok(Task::Write(write::read(attributes)?)),
             _ => {
@@ -111,7 +111,7 @@ impl Task {
     /// `builtin:write` is the tree itself.
     pub fn action(&self, derivation: &Derivation) -> Result<Action, BuildError> {
         let mut parameters: BTreeMap<&str, String> = BTreeMap::new();
-        let mut inputs: Vec<&Tree> = Vec::new();
+        let mut inputs: Vec<&InputTree> = Vec::new();
         let mut root = Directory::new();
         match self {
             Task::Write(tree) => {
@@ -153,7 +153,12 @@ impl Task {
 
     /// Runs the task; `scratch` is an empty directory for what has to be on disk. Fetching is left to the caller, who
     /// has the fetcher.
-    pub fn run(&self, store: &LocalStore, scratch: &Path, cancelled: &Arc<AtomicBool>) -> Result<Made, BuildError> {
+    pub fn run(
+        &self,
+        store: &LocalStore,
+        scratch: &Path,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Result<TaskOutput, BuildError> {
         match self {
             Task::Fetch(_) => Err(BuildError::Unsupported { what: "fetching without a fetcher".into() }),
             Task::Unpack { archives, strip } => {
@@ -162,15 +167,15 @@ impl Task {
                 let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
                 let options = unpack::Options { strip, cancel: Arc::clone(cancelled), ..Default::default() };
                 unpack::unpack(&archives, &dest, &options).map_err(cause)?;
-                Ok(Made::OnDisk(dest))
+                Ok(TaskOutput::OnDisk(dest))
             }
-            Task::Union { trees, spec } => Ok(Made::Tree(spec.unite(store, trees)?)),
-            Task::Write(tree) => Ok(Made::Tree(tree.store(store)?)),
+            Task::Union { trees, spec } => Ok(TaskOutput::Stored(spec.unite(store, trees)?)),
+            Task::Write(tree) => Ok(TaskOutput::Stored(tree.store(store)?)),
             Task::Audit { tree, prefix, allow } => {
                 let policy = audit::Policy { allow: allow.clone(), ..Default::default() };
                 let findings = audit::audit(&tree.host(store), Path::new(prefix), &policy).map_err(cause)?;
                 if findings.is_empty() {
-                    Ok(Made::Tree(tree.node.clone()))
+                    Ok(TaskOutput::Stored(tree.node.clone()))
                 } else {
                     Err(BuildError::Audit { findings: findings.iter().map(|finding| finding.to_string()).collect() })
                 }

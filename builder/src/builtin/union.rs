@@ -3,7 +3,7 @@
 use crate::{
     attributes::Attributes,
     error::{BuildError, attribute, cause},
-    inputs::Tree,
+    inputs::InputTree,
 };
 use std::collections::BTreeMap;
 use store::{
@@ -17,7 +17,7 @@ use store::{
 
 /// What to take of the union, and where to put it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spec {
+pub(crate) struct UnionSpec {
     overlap: String,
     at: String,
     subdir: String,
@@ -26,9 +26,9 @@ pub(crate) struct Spec {
     exclude: Vec<String>,
 }
 
-impl Spec {
-    pub fn read(attributes: &Attributes) -> Result<Spec, BuildError> {
-        let spec = Spec {
+impl UnionSpec {
+    pub fn read(attributes: &Attributes) -> Result<UnionSpec, BuildError> {
+        let spec = UnionSpec {
             overlap: attributes.words("__overlap")?.unwrap_or_default().join(" "),
             at: plain_path(attributes, "at")?,
             subdir: plain_path(attributes, "subdir")?,
@@ -52,7 +52,7 @@ impl Spec {
         to.insert("exclude", json(self.exclude.clone().into()));
     }
 
-    pub fn unite(&self, store: &LocalStore, trees: &[Tree]) -> Result<Node, BuildError> {
+    pub fn unite(&self, store: &LocalStore, trees: &[InputTree]) -> Result<Node, BuildError> {
         let layers: Vec<Layer> =
             trees.iter().map(|tree| Layer { root: tree.node.clone(), owner: tree.owner.clone() }).collect();
         let overlap = Overlap::parse(&self.overlap).map_err(cause)?;

@@ -1,6 +1,6 @@
 //! A store, derivations in a line or two, and a record of the events.
 
-use builder::{BuildError, Builder, Event, Options, Plan, Report, Target};
+use builder::{BuildError, BuildReport, Builder, Event, Options, Plan, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
@@ -81,7 +81,7 @@ impl World {
         self.builder().plan(&targets).unwrap()
     }
 
-    pub fn build(&self, drvs: &[&StorePath]) -> Result<Report, BuildError> {
+    pub fn build(&self, drvs: &[&StorePath]) -> Result<BuildReport, BuildError> {
         self.events.lock().unwrap().clear();
         let builder = self.builder();
         let targets: Vec<Target> = drvs.iter().map(|drv| Target::all((*drv).clone())).collect();

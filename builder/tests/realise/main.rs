@@ -10,7 +10,7 @@ mod failing;
 mod hostile;
 mod jobserver;
 mod measure;
-mod mending;
+mod repair;
 mod sandboxed;
 mod soak;
 #[cfg(target_arch = "x86_64")]

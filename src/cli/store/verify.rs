@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use builder::Mended;
+use builder::Repaired;
 use clap::Args;
 use store::{LocalStore, VerifyReport};
 
@@ -36,12 +36,12 @@ impl Verify {
         }
         let report = store.verify(self.repair)?;
         let rebuilt = match report.invalidated.is_empty() {
-            true => Mended::default(),
+            true => Repaired::default(),
             false => {
                 let partial = store.root().join("tmp").join("partial");
                 let fetch = environment().fetch_config(partial, interrupts())?;
                 let options = builder::Options { fetch, keep_going: true, ..builder::Options::default() };
-                builder(options).mend(&report.invalidated)?
+                builder(options).repair(&report.invalidated)?
             }
         };
         if self.json {
@@ -60,7 +60,7 @@ impl Verify {
             .help("repair it with `ev store verify --repair`"))
     }
 
-    fn print(&self, store: &LocalStore, report: &VerifyReport, rebuilt: &Mended) -> Result<(), Failure> {
+    fn print(&self, store: &LocalStore, report: &VerifyReport, rebuilt: &Repaired) -> Result<(), Failure> {
         report.damage.iter().try_for_each(|damage| say!("{damage}"))?;
         remark!("{} paths, {} files, {} read", report.objects, report.blobs, bytes(report.hashed_bytes));
         if self.repair && !report.is_clean() {
@@ -77,7 +77,7 @@ impl Verify {
     }
 }
 
-fn to_json(report: &VerifyReport, rebuilt: &Mended) -> serde_json::Value {
+fn to_json(report: &VerifyReport, rebuilt: &Repaired) -> serde_json::Value {
     let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
     serde_json::json!({
         "version": 1, "files": report.blobs, "paths": report.objects, "readBytes": report.hashed_bytes,

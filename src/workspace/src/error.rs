@@ -130,7 +130,8 @@ pub fn build_help(error: &BuildError) -> Option<String> {
     match error {
         BuildError::Store(error) => error.help().map(str::to_owned),
         BuildError::Failed(report) => {
-            let has_log = |failure: &builder::Failure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
+            let has_log =
+                |failure: &builder::DerivationFailure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
             let logged = report.failures.iter().find(|failure| has_log(failure));
             logged.map(|first| format!("the whole log: `ev log /eval/store/{}`", first.drv))
         }

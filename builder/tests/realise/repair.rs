@@ -31,7 +31,7 @@ fn what_a_root_needs_is_built_again() {
     let report = world.store.verify(true).unwrap();
     let outputs = [&below, &above, &garbage].map(|drv| world.output(drv, "out"));
     assert_eq!(report.invalidated, outputs.iter().cloned().collect());
-    let mended = world.builder().mend(&report.invalidated).unwrap();
+    let mended = world.builder().repair(&report.invalidated).unwrap();
     assert_eq!(mended.made, outputs[..2].iter().cloned().collect());
     assert!(mended.missing.is_empty() && mended.failures.is_empty());
     assert_eq!(text(&world.physical(&below, "out")), "below\n");
@@ -97,7 +97,7 @@ fn what_was_tampered_with_goes_into_no_union() {
     assert!(!world.store.is_valid(&world.output(&union, "out")).unwrap());
     world.store.add_named_root(&StorePathName::new("keep").unwrap(), &world.output(&a, "out")).unwrap();
     let report = world.store.verify(true).unwrap();
-    world.builder().mend(&report.invalidated).unwrap();
+    world.builder().repair(&report.invalidated).unwrap();
     assert_eq!(text(&world.built(&union).join("a")), "a");
 }
 
@@ -152,13 +152,13 @@ fn what_was_fetched_is_fetched_again_and_checked() {
     let report = world.store.verify(true).unwrap();
     assert_eq!(report.invalidated, BTreeSet::from([path.clone()]));
     *server.body.lock().unwrap() = "something";
-    let mended = world.builder().mend(&report.invalidated).unwrap();
+    let mended = world.builder().repair(&report.invalidated).unwrap();
     assert_eq!(mended.missing, BTreeSet::from([path.clone()]));
     assert!(mended.failures[0].to_string().contains("another hash"), "{}", mended.failures[0]);
     assert!(!world.store.is_valid(&path).unwrap());
 
     *server.body.lock().unwrap() = "from afar";
-    let mended = world.builder().mend(&report.invalidated).unwrap();
+    let mended = world.builder().repair(&report.invalidated).unwrap();
     assert_eq!(mended.made, BTreeSet::from([path]));
     assert_eq!(text(&world.physical(&drv, "out")), "from afar");
     assert_eq!(world.store.verify(false).unwrap().damage, []);

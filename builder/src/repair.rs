@@ -1,6 +1,6 @@
 //! Making again what a verification of the store has made invalid.
 
-use crate::{BuildError, Builder, Failure, Target};
+use crate::{BuildError, Builder, DerivationFailure, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -9,12 +9,12 @@ use store::{StoreModel, StorePath};
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Mended {
+pub struct Repaired {
     /// Valid again.
     pub made: BTreeSet<StorePath>,
     /// Needed by a root, and not to be had: nothing in the store says how to make them, or that failed.
     pub missing: BTreeSet<StorePath>,
-    pub failures: Vec<Arc<Failure>>,
+    pub failures: Vec<Arc<DerivationFailure>>,
 }
 
 impl Builder {
@@ -23,8 +23,8 @@ impl Builder {
     ///
     /// # Errors
     /// When the store cannot be read. Builds that fail are no error.
-    pub fn mend(&self, lost: &BTreeSet<StorePath>) -> Result<Mended, BuildError> {
-        let mut mended = Mended::default();
+    pub fn repair(&self, lost: &BTreeSet<StorePath>) -> Result<Repaired, BuildError> {
+        let mut repaired = Repaired::default();
         let mut targets: BTreeMap<StorePath, BTreeSet<String>> = BTreeMap::new();
         let rooted: BTreeSet<StorePath> = self.store.roots()?.into_iter().map(|root| root.path).collect();
         for path in rooted.intersection(lost) {
@@ -37,18 +37,18 @@ impl Builder {
         let targets: Vec<Target> = targets.into_iter().map(|(drv, outputs)| Target { drv, outputs }).collect();
         match self.plan(&targets).and_then(|plan| self.realise(plan)) {
             Ok(_) => {}
-            Err(BuildError::Failed(report)) => mended.failures = report.failures,
+            Err(BuildError::Failed(report)) => repaired.failures = report.failures,
             // A derivation below is lost too.
             Err(BuildError::Store(store::StoreError::NotValid { .. })) => {}
             Err(error) => return Err(error),
         }
         for path in lost {
             if self.store.is_valid(path)? {
-                mended.made.insert(path.clone());
+                repaired.made.insert(path.clone());
             } else if rooted.contains(path) {
-                mended.missing.insert(path.clone());
+                repaired.missing.insert(path.clone());
             }
         }
-        Ok(mended)
+        Ok(repaired)
     }
 }
