@@ -11,7 +11,7 @@ use crate::{
 use model::{
     Derivation,
     reapi::{Action, Command, Platform},
-    tree::SizedDigest,
+    tree::{Node, SizedDigest},
 };
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(crate) fn action(command: &Command, input_root: SizedDigest, mut properties:
 pub(crate) fn sandboxed(
     derivation: &Derivation,
     invocation: &Invocation,
-    input_root: SizedDigest,
+    input_root: &Node,
     mode: Mode,
 ) -> (Command, Action) {
     let mut properties =
@@ -42,6 +42,8 @@ pub(crate) fn sandboxed(
         output_paths: invocation.places.values().map(|place| place.trim_start_matches('/').to_owned()).collect(),
         working_directory: BUILD_DIR.trim_start_matches('/').to_owned(),
     };
+    let Node::Directory { digest, size } = input_root else { unreachable!("the root of a sandbox is a directory") };
+    let input_root = SizedDigest { digest: *digest, size_bytes: *size };
     let action = action(&command, input_root, properties);
     (command, action)
 }

@@ -26,7 +26,7 @@ pub(crate) fn output_paths(
         check_output_name(name).map_err(|problem| attribute("outputs", format!("of `{}`: {problem}", drv.name())))?;
         let path = match output {
             Output::Floating { .. } | Output::Impure { .. } | Output::Deferred => None,
-            _ => derivation.output_path(StoreModel::Native, name).map_err(crate::error::cause)?,
+            _ => derivation.output_path(StoreModel::Native, name)?,
         };
         let Some(path) = path else {
             return Err(BuildError::Unsupported {

@@ -11,7 +11,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use store::{
     Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName,
-    tree::{Digest, Directories, Directory, MemoryDirectories, Node, SizedDigest},
+    tree::{Digest, Directories, Directory, MemoryDirectories, Node},
 };
 
 #[track_caller]
@@ -134,7 +134,7 @@ fn sandboxed_builds() {
             mounted: BTreeMap::from([(path(3, "input"), save(&[("i", file("i"))]))]),
         };
         let root = inputs.root_directory(&directories, rooted.then_some(&base), &invocation.build_files).unwrap();
-        action::sandboxed(&derivation, &invocation, SizedDigest::of(&root.encode()), mode).1.digest()
+        action::sandboxed(&derivation, &invocation, &root, mode).1.digest()
     };
     check(
         &[

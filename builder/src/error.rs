@@ -1,20 +1,39 @@
-//! Everything that can keep a derivation from being realised, as the user meets it.
+//! Reasons why a derivation is not realised, as the user meets them.
 //!
-//! A [`BuildError`] says what happened to one derivation or to the whole run; a [`DerivationFailure`] adds what is known about
-//! the moment (log, kept directory). Rendering beyond plain text is the root crate's work.
+//! A [`BuildError`] says what happened to one derivation or to the whole run; a [`DerivationFailure`]
+//! adds facts about the moment (log, kept directory). The message says what is wrong,
+//! [`BuildError::help`] the next step, and [`BuildError::code`] is for programs. Rendering beyond plain
+//! text is the root crate's work.
 
-use crate::{BuildReport, log, outputs::Difference};
+use crate::{BuildReport, log::LogSummary};
+use model::{Hash, StorePath, blobs::BlobError, derivation::DerivationError, tree::TreeError};
 use std::{
     collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
 };
-use store::StorePath;
+use store::{StoreError, archive::ArchiveError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
-    Store(#[from] store::StoreError),
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Derivation(#[from] DerivationError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    #[error(transparent)]
+    Fetch(#[from] fetch::FetchError),
+    #[error(transparent)]
+    Unpack(#[from] archive::UnpackError),
+    #[error(transparent)]
+    Audit(#[from] deliver::audit::AuditError),
     #[error("`{path}` is not a derivation: its name does not end in `.drv`")]
     NotADerivation { path: StorePath },
     #[error("`{drv}` has no output `{output}`; it has {}", list(known))]
@@ -23,9 +42,7 @@ pub enum BuildError {
     Cycle { chain: Vec<String> },
     #[error("{what} is not supported")]
     Unsupported { what: String },
-    #[error(
-        "this derivation is for `{system}`, and this machine builds for `{host}`; set `system = \"{host}\"`, or build it on a machine of that kind"
-    )]
+    #[error("this derivation is for `{system}`, and this machine builds for `{host}`")]
     WrongSystem { system: String, host: String },
     #[error("this derivation wants the system features {}, which no builder here has", list(features))]
     MissingFeatures { features: Vec<String> },
@@ -35,15 +52,13 @@ pub enum BuildError {
     UnknownBuiltin { builder: String, known: Vec<String> },
     #[error("the input `{path}` is not in the store, and no derivation of the plan makes it")]
     MissingInput { path: StorePath },
-    #[error("the builder ended well but did not make the output `{output}`: there is nothing at `{place}`")]
+    #[error("the builder succeeded but did not make the output `{output}`: there is nothing at `{place}`")]
     OutputMissing { output: String, place: String },
     #[error("the builder made `{place}`, which is not an output of this derivation; its outputs are {}", list(known))]
     OutputUnknown { place: String, known: Vec<String> },
     #[error("{0}")]
     HashMismatch(Box<HashMismatch>),
-    #[error(
-        "a flat fixed output is one regular file that is not executable, and `{place}` is {kind}; use `outputHashMode = \"recursive\"` for anything else"
-    )]
+    #[error("a flat fixed output is one regular file that is not executable, and `{place}` is {kind}")]
     NotFlat { place: String, kind: &'static str },
     #[error("the output `{output}` refers to {}, which `{rule}` forbids", list(paths))]
     Reference { output: String, rule: &'static str, paths: Vec<String> },
@@ -53,28 +68,19 @@ pub enum BuildError {
     Size { output: String, rule: &'static str, actual: u64, max: u64, closure: bool },
     #[error("{0}")]
     Builder(BuilderFailure),
-    /// A builder failed, and ran out of space before.
-    #[error(
-        "{failure}, out of disk space: {free_bytes} bytes are free where the store is, `{}`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again", root.display()
-    )]
+    /// A builder failed, and the disk was full.
+    #[error("{failure}, out of disk space: {free_bytes} bytes are free where the store is, `{}`", root.display())]
     DiskFull { failure: BuilderFailure, root: PathBuf, free_bytes: u64 },
-    /// A build was ended before it took the last space from everything else.
-    #[error(
-        "the build was ended as fewer than {} MiB are left where the store is, `{}`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again", reserve_bytes >> 20, root.display()
-    )]
+    /// A build was stopped before it took the last space from everything else.
+    #[error("the build was stopped as fewer than {} MiB are left where the store is, `{}`", reserve_bytes >> 20, root.display())]
     DiskReserve { reserve_bytes: u64, root: PathBuf },
-    #[error("built again, the outputs differ:\n{}", differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n"))]
+    #[error("built again, the outputs differ:\n{}", lines(differences))]
     NotReproducible { differences: Vec<Difference> },
-    #[error(
-        "the recipe was to be built again for comparison, but `{path}` has not been built yet; build it without `--rebuild` first"
-    )]
+    #[error("there is no first build to compare with: `{path}` has not been built yet")]
     NothingToCompare { path: StorePath },
-    #[error("the tree leads out of its prefix in {} {}:\n{}", findings.len(), if findings.len() == 1 { "place" } else { "places" }, findings.iter().map(|f| format!("  {f}")).collect::<Vec<_>>().join("\n"))]
-    Audit { findings: Vec<String> },
-    /// The sandbox, a fetch or an archive: the cause tells it all.
-    #[error("{cause}")]
-    Cause { cause: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{call} `{}`: {cause}{}", path.display(), os::io_remedy(cause))]
+    #[error("the tree leads out of its prefix in {} {}:\n{}", findings.len(), if findings.len() == 1 { "place" } else { "places" }, lines(findings))]
+    AuditFindings { findings: Vec<String> },
+    #[error("{call} `{}`: {cause}", path.display())]
     Io { call: &'static str, path: PathBuf, cause: io::Error },
     #[error("stopped on request")]
     Cancelled,
@@ -82,7 +88,90 @@ pub enum BuildError {
     Failed(Box<BuildReport>),
 }
 
-/// A fixed output that came out as something else.
+impl BuildError {
+    /// Returns the stable code by which programs know the kind of an error. `ev explain` describes each.
+    pub fn code(&self) -> &'static str {
+        match self {
+            // Several builds may fail in several ways under `--keep-going`; the first one decides. When
+            // the run was stopped, it is not done for that reason, whatever failed before.
+            Self::Failed(report) if report.cancelled => "interrupted",
+            Self::Failed(report) => report.failures.first().map_or("interrupted", |failure| failure.error.code()),
+            Self::Cancelled => "interrupted",
+            Self::Store(error) => error.code(),
+            Self::HashMismatch(_) => "build::hash_mismatch",
+            Self::NotReproducible { .. } => "build::not_deterministic",
+            Self::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => "build::timed_out",
+            Self::Builder(_) => "build::failed",
+            Self::Sandbox(_) => "build::sandbox",
+            Self::Fetch(_) => "build::fetch",
+            Self::Unpack(_) => "build::unpack",
+            Self::Audit(_) | Self::AuditFindings { .. } => "build::audit",
+            Self::Tree(_) => "build::tree",
+            Self::DiskFull { .. } | Self::DiskReserve { .. } => "build::disk_full",
+            Self::Io { .. } | Self::Archive(_) | Self::Blob(_) => "build::io",
+            Self::WrongSystem { .. } | Self::MissingFeatures { .. } => "build::platform",
+            Self::NotADerivation { .. }
+            | Self::UnknownOutput { .. }
+            | Self::Cycle { .. }
+            | Self::Unsupported { .. }
+            | Self::Attribute { .. }
+            | Self::UnknownBuiltin { .. }
+            | Self::Derivation(_)
+            | Self::MissingInput { .. }
+            | Self::NothingToCompare { .. } => "build::derivation",
+            Self::OutputMissing { .. }
+            | Self::OutputUnknown { .. }
+            | Self::NotFlat { .. }
+            | Self::Reference { .. }
+            | Self::FixedReference { .. }
+            | Self::Size { .. } => "build::output",
+        }
+    }
+
+    /// Returns the next step for the user, where one is known.
+    pub fn help(&self) -> Option<String> {
+        const MORE_SPACE: &str = "free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again";
+        match self {
+            Self::WrongSystem { host, .. } => {
+                Some(format!("set `system = \"{host}\"`, or build it on a machine of that kind"))
+            }
+            Self::HashMismatch(mismatch) => Some(format!(
+                "when the new contents are what you want, change `{}` to `{}`",
+                mismatch.specified, mismatch.actual
+            )),
+            Self::NotFlat { .. } => Some("use `outputHashMode = \"recursive\"` for anything else".to_owned()),
+            Self::Builder(failure) => failure.help().map(str::to_owned),
+            Self::DiskFull { .. } | Self::DiskReserve { .. } => Some(MORE_SPACE.to_owned()),
+            Self::NothingToCompare { .. } => Some("build it without `--rebuild` first".to_owned()),
+            Self::Io { cause, .. } => os::io_help(cause).map(str::to_owned),
+            Self::Store(error) => error.help().map(str::to_owned),
+            Self::Archive(ArchiveError::Sys(error)) => error.help().map(str::to_owned),
+            Self::Failed(report) => report.help(),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of a fixed output with other contents than were specified. Both hashes are
+    /// printed in the form of `written`.
+    pub(crate) fn hash_mismatch(
+        name: &str,
+        written: Option<&str>,
+        expected: &Hash,
+        actual: &Hash,
+        urls: Vec<String>,
+    ) -> BuildError {
+        let sri = expected.sri();
+        let written = written.unwrap_or(&sri);
+        BuildError::HashMismatch(Box::new(HashMismatch {
+            name: name.to_owned(),
+            specified: written.to_owned(),
+            actual: in_form_of(written, actual),
+            urls,
+        }))
+    }
+}
+
+/// A fixed output with other contents than its derivation says.
 #[derive(Debug)]
 pub struct HashMismatch {
     pub name: String,
@@ -101,11 +190,29 @@ impl fmt::Display for HashMismatch {
         for url in &self.urls {
             write!(f, "\n  url:       {url}")?;
         }
-        write!(f, "\nwhen the new contents are what you want, change `{}` to `{}`", self.specified, self.actual)
+        Ok(())
     }
 }
 
-/// How a builder ended that did not end well.
+/// Prints `hash` in the form in which the user wrote another one.
+fn in_form_of(written: &str, hash: &Hash) -> String {
+    let algorithm = hash.algorithm().name();
+    if written.strip_prefix(algorithm).is_some_and(|rest| rest.starts_with('-')) {
+        return hash.sri();
+    }
+    let labelled = written.strip_prefix(algorithm).and_then(|rest| rest.strip_prefix(':'));
+    let digits = labelled.unwrap_or(written);
+    let text = if digits.len() == hash.hex().len() {
+        hash.hex()
+    } else if digits.len() == hash.base32().len() {
+        hash.base32()
+    } else {
+        hash.base64()
+    };
+    if labelled.is_some() { format!("{algorithm}:{text}") } else { text }
+}
+
+/// The end of a builder that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuilderFailure {
     Exited(i32),
@@ -119,6 +226,23 @@ pub enum BuilderFailure {
     MachineTooManyProcesses,
 }
 
+impl BuilderFailure {
+    /// Returns the next step for the user, where one is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::OutOfMemory { .. } => Some("`--max-memory` sets another limit"),
+            Self::TooManyProcesses { .. } => Some("`--max-processes` sets another limit"),
+            Self::MachineOutOfMemory => {
+                Some("run fewer builds at a time (`-j 1`), or end other programs, and run it again")
+            }
+            Self::MachineTooManyProcesses => {
+                Some("run fewer builds at a time (`-j 1`), or raise that limit, and run it again")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for BuilderFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -128,34 +252,89 @@ impl fmt::Display for BuilderFailure {
             Self::Silent { secs } => write!(f, "the builder printed nothing for {secs} seconds, its limit of silence"),
             Self::LogTooLong { bytes } => write!(f, "the builder printed more than {bytes} bytes, the limit of a log"),
             Self::OutOfMemory { bytes } => {
-                write!(
-                    f,
-                    "the build used more than {} MiB of memory, its limit; `--max-memory` sets another",
-                    bytes >> 20
-                )
+                write!(f, "the build used more than {} MiB of memory, its limit", bytes >> 20)
             }
             Self::MachineOutOfMemory => f.write_str(
-                "the machine was out of memory, or the control group that `ev` runs in, and the kernel ended a process of the build, which had not met its own limit; run fewer builds at a time (`-j 1`), or end other programs, and run it again",
+                "the machine was out of memory, or the control group that `ev` runs in, and the kernel killed a process of the build, which had not met its own limit",
             ),
             Self::MachineTooManyProcesses => f.write_str(
-                "the build was refused a process by the limit of the control group that `ev` runs in, and not by its own; run fewer builds at a time (`-j 1`), or raise that limit, and run it again",
+                "the build was refused a process by the limit of the control group that `ev` runs in, and not by its own",
             ),
-            Self::TooManyProcesses { max } => write!(
-                f,
-                "the build started more than {max} processes and threads at a time, its limit; `--max-processes` sets another"
-            ),
+            Self::TooManyProcesses { max } => {
+                write!(f, "the build started more than {max} processes and threads at a time, its limit")
+            }
         }
     }
 }
 
-/// One derivation that could not be realised, with what helps to see why.
+/// A place at which two builds of an output differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub output: String,
+    /// Relative to the output; empty for the output itself.
+    pub path: String,
+    pub change: Change,
+}
+
+/// A change from the first build to the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Added,
+    Removed,
+    Kind {
+        before: &'static str,
+        after: &'static str,
+    },
+    Contents {
+        before_bytes: u64,
+        after_bytes: u64,
+    },
+    Target {
+        before: String,
+        after: String,
+    },
+    /// There are more differences than are listed.
+    More,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.path.is_empty() { "" } else { "/" };
+        write!(f, "{}{slash}{}: ", self.output, self.path)?;
+        match &self.change {
+            Change::Added => write!(f, "only in the second build"),
+            Change::Removed => write!(f, "only in the first build"),
+            Change::Kind { before, after } => write!(f, "first {}, then {}", with_article(before), with_article(after)),
+            Change::Contents { before_bytes, after_bytes } if before_bytes == after_bytes => {
+                write!(f, "other contents ({before_bytes} bytes both times)")
+            }
+            Change::Contents { before_bytes, after_bytes } => {
+                write!(f, "other contents ({before_bytes} bytes, then {after_bytes})")
+            }
+            Change::Target { before, after } => write!(f, "first a link to `{before}`, then to `{after}`"),
+            Change::More => write!(f, "and more"),
+        }
+    }
+}
+
+/// Returns the kind of a node with its article.
+pub(crate) fn with_article(kind: &'static str) -> &'static str {
+    match kind {
+        "executable file" => "an executable file",
+        "directory" => "a directory",
+        "symbolic link" => "a symbolic link",
+        _ => "a file",
+    }
+}
+
+/// One derivation that could not be realised, with facts that help to see why.
 #[derive(Debug)]
 pub struct DerivationFailure {
     pub drv: StorePath,
     pub error: BuildError,
     /// The log, when a builder ran.
-    pub log: Option<log::LogSummary>,
-    /// Where the build directory and outputs were left, when asked to.
+    pub log: Option<LogSummary>,
+    /// The directory to which build directory and outputs were moved, when that was asked for.
     pub kept: Option<PathBuf>,
 }
 
@@ -203,13 +382,12 @@ pub(crate) fn io_error(call: &'static str, path: &Path, cause: io::Error) -> Bui
     BuildError::Io { call, path: path.to_owned(), cause }
 }
 
-/// Wraps an error of a neighbouring module that says everything itself.
-pub(crate) fn cause(cause: impl std::error::Error + Send + Sync + 'static) -> BuildError {
-    BuildError::Cause { cause: Box::new(cause) }
-}
-
 pub(crate) fn attribute(name: &str, problem: impl Into<String>) -> BuildError {
     BuildError::Attribute { attribute: name.to_owned(), problem: problem.into() }
+}
+
+fn lines<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|item| format!("  {item}")).collect::<Vec<_>>().join("\n")
 }
 
 fn list(names: &[String]) -> String {
@@ -218,4 +396,18 @@ fn list(names: &[String]) -> String {
     }
     let unique: BTreeSet<_> = names.iter().collect();
     unique.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::HashAlgorithm;
+
+    #[test]
+    fn hashes_are_printed_as_they_were_written() {
+        let hash = HashAlgorithm::Sha256.hash(b"x");
+        for written in [hash.sri(), hash.hex(), hash.base32(), hash.base64(), format!("sha256:{}", hash.base32())] {
+            assert_eq!(in_form_of(&written, &hash), written);
+        }
+    }
 }

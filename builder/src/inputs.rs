@@ -2,7 +2,7 @@
 
 use crate::{
     attributes::{Attributes, TreeName},
-    error::{BuildError, cause},
+    error::BuildError,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use std::{
 use store::{
     Derivation, LocalStore, StoreModel, StorePath,
     references::ReferenceScanner,
-    tree::{self, Directories, Directory, Node},
+    tree::{self, Directories, Directory, Node, SizedDigest, TreeError},
 };
 
 /// A tree that goes into a build.
@@ -37,7 +37,7 @@ impl InputTree {
 /// Looks up what a tree named by an attribute holds.
 pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<InputTree, BuildError> {
     let info = store.path_info(&name.path)?.ok_or_else(|| BuildError::MissingInput { path: name.path.clone() })?;
-    let node = tree::lookup(store, &info.node, name.below.as_bytes()).map_err(cause)?;
+    let node = tree::lookup(store, &info.node, name.below.as_bytes())?;
     Ok(InputTree { name: name.clone(), node, owner: format!("{}{}", name.path.name(), name.below) })
 }
 
@@ -75,7 +75,7 @@ impl Inputs {
         };
         let mut nodes = BTreeMap::new();
         if !mounted.is_empty() {
-            for path in closure(store, &mounted)? {
+            for path in store.closure_of(&mounted)? {
                 let info = store.path_info(&path)?.ok_or_else(|| BuildError::MissingInput { path: path.clone() })?;
                 nodes.insert(path, info.node);
             }
@@ -83,54 +83,44 @@ impl Inputs {
         Ok(Inputs { roots, sources, mounted: nodes })
     }
 
-    /// The root of the sandbox as one directory: `base` (the union of the root trees) with everything else put in its
-    /// place. Only the digests are made; nothing is stored.
+    /// Returns the root of the sandbox: `base`, the union of the root trees, with everything else at its
+    /// place. Saves the directories that are not part of an input; with
+    /// [`DigestsOnly`](model::tree::directories::DigestsOnly) only their digests are computed.
     pub fn root_directory(
         &self,
         directories: &dyn Directories,
         base: Option<&Node>,
         build_files: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<Directory, BuildError> {
+    ) -> Result<Node, TreeError> {
         let mut root = match base {
-            Some(Node::Directory { digest, .. }) => (*directories.load(digest).map_err(cause)?).clone(),
+            Some(Node::Directory { digest, .. }) => (*directories.load(digest)?).clone(),
             _ => Directory::new(),
         };
         if !self.sources.is_empty() {
             let mut directory = below(directories, &root, b"source")?;
             for (name, tree) in &self.sources {
-                directory.insert(name.as_bytes(), tree.node.clone()).map_err(cause)?;
+                directory.insert(name.as_bytes(), tree.node.clone())?;
             }
-            root.insert("source", directory.node()).map_err(cause)?;
+            root.insert("source", directories.save(&directory)?)?;
         }
         if !self.mounted.is_empty() {
             let mut eval = below(directories, &root, b"eval")?;
             let mut directory = below(directories, &eval, b"store")?;
             for (path, node) in &self.mounted {
-                directory.insert(path.to_string(), node.clone()).map_err(cause)?;
+                directory.insert(path.to_string(), node.clone())?;
             }
-            eval.insert("store", directory.node()).map_err(cause)?;
-            root.insert("eval", eval.node()).map_err(cause)?;
+            eval.insert("store", directories.save(&directory)?)?;
+            root.insert("eval", directories.save(&eval)?)?;
         }
         if !build_files.is_empty() {
             let mut directory = Directory::new();
             for (name, bytes) in build_files {
-                directory.insert(name.as_bytes(), file(bytes, false)).map_err(cause)?;
+                directory.insert(name.as_bytes(), file(bytes))?;
             }
-            root.insert("build", directory.node()).map_err(cause)?;
+            root.insert("build", directories.save(&directory)?)?;
         }
-        Ok(root)
+        directories.save(&root)
     }
-}
-
-/// Everything that can be reached from `paths` over references, themselves included.
-pub(crate) fn closure(store: &LocalStore, paths: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, BuildError> {
-    let mut all = BTreeSet::new();
-    for path in paths {
-        if !all.contains(path) {
-            all.extend(store.closure(path)?);
-        }
-    }
-    Ok(all)
 }
 
 /// The input paths that a rootfs build sees at their store paths: all but those that are only trees of its root or
@@ -160,14 +150,15 @@ fn seen_by_path<'a>(
     direct.iter().filter(|path| mentioned.contains(*path) || !placed.contains(path)).cloned().collect()
 }
 
-/// The directory at `name`, empty when there is something else or nothing: mount points win over what trees bring.
-fn below(directories: &dyn Directories, directory: &Directory, name: &[u8]) -> Result<Directory, BuildError> {
+/// Returns the directory at `name`, or an empty one: mount points hide what trees have there.
+fn below(directories: &dyn Directories, directory: &Directory, name: &[u8]) -> Result<Directory, TreeError> {
     match directory.get(name) {
-        Some(Node::Directory { digest, .. }) => Ok((*directories.load(digest).map_err(cause)?).clone()),
+        Some(Node::Directory { digest, .. }) => Ok((*directories.load(digest)?).clone()),
         _ => Ok(Directory::new()),
     }
 }
 
-fn file(bytes: &[u8], executable: bool) -> Node {
-    Node::File { digest: tree::Digest::of(bytes), executable, size: bytes.len() as u64 }
+fn file(bytes: &[u8]) -> Node {
+    let SizedDigest { digest, size_bytes: size } = SizedDigest::of(bytes);
+    Node::File { digest, executable: false, size }
 }

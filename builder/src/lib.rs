@@ -16,7 +16,6 @@ pub mod events;
 pub mod plan;
 
 pub mod log;
-pub mod outputs;
 pub mod terminal;
 
 pub use archive as unpack;
@@ -43,6 +42,10 @@ pub use error::{BuildError, BuilderFailure, DerivationFailure, HashMismatch};
 pub use events::{Event, EventSink, LockHolder, NodeId, Origin, Silent};
 pub use log::open_log;
 pub use plan::{NodeKind, Plan, PlanNode, PlannedTarget, Target};
+pub use realise::{
+    BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, LocalExecutor, MadeOutput,
+    PreparedAction, ResourceUsage,
+};
 pub use repair::Repaired;
 
 use schedule::{Budgets, Ended};
@@ -135,7 +138,9 @@ pub struct Builder {
     sink: Arc<dyn EventSink>,
     cancelled: Arc<AtomicBool>,
     /// Made when something is first to be realised: most commands only evaluate.
-    realiser: OnceLock<realise::Shared>,
+    services: OnceLock<realise::Services>,
+    /// Runs the builds; the sandbox of this machine when `None`.
+    executor: Option<Arc<dyn Executor>>,
 }
 
 /// What became of a plan.
@@ -159,12 +164,21 @@ impl BuildReport {
         self.realised.values().filter(|(o, _)| *o == origin).count()
     }
 
+    /// Returns the next step for the user: that of the failure, when there is one only. Of several, each is
+    /// printed with its own.
+    pub(crate) fn help(&self) -> Option<String> {
+        if let [failure] = self.failures.as_slice() { failure.error.help() } else { None }
+    }
+
     /// The failures in full, then what they held up, and the names of the failed last, where the eye rests.
     pub(crate) fn failure_text(&self) -> String {
         let name = |drv: &StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
         let mut text = String::new();
         for failure in &self.failures {
             text.push_str(&failure.to_string());
+            if let (Some(help), true) = (failure.error.help(), self.failures.len() > 1) {
+                text.push_str(&format!("\n  help:        {help}"));
+            }
             text.push('\n');
         }
         for failure in &self.failures {
@@ -193,7 +207,17 @@ impl BuildReport {
 impl Builder {
     pub fn new(store: Arc<LocalStore>, options: Options, sink: Arc<dyn EventSink>) -> Builder {
         let cancelled = Arc::clone(&options.fetch.cancel);
-        Builder { store, options, sink, cancelled, realiser: OnceLock::new() }
+        Builder { store, options, sink, cancelled, services: OnceLock::new(), executor: None }
+    }
+
+    /// As [`Builder::new`], with builds that `executor` runs.
+    pub fn with_executor(
+        store: Arc<LocalStore>,
+        options: Options,
+        sink: Arc<dyn EventSink>,
+        executor: Arc<dyn Executor>,
+    ) -> Builder {
+        Builder { executor: Some(executor), ..Builder::new(store, options, sink) }
     }
 
     /// The flag that stops everything when it is set: nothing more is started, running builds are killed, and
@@ -229,7 +253,9 @@ impl Builder {
             options: &self.options,
             sink: &*self.sink,
             cancelled: &self.cancelled,
-            shared: self.realiser.get_or_init(|| realise::Shared::new(&self.store, &self.options)),
+            services: self
+                .services
+                .get_or_init(|| realise::Services::new(&self.store, &self.options, self.executor.clone())),
             plan: &plan,
         };
         let ended = schedule::run(
@@ -290,7 +316,7 @@ impl Builder {
     }
 
     fn budgets(&self) -> Budgets {
-        let cpus = realise::cpus();
+        let cpus = schedule::cpus();
         Budgets {
             builds: if self.options.jobs == 0 { cpus } else { self.options.jobs },
             fetches: if self.options.fetches == 0 { 16 } else { self.options.fetches },

@@ -9,12 +9,13 @@
 
 use crate::error::{BuildError, io_error};
 use crate::terminal::screen_line;
+use os::lock;
 use std::{
     collections::VecDeque,
     fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 use store::{LocalStore, StoreError, StorePath, place};
 
@@ -167,7 +168,7 @@ impl LogWriter {
 /// Compresses a short log; what that takes of memory is kept for the next.
 fn compress(log: &[u8]) -> std::io::Result<Vec<u8>> {
     static COMPRESSOR: Mutex<Option<zstd::bulk::Compressor<'static>>> = Mutex::new(None);
-    let mut compressor = COMPRESSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compressor = lock(&COMPRESSOR);
     let made = match compressor.take() {
         Some(made) => made,
         None => zstd::bulk::Compressor::new(LEVEL)?,

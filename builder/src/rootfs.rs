@@ -14,11 +14,12 @@
 //! build sees would be something else. So each is on the disk before it gets its name.
 
 use crate::{
-    error::{BuildError, cause, io_error},
+    error::{BuildError, io_error},
     inputs::InputTree,
     sandbox,
 };
 use nix::fcntl::{Flock, FlockArg};
+use os::lock;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsStr,
@@ -29,7 +30,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -37,27 +38,15 @@ use std::{
 use store::{
     LocalStore, StoreError, place,
     tree::{
-        Digest, Directories, Directory, MemoryDirectories, Node, TreeError,
+        Digest, Directories, Node, TreeError,
+        directories::OverlaidDirectories,
         union::{Layer, Overlap, union},
         walk::{join, walk},
     },
 };
 
-/// The store's directories, and those of unions that need not be stored.
-pub(crate) struct Forest {
-    store: Arc<LocalStore>,
-    memory: MemoryDirectories,
-}
-
-impl Directories for Forest {
-    fn load(&self, digest: &Digest) -> Result<Arc<Directory>, TreeError> {
-        self.memory.load(digest).or_else(|_| self.store.load(digest))
-    }
-
-    fn save(&self, directory: &Directory) -> Result<Node, TreeError> {
-        self.memory.save(directory)
-    }
-}
+/// The store's directories, and above them those of unions, which need not be stored.
+type UnionDirectories = OverlaidDirectories<Arc<LocalStore>>;
 
 /// The union of some trees.
 #[derive(Clone, Debug)]
@@ -72,7 +61,7 @@ type FileKey = (Digest, bool);
 
 /// Unions and what was learnt about trees, kept for the life of a builder.
 pub(crate) struct Roots {
-    pub forest: Forest,
+    pub directories: UnionDirectories,
     unions: Mutex<HashMap<(Vec<Digest>, String), United>>,
     files: Mutex<HashMap<Digest, Arc<Vec<FileKey>>>>,
     number: AtomicU64,
@@ -82,7 +71,7 @@ pub(crate) struct Roots {
 impl Roots {
     pub fn new(store: &Arc<LocalStore>) -> Roots {
         Roots {
-            forest: Forest { store: Arc::clone(store), memory: MemoryDirectories::new() },
+            directories: OverlaidDirectories::new(Arc::clone(store)),
             unions: Mutex::default(),
             files: Mutex::default(),
             number: AtomicU64::new(0),
@@ -113,7 +102,7 @@ impl Roots {
         let layers: Vec<Layer> =
             trees.iter().map(|tree| Layer { root: tree.node.clone(), owner: tree.owner.clone() }).collect();
         let overlap = Overlap::parse(overlap).map_err(|e| crate::error::attribute("__overlap", e.to_string()))?;
-        let union = union(&self.forest, &layers, &overlap).map_err(cause)?;
+        let union = union(&self.directories, &layers, &overlap)?;
         let united = United { node: union.root, redirected: union.redirected };
         lock(&self.unions).insert(key, united.clone());
         Ok(united)
@@ -121,7 +110,7 @@ impl Roots {
 
     /// Returns the host directories that, mounted over each other from first to last, show `united`.
     pub fn layers(&self, trees: &[InputTree], united: &United) -> Result<Vec<PathBuf>, BuildError> {
-        let store = &*self.forest.store;
+        let store = &**self.directories.below();
         // Of a tree that is there twice only the upper one counts.
         let mut seen = HashSet::new();
         let mut used: Vec<&InputTree> =
@@ -142,7 +131,7 @@ impl Roots {
     }
 
     fn checkout(&self, node: &Node) -> Result<PathBuf, BuildError> {
-        let store = &*self.forest.store;
+        let store = &**self.directories.below();
         self.cached("unions", node.fingerprint(), |dest| {
             self.store_directories(node)?;
             store.checkout(node, dest, store::BlobCheck::Written)?;
@@ -152,13 +141,12 @@ impl Roots {
 
     /// Stores those directories of a union that are only in memory.
     fn store_directories(&self, node: &Node) -> Result<(), BuildError> {
-        walk(&self.forest, node, |_, node| -> Result<bool, TreeError> {
+        walk(&self.directories, node, |_, node| -> Result<bool, BuildError> {
             let Node::Directory { digest, .. } = node else { return Ok(false) };
-            let Ok(directory) = self.forest.memory.load(digest) else { return Ok(false) };
-            self.forest.store.save(&directory)?;
+            let Ok(directory) = self.directories.memory().load(digest) else { return Ok(false) };
+            self.directories.below().save(&directory)?;
             Ok(true)
         })
-        .map_err(cause)
     }
 
     /// Returns the layer of private copies for `trees`, which lie at `hosts`; `None` when they share no file.
@@ -173,11 +161,11 @@ impl Roots {
             }
             for (path, host) in self.extra_names(trees, hosts, &shared)? {
                 let size = fs::symlink_metadata(&host).map_err(|e| io_error("lstat", &host, e))?.len();
-                self.forest.store.room().claim(size).map_err(StoreError::from)?;
+                self.directories.below().room().claim(size).map_err(StoreError::from)?;
                 copy_into(dest, &path, &host)?;
             }
             seal(dest)?;
-            Ok(self.forest.store.make_durable().map_err(StoreError::from)?)
+            Ok(self.directories.below().make_durable().map_err(StoreError::from)?)
         })?;
         let empty = fs::read_dir(&layer).map_err(|e| io_error("opendir", &layer, e))?.next().is_none();
         Ok((!empty).then_some(layer))
@@ -203,13 +191,12 @@ impl Roots {
             return Ok(Arc::clone(known));
         }
         let mut files = BTreeSet::new();
-        walk(&self.forest, node, |_, node| -> Result<bool, TreeError> {
+        walk(&self.directories, node, |_, node| -> Result<bool, TreeError> {
             if let Node::File { digest, executable, .. } = node {
                 files.insert((*digest, *executable));
             }
             Ok(true)
-        })
-        .map_err(cause)?;
+        })?;
         let files = Arc::new(files.into_iter().collect::<Vec<_>>());
         lock(&self.files).insert(node.fingerprint(), Arc::clone(&files));
         Ok(files)
@@ -231,7 +218,7 @@ impl Roots {
             let mut entries: BTreeMap<Vec<u8>, Vec<(usize, Node)>> = BTreeMap::new();
             for (layer, node) in parts {
                 let Node::Directory { digest, .. } = node else { continue };
-                for (name, node) in self.forest.load(&digest).map_err(cause)?.iter() {
+                for (name, node) in self.directories.load(&digest)?.iter() {
                     entries.entry(name.to_vec()).or_default().push((layer, node.clone()));
                 }
             }
@@ -267,7 +254,7 @@ impl Roots {
         digest: Digest,
         make: impl FnOnce(&Path) -> Result<(), BuildError>,
     ) -> Result<PathBuf, BuildError> {
-        let directory = self.forest.store.root().join("cache").join(kind);
+        let directory = self.directories.below().root().join("cache").join(kind);
         let path = directory.join(digest.to_string());
         if path.is_dir() {
             return Ok(path);
@@ -317,7 +304,7 @@ pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
     for kind in ["layers", "unions"] {
         let directory = store.root().join("cache").join(kind);
         if directory.exists() {
-            sandbox::remove_tree(&directory).map_err(cause)?;
+            sandbox::remove_tree(&directory)?;
         }
     }
     drop(lock);
@@ -369,8 +356,4 @@ fn set_time(path: &Path) -> Result<(), BuildError> {
     let file = File::open(path).map_err(|e| io_error("open", path, e))?;
     file.set_times(fs::FileTimes::new().set_modified(time).set_accessed(time))
         .map_err(|e| io_error("utimensat", path, e))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,11 +17,12 @@ use crate::{
     events::NodeId,
     plan::{NodeKind, Plan, PlanNode},
 };
+use os::lock;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -38,6 +39,13 @@ const NEED_UNKNOWN_BYTES: u64 = 512 << 20;
 
 /// How often a waiting thread looks at the cancel flag, which a signal handler sets without being able to wake anybody.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// Returns how many processors this process may use.
+pub(crate) fn cpus() -> usize {
+    // Asked once: the answer takes a read of the control groups' files.
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// How many nodes of each kind are worked on at once.
 #[derive(Clone, Copy, Debug)]
@@ -321,7 +329,7 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
     }
 
     fn lock(&self) -> MutexGuard<'_, ScheduleState<T, E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

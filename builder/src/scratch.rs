@@ -8,17 +8,18 @@
 //! finds anything of another in them.
 
 use crate::{
-    error::{BuildError, cause, io_error},
+    error::{BuildError, io_error},
     request::{OutputPlace, Request},
     sandbox,
 };
 use nix::time::{ClockId, clock_gettime};
+use os::lock;
 use std::{
     cell::Cell,
     fs,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 use store::{LocalStore, ScratchPath};
 
@@ -47,7 +48,7 @@ pub(crate) struct Scratch<'a> {
 impl Scratch<'_> {
     /// Takes what a former build has left, or makes anew.
     pub fn take<'a>(store: &LocalStore, idle: &'a IdleScratch) -> Result<Scratch<'a>, BuildError> {
-        let place = idle.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let place = lock(&idle.0).pop();
         let place = place.map_or_else(
             || Ok(IdleDirectory { parent: store.scratch_dir("build")?, fresh: None }),
             Ok::<_, BuildError>,
@@ -70,7 +71,7 @@ impl Scratch<'_> {
 
     /// Moves what is inside to `dest`, replacing what is there, with the request beside it.
     pub fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
-        sandbox::remove_tree(dest).map_err(cause)?;
+        sandbox::remove_tree(dest)?;
         // What a failed build left is for nobody but the user who ran it.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
         for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
@@ -100,7 +101,7 @@ impl Drop for Scratch<'_> {
         {
             // Made now, so that it is older than the next build.
             let fresh = untouched.or_else(|| Snapshot::of_new(&self.build));
-            self.idle.0.lock().unwrap_or_else(PoisonError::into_inner).push(IdleDirectory { parent, fresh });
+            lock(&self.idle.0).push(IdleDirectory { parent, fresh });
         }
     }
 }

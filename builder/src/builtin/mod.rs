@@ -10,8 +10,8 @@ use crate::{
     action::action,
     attributes::{Attributes, TreeName},
     audit,
-    error::{BuildError, attribute, cause},
-    inputs::{InputTree, closure, resolve},
+    error::{BuildError, attribute},
+    inputs::{InputTree, resolve},
     unpack,
 };
 use model::{
@@ -115,7 +115,7 @@ impl Task {
         let mut root = Directory::new();
         match self {
             Task::Write(tree) => {
-                root.insert("tree", tree.node().map_err(cause)?).map_err(cause)?;
+                root.insert("tree", tree.node()?)?;
             }
             // Where the bytes come from does not matter, so a file that another derivation has fetched is known.
             Task::Fetch(task) => {
@@ -140,7 +140,7 @@ impl Task {
             }
         }
         for (number, tree) in inputs.iter().enumerate() {
-            root.insert(format!("{number:06}"), tree.node.clone()).map_err(cause)?;
+            root.insert(format!("{number:06}"), tree.node.clone())?;
         }
         let command = Command {
             arguments: vec![derivation.builder.clone()],
@@ -166,18 +166,20 @@ impl Task {
                 let archives: Vec<PathBuf> = archives.iter().map(|archive| archive.host(store)).collect();
                 let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
                 let options = unpack::Options { strip, cancel: Arc::clone(cancelled), ..Default::default() };
-                unpack::unpack(&archives, &dest, &options).map_err(cause)?;
+                unpack::unpack(&archives, &dest, &options)?;
                 Ok(TaskOutput::OnDisk(dest))
             }
             Task::Union { trees, spec } => Ok(TaskOutput::Stored(spec.unite(store, trees)?)),
             Task::Write(tree) => Ok(TaskOutput::Stored(tree.store(store)?)),
             Task::Audit { tree, prefix, allow } => {
                 let policy = audit::Policy { allow: allow.clone(), ..Default::default() };
-                let findings = audit::audit(&tree.host(store), Path::new(prefix), &policy).map_err(cause)?;
+                let findings = audit::audit(&tree.host(store), Path::new(prefix), &policy)?;
                 if findings.is_empty() {
                     Ok(TaskOutput::Stored(tree.node.clone()))
                 } else {
-                    Err(BuildError::Audit { findings: findings.iter().map(|finding| finding.to_string()).collect() })
+                    Err(BuildError::AuditFindings {
+                        findings: findings.iter().map(|finding| finding.to_string()).collect(),
+                    })
                 }
             }
         }
@@ -189,7 +191,7 @@ impl Task {
         store: &LocalStore,
         direct: &BTreeSet<store::StorePath>,
     ) -> Result<BTreeSet<store::StorePath>, BuildError> {
-        let all = || -> Result<_, BuildError> { closure(store, direct) };
+        let all = || -> Result<_, BuildError> { Ok(store.closure_of(direct)?) };
         match self {
             Task::Fetch(_) | Task::Unpack { .. } => Ok(BTreeSet::new()),
             Task::Write(_) => all(),

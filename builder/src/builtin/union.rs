@@ -2,7 +2,7 @@
 
 use crate::{
     attributes::Attributes,
-    error::{BuildError, attribute, cause},
+    error::{BuildError, attribute},
     inputs::InputTree,
 };
 use std::collections::BTreeMap;
@@ -55,9 +55,9 @@ impl UnionSpec {
     pub fn unite(&self, store: &LocalStore, trees: &[InputTree]) -> Result<Node, BuildError> {
         let layers: Vec<Layer> =
             trees.iter().map(|tree| Layer { root: tree.node.clone(), owner: tree.owner.clone() }).collect();
-        let overlap = Overlap::parse(&self.overlap).map_err(cause)?;
-        let root = union(store, &layers, &overlap).map_err(cause)?.root;
-        select(store, &root, &self.selection()?).map_err(cause)
+        let overlap = Overlap::parse(&self.overlap)?;
+        let root = union(store, &layers, &overlap)?.root;
+        Ok(select(store, &root, &self.selection()?)?)
     }
 
     fn selection(&self) -> Result<Selection, BuildError> {
