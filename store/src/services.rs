@@ -1,6 +1,7 @@
 //! [`LocalStore`] as a place of blobs and of records: the traits of the model that callers use when they
 //! do not care which store they talk to. Its directories are served in `cas`.
 
+use crate::scratch::TempRoot;
 use crate::{LocalStore, StoreError};
 use model::StorePath;
 use model::blobs::{BlobError, Blobs};
@@ -28,9 +29,14 @@ impl Blobs for LocalStore {
     /// The collector leaves the blob while this process lives.
     fn write(&self, contents: &mut dyn Read) -> Result<SizedDigest, BlobError> {
         let mut watched = Watched { contents, failed: None };
-        match (self.put_blob_from(&mut watched, false), watched.failed) {
-            (Ok(Node::File { digest, size, .. }), _) => Ok(SizedDigest { digest, size_bytes: size }),
-            (Ok(_), _) => unreachable!("a blob is a file"),
+        let mut write = || -> Result<SizedDigest, StoreError> {
+            let _hold = self.hold()?;
+            let (digest, size) = self.stream_blob(&mut watched, false, &self.root().join("cas"))?;
+            self.scratch.root(&TempRoot::Node(Node::File { digest, executable: false, size }))?;
+            Ok(SizedDigest { digest, size_bytes: size })
+        };
+        match (write(), watched.failed) {
+            (Ok(written), _) => Ok(written),
             (Err(_), Some(source)) => Err(BlobError::Contents { source }),
             (Err(error), None) => Err(BlobError::Write { source: Box::new(error) }),
         }
