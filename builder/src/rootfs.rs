@@ -161,7 +161,7 @@ impl Roots {
             }
             for (path, host) in self.extra_names(trees, hosts, &shared)? {
                 let size = fs::symlink_metadata(&host).map_err(|e| io_error("lstat", &host, e))?.len();
-                self.directories.below().room().claim(size).map_err(StoreError::from)?;
+                self.directories.below().free_space().claim(size).map_err(StoreError::from)?;
                 copy_into(dest, &path, &host)?;
             }
             seal(dest)?;

@@ -2,18 +2,18 @@
 
 use crate::db::{DELETE_SOURCES, ValidPath};
 use crate::error::StoreError;
-use crate::import::{
-    Imported, PARALLEL_DEPTH_MAX, SMALL_MAX, Tally, check_depth, hash_file, open_parent, with_small_file,
-};
+use crate::import::{Imported, PARALLEL_DEPTH_MAX, TreeCounter};
 use crate::local::LocalStore;
+use crate::read::{SMALL_MAX, hash_file, with_small_file};
 use crate::scratch::TempRoot;
-use crate::sources::{Found, Identity, Remembered, Signature, SourceMemory};
+use crate::sources::{FileDigests, Found, Identity, Signature, SourceCache};
 use model::derivation::Derivation;
 use model::path::{References, StorePath, StorePathName};
-use model::tree::{Digest, Directory, Node, TreeError};
+use model::tree::{Digest, Directory, Node, TreeError, check_depth};
 use nix::sys::stat::FileStat;
 use os::SysError;
 use os::dir::{Dir, Entry, Kind, kind};
+use os::mode;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -53,7 +53,7 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::add_text`]; none of them is valid then.
     pub fn add_texts(&self, texts: &[Text]) -> Result<Vec<StorePath>, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let path = |text: &Text| self.model().make_text_path(text.name.clone(), &text.text, &text.references);
         let paths: Vec<StorePath> = texts.iter().map(path).collect();
         self.scratch.roots(paths.iter().cloned().map(TempRoot::Path))?;
@@ -106,7 +106,7 @@ impl LocalStore {
         name: StorePathName,
         filter: Option<&mut SourceFilter<'_>>,
     ) -> Result<StorePath, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let copied = self.copy(source, filter)?;
         let path = self.source_path(name, &copied.imported);
         self.scratch.root(&TempRoot::Path(path.clone()))?;
@@ -137,22 +137,22 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::add_source`].
     pub fn copy_in(&self, source: &Path, filter: Option<&mut SourceFilter<'_>>) -> Result<Imported, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let copied = self.copy(source, filter)?;
         self.complete(source, copied)
     }
 
     fn copy(&self, source: &Path, filter: Option<&mut SourceFilter<'_>>) -> Result<Copied, StoreError> {
-        let (parent, name) = open_parent(source)?;
-        let memory = SourceMemory::new(self);
-        let copier = Copier { store: self, tally: Tally::default(), memory: &memory };
+        let (parent, name) = Dir::open_parent(source)?;
+        let cache = SourceCache::new(self);
+        let copier = Copier { store: self, counter: TreeCounter::default(), cache: &cache };
         let filtered = filter.is_some();
         let node = match filter {
             None => copier.node(&parent, &name, None, 0)?,
             Some(filter) => copier.filtered(&parent, &name, Path::new(""), filter, 0)?,
         };
-        let imported = copier.tally.imported(node);
-        let remembered = memory.save()?;
+        let imported = copier.counter.imported(node);
+        let remembered = cache.save()?;
         self.scratch.root(&TempRoot::Node(imported.node.clone()))?;
         Ok(Copied { imported, remembered, filtered })
     }
@@ -216,8 +216,8 @@ struct Copied {
 /// Copies one source.
 struct Copier<'a> {
     store: &'a LocalStore,
-    tally: Tally<'static>,
-    memory: &'a SourceMemory<'a>,
+    counter: TreeCounter<'static>,
+    cache: &'a SourceCache<'a>,
 }
 
 impl Copier<'_> {
@@ -304,15 +304,15 @@ impl Copier<'_> {
     fn directory(&self, dir: &Dir, found: Vec<(Vec<u8>, Found)>, whole: bool) -> Result<Node, StoreError> {
         let own = dir.stat_self()?;
         let signature = Signature::of_directory(&found);
-        let record = self.memory.recall(&own)?;
+        let record = self.cache.look_up(&own)?;
         if let Some(record) = &record
             && whole
             && record.signature == signature
         {
-            self.memory.used();
+            self.cache.used();
             for (_, found) in &found {
                 if let Found::File(stat) = found {
-                    self.tally.count(stat.st_size as u64);
+                    self.counter.count(stat.st_size as u64);
                 }
             }
             return Ok(record.node.clone());
@@ -327,8 +327,8 @@ impl Copier<'_> {
                     Found::Symlink(_) => Node::Symlink { target: dir.read_link(name)? },
                     Found::File(stat) => match known.get(&Identity::of(stat)) {
                         Some(digest) => {
-                            self.memory.used();
-                            self.tally.count(stat.st_size as u64);
+                            self.cache.used();
+                            self.counter.count(stat.st_size as u64);
                             file_node(*digest, stat, stat.st_size as u64)
                         }
                         None => self.file(dir, name)?,
@@ -343,36 +343,36 @@ impl Copier<'_> {
         }
         let digests = found.iter().filter_map(|(name, found)| match (found, directory.get(name)) {
             (Found::File(stat), Some(Node::File { digest, size, .. }))
-                if *size == stat.st_size as u64 && self.memory.is_settled(found) =>
+                if *size == stat.st_size as u64 && self.cache.is_stable(found) =>
             {
                 Some((Identity::of(stat), *digest))
             }
             _ => None,
         });
-        let new = Remembered::of_directory(digests);
+        let new = FileDigests::of_directory(digests);
         // What a filter left out is remembered too: the next may take it.
         let kept = if whole { Default::default() } else { known };
-        let settled = whole && found.iter().all(|(_, found)| self.memory.is_settled(found));
-        let node = self.store.keep_directory(directory)?;
-        self.memory.learn(&own, new.with(kept), settled.then_some(signature), &node)?;
+        let stable = whole && found.iter().all(|(_, found)| self.cache.is_stable(found));
+        let node = self.store.write_cached_directory(directory)?;
+        self.cache.record(&own, new.with(kept), stable.then_some(signature), &node)?;
         Ok(node)
     }
 
     /// Copies a file that is a source by itself.
     fn lone_file(&self, parent: &Dir, name: &[u8], stat: &FileStat) -> Result<Node, StoreError> {
         let signature = Signature::of_file(stat);
-        if let Some(record) = self.memory.recall(stat)?
+        if let Some(record) = self.cache.look_up(stat)?
             && record.signature == signature
         {
-            self.memory.used();
-            self.tally.count(stat.st_size as u64);
+            self.cache.used();
+            self.counter.count(stat.st_size as u64);
             return Ok(record.node);
         }
         let node = self.file(parent, name)?;
-        if self.memory.is_settled(&Found::File(*stat))
+        if self.cache.is_stable(&Found::File(*stat))
             && matches!(node, Node::File { size, .. } if size == stat.st_size as u64)
         {
-            self.memory.learn(stat, Remembered::default(), Some(signature), &node)?;
+            self.cache.record(stat, FileDigests::default(), Some(signature), &node)?;
         }
         Ok(node)
     }
@@ -384,7 +384,7 @@ impl Copier<'_> {
         if kind(&opened) != Kind::File {
             return Err(StoreError::Changed { path: path() });
         }
-        let executable = opened.st_mode & 0o100 != 0;
+        let executable = mode::is_executable(opened.st_mode);
         let (digest, size) = if opened.st_size as u64 <= SMALL_MAX {
             with_small_file(&mut file, opened.st_size as usize, |bytes| {
                 let bytes = bytes.map_err(|error| SysError::io("read", path(), &error))?;
@@ -401,13 +401,13 @@ impl Copier<'_> {
                 self.store.stream_blob(&mut parent.open_file(name)?, executable, &path())?
             }
         };
-        self.tally.count(size);
+        self.counter.count(size);
         Ok(Node::File { digest, executable, size })
     }
 }
 
 fn file_node(digest: Digest, stat: &FileStat, size: u64) -> Node {
-    Node::File { digest, executable: stat.st_mode & 0o100 != 0, size }
+    Node::File { digest, executable: mode::is_executable(stat.st_mode), size }
 }
 
 /// Fewer files than these are not worth handing to another thread.

@@ -7,6 +7,7 @@ use model::nar::{self, NarError, Sink, Writer};
 use model::tree::DEPTH_MAX;
 use os::SysError;
 use os::dir::{Dir, Kind, finish_file, kind};
+use os::mode;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -99,7 +100,7 @@ impl Walk<'_> {
         if kind(&stat) != Kind::File {
             return Err(ArchiveError::Changed { path });
         }
-        match self.writer.file(stat.st_mode & 0o100 != 0, stat.st_size as u64, &mut file) {
+        match self.writer.file(mode::is_executable(stat.st_mode), stat.st_size as u64, &mut file) {
             Err(NarError::Size { .. }) => Err(ArchiveError::Changed { path }),
             Err(NarError::Contents { source }) => Err(SysError::io("read", &path, &source).into()),
             written => Ok(written?),
@@ -169,13 +170,13 @@ impl Sink for Unpacker {
 
     fn leave(&mut self) -> Result<(), ArchiveError> {
         let dir = self.stack.pop().expect("a directory was entered");
-        Ok(dir.finish(0o555)?)
+        Ok(dir.finish(mode::OBJECT_DIRECTORY)?)
     }
 
     fn file(&mut self, name: &[u8], executable: bool, size: u64, contents: &mut dyn Read) -> Result<(), ArchiveError> {
         let name = self.name(name);
         let path = self.here().join(name);
-        let mut file: File = self.here().create_file(name, 0o600)?;
+        let mut file: File = self.here().create_file(name, mode::PRIVATE_FILE)?;
         let copied = io::copy(contents, &mut file).map_err(|error| SysError::io("write", &path, &error))?;
         if copied < size {
             let source = io::ErrorKind::UnexpectedEof.into();

@@ -11,48 +11,25 @@
 //! the machine was started is read before it is taken for what another has as well, once: its time of change is of this
 //! run of the machine then.
 
+use crate::blob::{BlobName, blob_name};
 use crate::error::StoreError;
-use crate::import::hash_file;
 use crate::local::LocalStore;
+use crate::read::hash_file;
 use crate::scratch::TempRoot;
-use data_encoding::HEXLOWER;
 use model::tree::{Digest, Directories, Directory, Node, TreeError};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
 use os::dir::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir, touch_finished};
+use os::mode;
 use os::{Context, SysError};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// How many entries of directories are kept in memory.
 const CACHED_MAX: usize = 1 << 17;
-
-/// The name of a blob below `cas/`.
-pub(crate) struct BlobName {
-    bytes: [u8; 3 + 64 + 2],
-    len: usize,
-}
-
-impl std::ops::Deref for BlobName {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// Returns the name of a blob below `cas/`.
-pub(crate) fn blob_name(digest: &Digest, executable: bool) -> BlobName {
-    let mut bytes = [0; 3 + 64 + 2];
-    HEXLOWER.encode_mut(digest.bytes(), &mut bytes[3..67]);
-    bytes.copy_within(3..5, 0);
-    bytes[2] = b'/';
-    bytes[67..].copy_from_slice(b".x");
-    BlobName { bytes, len: if executable { 69 } else { 67 } }
-}
 
 /// Directories of trees that were read or written last.
 #[derive(Default)]
@@ -122,8 +99,8 @@ impl LocalStore {
     }
 
     /// Makes the directory that a blob of this name is in.
-    pub(crate) fn make_fan(&self, name: &BlobName) -> Result<(), SysError> {
-        make_dir(&self.cas.join(&name[..2]), 0o755)
+    pub(crate) fn make_shard(&self, name: &BlobName) -> Result<(), SysError> {
+        make_dir(&self.cas.join(&name[..2]), mode::DIRECTORY)
     }
 
     /// Opens a blob for reading; which of its twins is left open.
@@ -157,7 +134,7 @@ impl LocalStore {
     /// # Errors
     /// When it cannot be written.
     pub fn put_blob(&self, bytes: &[u8], executable: bool) -> Result<Node, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let node = Node::File { digest: Digest::of(bytes), executable, size: bytes.len() as u64 };
         self.scratch.root(&TempRoot::Node(node.clone()))?;
         self.write_blob(&Digest::of(bytes), bytes, executable)?;
@@ -181,7 +158,7 @@ impl LocalStore {
         let name = blob_name(digest, executable);
         let made = match self.cas.create_file(&name, file_mode(executable)) {
             Err(error) if error.errno == Errno::ENOENT => {
-                self.make_fan(&name)?;
+                self.make_shard(&name)?;
                 self.cas.create_file(&name, file_mode(executable))
             }
             made => made,
@@ -197,7 +174,7 @@ impl LocalStore {
             Err(error) => return Err(error.into()),
         };
         self.step("blob made");
-        let written = self.room.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
+        let written = self.free_space.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
             Ok(file.write_all(bytes).map_err(|error| SysError::io("write", self.cas.join(&name), &error))?)
         });
         self.step("blob written");
@@ -215,13 +192,13 @@ impl LocalStore {
     fn write_blob_aside(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
         let scratch = self.scratch.fresh("blob");
         let dir = self.scratch.dir()?;
-        let mut file = dir.create_file(&scratch, 0o600)?;
+        let mut file = dir.create_file(&scratch, mode::PRIVATE_FILE)?;
         let path = dir.join(&scratch);
-        let written = self.room.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
+        let written = self.free_space.claim(bytes.len() as u64).map_err(StoreError::from).and_then(|()| {
             file.write_all(bytes).context("write", &path)?;
             Ok(finish_file(&file, executable, &path)?)
         });
-        self.settle_blob(written, &scratch, digest, executable, bytes.len() as u64)
+        self.finish_blob(written, &scratch, digest, executable, bytes.len() as u64)
     }
 
     /// Hashes `input` while copying it to a blob. The caller holds the collector off.
@@ -232,7 +209,7 @@ impl LocalStore {
         source: &std::path::Path,
     ) -> Result<(Digest, u64), StoreError> {
         let scratch = self.scratch.fresh("blob");
-        let mut file = self.scratch.dir()?.create_file(&scratch, 0o600)?;
+        let mut file = self.scratch.dir()?.create_file(&scratch, mode::PRIVATE_FILE)?;
         let path = self.scratch.dir()?.join(&scratch);
         let mut hasher = blake3::Hasher::new();
         let mut size = 0;
@@ -246,7 +223,7 @@ impl LocalStore {
                     Err(error) => return Err(SysError::io("read", source, &error).into()),
                 };
                 hasher.update(&buffer[..read]);
-                self.room.claim(read as u64)?;
+                self.free_space.claim(read as u64)?;
                 file.write_all(&buffer[..read]).context("write", &path)?;
                 size += read as u64;
             }
@@ -254,12 +231,12 @@ impl LocalStore {
         };
         let copied = copy();
         let digest = Digest::from(hasher.finalize());
-        self.settle_blob(copied, &scratch, &digest, executable, size)?;
+        self.finish_blob(copied, &scratch, &digest, executable, size)?;
         Ok((digest, size))
     }
 
     /// Moves a written file to its place in `cas/`, or removes it.
-    fn settle_blob(
+    fn finish_blob(
         &self,
         written: Result<(), StoreError>,
         scratch: &[u8],
@@ -279,18 +256,18 @@ impl LocalStore {
                 }
             }
             Err(error) if error.errno == Errno::ENOENT => {
-                self.make_fan(&name)?;
+                self.make_shard(&name)?;
                 dir.rename(scratch, &self.cas, &name)
             }
             done => done,
         };
-        let settled = written.and_then(|()| Ok(place()?));
+        let finished = written.and_then(|()| Ok(place()?));
         self.step("blob in place");
-        if settled.is_err() {
+        if finished.is_err() {
             // The first error is the one to tell.
             let _ = dir.remove_file(scratch);
         }
-        settled
+        finished
     }
 
     /// Returns a directory of a tree.
@@ -298,7 +275,7 @@ impl LocalStore {
     /// # Errors
     /// [`TreeError::Missing`] when it is not in the store.
     pub fn load_directory(&self, digest: &Digest) -> Result<Arc<Directory>, StoreError> {
-        if let Some(directory) = self.directories.lock().unwrap_or_else(PoisonError::into_inner).known.get(digest) {
+        if let Some(directory) = os::lock(&self.directories).known.get(digest) {
             return Ok(directory.clone());
         }
         let bytes = self.read_blob(digest).map_err(|error| match error {
@@ -318,7 +295,7 @@ impl LocalStore {
     /// # Errors
     /// When it cannot be written.
     pub fn store_directory(&self, directory: &Directory) -> Result<Node, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let node = self.write_directory(directory)?;
         self.scratch.root(&TempRoot::Node(node.clone()))?;
         Ok(node)
@@ -333,14 +310,14 @@ impl LocalStore {
     }
 
     /// As [`LocalStore::write_directory`], for one that will be asked for again.
-    pub(crate) fn keep_directory(&self, directory: Directory) -> Result<Node, StoreError> {
+    pub(crate) fn write_cached_directory(&self, directory: Directory) -> Result<Node, StoreError> {
         let node = self.write_directory(&directory)?;
         self.remember(&node.fingerprint(), &Arc::new(directory));
         Ok(node)
     }
 
     fn remember(&self, digest: &Digest, directory: &Arc<Directory>) {
-        let mut known = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = os::lock(&self.directories);
         known.insert(*digest, directory.clone());
     }
 
@@ -368,8 +345,8 @@ impl LocalStore {
         })?;
         let path = to.join(name);
         let size = blob.metadata().context("stat", &path)?.len();
-        self.room.claim(size)?;
-        let mut file = to.create_file(name, 0o600)?;
+        self.free_space.claim(size)?;
+        let mut file = to.create_file(name, mode::PRIVATE_FILE)?;
         std::io::copy(&mut blob, &mut file).context("copy", &path)?;
         Ok(finish_file(&file, executable, &path)?)
     }

@@ -1,11 +1,12 @@
 //! Trees onto disk, by hard links into `cas/`.
 
-use crate::cas::blob_name;
+use crate::blob::blob_name;
 use crate::error::StoreError;
-use crate::import::{Tally, check_depth, open_parent};
+use crate::import::TreeCounter;
 use crate::local::LocalStore;
-use model::tree::{Digest, Node};
+use model::tree::{Digest, Node, check_depth};
 use os::dir::{Dir, is_finished};
+use os::mode;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -28,12 +29,12 @@ impl LocalStore {
     /// # Errors
     /// When a blob is missing or something cannot be written; what was laid out until then stays for the caller to remove.
     pub fn checkout(&self, node: &Node, path: &Path, blobs: BlobCheck) -> Result<(), StoreError> {
-        let (parent, name) = open_parent(path)?;
-        self.lay_out(node, &parent, &name, 0o555, blobs)
+        let (parent, name) = Dir::open_parent(path)?;
+        self.check_out(node, &parent, &name, mode::OBJECT_DIRECTORY, blobs)
     }
 
     /// As [`LocalStore::checkout`], with the permissions of a directory at the very top.
-    pub(crate) fn lay_out(
+    pub(crate) fn check_out(
         &self,
         node: &Node,
         parent: &Dir,
@@ -41,8 +42,8 @@ impl LocalStore {
         top_mode: u32,
         blobs: BlobCheck,
     ) -> Result<(), StoreError> {
-        let tally = Tally::default();
-        Layer { store: self, tally: &tally, blobs }.lay(node, parent, name, 0, top_mode)
+        let counter = TreeCounter::default();
+        Checkout { store: self, counter: &counter, blobs }.node(node, parent, name, 0, top_mode)
     }
 
     /// Whether a blob passes a check.
@@ -66,19 +67,19 @@ impl LocalStore {
 
 /// What is the same for all of one tree.
 #[derive(Clone, Copy)]
-struct Layer<'a> {
+struct Checkout<'a> {
     store: &'a LocalStore,
-    tally: &'a Tally<'a>,
+    counter: &'a TreeCounter<'a>,
     blobs: BlobCheck,
 }
 
-impl Layer<'_> {
-    fn lay(self, node: &Node, parent: &Dir, name: &[u8], depth: usize, mode: u32) -> Result<(), StoreError> {
-        let Layer { store, tally, .. } = self;
+impl Checkout<'_> {
+    fn node(self, node: &Node, parent: &Dir, name: &[u8], depth: usize, mode: u32) -> Result<(), StoreError> {
+        let Checkout { store, counter, .. } = self;
         match node {
             Node::File { digest, executable, size } => {
                 self.check(digest, *executable, *size)?;
-                if tally.take(digest, *executable) && store.link_blob(digest, *executable, parent, name)? {
+                if counter.take(digest, *executable) && store.link_blob(digest, *executable, parent, name)? {
                     return Ok(());
                 }
                 store.copy_blob(digest, *executable, parent, name)
@@ -93,7 +94,9 @@ impl Layer<'_> {
                 let directory = store.load_directory(digest)?;
                 let dir = parent.make_dir(name)?;
                 let entries: Vec<(&[u8], &Node)> = directory.iter().collect();
-                entries.par_iter().try_for_each(|(name, node)| self.lay(node, &dir, name, depth + 1, 0o555))?;
+                entries
+                    .par_iter()
+                    .try_for_each(|(name, node)| self.node(node, &dir, name, depth + 1, mode::OBJECT_DIRECTORY))?;
                 Ok(dir.finish(mode)?)
             }
         }

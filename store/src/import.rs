@@ -9,26 +9,22 @@
 //! have inodes of their own. Otherwise an editor or `cp -a` working on a copy of the tree would change both. Files that
 //! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
 
-use crate::cas::blob_name;
+use crate::blob::{blob_key, blob_name};
 use crate::error::StoreError;
 use crate::local::LocalStore;
+use crate::read::hash_file_unless;
 use crate::scratch::TempRoot;
-use model::tree::{DEPTH_MAX, Digest, Directory, Node, TreeError};
+use model::tree::{Digest, Directory, Node, check_depth};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
+use os::Context;
 use os::dir::{Dir, Entry, Kind, finish_file, kind};
-use os::{Context, SysError};
+use os::mode;
 use rayon::prelude::*;
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-/// Files up to this size are read into memory at once.
-pub(crate) const SMALL_MAX: u64 = 1 << 20;
 
 /// A tree that is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +47,7 @@ pub struct Bounds<'a> {
 
 /// What is shared by all threads that work on one tree.
 #[derive(Default)]
-pub(crate) struct Tally<'a> {
+pub(crate) struct TreeCounter<'a> {
     bounds: Option<Bounds<'a>>,
     /// Bytes of the files that were begun.
     begun: AtomicU64,
@@ -62,7 +58,7 @@ pub(crate) struct Tally<'a> {
     files: AtomicU64,
 }
 
-impl Tally<'_> {
+impl TreeCounter<'_> {
     /// To be asked before a file is read.
     fn admit(&self, stat: &FileStat, path: &Path) -> Result<(), StoreError> {
         let Some(Bounds { bytes_max, .. }) = self.bounds else { return Ok(()) };
@@ -80,9 +76,7 @@ impl Tally<'_> {
 
     /// Returns whether this name is the first for the blob in its tree.
     pub fn take(&self, digest: &Digest, executable: bool) -> bool {
-        let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
-        let key = u64::from_le_bytes(bits) << 1 | u64::from(executable);
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key)
+        os::lock(&self.taken).insert(blob_key(digest, executable))
     }
 
     pub fn count(&self, size: u64) {
@@ -93,19 +87,6 @@ impl Tally<'_> {
     pub fn imported(&self, node: Node) -> Imported {
         Imported { node, bytes: self.bytes.load(Ordering::Relaxed), files: self.files.load(Ordering::Relaxed) }
     }
-}
-
-/// Splits a path into its directory, opened, and its last component.
-pub(crate) fn open_parent(path: &Path) -> Result<(Dir, Vec<u8>), SysError> {
-    let Some(name) = path.file_name() else {
-        return Err(SysError::new("open the directory of", path, Errno::EINVAL));
-    };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((Dir::open(parent)?, name.as_bytes().to_vec()))
-}
-
-pub(crate) fn check_depth(depth: usize, path: &Path) -> Result<(), TreeError> {
-    if depth > DEPTH_MAX { Err(TreeError::Depth { path: path.display().to_string() }) } else { Ok(()) }
 }
 
 impl LocalStore {
@@ -125,18 +106,18 @@ impl LocalStore {
     /// # Errors
     /// As [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails with `ECANCELED`.
     pub fn import_tree_within(&self, path: &Path, bounds: Bounds<'_>) -> Result<Imported, StoreError> {
-        let _hold = self.hold()?;
-        let (parent, name) = open_parent(path)?;
-        let tally = Tally { bounds: Some(bounds), ..Tally::default() };
-        let node = self.adopt(&parent, &name, &tally, 0)?;
+        let _shared = self.lock_shared()?;
+        let (parent, name) = Dir::open_parent(path)?;
+        let counter = TreeCounter { bounds: Some(bounds), ..TreeCounter::default() };
+        let node = self.adopt(&parent, &name, &counter, 0)?;
         self.scratch.root(&TempRoot::Node(node.clone()))?;
-        Ok(tally.imported(node))
+        Ok(counter.imported(node))
     }
 
-    fn adopt(&self, parent: &Dir, name: &[u8], tally: &Tally<'_>, depth: usize) -> Result<Node, StoreError> {
+    fn adopt(&self, parent: &Dir, name: &[u8], counter: &TreeCounter<'_>, depth: usize) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
-            Kind::File => self.adopt_file(parent, name, &stat, tally),
+            Kind::File => self.adopt_file(parent, name, &stat, counter),
             Kind::Symlink => {
                 let target = parent.read_link(name)?;
                 parent.touch_link(name, &stat)?;
@@ -147,10 +128,10 @@ impl LocalStore {
                 let mut dir = parent.open_dir(name)?;
                 // Entries are replaced and renamed within; root needs no permission for that, others do.
                 if stat.st_mode & 0o700 != 0o700 {
-                    dir.finish(0o755)?;
+                    dir.finish(mode::DIRECTORY)?;
                 }
                 let entries = dir.list()?;
-                let adopt = |Entry { name, .. }| self.adopt(&dir, &name, tally, depth + 1).map(|node| (name, node));
+                let adopt = |Entry { name, .. }| self.adopt(&dir, &name, counter, depth + 1).map(|node| (name, node));
                 let nodes: Vec<(Vec<u8>, Node)> = if depth < PARALLEL_DEPTH_MAX {
                     entries.into_par_iter().map(adopt).collect::<Result<_, StoreError>>()?
                 } else {
@@ -160,22 +141,28 @@ impl LocalStore {
                 for (name, node) in nodes {
                     directory.insert(name, node)?;
                 }
-                dir.finish(if depth == 0 { 0o755 } else { 0o555 })?;
+                dir.finish(if depth == 0 { mode::DIRECTORY } else { mode::OBJECT_DIRECTORY })?;
                 self.write_directory(&directory)
             }
             Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
         }
     }
 
-    fn adopt_file(&self, parent: &Dir, name: &[u8], stat: &FileStat, tally: &Tally<'_>) -> Result<Node, StoreError> {
+    fn adopt_file(
+        &self,
+        parent: &Dir,
+        name: &[u8],
+        stat: &FileStat,
+        counter: &TreeCounter<'_>,
+    ) -> Result<Node, StoreError> {
         let path = parent.join(name);
-        tally.admit(stat, &path)?;
-        let executable = stat.st_mode & 0o100 != 0;
+        counter.admit(stat, &path)?;
+        let executable = mode::is_executable(stat.st_mode);
         let single = stat.st_nlink == 1;
         let mut file = match parent.open_file(name) {
             // A file that even its owner may not read. One with other names is not ours to change.
             Err(error) if error.errno == Errno::EACCES && single => {
-                parent.chmod_file(name, stat, 0o600)?;
+                parent.chmod_file(name, stat, mode::PRIVATE_FILE)?;
                 parent.open_file(name)?
             }
             opened => opened?,
@@ -184,10 +171,10 @@ impl LocalStore {
         if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
             return Err(StoreError::Changed { path });
         }
-        let (digest, size) = hash_file_unless(&mut file, &path, tally.cancelled())?;
-        tally.count(size);
+        let (digest, size) = hash_file_unless(&mut file, &path, counter.cancelled())?;
+        counter.count(size);
         let node = Node::File { digest, executable, size };
-        let first = tally.take(&digest, executable);
+        let first = counter.take(&digest, executable);
         if single {
             finish_file(&file, executable, &path)?;
             if !first {
@@ -225,7 +212,7 @@ impl LocalStore {
                         return Ok(node);
                     }
                     Err(error) if error.errno == Errno::EEXIST => {}
-                    Err(error) if error.errno == Errno::ENOENT => self.make_fan(&blob)?,
+                    Err(error) if error.errno == Errno::ENOENT => self.make_shard(&blob)?,
                     Err(error) => return Err(error.into()),
                 },
                 None if single => {
@@ -256,68 +243,3 @@ impl LocalStore {
 /// Below this depth directories are adopted one after the other: a chain of directories that a build made on purpose would
 /// otherwise fill the stack of a thread with the frames of the pool.
 pub(crate) const PARALLEL_DEPTH_MAX: usize = 16;
-
-/// Reads an open file that is said to have `expected` bytes into memory that the thread keeps for the next one, and hands
-/// the bytes to `work`.
-pub(crate) fn with_small_file<T>(
-    file: &mut File,
-    expected: usize,
-    work: impl FnOnce(std::io::Result<&[u8]>) -> T,
-) -> T {
-    thread_local! {
-        static BYTES: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
-    BYTES.with_borrow_mut(|bytes| {
-        // One byte more tells, in one call, that there are no more.
-        if bytes.len() < expected + 1 {
-            bytes.resize(expected + 1, 0);
-        }
-        let mut size = 0;
-        loop {
-            if size == bytes.len() {
-                bytes.resize(size * 2, 0);
-            }
-            match file.read(&mut bytes[size..]) {
-                Ok(0) => return work(Ok(&bytes[..size])),
-                Ok(read) => {
-                    size += read;
-                    if size == expected {
-                        return work(Ok(&bytes[..size]));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return work(Err(error)),
-            }
-        }
-    })
-}
-
-/// Returns the digest and the size of an open file, read from where it stands.
-pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {
-    hash_file_unless(file, path, None)
-}
-
-fn hash_file_unless(file: &mut File, path: &Path, cancelled: Option<&AtomicBool>) -> Result<(Digest, u64), SysError> {
-    thread_local! {
-        static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
-    BUFFER.with_borrow_mut(|buffer| {
-        buffer.resize(1 << 18, 0);
-        let mut hasher = blake3::Hasher::new();
-        let mut size = 0;
-        loop {
-            if cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
-                return Err(SysError::new("read", path, Errno::ECANCELED));
-            }
-            match file.read(buffer) {
-                Ok(0) => return Ok((Digest::from(hasher.finalize()), size)),
-                Ok(read) => {
-                    hasher.update(&buffer[..read]);
-                    size += read as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(SysError::io("read", path, &error)),
-            }
-        }
-    })
-}

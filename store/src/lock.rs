@@ -20,12 +20,12 @@ pub(crate) const FILES: [&[u8]; 2] = [b"collector", b"objects"];
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     pub pid: i32,
     pub command: String,
 }
 
-impl std::fmt::Display for Holder {
+impl std::fmt::Display for LockHolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "process {} (`{}`)", self.pid, self.command)
     }
@@ -46,7 +46,7 @@ pub(crate) struct Locks {
 #[derive(Debug)]
 pub struct Lock {
     locks: Arc<Locks>,
-    place: i64,
+    offset: i64,
 }
 
 impl Locks {
@@ -62,18 +62,18 @@ impl Locks {
     }
 
     /// Takes the lock called `name` if it is free; else says who holds it, when that is known.
-    pub fn try_take(self: &Arc<Self>, name: &str) -> Result<Result<Lock, Option<Holder>>, SysError> {
-        let place = place(name);
-        if !self.held().insert(place) {
-            return Ok(Err(Some(Holder::of(std::process::id() as i32))));
+    pub fn try_take(self: &Arc<Self>, name: &str) -> Result<Result<Lock, Option<LockHolder>>, SysError> {
+        let offset = offset_of(name);
+        if !self.held().insert(offset) {
+            return Ok(Err(Some(LockHolder::of(std::process::id() as i32))));
         }
         // From here on its drop lets others of this process have it.
-        let lock = Lock { locks: Arc::clone(self), place };
-        match self.ask(place, true, false) {
+        let lock = Lock { locks: Arc::clone(self), offset };
+        match self.request(offset, true, false) {
             Ok(()) => Ok(Ok(lock)),
             Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::EACCES) => {
                 drop(lock);
-                Ok(Err(self.holder(place)))
+                Ok(Err(self.holder(offset)))
             }
             Err(error) => Err(error),
         }
@@ -81,19 +81,19 @@ impl Locks {
 
     /// Waits for the lock called `name`.
     pub fn take(self: &Arc<Self>, name: &str) -> Result<Lock, SysError> {
-        let place = place(name);
+        let offset = offset_of(name);
         let mut held = self.held();
-        while !held.insert(place) {
+        while !held.insert(offset) {
             held = self.freed.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         drop(held);
-        let lock = Lock { locks: Arc::clone(self), place };
-        self.ask(place, true, true)?;
+        let lock = Lock { locks: Arc::clone(self), offset };
+        self.request(offset, true, true)?;
         Ok(lock)
     }
 
     fn held(&self) -> MutexGuard<'_, HashSet<i64>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.held)
     }
 
     fn file(&self) -> Result<&File, SysError> {
@@ -104,13 +104,13 @@ impl Locks {
         Ok(self.file.get_or_init(|| opened))
     }
 
-    /// Takes or gives back the byte at `place`.
-    fn ask(&self, place: i64, take: bool, wait: bool) -> Result<(), SysError> {
+    /// Takes or gives back the byte at `offset`.
+    fn request(&self, offset: i64, take: bool, wait: bool) -> Result<(), SysError> {
         let file = self.file()?;
         let what = nix::libc::flock {
             l_type: if take { nix::libc::F_WRLCK } else { nix::libc::F_UNLCK } as i16,
             l_whence: nix::libc::SEEK_SET as i16,
-            l_start: place,
+            l_start: offset,
             l_len: 1,
             // As locks of open files want it.
             l_pid: 0,
@@ -125,17 +125,17 @@ impl Locks {
         }
     }
 
-    /// Finds which of the processes that work on the store holds the lock at `place`. Not known when this one cannot see it.
+    /// Finds which of the processes that work on the store holds the lock at `offset`. Not known when this one cannot see it.
     ///
     /// The kernel does not say whose a lock of an open file is, but which locks each open file of a process has.
-    fn holder(&self, place: i64) -> Option<Holder> {
+    fn holder(&self, offset: i64) -> Option<LockHolder> {
         let inode = self.file().ok()?.metadata().ok()?.ino().to_string();
-        let place = place.to_string();
+        let offset = offset.to_string();
         // `lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:5678 900 900`
         let is_it = |line: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
             let &["lock:", _, "OFDLCK", _, _, _, file, start, ..] = words.as_slice() else { return false };
-            file.rsplit(':').next() == Some(&inode) && start == place
+            file.rsplit(':').next() == Some(&inode) && start == offset
         };
         let holds = |pid: i32| {
             let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
@@ -144,7 +144,7 @@ impl Locks {
         };
         let workers = std::fs::read_dir(&self.workers).ok()?;
         let mut pids = workers.filter_map(|entry| entry.ok()?.file_name().to_str()?.split('-').next()?.parse().ok());
-        pids.find_map(holds).map(Holder::of)
+        pids.find_map(holds).map(LockHolder::of)
     }
 }
 
@@ -152,21 +152,21 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // In this order: else a thread that takes it in between would lose it again.
         if self.locks.file.get().is_some() {
-            let _ = self.locks.ask(self.place, false, false);
+            let _ = self.locks.request(self.offset, false, false);
         }
-        self.locks.held().remove(&self.place);
+        self.locks.held().remove(&self.offset);
         self.locks.freed.notify_all();
     }
 }
 
-impl Holder {
+impl LockHolder {
     fn of(pid: i32) -> Self {
-        Holder { pid, command: command_line(pid) }
+        LockHolder { pid, command: command_line(pid) }
     }
 }
 
 /// Where in the file the lock called `name` is: with 62 bits, no two names that are in use together meet.
-fn place(name: &str) -> i64 {
+fn offset_of(name: &str) -> i64 {
     let hash = blake3::hash(name.as_bytes());
     let bytes = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
     (u64::from_le_bytes(*bytes) >> 2).cast_signed()
@@ -197,23 +197,23 @@ fn command_line(pid: i32) -> String {
 ///
 /// Shared holds are counted, so that only the first and the last of a process ask the kernel.
 #[derive(Debug)]
-pub(crate) struct SharedLock {
+pub(crate) struct CollectorLock {
     path: PathBuf,
     state: Mutex<(usize, Option<File>)>,
 }
 
 /// Keeps the collector out while it lives.
 #[must_use]
-pub struct Hold<'a>(&'a SharedLock);
+pub struct CollectorGuard<'a>(&'a CollectorLock);
 
-impl SharedLock {
+impl CollectorLock {
     pub fn new(path: PathBuf) -> Self {
         Self { path, state: Mutex::new((0, None)) }
     }
 
     /// Takes the lock shared; waits while a collector runs.
-    pub fn hold(&self) -> Result<Hold<'_>, SysError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn lock_shared(&self) -> Result<CollectorGuard<'_>, SysError> {
+        let mut state = os::lock(&self.state);
         let (count, file) = &mut *state;
         if *count == 0 {
             let file = match file {
@@ -223,22 +223,22 @@ impl SharedLock {
             self.lock(file, FlockOperation::LockShared)?;
         }
         *count += 1;
-        Ok(Hold(self))
+        Ok(CollectorGuard(self))
     }
 
     /// Takes the lock alone, and lets this process hold it shared meanwhile: for work that adds to the store while nobody else
     /// may. To be called while this process holds nothing.
-    pub fn hold_alone(&self) -> Result<Hold<'_>, SysError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn lock_exclusive_for_process(&self) -> Result<CollectorGuard<'_>, SysError> {
+        let mut state = os::lock(&self.state);
         let (count, file) = &mut *state;
         assert_eq!(*count, 0, "whoever wants to be alone holds nothing");
         self.lock(file.insert(open(&self.path)?), FlockOperation::LockExclusive)?;
         *count = 1;
-        Ok(Hold(self))
+        Ok(CollectorGuard(self))
     }
 
     /// Takes the lock alone; waits for all others, also those of this process. It is given back when the file is closed.
-    pub fn alone(&self) -> Result<File, SysError> {
+    pub fn lock_exclusive(&self) -> Result<File, SysError> {
         let file = open(&self.path)?;
         self.lock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
@@ -255,9 +255,9 @@ impl SharedLock {
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for CollectorGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = os::lock(&self.0.state);
         let (count, file) = &mut *state;
         *count -= 1;
         if *count == 0

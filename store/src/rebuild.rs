@@ -12,6 +12,7 @@ use model::references::ReferenceScanner;
 use model::tree::Node;
 use model::tree::walk::walk;
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use os::{Context, SysError};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use std::path::Path;
 const DATABASE: &str = "store.sqlite";
 const NEW: &str = "store.sqlite.new";
 const OLD: &str = "store.sqlite.old";
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
 impl LocalStore {
     /// Makes the database of the store at `root` again from what is on disk; returns the store and how many paths are valid.
@@ -39,7 +40,7 @@ impl LocalStore {
         let mut store = Self::open_with(root, options)?;
         let db = Dir::open(store.root().join("db"))?;
         store.database = Database::new(db.join(NEW.as_bytes()), options.durability);
-        let alone = store.collector.hold_alone()?;
+        let exclusive = store.collector.lock_exclusive_for_process()?;
         let path = db.join(DATABASE.as_bytes());
         if let (Some(found), false) = (schema_version(&path).filter(|&found| found > KNOWN_VERSION), downgrade) {
             return Err(StoreError::NewerSchema { path, found, known: KNOWN_VERSION });
@@ -52,7 +53,7 @@ impl LocalStore {
         store.step("new database made");
         remove(&db, OLD)?;
         // First the database itself: a log that was left beside another one would be taken for its own.
-        for end in [""].iter().chain(&BESIDE) {
+        for end in [""].iter().chain(&SIDE_FILES) {
             let [from, to] = [DATABASE, OLD].map(|name| format!("{name}{end}").into_bytes());
             if db.find(&from)?.is_some() {
                 db.rename(&from, &db, &to)?;
@@ -64,19 +65,19 @@ impl LocalStore {
         if options.durability == Durability::Full {
             nix::unistd::fsync(&db).map_err(|errno| SysError::new("write out", db.path(), errno))?;
         }
-        drop(alone);
+        drop(exclusive);
         Ok((Self::open_with(root, options)?, count))
     }
 
     fn register_all(&self) -> Result<usize, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let mut candidates: Vec<StorePath> = Vec::new();
         for name in self.objects.names()? {
             let Some(path) = std::str::from_utf8(&name).ok().and_then(|text| StorePath::parse(text).ok()) else {
                 continue;
             };
             let stat = self.objects.stat(&name)?;
-            if kind(&stat) != Kind::Directory || stat.st_mode & 0o222 == 0 {
+            if kind(&stat) != Kind::Directory || stat.st_mode & mode::WRITE == 0 {
                 candidates.push(path);
             }
         }
@@ -146,7 +147,7 @@ impl LocalStore {
 
 /// Removes whatever is at a database's name, and beside it.
 fn remove(db: &Dir, name: &str) -> Result<(), StoreError> {
-    for end in [""].iter().chain(&BESIDE) {
+    for end in [""].iter().chain(&SIDE_FILES) {
         db.remove_all(format!("{name}{end}").as_bytes())?;
     }
     Ok(())

@@ -3,18 +3,19 @@
 //! Registrations that come at the same time share one sync and one transaction: the first to come does the work for
 //! all that wait, which makes full durability cheap. A run that nobody waits for lets others come for a moment first.
 
-use crate::cas::blob_name;
+use crate::blob::blob_name;
 use crate::checkout::BlobCheck;
 use crate::db::{BuildRecord, ValidPath};
 use crate::error::StoreError;
-use crate::import::open_parent;
-use crate::local::{ActionResult, LocalStore};
+use crate::local::LocalStore;
 use crate::lock::Lock;
+use crate::query::ActionResult;
 use crate::scratch::TempRoot;
 use model::path::StorePath;
 use model::tree::{Digest, Node};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -106,10 +107,10 @@ impl LocalStore {
         run: Option<Run>,
         placed: &dyn Fn(),
     ) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         self.scratch.root(&TempRoot::Path(info.path.clone()))?;
-        let (parent, name) = open_parent(staged)?;
-        let lock = self.place(&parent, &name, &info.path)?;
+        let (parent, name) = Dir::open_parent(staged)?;
+        let lock = self.move_into_place(&parent, &name, &info.path)?;
         placed();
         self.register(if lock.is_some() { vec![info.clone()] } else { Vec::new() }, run)
     }
@@ -142,7 +143,7 @@ impl LocalStore {
         run: Option<Run>,
         placed: &dyn Fn(),
     ) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         // In one order for everybody, as each holds the locks of those before.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
@@ -160,9 +161,9 @@ impl LocalStore {
                 continue;
             }
             let name = self.scratch.fresh("checkout");
-            let laid = self.lay_out(&info.node, self.scratch.dir()?, &name, 0o755, blobs);
+            let checked_out = self.check_out(&info.node, self.scratch.dir()?, &name, mode::DIRECTORY, blobs);
             self.step("checked out");
-            let done = laid.and_then(|()| self.place(self.scratch.dir()?, &name, &info.path));
+            let done = checked_out.and_then(|()| self.move_into_place(self.scratch.dir()?, &name, &info.path));
             if done.is_err() {
                 // The first error is the one to tell; what stays is swept.
                 let _ = self.scratch.dir()?.remove_all(&name);
@@ -190,7 +191,7 @@ impl LocalStore {
     ///
     /// The lock that is returned is to be held until the path is registered: who gets it and finds the path not valid may
     /// know that whatever is there is a leftover. `None` when the path has become valid meanwhile.
-    fn place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
+    fn move_into_place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
         let directory = kind(&from.stat(name)?) == Kind::Directory;
         let lock = self.locks.take(&format!("{path}.place"))?;
@@ -212,7 +213,7 @@ impl LocalStore {
         }
         self.step("in place");
         if directory {
-            self.objects.open_dir(target.as_bytes())?.finish(0o555)?;
+            self.objects.open_dir(target.as_bytes())?.finish(mode::OBJECT_DIRECTORY)?;
         }
         self.step("read-only");
         Ok(Some(lock))
@@ -233,7 +234,7 @@ impl LocalStore {
             return Ok(());
         }
         let registrar = &self.registrar;
-        let mut queue = registrar.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = os::lock(&registrar.queue);
         let ticket = queue.tickets;
         queue.tickets += 1;
         queue.waiting.push((ticket, Registration { paths, run }));
@@ -256,7 +257,7 @@ impl LocalStore {
             let batch = std::mem::take(&mut queue.waiting);
             drop(queue);
             let results = self.commit(&batch);
-            queue = registrar.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue = os::lock(&registrar.queue);
             queue.busy = false;
             queue.results.extend(batch.iter().map(|(ticket, _)| *ticket).zip(results));
             registrar.done.notify_all();

@@ -17,6 +17,7 @@ use model::tree::Node;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use os::dir::{Dir, make_dir};
+use os::mode;
 use os::{Context, SysError};
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 const ROOTS: &str = "roots";
 
@@ -33,13 +34,13 @@ const ROOTS: &str = "roots";
 #[derive(Debug)]
 pub(crate) struct Scratch {
     tmp: PathBuf,
-    place: OnceLock<Place>,
+    process: OnceLock<ProcessDirectory>,
     making: Mutex<()>,
     counter: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct ProcessDirectory {
     name: String,
     dir: Dir,
     roots: Mutex<(File, HashSet<String>)>,
@@ -64,24 +65,24 @@ impl TempRoot {
 
 impl Scratch {
     pub fn new(tmp: PathBuf) -> Self {
-        Self { tmp, place: OnceLock::new(), making: Mutex::default(), counter: AtomicU64::new(0) }
+        Self { tmp, process: OnceLock::new(), making: Mutex::default(), counter: AtomicU64::new(0) }
     }
 
-    fn place(&self) -> Result<&Place, SysError> {
-        if let Some(place) = self.place.get() {
-            return Ok(place);
+    fn process(&self) -> Result<&ProcessDirectory, SysError> {
+        if let Some(process) = self.process.get() {
+            return Ok(process);
         }
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = self.place.get() {
-            return Ok(place);
+        let _making = os::lock(&self.making);
+        if let Some(process) = self.process.get() {
+            return Ok(process);
         }
-        let made = Place::make(&self.tmp)?;
-        Ok(self.place.get_or_init(|| made))
+        let made = ProcessDirectory::make(&self.tmp)?;
+        Ok(self.process.get_or_init(|| made))
     }
 
     /// Returns the directory, open.
     pub fn dir(&self) -> Result<&Dir, SysError> {
-        Ok(&self.place()?.dir)
+        Ok(&self.process()?.dir)
     }
 
     /// Returns a name in the directory that nothing has.
@@ -96,25 +97,25 @@ impl Scratch {
 
     /// As [`Scratch::root`], for several at once.
     pub fn roots(&self, new: impl Iterator<Item = TempRoot>) -> Result<(), SysError> {
-        let place = self.place()?;
-        let mut roots = place.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = self.process()?;
+        let mut roots = os::lock(&process.roots);
         let lines: Vec<String> = new.map(|root| root.line()).filter(|line| !roots.1.contains(line)).collect();
         if !lines.is_empty() {
             let text = lines.concat();
-            roots.0.write_all(text.as_bytes()).context("write", place.dir.join(ROOTS.as_bytes()))?;
+            roots.0.write_all(text.as_bytes()).context("write", process.dir.join(ROOTS.as_bytes()))?;
             roots.1.extend(lines);
         }
         Ok(())
     }
 }
 
-impl Place {
+impl ProcessDirectory {
     fn make(tmp: &Path) -> Result<Self, SysError> {
         loop {
             // Nobody can foretell the name, and nobody else can enter: what builds leave lies here for a while.
             let name = format!("{}-{}", std::process::id(), HEXLOWER.encode(&random()?));
             let path = tmp.join(&name);
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            match std::fs::DirBuilder::new().mode(mode::PRIVATE_DIRECTORY).create(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(SysError::io("make directory", path, &error).of_store()),
@@ -130,7 +131,7 @@ impl Place {
                 continue;
             }
             let dir = Dir::open(&path)?;
-            let roots = dir.create_file(ROOTS.as_bytes(), 0o644)?;
+            let roots = dir.create_file(ROOTS.as_bytes(), mode::FILE)?;
             let roots = Mutex::new((roots, HashSet::new()));
             return Ok(Self { name, dir, roots, _lock: lock });
         }
@@ -140,10 +141,10 @@ impl Place {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is swept by the next collection.
-        if let Some(place) = self.place.get()
+        if let Some(process) = self.process.get()
             && let Ok(tmp) = Dir::open(&self.tmp)
         {
-            let _ = tmp.remove_all(place.name.as_bytes());
+            let _ = tmp.remove_all(process.name.as_bytes());
         }
     }
 }
@@ -193,7 +194,7 @@ fn parse(line: &str) -> Option<TempRoot> {
     }
 }
 
-/// A place on the store's file system to make something in; removed with all in it when dropped.
+/// A process on the store's file system to make something in; removed with all in it when dropped.
 #[derive(Debug)]
 pub struct ScratchPath {
     path: PathBuf,
@@ -202,7 +203,7 @@ pub struct ScratchPath {
 impl ScratchPath {
     pub(crate) fn new(scratch: &Scratch, what: &str) -> Result<Self, SysError> {
         let path = scratch.dir()?.join(&scratch.fresh(what));
-        make_dir(&path, 0o755)?;
+        make_dir(&path, mode::DIRECTORY)?;
         Ok(Self { path })
     }
 

@@ -15,17 +15,18 @@ use crate::error::StoreError;
 use crate::local::LocalStore;
 use model::tree::{Digest, Node};
 use nix::sys::stat::FileStat;
+use os::mode;
 use rusqlite::params;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// A file that changed this shortly before it was read may change again without its times telling.
 const RACY: Duration = Duration::from_secs(2);
 
 /// So many questions are asked each by itself, which is faster than to open the database once more.
-const RECALLED_ONE_BY_ONE: usize = 64;
+const LOOKUPS_ONE_BY_ONE: usize = 64;
 
 /// How many bytes of new records are collected before they are written.
 const PENDING_MAX: usize = 4 << 20;
@@ -41,8 +42,8 @@ impl Identity {
     pub fn of(stat: &FileStat) -> Self {
         let mut bytes = [0; Self::LEN];
         let fields = [stat.st_dev as i64, stat.st_ino as i64, stat.st_size, modified_nanos(stat), changed_nanos(stat)];
-        for (room, field) in bytes.chunks_exact_mut(8).zip(fields) {
-            room.copy_from_slice(&field.to_le_bytes());
+        for (bytes, field) in bytes.chunks_exact_mut(8).zip(fields) {
+            bytes.copy_from_slice(&field.to_le_bytes());
         }
         Self(bytes)
     }
@@ -105,7 +106,7 @@ impl Signature {
 }
 
 fn file_tag(stat: &FileStat) -> u8 {
-    if stat.st_mode & 0o100 != 0 { b'x' } else { b'f' }
+    if mode::is_executable(stat.st_mode) { b'x' } else { b'f' }
 }
 
 /// What is remembered of one directory, or of a file that was added by itself.
@@ -130,9 +131,9 @@ impl Record {
 
 /// What the files of one directory held, to be remembered.
 #[derive(Default)]
-pub(crate) struct Remembered(HashMap<Identity, Digest>);
+pub(crate) struct FileDigests(HashMap<Identity, Digest>);
 
-impl Remembered {
+impl FileDigests {
     pub fn of_directory(files: impl Iterator<Item = (Identity, Digest)>) -> Self {
         Self(files.collect())
     }
@@ -162,18 +163,18 @@ struct New {
 }
 
 /// The memory while one source is added.
-pub(crate) struct SourceMemory<'a> {
+pub(crate) struct SourceCache<'a> {
     store: &'a LocalStore,
     pending: Mutex<(Vec<New>, usize)>,
     used: AtomicBool,
-    recalled: AtomicUsize,
+    lookups: AtomicUsize,
     /// The memory as it was, once much is asked of it.
     snapshot: OnceLock<Option<Snapshot>>,
     /// What changed at or after this time, in nanoseconds since 1970, is not remembered.
     horizon: i64,
 }
 
-impl<'a> SourceMemory<'a> {
+impl<'a> SourceCache<'a> {
     pub fn new(store: &'a LocalStore) -> Self {
         let before = SystemTime::now().checked_sub(RACY).unwrap_or(SystemTime::UNIX_EPOCH);
         let horizon = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
@@ -181,21 +182,21 @@ impl<'a> SourceMemory<'a> {
             store,
             pending: Mutex::default(),
             used: AtomicBool::new(false),
-            recalled: AtomicUsize::new(0),
+            lookups: AtomicUsize::new(0),
             snapshot: OnceLock::new(),
             horizon,
         }
     }
 
     /// Returns what is remembered of a directory or a file.
-    pub fn recall(&self, stat: &FileStat) -> Result<Option<Record>, StoreError> {
+    pub fn look_up(&self, stat: &FileStat) -> Result<Option<Record>, StoreError> {
         type Columns = (Vec<u8>, Vec<u8>, Vec<u8>);
         let ask = |session: &Session<'_>| -> Result<Option<Columns>, StoreError> {
             session.row(SOURCE, params![stat.st_dev as i64, stat.st_ino as i64], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
         };
-        let many = self.recalled.fetch_add(1, Ordering::Relaxed) >= RECALLED_ONE_BY_ONE;
+        let many = self.lookups.fetch_add(1, Ordering::Relaxed) >= LOOKUPS_ONE_BY_ONE;
         // Without a second connection, as where a file cannot be opened any more, it only takes longer.
         let snapshot = if many { self.snapshot.get_or_init(|| self.store.database.snapshot().ok()) } else { &None };
         let row = match snapshot {
@@ -213,7 +214,7 @@ impl<'a> SourceMemory<'a> {
     }
 
     /// Whether something has not changed for so long that a change would tell.
-    pub fn is_settled(&self, found: &Found) -> bool {
+    pub fn is_stable(&self, found: &Found) -> bool {
         match found {
             Found::File(stat) | Found::Symlink(stat) => modified_nanos(stat).max(changed_nanos(stat)) < self.horizon,
             Found::Node(_) => true,
@@ -221,10 +222,10 @@ impl<'a> SourceMemory<'a> {
     }
 
     /// Remembers a directory, or a file by itself; the `signature` when all of it can be relied on.
-    pub fn learn(
+    pub fn record(
         &self,
         stat: &FileStat,
-        files: Remembered,
+        files: FileDigests,
         signature: Option<Signature>,
         node: &Node,
     ) -> Result<(), StoreError> {
@@ -239,7 +240,7 @@ impl<'a> SourceMemory<'a> {
             files: files.to_bytes(),
         };
         let full = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pending = os::lock(&self.pending);
             pending.1 += new.files.len() + new.node.len() + 100;
             pending.0.push(new);
             (pending.1 > PENDING_MAX).then(|| std::mem::take(&mut *pending).0)
@@ -258,7 +259,7 @@ impl<'a> SourceMemory<'a> {
 
     /// Writes what was learnt; returns whether anything was taken from the memory.
     pub fn save(&self) -> Result<bool, StoreError> {
-        let new = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner)).0;
+        let new = std::mem::take(&mut *os::lock(&self.pending)).0;
         if !new.is_empty() {
             self.write(new)?;
         }

@@ -7,17 +7,18 @@
 //! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole. Others add to the
 //! store meanwhile: what was not finished when it was read is read again when an object turns out to have it.
 
-use crate::cas::blob_name;
+use crate::blob::{blob_name, parse_blob_name};
 use crate::checkout::BlobCheck;
 use crate::db::ValidPath;
 use crate::error::StoreError;
-use crate::gc::parse_blob_name;
-use crate::import::{PARALLEL_DEPTH_MAX, hash_file};
+use crate::import::PARALLEL_DEPTH_MAX;
 use crate::local::LocalStore;
+use crate::read::hash_file;
 use model::path::StorePath;
 use model::tree::{Digest, Directory, Node};
 use os::Context;
 use os::dir::{Dir, Entry, Kind, file_mode, is_finished, kind};
+use os::mode;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -71,34 +72,38 @@ impl LocalStore {
     pub fn verify(&self, repair: bool) -> Result<VerifyReport, StoreError> {
         let mut report = VerifyReport::default();
         {
-            let _hold = self.hold()?;
+            let _shared = self.lock_shared()?;
             let blobs = self.verify_blobs(&mut report)?;
             self.verify_objects(&blobs, &mut report)?;
         }
         report.damage.sort();
         if repair && !report.is_clean() {
-            let _alone = self.collector.alone()?;
+            let _exclusive = self.collector.lock_exclusive()?;
             self.repair(&mut report)?;
         }
         Ok(report)
     }
 
     pub(crate) fn verify_blobs(&self, report: &mut VerifyReport) -> Result<Blobs, StoreError> {
-        let fans: Vec<Fan> =
-            self.cas.names()?.into_par_iter().map(|fan| self.verify_fan(&fan)).collect::<Result<_, StoreError>>()?;
-        let good = Vec::with_capacity(fans.iter().map(|fan| fan.good.len()).sum());
-        let mut blobs = Blobs { good, broken: BTreeSet::new(), unfinished: BTreeSet::new() };
-        for fan in fans {
-            report.blobs += fan.count;
-            report.hashed_bytes += fan.bytes;
-            blobs.good.extend(fan.good);
-            blobs.unfinished.extend(fan.unfinished);
-            blobs.broken.extend(fan.broken);
+        let shards: Vec<Shard> = self
+            .cas
+            .names()?
+            .into_par_iter()
+            .map(|shard| self.verify_shard(&shard))
+            .collect::<Result<_, StoreError>>()?;
+        let good = Vec::with_capacity(shards.iter().map(|shard| shard.good.len()).sum());
+        let mut blobs = Blobs { good, damaged: BTreeSet::new(), unfinished: BTreeSet::new() };
+        for shard in shards {
+            report.blobs += shard.count;
+            report.hashed_bytes += shard.bytes;
+            blobs.good.extend(shard.good);
+            blobs.unfinished.extend(shard.unfinished);
+            blobs.damaged.extend(shard.damaged);
         }
-        for &(digest, executable) in &blobs.broken {
+        for &(digest, executable) in &blobs.damaged {
             report.damage.push(Damage::Blob { digest, executable });
         }
-        blobs.broken.extend(blobs.unfinished.iter().copied());
+        blobs.damaged.extend(blobs.unfinished.iter().copied());
         blobs.good.par_sort_unstable();
         if !self.cas.has_plain_inodes() {
             blobs.good.clear();
@@ -106,9 +111,9 @@ impl LocalStore {
         Ok(blobs)
     }
 
-    fn verify_fan(&self, name: &[u8]) -> Result<Fan, StoreError> {
+    fn verify_shard(&self, name: &[u8]) -> Result<Shard, StoreError> {
         let mut dir = self.cas.open_dir_as_is(name)?;
-        let mut fan = Fan::default();
+        let mut shard = Shard::default();
         for Entry { name, .. } in dir.list()? {
             let Some((digest, executable)) = parse_blob_name(&name) else { continue };
             let mut file = match dir.open_file(&name) {
@@ -120,18 +125,18 @@ impl LocalStore {
             // Before it is read: who was writing to it until then may finish it meanwhile.
             let stat = nix::sys::stat::fstat(&file).context("stat", &path)?;
             let (found, size) = hash_file(&mut file, &path)?;
-            fan.count += 1;
-            fan.bytes += size;
+            shard.count += 1;
+            shard.bytes += size;
             if found != digest {
                 let counts = is_finished(&stat) && self.saw_no_power_cut(&stat);
-                let broken = if counts { &mut fan.broken } else { &mut fan.unfinished };
-                broken.push((digest, executable));
-            } else if stat.st_mode & 0o7777 == file_mode(executable) {
-                fan.good.push((stat.st_ino, digest, executable));
+                let damaged = if counts { &mut shard.damaged } else { &mut shard.unfinished };
+                damaged.push((digest, executable));
+            } else if stat.st_mode & mode::PERMISSIONS == file_mode(executable) {
+                shard.good.push((stat.st_ino, digest, executable));
             }
         }
-        fan.good.shrink_to_fit();
-        Ok(fan)
+        shard.good.shrink_to_fit();
+        Ok(shard)
     }
 
     pub(crate) fn verify_objects(&self, blobs: &Blobs, report: &mut VerifyReport) -> Result<(), StoreError> {
@@ -178,7 +183,7 @@ impl LocalStore {
                 }
             }
         }
-        self.directories.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        os::lock(&self.directories).clear();
         let damaged: BTreeSet<StorePath> = report
             .damage
             .iter()
@@ -208,7 +213,7 @@ impl LocalStore {
             self.salvage(&self.objects, name.as_bytes())?;
         }
         let scratch = self.scratch.fresh("restored");
-        match self.lay_out(&info.node, self.scratch.dir()?, &scratch, 0o755, BlobCheck::Skip) {
+        match self.check_out(&info.node, self.scratch.dir()?, &scratch, mode::DIRECTORY, BlobCheck::Skip) {
             Ok(()) => {}
             Err(StoreError::MissingBlob { .. } | StoreError::Tree(_)) => {
                 self.scratch.dir()?.remove_all(&scratch)?;
@@ -223,7 +228,7 @@ impl LocalStore {
         }
         self.scratch.dir()?.rename_new(&scratch, &self.objects, name.as_bytes())?;
         if info.node.is_directory() {
-            self.objects.open_dir(name.as_bytes())?.finish(0o555)?;
+            self.objects.open_dir(name.as_bytes())?.finish(mode::OBJECT_DIRECTORY)?;
         }
         self.make_durable()?;
         self.scratch.dir()?.remove_all(&old)?;
@@ -237,7 +242,7 @@ impl LocalStore {
             Kind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
             Kind::File => {
                 let path = parent.join(name);
-                let executable = stat.st_mode & 0o100 != 0;
+                let executable = mode::is_executable(stat.st_mode);
                 let (digest, size) = self.stream_blob(&mut parent.open_file(name)?, executable, &path)?;
                 Ok(Node::File { digest, executable, size })
             }
@@ -257,11 +262,11 @@ impl LocalStore {
 
 /// What is in one directory of blobs.
 #[derive(Default)]
-struct Fan {
+struct Shard {
     count: u64,
     bytes: u64,
     good: Vec<(u64, Digest, bool)>,
-    broken: Vec<(Digest, bool)>,
+    damaged: Vec<(Digest, bool)>,
     unfinished: Vec<(Digest, bool)>,
 }
 
@@ -270,7 +275,7 @@ pub(crate) struct Blobs {
     /// Inodes of whole blobs, sorted.
     good: Vec<(u64, Digest, bool)>,
     /// Blobs with other bytes than they should have, the unfinished included.
-    broken: BTreeSet<(Digest, bool)>,
+    damaged: BTreeSet<(Digest, bool)>,
     unfinished: BTreeSet<(Digest, bool)>,
 }
 
@@ -314,9 +319,9 @@ impl Check<'_> {
     }
 
     /// Whether a blob has other bytes than its name says.
-    fn is_broken(&self, digest: &Digest, executable: bool) -> Result<bool, StoreError> {
+    fn is_damaged(&self, digest: &Digest, executable: bool) -> Result<bool, StoreError> {
         let blob = &(*digest, executable);
-        if !self.blobs.broken.contains(blob) {
+        if !self.blobs.damaged.contains(blob) {
             return Ok(false);
         }
         if !self.blobs.unfinished.contains(blob) {
@@ -349,14 +354,14 @@ impl Check<'_> {
         };
         match (node, kind(&stat)) {
             (Node::File { digest, executable, size }, Kind::File) => {
-                if (stat.st_mode & 0o100 != 0) != *executable {
+                if mode::is_executable(stat.st_mode) != *executable {
                     findings.damage.push(self.wrong(file, "its executable bit is wrong"));
                 }
                 let blob = self.store.cas.find(&blob_name(digest, *executable))?;
                 let shared = blob.is_some_and(|blob| (blob.st_dev, blob.st_ino) == (stat.st_dev, stat.st_ino));
                 if blob.is_none() {
                     findings.damage.push(self.wrong(file, "its blob is missing"));
-                } else if self.is_broken(digest, *executable)? {
+                } else if self.is_damaged(digest, *executable)? {
                     findings.missed.push((*digest, *executable));
                     findings.damage.push(self.wrong(file, "its blob is damaged"));
                 } else if stat.st_size as u64 != *size {
@@ -377,10 +382,10 @@ impl Check<'_> {
                 }
             }
             (Node::Directory { digest, .. }, Kind::Directory) => {
-                if stat.st_mode & 0o222 != 0 {
+                if stat.st_mode & mode::WRITE != 0 {
                     findings.damage.push(self.wrong(file, "it can be written"));
                 }
-                if self.is_broken(digest, false)? {
+                if self.is_damaged(digest, false)? {
                     findings.missed.push((*digest, false));
                     findings.damage.push(self.wrong(file, "its blob is damaged"));
                     return Ok(findings);
@@ -424,9 +429,9 @@ impl Check<'_> {
                 continue;
             }
             let inode = inode(name);
-            let settled = matches!((node, inode), (Node::File { digest, executable, .. }, Some(inode))
+            let is_shared = matches!((node, inode), (Node::File { digest, executable, .. }, Some(inode))
                 if self.blobs.is_at(inode, digest, *executable));
-            if !settled {
+            if !is_shared {
                 findings = findings.join(self.node(&dir, name, inode, &inner(name), node, depth + 1)?);
             }
         }

@@ -4,6 +4,7 @@
 //! trees made by others goes through a [`Dir`], one name at a time; its path serves messages only.
 
 use crate::error::{Context, ErrorPath, SysError};
+use crate::mode;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
@@ -130,6 +131,15 @@ impl Dir {
         Ok(Self { fd, path })
     }
 
+    /// Splits a path into its directory, opened, and its last component.
+    pub fn open_parent(path: &Path) -> Result<(Self, Vec<u8>), SysError> {
+        let Some(name) = path.file_name() else {
+            return Err(SysError::new("open the directory of", path, Errno::EINVAL));
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok((Self::open(parent)?, name.as_bytes().to_vec()))
+    }
+
     /// Opens the directory `name` in this one, or the one that a link of this name leads to.
     pub fn open_dir_or_link(&self, name: &[u8]) -> Result<Self, SysError> {
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
@@ -141,7 +151,7 @@ impl Dir {
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = match nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
             Err(Errno::EACCES) => {
-                self.chmod_dir(name, 0o755)?;
+                self.chmod_dir(name, mode::DIRECTORY)?;
                 nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty())
             }
             opened => opened,
@@ -157,12 +167,12 @@ impl Dir {
 
     /// Makes sure that `name` can be moved to another directory: its owner needs to be able to write it for that.
     pub fn make_movable(&self, name: &[u8]) -> Result<(), SysError> {
-        if kind(&self.stat(name)?) == Kind::Directory { self.chmod_dir(name, 0o755) } else { Ok(()) }
+        if kind(&self.stat(name)?) == Kind::Directory { self.chmod_dir(name, mode::DIRECTORY) } else { Ok(()) }
     }
 
     /// Makes the directory `name`, open to its owner for now, and opens it.
     pub fn make_dir(&self, name: &[u8]) -> Result<Self, SysError> {
-        nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755))
+        nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(mode::DIRECTORY))
             .context("make directory", self.at(name))?;
         self.open_dir(name)
     }
@@ -436,7 +446,7 @@ impl AsFd for Dir {
 
 /// The permissions of a file in a store.
 pub fn file_mode(executable: bool) -> u32 {
-    if executable { 0o555 } else { 0o444 }
+    if executable { mode::OBJECT_EXECUTABLE } else { mode::OBJECT_FILE }
 }
 
 /// Gives an open file the store's permissions and time.

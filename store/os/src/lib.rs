@@ -5,6 +5,7 @@
 
 pub mod dir;
 pub mod error;
+pub mod mode;
 pub mod private;
 pub mod public;
 pub mod space;

@@ -3,23 +3,18 @@
 //! They are 0700 and 0600, whatever the umask, as the XDG Base Directory Specification asks: what is kept here is run or read
 //! again, and may have been fetched with a password. Directories above them that are not there are made likewise.
 
+use crate::mode;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
-
-/// Those of permissions that let others write.
-const WRITE_BY_OTHERS: u32 = 0o022;
 
 /// Makes a directory, with those above it. One of this user's that is there, and that others can write, is closed to them.
 ///
 /// # Errors
 /// When one cannot be made or closed.
 pub fn make_directories(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+    DirBuilder::new().recursive(true).mode(mode::PRIVATE_DIRECTORY).create(path)?;
     close_to_others(path)
 }
 
@@ -28,7 +23,7 @@ pub fn make_directories(path: &Path) -> Result<()> {
 /// # Errors
 /// When it cannot be made, or something is there.
 pub fn make_directory(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(DIRECTORY_MODE).create(path)
+    DirBuilder::new().mode(mode::PRIVATE_DIRECTORY).create(path)
 }
 
 /// Makes a file that is not there yet, and opens it for writing.
@@ -36,8 +31,8 @@ pub fn make_directory(path: &Path) -> Result<()> {
 /// # Errors
 /// When it cannot be made, or something is there.
 pub fn create_file(path: &Path, is_executable: bool) -> Result<File> {
-    let mode = if is_executable { DIRECTORY_MODE } else { FILE_MODE };
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    let permissions = if is_executable { mode::PRIVATE_DIRECTORY } else { mode::PRIVATE_FILE };
+    OpenOptions::new().write(true).create_new(true).mode(permissions).open(path)
 }
 
 /// Opens a file for reading and writing; makes it when it is not there. One of this user's that others can write is closed to them.
@@ -45,7 +40,8 @@ pub fn create_file(path: &Path, is_executable: bool) -> Result<File> {
 /// # Errors
 /// When it cannot be opened, made or closed.
 pub fn open_file(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode::PRIVATE_FILE).open(path)?;
     close_to_others(path)?;
     Ok(file)
 }
@@ -63,7 +59,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Whether what is at `path` belongs to another user, or can be written by others: then it may hold what they put there. Nothing at
 /// all is not exposed.
 pub fn is_exposed(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|stat| !is_ours(&stat) || stat.mode() & WRITE_BY_OTHERS != 0)
+    std::fs::metadata(path).is_ok_and(|stat| !is_ours(&stat) || stat.mode() & mode::WRITE_BY_OTHERS != 0)
 }
 
 fn is_ours(stat: &std::fs::Metadata) -> bool {
@@ -72,10 +68,10 @@ fn is_ours(stat: &std::fs::Metadata) -> bool {
 
 fn close_to_others(path: &Path) -> Result<()> {
     let stat = std::fs::metadata(path)?;
-    if stat.mode() & WRITE_BY_OTHERS == 0 || !is_ours(&stat) {
+    if stat.mode() & mode::WRITE_BY_OTHERS == 0 || !is_ours(&stat) {
         return Ok(());
     }
-    match std::fs::set_permissions(path, Permissions::from_mode(stat.mode() & DIRECTORY_MODE)) {
+    match std::fs::set_permissions(path, Permissions::from_mode(stat.mode() & mode::PRIVATE_DIRECTORY)) {
         // Then nobody can write there.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(()),
         done => done,

@@ -6,6 +6,7 @@
 
 use crate::dir::make_dir;
 use crate::error::{Context, SysError};
+use crate::mode;
 use nix::errno::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
@@ -13,34 +14,26 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Permissions of the store's directories.
-pub const DIRECTORY_MODE: u32 = 0o755;
-/// Permissions of the store's own files, such as locks.
-pub const FILE_MODE: u32 = 0o644;
-
-/// Those of permissions that let others write.
-const WRITE_BY_OTHERS: u32 = 0o022;
-
 /// Makes a directory of the store, with those above it. What is there already stays as it is.
 ///
 /// # Errors
 /// When one cannot be made.
 pub fn make_directories(path: &Path) -> Result<(), SysError> {
-    match make_dir(path, DIRECTORY_MODE) {
+    match make_dir(path, mode::DIRECTORY) {
         Err(error) if error.errno == Errno::ENOENT => {
             make_directories(path.parent().ok_or(error)?)?;
-            make_dir(path, DIRECTORY_MODE)
+            make_dir(path, mode::DIRECTORY)
         }
         made => made,
     }
 }
 
 /// Makes the directories above a store that are not there: as the umask says, but never for others to write.
-pub fn make_above(root: &Path) -> Result<(), SysError> {
+pub fn make_parents(root: &Path) -> Result<(), SysError> {
     let Some(parent) = root.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
     DirBuilder::new()
         .recursive(true)
-        .mode(DIRECTORY_MODE)
+        .mode(mode::DIRECTORY)
         .create(parent)
         .context("make directory", parent)
         .map_err(SysError::of_store)
@@ -52,14 +45,14 @@ pub fn make_above(root: &Path) -> Result<(), SysError> {
 /// When it cannot be opened or made.
 pub fn open_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).truncate(false).mode(FILE_MODE);
+    options.read(true).write(true).truncate(false).mode(mode::FILE);
     match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened,
     }
     match options.clone().create_new(true).open(path) {
         Ok(file) => {
-            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            file.set_permissions(Permissions::from_mode(mode::FILE))?;
             Ok(file)
         }
         // Another was faster.
@@ -110,11 +103,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes a directory that each store has; takes from one that is there, and ours, the permission of others to write.
-pub fn settle(path: &Path) -> Result<(), SysError> {
+pub fn ensure_directory(path: &Path) -> Result<(), SysError> {
     // Nearly always it is there.
     let stat = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make_dir(path, DIRECTORY_MODE).map_err(SysError::of_store)?;
+            make_dir(path, mode::DIRECTORY).map_err(SysError::of_store)?;
             std::fs::metadata(path)
         }
         found => found,
@@ -123,11 +116,11 @@ pub fn settle(path: &Path) -> Result<(), SysError> {
     if !stat.is_dir() {
         return Err(SysError::new("enter", path, Errno::ENOTDIR).of_store());
     }
-    if stat.mode() & WRITE_BY_OTHERS == 0 || stat.uid() != nix::unistd::geteuid().as_raw() {
+    if stat.mode() & mode::WRITE_BY_OTHERS == 0 || stat.uid() != nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
-    let mode = stat.mode() & 0o7777 & !WRITE_BY_OTHERS;
-    match std::fs::set_permissions(path, Permissions::from_mode(mode)).context("chmod", path) {
+    let closed = stat.mode() & mode::PERMISSIONS & !mode::WRITE_BY_OTHERS;
+    match std::fs::set_permissions(path, Permissions::from_mode(closed)).context("chmod", path) {
         // Then nobody can write there.
         Err(error) if error.errno == Errno::EROFS => Ok(()),
         done => done,
@@ -176,7 +169,7 @@ pub fn exposure(root: &Path) -> Option<Exposure> {
         let is_trusted = stat.uid() == 0 || stat.uid() == own || Some(stat.uid()) == unknown;
         // Where only the owner of something may rename it, ours stays where it is.
         let is_sticky = stat.mode() & 0o1000 != 0 && directory != root;
-        let exposed = !is_trusted || (stat.mode() & WRITE_BY_OTHERS != 0 && !is_sticky);
+        let exposed = !is_trusted || (stat.mode() & mode::WRITE_BY_OTHERS != 0 && !is_sticky);
         exposed.then(|| Exposure { directory: directory.to_owned(), owner: (!is_trusted).then(|| stat.uid()) })
     })
 }

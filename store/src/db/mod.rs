@@ -41,7 +41,7 @@ pub(crate) const MIGRATIONS: [&str; 5] = [
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How many rows are changed in one transaction when there is hardly any room: some hundred kibibytes of the log.
-const ROWS_IN_LITTLE_ROOM: usize = 16;
+const ROWS_WHEN_SPACE_IS_SCARCE: usize = 16;
 /// Where SQLite does not wait by itself, it is asked again after this.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -146,7 +146,7 @@ impl Database {
     /// When that cannot be done.
     pub fn close(&self) -> Result<(), StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
-        let taken = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = os::lock(&self.connection).take();
         let Some(Open { connection, .. }) = taken else { return Ok(()) };
         // Back to a journal, which leaves no log: what is in it would be missing where the file goes.
         connection.pragma_update(None, "journal_mode", "DELETE").map_err(error("journal_mode"))?;
@@ -156,7 +156,7 @@ impl Database {
     /// Opens the database, on a full disk with what is kept for that.
     fn connect(&self) -> Result<Connection, StoreError> {
         let connection = match self.connect_once() {
-            Err(error) if is_lack_of_room(&error) && self.reserve.is_needed() && self.reserve.lend() => {
+            Err(error) if may_be_out_of_space(&error) && self.reserve.is_needed() && self.reserve.lend() => {
                 self.connect_once()?
             }
             connected => connected?,
@@ -194,7 +194,7 @@ impl Database {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = os::lock(&self.connection);
         match &mut *connection {
             Some(open) => work(&mut open.connection),
             none => work(&mut none.insert(self.open()?).connection),
@@ -208,8 +208,8 @@ impl Database {
 
     /// Lets go of a database that another process has replaced since. Whoever writes keeps the collector off, and so those
     /// who replace the database.
-    fn follow(&self) {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+    fn reopen_if_replaced(&self) {
+        let mut connection = os::lock(&self.connection);
         connection.take_if(|open| open.file != self.file());
     }
 
@@ -235,18 +235,18 @@ impl Database {
     ///
     /// # Errors
     /// When the database cannot be opened even so.
-    pub fn save_room(&self, rows: usize) -> Result<usize, StoreError> {
-        if !self.reserve.is_room_scarce() {
+    pub fn save_space(&self, rows: usize) -> Result<usize, StoreError> {
+        if !self.reserve.is_space_scarce() {
             return Ok(rows);
         }
         self.reserve.lend_all();
         let error = |source| StoreError::Database { path: self.path.clone(), query: "wal_autocheckpoint", source };
         self.with(|connection| connection.pragma_update(None, "wal_autocheckpoint", 1).map_err(error))?;
-        Ok(rows.min(ROWS_IN_LITTLE_ROOM))
+        Ok(rows.min(ROWS_WHEN_SPACE_IS_SCARCE))
     }
 
     /// Tells that there is room again.
-    pub fn spend_room(&self) -> Result<(), StoreError> {
+    pub fn spend_space(&self) -> Result<(), StoreError> {
         let error = |source| StoreError::Database { path: self.path.clone(), query: "wal_autocheckpoint", source };
         self.with(|connection| connection.pragma_update(None, "wal_autocheckpoint", 1000).map_err(error))?;
         self.reserve.take_back();
@@ -291,7 +291,7 @@ impl Database {
     /// Runs `work` in one transaction, which is undone when it fails.
     pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
-        self.follow();
+        self.reopen_if_replaced();
         self.with(|connection| {
             let transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
             let value = work(&Session { path: &self.path, connection: &transaction })?;
@@ -310,7 +310,7 @@ impl Drop for Database {
 }
 
 /// Whether SQLite may have failed since the disk is full: it calls that an I/O error when the index of its log cannot be made.
-fn is_lack_of_room(error: &StoreError) -> bool {
+fn may_be_out_of_space(error: &StoreError) -> bool {
     let StoreError::Database { source, .. } = error else { return false };
     matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }
@@ -339,7 +339,7 @@ pub(crate) const KNOWN_VERSION: u32 = MIGRATIONS.len() as u32;
 impl Snapshot {
     /// Asks the database as it was.
     pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = os::lock(&self.connection);
         work(&Session { path: &self.path, connection: &connection })
     }
 }

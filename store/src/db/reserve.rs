@@ -43,7 +43,7 @@ impl Reserve {
     }
 
     /// Whether there is no more room than what is kept, so that a large transaction may not find any.
-    pub fn is_room_scarce(&self) -> bool {
+    pub fn is_space_scarce(&self) -> bool {
         let kept = kept_bytes_at(&self.path).unwrap_or(0);
         free_bytes_at(&self.path).is_some_and(|free| free < kept.max(RESERVE_BYTES_MAX))
     }
@@ -69,13 +69,13 @@ impl Reserve {
         if len == 0 || file.set_len(to(len)).is_err() {
             return false;
         }
-        *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        *os::lock(&self.lent) = true;
         true
     }
 
     /// Takes again what was given up, as far as there is room for it.
     pub fn take_back(&self) {
-        if !std::mem::take(&mut *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)) {
+        if !std::mem::take(&mut *os::lock(&self.lent)) {
             return;
         }
         let len = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());

@@ -6,14 +6,14 @@
 //! objects; blobs. A crash on the way leaves garbage for the next time. Leftovers come first, and before the database is opened,
 //! as they may be what has filled the disk, and the database needs some room.
 //!
-//! Paths are numbers here ([`graph`]) and live blobs some bits of their digests ([`mark`]): what is held in memory is some
+//! Paths are numbers here ([`liveness`]) and live blobs some bits of their digests ([`blobs`]): what is held in memory is some
 //! dozen bytes for each path, reference and live blob. Names are told as they go, and not kept.
 //!
 //! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
 
-mod graph;
+mod blobs;
 mod leftovers;
-mod mark;
+mod liveness;
 mod records;
 pub mod roots;
 
@@ -23,10 +23,10 @@ use crate::db::{
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::scratch::{TempRoot, survey};
-use graph::{Graph, Index};
-use mark::Marked;
+use blobs::Marked;
+use liveness::{Graph, Index};
 use model::path::StorePath;
-use model::tree::{Digest, Node};
+use model::tree::Node;
 use os::dir::Dir;
 use os::{Context, SysError};
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ impl Fingerprints {
     }
 
     /// To be called when all are there, and before any is asked for.
-    fn settle(&mut self) {
+    fn sort(&mut self) {
         self.0.sort_unstable();
     }
 
@@ -96,7 +96,7 @@ impl Fingerprints {
 }
 
 impl LocalStore {
-    /// Removes what no root leads to. Waits until nobody adds to the store; must not be called under [`LocalStore::hold`].
+    /// Removes what no root leads to. Waits until nobody adds to the store; must not be called under [`LocalStore::lock_shared`].
     /// Calls `removed` with each path that is gone, or would be, in the order in which they go.
     ///
     /// Works on a disk with no free byte: what dead processes left goes before the database is opened, and that has space kept
@@ -105,17 +105,17 @@ impl LocalStore {
     /// # Errors
     /// When the database fails or something cannot be removed; then a later collection goes on.
     pub fn gc(&self, options: GcOptions, removed: &mut dyn FnMut(&StorePath)) -> Result<GcReport, StoreError> {
-        let _alone = self.collector.alone()?;
+        let _exclusive = self.collector.lock_exclusive()?;
         let mut report = GcReport::default();
         let tmp = Dir::open(self.root().join("tmp")).map_err(SysError::of_store)?;
         let (temp_roots, dead) = survey(&tmp)?;
         leftovers::sweep(&tmp, dead, options.dry_run, &mut report)?;
         self.step("leftovers swept");
-        let rows_at_once = if options.dry_run { AT_ONCE } else { self.database.save_room(AT_ONCE)? };
+        let rows_at_once = if options.dry_run { AT_ONCE } else { self.database.save_space(AT_ONCE)? };
         let collected = self.collect(options, temp_roots, rows_at_once, &mut report, removed);
         if !options.dry_run {
-            let room = self.database.spend_room();
-            collected.and(room)?;
+            let restored = self.database.spend_space();
+            collected.and(restored)?;
         } else {
             collected?;
         }
@@ -164,7 +164,7 @@ impl LocalStore {
             kept_names.add(path.as_bytes());
             marked.mark(self, node)
         })?;
-        kept_names.settle();
+        kept_names.sort();
         self.step("marked");
         if !options.dry_run {
             for link in &roots.stale {
@@ -175,8 +175,8 @@ impl LocalStore {
         for chosen in chosen.chunks(rows_at_once) {
             let paths = self.names_of(&graph, chosen)?;
             if !options.dry_run {
-                self.forget(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>())?;
-                self.step("forgotten");
+                self.delete_rows(&chosen.iter().map(|&at| graph.id(at)).collect::<Vec<_>>())?;
+                self.step("rows deleted");
             }
             for path in paths {
                 if options.dry_run {
@@ -189,13 +189,13 @@ impl LocalStore {
                 removed(&path);
             }
         }
-        would_go.settle();
+        would_go.sort();
         self.sweep_objects(|name| kept_names.have(name), &would_go, options.dry_run, report)?;
         self.step("objects swept");
         if !options.dry_run {
-            self.forget_actions(&marked, rows_at_once)?;
+            self.delete_actions(&marked, rows_at_once)?;
         }
-        mark::sweep(self, &marked, options.dry_run, report)?;
+        blobs::sweep(self, &marked, options.dry_run, report)?;
         self.step("blobs swept");
         if let Some(keep) = options.keep_logs {
             let valid = |path: &StorePath| kept_names.have(path.to_string().as_bytes());
@@ -252,7 +252,7 @@ impl LocalStore {
     }
 
     /// Removes the rows of paths.
-    fn forget(&self, ids: &[i64]) -> Result<(), StoreError> {
+    fn delete_rows(&self, ids: &[i64]) -> Result<(), StoreError> {
         self.database.write(|session| {
             for id in ids {
                 session.execute(DELETE_REFERENCES, [id])?;
@@ -263,7 +263,7 @@ impl LocalStore {
     }
 
     /// Removes the rows of actions whose results are gone.
-    fn forget_actions(&self, marked: &Marked, rows_at_once: usize) -> Result<(), StoreError> {
+    fn delete_actions(&self, marked: &Marked, rows_at_once: usize) -> Result<(), StoreError> {
         let mut lost: Vec<Vec<u8>> = Vec::new();
         self.database.read(|session| {
             session.each(ALL_ACTIONS, [], |row| {
@@ -327,11 +327,4 @@ impl LocalStore {
         })?;
         Ok(names.into_iter().chain(paths.iter().cloned()).collect())
     }
-}
-
-/// Which digest and twin a blob's name stands for.
-pub(crate) fn parse_blob_name(name: &[u8]) -> Option<(Digest, bool)> {
-    let text = std::str::from_utf8(name).ok()?;
-    let (hex, executable) = text.strip_suffix(".x").map_or((text, false), |hex| (hex, true));
-    Some((hex.parse().ok()?, executable))
 }

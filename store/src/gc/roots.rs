@@ -35,7 +35,7 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::NotValid`]; [`StoreError::Root`] when there is something else at `link`.
     pub fn add_root(&self, link: &Path, path: &StorePath) -> Result<PathBuf, StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         let link = absolute(link)?;
         match std::fs::read_link(&link) {
             Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => {}
@@ -71,7 +71,7 @@ impl LocalStore {
         path: &StorePath,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() }.into());
         }
@@ -91,7 +91,7 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::NotValid`].
     pub fn add_named_root(&self, name: &StorePathName, path: &StorePath) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         if name.as_str() == "auto" {
             let path = self.root().join("gcroots/auto");
             return Err(StoreError::Root { path, reason: "the name `auto` is taken by indirect roots" });
@@ -110,7 +110,7 @@ impl LocalStore {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_named_root(&self, name: &StorePathName) -> Result<(), StoreError> {
-        let _hold = self.hold()?;
+        let _shared = self.lock_shared()?;
         remove_if_there(&self.root().join("gcroots").join(name.as_str()))?;
         self.step("named root removed");
         Ok(())

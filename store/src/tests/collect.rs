@@ -29,8 +29,8 @@ fn reopen(temp: TempStore) -> TempStore {
 
 fn blobs(store: &LocalStore) -> usize {
     let mut count = 0;
-    for fan in std::fs::read_dir(store.root().join("cas")).unwrap() {
-        count += std::fs::read_dir(fan.unwrap().path()).unwrap().count();
+    for shard in std::fs::read_dir(store.root().join("cas")).unwrap() {
+        count += std::fs::read_dir(shard.unwrap().path()).unwrap().count();
     }
     count
 }
@@ -271,8 +271,8 @@ fn damage_is_found_and_repaired_or_made_invalid() {
 fn missing_blobs_come_back_from_what_is_on_disk() {
     let temp = temp_store();
     let a = add(&temp, "a", "file = bytes\ndir/x = other", &[]);
-    for fan in std::fs::read_dir(temp.root().join("cas")).unwrap() {
-        for blob in std::fs::read_dir(fan.unwrap().path()).unwrap() {
+    for shard in std::fs::read_dir(temp.root().join("cas")).unwrap() {
+        for blob in std::fs::read_dir(shard.unwrap().path()).unwrap() {
             std::fs::remove_file(blob.unwrap().path()).unwrap();
         }
     }

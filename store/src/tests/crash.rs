@@ -102,8 +102,8 @@ fn check(what: &str) {
         assert_eq!(store.all_paths().unwrap(), []);
         assert_eq!(std::fs::read_dir(root.join("store")).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
-        for fan in std::fs::read_dir(root.join("cas")).unwrap() {
-            assert_eq!(std::fs::read_dir(fan.unwrap().path()).unwrap().count(), 0, "a blob stays after step {stop}");
+        for shard in std::fs::read_dir(root.join("cas")).unwrap() {
+            assert_eq!(std::fs::read_dir(shard.unwrap().path()).unwrap().count(), 0, "a blob stays after step {stop}");
         }
         if !killed {
             assert!(stop > 3, "`{what}` has only {stop} steps");
@@ -163,11 +163,11 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
     assert_eq!(std::fs::read_to_string(store.physical_path(&path).join("a")).unwrap(), small);
 
     // The same for what a build has made, and for what is remembered of a source.
-    for broken in [small.as_bytes(), large.trim().as_bytes()] {
-        let blob = store.blob_path(&crate::Digest::of(broken), false);
+    for damaged in [small.as_bytes(), large.trim().as_bytes()] {
+        let blob = store.blob_path(&crate::Digest::of(damaged), false);
         std::fs::remove_file(&blob).unwrap();
         let file = std::fs::File::create(&blob).unwrap();
-        file.set_len(broken.len() as u64).unwrap();
+        file.set_len(damaged.len() as u64).unwrap();
         os::dir::finish_file(&file, false, &blob).unwrap();
     }
     drop(store);

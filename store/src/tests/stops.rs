@@ -108,11 +108,11 @@ fn prepare(what: &str, extra: u64) -> Place {
         store.add_source(&place.dir.path().join("source"), name("src"), None).unwrap();
     }
     if what == "verify" {
-        // So that there is something to mend, or to forget: what is kept may be what is broken.
+        // So that there is something to mend, or to forget: what is kept may be what is damaged.
         let (_, blob) = blobs(&place.root()).pop_first().unwrap();
         std::fs::set_permissions(&blob, PermissionsExt::from_mode(0o644)).unwrap();
-        let broken = vec![b'!'; std::fs::metadata(&blob).unwrap().len() as usize];
-        std::fs::write(&blob, broken).unwrap();
+        let damaged = vec![b'!'; std::fs::metadata(&blob).unwrap().len() as usize];
+        std::fs::write(&blob, damaged).unwrap();
         place.kept = None;
     }
     place
@@ -120,8 +120,8 @@ fn prepare(what: &str, extra: u64) -> Place {
 
 /// The blobs of a store by name.
 fn blobs(root: &Path) -> std::collections::BTreeMap<std::ffi::OsString, std::path::PathBuf> {
-    let fans = std::fs::read_dir(root.join("cas")).unwrap();
-    let files = fans.flat_map(|fan| std::fs::read_dir(fan.unwrap().path()).unwrap());
+    let shards = std::fs::read_dir(root.join("cas")).unwrap();
+    let files = shards.flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap());
     files.map(|file| file.unwrap()).map(|file| (file.file_name(), file.path())).collect()
 }
 

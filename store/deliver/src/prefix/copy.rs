@@ -6,6 +6,7 @@ use super::marker::set_mode;
 use super::names::{self, Below, COPYING};
 use super::{Mode, SysError};
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io;
@@ -39,7 +40,7 @@ impl Source {
     pub fn open(tree: &Path, prefix: &Path) -> Result<Self> {
         let below = Below::of(prefix)?;
         let mut dir = Dir::open_typed(tree)?;
-        for name in below.way.iter().chain([&below.name]) {
+        for name in below.parents.iter().chain([&below.name]) {
             dir = dir.open_dir_as_is(name).map_err(|_| PrefixError::NoPrefix {
                 tree: tree.to_owned(),
                 reason: format!("it does not hold `{}`", prefix.display()),
@@ -55,7 +56,7 @@ impl Source {
     /// Copies the prefix to [`COPYING`] in `hidden`: first all directories, then the files, in parallel. Neither way is a
     /// handle kept for each directory, as there may be more of them than files can be open.
     pub fn copy(&self, hidden: &Dir, mode: Mode) -> Result<Dir> {
-        let top = hidden.make_dir_with(COPYING, 0o755)?;
+        let top = hidden.make_dir_with(COPYING, mode::DIRECTORY)?;
         let mut work = Vec::new();
         let mut pending = vec![Vec::new()];
         while let Some(below) = pending.pop() {
@@ -69,7 +70,7 @@ impl Source {
                 };
                 match kind {
                     Kind::Directory => {
-                        to.make_dir_with(&entry.name, 0o755)?;
+                        to.make_dir_with(&entry.name, mode::DIRECTORY)?;
                         pending.push(join(&below, &entry.name));
                     }
                     Kind::File | Kind::Symlink => files.push((entry.name, kind)),
@@ -98,7 +99,7 @@ fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, Mode)) -> Re
         return from.hard_link(name, to, name).map_err(|source| PrefixError::HardLink { source: source.outside() });
     }
     let source = from.open_file(name)?;
-    let copy = to.create_file(name, 0o600)?;
+    let copy = to.create_file(name, mode::PRIVATE_FILE)?;
     copy_contents(source, copy).map_err(|error| SysError::io("copy to", to.join(name), &error).into())
 }
 
@@ -108,7 +109,7 @@ fn copy_contents(mut source: File, mut copy: File) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     io::copy(&mut source, &mut copy)?;
-    set_mode(&copy, if metadata.mode() & 0o100 != 0 { 0o755 } else { 0o644 })?;
+    set_mode(&copy, if mode::is_executable(metadata.mode()) { mode::EXECUTABLE } else { mode::FILE })?;
     // The store's constant time, so that a copy is the same wherever and whenever it is made.
     copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(1)))
 }

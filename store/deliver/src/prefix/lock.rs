@@ -7,17 +7,18 @@ use super::SysError;
 use super::error::Result;
 use super::marker::set_mode;
 use super::names::LOCK;
-use super::place::Place;
+use super::open::OpenPrefix;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, fstat};
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use std::fs::File;
 
 /// Takes the lock; `None` when the directory or its lock were exchanged meanwhile.
-pub(super) fn take(place: &Place) -> Result<Option<Flock<File>>> {
-    let hidden = &place.hidden;
-    remove_what_is_no_lock(place)?;
+pub(super) fn take(opened: &OpenPrefix) -> Result<Option<Flock<File>>> {
+    let hidden = &opened.hidden;
+    remove_what_is_no_lock(opened)?;
     let file = match open(hidden) {
         Ok(file) => file,
         // The directory was removed, or something was put in place of the lock.
@@ -29,7 +30,7 @@ pub(super) fn take(place: &Place) -> Result<Option<Flock<File>>> {
     let lock = wait(file, hidden)?;
     let ours = fstat(&*lock).map_err(|errno| SysError::new("stat", hidden.join(LOCK), errno))?;
     let is_ours = hidden.find(LOCK)?.is_some_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino));
-    Ok((is_ours && place.is_in_place()?).then_some(lock))
+    Ok((is_ours && opened.is_in_place()?).then_some(lock))
 }
 
 /// Opens the lock, or makes it. Only its owner can: whoever opens it can hold up all others.
@@ -41,8 +42,8 @@ fn open(hidden: &Dir) -> Result<File, SysError> {
         Err(Errno::ENOENT) => {}
         Err(errno) => return Err(SysError::new("open", hidden.join(LOCK), errno)),
     }
-    let file = hidden.create_file(LOCK, 0o600)?;
-    set_mode(&file, 0o600).map_err(|error| SysError::io("chmod", hidden.join(LOCK), &error))?;
+    let file = hidden.create_file(LOCK, mode::PRIVATE_FILE)?;
+    set_mode(&file, mode::PRIVATE_FILE).map_err(|error| SysError::io("chmod", hidden.join(LOCK), &error))?;
     Ok(file)
 }
 
@@ -60,8 +61,8 @@ fn wait(file: File, hidden: &Dir) -> Result<Flock<File>, SysError> {
 
 /// Clears the way for a lock where something else has its name. Of those who do so at the same time, one at a time looks:
 /// else one would remove the lock that another has just made and taken.
-fn remove_what_is_no_lock(place: &Place) -> Result<()> {
-    let hidden = &place.hidden;
+fn remove_what_is_no_lock(opened: &OpenPrefix) -> Result<()> {
+    let hidden = &opened.hidden;
     let is_wrong = || -> Result<bool> { Ok(hidden.find(LOCK)?.is_some_and(|stat| kind(&stat) != Kind::File)) };
     if !is_wrong()? {
         return Ok(());
@@ -72,7 +73,7 @@ fn remove_what_is_no_lock(place: &Place) -> Result<()> {
     );
     let _alone = wait(directory, hidden)?;
     if is_wrong()? {
-        place.clear(LOCK)?;
+        opened.clear(LOCK)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::names::{MARKER, NUMBER_MAX};
 use super::{Mode, SysError};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
@@ -71,10 +72,10 @@ pub(super) fn read_small(dir: &Dir, name: &[u8], bytes_max: u64) -> Result<Optio
 
 /// Writes the file `name`, which must not exist: for its owner to write and all to read, whatever the umask.
 pub(super) fn write_new(dir: &Dir, name: &[u8], text: &[u8]) -> Result<()> {
-    let mut file = dir.create_file(name, 0o600)?;
+    let mut file = dir.create_file(name, mode::PRIVATE_FILE)?;
     let wrong = |error: std::io::Error| SysError::io("write", dir.join(name), &error);
     file.write_all(text).map_err(wrong)?;
-    Ok(set_mode(&file, 0o644).map_err(wrong)?)
+    Ok(set_mode(&file, mode::FILE).map_err(wrong)?)
 }
 
 pub(super) fn set_mode(file: &File, mode: u32) -> std::io::Result<()> {

@@ -37,7 +37,7 @@ mod error;
 mod names;
 
 mod lock;
-mod place;
+mod open;
 mod recover;
 
 mod copy;
@@ -55,8 +55,8 @@ use copy::Source;
 use error::Result;
 use files::List;
 use marker::Marker;
+use open::{Access, Current, OpenPrefix};
 use os::SysError;
-use place::{Access, Current, Place};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ use store::LocalStore;
 /// How many generations stay besides the current one, unless another number is given.
 pub const KEEP: usize = 4;
 
-/// How files get from the store to their place.
+/// How files get from the store to their opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -99,7 +99,7 @@ impl Default for InstallOptions<'_> {
     }
 }
 
-/// What a command left in place.
+/// What a command left in opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// Where the prefix is on this machine.
@@ -162,30 +162,30 @@ pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_
         None => find_prefix(&tree)?,
     };
     let source = Source::open(&tree, &prefix)?;
-    let place = Place::open(root, &prefix, Access::Make)?;
-    let current = place.check_in_the_way(options.force)?;
-    let number = match place.is_installed(&source, mode, current)? {
+    let opened = OpenPrefix::open(root, &prefix, Access::Make)?;
+    let current = opened.check_foreign(options.force)?;
+    let number = match opened.is_installed(&source, mode, current)? {
         Some(number) => {
             if mode == Mode::Symlink {
-                place.root_of_link(number, &source, options, || Ok(()))?;
+                opened.root_of_link(number, &source, options, || Ok(()))?;
             }
             number
         }
         None => {
-            let number = place.next_number()?;
-            let made = place.make_generation(&source, (number, mode), options);
-            if let Err(error) = made.and_then(|()| place.switch_to(number, current)) {
+            let number = opened.next_number()?;
+            let made = opened.make_generation(&source, (number, mode), options);
+            if let Err(error) = made.and_then(|()| opened.switch_to(number, current)) {
                 // What is not at the path is of no use; the error is that of what went wrong first.
-                if place.current().is_ok_and(|current| current.number() != Some(number)) {
-                    let _ = place.recover().and_then(|()| place.remove_generation(number));
+                if opened.current().is_ok_and(|current| current.number() != Some(number)) {
+                    let _ = opened.recover().and_then(|()| opened.remove_generation(number));
                 }
                 return Err(error);
             }
             number
         }
     };
-    place.prune(options.keep, None)?;
-    Ok(place.installed(number, current))
+    opened.prune(options.keep, None)?;
+    Ok(opened.installed(number, current))
 }
 
 /// Lists the generations of a prefix, oldest first.
@@ -193,10 +193,10 @@ pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_
 /// # Errors
 /// [`PrefixError::NotInstalled`]; [`PrefixError::Damaged`] when what is at the path does not say any more what it is.
 pub fn generations(root: &Path, prefix: &Path) -> Result<Vec<Generation>> {
-    let place = Place::open(root, prefix, Access::Look)?;
-    let known = place.known()?;
+    let opened = OpenPrefix::open(root, prefix, Access::Read)?;
+    let known = opened.known()?;
     if known.is_empty() {
-        return Err(place.nothing_known());
+        return Err(opened.nothing_known());
     }
     Ok(known.into_values().collect())
 }
@@ -206,9 +206,9 @@ pub fn generations(root: &Path, prefix: &Path) -> Result<Vec<Generation>> {
 /// # Errors
 /// [`PrefixError::NoGeneration`]; [`PrefixError::Foreign`] as [`install`].
 pub fn switch(root: &Path, prefix: &Path, to: Wanted, force: bool) -> Result<Installed> {
-    let place = Place::open(root, prefix, Access::Change)?;
-    let current = place.check_in_the_way(force)?;
-    let known = place.known()?;
+    let opened = OpenPrefix::open(root, prefix, Access::Change)?;
+    let current = opened.check_foreign(force)?;
+    let known = opened.known()?;
     let wanted = match to {
         Wanted::Number(number) => known.contains_key(&number).then_some(number),
         Wanted::Newest => known.keys().next_back().copied(),
@@ -218,15 +218,19 @@ pub fn switch(root: &Path, prefix: &Path, to: Wanted, force: bool) -> Result<Ins
     };
     let Some(number) = wanted else {
         if known.is_empty() {
-            return Err(place.nothing_known());
+            return Err(opened.nothing_known());
         }
         let wanted = if let Wanted::Number(number) = to { Some(number) } else { None };
-        return Err(PrefixError::NoGeneration { path: place.path.clone(), wanted, known: known.into_keys().collect() });
+        return Err(PrefixError::NoGeneration {
+            path: opened.path.clone(),
+            wanted,
+            known: known.into_keys().collect(),
+        });
     };
     if current.number() != Some(number) {
-        place.switch_to(number, current)?;
+        opened.switch_to(number, current)?;
     }
-    Ok(place.installed(number, current))
+    Ok(opened.installed(number, current))
 }
 
 /// Removes the prefix and all its generations; what was moved aside stays.
@@ -235,24 +239,24 @@ pub fn switch(root: &Path, prefix: &Path, to: Wanted, force: bool) -> Result<Ins
 /// [`PrefixError::NotInstalled`]; [`PrefixError::Foreign`] as [`install`], and with `force` too when nothing of ours is at
 /// the path.
 pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
-    let place = Place::open(root, prefix, Access::Change)?;
-    let current = place.check_in_the_way(force)?;
+    let opened = OpenPrefix::open(root, prefix, Access::Change)?;
+    let current = opened.check_foreign(force)?;
     if current == Current::Foreign {
-        if let damaged @ PrefixError::Damaged { .. } = place.nothing_known() {
+        if let damaged @ PrefixError::Damaged { .. } = opened.nothing_known() {
             return Err(damaged);
         }
-        let (files, more) = place.foreign_files()?;
-        return Err(PrefixError::Foreign { path: place.path.clone(), files, more });
+        let (files, more) = opened.foreign_files()?;
+        return Err(PrefixError::Foreign { path: opened.path.clone(), files, more });
     }
-    let numbers: Vec<u32> = place.known()?.into_keys().collect();
+    let numbers: Vec<u32> = opened.known()?.into_keys().collect();
     if numbers.is_empty() && current == Current::Nothing {
-        return Err(place.nothing_known());
+        return Err(opened.nothing_known());
     }
-    place.take_away(current)?;
+    opened.take_away(current)?;
     for number in &numbers {
-        place.remove_generation(*number)?;
+        opened.remove_generation(*number)?;
     }
-    Ok(place.removed(numbers))
+    Ok(opened.removed(numbers))
 }
 
 /// Removes generations other than the current: all but the newest `keep`, of those that were installed longer ago than
@@ -261,15 +265,15 @@ pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
 /// # Errors
 /// [`PrefixError::NotInstalled`].
 pub fn prune(root: &Path, prefix: &Path, keep: usize, older_than: Option<Duration>) -> Result<Removed> {
-    let place = Place::open(root, prefix, Access::Change)?;
-    if place.known()?.is_empty() {
-        return Err(place.nothing_known());
+    let opened = OpenPrefix::open(root, prefix, Access::Change)?;
+    if opened.known()?.is_empty() {
+        return Err(opened.nothing_known());
     }
-    let generations = place.prune(keep, older_than)?;
-    Ok(place.removed(generations))
+    let generations = opened.prune(keep, older_than)?;
+    Ok(opened.removed(generations))
 }
 
-impl Place {
+impl OpenPrefix {
     fn installed(&self, generation: u32, before: Current) -> Installed {
         Installed { path: self.path.clone(), generation, previous: before.number(), kept: self.kept.take() }
     }

@@ -65,7 +65,7 @@ pub(super) fn is_marker(name: &[u8]) -> bool {
 /// A prefix's path: names of directories, and one below them.
 pub(super) struct Below<'a> {
     /// All but the last name.
-    pub way: Vec<&'a [u8]>,
+    pub parents: Vec<&'a [u8]>,
     pub name: &'a [u8],
 }
 
@@ -78,13 +78,13 @@ impl<'a> Below<'a> {
             Component::Normal(name) => Ok(name.as_bytes()),
             _ => Err(wrong()),
         });
-        let mut way = names.collect::<Result<Vec<_>>>()?;
-        if way.iter().any(|name| is_hidden(name)) {
+        let mut parents = names.collect::<Result<Vec<_>>>()?;
+        if parents.iter().any(|name| is_hidden(name)) {
             let reason = "generations of another prefix are kept in directories called so";
             return Err(PrefixError::Reserved { path: prefix.to_owned(), reason });
         }
-        let name = way.pop().ok_or_else(wrong)?;
-        Ok(Self { way, name })
+        let name = parents.pop().ok_or_else(wrong)?;
+        Ok(Self { parents, name })
     }
 }
 

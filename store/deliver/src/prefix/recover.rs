@@ -6,7 +6,7 @@ use super::error::Result;
 use super::files::{self, List};
 use super::marker::read_small;
 use super::names::{self, COPYING, INCOMING, LINK, OUTGOING, REMOVING, SWITCHING};
-use super::place::{Current, Place, Shape};
+use super::open::{Current, OpenPrefix, Shape};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// The longest note: a name in the hidden directory.
 const NOTE_BYTES_MAX: u64 = 64;
 
-impl Place {
+impl OpenPrefix {
     /// Finishes or undoes what a killed process left.
     pub(super) fn recover(&self) -> Result<()> {
         self.finish_switch()?;
@@ -43,9 +43,9 @@ impl Place {
         let current = self.current()?.number();
         for name in self.hidden.names()? {
             let Some(number) = names::number_of_list(&name) else { continue };
-            let is_there = current == Some(number) || self.hidden.find(number.to_string().as_bytes())?.is_some();
+            let exists = current == Some(number) || self.hidden.find(number.to_string().as_bytes())?.is_some();
             match self.hidden.find(&name)?.map(|stat| kind(&stat)) {
-                Some(Kind::File) if is_there => {}
+                Some(Kind::File) if exists => {}
                 Some(Kind::File) => self.hidden.remove_file(&name)?,
                 _ => self.clear(&name)?,
             }

@@ -3,12 +3,13 @@
 use super::SysError;
 use super::error::{PrefixError, Result};
 use super::names::{LINK, OUTGOING, SWITCHING};
-use super::place::{Current, Place, Shape};
+use super::open::{Current, OpenPrefix, Shape};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use std::io::Write;
 
-impl Place {
+impl OpenPrefix {
     /// Brings a generation to the path and puts away what was there.
     pub(super) fn switch_to(&self, number: u32, current: Current) -> Result<()> {
         let name = number.to_string().into_bytes();
@@ -66,7 +67,7 @@ impl Place {
     }
 
     pub(super) fn exchange_in_two_steps(&self, staged: &[u8]) -> Result<()> {
-        let mut note = self.hidden.create_file(SWITCHING, 0o600)?;
+        let mut note = self.hidden.create_file(SWITCHING, mode::PRIVATE_FILE)?;
         let written = note.write_all(staged).and_then(|()| note.sync_all());
         written.map_err(|error| SysError::io("write", self.hidden.join(SWITCHING), &error))?;
         self.parent.rename(&self.name, &self.hidden, OUTGOING)?;

@@ -18,10 +18,19 @@ pub use digest::{Digest, DigestError, SizedDigest};
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// How deep directories may be nested. Bounds what recurses over trees, here and in archives.
 pub const DEPTH_MAX: usize = 256;
+
+/// Checks a depth against [`DEPTH_MAX`]; `path` is for the message.
+///
+/// # Errors
+/// [`TreeError::Depth`].
+pub fn check_depth(depth: usize, path: &Path) -> Result<(), TreeError> {
+    if depth > DEPTH_MAX { Err(TreeError::Depth { path: path.display().to_string() }) } else { Ok(()) }
+}
 
 /// One object of a tree: what a name stands for, and what a store path holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -111,7 +111,7 @@ fn what_cannot_be_looked_into() {
     os::dir::Dir::open(world.hidden()).unwrap().remove_all(b"kept-1").unwrap();
 }
 
-/// A link that the user has put at the path is moved aside as a link, whatever comes in its place.
+/// A link that the user has put at the path is moved aside as a link, whatever comes in its opened.
 #[test]
 fn a_link_of_the_users() {
     for mode in [Mode::Copy, Mode::Symlink] {

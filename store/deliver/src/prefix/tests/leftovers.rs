@@ -62,10 +62,10 @@ fn exchange_in_two_steps() {
     let world = World::new();
     world.install("one");
     world.install("two");
-    let place = Place::open(&world.root(), PREFIX.as_ref(), Access::Change).unwrap();
-    place.exchange_in_two_steps(b"1").unwrap();
+    let opened = OpenPrefix::open(&world.root(), PREFIX.as_ref(), Access::Change).unwrap();
+    opened.exchange_in_two_steps(b"1").unwrap();
     assert_eq!(world.version(), "one");
-    drop(place);
+    drop(opened);
     assert!(world.hidden().join("outgoing").exists());
     assert_eq!(world.list(), [(1, true), (2, false)]);
 }

@@ -16,7 +16,7 @@ use test_support::mutate::Random;
 use test_support::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 
 const WORK: &str = "EVAL_PREFIX_TEST_STOPS_WORK";
-const PLACE: &str = "EVAL_PREFIX_TEST_STOPS_PLACE";
+const DIRECTORY: &str = "EVAL_PREFIX_TEST_STOPS_DIRECTORY";
 /// How many stops all works make together.
 const STOPS: &str = "EVAL_PREFIX_STOPS";
 
@@ -50,8 +50,8 @@ fn mode(word: &str) -> Mode {
 }
 
 /// The tree of a version in a store.
-fn tree(store: &LocalStore, place: &Path, version: &str) -> StorePath {
-    let source = place.join("sources").join(version);
+fn tree(store: &LocalStore, directory: &Path, version: &str) -> StorePath {
+    let source = directory.join("sources").join(version);
     fs::create_dir_all(source.join("opt/my/stuff/bin")).unwrap();
     fs::create_dir_all(source.join("opt/my/stuff/lib/deep")).unwrap();
     fs::write(source.join("opt/my/stuff/bin/tool"), version).unwrap();
@@ -65,13 +65,13 @@ fn tree(store: &LocalStore, place: &Path, version: &str) -> StorePath {
     store.add_source(&source, name("tree"), None).unwrap()
 }
 
-fn work(place: &Path, what: &str) -> Result<()> {
-    let root = place.join("root");
+fn work(directory: &Path, what: &str) -> Result<()> {
+    let root = directory.join("root");
     let words: Vec<&str> = what.split(' ').collect();
     match words[..] {
         ["install", how, version] => {
-            let store = open(&place.join("store"));
-            let path = tree(&store, place, version);
+            let store = open(&directory.join("store"));
+            let path = tree(&store, directory, version);
             let keep = if version == "new" { 1 } else { KEEP };
             let options = InstallOptions { store: Some(&store), force: true, keep, ..InstallOptions::default() };
             install(&store.physical_path(&path), &root, mode(how), &options).map(drop)
@@ -86,10 +86,10 @@ fn work(place: &Path, what: &str) -> Result<()> {
 /// Not a test by itself: what the tests below run in a process of its own.
 #[test]
 fn child() {
-    if let (Ok(place), Ok(what)) = (std::env::var(PLACE), std::env::var(WORK)) {
+    if let (Ok(directory), Ok(what)) = (std::env::var(DIRECTORY), std::env::var(WORK)) {
         println!("\nready");
         std::io::stdin().read_line(&mut String::new()).unwrap();
-        match work(Path::new(&place), &what) {
+        match work(Path::new(&directory), &what) {
             Ok(()) => std::process::exit(0),
             Err(error) => {
                 eprintln!("error: {error}");
@@ -103,10 +103,10 @@ fn prepare(before: &[&str], odd: u64) -> World {
     // Killing a process loses nothing of any file system.
     let world = World::new();
     fs::create_dir_all(world.prefix().parent().unwrap()).unwrap();
-    let place = world.directory.path();
-    let store = open(&place.join("store"));
+    let directory = world.directory.path();
+    let store = open(&directory.join("store"));
     // Kept by nothing but the links of prefixes.
-    tree(&store, place, "new");
+    tree(&store, directory, "new");
     drop(store);
     for step in before {
         match *step {
@@ -119,7 +119,7 @@ fn prepare(before: &[&str], odd: u64) -> World {
                 fs::write(world.prefix().join("bin/tool"), "changed").unwrap();
                 fs::write(world.prefix().join("mine"), "precious of the user's").unwrap();
             }
-            step => work(place, &format!("install {step}")).unwrap(),
+            step => work(directory, &format!("install {step}")).unwrap(),
         }
     }
     world.outside();
@@ -137,7 +137,7 @@ fn prepare(before: &[&str], odd: u64) -> World {
 fn start(world: &World, what: &str, plan: Plan) -> Ended {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "prefix::tests::stops::child", "--test-threads=1", "--nocapture"]);
-    command.env(WORK, what).env(PLACE, world.directory.path()).env("RAYON_NUM_THREADS", "1");
+    command.env(WORK, what).env(DIRECTORY, world.directory.path()).env("RAYON_NUM_THREADS", "1");
     run(&mut command, plan)
 }
 
@@ -201,8 +201,8 @@ fn check_after(world: &World, (what, before, old, new): (&str, &[&str], &str, &s
     }
     ends(case, || world.check_that_all_works(case));
     if has_precious {
-        let is_there = shapes::is_somewhere(&world.root(), "precious of the user's");
-        assert!(is_there, "{case}: what was the user's is lost: {:#?}", world.seen());
+        let exists = shapes::is_somewhere(&world.root(), "precious of the user's");
+        assert!(exists, "{case}: what was the user's is lost: {:#?}", world.seen());
     }
     if odd == 0 && world.hidden().exists() {
         let names: Vec<_> = fs::read_dir(world.hidden()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -45,7 +45,7 @@ fn installs_and_removals() {
 fn a_lock_without_a_name() {
     let world = World::new();
     world.install("one");
-    let held = Place::open(&world.root(), PREFIX.as_ref(), Access::Change).unwrap();
+    let held = OpenPrefix::open(&world.root(), PREFIX.as_ref(), Access::Change).unwrap();
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| world.install("two"));
         let has_opened = || {

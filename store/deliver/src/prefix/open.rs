@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::sys::stat::FileStat;
 use os::dir::{Dir, Kind, kind};
+use os::mode;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,11 +19,11 @@ use std::path::{Path, PathBuf};
 /// How often a place is opened that others remove each time.
 const TRIES: usize = 1000;
 
-/// What a command does with a place.
+/// What a command does with a opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Looks, also where it could not change anything.
-    Look,
+    Read,
     /// Changes what is there.
     Change,
     /// Makes what is not there.
@@ -30,7 +31,7 @@ pub(super) enum Access {
 }
 
 /// A prefix's place below a root, locked.
-pub(super) struct Place {
+pub(super) struct OpenPrefix {
     /// The prefix on this machine, for messages.
     pub path: PathBuf,
     /// The directory that holds the prefix.
@@ -80,7 +81,7 @@ pub(super) enum Shape {
     Other,
 }
 
-impl Place {
+impl OpenPrefix {
     pub fn open(root: &Path, prefix: &Path, access: Access) -> Result<Self> {
         let below = Below::of(prefix)?;
         let path = root.join(prefix.strip_prefix("/").unwrap_or(prefix));
@@ -91,14 +92,14 @@ impl Place {
         let hidden_name = names::hidden(below.name);
         for _ in 0..TRIES {
             let not_installed = || PrefixError::NotInstalled { path: path.clone() };
-            let parent = walk(root, &below.way, access)?.ok_or_else(not_installed)?;
+            let parent = walk(root, &below.parents, access)?.ok_or_else(not_installed)?;
             let hidden = match enter(&parent, &hidden_name, access) {
                 Ok(hidden) => hidden.ok_or_else(|| nothing_at(&parent, below.name, &path))?,
                 // Made by somebody else, or removed, just now.
                 Err(PrefixError::System(error)) if matches!(error.errno, Errno::EEXIST | Errno::ENOENT) => continue,
                 Err(error) => return Err(error),
             };
-            let mut place = Self {
+            let mut opened = Self {
                 path: path.clone(),
                 parent,
                 name: below.name.to_vec(),
@@ -107,20 +108,20 @@ impl Place {
                 kept: RefCell::default(),
                 lock: None,
             };
-            match place.check_owner().and_then(|()| lock::take(&place)) {
-                Ok(Some(lock)) => place.lock = Some(lock),
+            match opened.check_owner().and_then(|()| lock::take(&opened)) {
+                Ok(Some(lock)) => opened.lock = Some(lock),
                 Ok(None) => continue,
                 // Whoever can change nothing may still look; what was killed shows as it was left.
-                Err(PrefixError::OtherOwner { .. }) if access == Access::Look => return Ok(place),
+                Err(PrefixError::OtherOwner { .. }) if access == Access::Read => return Ok(opened),
                 Err(PrefixError::System(error))
-                    if access == Access::Look && matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) =>
+                    if access == Access::Read && matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) =>
                 {
-                    return Ok(place);
+                    return Ok(opened);
                 }
                 Err(error) => return Err(error),
             }
-            place.recover()?;
-            return Ok(place);
+            opened.recover()?;
+            return Ok(opened);
         }
         Err(PrefixError::Busy { path: path.with_file_name(OsStr::from_bytes(&hidden_name)) })
     }
@@ -256,7 +257,7 @@ impl Place {
     }
 
     /// Returns what is at the path, unless it is or holds something that is not ours and `force` is not given.
-    pub fn check_in_the_way(&self, force: bool) -> Result<Current> {
+    pub fn check_foreign(&self, force: bool) -> Result<Current> {
         let current = self.current()?;
         if force {
             return Ok(current);
@@ -266,7 +267,7 @@ impl Place {
             Current::Foreign => self.foreign_files()?,
             Current::Directory(number) => {
                 let directory = self.parent.open_dir_as_is(&self.name)?;
-                self.some(files::changed(&directory, &files::List::read(&self.hidden, number)?)?)
+                self.first_few(files::changed(&directory, &files::List::read(&self.hidden, number)?)?)
             }
         };
         if files.is_empty() && current != Current::Foreign {
@@ -278,19 +279,19 @@ impl Place {
     /// Returns a few of the files at the path, and how many there are besides.
     pub fn foreign_files(&self) -> Result<(Vec<PathBuf>, usize)> {
         match self.parent.open_dir_as_is(&self.name) {
-            Ok(directory) => Ok(self.some(files::changed(&directory, &files::List::default())?)),
+            Ok(directory) => Ok(self.first_few(files::changed(&directory, &files::List::default())?)),
             Err(_) => Ok((vec![self.path.clone()], 0)),
         }
     }
 
-    fn some(&self, all: Vec<Vec<u8>>) -> (Vec<PathBuf>, usize) {
+    fn first_few(&self, all: Vec<Vec<u8>>) -> (Vec<PathBuf>, usize) {
         let more = all.len().saturating_sub(SHOWN_MAX);
         let shown = all.iter().take(SHOWN_MAX).map(|file| self.path.join(OsStr::from_bytes(file)));
         (shown.collect(), more)
     }
 
     /// Gives back what the hidden directory takes when nothing of the prefix is left; what was moved aside stays.
-    fn leave(&self) -> Result<()> {
+    fn release(&self) -> Result<()> {
         let is_ours = |name: &Vec<u8>| names::number(name).or_else(|| names::number_of_list(name)).is_some();
         if self.current()?.number().is_some() || self.hidden.names()?.iter().any(is_ours) {
             return Ok(());
@@ -304,11 +305,11 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenPrefix {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // The next command finds what could not be removed.
-            let _ = self.leave();
+            let _ = self.release();
         }
     }
 }
@@ -341,7 +342,7 @@ fn walk(root: &Path, way: &[&[u8]], access: Access) -> Result<Option<Dir>> {
     };
     for name in way {
         let next = match at.find(name)? {
-            None if access == Access::Make => match at.make_dir_with(name, 0o755) {
+            None if access == Access::Make => match at.make_dir_with(name, mode::DIRECTORY) {
                 Err(error) if error.errno == Errno::EEXIST => at.open_dir_as_is(name)?,
                 made => made?,
             },
@@ -359,7 +360,7 @@ fn make_root(root: &Path) -> Result<()> {
     if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
         make_root(above)?;
     }
-    Ok(os::dir::make_dir(root, 0o755)?)
+    Ok(os::dir::make_dir(root, mode::DIRECTORY)?)
 }
 
 /// Follows a link on the way where that is allowed: of `/` itself the links are the machine's own; in another root they
@@ -380,7 +381,7 @@ fn follow(root: &Path, at: &Dir, name: &[u8], stat: &FileStat) -> Result<Dir> {
 /// Opens the hidden directory; `None` where it is not there and is not to be made.
 fn enter(parent: &Dir, name: &[u8], access: Access) -> Result<Option<Dir>> {
     match parent.find(name)? {
-        None if access == Access::Make => Ok(Some(parent.make_dir_with(name, 0o755)?)),
+        None if access == Access::Make => Ok(Some(parent.make_dir_with(name, mode::DIRECTORY)?)),
         None => Ok(None),
         Some(stat) if kind(&stat) == Kind::Symlink => Err(PrefixError::LinkOnTheWay { path: parent.join(name) }),
         Some(_) => Ok(Some(parent.open_dir_as_is(name)?)),

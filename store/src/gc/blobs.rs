@@ -1,9 +1,10 @@
 //! Which blobs are alive, and removing the others.
 
-use super::{GcReport, parse_blob_name};
+use super::GcReport;
+use crate::blob::{blob_key, parse_blob_name};
 use crate::error::StoreError;
 use crate::local::LocalStore;
-use model::tree::{Digest, Node, TreeError};
+use model::tree::{Node, TreeError};
 use os::dir::Entry;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -17,16 +18,11 @@ pub(super) struct Marked {
     directories: HashSet<u64>,
 }
 
-fn bits(digest: &Digest, executable: bool) -> u64 {
-    let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
-    u64::from_le_bytes(bits) << 1 | u64::from(executable)
-}
-
 impl Marked {
     pub fn has(&self, node: &Node) -> bool {
         match node {
-            Node::File { digest, executable, .. } => self.blobs.contains(&bits(digest, *executable)),
-            Node::Directory { digest, .. } => self.directories.contains(&bits(digest, false)),
+            Node::File { digest, executable, .. } => self.blobs.contains(&blob_key(digest, *executable)),
+            Node::Directory { digest, .. } => self.directories.contains(&blob_key(digest, false)),
             Node::Symlink { .. } => true,
         }
     }
@@ -39,13 +35,13 @@ impl Marked {
             match node {
                 Node::Symlink { .. } => {}
                 Node::File { digest, executable, .. } => {
-                    self.blobs.insert(bits(&digest, executable));
+                    self.blobs.insert(blob_key(&digest, executable));
                 }
                 Node::Directory { digest, .. } => {
-                    if !self.directories.insert(bits(&digest, false)) {
+                    if !self.directories.insert(blob_key(&digest, false)) {
                         continue;
                     }
-                    self.blobs.insert(bits(&digest, false));
+                    self.blobs.insert(blob_key(&digest, false));
                     match store.load_directory(&digest) {
                         Ok(directory) => todo.extend(directory.iter().map(|(_, node)| node.clone())),
                         Err(StoreError::Tree(TreeError::Missing { .. } | TreeError::Encoding { .. })) => {}
@@ -69,12 +65,12 @@ pub(super) fn sweep(
         .cas
         .names()?
         .into_par_iter()
-        .map(|fan| {
-            let mut dir = store.cas.open_dir(&fan)?;
+        .map(|shard| {
+            let mut dir = store.cas.open_dir(&shard)?;
             let (mut count, mut bytes) = (0, 0);
             for Entry { name, .. } in dir.list()? {
                 let blob = parse_blob_name(&name);
-                if blob.is_some_and(|(digest, executable)| marked.blobs.contains(&bits(&digest, executable))) {
+                if blob.is_some_and(|(digest, executable)| marked.blobs.contains(&blob_key(&digest, executable))) {
                     continue;
                 }
                 let stat = dir.stat(&name)?;
