@@ -141,18 +141,6 @@ impl LocalStore {
         Ok(node)
     }
 
-    /// Keeps the bytes that `input` gives and returns the node of a file that holds them.
-    ///
-    /// # Errors
-    /// When `input` cannot be read or the blob not be written.
-    pub fn put_blob_from(&self, input: &mut dyn Read, executable: bool) -> Result<Node, StoreError> {
-        let _hold = self.hold()?;
-        let (digest, size) = self.stream_blob(input, executable, &self.cas.join(b"new blob"))?;
-        let node = Node::File { digest, executable, size };
-        self.scratch.root(&TempRoot::Node(node.clone()))?;
-        Ok(node)
-    }
-
     /// Writes a blob unless it is there. The caller holds the collector off.
     pub(crate) fn write_blob(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
         let name = blob_name(digest, executable);

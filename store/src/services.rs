@@ -30,7 +30,7 @@ impl Blobs for LocalStore {
     fn write(&self, contents: &mut dyn Read) -> Result<SizedDigest, BlobError> {
         let mut watched = Watched { contents, failed: None };
         let mut write = || -> Result<SizedDigest, StoreError> {
-            let _hold = self.hold()?;
+            let _shared = self.lock_shared()?;
             let (digest, size) = self.stream_blob(&mut watched, false, &self.root().join("cas"))?;
             self.scratch.root(&TempRoot::Node(Node::File { digest, executable: false, size }))?;
             Ok(SizedDigest { digest, size_bytes: size })
