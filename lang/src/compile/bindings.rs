@@ -26,6 +26,13 @@ struct Member {
     select: Option<(Reg, Symbol)>,
 }
 
+/// Consecutive registers for the values of a set.
+struct SetBlock {
+    shape: ShapeIndex,
+    first: Reg,
+    registers: HashMap<Symbol, Reg, FxBuildHasher>,
+}
+
 /// Location of the set of an `inherit (set) …`.
 #[derive(Clone, Copy)]
 enum InheritSource {
@@ -359,13 +366,13 @@ impl Compiler<'_> {
         names.sort_unstable_by_key(|(name, _)| *name);
         let shape = self.shape(&names);
         let first = self.registers(names.len());
-        let index: HashMap<Symbol, Reg, FxBuildHasher> =
-            names.iter().enumerate().map(|(index, (name, _))| (*name, first.plus(index))).collect();
+        let registers = names.iter().enumerate().map(|(index, (name, _))| (*name, first.plus(index))).collect();
+        let block = SetBlock { shape, first, registers };
         if bindings.statics.iter().any(|binding| binding.name == self.symbols.overrides) {
-            self.overridden_attrs(bindings, span, dst, shape, first, &index);
+            self.overridden_attrs(bindings, span, dst, &block);
             return;
         }
-        let scope = self.open_group(bindings, Some(&|name| index[&name]));
+        let scope = self.open_group(bindings, Some(&|name| block.registers[&name]));
         let set = self.temporary();
         self.emit(Op::Attrs { dst: set, first, shape });
         self.dynamics(bindings.dynamics, span, set);
@@ -375,15 +382,8 @@ impl Compiler<'_> {
 
     /// Compiles a `rec` with `__overrides`: the names in scope are members of the finished set,
     /// itself a thunk.
-    fn overridden_attrs(
-        &mut self,
-        bindings: &Bindings<'_>,
-        span: Span,
-        dst: Reg,
-        shape: ShapeIndex,
-        first: Reg,
-        index: &HashMap<Symbol, Reg, FxBuildHasher>,
-    ) {
+    fn overridden_attrs(&mut self, bindings: &Bindings<'_>, span: Span, dst: Reg, block: &SetBlock) {
+        let &SetBlock { shape, first, ref registers } = block;
         let depth = self.functions.len() - 1;
         let plain = self.temporary();
         let whole = self.temporary();
@@ -400,7 +400,7 @@ impl Compiler<'_> {
         // Names inherited from outside are looked up there.
         let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
         for binding in bindings.statics.iter().filter(|binding| matches!(binding.value, BindingValue::Inherit)) {
-            self.binding_value(binding, &[], index[&binding.name]);
+            self.binding_value(binding, &[], registers[&binding.name]);
         }
         for binding in bindings.statics {
             self.define(binding.name, Location::Member { set: whole });
@@ -416,7 +416,7 @@ impl Compiler<'_> {
         }
         for binding in bindings.statics {
             if !matches!(binding.value, BindingValue::Inherit) {
-                self.binding_value(binding, &froms, index[&binding.name]);
+                self.binding_value(binding, &froms, registers[&binding.name]);
             }
         }
         self.emit(Op::Attrs { dst: plain, first, shape });

@@ -22,7 +22,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn lambda_code(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>) -> CodeIndex {
-        if self.spine == Some(std::ptr::from_ref(lambda).cast()) {
+        if self.root_lambda == Some(std::ptr::from_ref(lambda).cast()) {
             return self.lambda_now(lambda, span, name);
         }
         let kind = ExprKind::Lambda(lambda);

@@ -11,21 +11,27 @@
 //!
 //! - [`code`], [`op`]: the result
 //! - [`function`]: one function being compiled: registers, captures, operations
-//! - [`expression`]: expressions, strict, lazy and in tail position
+//! - [`expression`]: expressions as operands and in tail position; [`operator`], [`call`],
+//!   [`select`]: parts of it
+//! - [`suspend`]: expressions that are not evaluated yet
 //! - [`order`]: order of evaluation
 //! - [`bindings`]: `let`, sets, recursion; [`lambda`]: functions and patterns
 //! - [`lazy`]: compiling at the first run
 //! - [`stored`]: code as bytes, kept from one process to the next
 
 mod bindings;
+mod call;
 pub mod code;
 mod expression;
 mod function;
 mod lambda;
 pub(crate) mod lazy;
 pub mod op;
+mod operator;
 mod order;
+mod select;
 pub(crate) mod stored;
+mod suspend;
 
 use std::sync::{Arc, OnceLock};
 
@@ -158,7 +164,7 @@ struct Compiler<'c> {
     /// The next function begins with this many captures, in the given order.
     given_captures: u16,
     /// The function that is the value of the file; it is compiled at once.
-    spine: Option<*const ()>,
+    root_lambda: Option<*const ()>,
     /// The most bytes of text that are compiled lazily.
     postponed_max: u32,
 }
@@ -250,7 +256,7 @@ pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)
         compiler.names.entry(name).or_default().push(ScopeEntry { function: 0, location: Location::Constant(index) });
     }
     compiler.functions.push(FunctionState::default());
-    compiler.spine = spine(expr);
+    compiler.root_lambda = root_lambda(expr);
     compiler.tail(expr);
     let root = compiler.finish_function(0, None, None, file.base, Vec::new());
     match compiler.error.take() {
@@ -263,7 +269,7 @@ pub(crate) fn compile(expr: Expr<'_>, file: &Arc<File>, extra: &[(Symbol, Value)
 }
 
 /// Returns the function that is the value of a text, if it is one: it will most likely be called.
-fn spine(mut expr: Expr<'_>) -> Option<*const ()> {
+fn root_lambda(mut expr: Expr<'_>) -> Option<*const ()> {
     loop {
         match expr.kind {
             ExprKind::Lambda(lambda) => return Some(std::ptr::from_ref(*lambda).cast()),
@@ -302,7 +308,7 @@ impl<'c> Compiler<'c> {
             depth: 0,
             symbols: OperatorSymbols::get(),
             given_captures: 0,
-            spine: None,
+            root_lambda: None,
             postponed_max: (bytes / 2) as u32,
         }
     }

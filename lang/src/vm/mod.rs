@@ -1,6 +1,6 @@
 //! The machine: forces thunks, calls functions, holds the state of an evaluation.
 //!
-//! - [`run`]: the loop, calls and forcing
+//! - [`run`]: the loop, and forcing; [`call`]: calls
 //! - [`frame`]: the stack of registers
 //! - [`operators`]: `+`, `//`, `++` and other operators of more than a few instructions
 //! - [`coerce`], [`compare`], [`print`]: values to strings, order, text
@@ -38,6 +38,7 @@
 //! sanitizer.
 
 mod builtin;
+mod call;
 mod coerce;
 mod compare;
 mod depth;
