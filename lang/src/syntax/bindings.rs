@@ -42,7 +42,7 @@ impl<'a> Parser<'a> {
             if kind == close || kind == TokenKind::End {
                 break;
             }
-            let before = self.is_at();
+            let before = self.position();
             match kind {
                 TokenKind::Inherit => self.inherit(),
                 TokenKind::Identifier | TokenKind::OrWord | TokenKind::StringOpen | TokenKind::DollarBrace => {
@@ -59,7 +59,7 @@ impl<'a> Parser<'a> {
                     }
                 }
             }
-            if self.is_at() == before {
+            if self.position() == before {
                 break;
             }
         }

@@ -5,13 +5,17 @@
 //! elements and bindings skip to a token where they can go on, so one mistake does not hide the
 //! next.
 
+mod cursor;
+mod quoted;
+mod reports;
+
 use bumpalo::Bump;
 
 use super::ast::*;
 use super::bindings::WrittenBinding;
 use super::error::{SyntaxError, excerpt};
 use super::lexer::Lexer;
-use super::strings::{IndentedPart, escape, strip_indentation, unescape};
+use super::strings::IndentedPart;
 use super::token::{Token, TokenKind};
 use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed};
 use crate::source::Span;
@@ -21,9 +25,6 @@ use crate::symbol::Symbol;
 /// stack.
 pub(super) const STACK_RESERVE: usize = 128 * 1024;
 pub(super) const STACK_SEGMENT: usize = 4 * 1024 * 1024;
-
-/// Number of tokens of lookahead after the next one.
-const LOOK_AHEAD: usize = 4;
 
 pub struct Parser<'a> {
     pub arena: &'a Bump,
@@ -38,7 +39,7 @@ pub struct Parser<'a> {
     errors: Vec<SyntaxError>,
     pub warnings: Vec<SyntaxError>,
     /// Token of the last report.
-    complained_at: usize,
+    reported_at: usize,
     depth: u32,
     // Stacks on which the lists of the tree are collected before they are copied to the arena; each
     // function removes its own elements.
@@ -67,7 +68,7 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], at: usize, options: ParseOptio
         complete,
         errors: Vec::new(),
         warnings: Vec::new(),
-        complained_at: usize::MAX,
+        reported_at: usize::MAX,
         depth: 0,
         exprs: Vec::new(),
         names: Vec::new(),
@@ -76,7 +77,7 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], at: usize, options: ParseOptio
         entries: Vec::new(),
     };
     if too_long {
-        parser.complained_at = 0;
+        parser.reported_at = 0;
         parser.errors.push(SyntaxError::new("file_too_long", Span::default(), "the file is longer than 4 GiB"));
     }
     let expr = parser.expr();
@@ -93,156 +94,6 @@ pub fn parse<'a>(arena: &'a Bump, text: &'a [u8], at: usize, options: ParseOptio
 }
 
 impl<'a> Parser<'a> {
-    // Tokens.
-
-    pub fn token(&self) -> Token {
-        self.lexer.tokens[self.at]
-    }
-
-    pub fn kind(&self) -> TokenKind {
-        self.lexer.tokens[self.at].kind
-    }
-
-    /// Returns the kind of the token `offset` after the next one.
-    fn kind_after(&self, offset: usize) -> TokenKind {
-        self.lexer.tokens[(self.at + offset).min(self.lexer.tokens.len() - 1)].kind
-    }
-
-    /// Takes the next token; the end of the file is never taken.
-    pub fn take(&mut self) -> Token {
-        let token = self.lexer.tokens[self.at];
-        if token.kind != TokenKind::End {
-            self.at += 1;
-            if self.at + LOOK_AHEAD >= self.lexer.tokens.len() && !self.complete {
-                self.refill();
-            }
-        }
-        token
-    }
-
-    /// Replaces the taken tokens, except the last, by more tokens.
-    #[cold]
-    fn refill(&mut self) {
-        let taken = self.at.saturating_sub(1);
-        self.lexer.tokens.drain(..taken);
-        self.before += taken;
-        self.at -= taken;
-        self.complete = !self.lexer.advance();
-    }
-
-    /// Skips to the end of the file.
-    fn skip_rest(&mut self) {
-        while !self.complete {
-            self.at = self.lexer.tokens.len() - 1;
-            self.refill();
-        }
-        self.at = self.lexer.tokens.len() - 1;
-    }
-
-    pub fn take_if(&mut self, kind: TokenKind) -> Option<Token> {
-        (self.kind() == kind).then(|| self.take())
-    }
-
-    /// Takes a token of this kind or reports the mistake; `what` names it.
-    pub fn expect(&mut self, kind: TokenKind, what: &str) -> Option<Token> {
-        let token = self.take_if(kind);
-        if token.is_none() {
-            self.unexpected(what);
-        }
-        token
-    }
-
-    /// Like [`Parser::expect`] for the bracket that ends what `open` began.
-    fn expect_close(&mut self, kind: TokenKind, what: &str, open: Token) -> Option<Token> {
-        let before = self.errors.len();
-        let token = self.expect(kind, what);
-        if self.errors.len() > before {
-            let label = (open.span(), format!("opened by this `{}`", excerpt(self.text_of(open))));
-            self.errors[before].labels.push(label);
-        }
-        token
-    }
-
-    pub fn text_of(&self, token: Token) -> &'a [u8] {
-        &self.text[token.start as usize..token.end as usize]
-    }
-
-    /// Returns the span from the start of `start` to the end of the last token taken.
-    pub fn span_from(&self, start: u32) -> Span {
-        let end = if self.at == 0 { start } else { self.lexer.tokens[self.at - 1].end };
-        Span::new(start, end.max(start))
-    }
-
-    /// Returns the number of the next token.
-    pub fn is_at(&self) -> usize {
-        self.before + self.at
-    }
-
-    // Reports.
-
-    pub fn report(&mut self, error: SyntaxError) {
-        if self.errors.len() < ERRORS_MAX {
-            self.errors.push(error);
-        }
-    }
-
-    /// Reports the next token as unexpected, unless that was already done.
-    pub fn unexpected(&mut self, expected: &str) {
-        if self.complained_at == self.is_at() {
-            return;
-        }
-        self.complained_at = self.is_at();
-        let token = self.token();
-        if token.kind == TokenKind::Invalid {
-            return; // The lexer said so.
-        }
-        let found = match token.kind.description() {
-            Some(description) => description.to_string(),
-            None => format!("`{}`", excerpt(self.text_of(token))),
-        };
-        let mut error =
-            SyntaxError::new("unexpected_token", token.span(), format!("unexpected {found}, expected {expected}"));
-        if let Some(help) = self.advice(token, expected) {
-            error = error.help(help);
-        }
-        self.report(error);
-    }
-
-    /// Returns a help for a likely slip.
-    fn advice(&self, token: Token, expected: &str) -> Option<&'static str> {
-        let before = self.at.checked_sub(1).map(|at| self.lexer.tokens[at]);
-        match token.kind {
-            TokenKind::Assign if expected == "`;`" => Some("is the `;` of the binding before missing?"),
-            TokenKind::Assign => Some("bindings stand in `{ … }` or between `let` and `in`; equality is `==`"),
-            TokenKind::RightBrace if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
-            TokenKind::In if expected == "`;`" => Some("every binding ends in `;`, the last one too"),
-            TokenKind::Comma if before.is_some_and(|before| before.kind == TokenKind::Ellipsis) => {
-                Some("`...` stands last")
-            }
-            TokenKind::Comma => Some("elements of a list are separated by spaces, bindings end in `;`"),
-            TokenKind::Colon if before.is_some_and(|before| before.kind == TokenKind::Identifier) => {
-                Some("put the function in parentheses: `(x: …)`")
-            }
-            kind if kind.is_keyword() && expected.starts_with("an attribute name") => {
-                Some("a keyword must be quoted to be a name: `\"if\"`")
-            }
-            TokenKind::If | TokenKind::With | TokenKind::AssertWord | TokenKind::Let => Some("put it in parentheses"),
-            TokenKind::Minus
-            | TokenKind::Not
-            | TokenKind::Question
-            | TokenKind::Plus
-            | TokenKind::Concat
-            | TokenKind::Update
-                if expected.starts_with("a list element") =>
-            {
-                Some("put an element with operators in parentheses: `[ (-1) ]`")
-            }
-            _ => None,
-        }
-    }
-
-    // Nesting.
-
     /// Runs one step of nesting, on a further stack when this one is nearly used up.
     ///
     /// When the step would exceed [`DEPTH_MAX`], the rest of the file is skipped, since every
@@ -265,7 +116,7 @@ impl<'a> Parser<'a> {
                 self.report(error.help("name inner parts with `let`, or read data with `builtins.fromJSON`"));
                 self.skip_rest();
             }
-            self.complained_at = self.is_at();
+            self.reported_at = self.position();
             return false;
         }
         self.depth += steps;
@@ -275,8 +126,6 @@ impl<'a> Parser<'a> {
     pub fn shallower(&mut self, steps: u32) {
         self.depth -= steps;
     }
-
-    // Building.
 
     pub fn new_expr(&self, kind: ExprKind<'a>, span: Span) -> Expr<'a> {
         Expr { kind: self.arena.alloc(kind), span }
@@ -296,8 +145,6 @@ impl<'a> Parser<'a> {
     fn symbol(&self, token: Token) -> Symbol {
         Symbol::new(self.text_of(token))
     }
-
-    // Expressions, from the loosest down.
 
     /// Parses any expression.
     pub fn expr(&mut self) -> Expr<'a> {
@@ -539,7 +386,7 @@ impl<'a> Parser<'a> {
             TokenKind::Path => {
                 let text = self.take_text();
                 self.lint_path(text, token.span());
-                ExprKind::Path(path_kind(text), text)
+                ExprKind::Path(quoted::path_kind(text), text)
             }
             TokenKind::PathOpen => self.path(),
             TokenKind::StringOpen | TokenKind::IndentedOpen => self.string(),
@@ -663,31 +510,6 @@ impl<'a> Parser<'a> {
         ExprKind::Attrs(bindings)
     }
 
-    /// Skips to one of these tokens, over whole brackets; stops at a bracket that closes more than
-    /// was opened.
-    pub fn skip_to(&mut self, stops: &[TokenKind]) {
-        let mut open = 0u32;
-        loop {
-            let kind = self.kind();
-            match kind {
-                TokenKind::End => return,
-                _ if open == 0 && stops.contains(&kind) => return,
-                TokenKind::LeftBrace | TokenKind::LeftBracket | TokenKind::LeftParen | TokenKind::DollarBrace => {
-                    open += 1
-                }
-                TokenKind::StringOpen | TokenKind::IndentedOpen | TokenKind::PathOpen => open += 1,
-                TokenKind::RightBrace | TokenKind::RightBracket | TokenKind::RightParen if open == 0 => return,
-                TokenKind::StringClose | TokenKind::IndentedClose | TokenKind::PathClose if open == 0 => return,
-                TokenKind::RightBrace | TokenKind::RightBracket | TokenKind::RightParen => open -= 1,
-                TokenKind::StringClose | TokenKind::IndentedClose | TokenKind::PathClose => open -= 1,
-                _ => {}
-            }
-            self.take();
-        }
-    }
-
-    // Names.
-
     /// Parses `a."b".${c}`.
     pub fn attr_path(&mut self) -> &'a [AttrName<'a>] {
         let base = self.names.len();
@@ -733,145 +555,5 @@ impl<'a> Parser<'a> {
             ExprKind::Str(text) => AttrNameKind::Static(Symbol::new(text)),
             kind => AttrNameKind::Dynamic(self.new_expr(kind, self.span_from(start))),
         }
-    }
-
-    /// Takes `${ e }`.
-    fn interpolated(&mut self) -> Expr<'a> {
-        let open = self.take();
-        let expr = self.expr();
-        if self.expect_close(TokenKind::RightBrace, "`}`", open).is_none() {
-            self.skip_to(&[TokenKind::RightBrace]);
-            self.take_if(TokenKind::RightBrace);
-        }
-        expr
-    }
-
-    // Strings and paths.
-
-    fn path(&mut self) -> ExprKind<'a> {
-        let base = self.parts.len();
-        let span = self.token().span();
-        let first = self.take_text();
-        self.lint_path(first, span);
-        self.parts.push(StringPart::Text(first));
-        loop {
-            match self.kind() {
-                TokenKind::PathText => {
-                    let text = self.take_text();
-                    self.parts.push(StringPart::Text(text));
-                }
-                TokenKind::DollarBrace => {
-                    let expr = self.interpolated();
-                    self.parts.push(StringPart::Expr(expr));
-                }
-                _ => break,
-            }
-        }
-        self.expect(TokenKind::PathClose, "the end of the path");
-        ExprKind::PathInterpolation(path_kind(first), self.drain_parts(base))
-    }
-
-    fn drain_parts(&mut self, base: usize) -> &'a [StringPart<'a>] {
-        let parts = self.arena.alloc_slice_copy(&self.parts[base..]);
-        self.parts.truncate(base);
-        parts
-    }
-
-    fn string(&mut self) -> ExprKind<'a> {
-        let base = self.parts.len();
-        let close = match self.kind() {
-            TokenKind::StringOpen => {
-                self.take();
-                self.string_parts();
-                TokenKind::StringClose
-            }
-            _ => {
-                self.take();
-                self.indented_parts();
-                TokenKind::IndentedClose
-            }
-        };
-        if self.expect(close, "the end of the string").is_none() {
-            self.skip_to(&[close]);
-            self.take_if(close);
-        }
-        match self.parts[base..] {
-            [] => ExprKind::Str(b""),
-            [StringPart::Text(text)] => {
-                self.parts.truncate(base);
-                ExprKind::Str(text)
-            }
-            // Nix drops an interpolation that is a whole `''…''` string, if it is a string itself.
-            [StringPart::Expr(Expr { kind: &ExprKind::Str(text), .. })] if close == TokenKind::IndentedClose => {
-                self.parts.truncate(base);
-                ExprKind::Str(text)
-            }
-            _ => ExprKind::Interpolation(self.drain_parts(base)),
-        }
-    }
-
-    fn string_parts(&mut self) {
-        loop {
-            let token = self.token();
-            let part = match token.kind {
-                TokenKind::StringText | TokenKind::StringEscaped => {
-                    self.take();
-                    let text = self.string_text(token);
-                    let plain = token.kind == TokenKind::StringText && memchr::memchr(b'\r', text).is_none();
-                    StringPart::Text(if plain { text } else { unescape(self.arena, text) })
-                }
-                TokenKind::DollarBrace => StringPart::Expr(self.interpolated()),
-                _ => return,
-            };
-            self.parts.push(part);
-        }
-    }
-
-    fn indented_parts(&mut self) {
-        let base = self.indented.len();
-        loop {
-            let token = self.token();
-            let text = match token.kind {
-                TokenKind::IndentedText => self.string_text(token),
-                TokenKind::IndentedSymbol => self.text_of(token),
-                TokenKind::IndentedDollar => b"$",
-                TokenKind::IndentedQuotes => b"''",
-                TokenKind::IndentedEscape => {
-                    let text = self.string_text(token);
-                    self.arena.alloc_slice_copy(&[escape(text[3])])
-                }
-                TokenKind::DollarBrace => {
-                    let expr = self.interpolated();
-                    self.indented.push(IndentedPart { part: StringPart::Expr(expr), plain: false });
-                    continue;
-                }
-                _ => break,
-            };
-            self.take();
-            let plain = token.kind == TokenKind::IndentedText;
-            self.indented.push(IndentedPart { part: StringPart::Text(text), plain });
-        }
-        let separate = self.options.separate_string_pieces;
-        strip_indentation(self.arena, &self.indented[base..], separate, &mut self.parts);
-        self.indented.truncate(base);
-    }
-
-    /// Returns the text of a token inside a string, which may hold any byte except NUL.
-    fn string_text(&mut self, token: Token) -> &'a [u8] {
-        let text = self.text_of(token);
-        if let Some(offset) = memchr::memchr(0, text) {
-            let at = token.start + offset as u32;
-            let error = SyntaxError::new("nul_in_string", Span::new(at, at + 1), "NUL byte in a string");
-            self.report(error.help("strings hold any byte but NUL, as file names and environments do"));
-        }
-        text
-    }
-}
-
-fn path_kind(text: &[u8]) -> PathKind {
-    match text[0] {
-        b'/' => PathKind::Absolute,
-        b'~' => PathKind::Home,
-        _ => PathKind::Relative,
     }
 }
