@@ -10,7 +10,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
 use builder::terminal::{is_active, visible};
-use workspace::error::{BuildFailureKind, build_help};
+use workspace::error::BuildFailureKind;
 use workspace::installable::InstallableError;
 
 use crate::exit::Exit;
@@ -404,7 +404,7 @@ impl From<InstallableError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Failure {
-        let (exit, code, help) = (exit_of(&error), BuildFailureKind::of(&error).code(), build_help(&error));
+        let (exit, code, help) = (exit_of(&error), error.code(), error.help());
         let failure = Failure { exit, code, help, ..Failure::new(error.to_string()) };
         match error {
             BuildError::Failed(report) => Failure { builds: Some(report), ..failure },
@@ -419,7 +419,7 @@ fn exit_of(error: &BuildError) -> Exit {
         BuildFailureKind::TimedOut => Exit::TimedOut,
         BuildFailureKind::HashMismatch => Exit::HashMismatch,
         BuildFailureKind::NotDeterministic => Exit::NotDeterministic,
-        BuildFailureKind::Store(_) => Exit::Error,
+        BuildFailureKind::Store => Exit::Error,
         BuildFailureKind::Failed => Exit::BuildFailed,
     }
 }

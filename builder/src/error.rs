@@ -1,12 +1,13 @@
 //! Reasons why a derivation is not realised, as the user meets them.
 //!
-//! A [`BuildError`] says what happened to one derivation or to the whole run; a [`DerivationFailure`]
-//! adds facts about the moment (log, kept directory). The message says what is wrong,
-//! [`BuildError::help`] the next step, and [`BuildError::code`] is for programs. Rendering beyond plain
-//! text is the root crate's work.
+//! A [`BuildError`] says what happened to one derivation or to the whole run; a
+//! [`DerivationFailure`] adds facts about the moment (log, kept directory). The message says what
+//! is wrong, [`BuildError::help`] the next step, and [`BuildError::code`] is for programs.
+//! Rendering beyond plain text is the root crate's work.
 
 use crate::{BuildReport, log::LogSummary};
 use model::{Hash, StorePath, blobs::BlobError, derivation::DerivationError, tree::TreeError};
+use os::space::STORE_FULL;
 use std::{
     collections::BTreeSet,
     fmt, io,
@@ -89,11 +90,12 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// Returns the stable code by which programs know the kind of an error. `ev explain` describes each.
+    /// Returns the stable code by which programs know the kind of an error. `ev explain` describes
+    /// each.
     pub fn code(&self) -> &'static str {
         match self {
-            // Several builds may fail in several ways under `--keep-going`; the first one decides. When
-            // the run was stopped, it is not done for that reason, whatever failed before.
+            // Several builds may fail in several ways under `--keep-going`; the first one decides.
+            // When the run was stopped, that is the reason, also when a build failed before.
             Self::Failed(report) if report.cancelled => "interrupted",
             Self::Failed(report) => report.failures.first().map_or("interrupted", |failure| failure.error.code()),
             Self::Cancelled => "interrupted",
@@ -128,9 +130,26 @@ impl BuildError {
         }
     }
 
+    /// All codes that [`BuildError::code`] returns, apart from those of the store.
+    pub const CODES: [&'static str; 14] = [
+        "build::audit",
+        "build::derivation",
+        "build::disk_full",
+        "build::failed",
+        "build::fetch",
+        "build::hash_mismatch",
+        "build::io",
+        "build::not_deterministic",
+        "build::output",
+        "build::platform",
+        "build::sandbox",
+        "build::timed_out",
+        "build::tree",
+        "build::unpack",
+    ];
+
     /// Returns the next step for the user, where one is known.
     pub fn help(&self) -> Option<String> {
-        const MORE_SPACE: &str = "free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again";
         match self {
             Self::WrongSystem { host, .. } => {
                 Some(format!("set `system = \"{host}\"`, or build it on a machine of that kind"))
@@ -141,7 +160,7 @@ impl BuildError {
             )),
             Self::NotFlat { .. } => Some("use `outputHashMode = \"recursive\"` for anything else".to_owned()),
             Self::Builder(failure) => failure.help().map(str::to_owned),
-            Self::DiskFull { .. } | Self::DiskReserve { .. } => Some(MORE_SPACE.to_owned()),
+            Self::DiskFull { .. } | Self::DiskReserve { .. } => Some(format!("{STORE_FULL}, and run it again")),
             Self::NothingToCompare { .. } => Some("build it without `--rebuild` first".to_owned()),
             Self::Io { cause, .. } => os::io_help(cause).map(str::to_owned),
             Self::Store(error) => error.help().map(str::to_owned),
@@ -402,6 +421,23 @@ fn list(names: &[String]) -> String {
 mod tests {
     use super::*;
     use model::HashAlgorithm;
+
+    /// Every code is in [`BuildError::CODES`] and has its part of the book's page of errors.
+    #[test]
+    fn codes_are_listed_and_explained() {
+        let source = include_str!("error.rs");
+        let page =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/errors.md")).unwrap();
+        let written: Vec<&str> =
+            source.split('"').filter(|text| text.len() > 7 && text.starts_with("build::")).collect();
+        for code in &written {
+            assert!(BuildError::CODES.contains(code), "`{code}` is not listed");
+        }
+        for code in BuildError::CODES {
+            assert!(written.iter().filter(|other| **other == code).count() > 1, "no error has the code `{code}`");
+            assert!(page.contains(&format!("\n## {code}\n")), "`{code}` is not explained");
+        }
+    }
 
     #[test]
     fn hashes_are_printed_as_they_were_written() {

@@ -1,15 +1,16 @@
-//! The builder: makes store paths out of derivations.
+//! The builder: makes store paths from derivations.
 //!
 //! ```text
-//!   targets ──plan──▶ Plan ──schedule──▶ for each node, when all it needs is there:
-//!                                          lock its output   (another process may be at it: wait, then look again)
-//!                                          action            (command + contents of the inputs; known? take its trees: cut off)
-//!                                          builtin | sandbox (makes trees)
-//!                                          outputs           (checked, scanned, registered)
+//!   targets ──plan──▶ Plan ──schedule──▶ for each node, when all its needs are valid:
+//!                                          lock its outputs   (another process may build them: wait, then ask again)
+//!                                          action             (command + contents of the inputs; known? reuse its trees: cut off)
+//!                                          builtin | Executor (makes trees)
+//!                                          outputs            (checked, scanned, registered)
 //! ```
 //!
-//! Nothing here prints, reads the environment or knows the language: events go to an [`EventSink`], everything that
-//! depends on the user comes in [`Options`], and what is to be built comes as paths of `.drv` files in the store.
+//! Nothing here prints, reads the environment or knows the language: events go to an [`EventSink`],
+//! everything that depends on the user comes in [`Options`], and the targets are paths of `.drv`
+//! files in the store.
 
 pub mod error;
 pub mod events;
@@ -55,24 +56,25 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
-use store::{LocalStore, StorePath};
+use store::{LocalStore, StoreModel, StorePath};
 
-/// What a user can choose about building. None of it reaches the hash of an action, save for a relaxed sandbox.
+/// Choices of a user about building. None of them is part of an action's key, except for a relaxed
+/// sandbox.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Builds at once; 0 for one a core.
+    /// Build slots; 0 for one a core.
     pub jobs: usize,
-    /// Cores each build is told to use; 0 shares the machine among the builds there are.
+    /// Cores that each build is asked to use; 0 shares the machine among the running builds.
     pub cores: usize,
     /// Downloads at once; 0 for the default of 16.
     pub fetches: usize,
-    /// Go on with everything that does not need what failed.
+    /// Go on with all nodes that do not need a failed one.
     pub keep_going: bool,
-    /// Work on the first target before those after it, not on what takes longest.
+    /// Build the first target before those after it, rather than the longest path first.
     pub in_order: bool,
     /// Build valid targets again and compare.
     pub rebuild: bool,
-    /// Leave the directories of failed builds.
+    /// Keep the directories of failed builds.
     pub keep_failed: bool,
     /// Longest time without output; a derivation's `maxSilent` wins when it is shorter.
     pub max_silent: Option<Duration>,
@@ -82,23 +84,24 @@ pub struct Options {
     pub max_log_bytes: Option<u64>,
     /// Most memory of one build, in bytes.
     pub memory_max_bytes: Option<u64>,
-    /// Memory for all builds together, by which it is decided how many run at a time; what the machine and the control groups
-    /// of this process have available when `None`.
+    /// Memory for all builds together, which limits how many run at a time; `None` for the memory
+    /// that the machine and the control groups of this process have available.
     pub memory_together_bytes: Option<u64>,
     /// Most processes and threads of one build at a time.
     pub processes_max: Option<u64>,
-    /// Bytes that builds leave free where the store is; none are kept on file systems too small for it.
+    /// Bytes that builds leave free where the store is; none are kept on file systems too small for
+    /// it.
     pub disk_reserve_bytes: Option<u64>,
     /// By how much the priority of builds is below the caller's, 0 to 19.
     pub niceness: u8,
-    /// What this machine builds for.
+    /// The system for which this machine builds.
     pub system: String,
-    /// What derivations may ask for in `requiredSystemFeatures`.
+    /// Features that derivations may ask for in `requiredSystemFeatures`.
     pub system_features: BTreeSet<String>,
-    /// Where sources come from. Its cancel flag is the builder's; unfinished downloads wait in the store when it names
-    /// no directory for them.
+    /// Configuration of downloads. Its cancel flag is the builder's; unfinished downloads are kept
+    /// in the store when it names no directory for them.
     pub fetch: fetch::FetchConfig,
-    /// Whether parts of the sandbox that the kernel lacks may be left out.
+    /// Relaxed when parts of the sandbox that the kernel lacks may be left out.
     pub sandbox_mode: request::Mode,
     /// The executable that has [`sandbox::child_entry`] first in its `main`; this one when `None`.
     pub sandbox_child: Option<PathBuf>,
@@ -137,40 +140,47 @@ pub struct Builder {
     options: Options,
     sink: Arc<dyn EventSink>,
     cancelled: Arc<AtomicBool>,
-    /// Made when something is first to be realised: most commands only evaluate.
+    /// Made when the first plan is realised: most commands only evaluate.
     services: OnceLock<realise::Services>,
     /// Runs the builds; the sandbox of this machine when `None`.
     executor: Option<Arc<dyn Executor>>,
 }
 
-/// What became of a plan.
+/// The report of a realised plan.
 #[derive(Debug, Default)]
 pub struct BuildReport {
-    /// How each derivation that was realised came to be, and how long it took.
+    /// Origin and duration of each derivation that was realised.
     pub realised: BTreeMap<StorePath, (Origin, Duration)>,
     /// The targets with the outputs asked for, valid unless something failed.
     pub targets: Vec<(StorePath, Arc<BTreeMap<String, StorePath>>)>,
     pub failures: Vec<Arc<DerivationFailure>>,
     /// Derivations that were not started, with the failed one below them.
     pub blocked: Vec<(StorePath, StorePath)>,
-    /// Derivations that were not started since work was stopped.
+    /// Derivations that were not started since the run was stopped.
     pub not_started: Vec<StorePath>,
     pub cancelled: bool,
 }
 
 impl BuildReport {
-    /// How many derivations came about in the way of `origin`.
+    /// Returns the number of derivations of this origin.
     pub fn count(&self, origin: Origin) -> usize {
         self.realised.values().filter(|(o, _)| *o == origin).count()
     }
 
-    /// Returns the next step for the user: that of the failure, when there is one only. Of several, each is
-    /// printed with its own.
+    /// Returns the next step for the user: that of the failure, when there is a single one, and the
+    /// command that prints the first log. Of several failures, each is printed with its own next
+    /// step.
     pub(crate) fn help(&self) -> Option<String> {
-        if let [failure] = self.failures.as_slice() { failure.error.help() } else { None }
+        let has_log = |failure: &DerivationFailure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
+        let logged = self.failures.iter().find(|failure| has_log(failure));
+        let log = logged.map(|first| format!("the whole log: `ev log {}`", StoreModel::Native.print(&first.drv)));
+        let own = if let [failure] = self.failures.as_slice() { failure.error.help() } else { None };
+        let steps: Vec<String> = own.into_iter().chain(log).collect();
+        (!steps.is_empty()).then(|| steps.join("\n"))
     }
 
-    /// The failures in full, then what they held up, and the names of the failed last, where the eye rests.
+    /// Returns the failures in full, then the derivations that they block, and the names of the
+    /// failed last, where the eye rests.
     pub(crate) fn failure_text(&self) -> String {
         let name = |drv: &StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
         let mut text = String::new();
@@ -220,13 +230,14 @@ impl Builder {
         Builder { executor: Some(executor), ..Builder::new(store, options, sink) }
     }
 
-    /// The flag that stops everything when it is set: nothing more is started, running builds are killed, and
-    /// [`Builder::realise`] returns with the store in order. A signal handler may set it.
+    /// Returns the flag that stops everything when it is set: no node starts, running builds are
+    /// killed, and [`Builder::realise`] returns with the store in order. A signal handler may set
+    /// it.
     pub fn cancel_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.cancelled)
     }
 
-    /// Finds out what has to be done for `targets`. Changes nothing.
+    /// Plans the realisation of `targets`. Changes nothing.
     ///
     /// # Errors
     /// When a derivation cannot be read, or lacks an output that is asked for.
@@ -234,7 +245,7 @@ impl Builder {
         plan::plan(&self.store, targets, self.options.rebuild, self.options.in_order)
     }
 
-    /// Does what `plan` says.
+    /// Realises a plan.
     ///
     /// # Errors
     /// [`BuildError::Failed`] with the whole report when anything failed or was stopped.
@@ -284,7 +295,7 @@ impl Builder {
         if all_well { Ok(report) } else { Err(BuildError::Failed(Box::new(report))) }
     }
 
-    /// Makes outputs of one derivation valid and returns their paths: what import from derivation needs.
+    /// Makes outputs of one derivation valid and returns their paths, for import from derivation.
     ///
     /// # Errors
     /// As [`Builder::plan`] and [`Builder::realise`].
@@ -301,8 +312,9 @@ impl Builder {
         Ok(paths)
     }
 
-    /// Removes what builds keep beside the store and can make again: checkouts of unions and private copies of shared
-    /// files. Returns whether that was done; it is not while any build runs on the store.
+    /// Removes the cache that builds keep beside the store and can make again: checkouts of unions
+    /// and private copies of shared files. Returns false, and removes nothing, while any build runs
+    /// on the store.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -310,7 +322,7 @@ impl Builder {
         rootfs::clear(&self.store)
     }
 
-    /// The store that is built in.
+    /// Returns the store that is built in.
     pub fn store(&self) -> &Arc<LocalStore> {
         &self.store
     }

@@ -1,6 +1,6 @@
 //! A store, derivations in a line or two, and a record of the events.
 
-use builder::{BuildError, BuildReport, Builder, Event, Options, Plan, Target};
+use builder::{BuildError, BuildReport, Builder, Event, Executor, Options, Plan, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
@@ -17,6 +17,8 @@ pub struct World {
     pub store: Arc<LocalStore>,
     pub options: Options,
     pub events: Arc<Mutex<Vec<String>>>,
+    /// Runs the builds; the sandbox when `None`.
+    pub executor: Option<Arc<dyn Executor>>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -49,7 +51,7 @@ impl World {
 
     pub fn try_at(root: &Path) -> Result<World, StoreError> {
         let store = LocalStore::open_with(root, OpenOptions { durability: Durability::Relaxed })?;
-        Ok(World { store: Arc::new(store), options: options(), events: Arc::default(), _dir: None })
+        Ok(World { store: Arc::new(store), options: options(), events: Arc::default(), executor: None, _dir: None })
     }
 
     pub fn builder(&self) -> Builder {
@@ -73,7 +75,11 @@ impl World {
             };
             events.lock().unwrap().push(text);
         };
-        Builder::new(Arc::clone(&self.store), self.options.clone(), Arc::new(sink))
+        let (store, options, sink) = (Arc::clone(&self.store), self.options.clone(), Arc::new(sink));
+        match &self.executor {
+            Some(executor) => Builder::with_executor(store, options, sink, Arc::clone(executor)),
+            None => Builder::new(store, options, sink),
+        }
     }
 
     pub fn plan(&self, drvs: &[&StorePath]) -> Plan {
@@ -97,7 +103,7 @@ impl World {
         self.physical(drv, "out")
     }
 
-    /// What the failing build says, with the store's own path taken out.
+    /// Returns the message of a failing build, with `ROOT` for the store's own path.
     #[track_caller]
     pub fn error(&self, drv: &StorePath) -> String {
         let error = self.build(&[drv]).expect_err("the build is meant to fail").to_string();
@@ -112,7 +118,7 @@ impl World {
         self.store.physical_path(&self.output(drv, name))
     }
 
-    /// What the build of `drv` printed.
+    /// Returns the log of the last build of `drv`.
     pub fn log(&self, drv: &StorePath) -> String {
         let mut text = String::new();
         builder::open_log(&self.store, drv).unwrap().expect("it was built").read_to_string(&mut text).unwrap();
@@ -123,7 +129,7 @@ impl World {
         self.events.lock().unwrap().clone()
     }
 
-    /// How the node called `name` ended.
+    /// Returns the origin of the node called `name`.
     pub fn ended(&self, name: &str) -> String {
         let prefix = format!("finished {name} ");
         self.events().iter().find_map(|event| event.strip_prefix(&prefix).map(str::to_owned)).unwrap_or_default()
@@ -229,7 +235,8 @@ impl Recipe {
     }
 }
 
-/// Copies a program of this machine and the libraries it is linked with to the same places below `root`.
+/// Copies a program of this machine and the libraries it is linked with to the same places below
+/// `root`.
 fn copy_tool(root: &Path, name: &str) {
     let program = ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
     let program = program.unwrap_or_else(|| panic!("this machine has no `{name}`"));

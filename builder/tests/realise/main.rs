@@ -1,11 +1,12 @@
-//! Whole builds in stores of their own: what is built, what is cut off, what is refused, and what a failure tells.
+//! Whole builds in stores of their own: builds, cut-offs, refusals, and the reports of failures.
 //!
-//! Sandboxed builds run a shell of this machine, copied into the store with the libraries it needs, as no package is at
-//! hand here.
+//! Sandboxed builds run a shell of this machine, copied into the store with the libraries it needs,
+//! as no package is at hand here.
 
 mod common;
 
 mod built_in;
+mod executor;
 mod failing;
 mod hostile;
 mod jobserver;

@@ -69,6 +69,9 @@ impl Verify {
         }
         for failure in &rebuilt.failures {
             remark!("{failure}");
+            if let Some(help) = failure.error.help() {
+                remark!("{help}");
+            }
         }
         for path in &rebuilt.missing {
             remark!("{} is needed and lost: evaluate its source again", store.physical_path(path).display());

@@ -75,15 +75,14 @@ impl Error {
     }
 }
 
-/// Kind of a build's failure, which decides its code and exit status.
+/// Kind of a build's failure, which decides the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildFailureKind {
     Interrupted,
     TimedOut,
     HashMismatch,
     NotDeterministic,
-    /// The store failed, with an error of this code.
-    Store(&'static str),
+    Store,
     Failed,
 }
 
@@ -103,38 +102,8 @@ impl BuildFailureKind {
             BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {
                 BuildFailureKind::TimedOut
             }
-            BuildError::Store(error) => BuildFailureKind::Store(error.code()),
+            BuildError::Store(_) => BuildFailureKind::Store,
             _ => BuildFailureKind::Failed,
         }
-    }
-
-    /// Returns the stable name of the failure, which `ev explain` describes.
-    pub fn code(self) -> &'static str {
-        match self {
-            BuildFailureKind::Interrupted => "interrupted",
-            BuildFailureKind::TimedOut => "build::timed_out",
-            BuildFailureKind::HashMismatch => "build::hash_mismatch",
-            BuildFailureKind::NotDeterministic => "build::not_deterministic",
-            BuildFailureKind::Store(code) => code,
-            BuildFailureKind::Failed => "build::failed",
-        }
-    }
-
-    /// All codes that [`BuildFailureKind::code`] returns, apart from those of the store.
-    pub const CODES: [&'static str; 5] =
-        ["build::failed", "build::hash_mismatch", "build::not_deterministic", "build::timed_out", "interrupted"];
-}
-
-/// Returns the next step after a build's failure.
-pub fn build_help(error: &BuildError) -> Option<String> {
-    match error {
-        BuildError::Store(error) => error.help().map(str::to_owned),
-        BuildError::Failed(report) => {
-            let has_log =
-                |failure: &builder::DerivationFailure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
-            let logged = report.failures.iter().find(|failure| has_log(failure));
-            logged.map(|first| format!("the whole log: `ev log /eval/store/{}`", first.drv))
-        }
-        _ => None,
     }
 }

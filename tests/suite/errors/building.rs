@@ -165,7 +165,7 @@ fn makes_no_output() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder ended well but did not make the output `out`: there is nothing at `/output/out`
+    error: `toy` failed: the builder succeeded but did not make the output `out`: there is nothing at `/output/out`
     "#);
 }
 
@@ -262,6 +262,8 @@ fn another_system() {
           x
     failed   x
     1 failed in [TIME]
-    error: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`; set `system = "x86_64-linux"`, or build it on a machine of that kind
+    error: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`
+     |
+     = help: set `system = "x86_64-linux"`, or build it on a machine of that kind
     "#);
 }

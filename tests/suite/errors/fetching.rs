@@ -27,7 +27,6 @@ fn hash_mismatch_shows_both_and_the_line_to_change() {
              specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
              got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
              url:       file://[DIR]/source.txt
-           when the new contents are what you want, change `sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=` to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
      |
      = help: the hash is in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
     "#);

@@ -76,11 +76,12 @@ fn full_disk_while_building() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again
+    error: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`
              last lines of the log:
              > head: error writing 'standard output': No space left on device
      |
-     = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+     = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again
+             the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
 }
 
@@ -94,7 +95,9 @@ fn full_disk_that_leaves_no_room_for_the_log() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (os error 28); free some space there (`ev store gc` drops what nothing keeps) and run it again
+    error: `toy` failed: write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (os error 28)
+     |
+     = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
 }
 

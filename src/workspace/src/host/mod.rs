@@ -21,7 +21,6 @@ pub use self::store::StoreHost;
 pub use read_only::ReadOnlyHost;
 
 use crate::environment::Environment;
-use crate::error::{BuildFailureKind, build_help};
 use crate::report::{Interrupts, Reporter};
 use crate::sources::Sources;
 
@@ -61,7 +60,7 @@ fn current_time() -> i64 {
 
 /// Wraps an error of the builder with its code and help, for the caller's exit status.
 fn build_failed(error: BuildError) -> HostError {
-    let (code, help) = (BuildFailureKind::of(&error).code(), build_help(&error));
+    let (code, help) = (error.code(), error.help());
     HostError { help, ..HostError::from_cause(error).code(code) }
 }
 
