@@ -1,8 +1,8 @@
 //! Actions: a derivation once its inputs exist, as a command and the contents that it sees.
 //!
-//! Whatever cannot change a result is left out: the number of cores, limits, paths on this machine. The
-//! version of the sandbox's own promises ([`LAYOUT`]) is in, so that a build reuses an old result only
-//! when it would find the same surroundings.
+//! The key leaves out all that cannot change a result: the number of cores, limits, paths on this
+//! machine. The version of the sandbox's own promises ([`LAYOUT`]) is in, so that a build reuses an
+//! old result only when it would find the same surroundings.
 
 use crate::{
     derivation::{BUILD_DIR, Invocation},
@@ -15,7 +15,8 @@ use model::{
 };
 use std::collections::BTreeMap;
 
-/// Raised whenever builds find other surroundings than before: mount points, default environment, fixed clock.
+/// Raised whenever builds find other surroundings than before: mount points, default environment,
+/// fixed clock.
 const LAYOUT: &str = "1";
 
 /// Returns the action of a command on a root; the properties gain the layout version.
@@ -24,7 +25,8 @@ pub(crate) fn action(command: &Command, input_root: SizedDigest, mut properties:
     Action { command: SizedDigest::of(&command.encode()), input_root, platform: Platform { properties } }
 }
 
-/// Returns the command of a derivation that runs in the sandbox, and its action on the root that it sees.
+/// Returns the command of a derivation that runs in the sandbox, and its action on the root that it
+/// sees.
 pub(crate) fn sandboxed(
     derivation: &Derivation,
     invocation: &Invocation,

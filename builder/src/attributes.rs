@@ -1,8 +1,8 @@
 //! The attributes of a derivation as the builder reads them.
 //!
-//! With plain attributes each is an environment variable: lists are words, flags are `1` or empty. With
-//! `__structuredAttrs` they are one JSON object. Here both look the same, and a value of the wrong kind is an error
-//! that names the attribute.
+//! With plain attributes each is an environment variable: lists are words, flags are `1` or empty.
+//! With `__structuredAttrs` they are one JSON object. Here both look the same, and a value of the
+//! wrong kind is an error that names the attribute.
 
 use crate::error::{BuildError, attribute};
 use serde_json::Value;
@@ -36,7 +36,7 @@ impl<'a> Attributes<'a> {
         Ok(Attributes { derivation, structured })
     }
 
-    /// All attributes, when they are structured.
+    /// Returns all attributes, when they are structured.
     pub fn structured(&self) -> Option<&serde_json::Map<String, Value>> {
         self.structured.as_ref()
     }
@@ -90,7 +90,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A list of strings; `None` when the attribute is not there.
+    /// Returns a list of strings, or `None` when the attribute is not there.
     pub fn words(&self, name: &str) -> Result<Option<Vec<String>>, BuildError> {
         if let Some(Value::Array(items)) = self.structured.as_ref().and_then(|map| map.get(name)) {
             return strings(name, items).map(Some);
@@ -98,7 +98,7 @@ impl<'a> Attributes<'a> {
         Ok(self.text(name)?.map(|text| text.split_ascii_whitespace().map(str::to_owned).collect()))
     }
 
-    /// A value that is given as JSON text, or as it is with structured attributes.
+    /// Returns a value that is given as JSON text, or as it is with structured attributes.
     pub fn json(&self, name: &str) -> Result<Option<Value>, BuildError> {
         if let Some(value) = self.structured.as_ref().and_then(|map| map.get(name))
             && !value.is_string()
@@ -107,7 +107,7 @@ impl<'a> Attributes<'a> {
         }
         match self.text(name)? {
             None => Ok(None),
-            // What a null attribute becomes.
+            // A null attribute becomes an empty text.
             Some(text) if text.is_empty() => Ok(None),
             Some(text) => match serde_json::from_str(&text) {
                 Ok(value) => Ok(Some(value)),
@@ -116,7 +116,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A JSON list of strings.
+    /// Returns a JSON list of strings.
     pub fn json_strings(&self, name: &str) -> Result<Option<Vec<String>>, BuildError> {
         match self.json(name)? {
             None | Some(Value::Null) => Ok(None),
@@ -125,7 +125,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A JSON list of pairs of strings.
+    /// Returns a JSON list of pairs of strings.
     pub fn json_pairs(&self, name: &str) -> Result<Option<Vec<(String, String)>>, BuildError> {
         let items = match self.json(name)? {
             None | Some(Value::Null) => return Ok(None),
@@ -139,7 +139,7 @@ impl<'a> Attributes<'a> {
         items.iter().map(pair).collect::<Result<_, _>>().map(Some)
     }
 
-    /// A list of trees; `None` when the attribute is not there.
+    /// Returns a list of trees, or `None` when the attribute is not there.
     pub fn trees(&self, model: StoreModel, name: &str) -> Result<Option<Vec<TreeName>>, BuildError> {
         let Some(words) = self.words(name)? else { return Ok(None) };
         words.iter().map(|word| tree_name(model, name, word)).collect::<Result<_, _>>().map(Some)
@@ -149,7 +149,7 @@ impl<'a> Attributes<'a> {
         tree_name(model, name, &self.required_text(name)?)
     }
 
-    /// `__sources`: names and trees.
+    /// Returns `__sources`: names and trees.
     pub fn sources(&self, model: StoreModel) -> Result<BTreeMap<String, TreeName>, BuildError> {
         const NAME: &str = "__sources";
         let map = match self.json(NAME)? {
@@ -199,8 +199,8 @@ fn kind(value: &Value) -> &'static str {
 
 /// Returns `.attrs.sh`: bash declarations of those structured attributes that a shell can hold.
 ///
-/// Strings, numbers, booleans (`1` or empty) and null (empty) become variables, lists of them arrays and sets of them
-/// associative arrays; anything deeper is left to `.attrs.json`.
+/// Strings, numbers, booleans (`1` or empty) and null (empty) become variables, lists of them
+/// arrays and sets of them associative arrays; anything deeper is left to `.attrs.json`.
 pub(crate) fn shell_declarations(attributes: &serde_json::Map<String, Value>) -> String {
     let mut script = String::new();
     for (name, value) in attributes {

@@ -1,4 +1,4 @@
-//! What a derivation asks the sandbox to run, before its inputs are looked at.
+//! The command that a derivation asks the sandbox to run, before its inputs are read.
 
 use crate::{
     attributes::{Attributes, shell_declarations},
@@ -9,14 +9,15 @@ use store::{Derivation, HashAlgorithm, Output, StoreModel, StorePath};
 
 /// The working directory of every build.
 pub(crate) const BUILD_DIR: &str = "/build";
-/// Where the outputs of a rootfs build are.
+/// The directory of the outputs of a rootfs build.
 pub(crate) const OUTPUT_DIR: &str = "/output";
 
-/// Where the outputs of `derivation` will be.
+/// Returns the paths of the outputs of `derivation`.
 ///
 /// # Errors
-/// When an output is named by what it will turn out to hold: such derivations are not built here. And when its name cannot be that
-/// of a file and of a variable, both of which it becomes: evaluation takes any name of which a store path can be made, as Nix does.
+/// When an output is named by its contents: such derivations are not built here. And when its name
+/// cannot be that of a file and of a variable, both of which it becomes: evaluation takes any name
+/// that is valid in a store path, as Nix does.
 pub(crate) fn output_paths(
     drv: &StorePath,
     derivation: &Derivation,
@@ -58,7 +59,7 @@ fn check_output_name(name: &str) -> Result<(), String> {
     Err(problem)
 }
 
-/// A command with the places of its outputs filled in.
+/// A command with the paths of its outputs filled in.
 pub(crate) struct Invocation {
     /// Builder and arguments.
     pub argv: Vec<Vec<u8>>,
@@ -66,12 +67,12 @@ pub(crate) struct Invocation {
     pub env: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Files that `/build` starts with, by name.
     pub build_files: BTreeMap<String, Vec<u8>>,
-    /// Output names and where the builder makes them.
+    /// Output names, and the paths at which the builder makes them.
     pub places: BTreeMap<String, String>,
 }
 
-/// Puts a command together from a derivation. With `rooted` the outputs are at `/output/<name>`, and every mention of
-/// an output's own store path becomes that place.
+/// Returns the command of a derivation. With `rooted`, the outputs are at `/output/<name>`, and
+/// every mention of an output's own store path becomes that path.
 pub(crate) fn invocation(
     derivation: &Derivation,
     attributes: &Attributes,
@@ -130,7 +131,8 @@ pub(crate) fn invocation(
             }
         }
     }
-    // The places of outputs that the derivation itself did not write into its environment (fixed outputs may not).
+    // Paths of outputs that the derivation itself did not write into its environment (fixed outputs
+    // may not).
     for (name, place) in &places {
         if attributes.structured().is_none() {
             env.insert(name.clone().into_bytes(), place.clone().into_bytes());
@@ -142,7 +144,7 @@ pub(crate) fn invocation(
     Ok(Invocation { argv, env, build_files, places })
 }
 
-/// What every build finds in its environment unless an attribute says otherwise.
+/// The environment of every build, unless an attribute says otherwise.
 const DEFAULTS: [(&str, &str); 8] = [
     ("PATH", "/usr/bin:/bin"),
     ("HOME", BUILD_DIR),
@@ -154,7 +156,8 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("SOURCE_DATE_EPOCH", "1700000000"),
 ];
 
-/// What `builtins.placeholder` returns: a stand-in that the builder's environment has replaced by the output's place.
+/// Returns the result of `builtins.placeholder`: a text that the output's path replaces in the
+/// builder's environment.
 fn placeholder(output: &str) -> String {
     let hash = HashAlgorithm::Sha256.hash(format!("nix-output:{output}").as_bytes());
     format!("/{}", hash.base32())

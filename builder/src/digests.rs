@@ -1,4 +1,5 @@
-//! Keys of the action cache that must never change by accident: what they key would be built again everywhere.
+//! Keys of the action cache that must never change by accident: what they key would be built again
+//! everywhere.
 
 use crate::{
     action,
@@ -108,7 +109,8 @@ fn builtin_tasks() {
     );
 }
 
-/// The whole key of a build: its derivation as a command, and the contents of all that it sees as a root.
+/// The whole key of a build: its derivation as a command, and the contents of all that it sees as a
+/// root.
 #[test]
 fn sandboxed_builds() {
     let directories = MemoryDirectories::new();

@@ -1,10 +1,11 @@
-//! What a realisation tells while it runs.
+//! Events of a realisation while it runs.
 //!
-//! A [`Plan`](crate::Plan) is announced first, so that a renderer knows every node, what it needs and how long it took
-//! the last time; after that each event names its node by its index in the plan. Every node that is started ends with
-//! exactly one of `Finished` or `Failed`; a node that never starts because something below it failed gets `Blocked`.
+//! A [`Plan`](crate::Plan) is sent first, so that a renderer knows every node, its needs and its
+//! last duration. Each later event names its node by the index in the plan. Every node that starts
+//! ends with exactly one of `Finished` or `Failed`; a node that never starts because one below it
+//! failed gets `Blocked`.
 //!
-//! Events are sent from many threads. Showing them is the root crate's work: nothing here prints.
+//! Events are sent from many threads. The root crate shows them: nothing here prints.
 
 use crate::DerivationFailure;
 use std::{sync::Arc, time::Duration};
@@ -13,26 +14,27 @@ use store::StorePath;
 /// Index of a node in [`Plan::nodes`](crate::Plan::nodes).
 pub type NodeId = usize;
 
-/// How an output came to be.
+/// The origin of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// A builder ran, in the sandbox or in-process.
     Built,
-    /// The action with these very input contents had been run before: its recorded trees were taken and nothing ran.
+    /// The action with these very input contents had been run before: its recorded trees were
+    /// reused and nothing ran.
     CutOff,
     /// Bytes came from a URL.
     Fetched,
-    /// Another process, or another derivation with the same output, made it while we waited.
+    /// Another process, or another derivation with the same output, made it while this one waited.
     Found,
     /// It was built again and came out the same.
     Reproduced,
 }
 
-/// Who holds the lock that a node waits for.
+/// The holder of the lock that a node waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
-    /// Process id, when the lock tells it.
+    /// Process id, when the lock records it.
     pub pid: Option<u32>,
     /// The command line of that process, for people.
     pub command: String,
@@ -41,13 +43,13 @@ pub struct LockHolder {
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// What is going to be done; sent once, before anything is started.
+    /// The plan; sent once, before any node starts.
     Planned { plan: Arc<crate::Plan> },
     /// A node has left the queue.
     Started { node: NodeId },
-    /// Its builder runs now: nothing that was built before could be taken instead.
+    /// Its builder runs now: no earlier result could be reused.
     Building { node: NodeId },
-    /// The node cannot go on until another process lets go of it.
+    /// The node waits until another process releases its lock.
     Waiting { node: NodeId, holder: LockHolder },
     /// The builder printed `@phase NAME`.
     Phase { node: NodeId, phase: String },
@@ -57,16 +59,17 @@ pub enum Event {
     Progress { node: NodeId, done_bytes: u64, total_bytes: Option<u64> },
     /// The outputs are registered.
     Finished { node: NodeId, origin: Origin, duration: Duration },
-    /// The node could not be realised, or was stopped ([`BuildError::Cancelled`](crate::BuildError::Cancelled)); the
-    /// same failure is in the report.
+    /// The node could not be realised, or was stopped
+    /// ([`BuildError::Cancelled`](crate::BuildError::Cancelled)); the same failure is in the
+    /// report.
     Failed { node: NodeId, failure: Arc<DerivationFailure> },
     /// The node is not started since `by`, which it needs, failed.
     Blocked { node: NodeId, by: NodeId },
-    /// Something a person should know which fails nothing.
+    /// A person should know this, though it fails nothing.
     Warning { node: Option<NodeId>, drv: Option<StorePath>, text: String },
 }
 
-/// Where events go. Implementations return quickly: the sender may hold a build slot.
+/// A receiver of events. Implementations return quickly: the sender may have a build slot.
 pub trait EventSink: Send + Sync {
     fn event(&self, event: Event);
 }

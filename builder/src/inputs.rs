@@ -1,4 +1,5 @@
-//! The inputs of a build: which store paths a derivation means, what they hold, and the root they make together.
+//! The inputs of a build: the store paths that a derivation names, their contents, and the root
+//! they make together.
 
 use crate::{
     attributes::{Attributes, TreeName},
@@ -19,12 +20,12 @@ use store::{
 pub(crate) struct InputTree {
     pub name: TreeName,
     pub node: Node,
-    /// What messages call it.
+    /// Its name in messages.
     pub owner: String,
 }
 
 impl InputTree {
-    /// Where it lies on this machine.
+    /// Returns its path on this machine.
     pub fn host(&self, store: &LocalStore) -> PathBuf {
         let path = store.physical_path(&self.name.path);
         match self.name.below.strip_prefix('/') {
@@ -34,7 +35,7 @@ impl InputTree {
     }
 }
 
-/// Looks up what a tree named by an attribute holds.
+/// Looks up a tree that an attribute names.
 pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<InputTree, BuildError> {
     let info = store.path_info(&name.path)?.ok_or_else(|| BuildError::MissingInput { path: name.path.clone() })?;
     let node = tree::lookup(store, &info.node, name.below.as_bytes())?;
@@ -45,9 +46,9 @@ pub(crate) fn resolve(store: &LocalStore, name: &TreeName) -> Result<InputTree, 
 pub(crate) struct Inputs {
     /// The trees of `__rootfs`; `None` for a build that sees its inputs at their store paths only.
     pub roots: Option<Vec<InputTree>>,
-    /// What is at `/source/<name>`.
+    /// The trees at `/source/<name>`.
     pub sources: BTreeMap<String, InputTree>,
-    /// What is at its store path, closures included.
+    /// The inputs at their store paths, closures included.
     pub mounted: BTreeMap<StorePath, Node>,
 }
 
@@ -83,8 +84,8 @@ impl Inputs {
         Ok(Inputs { roots, sources, mounted: nodes })
     }
 
-    /// Returns the root of the sandbox: `base`, the union of the root trees, with everything else at its
-    /// place. Saves the directories that are not part of an input; with
+    /// Returns the root of the sandbox: `base`, the union of the root trees, with everything else
+    /// at its place. Saves the directories that are not part of an input; with
     /// [`DigestsOnly`](model::tree::directories::DigestsOnly) only their digests are computed.
     pub fn root_directory(
         &self,
@@ -123,8 +124,9 @@ impl Inputs {
     }
 }
 
-/// The input paths that a rootfs build sees at their store paths: all but those that are only trees of its root or
-/// sources. An input that is mentioned nowhere, but is in a context all the same, is seen too.
+/// Returns the input paths that a rootfs build sees at their store paths: all but those that are
+/// only trees of its root or sources. An input that is mentioned nowhere, but is in a context all
+/// the same, is seen too.
 fn seen_by_path<'a>(
     derivation: &Derivation,
     attributes: &Attributes,

@@ -1,25 +1,27 @@
-//! Job tokens for the cores of the machine, and the builds that ask for a share of them (`__jobserver`).
+//! Job tokens for the cores of the machine, and the builds that ask for a share of them
+//! (`__jobserver`).
 //!
-//! There is a token for each process that may run at a time. Every running build has one. A build takes a
-//! further token for each further process, by the protocol of GNU make, which ninja and cargo speak as
-//! well: a byte read from a FIFO takes a token, a byte written to it returns one.
+//! There is a token for each process that may run at a time. Every running build has one. A build
+//! takes a further token for each further process, by the protocol of GNU make, which ninja and
+//! cargo speak as well: a byte read from a FIFO takes a token, a byte written to it returns one.
 //!
 //! ```text
 //!   TokenPool ──broker──▶ FIFO of build 1 ◀─▶ make, make, make
 //!             ──broker──▶ FIFO of build 2 ◀─▶ ninja
 //! ```
 //!
-//! A FIFO shared by two builds would be a covert channel, and a token that one of them leaked would be lost
-//! to the others. So each build has its own FIFO, and the *broker*, a thread that runs while there is any,
-//! moves tokens between them. A FIFO holds at most one unused token; the broker replaces it once it is
-//! taken. A token returned beyond that one goes back to the pool, as do all tokens of a build that ends.
-//! The broker counts and drops the bytes that it reads; it never passes them on.
+//! A FIFO shared by two builds would be a covert channel, and a token that one of them leaked would
+//! be lost to the others. So each build has its own FIFO, and the *broker*, a thread that runs
+//! while there is any, moves tokens between them. A FIFO holds at most one unused token; the broker
+//! replaces it once it is taken. A token returned beyond that one goes back to the pool, as do all
+//! tokens of a build that ends. The broker counts and drops the bytes that it reads; it never
+//! passes them on.
 //!
-//! An empty FIFO does not show whether a process waits for it. When tokens are scarce, a build that leaves
-//! its spare token unused loses it to the others, and is offered one less and less often.
+//! An empty FIFO does not show whether a process waits for it. When tokens are scarce, a build that
+//! leaves its spare token unused loses it to the others, and is offered one less and less often.
 //!
-//! Invariant: the tokens in the pool, of builds and in FIFOs are as many as there were at first, plus
-//! `debt`: the builds that had to start without one (see [`STALL_TIMEOUT`]).
+//! Invariant: the tokens in the pool, of builds and in FIFOs are as many as there were at first,
+//! plus `debt`: the builds that had to start without one (see [`STALL_TIMEOUT`]).
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -47,10 +49,11 @@ use std::{
 const UNUSED_MAX: Duration = Duration::from_millis(20);
 /// The longest time until a build that left tokens unused is offered one again.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Longest wait of a build for its first token while no build takes or returns any. Some build then keeps
-/// its tokens, and must not block the others.
+/// Longest wait of a build for its first token while no build takes or returns any. Some build then
+/// keeps its tokens, and must not block the others.
 const STALL_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
-/// Interval at which the cancel flag is read, and FIFOs for which the kernel sends no notifications.
+/// Interval at which the cancel flag is read, and FIFOs for which the kernel sends no
+/// notifications.
 const POLL: Duration = Duration::from_millis(50);
 /// The least time between two rounds of the broker, so that a build cannot keep it busy.
 const ROUND_MIN: Duration = Duration::from_micros(500);
@@ -83,8 +86,8 @@ struct PoolState {
     broker: Option<Arc<Watcher>>,
 }
 
-/// Notifications of reads and writes. When the kernel grants this user no more of them, the broker reads
-/// FIFOs every [`POLL`] instead.
+/// Notifications of reads and writes. When the kernel grants this user no more of them, the broker
+/// reads FIFOs every [`POLL`] instead.
 struct Watcher(Option<Inotify>);
 
 /// A build's FIFO.
@@ -101,7 +104,7 @@ struct Client {
     offered: Option<Instant>,
     /// Set when the next notification of a read is caused by our own [`Client::drain`].
     drained: bool,
-    /// How many tokens in a row were taken back from it unused.
+    /// Tokens in a row that were taken back from it unused.
     unused: u32,
     /// While others need tokens, it is offered none before this time.
     not_before: Option<Instant>,
@@ -150,14 +153,15 @@ impl TokenPool {
         JobToken { pool: self }
     }
 
-    /// Makes a FIFO at `path`, which other users must not reach, and serves at most `max` tokens there.
+    /// Makes a FIFO at `path`, which other users must not reach, and serves at most `max` tokens
+    /// there.
     ///
     /// # Errors
     /// When the FIFO cannot be made, or the thread that serves it not be started.
     pub fn serve(&self, path: &Path, max: usize) -> io::Result<ServedTokens<'_>> {
         mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        // Opened for reading and writing, so that neither side ever sees its end. A description of its own,
-        // so that a build that makes its end blocking does not change this one.
+        // Opened for reading and writing, so that neither side ever sees its end. A description of
+        // its own, so that a build that makes its end blocking does not change this one.
         let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         let mut state = self.shared.lock();
         let watcher = match &state.broker {
@@ -195,7 +199,8 @@ impl TokenPool {
 impl Drop for JobToken<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.shared.lock();
-        // The debt of a build that started without a token was paid by a token that came back, or ends here.
+        // The debt of a build that started without a token was paid by a token that came back, or
+        // ends here.
         state.put_back(1);
         state.balance(Instant::now());
         self.pool.shared.freed.notify_all();
@@ -251,8 +256,8 @@ impl SharedPool {
 }
 
 impl Watcher {
-    /// Waits until a FIFO was read or written, a client is gone, or `time` is over. Returns the FIFOs that
-    /// were read.
+    /// Waits until a FIFO was read or written, a client is gone, or `time` is over. Returns the
+    /// FIFOs that were read.
     fn wait(&self, time: Option<Duration>) -> Vec<WatchDescriptor> {
         let Some(inotify) = &self.0 else {
             std::thread::sleep(time.map_or(POLL, |time| time.min(POLL)));
@@ -278,8 +283,8 @@ impl PoolState {
         self.free += count - paid;
     }
 
-    /// Reads the state of all FIFOs and moves tokens to builds that need them. Returns the time after which
-    /// that has to be repeated even if no FIFO is read or written.
+    /// Reads the state of all FIFOs and moves tokens to builds that need them. Returns the time
+    /// after which that has to be repeated even if no FIFO is read or written.
     fn balance(&mut self, now: Instant) -> Option<Duration> {
         let mut returned = 0;
         for client in self.clients.values_mut() {
@@ -340,8 +345,8 @@ impl PoolState {
 }
 
 impl Client {
-    /// Compares the FIFO with its last known state. Returns how many tokens came back, and true when any was
-    /// taken or returned.
+    /// Compares the FIFO with its last known state. Returns how many tokens came back, and true
+    /// when any was taken or returned.
     fn update(&mut self, now: Instant) -> (usize, bool) {
         let unread = rustix::io::ioctl_fionread(&self.fifo).unwrap_or(0);
         match (self.spare, unread) {
@@ -353,8 +358,8 @@ impl Client {
                 (0, true)
             }
             (None, 1) => {
-                // A token that came back to an empty FIFO stays there. A byte from a build that was given
-                // none is no token.
+                // A token that came back to an empty FIFO stays there. A byte from a build that was
+                // given none is no token.
                 if self.given == 0 {
                     self.drain();
                     return (0, false);
@@ -369,8 +374,8 @@ impl Client {
         }
     }
 
-    /// Notes that a process read from the FIFO. A token that is there nevertheless was in use and came back
-    /// just now.
+    /// Notes that a process read from the FIFO. A token that is there nevertheless was in use and
+    /// came back just now.
     fn was_read(&mut self, now: Instant) {
         if !std::mem::take(&mut self.drained) && self.spare.is_some() {
             self.spare = Some(now);
@@ -536,7 +541,8 @@ mod tests {
         assert_eq!(world.total(1), 3);
     }
 
-    /// A build cannot keep its tokens, nor make any: others start without them, and have them when it has ended.
+    /// A build cannot keep its tokens, nor make any: others start without them, and have them when
+    /// it has ended.
     #[test]
     fn a_build_that_returns_nothing_blocks_no_other() {
         let world = World::new(3);

@@ -1,11 +1,14 @@
-//! The log of one build: compressed while it is written, and watched for what a failure report wants to quote.
+//! The log of one build: compressed while it is written, and searched for lines that a failure
+//! report quotes.
 //!
-//! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the suffix `.part` and
-//! takes its final name when the build ends, however it ends. A short one is kept in memory until then, and registered with
-//! what was built instead of becoming a file, should the build succeed: making a file takes longer than much that is built.
-//! The file is the later one where there are both.
-//! Bytes reach the disk as they were printed; lines handed
-//! to events and reports have carriage-return progress and control characters removed, since they end up on terminals.
+//! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the
+//! suffix `.part`, and it gets its final name at the end, also of a failed build. A short log is
+//! kept in memory until then. When the build succeeds, it is registered with the outputs instead of
+//! becoming a file: making a file takes longer than many builds. Where there are both, the file is
+//! the later one.
+//!
+//! Bytes reach the disk as they were printed. Lines for events and reports lose carriage-return
+//! progress and control characters, since they are shown on terminals.
 
 use crate::error::{BuildError, io_error};
 use crate::terminal::screen_line;
@@ -19,20 +22,20 @@ use std::{
 };
 use store::{LocalStore, StoreError, StorePath, place};
 
-/// How many last lines a failure report quotes.
+/// Number of last lines that a failure report quotes.
 pub const TAIL_LINES: usize = 25;
 /// Longer lines are cut in events and reports (never in the log itself).
 const LINE_BYTES_MAX: usize = 4096;
 
-/// What a line of a log means to the progress display.
+/// A line of a log, as the progress display takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// `@phase NAME`: the builder says what it does now.
+    /// `@phase NAME`: the builder announces its next phase.
     Phase(String),
     Text(String),
 }
 
-/// What is left of a log when its build has ended.
+/// Facts about a log whose build has ended.
 #[derive(Clone, Debug, Default)]
 pub struct LogSummary {
     pub path: PathBuf,
@@ -53,7 +56,7 @@ const LEVEL: i32 = 1;
 
 /// Writes one log.
 pub struct LogWriter {
-    /// What is not with the encoder yet, as there is none.
+    /// The log while it is short, and there is no encoder.
     short: Vec<u8>,
     encoder: Option<zstd::stream::write::Encoder<'static, File>>,
     part: PathBuf,
@@ -115,7 +118,8 @@ impl LogWriter {
         encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))
     }
 
-    /// Ends the stream. A log that is a file gets its final name; of a short one the caller decides what becomes.
+    /// Ends the stream. A log that is a file gets its final name; the caller decides about a short
+    /// one.
     pub fn finish(mut self, on_line: &mut dyn FnMut(Line)) -> Result<FinishedLog, BuildError> {
         if !self.line.is_empty() {
             self.end_line(on_line);
@@ -165,7 +169,7 @@ impl LogWriter {
     }
 }
 
-/// Compresses a short log; what that takes of memory is kept for the next.
+/// Compresses a short log. The compressor's memory is reused for the next.
 fn compress(log: &[u8]) -> std::io::Result<Vec<u8>> {
     static COMPRESSOR: Mutex<Option<zstd::bulk::Compressor<'static>>> = Mutex::new(None);
     let mut compressor = lock(&COMPRESSOR);
@@ -208,10 +212,10 @@ impl FinishedLog {
     }
 }
 
-/// Opens the log of a derivation, to be read as it was printed; `None` when it was never built here.
+/// Opens the log of a derivation for reading; `None` when it was never built here.
 ///
 /// # Errors
-/// When the store or the file cannot be read. What is damaged is found out in reading.
+/// When the store or the file cannot be read. Damage shows while reading.
 pub fn open_log(store: &LocalStore, drv: &StorePath) -> Result<Option<impl Read + use<>>, BuildError> {
     let path = store.log_dir().join(format!("{drv}.zst"));
     let compressed: Box<dyn Read> = match File::open(&path) {

@@ -1,8 +1,10 @@
-//! The plan: which derivations have to be realised for the targets, and what needs what. Pure data once it is made.
+//! The plan: the derivations to realise for the targets, and their dependencies. Pure data once it
+//! is made.
 //!
-//! Planning goes level by level from the targets down and asks the store for each output whether it is valid; a
-//! derivation is read when the store does not say that what is wanted of it is, and below a valid output nothing is
-//! looked at. So the price of "nothing to do" is one query for each target, and the depth of a graph costs no stack.
+//! Planning goes level by level from the targets down and asks the store which wanted outputs are
+//! valid. It reads a derivation only when one of them is not, and visits nothing below a valid
+//! output. So a plan with nothing to do costs one query for each target, and the depth of a graph
+//! costs no stack.
 
 use crate::{error::BuildError, events::NodeId};
 use rayon::prelude::*;
@@ -15,10 +17,10 @@ use std::{
 };
 use store::{BuildRecord, Derivation, LocalStore, StorePath};
 
-/// The status of build records that count.
+/// The status in records of builds that succeeded.
 pub(crate) const SUCCEEDED: &str = "succeeded";
 
-/// Something to have: outputs of a derivation; no names mean all of them.
+/// A target: outputs of a derivation. No names mean all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub drv: StorePath,
@@ -32,7 +34,7 @@ impl Target {
     }
 }
 
-/// What it takes to realise a node; each kind has its own budget.
+/// The kind of work that realises a node. Each kind has its own budget of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeKind {
@@ -56,7 +58,7 @@ impl NodeKind {
         }
     }
 
-    /// What a node of this kind is thought to take when it was never seen: only the order of magnitude matters.
+    /// Returns the expected time of a node that was never run: only the order of magnitude matters.
     pub(crate) fn guess(self) -> Duration {
         Duration::from_millis(match self {
             NodeKind::Build => 10_000,
@@ -75,25 +77,26 @@ pub struct PlanNode {
     pub drv: StorePath,
     pub name: String,
     pub kind: NodeKind,
-    /// The outputs somebody asked for.
+    /// The outputs that a target or another node needs.
     pub wanted: BTreeSet<String>,
-    /// Where all its outputs will be.
+    /// The paths of all its outputs.
     #[serde(serialize_with = "texts")]
     pub outputs: Arc<BTreeMap<String, StorePath>>,
     /// Nodes that come first, ascending.
     pub needs: Vec<NodeId>,
-    /// Is valid already, and is built a second time to be compared.
+    /// Set when it is valid already, and is built a second time for comparison.
     pub rebuild: bool,
-    /// How long a build of this name took the last time.
+    /// Duration of the last build of this name.
     #[serde(rename = "expectedSecs", serialize_with = "secs")]
     pub expected: Option<Duration>,
-    /// How many bytes of memory it is thought to need, from what it took then.
+    /// Expected memory in bytes, from the record of that build.
     #[serde(rename = "memoryBytes")]
     pub memory_bytes: Option<u64>,
-    /// Its place in line: a lower one goes first, whatever takes longest. That of the first target that needs it, where targets
-    /// are made in order; else all have the same.
+    /// Its priority: a lower rank starts first, regardless of expected time. It is the position of
+    /// the first target that needs the node, when targets are made in order; otherwise it is the
+    /// same for all.
     pub rank: usize,
-    /// The longest way from the start of this node to the end of a target, in expected time.
+    /// The longest path from the start of this node to the end of a target, in expected time.
     #[serde(rename = "criticalSecs", serialize_with = "secs_of")]
     pub critical: Duration,
 }
@@ -110,13 +113,13 @@ pub struct PlannedTarget {
     pub node: Option<NodeId>,
 }
 
-/// What has to be done, in an order in which it can be done: a node comes after all it needs.
+/// The derivations to realise, in an order that works: a node comes after all that it needs.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub nodes: Vec<PlanNode>,
     pub targets: Vec<PlannedTarget>,
-    /// Derivations that were looked at and whose wanted outputs are valid.
+    /// Number of visited derivations whose wanted outputs are valid.
     pub valid: usize,
 }
 
@@ -125,21 +128,21 @@ impl Plan {
         self.nodes.is_empty()
     }
 
-    /// How many nodes of `kind` there are.
+    /// Returns the number of nodes of a kind.
     pub fn count(&self, kind: NodeKind) -> usize {
         self.nodes.iter().filter(|node| node.kind == kind).count()
     }
 
-    /// Gives each node the place of the first target that needs it.
+    /// Gives each node the position of the first target that needs it.
     fn rank(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.rank = usize::MAX);
-        for (place, target) in self.targets.iter().enumerate() {
+        for (position, target) in self.targets.iter().enumerate() {
             if let Some(id) = target.node {
-                self.nodes[id].rank = self.nodes[id].rank.min(place);
+                self.nodes[id].rank = self.nodes[id].rank.min(position);
             }
         }
         for id in (0..self.nodes.len()).rev() {
-            // Whatever needs this node has a higher number and has already lowered its rank.
+            // Each node that needs this one has a higher number and has already lowered its rank.
             for need in self.nodes[id].needs.clone() {
                 self.nodes[need].rank = self.nodes[need].rank.min(self.nodes[id].rank);
             }
@@ -170,8 +173,8 @@ fn secs_of<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
     duration.as_secs_f64().serialize(serializer)
 }
 
-/// What planning remembers of a derivation; the rest is read again when its turn comes, so that a plan of 100,000
-/// nodes stays small.
+/// The part of a derivation that planning keeps. The rest is read again when the node is realised,
+/// so that a plan of 100,000 nodes stays small.
 struct PlanEntry {
     drv: StorePath,
     kind: NodeKind,
@@ -209,15 +212,17 @@ impl PlanEntry {
     }
 }
 
-/// Finds out what `targets` take. With `rebuild` the targets themselves are built again when they are valid; `in_order` puts all
-/// that one needs before what only later ones do.
+/// Plans the realisation of `targets`. With `rebuild`, the targets themselves are built again when
+/// they are valid; `in_order` puts the nodes that an earlier target needs before those that only
+/// later ones need.
 pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_order: bool) -> Result<Plan, BuildError> {
     let mut entries: Vec<PlanEntry> = Vec::new();
     let mut index: HashMap<StorePath, usize> = HashMap::new();
     let mut asked: Vec<(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)> =
         targets.iter().map(|target| (Cow::Borrowed(&target.drv), Cow::Borrowed(&target.outputs))).collect();
     let mut first_level = true;
-    // What the targets came to that are valid, without their derivations having been read; and those further down.
+    // Outputs of the targets that are valid, found without reading derivations; and such inputs
+    // further down.
     let mut ready: Vec<Option<Arc<BTreeMap<String, StorePath>>>> = vec![None; targets.len()];
     let mut ready_inputs: HashMap<StorePath, BTreeSet<String>> = HashMap::new();
     while !asked.is_empty() {
@@ -228,7 +233,7 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_ord
         } else if !first_level {
             asked.sort_unstable();
             asked.dedup();
-            // What has been read is known better.
+            // A derivation that was read is in the index already.
             asked.retain(|(drv, names)| {
                 index.contains_key(&**drv) || ready_inputs.get(&**drv).is_none_or(|known| !known.is_superset(names))
             });
@@ -254,7 +259,7 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_ord
             .flat_map(|&at| entries[at].wanted.iter().map(move |name| (at, name)))
             .map(|(at, name)| entries[at].outputs[name].clone())
             .collect();
-        let valid = valid_paths(store, paths)?;
+        let valid = store.valid_among(paths)?;
         asked.clear();
         for at in level {
             let entry = &mut entries[at];
@@ -278,7 +283,8 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target], rebuild: bool, in_ord
     Ok(plan)
 }
 
-/// Where the outputs are that are wanted of each derivation, if they are valid and the store knows it without reading.
+/// Returns the paths of the wanted outputs of each derivation, when they are valid and the store
+/// knows that without reading the derivation.
 fn valid_outputs(
     store: &LocalStore,
     asked: &[(Cow<'_, StorePath>, Cow<'_, BTreeSet<String>>)],
@@ -287,23 +293,15 @@ fn valid_outputs(
     Ok(store.valid_outputs(&asked)?)
 }
 
-/// Which of `paths` are valid.
-pub(crate) fn valid_paths(
-    store: &LocalStore,
-    paths: impl IntoIterator<Item = StorePath>,
-) -> Result<BTreeSet<StorePath>, BuildError> {
-    Ok(store.valid_among(paths)?)
-}
-
-/// The last time that a derivation of this name was built.
+/// Returns the record of the last successful build of a derivation of this name.
 fn past_build(store: &LocalStore, name: &str) -> Result<Option<BuildRecord>, BuildError> {
     let builds = store.builds_of_name(name)?;
     Ok(builds.into_iter().find(|build| build.status == SUCCEEDED))
 }
 
-/// How much memory a build took, by its record: what its largest process had, for each of as many processes as were busy at
-/// a time. What a control group counts would be no better, as that includes files that the kernel keeps in memory while
-/// nobody needs it.
+/// Estimates the memory of a build from its record: the peak of its largest process, times the
+/// number of processes that were busy at a time. The count of a control group would be no better,
+/// since it includes files that the kernel caches as long as the memory is free.
 fn memory_need(build: &BuildRecord) -> Option<u64> {
     let busy = build.cpu_ms.div_ceil(build.duration_ms.max(1)).max(1);
     build.memory_peak_bytes.map(|bytes| bytes.saturating_mul(busy))
@@ -403,7 +401,7 @@ fn order(
         .collect();
     if !nodes.is_empty() {
         for node in &mut nodes {
-            // What is done in an instant needs no history.
+            // Short work on trees needs no history.
             if node.kind != NodeKind::Tree {
                 let past = past_build(store, node.drv.name().as_str())?;
                 node.expected = past.as_ref().map(|build| Duration::from_millis(build.duration_ms));
@@ -441,7 +439,8 @@ fn topological(needs: &[Vec<usize>], member: impl Fn(usize) -> bool) -> Result<V
 
 fn critical_path(nodes: &mut [PlanNode]) {
     for id in (0..nodes.len()).rev() {
-        // Whatever needs this node has a higher number and has already raised `critical` to its own.
+        // Each node that needs this one has a higher number and has already raised `critical` to
+        // its own.
         let total = nodes[id].critical + nodes[id].expected.unwrap_or_else(|| nodes[id].kind.guess());
         nodes[id].critical = total;
         for need in nodes[id].needs.clone() {

@@ -1,4 +1,4 @@
-//! Making again what a verification of the store has made invalid.
+//! Rebuilds paths that a verification of the store has invalidated.
 
 use crate::{BuildError, Builder, DerivationFailure, Target};
 use std::{
@@ -7,19 +7,20 @@ use std::{
 };
 use store::{StoreModel, StorePath};
 
-/// What came of it.
+/// The result of a repair.
 #[derive(Debug, Default)]
 pub struct Repaired {
-    /// Valid again.
+    /// Paths that are valid again.
     pub made: BTreeSet<StorePath>,
-    /// Needed by a root, and not to be had: nothing in the store says how to make them, or that failed.
+    /// Paths that a root needs and that stay lost: no derivation in the store makes them, or it
+    /// failed.
     pub missing: BTreeSet<StorePath>,
     pub failures: Vec<Arc<DerivationFailure>>,
 }
 
 impl Builder {
-    /// Builds or fetches again those of `lost`, paths that are not valid any more, that roots of the collector lead to.
-    /// What nothing leads to is garbage, and stays lost.
+    /// Builds or fetches again those of the `lost` paths that roots of the collector need. The
+    /// others are garbage, and stay lost.
     ///
     /// # Errors
     /// When the store cannot be read. Builds that fail are no error.

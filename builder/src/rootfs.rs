@@ -1,17 +1,20 @@
-//! The root of a build: the union of trees, computed on Merkle nodes, and the host directories that show it.
+//! The root of a build: the union of trees, computed on Merkle nodes, and the host directories that
+//! show it.
 //!
-//! When mounting the trees over each other shows the union, the trees themselves are the layers, and nothing is copied
-//! but the few files that two trees share: as equal files are one inode in the store, tools that look for hard links
-//! would see them, so all but one of their names get private copies in a layer on top. When it does not (a link in one
-//! tree counts as a directory of another), or there are too many trees, the union is checked out.
+//! When mounting the trees over each other shows the union, the trees themselves are the layers.
+//! Only files that two trees share are copied: equal files are one inode in the store, and tools
+//! that look for hard links would see that, so all but one of their names get private copies in a
+//! layer on top. When mounting does not show the union (a link in one tree stands for a directory
+//! of another), or there are too many trees, the union is checked out.
 //!
 //! ```text
 //!   <root>/cache/.lock            held shared while building, exclusively while clearing
 //!   <root>/cache/layers/<digest>  private copies for one list of trees; often empty
 //!   <root>/cache/unions/<digest>  the checkout of one union
 //! ```
-//! Everything below `cache` can be made again, so losing it costs only time. Losing a part of it would cost more: what a
-//! build sees would be something else. So each is on the disk before it gets its name.
+//! Everything below `cache` can be made again, so losing it costs only time. Losing a part of an
+//! entry would change the contents that a build sees, so each entry is on the disk before it gets
+//! its name.
 
 use crate::{
     error::{BuildError, io_error},
@@ -52,14 +55,15 @@ type UnionDirectories = OverlaidDirectories<Arc<LocalStore>>;
 #[derive(Clone, Debug)]
 pub(crate) struct United {
     pub node: Node,
-    /// Whether mounting the trees over each other shows something else.
+    /// Set when mounting the trees over each other shows something else.
     redirected: bool,
 }
 
-/// A regular file's identity in the store: files that are equal in both are one inode, but for private copies.
+/// A regular file's identity in the store: files that are equal in both are one inode, but for
+/// private copies.
 type FileKey = (Digest, bool);
 
-/// Unions and what was learnt about trees, kept for the life of a builder.
+/// Unions and lists of files, cached for the life of a builder.
 pub(crate) struct Roots {
     pub directories: UnionDirectories,
     unions: Mutex<HashMap<(Vec<Digest>, String), United>>,
@@ -79,7 +83,8 @@ impl Roots {
         }
     }
 
-    /// Keeps the cache from being cleared while what is returned lives. Builds at the same time share one lock.
+    /// Locks the cache shared, so that it is not cleared while the result lives. Concurrent builds
+    /// share one lock.
     pub fn hold_cache(&self, store: &LocalStore) -> Result<Arc<CacheInUse>, BuildError> {
         let mut in_use = lock(&self.in_use);
         if let Some(held) = in_use.upgrade() {
@@ -108,10 +113,11 @@ impl Roots {
         Ok(united)
     }
 
-    /// Returns the host directories that, mounted over each other from first to last, show `united`.
+    /// Returns the host directories that, mounted over each other from first to last, show
+    /// `united`.
     pub fn layers(&self, trees: &[InputTree], united: &United) -> Result<Vec<PathBuf>, BuildError> {
         let store = &**self.directories.below();
-        // Of a tree that is there twice only the upper one counts.
+        // Only the upper one of two equal trees shows.
         let mut seen = HashSet::new();
         let mut used: Vec<&InputTree> =
             trees.iter().rev().filter(|tree| seen.insert(tree.node.fingerprint())).collect();
@@ -120,7 +126,7 @@ impl Roots {
             return Ok(vec![tree.host(store)]);
         }
         let mut paths = HashSet::new();
-        // The kernel refuses layers that lie in each other.
+        // The kernel refuses layers that are nested.
         let nested = used.iter().any(|tree| !paths.insert(&tree.name.path));
         if united.redirected || nested || used.len() >= sandbox::LAYERS_MAX {
             return Ok(vec![self.checkout(&united.node)?]);
@@ -149,7 +155,8 @@ impl Roots {
         })
     }
 
-    /// Returns the layer of private copies for `trees`, which lie at `hosts`; `None` when they share no file.
+    /// Returns the layer of private copies for `trees`, whose paths are `hosts`; `None` when they
+    /// share no file.
     fn private_copies(&self, trees: &[&InputTree], hosts: &[PathBuf]) -> Result<Option<PathBuf>, BuildError> {
         let mut key = b"private copies 1".to_vec();
         trees.iter().for_each(|tree| key.extend_from_slice(tree.node.fingerprint().bytes()));
@@ -171,7 +178,7 @@ impl Roots {
         Ok((!empty).then_some(layer))
     }
 
-    /// Files that are in more than one tree.
+    /// Returns the files that are in more than one tree.
     fn shared_files(&self, trees: &[&InputTree]) -> Result<HashSet<FileKey>, BuildError> {
         let mut seen = HashSet::new();
         let mut shared = HashSet::new();
@@ -202,7 +209,8 @@ impl Roots {
         Ok(files)
     }
 
-    /// Finds the names in the mounted union that share an inode with a name before them, with the file each stands for.
+    /// Finds the names in the mounted union that share an inode with a name before them, with the
+    /// file each stands for.
     fn extra_names(
         &self,
         trees: &[&InputTree],
@@ -226,7 +234,8 @@ impl Roots {
                 let inner = join(&path, &name);
                 match parts.last() {
                     Some((_, Node::Directory { .. })) => {
-                        // As the kernel does: what is below the last entry that is no directory does not show.
+                        // As the kernel does: the last entry that is no directory hides those below
+                        // it.
                         let start = parts.iter().rposition(|(_, node)| !node.is_directory()).map_or(0, |at| at + 1);
                         todo.push((inner, parts[start..].to_vec()));
                     }
@@ -247,7 +256,8 @@ impl Roots {
         Ok(extra)
     }
 
-    /// Returns the directory `<root>/cache/<kind>/<digest>`, made by `make` at a temporary name when it is not there.
+    /// Returns the directory `<root>/cache/<kind>/<digest>`, made by `make` at a temporary name
+    /// when it is not there.
     fn cached(
         &self,
         kind: &str,
@@ -264,12 +274,13 @@ impl Roots {
         // A sibling, since a read-only directory can be renamed but not moved.
         let part = directory.join(format!(".{digest}.{}.{number}", std::process::id()));
         let made = make(&part).and_then(|()| match fs::rename(&part, &path) {
-            // Somebody else was faster.
+            // Another thread or process was faster.
             Err(_) if path.is_dir() => Ok(()),
             renamed => renamed.map_err(|e| io_error("rename", &part, e)),
         });
         if part.exists() {
-            // Left over after a lost race or an error; when it stays, clearing the cache removes it.
+            // Left over after a lost race or an error; when it stays, clearing the cache removes
+            // it.
             let _ = sandbox::remove_tree(&part);
         }
         made.map(|()| path)
@@ -289,10 +300,10 @@ impl CacheInUse {
     }
 }
 
-/// Removes what can be made again, unless a build is using it. Returns whether it was removed.
+/// Removes the cache, unless a build is using it. Returns true when it was removed.
 pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
     if !store.root().join("cache").exists() {
-        // To make it so that it can be locked takes room, and there may be none.
+        // Making it in order to lock it takes space, and there may be none.
         return Ok(true);
     }
     let (file, path) = lock_file(store)?;
@@ -329,7 +340,7 @@ fn copy_into(layer: &Path, path: &Path, host: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Gives everything below `directory` the modes and the time that files in the store have.
+/// Gives everything below `directory` the modes and the time of files in the store.
 fn seal(directory: &Path) -> Result<(), BuildError> {
     let mut directories = vec![directory.to_owned()];
     let mut next = 0;

@@ -1,17 +1,19 @@
-//! The order in which the nodes of a plan are worked on, and by how many threads.
+//! Schedules the nodes of a plan on threads.
 //!
-//! Each [`NodeKind`] of node has its own budget and its own threads, so that downloads neither take nor wait for a build
-//! slot. Among the nodes of a kind that could start, those of the lowest rank go first, and of these the one with the longest
-//! way to the end. What it means to realise a node is a function given by the caller: this module knows graphs and threads
-//! and nothing of stores.
+//! Each [`NodeKind`] has its own budget of slots and its own threads, so that downloads neither
+//! take nor wait for a build slot. Among the nodes of a kind that are ready, those of the lowest
+//! rank start first, and of these the one with the longest path to the end of a target. The caller
+//! passes the function that realises a node: this module knows graphs and threads, and nothing of
+//! stores.
 //!
-//! A build starts only while what the running ones and it are thought to need of memory is there. One that is too large for
-//! the moment lets a few smaller ones pass, and then nothing starts before it; alone, every build may run.
+//! A build starts only when its expected memory and that of the running builds fit. A build that
+//! does not fit may be overtaken by at most [`OVERTAKEN_MAX`] smaller ones; after that, nothing
+//! starts until it has. A build that would run alone is always admitted.
 //!
-//! A node may give its slot back before it is done, while it only waits for the disk: the next one starts then, and those
-//! that wait are registered together.
+//! A node may release its slot before it is done, when it only waits for the disk. The next node
+//! starts then, and the waiting ones are registered together.
 //!
-//! Invariant: a node is started at most once, and only when all it needs has succeeded.
+//! Invariant: a node is started at most once, and only when all its needs have succeeded.
 
 use crate::{
     events::NodeId,
@@ -28,16 +30,17 @@ use std::{
     time::Duration,
 };
 
-/// How many more threads than slots a kind has, for nodes that have given their slot back.
+/// Number of threads of a kind beyond its slots, for nodes that released their slot.
 const WAITING_MAX: usize = 16;
 
-/// How many builds may start before one whose turn it was, had there been memory for it.
-const PASSED_MAX: usize = 8;
+/// Number of builds that may overtake one whose turn it was, had there been memory for it.
+const OVERTAKEN_MAX: usize = 8;
 
-/// How much memory a build is thought to need that was never seen, unless its slot's share is less.
+/// Expected memory of a build that was never run, unless its slot's share is less.
 const NEED_UNKNOWN_BYTES: u64 = 512 << 20;
 
-/// How often a waiting thread looks at the cancel flag, which a signal handler sets without being able to wake anybody.
+/// Interval at which a waiting thread reads the cancel flag: a signal handler sets it and can wake
+/// no thread.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// Returns how many processors this process may use.
@@ -47,7 +50,7 @@ pub(crate) fn cpus() -> usize {
     *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// How many nodes of each kind are worked on at once.
+/// The slots of each kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budgets {
     pub builds: usize,
@@ -59,7 +62,7 @@ pub(crate) struct Budgets {
 }
 
 impl Budgets {
-    /// What is set aside for a build.
+    /// Returns the memory to reserve for a build.
     fn need(&self, node: &PlanNode) -> u64 {
         let share = self.memory_bytes / self.builds.max(1) as u64;
         node.memory_bytes.unwrap_or_else(|| NEED_UNKNOWN_BYTES.min(share))
@@ -76,7 +79,7 @@ impl Budgets {
     }
 }
 
-/// How busy the sandboxes are when a node starts; what a build may use of the machine is derived from it.
+/// Load when a node starts, from which its share of the machine is computed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     /// Builds running, the one that starts included.
@@ -85,14 +88,14 @@ pub(crate) struct Load {
     pub ready: usize,
 }
 
-/// How it ended for each node.
+/// The end of a node.
 #[derive(Debug)]
 pub(crate) enum Ended<T, E> {
     Done(T),
     Failed(E),
-    /// Something it needs failed: the failed node.
+    /// A node that it needs failed: this one.
     Blocked(NodeId),
-    /// Never started, since work was stopped.
+    /// Never started, since the schedule was stopped.
     NotStarted,
 }
 
@@ -112,28 +115,28 @@ struct ScheduleState<T, E> {
     left: usize,
     /// Slots taken of each kind.
     running: [usize; 4],
-    /// What running builds are thought to need, in bytes.
+    /// Expected memory of the running builds, in bytes.
     memory: u64,
-    /// How many builds have started before the first of those that are ready.
-    passed: usize,
+    /// Number of builds that have overtaken the first one that is ready.
+    overtaken: usize,
     stop: bool,
 }
 
-/// What a node that is worked on takes of its kind's budget.
+/// A slot of a kind's budget, which a running node has.
 pub(crate) struct Slot<'a> {
-    give_back: &'a dyn Fn(),
+    release: &'a dyn Fn(),
     taken: std::cell::Cell<bool>,
 }
 
 impl<'a> Slot<'a> {
-    fn new(give_back: &'a dyn Fn()) -> Self {
-        Slot { give_back, taken: std::cell::Cell::new(true) }
+    fn new(release: &'a dyn Fn()) -> Self {
+        Slot { release, taken: std::cell::Cell::new(true) }
     }
 
-    /// Lets another node of the kind start; to be called when all that is left is to wait.
+    /// Lets another node of the kind start. Call it when the node only waits from here on.
     pub fn release(&self) {
         if self.taken.replace(false) {
-            (self.give_back)();
+            (self.release)();
         }
     }
 }
@@ -144,10 +147,10 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Works through `plan`. Returns how each node ended, by node.
+/// Runs `work` for each node of `plan`. Returns the end of each node.
 ///
-/// After the first failure no node is started any more, unless `keep_going`; those that run are let finish. Setting
-/// `cancelled` stops likewise, and `work` is expected to look at it too.
+/// After the first failure no further node starts, unless `keep_going` is set; running ones finish.
+/// Setting `cancelled` stops likewise, and `work` has to read it too.
 pub(crate) fn run<T: Send, E: Send>(
     plan: &Plan,
     budgets: Budgets,
@@ -170,7 +173,7 @@ pub(crate) fn run<T: Send, E: Send>(
         left: count,
         running: [0; 4],
         memory: 0,
-        passed: 0,
+        overtaken: 0,
         stop: false,
     };
     for id in 0..count {
@@ -217,7 +220,7 @@ struct Scheduler<'a, T, E> {
     work: &'a (dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
     state: Mutex<ScheduleState<T, E>>,
-    /// For each kind, that one of its threads may find something to do.
+    /// Wakes the threads of each kind when a node may be ready for them.
     changed: [Condvar; 4],
 }
 
@@ -241,23 +244,23 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
             state.memory += need;
             let builds = NodeKind::Build as usize;
             let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
-            // What was given back may be enough for more than one.
+            // The slots and the memory that were released may be enough for more than one.
             if !state.ready[kind as usize].is_empty() && state.running[kind as usize] < self.budgets.of(kind) {
                 self.changed[kind as usize].notify_one();
             }
             drop(state);
-            let give_back = || {
+            let release = || {
                 let mut state = self.lock();
                 state.running[kind as usize] -= 1;
                 state.memory -= need;
                 drop(state);
                 self.changed[kind as usize].notify_one();
             };
-            let slot = Slot::new(&give_back);
+            let slot = Slot::new(&release);
             let result = (self.work)(id, load, &slot);
             let kept = slot.taken.replace(false);
             state = self.lock();
-            // Together with how it ended: nobody is to start another one before a failure is known.
+            // Under the same lock as the end: no other node must start before a failure is known.
             if kept {
                 state.running[kind as usize] -= 1;
                 state.memory -= need;
@@ -269,7 +272,8 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
                     state.ended[id] = Ended::Done(value);
                     for &above in &self.needed_by[id] {
                         state.missing[above] -= 1;
-                        // A node that is blocked by another need never gets here: that need stays missing.
+                        // A node that is blocked by another need never gets here: that need stays
+                        // missing.
                         if state.missing[above] == 0 {
                             push(&mut state, self.plan, above);
                             self.changed[self.plan.nodes[above].kind as usize].notify_one();
@@ -288,11 +292,11 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
         }
     }
 
-    /// Takes the next node of `kind` that may start from those that are ready.
+    /// Takes the next node of `kind` that may start off the queue.
     fn take(&self, state: &mut ScheduleState<T, E>, kind: NodeKind) -> Option<NodeId> {
         let ready = &mut state.ready[kind as usize];
         if kind != NodeKind::Build || state.running[kind as usize] == 0 {
-            state.passed = if kind == NodeKind::Build { 0 } else { state.passed };
+            state.overtaken = if kind == NodeKind::Build { 0 } else { state.overtaken };
             return ready.pop().map(|next| next.number.0);
         }
         let mut too_large = Vec::new();
@@ -304,18 +308,18 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
                 break;
             }
             too_large.push(next);
-            if state.passed >= PASSED_MAX {
+            if state.overtaken >= OVERTAKEN_MAX {
                 break;
             }
         }
         if found.is_some() {
-            state.passed = if too_large.is_empty() { 0 } else { state.passed + 1 };
+            state.overtaken = if too_large.is_empty() { 0 } else { state.overtaken + 1 };
         }
         ready.extend(too_large);
         found
     }
 
-    /// Marks everything above `failed`.
+    /// Marks all nodes above `failed` as blocked.
     fn block(&self, state: &mut ScheduleState<T, E>, failed: NodeId) {
         let mut todo = self.needed_by[failed].clone();
         while let Some(id) = todo.pop() {
@@ -389,14 +393,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_rank_goes_before_a_longer_way() {
+    fn a_lower_rank_goes_before_a_longer_path() {
         let ranked = |rank, critical, needs: &[NodeId]| PlanNode { rank, ..node(NodeKind::Build, critical, needs) };
         let nodes = vec![ranked(1, 9, &[]), ranked(0, 1, &[]), ranked(0, 2, &[]), ranked(1, 8, &[2])];
         assert_eq!(order(nodes, ONE, false, &[]).0, [2, 1, 0, 3]);
     }
 
     #[test]
-    fn the_first_failure_stops_what_has_not_started() {
+    fn the_first_failure_starts_no_further_node() {
         let nodes = vec![node(NodeKind::Build, 9, &[]), node(NodeKind::Build, 8, &[0]), node(NodeKind::Build, 1, &[])];
         assert_eq!(order(nodes, ONE, false, &[0]), (vec![0], "failed, blocked by 0, not started".into()));
     }
@@ -456,8 +460,8 @@ mod tests {
         assert_eq!(total.into_inner(), 200);
     }
 
-    /// Runs builds with these needs, two at a time if there is memory; returns the order, and the most that was needed at
-    /// a time.
+    /// Runs builds with these needs; returns their order, the most memory that was needed at a
+    /// time, and the most builds.
     fn with_memory(needs: &[Option<u64>], memory_bytes: u64, builds: usize) -> (Vec<NodeId>, u64, usize) {
         let count = needs.len() as u64;
         let nodes = needs
@@ -497,14 +501,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_memory_runs_alone() {
+    fn a_build_larger_than_memory_runs_alone() {
         let (order, peak, together) = with_memory(&[Some(u64::MAX), Some(50), Some(50)], 10, 4);
         assert_eq!((order, peak, together), (vec![0, 1, 2], u64::MAX, 1));
     }
 
-    /// What was never built takes its slot's share at the most, so that a first run uses all slots.
+    /// A build that was never run reserves at most its slot's share, so that a first run uses all
+    /// slots.
     #[test]
-    fn the_unknown_do_not_hold_each_other_up() {
+    fn unknown_builds_do_not_block_each_other() {
         let (_, peak, together) = with_memory(&[None; 12], 8, 4);
         assert_eq!((peak, together), (8, 4));
         let (_, peak, _) = with_memory(&[None; 12], 1 << 40, 4);
@@ -512,24 +517,24 @@ mod tests {
     }
 
     #[test]
-    fn a_large_build_is_passed_by_a_few_and_not_by_all() {
+    fn a_large_build_is_overtaken_by_a_few_and_not_by_all() {
         let mut needs = vec![Some(6), Some(6)];
         needs.extend([Some(1); 40]);
         let (order, peak, _) = with_memory(&needs, 10, 2);
         assert_eq!(order[0], 0);
         assert!(peak <= 10);
         let at = order.iter().position(|&id| id == 1).unwrap();
-        assert!((2..=PASSED_MAX + 1).contains(&at), "{order:?}");
+        assert!((2..=OVERTAKEN_MAX + 1).contains(&at), "{order:?}");
     }
 
     #[test]
-    fn what_only_waits_holds_nothing_up() {
+    fn a_node_that_released_its_slot_blocks_no_other() {
         let plan = Plan { nodes: (0..4).map(|_| node(NodeKind::Build, 1, &[])).collect(), ..Plan::default() };
         let waiting = std::sync::Barrier::new(4);
         let work = |_: NodeId, load: Load, slot: &Slot| {
             assert_eq!(load.running, 1);
             slot.release();
-            // Only if all four come this far although there is one slot does any of them go on.
+            // The barrier opens only when all four get here, although there is one slot.
             waiting.wait();
             Ok::<(), ()>(())
         };
@@ -538,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_starts_nothing_more() {
+    fn cancelling_starts_no_further_node() {
         let plan = Plan { nodes: (0..50).map(|_| node(NodeKind::Build, 1, &[])).collect(), ..Plan::default() };
         let cancelled = AtomicBool::new(false);
         let work = |_: NodeId, _, _: &Slot| {

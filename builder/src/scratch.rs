@@ -1,11 +1,13 @@
-//! The directories of a build: where it works and where its outputs come to lie, on the store's file system.
+//! The directories of a build on the store's file system: its working directory and that of its
+//! outputs.
 //!
-//! What they are in is used by one build after the other. The output directory is new for each. The build directory is too, but
-//! for one that the build before has left as it got it, as those do that only write their outputs: to make and remove a
-//! directory takes longer than much that is built.
+//! Builds reuse the scratch directory that holds both, one after the other. The output directory is
+//! new for each build. So is the build directory, unless the build before left it untouched, as
+//! those do that only write their outputs: making and removing a directory takes longer than many
+//! builds.
 //!
-//! Invariant: only the user who builds can reach them, as what a build makes there may be set-uid for a moment; and no build
-//! finds anything of another in them.
+//! Invariant: only the user who builds can reach them, since files that a build makes there may be
+//! set-uid for a moment; and no build finds anything of another in them.
 
 use crate::{
     error::{BuildError, io_error},
@@ -23,22 +25,22 @@ use std::{
 };
 use store::{LocalStore, ScratchPath};
 
-/// What no build uses at the moment.
+/// Scratch directories that no build uses at the moment.
 #[derive(Default)]
 pub(crate) struct IdleScratch(Mutex<Vec<IdleDirectory>>);
 
 struct IdleDirectory {
     parent: ScratchPath,
-    /// The build directory that is there.
+    /// Snapshot of the build directory, when there is an empty one.
     fresh: Option<Snapshot>,
 }
 
-/// The directories of one build, removed when dropped. What they are in serves the next build, which does not see it.
+/// The directories of one build, removed when dropped. The next build reuses their parent.
 pub(crate) struct Scratch<'a> {
-    /// There until the drop.
+    /// Set until the drop.
     parent: Option<ScratchPath>,
     idle: &'a IdleScratch,
-    /// How the build directory was before the build, if whatever is done to it will show.
+    /// Snapshot of the build directory before the build, when any change will show in the next one.
     before: Option<Snapshot>,
     fifo_made: Cell<bool>,
     pub build: PathBuf,
@@ -46,7 +48,7 @@ pub(crate) struct Scratch<'a> {
 }
 
 impl Scratch<'_> {
-    /// Takes what a former build has left, or makes anew.
+    /// Takes directories that an earlier build left, or makes new ones.
     pub fn take<'a>(store: &LocalStore, idle: &'a IdleScratch) -> Result<Scratch<'a>, BuildError> {
         let place = lock(&idle.0).pop();
         let place = place.map_or_else(
@@ -63,16 +65,17 @@ impl Scratch<'_> {
         Ok(Scratch { parent: Some(place.parent), idle, before, fifo_made: Cell::new(false), build, output })
     }
 
-    /// Where the job tokens are to be handed out; for a build that wants any.
+    /// Returns the path of the FIFO for job tokens, for a build that asks for any.
     pub fn fifo(&self) -> PathBuf {
         self.fifo_made.set(true);
         self.build.with_file_name("jobserver")
     }
 
-    /// Moves what is inside to `dest`, replacing what is there, with the request beside it.
+    /// Moves both directories to `dest`, in place of others there, and writes the request beside
+    /// them.
     pub fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
         sandbox::remove_tree(dest)?;
-        // What a failed build left is for nobody but the user who ran it.
+        // Only the user who ran a failed build may read its files.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
         for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
             fs::rename(from, dest.join(name)).map_err(|e| io_error("rename", from, e))?;
@@ -93,7 +96,8 @@ impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let Some(parent) = self.parent.take() else { return };
         let untouched = self.before.filter(|before| Snapshot::at(&self.build).is_ok_and(|now| now == *before));
-        // A build may leave directories that only `remove_tree` can empty. What stays is swept by a collection.
+        // A build may leave directories that only `remove_tree` can empty. A collection removes the
+        // rest.
         let gone = |path: &Path| sandbox::remove_tree(path).is_ok();
         if (untouched.is_some() || gone(&self.build))
             && gone(&self.output)
@@ -109,8 +113,8 @@ impl Drop for Scratch<'_> {
 /// Seconds and nanoseconds.
 type Time = (i64, i64);
 
-/// How an empty directory looks. Whoever may write to it and changes what is not listed here changes the last of the times with it,
-/// which nobody can set.
+/// A snapshot of an empty directory. Any change that is not listed here also changes the last of
+/// the times, which no process can set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Snapshot {
     inode: (u64, u64),
@@ -136,23 +140,24 @@ impl Snapshot {
         })
     }
 
-    /// Makes a directory. `None`, and no directory, where its times do not come from this machine's clock or are too coarse to tell
-    /// one change from the next.
+    /// Makes a directory. Returns `None`, and makes no directory, when its times do not come from
+    /// this machine's clock or are too coarse to distinguish one change from the next.
     fn of_new(path: &Path) -> Option<Snapshot> {
         let before = now(ClockId::CLOCK_REALTIME_COARSE)?;
         fs::create_dir(path).ok()?;
         let snapshot = Snapshot::at(path).ok();
         let after = now(ClockId::CLOCK_REALTIME)?;
-        let told = snapshot
+        let reliable = snapshot
             .filter(|snapshot| before <= snapshot.changed && snapshot.changed <= after && snapshot.changed.1 != 0);
-        if told.is_none() {
-            // Taking the place makes it anew.
+        if reliable.is_none() {
+            // The next build makes it again.
             let _ = fs::remove_dir(path);
         }
-        told
+        reliable
     }
 
-    /// Whether a change from now on gets a later time: file systems take times from a clock that stands still for milliseconds.
+    /// Returns true when a change from now on gets a later time: file systems take times from a
+    /// clock that advances every few milliseconds.
     fn is_settled(&self) -> bool {
         now(ClockId::CLOCK_REALTIME_COARSE).is_some_and(|now| now > self.changed)
     }
@@ -167,13 +172,14 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Uses the place once, with `work` done in the build directory, and returns the directory that the next one gets.
+    /// Runs `work` in a build directory, and returns its inode and that of the next build
+    /// directory.
     fn next_after(work: impl FnOnce(&Path)) -> (u64, u64) {
         let root = tempfile::tempdir().unwrap();
         let store = LocalStore::open(root.path()).unwrap();
         let idle = IdleScratch::default();
         drop(Scratch::take(&store, &idle).unwrap());
-        // Longer than the clock of file systems stands still.
+        // Longer than a tick of the clock of file systems.
         std::thread::sleep(Duration::from_millis(30));
         let first = Scratch::take(&store, &idle).unwrap();
         let inode = fs::metadata(&first.build).unwrap().ino();
@@ -186,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_build_has_not_touched_serves_the_next() {
+    fn an_untouched_build_directory_is_reused() {
         let (first, second) = next_after(|_| {});
         assert_eq!(first, second);
     }
 
     #[test]
-    fn what_a_build_has_changed_is_made_anew() {
+    fn a_changed_build_directory_is_made_again() {
         let root = tempfile::tempdir().unwrap();
         let store = LocalStore::open(root.path()).unwrap();
         let changes: [fn(&Path); 3] = [
@@ -213,7 +219,7 @@ mod tests {
             drop(Scratch::take(&store, &idle).unwrap());
             std::thread::sleep(Duration::from_millis(30));
             let scratch = Scratch::take(&store, &idle).unwrap();
-            let before = scratch.before.expect("it is settled by now");
+            let before = scratch.before.expect("it is settled");
             change(&scratch.build);
             assert!(Snapshot::at(&scratch.build).unwrap() != before, "change {nr} does not show");
             drop(scratch);

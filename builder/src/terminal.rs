@@ -1,21 +1,23 @@
 //! Text of builds, expressions and paths, made safe to show on a terminal.
 //!
-//! A terminal obeys what it is sent: C0 and C1 control characters and the sequences they begin (ECMA-48) move the cursor,
-//! change its title or answer as if somebody had typed, and bidirectional controls (Unicode, UAX #9) show a line in another
-//! order than it has ("Trojan source", CVE-2021-42574). Everything here that was not written by this program passes
-//! [`visible`], or [`screen_line`] where it is a line of a build's log.
+//! A terminal obeys the bytes it is sent. C0 and C1 control characters and the sequences they begin
+//! (ECMA-48) move the cursor, change its title or answer as if a user had typed, and bidirectional
+//! controls (Unicode, UAX #9) show a line in another order than it has ("Trojan source",
+//! CVE-2021-42574). All text that was not written by this program passes [`visible`], or
+//! [`screen_line`] when it is a line of a build's log.
 
 use std::borrow::Cow;
 
 pub use store::line::in_line;
 
-/// Whether a terminal does something else with a character than show it where it stands.
+/// Returns true when a terminal does something else with a character than show it at its place.
 ///
 /// Line feeds and tabs are left to the caller's layout: values in a line pass [`in_line`] before.
 pub fn is_active(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
-        // Arabic letter mark, left-to-right and right-to-left marks; embeddings and overrides; isolates
+        // Arabic letter mark, left-to-right and right-to-left marks; embeddings and overrides;
+        // isolates
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         // line and paragraph separators break a line on some terminals
         '\u{2028}' | '\u{2029}' => true,
@@ -23,7 +25,8 @@ pub fn is_active(c: char) -> bool {
     }
 }
 
-/// Returns a text with its active characters in view: `^[` for ESC as other C0 ones in caret notation, `<U+202E>` for the rest.
+/// Returns a text with its active characters made visible: `^[` for ESC, as other C0 ones in caret
+/// notation, and `<U+202E>` for the rest.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_active) {
         return Cow::Borrowed(text);
@@ -42,8 +45,9 @@ fn push_visible(shown: &mut String, c: char) {
     }
 }
 
-/// Returns what a terminal would show of a line of a log: the part after the last carriage return, without escape sequences;
-/// invalid UTF-8 is replaced, control characters are left out and bidirectional ones are in view.
+/// Returns the text that a terminal would show for a line of a log: the part after the last
+/// carriage return, without escape sequences. Invalid UTF-8 is replaced, control characters are
+/// left out and bidirectional ones are made visible.
 pub fn screen_line(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = memchr::memrchr(b'\r', line).map_or(line, |at| &line[at + 1..]);
@@ -52,8 +56,8 @@ pub fn screen_line(line: &[u8]) -> String {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            // ECMA-48: CSI sequences end in 0x40..0x7e; strings (DCS, SOS, OSC, PM, APC) in BEL or ST; others are one
-            // character long.
+            // ECMA-48: CSI sequences end in 0x40..0x7e; strings (DCS, SOS, OSC, PM, APC) in BEL or
+            // ST; others are one character long.
             '\x1b' => match chars.next() {
                 Some('[') => skip_sequence(&mut chars),
                 Some('P' | 'X' | ']' | '^' | '_') => skip_string(&mut chars),
@@ -80,7 +84,8 @@ fn skip_string(chars: &mut std::str::Chars<'_>) {
     }
 }
 
-/// Turns bytes that come in pieces into text that is safe to show; characters may be cut between pieces.
+/// Turns bytes that come in pieces into text that is safe to show; characters may be cut between
+/// pieces.
 #[derive(Debug, Default)]
 pub struct VisibleBytes {
     /// The start of a character whose end has not come yet: three bytes at most.
@@ -88,7 +93,7 @@ pub struct VisibleBytes {
 }
 
 impl VisibleBytes {
-    /// Takes the next piece and returns what can be shown by now.
+    /// Takes the next piece and returns the text that is complete.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let taken = std::mem::take(&mut self.pending);
@@ -106,13 +111,13 @@ impl VisibleBytes {
         shown
     }
 
-    /// Returns what is left when no more bytes come.
+    /// Returns the rest when no more bytes come.
     pub fn finish(self) -> String {
         self.pending.iter().map(|byte| format!("<{byte:02X}>")).collect()
     }
 }
 
-/// Whether bytes may be the start of a character.
+/// Returns true when bytes may be the start of a character.
 fn unfinished(bytes: &[u8]) -> bool {
     !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

@@ -1,5 +1,5 @@
-//! [`LocalStore`] as a place of blobs and of records: the traits of the model that callers use when they
-//! do not care which store they talk to. Its directories are served in `cas`.
+//! [`LocalStore`] as a place of blobs and of records: the traits of the model that callers use when
+//! they do not care which store they talk to. Its directories are served in `cas`.
 
 use crate::scratch::TempRoot;
 use crate::{LocalStore, StoreError};

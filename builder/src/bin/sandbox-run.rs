@@ -1,7 +1,9 @@
-//! Runs one sandboxed build from a request, for tests, measurements and finding faults without the rest of `eval`.
+//! Runs one sandboxed build from a request, for tests, measurements and finding faults without the
+//! rest of `eval`.
 //!
-//! `sandbox-run < request.json` passes the log to standard error and prints the outcome; `sandbox-run ROUNDS < …`
-//! repeats it and prints the time each takes, in milliseconds. Also serves as the monitor of the crate's own tests.
+//! `sandbox-run < request.json` passes the log to standard error and prints the outcome;
+//! `sandbox-run ROUNDS < …` repeats it and prints the time each takes, in milliseconds. Also serves
+//! as the monitor of the crate's own tests.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -30,7 +32,7 @@ fn execute() -> Result<(), Box<dyn std::error::Error>> {
     let mut walls = Vec::with_capacity(rounds);
     for round in 0..rounds {
         let mut pass_on = |bytes: &[u8]| {
-            // A log that nobody reads is no reason to stop.
+            // The build goes on when no process reads its log.
             let _ = std::io::stderr().write_all(bytes);
         };
         let outcome = sandbox.run(&request, &mut pass_on, &AtomicBool::new(false))?;

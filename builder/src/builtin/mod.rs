@@ -1,7 +1,9 @@
-//! The builders that run in-process: they need no tool and no sandbox, since they run nothing that was declared.
+//! The builders that run in-process: they need no tool and no sandbox, since they run nothing that
+//! was declared.
 //!
-//! Each is first read into a [`Task`], which checks all its attributes; the task is keyed as an action over the
-//! *contents* of its inputs, so it is cut off like any other build; then it runs and gives one output, `out`.
+//! Each is first read into a [`Task`], which checks all its attributes. The task is keyed as an
+//! action over the *contents* of its inputs, so it is cut off like any other build. It makes one
+//! output, `out`.
 
 pub(crate) mod union;
 pub(crate) mod write;
@@ -31,7 +33,7 @@ use store::{
 
 const KNOWN: [&str; 5] = ["builtin:audit", "builtin:fetchurl", "builtin:union", "builtin:unpack", "builtin:write"];
 
-/// What one of these derivations asks for, with its inputs looked up.
+/// The work that one of these derivations asks for, with its inputs resolved.
 pub(crate) enum Task {
     Fetch(FetchTask),
     Unpack { archives: Vec<InputTree>, strip: u64 },
@@ -40,7 +42,7 @@ pub(crate) enum Task {
     Audit { tree: InputTree, prefix: String, allow: Vec<(String, String)> },
 }
 
-/// Bytes that a URL has and whose hash is known.
+/// A download with a hash that is known beforehand.
 pub(crate) struct FetchTask {
     pub urls: Vec<String>,
     pub executable: bool,
@@ -50,11 +52,11 @@ pub(crate) struct FetchTask {
     pub written: Option<String>,
 }
 
-/// What a task gives.
+/// The result of a task.
 pub(crate) enum TaskOutput {
-    /// Nodes whose blobs are in the store.
+    /// A tree whose blobs are in the store.
     Stored(Node),
-    /// Something on disk, to be taken over.
+    /// A tree on disk, which the store is to adopt.
     OnDisk(PathBuf),
 }
 
@@ -117,7 +119,8 @@ impl Task {
             Task::Write(tree) => {
                 root.insert("tree", tree.node()?)?;
             }
-            // Where the bytes come from does not matter, so a file that another derivation has fetched is known.
+            // Where the bytes come from does not matter, so a file that another derivation has
+            // fetched is known.
             Task::Fetch(task) => {
                 parameters.insert("hash", format!("{}{}", task.ingestion.marker(), task.hash.sri()));
                 parameters.insert("executable", task.executable.to_string());
@@ -151,8 +154,8 @@ impl Task {
         Ok(action(&command, SizedDigest::of(&root.encode()), BTreeMap::new()))
     }
 
-    /// Runs the task; `scratch` is an empty directory for what has to be on disk. Fetching is left to the caller, who
-    /// has the fetcher.
+    /// Runs the task; `scratch` is an empty directory for trees that have to be on disk. The
+    /// caller, who has the fetcher, does the fetching.
     pub fn run(
         &self,
         store: &LocalStore,
@@ -185,7 +188,7 @@ impl Task {
         }
     }
 
-    /// Which store paths may be mentioned in the output: none when nothing that goes into it mentions any.
+    /// Returns the store paths that the output can mention: none when no input mentions any.
     pub fn reference_candidates(
         &self,
         store: &LocalStore,

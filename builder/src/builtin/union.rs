@@ -1,4 +1,5 @@
-//! `builtin:union`: a tree from trees, or from parts of them. Only Merkle nodes are worked on: no file is touched.
+//! `builtin:union`: a tree from trees, or from parts of them. Only Merkle nodes are worked on: no
+//! file is touched.
 
 use crate::{
     attributes::Attributes,
@@ -15,7 +16,7 @@ use store::{
     },
 };
 
-/// What to take of the union, and where to put it.
+/// The part of the union to take, and its path in the output.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnionSpec {
     overlap: String,
@@ -41,7 +42,7 @@ impl UnionSpec {
         Ok(spec)
     }
 
-    /// Adds what the result depends on besides the trees.
+    /// Adds all parameters of the result other than the trees.
     pub fn parameters(&self, to: &mut BTreeMap<&str, String>) {
         let json = |value: serde_json::Value| value.to_string();
         to.insert("overlap", self.overlap.clone());

@@ -82,7 +82,8 @@ fn insert(root: &mut BTreeMap<String, TextTree>, path: &str, new: TextTree) -> R
             at.insert((*last).to_owned(), new);
             Ok(())
         }
-        // The directory came about as the parent of another path, or is named with and without a slash.
+        // The directory came about as the parent of another path, or is named with and without a
+        // slash.
         (Some(TextTree::Directory(_)), TextTree::Directory(_)) => Ok(()),
         (Some(_), _) => Err(wrong("is given twice, or is also a directory of another path".into())),
     }

@@ -1,7 +1,7 @@
 //! Early cutoff: an action whose result is recorded is not run again.
 //!
-//! The key covers contents, not recipes. When an input was built again and came out byte-identical, the
-//! actions above it have the keys they had before, and their recorded trees become the outputs.
+//! The key covers contents, not recipes. When an input was built again and came out byte-identical,
+//! the actions above it have the keys they had before, and their recorded trees become the outputs.
 
 use super::{
     MadeOutput, Realiser,
@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use store::StoreError;
 
 impl Realiser<'_> {
-    /// Registers the recorded result of `action`, and returns true, when there is one and all of it is
-    /// still there.
+    /// Registers the recorded result of `action`, and returns true, when there is one and all of it
+    /// is still there.
     pub(super) fn cut_off(
         &self,
         job: &Job<'_>,
@@ -34,7 +34,8 @@ impl Realiser<'_> {
         let product = Product { action, outputs, places, candidates, cost: Cost::default(), origin: Origin::CutOff };
         match self.complete(job, product) {
             Ok(_) => Ok(true),
-            // The collector has taken some of it, or another program has written to it: build it again.
+            // The collector has taken some of it, or another program has written to it: build it
+            // again.
             Err(stopped) if is_missing(&stopped.error) => Ok(false),
             Err(stopped) => Err(stopped),
         }

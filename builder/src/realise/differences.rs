@@ -7,7 +7,7 @@ use crate::{
 use model::tree::{Directories, Node, walk::join};
 use std::collections::BTreeSet;
 
-/// How many differences of two trees are listed.
+/// Most differences of two trees that are listed.
 const DIFFERENCES_MAX: usize = 50;
 
 /// Lists where `after` differs from `before`, in order of path. Equal subtrees are skipped.

@@ -1,8 +1,8 @@
 //! Step 3: gives an action to an executor and follows it until it ends.
 //!
-//! An executor runs a prepared action to its end and returns the trees that it made. It knows nothing of
-//! derivations that wait, of the action cache, of checks or registration. So a further executor is one
-//! implementation of [`Executor`]: an engine on other machines gets its input by
+//! An executor runs a prepared action to its end and returns the trees that it made. It knows
+//! nothing of derivations that wait, of the action cache, of checks or registration. So a further
+//! executor is one implementation of [`Executor`]: an engine on other machines gets its input by
 //! [`PreparedAction::upload`] and stores the outputs it downloads.
 
 use super::{
@@ -27,8 +27,8 @@ use store::{Bounds, LocalStore};
 pub trait Executor: Send + Sync {
     /// Runs one action to its end. Called from many threads at a time.
     ///
-    /// Returns an output for each of [`PreparedAction::places`], with all its blobs and directories in
-    /// the store that is built in. Returns soon after the builder's cancel flag was set.
+    /// Returns an output for each of [`PreparedAction::places`], with all its blobs and directories
+    /// in the store that is built in. Returns soon after the builder's cancel flag was set.
     ///
     /// # Errors
     /// When the action could not be run, did not succeed, or lacks an output.
@@ -90,8 +90,8 @@ pub struct ResourceUsage {
 /// An output that was made and not checked yet. Its blobs are in the store.
 pub struct MadeOutput {
     pub(super) node: Node,
-    /// The output on the store's file system, ready to be renamed to its place. Other outputs are checked
-    /// out from their nodes.
+    /// The output on the store's file system, ready to be renamed to its place. Other outputs are
+    /// checked out from their nodes.
     pub(super) adopted: Option<PathBuf>,
     pub(super) bytes: u64,
 }

@@ -88,8 +88,8 @@ impl Realiser<'_> {
     /// Locks the outputs of a node, and protects them from the collector.
     pub(super) fn lock_outputs(&self, id: NodeId) -> Result<Lock, Box<Stopped>> {
         let outputs = &self.plan.nodes[id].outputs;
-        // Two derivations share an output only when it is fixed, and then it is their only one: one lock
-        // is enough.
+        // Two derivations share an output only when it is fixed, and then it is their only one: one
+        // lock is enough.
         let first = outputs.values().next().expect("a derivation has outputs");
         let lock = self.lock(id, || self.store.try_lock_path(first))?;
         for path in outputs.values() {
@@ -162,8 +162,8 @@ impl Realiser<'_> {
 
     /// Keeps the directories of a failed build for the user, if that was asked for.
     ///
-    /// `<root>/failed/<derivation>/` then holds `build`, `output` and `request.json`: everything it takes
-    /// to enter the very sandbox again.
+    /// `<root>/failed/<derivation>/` then holds `build`, `output` and `request.json`: everything it
+    /// takes to enter the very sandbox again.
     pub(super) fn keep(
         &self,
         job: &Job<'_>,

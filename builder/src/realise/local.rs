@@ -171,8 +171,9 @@ impl LocalExecutor {
         Ok(Some(served))
     }
 
-    /// Returns how many cores a build that starts under `load` is asked to use: the user's number, or its
-    /// share of the machine and half as much again, since hardly a build keeps all its cores busy.
+    /// Returns how many cores a build that starts under `load` is asked to use: the user's number,
+    /// or its share of the machine and half as much again, since hardly a build keeps all its cores
+    /// busy.
     fn cores(&self, load: Load) -> u32 {
         let cores = if self.options.cores > 0 {
             self.options.cores

@@ -11,7 +11,8 @@
 //! 4. **Checks and registration** (`outputs`, `register`). Outputs are scanned for references and held
 //!    to the derivation's rules. Paths, action and build record are registered together.
 //!
-//! Invariant: nothing is registered whose checks have not passed, and nothing registered is changed.
+//! Invariant: nothing is registered whose checks have not passed, and nothing registered is
+//! changed.
 
 mod built_in;
 mod cutoff;
@@ -144,7 +145,8 @@ impl Realiser<'_> {
         completed.map_err(|stopped| self.keep(job, directories, stopped))
     }
 
-    /// Step 4: checks the outputs and registers them. A second build is compared with the first instead.
+    /// Step 4: checks the outputs and registers them. A second build is compared with the first
+    /// instead.
     fn complete(&self, job: &Job<'_>, product: Product<'_>) -> Result<Origin, Box<Stopped>> {
         if job.node.rebuild {
             return self.compare(job, &product.outputs);

@@ -92,8 +92,9 @@ impl Realiser<'_> {
 }
 
 impl Product<'_> {
-    /// Returns how far blobs can be trusted. Trees that were not made just now may have been written to
-    /// since: those of united inputs, and those of known results, which need not be of valid paths.
+    /// Returns how far blobs can be trusted. Trees that were not made just now may have been
+    /// written to since: those of united inputs, and those of known results, which need not be of
+    /// valid paths.
     pub(super) fn blobs_to_check(&self) -> BlobCheck {
         if self.origin == Origin::CutOff {
             BlobCheck::Whole
@@ -105,8 +106,8 @@ impl Product<'_> {
     }
 }
 
-/// Checks a fixed output with the contents `node`, which is at `host` on this machine and at `place` in
-/// messages.
+/// Checks a fixed output with the contents `node`, which is at `host` on this machine and at
+/// `place` in messages.
 fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, place: &str) -> Result<(), BuildError> {
     let Some((ingestion, expected)) = job.derivation.fixed_output() else { return Ok(()) };
     let actual = match ingestion {
@@ -142,7 +143,8 @@ fn hash_file(algorithm: HashAlgorithm, path: &Path) -> Result<Hash, BuildError> 
     Ok(hasher.finish())
 }
 
-/// Returns those of `candidates` that the tree at `host` mentions in names, contents or targets of links.
+/// Returns those of `candidates` that the tree at `host` mentions in names, contents or targets of
+/// links.
 fn scan(host: &Path, candidates: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, BuildError> {
     if candidates.is_empty() {
         return Ok(BTreeSet::new());

@@ -57,14 +57,14 @@ impl PreparedAction<'_> {
         &self.invocation.places
     }
 
-    /// Returns true when the build sees a root of its own, and its outputs are made below `/output`.
-    /// Otherwise inputs and outputs are at their store paths.
+    /// Returns true when the build sees a root of its own, and its outputs are made below
+    /// `/output`. Otherwise inputs and outputs are at their store paths.
     pub(crate) fn is_rooted(&self) -> bool {
         self.inputs.roots.is_some()
     }
 
-    /// Writes to `to` whatever another machine needs to run this action and `to` does not contain: the
-    /// action, its command, and every directory and file below the input root.
+    /// Writes to `to` all that another machine needs to run this action and `to` does not contain:
+    /// the action, its command, and every directory and file below the input root.
     ///
     /// # Errors
     /// When an input cannot be read, or `to` be asked or written.
@@ -136,7 +136,8 @@ impl Realiser<'_> {
         if !missing.is_empty() {
             return Err(BuildError::MissingFeatures { features: missing });
         }
-        // An output made without what the recipe relies on would be wrong, and no message would say so.
+        // An output made without what the recipe relies on would be wrong, and no message would say
+        // so.
         for name in ["__base", "__metadata"] {
             if job.attributes.text(name)?.is_some_and(|text| !text.is_empty()) {
                 return Err(BuildError::Unsupported { what: format!("`{name}`") });

@@ -27,7 +27,8 @@ pub(super) struct Product<'a> {
 }
 
 impl Realiser<'_> {
-    /// Moves checked outputs to their paths and registers them with the action and the build record.
+    /// Moves checked outputs to their paths and registers them with the action and the build
+    /// record.
     pub(super) fn register(
         &self,
         job: &Job<'_>,
@@ -50,8 +51,8 @@ impl Realiser<'_> {
         let run = run_of(job, product);
         let placed = || job.slot.release();
         match (infos.as_slice(), adopted) {
-            // A single output on the store's file system is renamed. Several outputs may refer to each
-            // other and are registered together, which takes a checkout.
+            // A single output on the store's file system is renamed. Several outputs may refer to
+            // each other and are registered together, which takes a checkout.
             ([info], Some(staged)) => self.store.install_with_run(&staged, info, run, &placed)?,
             _ => self.store.add_trees_with_run(&infos, blobs, run, &placed)?,
         }
@@ -80,8 +81,8 @@ impl Realiser<'_> {
     }
 }
 
-/// Returns the record of a run. A cut-off has none: its action is known, and the time that it took says
-/// nothing about building.
+/// Returns the record of a run. A cut-off has none: its action is known, and the time that it took
+/// says nothing about building.
 fn run_of(job: &Job<'_>, product: Product<'_>) -> Option<Run> {
     if product.origin == Origin::CutOff {
         return None;

@@ -15,7 +15,8 @@ pub(super) struct Rules<'a> {
     pub paths: &'a BTreeMap<String, StorePath>,
 }
 
-/// Checks each output. Other outputs of the derivation are considered by their own references and sizes.
+/// Checks each output. Other outputs of the derivation are considered by their own references and
+/// sizes.
 pub(super) fn check_rules(rules: &Rules<'_>, checked: &Checked) -> Result<(), BuildError> {
     for (output, references) in &checked.references {
         for rule in ["allowedReferences", "disallowedReferences", "allowedRequisites", "disallowedRequisites"] {

@@ -35,7 +35,7 @@ fn conflicts_name_path_and_owners() {
 }
 
 #[test]
-fn mistakes_in_attributes_are_told() {
+fn mistakes_in_attributes_are_reported() {
     let world = World::new();
     let a = world.write("a", json!({"x": {"text": "1"}}));
     let error = |recipe: crate::common::Recipe| world.error(&recipe.add(&world));
@@ -71,7 +71,7 @@ fn files_are_fetched_once_and_checked() {
     };
     assert_eq!(text(&world.built(&fetch("x"))), "bytes");
     assert_eq!(world.ended("x"), "Fetched");
-    // The same bytes under another name are there already, wherever they came from.
+    // The same bytes under another name are known already.
     std::fs::remove_file(dir.path().join("x")).unwrap();
     assert_eq!(text(&world.built(&fetch("y"))), "bytes");
     assert_eq!(world.ended("y"), "CutOff");
@@ -152,7 +152,7 @@ fn a_deep_graph_takes_no_stack() {
 }
 
 #[test]
-fn nothing_is_read_of_what_is_valid() {
+fn derivations_of_valid_outputs_are_not_read() {
     let mut world = World::new();
     let below = world.write("below", json!({"x": {"text": "bottom"}}));
     let above = world.union("above", &[&below]).add(&world);
@@ -164,7 +164,7 @@ fn nothing_is_read_of_what_is_valid() {
     let bottom = world.output(&below, "out");
     world.built(&below);
 
-    // With what it says away it can only be the database that knows its outputs.
+    // Without the file of the derivation, only the database can know its outputs.
     let file = world.store.physical_path(&below);
     let away = file.with_extension("away");
     std::fs::rename(&file, &away).unwrap();
@@ -173,7 +173,7 @@ fn nothing_is_read_of_what_is_valid() {
     assert_eq!((again.valid, again.targets[0].node, &again.targets[0].outputs["out"]), (1, None, &bottom));
     let up = plan(&above, out()).unwrap();
     assert_eq!((up.nodes.len(), up.valid, up.nodes[0].name.as_str()), (1, 1, "above"));
-    // An output that it does not have, all of them, and a second build take the derivation itself.
+    // An unknown output, and all outputs, take a read of the derivation itself.
     for outputs in [BTreeSet::from(["out".to_owned(), "doc".to_owned()]), BTreeSet::new()] {
         assert!(plan(&below, outputs).is_err());
     }
@@ -182,12 +182,12 @@ fn nothing_is_read_of_what_is_valid() {
     assert!(wrong.contains("doc"), "{wrong}");
     assert!(plan(&below, BTreeSet::new()).unwrap().is_empty());
 
-    // What is collected is to be made again.
+    // A collected path has to be made again.
     world.built(&above);
     assert!(plan(&above, out()).unwrap().is_empty());
     let roots = tempfile::tempdir().unwrap();
     world.store.add_root(&roots.path().join("above"), &above).unwrap();
-    // Another process, as this one keeps what it has made.
+    // Another process, since this one protects the paths that it made.
     let root = world.store.root().to_owned();
     let other = World::at(&root);
     drop(std::mem::replace(&mut world.store, Arc::clone(&other.store)));

@@ -2,9 +2,9 @@
 
 use crate::common::{World, text};
 
-/// A program that follows the protocol: six processes that each take a token, work for a moment, and give it back; and
-/// the first process, which needs none. It writes down when each of them worked, in nanoseconds by the one clock that
-/// builds have in common.
+/// A program that follows the protocol: six processes that each take a token, work for a moment,
+/// and give it back; and the first process, which needs none. It writes down when each of them
+/// worked, in nanoseconds by the one clock that builds have in common.
 fn program() -> String {
     let clock_gettime = libc::SYS_clock_gettime;
     r##"cat > work.pl <<'END'
@@ -56,9 +56,10 @@ fn builds_at_the_same_time_run_no_more_processes_than_there_are_cores() {
     assert!((5..=cores).contains(&peak), "{peak} at a time");
 }
 
-/// Whoever does not ask finds nothing of it, and how the tokens are handed over is no part of what is built.
+/// A build that does not ask finds no job server, and the form of the tokens is no part of the
+/// action.
 #[test]
-fn only_the_environment_of_who_asks_tells_of_it() {
+fn only_a_build_that_asks_finds_the_job_server() {
     let mut world = World::new();
     world.options.cores = 3;
     let script = "echo $MAKEFLAGS; ls /dev > dev; { while read d; do [ $d != jobserver ] || echo there; done } < dev; echo x > $out";
@@ -84,7 +85,7 @@ fn only_the_environment_of_who_asks_tells_of_it() {
 
 /// It is a file of this build alone, which it can use and not replace; what it took comes back.
 #[test]
-fn a_build_that_keeps_its_tokens_takes_them_from_nobody() {
+fn a_build_that_keeps_its_tokens_blocks_no_other() {
     let mut world = World::new();
     world.options.jobs = 1;
     world.options.cores = 4;

@@ -1,4 +1,5 @@
-//! What a build costs beside its builder. Run with `cargo test -p builder --release --test realise -- --ignored --nocapture`.
+//! The time of a build beside that of its builder. Run with `cargo test -p builder --release --test
+//! realise -- --ignored --nocapture`.
 
 use crate::common::World;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What is damaged is found, made again, and never given out.
+//! Damaged paths are found and made again, and never used.
 
 use crate::common::{World, recipe, text};
 use std::collections::BTreeSet;
@@ -31,9 +31,9 @@ fn what_a_root_needs_is_built_again() {
     let report = world.store.verify(true).unwrap();
     let outputs = [&below, &above, &garbage].map(|drv| world.output(drv, "out"));
     assert_eq!(report.invalidated, outputs.iter().cloned().collect());
-    let mended = world.builder().repair(&report.invalidated).unwrap();
-    assert_eq!(mended.made, outputs[..2].iter().cloned().collect());
-    assert!(mended.missing.is_empty() && mended.failures.is_empty());
+    let repaired = world.builder().repair(&report.invalidated).unwrap();
+    assert_eq!(repaired.made, outputs[..2].iter().cloned().collect());
+    assert!(repaired.missing.is_empty() && repaired.failures.is_empty());
     assert_eq!(text(&world.physical(&below, "out")), "below\n");
     assert_eq!(world.store.verify(false).unwrap().damage, []);
     assert!(!world.store.is_valid(&outputs[2]).unwrap(), "nothing needs it");
@@ -75,7 +75,7 @@ fn a_known_tree_is_not_taken_when_one_file_of_it_was_written_to() {
         let made = world.built(&again);
         assert_eq!(world.ended("tree"), "Built", "round {round}");
         assert_eq!(text(&made.join("below/two")), "two\n");
-        // What was made anew is taken.
+        // The path that was made again is used.
         let third = world.script("tree", script).set("__note", format!("after round {round}")).add(&world);
         assert_eq!(text(&world.built(&third).join("below/two")), "two\n");
         assert_eq!(world.ended("tree"), "CutOff", "after round {round}");
@@ -147,19 +147,19 @@ fn what_was_fetched_is_fetched_again_and_checked() {
     world.store.add_named_root(&StorePathName::new("keep").unwrap(), &path).unwrap();
     assert_eq!(server.asked(), 1);
 
-    // What comes now has another hash: then the file stays missing, and is given to nobody.
+    // The file has another hash now: the path stays missing, and no build uses it.
     tamper(&world.physical(&drv, "out"));
     let report = world.store.verify(true).unwrap();
     assert_eq!(report.invalidated, BTreeSet::from([path.clone()]));
     *server.body.lock().unwrap() = "something";
-    let mended = world.builder().repair(&report.invalidated).unwrap();
-    assert_eq!(mended.missing, BTreeSet::from([path.clone()]));
-    assert!(mended.failures[0].to_string().contains("another hash"), "{}", mended.failures[0]);
+    let repaired = world.builder().repair(&report.invalidated).unwrap();
+    assert_eq!(repaired.missing, BTreeSet::from([path.clone()]));
+    assert!(repaired.failures[0].to_string().contains("another hash"), "{}", repaired.failures[0]);
     assert!(!world.store.is_valid(&path).unwrap());
 
     *server.body.lock().unwrap() = "from afar";
-    let mended = world.builder().repair(&report.invalidated).unwrap();
-    assert_eq!(mended.made, BTreeSet::from([path]));
+    let repaired = world.builder().repair(&report.invalidated).unwrap();
+    assert_eq!(repaired.made, BTreeSet::from([path]));
     assert_eq!(text(&world.physical(&drv, "out")), "from afar");
     assert_eq!(world.store.verify(false).unwrap().damage, []);
 }

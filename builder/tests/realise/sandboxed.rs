@@ -71,7 +71,7 @@ fn layers_make_one_root_in_which_no_file_has_two_names() {
 }
 
 #[test]
-fn a_link_that_counts_as_a_directory_is_checked_out() {
+fn a_link_that_stands_for_a_directory_is_checked_out() {
     let world = World::new();
     let a = world.write("a", json!({"usr/share": {"directory": true}, "share": {"link": "usr/share"}}));
     let b = world.write("b", json!({"share/text": {"text": "below the link"}}));
@@ -134,8 +134,8 @@ fn store_paths_are_mounted_and_found_in_outputs() {
 #[test]
 fn without_a_root_the_output_is_a_store_path() {
     let world = World::new();
-    // Nothing is there but store paths, so the shell is started through its loader, as a builder of this kind must be
-    // when it is not linked statically.
+    // Nothing is there but store paths, so the shell is started through its loader, as a builder of
+    // this kind must be when it is not linked statically.
     let shell = world.shell();
     let print = StoreModel::Native.print(&shell);
     let root = world.store.physical_path(&shell);
@@ -227,7 +227,8 @@ fn two_builders_build_once() {
     assert!(waited, "the one that waits says for whom");
 }
 
-/// Little that is printed is kept with what was built, much as a file; the log that is shown is that of the last build.
+/// Little that is printed is kept with what was built, much as a file; the log that is shown is
+/// that of the last build.
 #[test]
 fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     let world = World::new();
@@ -243,7 +244,7 @@ fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     let failing = world.script("failing", "echo why; exit 1").add(&world);
     world.error(&failing);
     assert_eq!((log(&failing).as_str(), files()), ("why\n", 2));
-    // What fails only when its output is looked at has a log, too.
+    // A build that fails only in the checks of its output has a log, too.
     let nothing = world.script("nothing", "echo no output").add(&world);
     world.error(&nothing);
     assert_eq!((log(&nothing).as_str(), files()), ("no output\n", 3));
@@ -254,8 +255,8 @@ fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     assert_eq!(log(&again), "better\n");
 }
 
-/// What a build took is what the next one of its name is thought to need, and builds that do not fit together run one after
-/// the other.
+/// The memory of a build is the expected memory of the next one of its name, and builds that do not
+/// fit together run one after the other.
 #[test]
 fn memory_is_remembered_and_shared_out() {
     let mut world = World::new();

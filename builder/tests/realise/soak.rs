@@ -1,9 +1,10 @@
-//! Eight processes on one store at once, round after round: each builds part of one graph, adds a source, collects and
-//! verifies, in an order of its own; one of them is killed on the way.
+//! Eight processes on one store at once, round after round: each builds part of one graph, adds a
+//! source, collects and verifies, in an order of its own; one of them is killed on the way.
 //!
-//! Whatever the order: every action runs to its end once, nothing that is in use is collected, nothing is damaged, and the
-//! killed process leaves neither a lock nor anything else that a collection does not remove.
-//! `EVAL_SOAK_ROUNDS=500 cargo test -p builder --release --test realise soak` is the long run.
+//! In any order, every action runs to its end once, nothing that is in use is collected, nothing is
+//! damaged, and the killed process leaves neither a lock nor anything else that a collection does
+//! not remove. `EVAL_SOAK_ROUNDS=500 cargo test -p builder --release --test realise soak` is the
+//! long run.
 
 use crate::common::{World, text};
 use std::path::Path;
@@ -32,7 +33,7 @@ impl Numbers {
     }
 }
 
-/// Not a test by itself: what each process does.
+/// Not a test by itself: the work of each process.
 #[test]
 fn process() {
     let (Ok(root), Ok(seed), Ok(targets)) = (std::env::var(ROOT), std::env::var(SEED), std::env::var(TARGETS)) else {
@@ -79,7 +80,8 @@ fn start(root: &Path, seed: u64, targets: &str) -> Child {
         .unwrap()
 }
 
-/// Leaves, each needed by two above it, which are needed by one: every process meets every other on them.
+/// Leaves, each needed by two above it, which are needed by one: every process meets every other on
+/// them.
 fn graph(world: &World, round: u64) -> Vec<StorePath> {
     let leaves: Vec<StorePath> = (0..LEAVES)
         .map(|n| world.script(&format!("leaf-{round}-{n}"), &format!("echo leaf {round} {n} > $out")).add(world))
@@ -109,7 +111,7 @@ fn eight_processes_at_once() {
     let (mut builds, mut killed) = (0, 0);
     let begin = Instant::now();
     for round in 0..rounds {
-        // What this process has made and named is in use until the round is over.
+        // The paths that this process made and named are in use until the round is over.
         let world = World::at(&root);
         let drvs = graph(&world, round);
         for drv in &drvs {

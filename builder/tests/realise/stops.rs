@@ -1,8 +1,10 @@
-//! Stops the process that builds at its N-th system call, by `kill -9`, and goes on from what it left.
+//! Stops the process that builds at its N-th system call, by `kill -9`, and goes on from what it
+//! left.
 //!
-//! Whatever the call: what was registered stays, what is valid is whole, the same build succeeds and is recorded once, and a
-//! collection leaves nothing of the one that was stopped. `EVAL_STORE_STOPS=2000 cargo test -p builder --release stops` makes
-//! that many stops. The calls of builds themselves are not counted: they are processes of their own, and die with this one.
+//! After any call: registered paths stay, valid paths are whole, the same build succeeds and is
+//! recorded once, and a collection leaves nothing of the one that was stopped.
+//! `EVAL_STORE_STOPS=2000 cargo test -p builder --release stops` makes that many stops. The calls
+//! of builds themselves are not counted: they are processes of their own, and die with this one.
 
 use crate::common::{World, text};
 use builder::BuildError;
@@ -16,7 +18,7 @@ const ROOT: &str = "EVAL_BUILD_STOPS_ROOT";
 const TARGET: &str = "EVAL_BUILD_STOPS_TARGET";
 const STOPS: &str = "EVAL_STORE_STOPS";
 
-/// Not a test by itself: what the test below runs in a process of its own.
+/// Not a test by itself: the process that the test below starts.
 #[test]
 fn child() {
     if let (Ok(root), Ok(target)) = (std::env::var(ROOT), std::env::var(TARGET)) {
@@ -31,8 +33,9 @@ fn child() {
     }
 }
 
-/// Three builds above each other, with a text of their own, so that none is known from before: a tree written by a built-in
-/// builder, one made from it in the sandbox, and another with two outputs.
+/// Three builds above each other, with a text of their own, so that none is known from before: a
+/// tree written by a built-in builder, one made from it in the sandbox, and another with two
+/// outputs.
 fn graph(world: &World, number: u64) -> [StorePath; 3] {
     let files = serde_json::json!({"a": {"text": format!("a {number}")}, "d/b": {"text": format!("b {number}")}});
     let tree = world.write("tree", files);
@@ -86,7 +89,8 @@ fn a_build_that_is_stopped_anywhere_is_done_again() {
     assert!(killed * 10 >= stops * 9);
 }
 
-/// A call that fails is an error that is told, or was not needed; the same build succeeds afterwards.
+/// A call that fails is reported as an error, or was not needed; the same build succeeds
+/// afterwards.
 #[test]
 fn a_build_that_meets_a_full_disk_says_so() {
     let faults = std::env::var(STOPS).ok().map_or(8, |text| text.parse::<u64>().expect("a number").div_ceil(8));
@@ -95,7 +99,7 @@ fn a_build_that_meets_a_full_disk_says_so() {
     let world = World::at(&root);
     let whole = start(&root, &graph(&world, 0)[2], Plan::Fail(u64::MAX - 1, &DISK_FULL));
     assert_eq!(whole.status, Some(0), "{}", whole.printed);
-    let mut told = 0;
+    let mut reported = 0;
     for n in 0..faults {
         let drvs = graph(&world, n + 1);
         let at = n * whole.calls / faults;
@@ -104,7 +108,7 @@ fn a_build_that_meets_a_full_disk_says_so() {
         match ended.status {
             Some(0) => {}
             Some(1) if ["ENOSPC", "No space left", "disk is full"].iter().any(|t| ended.printed.contains(t)) => {
-                told += 1
+                reported += 1
             }
             other => panic!("{case}: ended with {other:?}: {}", ended.printed),
         }
@@ -113,8 +117,8 @@ fn a_build_that_meets_a_full_disk_says_so() {
         again.build(&[&drvs[2]]).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(text(&again.physical(&drvs[2], "out")), format!("a {0}b {0}", n + 1), "{case}");
     }
-    println!("{faults} calls failed, {told} of them told");
-    assert!(told > 0);
+    println!("{faults} calls failed, {reported} of them reported");
+    assert!(reported > 0);
 }
 
 /// A collection leaves what is kept, and nothing else.
@@ -125,7 +129,7 @@ fn collect(world: &World, kept: &[StorePath; 3], case: &str) {
     loop {
         world.store.gc(GcOptions::default(), &mut |_| {}).unwrap();
         let left = |dir: &str| std::fs::read_dir(world.store.root().join(dir)).unwrap().count();
-        // What is open here has a directory of its own.
+        // This process has a directory of its own.
         if left("tmp") <= 2 {
             break;
         }

@@ -6,7 +6,8 @@ use std::error::Error;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A place from which blobs are read and to which they are written: a store, a cache, a remote engine.
+/// A place from which blobs are read and to which they are written: a store, a cache, a remote
+/// engine.
 ///
 /// Contents are streamed in both directions, since a blob may be larger than memory.
 pub trait Blobs: Sync {
@@ -16,14 +17,15 @@ pub trait Blobs: Sync {
     /// [`BlobError::Access`] when the place cannot be asked.
     fn contains(&self, digest: &Digest) -> Result<bool, BlobError>;
 
-    /// Opens a blob for reading from its first byte. A reader that does not trust the place hashes the
-    /// bytes itself.
+    /// Opens a blob for reading from its first byte. A reader that does not trust the place hashes
+    /// the bytes itself.
     ///
     /// # Errors
     /// [`BlobError::Missing`] when there is none, [`BlobError::Access`] when it cannot be read.
     fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send + '_>, BlobError>;
 
-    /// Writes the bytes that `contents` returns until its end, and returns the digest that names them.
+    /// Writes the bytes that `contents` returns until its end, and returns the digest that names
+    /// them.
     ///
     /// # Errors
     /// [`BlobError::Contents`] when `contents` fails, [`BlobError::Write`] when the place does.

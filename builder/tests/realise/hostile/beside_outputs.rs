@@ -1,10 +1,11 @@
-//! Beside the outputs nothing may lie, under whatever name: what takes them over might write there (CVE-2026-39860).
+//! An entry beside the outputs is refused under any name: adopting the outputs might write there
+//! (CVE-2026-39860).
 
 use super::Precious;
 use crate::common::{World, text};
 
 #[test]
-fn nothing_may_lie() {
+fn any_other_entry_is_refused() {
     let world = World::new();
     let precious = Precious::new();
     for name in ["out.tmp", ".tmp-out", "0-out", "out~"] {

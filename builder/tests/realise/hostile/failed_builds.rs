@@ -1,4 +1,4 @@
-//! What a failed build leaves is removed, or kept for its user alone (CVE-2025-52992).
+//! The directories of a failed build are removed, or kept for its user alone (CVE-2025-52992).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +20,7 @@ fn leave_nothing_for_others() {
     let mode = fs::metadata(&failed).unwrap().mode();
     let inner = fs::metadata(failed.join(drv.to_string())).map_or(0o700, |stat| stat.mode());
     assert!(mode & 0o077 == 0 || inner & 0o077 == 0, "{mode:o} {inner:o}: others reach what a build made");
-    // While it ran, nobody else could enter it either.
+    // While it ran, no other user could enter it either.
     let temporary = fs::metadata(world.store.root().join("tmp")).unwrap().mode();
     assert_eq!(temporary & 0o022, 0, "{temporary:o}");
 }

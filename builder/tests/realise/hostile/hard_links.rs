@@ -18,7 +18,8 @@ fn within_an_output_come_apart() {
     assert_eq!(not_normalised(&built), Vec::<String>::new());
 }
 
-/// What is taken over first has a name in the other still, by which it could be written to.
+/// The output that is adopted first has another name in the second one, by which it could be
+/// written to.
 #[test]
 fn between_outputs_come_apart() {
     let world = World::new();
@@ -40,7 +41,7 @@ fn between_outputs_come_apart() {
         assert_eq!((text(&file), fs::metadata(&file).unwrap().mode() & 0o111 != 0), (content.into(), executable));
     }
     assert_clean(&world);
-    // All the names that there are lie in the store itself.
+    // All its names are in the store itself.
     let mut names = BTreeMap::new();
     count_names(world.store.root(), &mut names);
     for file in [out.join("a"), dev.join("b"), dev.join("c"), out.join("d")] {

@@ -1,5 +1,5 @@
-//! What a build does to its pipe of job tokens concerns nobody else: a build beside it runs to its end, and the one after it finds as many
-//! tokens as there ever were.
+//! A build can harm its own FIFO of job tokens only: a build beside it runs to its end, and the one
+//! after it finds as many tokens as there were at first.
 
 use crate::common::{World, text};
 

@@ -1,4 +1,5 @@
-//! Links in an output are kept and not followed: neither the store's permissions nor its times reach a file outside.
+//! Links in an output are kept and not followed: neither the store's permissions nor its times
+//! reach a file outside.
 
 use std::fs;
 
@@ -22,9 +23,9 @@ fn are_not_followed() {
     assert_eq!(fs::read_link(built.join("up")).unwrap().to_str(), Some("../../../../etc/passwd"));
 }
 
-/// What a link leads to is no part of the output.
+/// The target of a link is no part of the output.
 #[test]
-fn make_the_same_output_whatever_they_lead_to() {
+fn make_the_same_output_regardless_of_their_targets() {
     let precious = Precious::new();
     let made = |text: &str| {
         let world = World::new();

@@ -1,4 +1,5 @@
-//! A link in place of an output is the output, and nothing is written where it leads (CVE-2026-39860).
+//! A link in place of an output is the output, and nothing is written where it leads
+//! (CVE-2026-39860).
 
 use std::fs;
 

@@ -1,6 +1,7 @@
 //! Very many files in an output are taken over, in memory and time that they are worth.
 //!
-//! `EVAL_MANY_FILES=1000000 cargo test -p builder --release --test realise many_files` makes that many.
+//! `EVAL_MANY_FILES=1000000 cargo test -p builder --release --test realise many_files` makes that
+//! many.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Outputs made with bad intentions, a promise a file: what the store takes over is what was checked, and nothing else of the
-//! machine.
+//! Outputs made with bad intentions, a promise a file: what the store takes over is what was
+//! checked, and nothing else of the machine.
 
 mod beside_outputs;
 mod depth;
@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 use crate::common::World;
 
-/// Everything below `root` that could be written, run with privileges, or carries a time of its own.
+/// Everything below `root` that could be written, run with privileges, or carries a time of its
+/// own.
 fn not_normalised(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut todo = vec![root.to_owned()];

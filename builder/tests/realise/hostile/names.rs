@@ -33,9 +33,9 @@ fn of_directories_and_links_are_bytes() {
     assert_clean(&world);
 }
 
-/// What lies beside the outputs is named in a message, whatever its name is.
+/// A message names an entry beside the outputs, also when its name is hostile.
 #[test]
-fn that_are_refused_can_be_told() {
+fn that_are_refused_can_be_printed() {
     let world = World::new();
     let script = r#"echo x > $out; perl -e 'open F, ">", "/output/bad\n\xff" or die $!'"#;
     let error = world.error(&world.script("beside", script).add(&world));

@@ -1,11 +1,13 @@
-//! What is being built is out of everybody else's reach, whatever permissions the build gives (CVE-2024-38531).
+//! Other users cannot reach the files of a running build, regardless of the permissions that it
+//! gives them (CVE-2024-38531).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::common::World;
 
-/// While a build runs, nobody else enters what it makes; when it is done, what is in the store can be read by all.
+/// While a build runs, no other user enters its directories; when it is done, all users can read
+/// the store.
 #[test]
 fn is_out_of_reach() {
     let world = World::new();

@@ -1,9 +1,9 @@
-//! What is checked is what is kept: nothing can change an output after it was hashed (CVE-2024-27297, from within).
+//! No process can change an output after it was hashed (CVE-2024-27297, from within).
 
 use super::assert_clean;
 use crate::common::{World, text};
 
-/// What stays behind would write to the output.
+/// A process that stays behind would write to the output.
 #[test]
 fn by_what_is_left_of_the_build_is_impossible() {
     let world = World::new();

@@ -28,13 +28,14 @@ fn with_holes_are_taken_over() {
     assert_clean(&with_hole(300_000_000));
 }
 
-/// Whose size does not fit 32 bits.
+/// A size that does not fit 32 bits.
 #[test]
 fn that_are_huge_are_taken_over() {
     with_hole((1 << 32) + 7);
 }
 
-/// Reading holes takes time, though they take no room: what could not be on the store's file system is not read.
+/// Reading holes takes time, though they take no room: what could not be on the store's file system
+/// is not read.
 #[test]
 fn that_are_larger_than_the_disk_are_refused_at_once() {
     let world = World::new();

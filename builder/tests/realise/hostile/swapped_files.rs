@@ -1,7 +1,8 @@
-//! A file that somebody swaps while it is taken over is an error or one of the two, and no file outside is changed.
+//! A file that a process swaps while it is adopted is an error or one of the two, and no file
+//! outside is changed.
 //!
-//! No process of a build lives by then; this is the wall behind that one. Folders and symbolic links are swapped in `swaps` of the
-//! store's tests.
+//! No process of a build is alive at that point; this is the second line of defence. Directories
+//! and symbolic links are swapped in `swaps` of the store's tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,7 +52,8 @@ fn for_hard_links_change_nothing_outside() {
                 }
                 swaps
             });
-            // It may fail, as what is one file when it is looked at may be another when it is opened.
+            // It may fail, as what is one file when it is looked at may be another when it is
+            // opened.
             taken += u32::from(world.store.import_tree(&tree).is_ok());
             done.store(true, Ordering::Relaxed);
             swaps += swapper.join().unwrap();

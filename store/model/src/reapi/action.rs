@@ -8,9 +8,9 @@
 //! message Pair     { string name = 1; string value = 2; }
 //! ```
 //!
-//! Environment, output paths and properties are sorted. Arguments and environment are bytes here and
-//! `string` in the API, so an action with other than UTF-8 in them has a key like any other but cannot
-//! be sent to a remote engine.
+//! Environment, output paths and properties are sorted. Arguments and environment are bytes here
+//! and `string` in the API, so an action with other than UTF-8 in them has a key like any other but
+//! cannot be sent to a remote engine.
 
 use super::wire::{Decoded, Field, decode_digest, decode_pair, digest, element, fields, pair, string, text};
 use crate::tree::{Digest, SizedDigest};
@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn commands_are_written_as_the_protocol_says() {
-        // By the rules of `protoc --encode=build.bazel.remote.execution.v2.Command`: tag, length, bytes.
+        // By the rules of `protoc --encode=build.bazel.remote.execution.v2.Command`: tag, length,
+        // bytes.
         let expected = [
             b"\x0a\x07/bin/sh\x0a\x02-c".as_slice(),
             b"\x12\x03\x0a\x01A\x12\x06\x0a\x01B\x12\x012",
@@ -235,7 +236,8 @@ mod tests {
         assert_eq!(action().digest(), action().digest());
     }
 
-    /// Each change gives bytes that another reader of protocol buffers may take for the same message.
+    /// Each change gives bytes that another reader of protocol buffers may take for the same
+    /// message.
     #[test]
     fn other_forms_of_a_message_are_refused() {
         let reason = |bytes: &[u8]| Command::decode(bytes).unwrap_err().reason;

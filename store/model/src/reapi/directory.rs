@@ -43,7 +43,8 @@ impl Directory {
 }
 
 impl Node {
-    /// Returns the node as bytes: a directory message whose only entry has no name, which no directory can be.
+    /// Returns the node as bytes: a directory message whose only entry has no name, which no
+    /// directory can be.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(100);
         encode_nodes(&mut out, std::iter::once((&b""[..], self)));

@@ -1,4 +1,5 @@
-//! The wire format of protocol buffers, as far as messages here use it: numbers, and fields of bytes.
+//! The wire format of protocol buffers, as far as messages here use it: numbers, and fields of
+//! bytes.
 //!
 //! A field that holds its default value is left out. An element of a list, and a message that is
 //! present, is written even when it is empty. The caller says which by the function it calls.
@@ -81,8 +82,8 @@ pub(super) fn fields<'a>(mut bytes: &'a [u8], mut each: impl FnMut(u8, Field<'a>
             }
             _ => return Err("a field has a type that is not known"),
         };
-        // Field numbers above 15 take more than one byte. The first of these has its top bit set and
-        // matches none of ours.
+        // Field numbers above 15 take more than one byte. The first of these has its top bit set
+        // and matches none of ours.
         each(key >> 3, value)?;
     }
     Ok(())

@@ -41,7 +41,8 @@ where
     }
 }
 
-/// The directories of another place, for trees of which only the digest is needed: nothing is saved.
+/// The directories of another place, for trees of which only the digest is needed: nothing is
+/// saved.
 pub struct DigestsOnly<'a>(pub &'a dyn Directories);
 
 impl Directories for DigestsOnly<'_> {
