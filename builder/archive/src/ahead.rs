@@ -1,21 +1,21 @@
-//! Decompression by a thread of its own, some blocks ahead of whoever writes the files.
+//! Decompression by a thread of its own, some blocks ahead of the thread that writes the files.
 //!
-//! Each block comes with how much of the archive had been read when it was complete. So limits and the offsets in messages are
-//! those of what has arrived, and do not depend on how far ahead the other thread is.
+//! Each block comes with the number of bytes of the archive that were read for it. So limits, and the offsets in
+//! messages, follow the blocks that were taken, and do not depend on the lead of the other thread.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// How much is decompressed at a time.
+/// Number of bytes decompressed at a time.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// How many blocks may wait.
+/// The most blocks that may wait.
 const BLOCKS_AHEAD: usize = 8;
 
-/// A reader that counts what has been read of an archive.
-pub(super) struct Counted<'a, R> {
+/// A reader that counts the bytes read of an archive.
+pub struct Counted<'a, R> {
     pub inner: R,
     pub position: &'a AtomicU64,
 }
@@ -28,12 +28,12 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// What was read of `plain`, and where `read` was then.
+/// Bytes read of `plain`, and the value of `read` after them.
 type Block = io::Result<(Vec<u8>, u64)>;
 
-/// Calls `work` with what `plain` gives, read by another thread. `position` follows the blocks that `work` has come to; `read` is
-/// how far into the archive `plain` is.
-pub(super) fn with<T>(
+/// Calls `work` with the bytes of `plain`, which another thread reads. `position` follows the blocks that `work` has
+/// taken; `read` counts the bytes of the archive that `plain` has taken.
+pub fn with<T>(
     plain: impl Read + Send,
     read: &AtomicU64,
     position: &Cell<u64>,
@@ -41,7 +41,7 @@ pub(super) fn with<T>(
 ) -> T {
     std::thread::scope(|scope| {
         let (blocks, arriving) = sync_channel(BLOCKS_AHEAD);
-        // It ends when nobody takes its blocks any more.
+        // It ends when its blocks are no longer taken.
         scope.spawn(move || send(plain, read, &blocks));
         work(Ahead { arriving, position, block: Vec::new(), taken: 0 })
     })
@@ -52,25 +52,25 @@ fn send(mut plain: impl Read, read: &AtomicU64, blocks: &SyncSender<Block>) {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         let ended = (&mut plain).take(BLOCK_BYTES as u64).read_to_end(&mut block);
         let is_last = block.len() < BLOCK_BYTES;
-        // What came before an error is worth having.
-        let nobody = !block.is_empty() && blocks.send(Ok((block, read.load(Ordering::Relaxed)))).is_err();
+        // Bytes before an error are still sent.
+        let is_refused = !block.is_empty() && blocks.send(Ok((block, read.load(Ordering::Relaxed)))).is_err();
         if let Err(error) = ended {
-            // Nobody may be there to hear.
+            // The receiver may be gone.
             let _ = blocks.send(Err(error));
             return;
         }
-        if nobody || is_last {
+        if is_refused || is_last {
             return;
         }
     }
 }
 
 /// The blocks as one stream.
-pub(super) struct Ahead<'a> {
+pub struct Ahead<'a> {
     arriving: Receiver<Block>,
     position: &'a Cell<u64>,
     block: Vec<u8>,
-    /// How much of the block is taken.
+    /// Number of bytes taken of the block.
     taken: usize,
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_comes_after_what_was_before_it() {
+    fn an_error_comes_after_the_bytes_before_it() {
         let (read, position) = (AtomicU64::new(0), Cell::new(0));
         let mut got = Vec::new();
         let failing = Failing(io::Cursor::new(vec![7; BLOCK_BYTES + 5]));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stops_early_is_not_waited_for() {
+    fn a_reader_that_stops_early_ends_the_thread() {
         let (read, position) = (AtomicU64::new(0), Cell::new(0));
         let first = with(io::repeat(1), &read, &position, |mut ahead| {
             let mut byte = [0];

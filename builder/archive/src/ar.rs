@@ -1,20 +1,20 @@
 //! The `ar` format, as far as Debian packages use it: a magic line, then members with a 60-byte header each, padded to
-//! even lengths. Names are at most 16 characters; the long-name tables of object libraries do not occur.
+//! even lengths. Names have at most 16 characters; the long-name tables of object libraries do not occur.
 
 use std::io::{self, Read};
 
-/// What every `ar` archive starts with.
-pub(super) const MAGIC: &[u8; 8] = b"!<arch>\n";
+/// Start of every `ar` archive.
+pub const MAGIC: &[u8; 8] = b"!<arch>\n";
 
 /// The header of one member.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub struct Member {
     pub name: String,
     pub size: u64,
 }
 
 /// Reads members one after the other from a stream.
-pub(super) struct Reader<R> {
+pub struct Reader<R> {
     inner: R,
     /// Bytes of the current member not yet read, with its padding.
     left: u64,
@@ -31,7 +31,7 @@ impl<R: Read> Reader<R> {
         Ok(Self { inner, left: 0 })
     }
 
-    /// Skips what is left of the current member and reads the next header; none at the end of the archive.
+    /// Skips the rest of the current member and reads the next header; none at the end of the archive.
     pub fn next_member(&mut self) -> io::Result<Option<Member>> {
         let skipped = io::copy(&mut (&mut self.inner).take(self.left), &mut io::sink())?;
         // The padding of the last member is left out by some writers.
@@ -70,7 +70,7 @@ impl<R: Read> Reader<R> {
 }
 
 /// A reader of a known number of bytes, to which an early end is an error.
-pub(super) struct Exactly<R> {
+pub struct Exactly<R> {
     inner: R,
     left: u64,
 }

@@ -1,99 +1,109 @@
-//! Writing entries below one directory, and nowhere else.
+//! The sink that writes entries below one directory of a disk, and nowhere else.
 //!
 //! An entry's parent directory is opened with `openat2` as if the destination were the root of the file system: a
 //! symbolic link on the way is followed, as real packages need (`lib` → `usr/lib`), but `..` and absolute targets end
-//! at the destination, and the kernel sees to it even if somebody else changes the tree meanwhile. On a kernel without
-//! `openat2` links on the way are refused instead. The last component is never followed: what is there is removed first,
-//! and files are only ever created exclusively.
+//! at the destination, and the kernel enforces it even against a TOCTOU race with another process. On a kernel without
+//! `openat2` links on the way are refused instead. The last component is never followed: an entry of that name is
+//! removed first, and files are only ever created exclusively.
 //!
-//! The result depends on the entries alone: modes are 755 and 644, owners and times are the writer's.
+//! The result depends on the entries alone: modes are 755 and 644, owners and times are the writer's; devices and
+//! pipes are refused.
 
-use super::error::{EntryError, shown};
+use crate::error::EntryError;
+use crate::progress::Progress;
+use filesystem::{Entry, EntryKind, Sink, TreePath, printable};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use os::SysError;
+use os::space::FreeSpace;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-/// How deep paths may be; far below what recursive tools survive.
-const DEPTH_MAX: usize = 200;
-
-/// How often a name that reappears is removed again before we give up on it.
+/// Number of times that a name which reappears is removed again.
 const RACES_MAX: u32 = 16;
 
-/// The name of an entry in its canonical form: components, none of them `.`, `..` or empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct EntryPath {
-    /// Components joined by slashes.
-    joined: Vec<u8>,
-    /// Where the last component starts.
-    last: usize,
-}
-
-impl EntryPath {
-    /// Checks a name from an archive and drops its first `strip` components; none if nothing is left.
-    pub fn new(name: &[u8], strip: usize) -> Result<Option<Self>, EntryError> {
-        let refuse = |reason: &str| Err(EntryError::Refused(reason.to_owned()));
-        if name.is_empty() {
-            return refuse("its name is empty");
-        }
-        if name.starts_with(b"/") {
-            return refuse("its path is absolute");
-        }
-        if name.contains(&0) {
-            return refuse("its path contains a zero byte");
-        }
-        let mut components: Vec<&[u8]> = Vec::new();
-        for component in name.split(|byte| *byte == b'/') {
-            match component {
-                b"" | b"." => {}
-                b".." => return refuse("its path contains `..`"),
-                component if component.len() > 255 => {
-                    return refuse("a component of its path is longer than 255 bytes");
-                }
-                component => components.push(component),
-            }
-        }
-        if components.len() > DEPTH_MAX {
-            return refuse("its path has more than 200 components");
-        }
-        if components.len() <= strip {
-            return Ok(None);
-        }
-        let components = &components[strip..];
-        let joined = components.join(&b'/');
-        let last = joined.len() - components[components.len() - 1].len();
-        Ok(Some(Self { joined, last }))
-    }
-
-    fn parent(&self) -> &[u8] {
-        &self.joined[..self.last.saturating_sub(1)]
-    }
-
-    fn name(&self) -> &[u8] {
-        &self.joined[self.last..]
-    }
-}
+/// Approximate size of an inode and a name on a disk.
+const ENTRY_BYTES: u64 = 512;
 
 /// A directory being filled.
-pub(super) struct Destination {
+pub struct Destination<'a> {
     root: OwnedFd,
+    path: PathBuf,
+    room: &'a FreeSpace,
+    progress: &'a Progress<'a>,
+    buffer: Vec<u8>,
     /// The parent of the last entry: archives list a directory's files together.
     cached: Option<(Vec<u8>, OwnedFd)>,
     has_openat2: bool,
 }
 
-impl Destination {
+impl Sink for Destination<'_> {
+    type Error = EntryError;
+
+    fn entry(&mut self, entry: Entry<'_>, contents: &mut dyn Read) -> Result<(), EntryError> {
+        let refuse = |reason: &str| Err(EntryError::Refused(reason.to_owned()));
+        // Names take room, too.
+        self.room.claim(ENTRY_BYTES)?;
+        match entry.kind {
+            EntryKind::Directory if entry.path.is_root() => Ok(()),
+            EntryKind::Directory => self.directory(entry.path),
+            EntryKind::File { size } => self.write_file(entry, size, contents),
+            EntryKind::Symlink { target } => self.symlink(entry.path, target),
+            EntryKind::HardLink { target } => {
+                let copied = self.hard_link(entry.path, target)?;
+                self.progress.count_bytes(copied)
+            }
+            EntryKind::CharacterDevice(_) | EntryKind::BlockDevice(_) => refuse("it is a device"),
+            EntryKind::Fifo => refuse("it is a fifo"),
+            EntryKind::Socket => refuse("it is a socket"),
+        }
+    }
+}
+
+impl<'a> Destination<'a> {
     /// Opens an existing directory.
-    pub fn open(path: &Path) -> Result<Self, Errno> {
-        let root = open(path, OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self { root, cached: None, has_openat2: true })
+    pub fn open(path: &Path, room: &'a FreeSpace, progress: &'a Progress<'a>) -> Result<Self, SysError> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let root = open(path, flags, Mode::empty()).map_err(|errno| SysError::new("make directory", path, errno))?;
+        let buffer = vec![0; 1 << 17];
+        Ok(Self { root, path: path.to_owned(), room, progress, buffer, cached: None, has_openat2: true })
+    }
+
+    fn write_file(&mut self, entry: Entry<'_>, size: u64, contents: &mut dyn Read) -> Result<(), EntryError> {
+        self.room.require(size)?;
+        let mut file = self.file(entry.path, entry.stat.mode & 0o100 != 0)?;
+        loop {
+            let count = match contents.read(&mut self.buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(EntryError::Read(error)),
+            };
+            self.room.claim(count as u64)?;
+            if let Err(error) = file.write_all(&self.buffer[..count]) {
+                return Err(SysError::io("write", self.host_path(entry.path.as_bytes()), &error).into());
+            }
+        }
+    }
+
+    /// Returns the path of an entry on the disk, for messages.
+    fn host_path(&self, path: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(path))
+    }
+
+    /// Returns the error of a call on the entry at `path`.
+    fn system(&self, call: &'static str, path: &[u8], errno: Errno) -> EntryError {
+        SysError::new(call, self.host_path(path), errno).into()
     }
 
     /// Makes a directory; one that is there, or a symbolic link to one inside the tree, stays as it is.
-    pub fn directory(&mut self, path: &EntryPath) -> Result<(), EntryError> {
+    fn directory(&mut self, path: &TreePath) -> Result<(), EntryError> {
         let name = path.name().to_owned();
         for _ in 0..RACES_MAX {
             let parent = self.parent(path)?;
@@ -105,25 +115,25 @@ impl Destination {
                         OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
                         Mode::empty(),
                     )
-                    .map_err(|errno| system("openat", &path.joined, errno))?;
+                    .map_err(|errno| self.system("open", path.as_bytes(), errno))?;
                     return fchmod(&made, Mode::from_bits_truncate(0o755))
-                        .map_err(|errno| system("fchmod", &path.joined, errno));
+                        .map_err(|errno| self.system("chmod", path.as_bytes(), errno));
                 }
                 Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(system("mkdirat", &path.joined, errno)),
+                Err(errno) => return Err(self.system("make directory", path.as_bytes(), errno)),
             }
-            match stat(parent, &name).map_err(|errno| system("fstatat", &path.joined, errno))? {
+            match stat(parent, &name).map_err(|errno| self.system("stat", path.as_bytes(), errno))? {
                 None => {}
                 Some(there) if kind(&there) == SFlag::S_IFDIR => return Ok(()),
-                Some(there) if kind(&there) == SFlag::S_IFLNK && self.resolve(&path.joined).is_ok() => return Ok(()),
+                Some(there) if kind(&there) == SFlag::S_IFLNK && self.resolve(path.as_bytes()).is_ok() => return Ok(()),
                 Some(_) => self.remove(path)?,
             }
         }
-        Err(system("mkdirat", &path.joined, Errno::EEXIST))
+        Err(self.system("make directory", path.as_bytes(), Errno::EEXIST))
     }
 
     /// Creates an empty file, replacing any file or link of that name, and returns it for writing.
-    pub fn file(&mut self, path: &EntryPath, executable: bool) -> Result<File, EntryError> {
+    fn file(&mut self, path: &TreePath, executable: bool) -> Result<File, EntryError> {
         let name = path.name().to_owned();
         let mode = Mode::from_bits_truncate(if executable { 0o755 } else { 0o644 });
         for _ in 0..RACES_MAX {
@@ -132,18 +142,18 @@ impl Destination {
             match openat(parent, name.as_slice(), flags, mode) {
                 Ok(fd) => {
                     // The umask may have taken bits away.
-                    fchmod(&fd, mode).map_err(|errno| system("fchmod", &path.joined, errno))?;
+                    fchmod(&fd, mode).map_err(|errno| self.system("chmod", path.as_bytes(), errno))?;
                     return Ok(File::from(fd));
                 }
                 Err(Errno::EEXIST) => self.remove(path)?,
-                Err(errno) => return Err(system("openat", &path.joined, errno)),
+                Err(errno) => return Err(self.system("open", path.as_bytes(), errno)),
             }
         }
-        Err(system("openat", &path.joined, Errno::EEXIST))
+        Err(self.system("open", path.as_bytes(), Errno::EEXIST))
     }
 
     /// Makes a symbolic link, replacing any file or link of that name.
-    pub fn symlink(&mut self, path: &EntryPath, target: &[u8]) -> Result<(), EntryError> {
+    fn symlink(&mut self, path: &TreePath, target: &[u8]) -> Result<(), EntryError> {
         if target.is_empty() || target.contains(&0) {
             return Err(EntryError::Refused("its link target is empty or contains a zero byte".to_owned()));
         }
@@ -153,26 +163,29 @@ impl Destination {
             match symlinkat(target, parent, name.as_slice()) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EEXIST) => self.remove(path)?,
-                Err(errno) => return Err(system("symlinkat", &path.joined, errno)),
+                Err(errno) => return Err(self.system("make link", path.as_bytes(), errno)),
             }
         }
-        Err(system("symlinkat", &path.joined, Errno::EEXIST))
+        Err(self.system("make link", path.as_bytes(), Errno::EEXIST))
     }
 
-    /// Gives a file that was written before another name. Where the file system allows no further link it is copied;
-    /// the answer is how many bytes that took.
-    pub fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<u64, EntryError> {
+    /// Gives an earlier file another name. Where the file system allows no further link the file is copied; returns the
+    /// number of bytes that were copied.
+    fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<u64, EntryError> {
         let missing = || {
-            EntryError::Refused(format!("it is a hard link to `{}`, which is not in the tree", shown(&target.joined)))
+            EntryError::Refused(format!(
+                "it is a hard link to `{}`, which is not in the tree",
+                printable(target.as_bytes())
+            ))
         };
         let from = self.open_directory(target.parent()).map_err(|_| missing())?;
         let old = stat(&from, target.name())
-            .map_err(|errno| system("fstatat", &target.joined, errno))?
+            .map_err(|errno| self.system("stat", target.as_bytes(), errno))?
             .ok_or_else(missing)?;
         if !matches!(kind(&old), SFlag::S_IFREG | SFlag::S_IFLNK) {
             return Err(EntryError::Refused(format!(
                 "it is a hard link to `{}`, which is not a file",
-                shown(&target.joined)
+                printable(target.as_bytes())
             )));
         }
         let name = path.name().to_owned();
@@ -181,7 +194,7 @@ impl Destination {
             match linkat(&from, target.name(), parent, name.as_slice(), AtFlags::empty()) {
                 Ok(()) => return Ok(0),
                 Err(Errno::EEXIST) => {
-                    let there = stat(parent, &name).map_err(|errno| system("fstatat", &path.joined, errno))?;
+                    let there = stat(parent, &name).map_err(|errno| self.system("stat", path.as_bytes(), errno))?;
                     if there.is_some_and(|there| (there.st_dev, there.st_ino) == (old.st_dev, old.st_ino)) {
                         return Ok(0);
                     }
@@ -190,24 +203,20 @@ impl Destination {
                 Err(Errno::EMLINK | Errno::EPERM | Errno::EXDEV) if kind(&old) == SFlag::S_IFREG => {
                     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     let source = openat(&from, target.name(), flags, Mode::empty())
-                        .map_err(|errno| system("openat", &target.joined, errno))?;
+                        .map_err(|errno| self.system("open", target.as_bytes(), errno))?;
                     let mut copy = self.file(path, old.st_mode & 0o100 != 0)?;
                     return std::io::copy(&mut File::from(source), &mut copy).map_err(|error| {
-                        system(
-                            "copy_file_range",
-                            &path.joined,
-                            Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-                        )
+                        self.system("copy", path.as_bytes(), Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
                     });
                 }
-                Err(errno) => return Err(system("linkat", &path.joined, errno)),
+                Err(errno) => return Err(self.system("link", path.as_bytes(), errno)),
             }
         }
-        Err(system("linkat", &path.joined, Errno::EEXIST))
+        Err(self.system("link", path.as_bytes(), Errno::EEXIST))
     }
 
     /// Returns the directory an entry belongs in, made if need be.
-    fn parent(&mut self, path: &EntryPath) -> Result<&OwnedFd, EntryError> {
+    fn parent(&mut self, path: &TreePath) -> Result<&OwnedFd, EntryError> {
         let wanted = path.parent();
         if wanted.is_empty() {
             return Ok(&self.root);
@@ -216,7 +225,7 @@ impl Destination {
             let fd = match self.resolve(wanted) {
                 Ok(fd) => fd,
                 Err(Errno::ENOENT) => self.make_directories(wanted)?,
-                Err(errno) => return Err(unusable_parent(wanted, errno)),
+                Err(errno) => return Err(self.unusable_parent(wanted, errno)),
             };
             self.cached = Some((wanted.to_owned(), fd));
         }
@@ -225,7 +234,7 @@ impl Destination {
     }
 
     fn make_directories(&mut self, wanted: &[u8]) -> Result<OwnedFd, EntryError> {
-        let mut above = self.open_directory(b"").map_err(|errno| unusable_parent(wanted, errno))?;
+        let mut above = self.open_directory(b"").map_err(|errno| self.unusable_parent(wanted, errno))?;
         let mut end = 0;
         for component in wanted.split(|byte| *byte == b'/') {
             end += component.len() + usize::from(end > 0);
@@ -233,19 +242,30 @@ impl Destination {
             let next = match self.resolve(so_far) {
                 Err(Errno::ENOENT) => {
                     match mkdirat(&above, component, Mode::from_bits_truncate(0o755)) {
-                        // A link that leads nowhere is there, and in the way.
+                        // A dangling link is in the way.
                         Ok(()) | Err(Errno::EEXIST) => {}
-                        Err(errno) => return Err(system("mkdirat", so_far, errno)),
+                        Err(errno) => return Err(self.system("make directory", so_far, errno)),
                     }
-                    let made = self.resolve(so_far).map_err(|errno| unusable_parent(so_far, errno))?;
-                    fchmod_path(&made).map_err(|errno| system("fchmod", so_far, errno))?;
+                    let made = self.resolve(so_far).map_err(|errno| self.unusable_parent(so_far, errno))?;
+                    fchmod_path(&made).map_err(|errno| self.system("chmod", so_far, errno))?;
                     made
                 }
-                other => other.map_err(|errno| unusable_parent(so_far, errno))?,
+                other => other.map_err(|errno| self.unusable_parent(so_far, errno))?,
             };
             above = next;
         }
         Ok(above)
+    }
+
+    /// Returns the error of an entry whose parent directory cannot be opened.
+    fn unusable_parent(&self, path: &[u8], errno: Errno) -> EntryError {
+        let parent = printable(path);
+        EntryError::Refused(match errno {
+            Errno::ENOENT => format!("its parent `{parent}` leads through a symbolic link to nowhere"),
+            Errno::ENOTDIR => format!("its parent `{parent}` is not a directory"),
+            Errno::ELOOP => format!("its parent `{parent}` leads through a symbolic link that is not followed"),
+            errno => return self.system("open directory", path, errno),
+        })
     }
 
     fn open_directory(&mut self, path: &[u8]) -> Result<OwnedFd, Errno> {
@@ -258,7 +278,7 @@ impl Destination {
         if self.has_openat2 {
             let how =
                 OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-            // EAGAIN: somebody renamed something meanwhile, so the kernel cannot promise that `..` stayed inside.
+            // EAGAIN: another process renamed something, so the kernel cannot promise that `..` stayed inside.
             for _ in 0..RACES_MAX {
                 match openat2(&self.root, path, how) {
                     Err(Errno::EAGAIN) => {}
@@ -280,22 +300,22 @@ impl Destination {
         Ok(fd)
     }
 
-    /// Removes what has an entry's name: a file or link, or an empty directory.
-    fn remove(&mut self, path: &EntryPath) -> Result<(), EntryError> {
+    /// Removes the file, the link or the empty directory with an entry's name.
+    fn remove(&mut self, path: &TreePath) -> Result<(), EntryError> {
         let name = path.name().to_owned();
         let parent = self.parent(path)?;
         let removed = match unlinkat(parent, name.as_slice(), UnlinkatFlags::NoRemoveDir) {
             Err(Errno::EISDIR) => unlinkat(parent, name.as_slice(), UnlinkatFlags::RemoveDir),
             other => other,
         };
-        // A link that went may have been on the way to the cached directory.
+        // The path of the cached directory may lead through the removed link.
         self.cached = None;
         match removed {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
                 Err(EntryError::Refused("a directory with files in it has this name already".to_owned()))
             }
-            Err(errno) => Err(system("unlinkat", &path.joined, errno)),
+            Err(errno) => Err(self.system("remove", path.as_bytes(), errno)),
         }
     }
 }
@@ -314,18 +334,4 @@ fn stat(parent: &impl AsFd, name: &[u8]) -> Result<Option<FileStat>, Errno> {
 
 fn fchmod_path(directory: &OwnedFd) -> Result<(), Errno> {
     fchmod(directory, Mode::from_bits_truncate(0o755))
-}
-
-fn unusable_parent(path: &[u8], errno: Errno) -> EntryError {
-    let path = shown(path);
-    EntryError::Refused(match errno {
-        Errno::ENOENT => format!("its parent `{path}` leads through a symbolic link to nowhere"),
-        Errno::ENOTDIR => format!("its parent `{path}` is not a directory"),
-        Errno::ELOOP => format!("its parent `{path}` leads through a symbolic link that is not followed"),
-        errno => return system("openat2", path.as_bytes(), errno),
-    })
-}
-
-fn system(call: &str, path: &[u8], errno: Errno) -> EntryError {
-    EntryError::System(format!("{call}(`{}`)", shown(path)), errno)
 }

@@ -1,31 +1,24 @@
-//! Why an archive was not unpacked.
+//! The errors of reading archives.
 
-use nix::errno::Errno;
-use os::io_remedy;
+use filesystem::BuildError;
+use os::SysError;
 use os::space::OutOfSpace;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// An archive that was not unpacked; what was written until then stays for the caller to throw away.
+/// An archive that was not read to its end. Files written before the error stay for the caller to remove.
 #[derive(Debug, Error)]
 pub enum UnpackError {
     /// The archive or the destination cannot be opened.
-    #[error("cannot {call} `{}`: {source}", path.display())]
-    Open {
-        /// The call, as a verb.
-        call: &'static str,
-        /// Its argument.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The bytes are no archive we know, or one with features we do not.
+    #[error(transparent)]
+    Open(#[from] SysError),
+    /// The bytes are not a known archive, or one with unknown features.
     #[error("`{}` cannot be unpacked: {reason}", archive.display())]
     Format {
         /// The archive.
         archive: PathBuf,
-        /// What it is, or what it lacks.
+        /// Its form, or the part that it lacks.
         reason: String,
     },
     /// The archive ends too early or contradicts itself.
@@ -33,19 +26,19 @@ pub enum UnpackError {
     Broken {
         /// The archive.
         archive: PathBuf,
-        /// How far the file had been read when the damage was seen.
+        /// Number of bytes read of the file when the damage was found.
         offset: u64,
-        /// What the decoder said.
+        /// The error of the decoder.
         source: io::Error,
     },
-    /// One entry is refused for what it is.
+    /// One entry is refused.
     #[error("`{}`: entry `{entry}` is refused: {reason}", archive.display())]
     Refused {
         /// The archive.
         archive: PathBuf,
         /// The entry's name, made printable.
         entry: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The result would be larger than allowed: perhaps a bomb.
@@ -55,7 +48,7 @@ pub enum UnpackError {
         archive: PathBuf,
         /// The entry at which it happened, made printable.
         entry: String,
-        /// Which limit.
+        /// The limit.
         limit: String,
     },
     /// The result does not fit on the disk.
@@ -65,20 +58,18 @@ pub enum UnpackError {
         archive: PathBuf,
         /// The entry at which it happened, made printable.
         entry: String,
-        /// How much room there is, and what to do about it.
+        /// The room that there is, and the next step.
         source: OutOfSpace,
     },
     /// The destination cannot be written.
-    #[error("`{}`: entry `{entry}`: {call} failed: {errno}{}", archive.display(), io_remedy(&(*errno).into()))]
+    #[error("`{}`: entry `{entry}`: {source}", archive.display())]
     System {
         /// The archive.
         archive: PathBuf,
         /// The entry's name, made printable.
         entry: String,
-        /// The system call and its arguments.
-        call: String,
-        /// What the system said.
-        errno: Errno,
+        /// The failed system call.
+        source: SysError,
     },
     /// The caller asked to stop.
     #[error("unpacking `{}` was cancelled", archive.display())]
@@ -88,15 +79,31 @@ pub enum UnpackError {
     },
 }
 
-/// Why one entry could not be made, before it is known to which archive it belongs.
+impl UnpackError {
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Open(source) | Self::System { source, .. } => source.help(),
+            Self::OutOfSpace { source, .. } => Some(source.help),
+            _ => None,
+        }
+    }
+}
+
+/// The reason for which a sink did not take an entry, or a parser could not read it.
 #[derive(Debug)]
-pub(super) enum EntryError {
+pub enum EntryError {
+    /// The entry is not allowed, or does not fit.
     Refused(String),
+    /// A limit is exceeded: which.
     Limit(String),
+    /// The file system has no room for the entry.
     OutOfSpace(OutOfSpace),
-    System(String, Errno),
-    /// Reading the entry's content failed.
+    /// The entry could not be written.
+    System(SysError),
+    /// The content could not be read.
     Read(io::Error),
+    /// The caller asked to stop.
     Cancelled,
 }
 
@@ -106,13 +113,20 @@ impl From<OutOfSpace> for EntryError {
     }
 }
 
-/// Returns bytes from an archive for a message: no control characters, no invalid text.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .flat_map(|c| {
-            let escaped: Vec<char> = if c.is_control() { c.escape_default().collect() } else { vec![c] };
-            escaped
-        })
-        .collect()
+impl From<SysError> for EntryError {
+    fn from(error: SysError) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<filesystem::PathError> for EntryError {
+    fn from(error: filesystem::PathError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<BuildError> for EntryError {
+    fn from(error: BuildError) -> Self {
+        Self::Refused(error.to_string())
+    }
 }

@@ -1,12 +1,12 @@
-//! Finding out by content what a stream is, and taking the compression off.
+//! Detection of formats by content, and decompression.
 
 use super::ar;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// A block of tar, and what has to be seen of a stream to tell what it is.
-pub(super) const BLOCK: usize = 512;
+/// Length of a block of tar, which is enough of a stream to detect its format.
+pub const BLOCK: usize = 512;
 
 /// Memory that one decoder may use: the largest presets of xz and zstd fit many times.
 const DECODER_MEMORY_MAX: u64 = 1 << 30;
@@ -15,7 +15,7 @@ const DECODER_MEMORY_MAX: u64 = 1 << 30;
 const ZSTD_WINDOW_LOG_MAX: u32 = 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub enum Format {
     Deb,
     Tar,
     Zip,
@@ -24,7 +24,7 @@ pub(super) enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
+pub enum Compression {
     Gzip,
     Bzip2,
     Xz,
@@ -42,8 +42,8 @@ impl Compression {
     }
 }
 
-/// Tells the format from the first bytes: up to [`BLOCK`] of them, fewer only if the stream ends there.
-pub(super) fn detect(start: &[u8]) -> Format {
+/// Returns the format by the first bytes: up to [`BLOCK`] of them, fewer only if the stream ends there.
+pub fn detect(start: &[u8]) -> Format {
     const MAGICS: [(&[u8], Format); 8] = [
         (ar::MAGIC, Format::Deb),
         (b"PK\x03\x04", Format::Zip),
@@ -61,7 +61,7 @@ pub(super) fn detect(start: &[u8]) -> Format {
     MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Format::Unknown, |(_, format)| *format)
 }
 
-/// Tells whether this is a tar header with a valid checksum, or the zeros an empty tar starts with.
+/// Returns true for a tar header with a valid checksum, and for the zeros that an empty tar starts with.
 fn is_tar_block(block: &[u8]) -> bool {
     let Some(block) = block.first_chunk::<BLOCK>() else { return false };
     if block.iter().all(|byte| *byte == 0) {
@@ -76,7 +76,7 @@ fn is_tar_block(block: &[u8]) -> bool {
 }
 
 /// Reads up to [`BLOCK`] bytes ahead and returns them with a reader that still gives them all.
-pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
+pub fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
     let mut start = vec![0; BLOCK];
     let mut filled = 0;
     while filled < BLOCK {
@@ -91,11 +91,8 @@ pub(super) fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
     Ok((start.clone(), io::Cursor::new(start).chain(inner)))
 }
 
-/// Returns a reader of what was compressed. Several streams one after the other count as one, as all these tools do it.
-pub(super) fn decompress<'a>(
-    compression: Compression,
-    inner: impl Read + Send + 'a,
-) -> io::Result<Box<dyn Read + Send + 'a>> {
+/// Returns a reader of the decompressed bytes. Several streams one after the other are one, as in all these tools.
+pub fn decompress<'a>(compression: Compression, inner: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let buffered = BufReader::with_capacity(1 << 17, inner);
     Ok(match compression {
         Compression::Gzip => Box::new(Gzip(Some(flate2::bufread::GzDecoder::new(buffered)))),
@@ -111,7 +108,7 @@ pub(super) fn decompress<'a>(
     })
 }
 
-/// Gzip members one after the other; what follows the last and is none, padding mostly, is left alone, as gzip does.
+/// Gzip members one after the other; bytes after the last one, mostly padding, are ignored, as gzip does.
 struct Gzip<R: BufRead>(Option<flate2::bufread::GzDecoder<R>>);
 
 impl<R: BufRead> Read for Gzip<R> {

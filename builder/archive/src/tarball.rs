@@ -3,47 +3,59 @@
 //! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format are written in full;
 //! pax sparse maps are refused, since without them such an entry would silently be a file of holes and headers.
 
-use super::description;
-use super::destination::EntryPath;
-use super::error::{EntryError, UnpackError};
-use super::format::BLOCK;
-use super::{RATIO_FROM_BYTES, Sink};
-use std::cell::Cell;
+use crate::description::{self, Described};
+use crate::error::{EntryError, UnpackError};
+use crate::format::BLOCK;
+use crate::progress::Progress;
+use crate::{Metadata, RATIO_FROM_BYTES, Reader};
+use filesystem::{Device, Entry, EntryKind, Sink, Stat, TreePath};
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::path::Path;
 use tar::EntryType;
 
-/// How many bytes may describe one entry: its header, long names, attributes, sparse map. They are held in memory.
+/// The most bytes that may describe one entry: its header, long names, attributes, sparse map. They are held in memory.
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 
-/// Unpacks a stream that starts with a tar header, up to its end.
-pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Result<(), UnpackError> {
-    let position = sink.position;
+/// Gives the entries of a stream that starts with a tar header to `sink`, and reads the stream to its end.
+pub fn read<S: Sink<Error: Into<EntryError>>>(
+    archive: &Path,
+    stream: impl Read,
+    sink: &mut S,
+    reader: &Reader,
+) -> Result<(), UnpackError> {
+    let progress = reader.progress;
+    let position = &progress.position;
     let broken = |source| UnpackError::Broken { archive: archive.to_owned(), offset: position.get(), source };
     let zeros = Cell::new(0);
-    // What lies between two entries is description; contents are only counted by who writes them.
+    // Bytes between two entries are description; contents are only counted by the code that reads them.
     let description_left = Cell::new(DESCRIPTION_BYTES_MAX);
+    let captured = RefCell::new(Vec::new());
     let mut tar = tar::Archive::new(Watched {
         inner: stream,
         zeros: &zeros,
         description_left: &description_left,
+        captured: (reader.metadata == Metadata::Full).then_some(&captured),
         read: 0,
         position,
-        // Twice what files may come to, so that of a file the entry is named that is too much.
-        ratio_max: sink.options.limits.ratio_max.saturating_mul(2),
+        // Twice the bound of files, so that an error of a file names its entry.
+        ratio_max: progress.options.limits.ratio_max.saturating_mul(2),
     });
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         description_left.set(u64::MAX);
         let name = entry.path_bytes().into_owned();
-        write_entry(&mut entry, &name, sink).map_err(|error| sink.place(archive, &name, error))?;
-        // What a skipped entry has left, so that zeros counted from here on are padding or the end.
+        let given = TarEntry { entry: &mut entry, name: &name, captured: &captured.borrow(), progress }
+            .give(sink, reader.metadata);
+        given.map_err(|error| progress.place(archive, &name, error))?;
+        // The rest of a skipped entry, so that zeros counted from here on are padding or the end.
         io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
         zeros.set(0);
+        captured.borrow_mut().clear();
         description_left.set(DESCRIPTION_BYTES_MAX);
     }
     description_left.set(u64::MAX);
-    // Reading on to the end makes the decoder check what it has at the end: lengths and checksums.
+    // Reading on to the end makes the decoder check lengths and checksums, which are there.
     let mut rest = tar.into_inner();
     let end_seen = zeros.get() >= BLOCK;
     io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
@@ -53,82 +65,126 @@ pub(super) fn unpack(archive: &Path, stream: impl Read, sink: &mut Sink) -> Resu
     Ok(())
 }
 
-fn write_entry<R: Read>(entry: &mut tar::Entry<R>, name: &[u8], sink: &mut Sink) -> Result<(), EntryError> {
-    let refuse = |what: &str| Err(EntryError::Refused(what.to_owned()));
-    let kind = entry.header().entry_type();
-    // Comments on the whole archive, a volume's label: no entries.
-    if kind == EntryType::XGlobalHeader {
-        return description::check_global(entry);
-    }
-    if kind.as_byte() == b'V' {
-        return Ok(());
-    }
-    sink.next_entry()?;
-    let described = description::read(entry)?;
-    let name = described.name(name, b"path");
-    let changed = match described.changed {
-        Some(changed) => changed,
-        None => description::header_time(entry.header())?,
-    };
-    sink.stats.newest = sink.stats.newest.max(changed);
-    let strip = sink.options.strip;
-    let Some(path) = EntryPath::new(name, strip)? else {
-        if kind != EntryType::Directory && EntryPath::new(name, 0)?.is_none() {
-            return refuse("it has the name of the whole tree and is no directory");
-        }
-        return Ok(());
-    };
-    let mode = entry.header().mode().map_err(EntryError::Read)?;
-    let link_target = || {
-        entry
-            .link_name_bytes()
-            .map(|target| described.name(&target, b"linkpath").to_vec())
-            .ok_or_else(|| EntryError::Refused("it is a link without a target".to_owned()))
-    };
-    match kind {
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
-            if name.ends_with(b"/") && entry.size() == 0 =>
-        {
-            // How tar marked directories before there was a type for them.
-            sink.destination.directory(&path)?;
-            sink.stats.directories += 1;
-        }
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            let size = entry.size();
-            sink.write_file(&path, mode & 0o100 != 0, size, entry)?;
-        }
-        EntryType::Directory => {
-            sink.destination.directory(&path)?;
-            sink.stats.directories += 1;
-        }
-        EntryType::Symlink => {
-            sink.destination.symlink(&path, &link_target()?)?;
-            sink.stats.symlinks += 1;
-        }
-        EntryType::Link => {
-            let target = link_target()?;
-            let Some(target) = EntryPath::new(&target, strip)? else {
-                return refuse("it is a hard link to something that `strip` drops");
-            };
-            let copied = sink.destination.hard_link(&path, &target)?;
-            sink.count_bytes(copied)?;
-            sink.stats.hard_links += 1;
-        }
-        EntryType::Char | EntryType::Block => return refuse("it is a device"),
-        EntryType::Fifo => return refuse("it is a fifo"),
-        kind => return refuse(&format!("its type `{}` is not known", kind.as_byte().escape_ascii())),
-    }
-    Ok(())
+fn refused<T>(reason: &str) -> Result<T, EntryError> {
+    Err(EntryError::Refused(reason.to_owned()))
 }
 
-/// Counts the zero bytes that were read last (a whole tar ends with two blocks of them, and one must have been seen), and
-/// stops when an entry is described at too much length, or when little unpacks to very much that no file is made of.
+/// An entry of a tar stream.
+struct TarEntry<'a, 'b, R: Read> {
+    entry: &'a mut tar::Entry<'b, R>,
+    /// Its name as the crate gives it.
+    name: &'a [u8],
+    /// The bytes that describe it, with full metadata.
+    captured: &'a [u8],
+    progress: &'a Progress<'a>,
+}
+
+impl<R: Read> TarEntry<'_, '_, R> {
+    fn give<S: Sink<Error: Into<EntryError>>>(self, sink: &mut S, metadata: Metadata) -> Result<(), EntryError> {
+        let Self { entry, name, captured, progress } = self;
+        let kind = entry.header().entry_type();
+        // Comments on the whole archive and the label of a volume are not entries.
+        if kind == EntryType::XGlobalHeader {
+            return description::check_global(entry);
+        }
+        if kind.as_byte() == b'V' {
+            return Ok(());
+        }
+        progress.check_entry()?;
+        let described = match metadata {
+            Metadata::Executable => Described::of_entry(entry)?,
+            Metadata::Full => Described::of_bytes(captured, entry)?,
+        };
+        let name = described.name(name, b"path");
+        let changed = match described.changed {
+            Some(changed) => changed,
+            None => description::header_time(entry.header())?,
+        };
+        progress.count(|stats| stats.newest = stats.newest.max(changed));
+        let strip = progress.options.strip;
+        let path = match TreePath::parse_stripped(name, strip)? {
+            Some(path) if !path.is_root() || kind == EntryType::Directory => path,
+            _ if kind != EntryType::Directory && TreePath::parse(name)?.is_root() => {
+                return refused("it has the name of the whole tree and is no directory");
+            }
+            _ => return Ok(()),
+        };
+        let mode = entry.header().mode().map_err(EntryError::Read)?;
+        let stat = match metadata {
+            Metadata::Executable => Stat { mode: mode & 0o7777, ..Stat::default() },
+            Metadata::Full => described.stat(entry.header(), mode)?,
+        };
+        let link_target = || {
+            let target = entry.link_name_bytes();
+            target
+                .map(|target| described.name(&target, b"linkpath").to_vec())
+                .ok_or_else(|| EntryError::Refused("it is a link without a target".to_owned()))
+        };
+        let mut give =
+            |kind| sink.entry(Entry { path: &path, stat: &stat, kind }, &mut io::empty()).map_err(Into::into);
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+                if name.ends_with(b"/") && entry.size() == 0 =>
+            {
+                // The form of directories in tar before there was a type for them.
+                give(EntryKind::Directory)?;
+                progress.count(|stats| stats.directories += 1);
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let size = entry.size();
+                let file = Entry { path: &path, stat: &stat, kind: EntryKind::File { size } };
+                progress.give_file(sink, file, size, entry)?;
+            }
+            EntryType::Directory => {
+                give(EntryKind::Directory)?;
+                if !path.is_root() {
+                    progress.count(|stats| stats.directories += 1);
+                }
+            }
+            EntryType::Symlink => {
+                give(EntryKind::Symlink { target: &link_target()? })?;
+                progress.count(|stats| stats.symlinks += 1);
+            }
+            EntryType::Link => {
+                let target = match TreePath::parse_stripped(&link_target()?, strip)? {
+                    Some(target) if !target.is_root() => target,
+                    _ => return refused("it is a hard link to something that `strip` drops"),
+                };
+                give(EntryKind::HardLink { target: &target })?;
+                progress.count(|stats| stats.hard_links += 1);
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                give(match kind {
+                    EntryType::Char => EntryKind::CharacterDevice(device(entry.header(), metadata)?),
+                    EntryType::Block => EntryKind::BlockDevice(device(entry.header(), metadata)?),
+                    _ => EntryKind::Fifo,
+                })?;
+                progress.count(|stats| stats.special += 1);
+            }
+            kind => return refused(&format!("its type `{}` is not known", kind.as_byte().escape_ascii())),
+        }
+        Ok(())
+    }
+}
+
+fn device(header: &tar::Header, metadata: Metadata) -> Result<Device, EntryError> {
+    match (header.device_major(), header.device_minor()) {
+        (Ok(Some(major)), Ok(Some(minor))) => Ok(Device { major, minor }),
+        _ if metadata == Metadata::Executable => Ok(Device { major: 0, minor: 0 }),
+        _ => refused("its device has no numbers"),
+    }
+}
+
+/// A reader that counts the zero bytes at the end (a whole tar ends with two blocks of them, and one is required), and
+/// stops when the description of an entry is too long, or when little unpacks to very much that is not part of a file.
 struct Watched<'a, R> {
     inner: R,
     zeros: &'a Cell<usize>,
     description_left: &'a Cell<u64>,
+    /// A copy of the description of the next entry, for a reader of full metadata.
+    captured: Option<&'a RefCell<Vec<u8>>>,
     read: u64,
-    /// How much of the compressed archive is behind it.
+    /// Bytes read of the compressed archive.
     position: &'a Cell<u64>,
     ratio_max: u64,
 }
@@ -153,6 +209,9 @@ impl<R: Read> Read for Watched<'_, R> {
         self.read += n as u64;
         if left != u64::MAX {
             self.description_left.set(left - n as u64);
+            if let Some(captured) = self.captured {
+                captured.borrow_mut().extend_from_slice(&buffer[..n]);
+            }
         }
         let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
         self.zeros.set(if zeros == n { self.zeros.get().saturating_add(n) } else { zeros });

@@ -2,11 +2,12 @@
 
 mod fuzz;
 mod numbers;
+mod trees;
 
 use super::format::Compression;
 use super::*;
 use proptest::prelude::*;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tar::EntryType;
 
@@ -133,7 +134,10 @@ fn every_wrapping() {
     for (number, archive) in archives.iter().enumerate() {
         let world = World::new();
         let stats = world.unpack(&[archive]).unwrap_or_else(|error| panic!("archive {number}: {error}"));
-        assert_eq!(stats, Stats { files: 2, directories: 1, symlinks: 0, hard_links: 0, bytes: 11, newest: 0 });
+        assert_eq!(
+            stats,
+            Stats { files: 2, directories: 1, symlinks: 0, hard_links: 0, special: 0, bytes: 11, newest: 0 }
+        );
         assert_eq!((world.read("bin/x"), world.read("share/deep/doc")), ("program".to_owned(), "text".to_owned()));
         let mode = |path: &str| fs::metadata(world.dest().join(path)).unwrap().mode() & 0o7777;
         assert_eq!((mode("bin/x"), mode("share/deep/doc"), mode("share"), mode("bin")), (0o755, 0o644, 0o755, 0o755));
@@ -167,7 +171,7 @@ fn strip_and_several_archives() {
     ]);
     let second = tar_of(&[file("y-2.0/a", b"two")]);
     let stats = world.unpack(&[&first, &second]).unwrap();
-    assert_eq!(stats, Stats { files: 2, directories: 0, symlinks: 0, hard_links: 1, bytes: 6, newest: 0 });
+    assert_eq!(stats, Stats { files: 2, directories: 0, symlinks: 0, hard_links: 1, special: 0, bytes: 6, newest: 0 });
     assert_eq!((world.read("a"), world.read("b")), ("two".to_owned(), "one".to_owned()));
     assert!(!world.dest().join("gone").exists());
 }
@@ -207,8 +211,7 @@ fn links_that_leave() {
     );
 }
 
-/// The last component is never followed: what is there is replaced, not written through.
-/// What describes an entry is held in memory, unlike its contents.
+/// The description of an entry is held in memory, unlike its contents.
 #[test]
 fn an_entry_described_at_length() {
     let described = |len: usize| {
@@ -228,6 +231,7 @@ fn an_entry_described_at_length() {
     assert!(error.contains("the names and attributes of an entry take more than 1 MiB"), "{error}");
 }
 
+/// The last component is never followed: the entry there is replaced, not written through.
 #[test]
 fn names_that_are_links_are_replaced() {
     let world = World::new();
@@ -261,7 +265,7 @@ fn real_packages_put_files_through_links() {
     assert!(world.dest().join("lib").is_symlink());
 }
 
-/// The parent of the last entry is remembered; a link replaced meanwhile must not be.
+/// The parent of the last entry is cached, and invalidated when a link is replaced.
 #[test]
 fn a_parent_that_changes() {
     let world = World::new();
@@ -395,7 +399,10 @@ fn zip_files() {
     });
     let world = World::new();
     let stats = world.unpack(&[&archive]).unwrap();
-    assert_eq!(stats, Stats { files: 2, directories: 1, symlinks: 1, hard_links: 0, bytes: 5004, newest: 0 });
+    assert_eq!(
+        stats,
+        Stats { files: 2, directories: 1, symlinks: 1, hard_links: 0, special: 0, bytes: 5004, newest: 0 }
+    );
     assert_eq!((world.read("link").len(), world.read("deep/er/text")), (5000, "text".to_owned()));
     let mode = |path: &str| fs::metadata(world.dest().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("d/program"), mode("deep/er/text")), (0o755, 0o644));
@@ -421,7 +428,7 @@ fn cancelling() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever happens to an archive's bytes, unpacking ends without a panic, and outside nothing changes.
+    /// Any damage to an archive's bytes makes unpacking end without a panic, and nothing changes outside.
     #[test]
     fn damaged_archives(changes in proptest::collection::vec((0usize..8000, any::<u8>()), 1..20), which in 0usize..4) {
         let tar = tar_of(&[

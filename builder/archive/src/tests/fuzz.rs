@@ -2,7 +2,7 @@
 //! destination changes.
 //!
 //! ```text
-//! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p builder --lib fuzz -- --nocapture
+//! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p archive fuzz -- --nocapture
 //! ```
 
 use super::*;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use test_support::mutate::{Rounds, mutate};
 
-/// What no archive here unpacks to by accident.
+/// More than any archive here unpacks to by accident.
 const BYTES_MAX: u64 = 1 << 20;
 const ENTRIES_MAX: u64 = 1_000;
 
@@ -60,8 +60,8 @@ fn zip() -> Vec<u8> {
     })
 }
 
-/// Sets the sums in tar headers right, so that changes get past them.
-fn mend(tar: &mut [u8]) {
+/// Corrects the checksums in tar headers, so that changes get past them.
+fn correct_checksums(tar: &mut [u8]) {
     for block in tar.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
@@ -69,9 +69,9 @@ fn mend(tar: &mut [u8]) {
     }
 }
 
-/// Everything below a folder, and that none of it is what archives may not bring.
-fn look(folder: &Path, files: &mut u64, bytes: &mut u64) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Counts everything below a directory, and checks that archives may bring it.
+fn check_tree(directory: &Path, files: &mut u64, bytes: &mut u64) {
+    for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let meta = entry.metadata().unwrap();
         let kind = meta.file_type();
@@ -79,7 +79,7 @@ fn look(folder: &Path, files: &mut u64, bytes: &mut u64) {
         assert_eq!(meta.mode() & 0o7000, 0, "{}", entry.path().display());
         *files += 1;
         if kind.is_dir() {
-            look(&entry.path(), files, bytes);
+            check_tree(&entry.path(), files, bytes);
         } else if kind.is_file() {
             *bytes += meta.len() / meta.nlink().max(1);
         }
@@ -124,12 +124,12 @@ fn changed_archives() {
         let which = random.below(seeds.len());
         let mut bytes = mutate(&seeds[which], &seeds[random.below(seeds.len())], &words, &mut random);
         if which == 0 && !random.one_in(4) {
-            mend(&mut bytes);
+            correct_checksums(&mut bytes);
         }
         if random.one_in(5) {
-            // What is within a compressed stream changes more often than the stream.
+            // The bytes in a compressed stream change more often than the stream.
             let mut inner = mutate(&plain, &plain, &words, &mut random);
-            mend(&mut inner);
+            correct_checksums(&mut inner);
             bytes = compress(COMPRESSIONS[random.below(COMPRESSIONS.len())], &inner);
         }
         let _watched = rounds.watch(&bytes);
@@ -144,15 +144,15 @@ fn changed_archives() {
         }
         if world.dest().exists() {
             let (mut files, mut size) = (0, 0);
-            look(&world.dest(), &mut files, &mut size);
-            // Folders that entries imply are not counted by the limit.
+            check_tree(&world.dest(), &mut files, &mut size);
+            // Directories that entries imply are not counted by the limit.
             assert!(files <= ENTRIES_MAX * 300 && size <= BYTES_MAX, "{files} files, {size} bytes");
         }
     }
     assert!(whole > 20 && reasons.len() > 10, "{whole} whole, {reasons:?}");
 }
 
-/// A link that is there first leads to another place for a moment only: each name is looked at when it is used.
+/// A link that comes first leads elsewhere for a moment only: each name is resolved when it is used.
 #[test]
 fn a_link_and_a_directory_of_one_name() {
     let world = World::new();
@@ -187,7 +187,7 @@ fn a_name_without_end() {
     }
 }
 
-/// What makes no file takes time nevertheless, so it counts towards the ratio.
+/// Bytes outside of files take time as well, so they count towards the ratio.
 #[test]
 fn padding_without_end() {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();

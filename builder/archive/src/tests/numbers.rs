@@ -1,5 +1,5 @@
-//! Names, numbers and their encodings where readers of archives disagree: what can be read in two ways is refused, and what GNU tar
-//! writes itself is read as it reads it.
+//! Names, numbers and their encodings where readers of archives disagree: anything that can be read in two ways is
+//! refused, and the forms that GNU tar writes are read as GNU tar reads them.
 
 use super::*;
 
@@ -35,23 +35,23 @@ fn extension(kind: u8, content: &[u8]) -> Vec<u8> {
     padded([header(kind, b"x", content.len() as u64, |_| {}), content.to_vec()].concat())
 }
 
-fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     extension(b'x', &records.iter().flat_map(|(key, value)| record(key, value)).collect::<Vec<_>>())
 }
 
-fn entry(kind: u8, name: &[u8], content: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+pub fn entry(kind: u8, name: &[u8], content: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     padded([header(kind, name, content.len() as u64, change), content.to_vec()].concat())
 }
 
-fn plain(name: &[u8], content: &[u8]) -> Vec<u8> {
+pub fn plain(name: &[u8], content: &[u8]) -> Vec<u8> {
     entry(b'0', name, content, |_| {})
 }
 
-fn ended(parts: &[Vec<u8>]) -> Vec<u8> {
+pub fn ended(parts: &[Vec<u8>]) -> Vec<u8> {
     [parts.concat(), vec![0; 1024]].concat()
 }
 
-/// What unpacking says: what is at `f` and when it was changed, or why not.
+/// Unpacks, and returns the text and the time of `f`, or the error.
 fn said(parts: &[Vec<u8>]) -> String {
     let world = World::new();
     match world.unpack(&[&ended(parts)]) {
