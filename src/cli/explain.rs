@@ -47,9 +47,9 @@ fn explanation(wanted: &str) -> Result<String, Failure> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use builder::BuildError;
     use deliver::prefix::PrefixError;
     use store::StoreError;
-    use workspace::error::BuildFailureKind;
 
     use super::sections;
     use crate::report::CODES;
@@ -57,7 +57,7 @@ mod tests {
     /// The tests of `lang` check the codes of the language in the same way.
     #[test]
     fn every_code_of_command_store_and_builder_is_explained_and_no_other() {
-        let codes = CODES.into_iter().chain(StoreError::CODES).chain(PrefixError::CODES).chain(BuildFailureKind::CODES);
+        let codes = CODES.into_iter().chain(StoreError::CODES).chain(PrefixError::CODES).chain(BuildError::CODES);
         let known: BTreeSet<&str> = codes.collect();
         let sections: BTreeSet<&str> = sections().map(|(code, _)| code).collect();
         assert_eq!(known.difference(&sections).collect::<Vec<_>>(), [&""; 0], "not explained");
