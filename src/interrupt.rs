@@ -1,11 +1,13 @@
 //! Ctrl-C, SIGTERM and SIGHUP end any command within a second.
 //!
-//! A process that is killed at any instruction leaves a clean store, so an interrupted command has nothing to undo. It
-//! only ends more pleasantly by itself: builds are stopped, reported as stopped, and their directories removed. So the
-//! first signal sets the flag that builds, fetches and unpacking look at ([`Interrupts`]), and as long as one of them
-//! runs the command has [`GRACE`] to end. In all other cases, and after that time, the thread that waits for signals
-//! reports for the command and ends the process: during an evaluation, a regular expression, or a wait for a lock, for
-//! SQLite or for a silent server. So no loop and no system call needs code for signals, and none can lack it.
+//! A process that is killed at any instruction leaves a clean store, so an interrupted command has
+//! nothing to undo. It only ends more pleasantly by itself: builds are stopped, reported as
+//! stopped, and their directories removed. So the first signal sets the flag that builds, fetches
+//! and unpacking look at ([`Interrupts`]), and as long as one of them runs the command has
+//! [`GRACE`] to end. In all other cases, and after that time, the thread that waits for signals
+//! reports for the command and ends the process: during an evaluation, a regular expression, or a
+//! wait for a lock, for SQLite or for a silent server. So no loop and no system call needs code for
+//! signals, and none can lack it.
 //!
 //! A second signal ends the process at once. The exit status is 128 and the number of the signal.
 
@@ -27,7 +29,8 @@ const GRACE: Duration = Duration::from_millis(400);
 const GRACE_OF_LINE: Duration = Duration::from_secs(2);
 /// Time limit of the report, which blocks indefinitely when its pipe is full and has no reader.
 const REPORT: Duration = Duration::from_millis(400);
-/// Signals this soon after the first one are the same request: `timeout` and shells signal a process and its group.
+/// Signals this soon after the first one are the same request: `timeout` and shells signal a
+/// process and its group.
 const SAME: Duration = Duration::from_millis(100);
 /// In milliseconds.
 const POLL: u8 = 5;
@@ -44,9 +47,9 @@ type Step = Box<dyn FnOnce() + Send>;
 /// Steps before a signal ends the process, the last one first.
 static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
 
-/// Starts the thread that waits for signals. Must run before any other thread exists: each inherits the mask that blocks
-/// them, so that there is no handler and nothing that one could interrupt. (`std` and the sandbox unblock them in the
-/// programs they start.)
+/// Starts the thread that waits for signals. Must run before any other thread exists: each inherits
+/// the mask that blocks them, so that there is no handler and nothing that one could interrupt.
+/// (`std` and the sandbox unblock them in the programs they start.)
 pub fn install() {
     let wanted: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     let started = wanted.thread_block().is_ok()
@@ -60,7 +63,8 @@ pub fn install() {
     }
 }
 
-/// Returns whether this process inherited an ignored SIGHUP, as from `nohup`. A blocked signal arrives nevertheless.
+/// Returns whether this process inherited an ignored SIGHUP, as from `nohup`. A blocked signal
+/// arrives nevertheless.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -86,8 +90,8 @@ pub fn exit() -> Exit {
     }
 }
 
-/// Reserves the report for the caller, and returns whether a signal ended the command. Does not return once the thread
-/// that waits for signals is ending the process.
+/// Reserves the report for the caller, and returns whether a signal ended the command. Does not
+/// return once the thread that waits for signals is ending the process.
 pub fn claim_report() -> bool {
     if REPORTED.swap(true, Ordering::SeqCst) {
         loop {
@@ -97,8 +101,8 @@ pub fn claim_report() -> bool {
     SIGNAL.load(Ordering::SeqCst) != 0
 }
 
-/// One line of `repl` on a terminal: until it is dropped, Ctrl-C ends the evaluation and not the process. Between lines
-/// Ctrl-C is a key.
+/// One line of `repl` on a terminal: until it is dropped, Ctrl-C ends the evaluation and not the
+/// process. Between lines Ctrl-C is a key.
 #[must_use]
 pub struct Line(());
 
@@ -169,7 +173,8 @@ fn end_line(signals: &SignalFd, line: usize) {
     }
 }
 
-/// Waits until `done`, but at most for `time` and until the next signal; returns whether it was `done`.
+/// Waits until `done`, but at most for `time` and until the next signal; returns whether it was
+/// `done`.
 fn wait(signals: &SignalFd, time: Duration, mut done: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     loop {

@@ -1,10 +1,12 @@
-//! `eval`: describes packages, prefixes, stages and images, builds them hermetically and delivers them.
+//! `eval`: describes packages, prefixes, stages and images, builds them hermetically and delivers
+//! them.
 //!
-//! One program with three names. The shell has a builtin `eval` that runs its arguments, so `eval build .#x` at a prompt
-//! starts the program `build` with the argument `.#x`; `ev` is the name for daily use.
+//! One program with three names. The shell has a builtin `eval` that runs its arguments, so `eval
+//! build .#x` at a prompt starts the program `build` with the argument `.#x`; `ev` is the name for
+//! daily use.
 //!
-//! Evaluation and builds are in the libraries, from `workspace` down. This crate parses arguments, prints, and handles
-//! signals; the table of exit statuses is [`report::Exit`].
+//! Evaluation and builds are in the libraries, from `workspace` down. This crate parses arguments,
+//! prints, and handles signals; the table of exit statuses is [`report::Exit`].
 
 mod cli;
 mod console;
@@ -36,8 +38,8 @@ fn main() {
     builder::sandbox::child_entry();
     interrupt::install();
     let status = command();
-    // Nothing else runs at the end of the process: the allocator would return memory to the kernel piece by piece, which is
-    // a twentieth of a short command.
+    // Nothing else runs at the end of the process: the allocator would return memory to the kernel
+    // piece by piece, which is a twentieth of a short command.
     let _ = std::io::stdout().flush();
     signal_hook::low_level::exit(status.into());
 }
@@ -136,7 +138,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Returns the arguments as if the program had been called `eval`: under the name `build`, the command `build` comes first.
+/// Returns the arguments as if the program had been called `eval`: under the name `build`, the
+/// command `build` comes first.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let called_build =

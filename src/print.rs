@@ -1,10 +1,12 @@
 //! Output of commands: results to standard output, remarks to standard error.
 //!
-//! A reader that closes the pipe, such as `head`, is no failure: the command has done its work, and ends as if everything
-//! had been read. Other errors of standard output are failures; errors of standard error are ignored.
+//! A reader that closes the pipe, such as `head`, is no failure: the command has done its work, and
+//! ends as if everything had been read. Other errors of standard output are failures; errors of
+//! standard error are ignored.
 //!
-//! Control characters from a build, an expression or a file name never reach a terminal: results pass
-//! [`builder::terminal`] where standard output is one, remarks always, because the logs of a CI are shown on terminals too.
+//! Control characters from a build, an expression or a file name never reach a terminal: results
+//! pass [`builder::terminal`] where standard output is one, remarks always, because the logs of a
+//! CI are shown on terminals too.
 
 use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
@@ -50,8 +52,8 @@ pub fn path_in_line(path: &Path) -> String {
     in_line(&path.display().to_string()).into_owned()
 }
 
-/// Prints the help or the error of clap, and returns the exit status. `plain` is the same without styles: escape sequences
-/// in it come from the arguments.
+/// Prints the help or the error of clap, and returns the exit status. `plain` is the same without
+/// styles: escape sequences in it come from the arguments.
 pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Failure> {
     let plain = plain.render().ansi().to_string();
     let text = match plain.chars().any(is_active) {
@@ -103,7 +105,8 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     ended(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
-/// Prints a log: its bytes if `as_is` or if standard output is no terminal, else its lines as [`screen_line`] shows them.
+/// Prints a log: its bytes if `as_is` or if standard output is no terminal, else its lines as
+/// [`screen_line`] shows them.
 ///
 /// Errors call it `name`.
 pub fn log(from: impl Read, name: &str, as_is: bool) -> Result<(), Failure> {

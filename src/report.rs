@@ -54,8 +54,8 @@ impl Failure {
         Failure { exit: Exit::Usage, code: "usage", ..Failure::new(message) }
     }
 
-    /// Returns the report of the builds, when one of them failed: of those asked for, or of those that the evaluation
-    /// waited for.
+    /// Returns the report of the builds, when one of them failed: of those asked for, or of those
+    /// that the evaluation waited for.
     pub fn builds(&self) -> Option<&builder::BuildReport> {
         let evaluation = || match build_error(self.evaluation.as_ref()?.cause.as_deref()?)? {
             BuildError::Failed(report) => Some(&**report),
@@ -73,8 +73,8 @@ impl Failure {
         Failure { exit: interrupt::exit(), code: "interrupted", ..Failure::new(BuildError::Cancelled.to_string()) }
     }
 
-    /// Returns the failure to report when a signal came before this one: stopped work fails in many ways, and none of
-    /// them is the reason. Builds that failed by themselves stay reported.
+    /// Returns the failure to report when a signal came before this one: stopped work fails in many
+    /// ways, and none of them is the reason. Builds that failed by themselves stay reported.
     #[must_use]
     pub fn after_signal(self) -> Failure {
         if self.builds().is_some() || matches!(self.exit, Exit::Interrupted(_)) { self } else { Failure::interrupted() }
@@ -146,7 +146,8 @@ impl Failure {
     }
 }
 
-/// Returns an error as one object for editors and other programs; the book's page of errors describes it.
+/// Returns an error as one object for editors and other programs; the book's page of errors
+/// describes it.
 fn diagnostic_of(report: &lang::error::Report) -> serde_json::Value {
     let labels: Vec<serde_json::Value> = report.labels.iter().map(span).collect();
     let frames = report.trace.iter().map(|frame| {
@@ -255,8 +256,8 @@ fn cycle(report: &lang::error::Report) -> String {
     text
 }
 
-/// The files of the user: those below the working directory and outside every store. When nothing of an error is in one
-/// of them, all files are treated as the user's.
+/// The files of the user: those below the working directory and outside every store. When nothing
+/// of an error is in one of them, all files are treated as the user's.
 struct UserFiles {
     directory: Option<std::path::PathBuf>,
 }
@@ -328,8 +329,9 @@ fn shown_name(source: &lang::source::Source) -> String {
     visible(&lang::error::origin_name(&source.origin)).into_owned()
 }
 
-/// Returns the text of a source, safe to show. Offsets are those of the source, so each replaced character keeps its
-/// length. `None` when the text is not UTF-8: carets below it would have the wrong columns.
+/// Returns the text of a source, safe to show. Offsets are those of the source, so each replaced
+/// character keeps its length. `None` when the text is not UTF-8: carets below it would have the
+/// wrong columns.
 fn shown_text(source: &lang::source::Source) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(&source.text).ok()?;
     if !text.chars().any(is_active) {

@@ -96,8 +96,8 @@ impl Build {
         Ok((plan, Some(report), wanted))
     }
 
-    /// Creates the links `result`, `result-dev`, `result-1`, …, which are the names Nix uses. Each is a root of the
-    /// collector.
+    /// Creates the links `result`, `result-dev`, `result-1`, …, which are the names Nix uses. Each
+    /// is a root of the collector.
     fn link(&self, store: &LocalStore, built: &[Built]) -> Result<(), Failure> {
         if self.no_link {
             return Ok(());

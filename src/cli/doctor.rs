@@ -1,4 +1,5 @@
-//! `doctor`: compares the features that builds need with those of this machine, and prints remedies.
+//! `doctor`: compares the features that builds need with those of this machine, and prints
+//! remedies.
 
 use clap::Args;
 

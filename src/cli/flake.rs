@@ -38,10 +38,10 @@ impl Flake {
             Flake::Lock { flake } => lock(global, &flake, &Update::Missing),
             Flake::Update { inputs, flake } if inputs.is_empty() => lock(global, &flake, &Update::All),
             Flake::Update { inputs, flake } => {
-                let way =
+                let path =
                     |input: &String| input.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-                let ways: BTreeSet<_> = inputs.iter().map(way).collect();
-                lock(global, &flake, &Update::Some(ways))
+                let paths: BTreeSet<_> = inputs.iter().map(path).collect();
+                lock(global, &flake, &Update::Some(paths))
             }
         }
     }

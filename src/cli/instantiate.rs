@@ -15,7 +15,8 @@ use crate::report::Failure;
 pub struct Instantiate {
     #[command(flatten)]
     pub installables: Installables,
-    /// Choose how store paths are computed: `nix` prints the paths that Nix prints, and writes nothing
+    /// Choose how store paths are computed: `nix` prints the paths that Nix prints, and writes
+    /// nothing
     #[arg(long, value_enum, default_value_t)]
     pub store_model: StoreModelChoice,
 }

@@ -1,8 +1,9 @@
 //! The command line as one clap definition, from which completions are made too.
 //!
-//! Flags follow Nix's grammar where Nix has the same thing. Each subcommand has a file of its own, returns a
-//! [`Failure`](crate::report::Failure) or nothing, and prints only its result to standard output. `settings` converts the
-//! flags to the plain settings of the libraries; no other module sees them.
+//! Flags follow Nix's grammar where Nix has the same thing. Each subcommand has a file of its own,
+//! returns a [`Failure`](crate::report::Failure) or nothing, and prints only its result to standard
+//! output. `settings` converts the flags to the plain settings of the libraries; no other module
+//! sees them.
 
 use std::path::PathBuf;
 
@@ -27,8 +28,8 @@ pub mod store;
 mod session;
 mod settings;
 
-/// Describe packages, prefixes, stages and images in the Nix language, build them in a sandbox from pinned sources, and
-/// deliver them.
+/// Describe packages, prefixes, stages and images in the Nix language, build them in a sandbox from
+/// pinned sources, and deliver them.
 #[derive(Debug, Parser)]
 #[command(name = "eval", version, max_term_width = 110)]
 #[command(
@@ -44,7 +45,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Directory of the store [default: /eval if it is writable, else `eval` in the user's data directory]
+    /// Directory of the store [default: /eval if it is writable, else `eval` in the user's data
+    /// directory]
     #[arg(long, global = true, env = "EVAL_ROOT", value_name = "DIR", help_heading = "Global options")]
     pub root: Option<PathBuf>,
     /// Choose when registered paths reach the disk
@@ -68,10 +70,12 @@ pub struct Global {
     /// Choose the format of errors: text, or one JSON object per line for editors
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
     pub error_format: ErrorFormat,
-    /// Limit the memory for values while evaluating, such as `500M` or `4G` [default: nine tenths of the free memory]
+    /// Limit the memory for values while evaluating, such as `500M` or `4G` [default: nine tenths
+    /// of the free memory]
     #[arg(long, global = true, env = "EVAL_MAX_MEMORY", value_name = "SIZE", value_parser = settings::parse_size, help_heading = "Global options")]
     pub max_eval_memory: Option<usize>,
-    /// Write a profile of the evaluation: stacks of calls with their milliseconds, as flame graph programs read them
+    /// Write a profile of the evaluation: stacks of calls with their milliseconds, as flame graph
+    /// programs read them
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub eval_profile: Option<PathBuf>,
 }
@@ -81,7 +85,8 @@ pub enum Durability {
     /// Before they are registered: a power cut loses nothing
     #[default]
     Full,
-    /// When the kernel writes them: a power cut may damage the store, `kill -9` does not. For disposable stores
+    /// When the kernel writes them: a power cut may damage the store, `kill -9` does not. For
+    /// disposable stores
     Relaxed,
 }
 
@@ -119,7 +124,8 @@ pub enum Command {
     Expr(expr::Expr),
     /// Write store derivations, and print their paths
     Instantiate(instantiate::Instantiate),
-    /// Evaluate, parse or instantiate expressions, with the arguments and the output of Nix's command
+    /// Evaluate, parse or instantiate expressions, with the arguments and the output of Nix's
+    /// command
     #[command(name = "nix-instantiate")]
     NixInstantiate(nix_instantiate::NixInstantiate),
     /// Pin the inputs of a flake in `flake.lock`
@@ -154,8 +160,8 @@ pub enum Command {
 /// Arguments that name things to build or to inspect.
 #[derive(Debug, Args, Clone, Default)]
 pub struct Installables {
-    /// Flake output `.#attr` or `.#attr^output`, `.drv`, store path or result link; an attribute with `-f` or `--expr`
-    /// [default: .]
+    /// Flake output `.#attr` or `.#attr^output`, `.drv`, store path or result link; an attribute
+    /// with `-f` or `--expr` [default: .]
     #[arg(value_name = "INSTALLABLE")]
     names: Vec<String>,
     #[command(flatten)]
@@ -178,7 +184,8 @@ pub struct Evaluation {
     pub building: Building,
 }
 
-/// Source of expressions: flake outputs by default, attributes of a file with `-f`, of an expression with `--expr`.
+/// Source of expressions: flake outputs by default, attributes of a file with `-f`, of an
+/// expression with `--expr`.
 #[derive(Debug, Args, Clone, Default)]
 pub struct Source {
     /// Take attributes from this file instead of a flake; `-` is standard input
@@ -202,7 +209,8 @@ pub struct Source {
     /// Give the expression access to the clock, the environment and every path
     #[arg(long, conflicts_with = "restrict")]
     pub impure: bool,
-    /// Give the expression access to the search path and `--allowed-uris` only, and to no environment
+    /// Give the expression access to the search path and `--allowed-uris` only, and to no
+    /// environment
     #[arg(long, alias = "restrict-eval")]
     pub restrict: bool,
     /// With `--restrict`: allow fetching this URL and everything below it
@@ -240,7 +248,8 @@ pub struct Building {
     /// Stop a build that prints nothing for longer than this
     #[arg(long, value_name = "SECONDS")]
     pub max_silent_time: Option<u64>,
-    /// Limit the memory of one build, 0 for no limit [default: nine tenths of that of the machine or control group]
+    /// Limit the memory of one build, 0 for no limit [default: nine tenths of that of the machine
+    /// or control group]
     #[arg(long, value_name = "MIB")]
     pub max_memory: Option<u64>,
     /// Limit the processes and threads of one build, 0 for no limit [default: 16384]
@@ -249,7 +258,8 @@ pub struct Building {
     /// Lower the priority of builds by this many steps
     #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
     pub nice: u8,
-    /// Choose whether builds may run without Landlock and seccomp where the kernel lacks them; `relaxed` warns
+    /// Choose whether builds may run without Landlock and seccomp where the kernel lacks them;
+    /// `relaxed` warns
     #[arg(long, value_enum, default_value_t)]
     pub sandbox: SandboxChoice,
 }

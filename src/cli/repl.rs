@@ -1,7 +1,7 @@
 //! `repl`: evaluates expressions interactively, with names that stay defined.
 //!
-//! On a terminal lines are edited, completed and stored in a history; from a pipe they are read as they arrive and only
-//! results are printed, so the same commands work in a script.
+//! On a terminal lines are edited, completed and stored in a history; from a pipe they are read as
+//! they arrive and only results are printed, so the same commands work in a script.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -157,7 +157,8 @@ fn interactive(state: &Interpreter<'_>, global: &Global) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Restores the terminal when a signal ends the process while a line is edited, in which mode it does not echo.
+/// Restores the terminal when a signal ends the process while a line is edited, in which mode it
+/// does not echo.
 fn restore_terminal_at_the_end() {
     let Ok(before) = tcgetattr(stdin()) else { return };
     crate::interrupt::before_end(move || {
@@ -176,7 +177,8 @@ fn history_file(environment: &Environment) -> Option<PathBuf> {
 }
 
 impl Interpreter<'_> {
-    /// Executes one or more lines. `last` means that no more lines follow, so that an incomplete text is an error.
+    /// Executes one or more lines. `last` means that no more lines follow, so that an incomplete
+    /// text is an error.
     fn line(&self, text: &str, last: bool) -> Result<Outcome, Failure> {
         let trimmed = text.trim();
         if trimmed.is_empty() || trimmed.starts_with('#') {

@@ -70,7 +70,8 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Returns whether a link is one of our other names: a program `eval` beside one is an older copy of this program.
+/// Returns whether a link is one of our other names: a program `eval` beside one is an older copy
+/// of this program.
 fn is_link_to_main(link: &Path) -> bool {
     std::fs::read_link(link).is_ok_and(|target| target == Path::new(MAIN_NAME))
 }

@@ -15,7 +15,8 @@ impl Global {
     /// Returns the settings of a session.
     ///
     /// # Errors
-    /// When the working directory is gone, no directory for a store is known, or standard input cannot be read.
+    /// When the working directory is gone, no directory for a store is known, or standard input
+    /// cannot be read.
     pub fn settings(&self, evaluation: &Evaluation) -> Result<Settings, Failure> {
         let environment = environment();
         let directory = std::env::current_dir()

@@ -1,7 +1,8 @@
-//! Shows a realisation while it runs: the plan first, then a live tree on a terminal, or a line for each event elsewhere.
+//! Shows a realisation while it runs: the plan first, then a live tree on a terminal, or a line for
+//! each event elsewhere.
 //!
-//! Everything goes to standard error. The sink only records events; a thread of its own draws the tree ten times a second,
-//! so that no build ever waits for a slow terminal.
+//! Everything goes to standard error. The sink only records events; a thread of its own draws the
+//! tree ten times a second, so that no build ever waits for a slow terminal.
 
 mod plan;
 mod tree;
@@ -162,7 +163,8 @@ impl Sink {
         state.counts
     }
 
-    /// Reports that everything that runs is stopped, because the process ends, and prints the summary.
+    /// Reports that everything that runs is stopped, because the process ends, and prints the
+    /// summary.
     fn stop_all(&self) {
         let state = &mut *self.state();
         if self.stop.load(Ordering::Relaxed) {

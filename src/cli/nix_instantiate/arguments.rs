@@ -1,5 +1,5 @@
-//! Arguments of `nix-instantiate`, in Nix's own grammar: flags anywhere, settings as flags (`--trace-verbose`,
-//! `--no-trace-verbose`, `--max-call-depth 100`), short flags joined (`-vvv`).
+//! Arguments of `nix-instantiate`, in Nix's own grammar: flags anywhere, settings as flags
+//! (`--trace-verbose`, `--no-trace-verbose`, `--max-call-depth 100`), short flags joined (`-vvv`).
 //!
 //! Settings come from `nix.conf` first, then `$NIX_CONFIG`, then the flags; the last one wins.
 

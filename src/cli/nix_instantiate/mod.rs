@@ -1,7 +1,9 @@
-//! `nix-instantiate` of Nix: values and derivation paths on standard output byte for byte, errors in Nix's form, exit
-//! status 1 for any of them. Programs written for Nix run it under that name, which is a link to this one.
+//! `nix-instantiate` of Nix: values and derivation paths on standard output byte for byte, errors
+//! in Nix's form, exit status 1 for any of them. Programs written for Nix run it under that name,
+//! which is a link to this one.
 //!
-//! Nothing is written to a store, with `--eval` or without: derivations are computed and their paths printed.
+//! Nothing is written to a store, with `--eval` or without: derivations are computed and their
+//! paths printed.
 
 mod arguments;
 mod settings;
@@ -81,7 +83,8 @@ impl Problem {
 }
 
 impl NixInstantiate {
-    /// Runs the command with these words after its name, reports what goes wrong, and returns the exit status.
+    /// Runs the command with these words after its name, reports what goes wrong, and returns the
+    /// exit status.
     pub fn main(words: Vec<std::ffi::OsString>) -> u8 {
         let words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
         let arguments = Settings::from_environment().and_then(|settings| Arguments::parse(words, settings));

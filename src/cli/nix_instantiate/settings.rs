@@ -1,5 +1,5 @@
-//! Nix's settings that change the result of an evaluation, from `nix.conf`, `$NIX_CONFIG` and the command line. Settings
-//! about builds and the network are accepted without effect.
+//! Nix's settings that change the result of an evaluation, from `nix.conf`, `$NIX_CONFIG` and the
+//! command line. Settings about builds and the network are accepted without effect.
 
 use std::path::{Path, PathBuf};
 

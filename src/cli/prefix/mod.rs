@@ -36,7 +36,8 @@ pub enum Prefix {
     /// List the generations, the newest last
     #[command(after_help = "Example: ev prefix generations /usr/local/my-stuff --json")]
     Generations(generations::Generations),
-    /// Find everything that leads out of a prefix: loaders, libraries, interpreters, links, names of build directories
+    /// Find everything that leads out of a prefix: loaders, libraries, interpreters, links, names
+    /// of build directories
     Check(check::Check),
 }
 
@@ -93,8 +94,8 @@ fn remark_kept(kept: &[PathBuf]) {
     }
 }
 
-/// Prints the next step when the prefix is in a system extension that is a directory: since 258, systemd compares that
-/// directory with the one it has merged, and nothing below it.
+/// Prints the next step when the prefix is in a system extension that is a directory: since 258,
+/// systemd compares that directory with the one it has merged, and nothing below it.
 fn remark_refresh(to: &Path, global: &Global) {
     let Ok(root) = std::fs::canonicalize(to) else { return };
     let mut names = root.components().skip_while(|part| part.as_os_str() != "extensions").skip(1);

@@ -22,7 +22,8 @@ pub struct Gc {
     /// Delete only paths that were registered longer ago than this
     #[arg(long, value_name = "DAYS")]
     pub older_than: Option<u64>,
-    /// Keep logs of builds whose derivations are gone, and directories of failed builds, for this long
+    /// Keep logs of builds whose derivations are gone, and directories of failed builds, for this
+    /// long
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub keep_logs: u64,
 }
@@ -42,7 +43,8 @@ impl Gc {
         };
         let mut printed = Ok(());
         let report = store.gc(options, &mut |path| {
-            // A path that cannot be printed is deleted nevertheless, and the error reported at the end.
+            // A path that cannot be printed is deleted nevertheless, and the error reported at the
+            // end.
             if printed.is_ok() {
                 printed = say!("{}", store.physical_path(path).display());
             }

@@ -17,7 +17,8 @@ use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Repair damaged paths from intact copies; invalidate the rest, and rebuild those that GC roots need
+    /// Repair damaged paths from intact copies; invalidate the rest, and rebuild those that GC
+    /// roots need
     #[arg(long)]
     pub repair: bool,
     /// Print the report as JSON
@@ -92,7 +93,8 @@ fn to_json(report: &VerifyReport, rebuilt: &Repaired) -> serde_json::Value {
     })
 }
 
-/// Checks the database; with `repair`, rebuilds a damaged one, because nothing else can be verified without it.
+/// Checks the database; with `repair`, rebuilds a damaged one, because nothing else can be verified
+/// without it.
 fn with_whole_database(store: Arc<LocalStore>, repair: bool, global: &Global) -> Result<Arc<LocalStore>, Failure> {
     match store.check_database() {
         Ok(()) => Ok(store),

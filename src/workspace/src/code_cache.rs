@@ -1,7 +1,9 @@
-//! Caches the bytecode of files between processes, in one SQLite database in the user's cache directory.
+//! Caches the bytecode of files between processes, in one SQLite database in the user's cache
+//! directory.
 //!
-//! Invariant: errors cost time and nothing else. So nothing here fails: an unreadable row is treated as absent, a failed
-//! write is dropped, and a damaged database is removed. The last writes may be lost when the machine stops.
+//! Invariant: errors cost time and nothing else. So nothing here fails: an unreadable row is
+//! treated as absent, a failed write is dropped, and a damaged database is removed. The last writes
+//! may be lost when the machine stops.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -79,7 +81,8 @@ impl CodeCache {
         transaction.commit()
     }
 
-    /// Returns whether other users may have written the database: its code is executed, so theirs must not be read.
+    /// Returns whether other users may have written the database: its code is executed, so theirs
+    /// must not be read.
     fn is_exposed(&self) -> bool {
         private::is_exposed(&self.directory) || private::is_exposed(&self.file())
     }
@@ -115,7 +118,8 @@ impl lang::host::CodeCache for CodeCache {
             *state = Database::Unusable;
         }
         if let Database::NotOpened = *state {
-            // One transaction for all reads of an evaluation: a lock for each file would cost as much as finding it.
+            // One transaction for all reads of an evaluation: a lock for each file would cost as
+            // much as finding it.
             let opened = open(&self.file(), OpenFlags::SQLITE_OPEN_READ_WRITE)
                 .and_then(|connection| connection.execute_batch("BEGIN").map(|()| connection));
             *state = opened.map_or(Database::Unusable, Database::Open);

@@ -1,4 +1,5 @@
-//! The user's environment as data: variables, and the directories and settings that follow from them.
+//! The user's environment as data: variables, and the directories and settings that follow from
+//! them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fetch::FetchConfig;
 
 use crate::error::Error;
-use crate::report::Interrupts;
+use crate::hooks::Interrupts;
 use crate::sources::CACHE_REMEDY;
 
 /// The store's root on machines that have one for all users.
@@ -20,7 +21,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Takes variables, such as those of `std::env::vars_os()`. The first of two with one name wins, as in `getenv`.
+    /// Takes variables, such as those of `std::env::vars_os()`. The first of two with one name
+    /// wins, as in `getenv`.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
         let mut kept = BTreeMap::new();
         for (name, value) in variables {
@@ -52,9 +54,9 @@ impl Environment {
         self.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
     }
 
-    /// Returns this program's directory below the one that `variable` names, or else below `below_home` in the home
-    /// directory; `None` when neither `variable` nor `HOME` is an absolute path. Follows the XDG Base Directory
-    /// Specification.
+    /// Returns this program's directory below the one that `variable` names, or else below
+    /// `below_home` in the home directory; `None` when neither `variable` nor `HOME` is an absolute
+    /// path. Follows the XDG Base Directory Specification.
     pub fn user_directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         Some(self.absolute(variable).or_else(|| Some(self.home()?.join(below_home)))?.join("eval"))
     }
@@ -64,8 +66,8 @@ impl Environment {
         self.user_directory("XDG_CACHE_HOME", ".cache")
     }
 
-    /// Returns the default root of the store: `/eval` if it exists and is writable, else `$XDG_DATA_HOME/eval`, else
-    /// `~/.local/share/eval`.
+    /// Returns the default root of the store: `/eval` if it exists and is writable, else
+    /// `$XDG_DATA_HOME/eval`, else `~/.local/share/eval`.
     ///
     /// # Errors
     /// [`Error::NoStoreRoot`] when no home directory is set.
@@ -77,8 +79,9 @@ impl Environment {
         self.user_directory("XDG_DATA_HOME", ".local/share").ok_or(Error::NoStoreRoot)
     }
 
-    /// Returns the configuration for fetching with a store: mirrors of `EVAL_MIRRORS`, then mirrors, proxies and
-    /// certificates of the machine. Unfinished downloads are kept in `partial`.
+    /// Returns the configuration for fetching with a store: mirrors of `EVAL_MIRRORS`, then
+    /// mirrors, proxies and certificates of the machine. Unfinished downloads are kept in
+    /// `partial`.
     ///
     /// # Errors
     /// [`Error::Mirror`] when an entry of `EVAL_MIRRORS` is not of the form `name=url`.
@@ -106,8 +109,8 @@ impl Environment {
     }
 }
 
-/// Returns whether this process can create files in a directory, by trying: permission bits do not show read-only
-/// mounts.
+/// Returns whether this process can create files in a directory, by trying: permission bits do not
+/// show read-only mounts.
 fn is_writable(directory: &Path) -> bool {
     let probe = directory.join(format!(".probe-{}", std::process::id()));
     std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
@@ -118,8 +121,8 @@ pub fn current_system() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-/// Returns nine tenths of the memory that is free on the machine and in the control groups of this process; `None`
-/// where the kernel does not say.
+/// Returns nine tenths of the memory that is free on the machine and in the control groups of this
+/// process; `None` where the kernel does not say.
 pub fn free_memory_bytes() -> Option<usize> {
     usize::try_from(builder::memory::available_bytes()? / 10 * 9).ok()
 }

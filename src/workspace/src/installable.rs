@@ -1,5 +1,5 @@
-//! Arguments of commands: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file or expression, or a
-//! store path.
+//! Arguments of commands: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file
+//! or expression, or a store path.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ pub enum Installable {
 /// Lookup of a flake's attribute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlakeAttr {
-    /// In `packages.<system>`, then `legacyPackages.<system>`, then unchanged; an empty path is `default`.
+    /// In `packages.<system>`, then `legacyPackages.<system>`, then unchanged; an empty path is
+    /// `default`.
     Search(String),
     /// Unchanged only (`.#.x`).
     Exact(String),
@@ -66,7 +67,8 @@ pub enum InstallableError {
 }
 
 impl Installable {
-    /// Parses an argument; `attr_mode` when `-f` or `--expr` was given. Relative paths start at `cwd`.
+    /// Parses an argument; `attr_mode` when `-f` or `--expr` was given. Relative paths start at
+    /// `cwd`.
     ///
     /// # Errors
     /// [`InstallableError`] when a path has no flake, or the reference cannot be parsed.
@@ -100,7 +102,8 @@ fn split_outputs(text: &str) -> Result<(&str, Outputs), InstallableError> {
     }
 }
 
-/// Returns whether a path is treated as a store path: it is below a store, or a link such as `./result`.
+/// Returns whether a path is treated as a store path: it is below a store, or a link such as
+/// `./result`.
 fn is_store_path_like(text: &str, cwd: &Path) -> bool {
     if text.starts_with("/eval/store/") || text.starts_with("/nix/store/") {
         return true;
@@ -115,8 +118,9 @@ fn is_store_path_like(text: &str, cwd: &Path) -> bool {
 
 /// Parses a flake reference, with a path made absolute.
 ///
-/// Without `path:` and `dir`, a path is searched for `flake.nix` together with the directories above it, up to the root of
-/// the repository (the directory with `.git`), as in Nix. A bare name is a directory when that has a `flake.nix`.
+/// Without `path:` and `dir`, a path is searched for `flake.nix` together with the directories
+/// above it, up to the root of the repository (the directory with `.git`), as in Nix. A bare name
+/// is a directory when that has a `flake.nix`.
 fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableError> {
     let is_directory = text.is_empty() || cwd.join(text).join("flake.nix").is_file();
     let mut reference = if is_directory { FlakeRef::path(text) } else { FlakeRef::parse(text)? };

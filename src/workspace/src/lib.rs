@@ -9,10 +9,11 @@
 //!                   └─ sources       downloads, unpacked archives, trees of Git repositories
 //! ```
 //!
-//! Invariant: this crate has no process-wide state of its own, so that a service can open sessions for several users in
-//! one process. Directory, environment and program arrive in [`Settings`]; warnings and traces leave through a
-//! [`Reporter`], progress through a [`builder::EventSink`]; interrupts are a flag in [`Interrupts`]. `clippy.toml`
-//! forbids the calls that would break this. Parsing arguments, printing, signals and exit statuses are the command's.
+//! Invariant: this crate has no process-wide state of its own, so that a service can open sessions
+//! for several users in one process. Directory, environment and program arrive in [`Settings`];
+//! warnings and traces leave through a [`Reporter`], progress through a [`builder::EventSink`];
+//! interrupts are a flag in [`Interrupts`]. `clippy.toml` forbids the calls that would break this.
+//! Parsing arguments, printing, signals and exit statuses are the command's.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
@@ -21,8 +22,8 @@ pub mod settings;
 
 pub mod environment;
 pub mod error;
+pub mod hooks;
 pub mod installable;
-pub mod report;
 
 pub mod code_cache;
 pub mod eval_cache;
@@ -35,6 +36,6 @@ mod resolve;
 
 pub use environment::Environment;
 pub use error::Error;
-pub use report::{Hooks, Interrupts, Reporter, Silent};
+pub use hooks::{Hooks, Interrupts, Reporter, Silent};
 pub use session::{Session, Wanted};
 pub use settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, StoreSettings};

@@ -84,11 +84,11 @@ impl Session {
         Ok(wanted)
     }
 
-    /// Returns the key of an evaluation: everything that decides it besides the observations; `None` when it cannot or
-    /// should not be cached.
+    /// Returns the key of an evaluation: everything that decides it besides the observations;
+    /// `None` when it cannot or should not be cached.
     fn cache_key(&self, installables: &[Installable]) -> Option<Digest> {
-        // Neither the number of threads nor a limit on memory changes a result. A refresh changes what is fetched
-        // without a hash, and such an evaluation is not cached.
+        // Neither the number of threads nor a limit on memory changes a result. A refresh changes
+        // what is fetched without a hash, and such an evaluation is not cached.
         let EvalSettings {
             source,
             attributes,
@@ -229,7 +229,8 @@ impl Session {
         lang::error::suggest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
     }
 
-    /// Returns the derivations that a value is or contains, or the store path that it is. Errors call it `name`.
+    /// Returns the derivations that a value is or contains, or the store path that it is. Errors
+    /// call it `name`.
     ///
     /// # Errors
     /// When it contains no derivation, or does not evaluate.

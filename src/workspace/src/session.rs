@@ -16,8 +16,8 @@ use crate::code_cache::CodeCache;
 use crate::environment::{current_system, free_memory_bytes};
 use crate::error::Error;
 use crate::eval_cache::{EvalCache, Observer};
+use crate::hooks::Hooks;
 use crate::host::{StoreHost, Surroundings};
-use crate::report::Hooks;
 use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, TextOrigin};
 use crate::sources::Sources;
 
@@ -114,8 +114,8 @@ impl Session {
         }
     }
 
-    /// Ends the recording of a profile, and returns its stacks with their milliseconds, in the format that flame graph
-    /// programs read.
+    /// Ends the recording of a profile, and returns its stacks with their milliseconds, in the
+    /// format that flame graph programs read.
     pub fn take_profile(&self) -> String {
         self.evaluator().folded_profile()
     }
@@ -128,7 +128,8 @@ impl Session {
         Ok(self.host.write_derivations()?)
     }
 
-    /// Evaluates the expression of the settings, and calls it with their arguments when it is a function.
+    /// Evaluates the expression of the settings, and calls it with their arguments when it is a
+    /// function.
     ///
     /// # Errors
     /// When there is none, or it does not evaluate.
@@ -204,7 +205,8 @@ fn surroundings(settings: &Settings, hooks: &Hooks, fetch: FetchConfig) -> Surro
     }
 }
 
-/// Returns the directory of the file that the settings name; that of standard input is the session's.
+/// Returns the directory of the file that the settings name; that of standard input is the
+/// session's.
 fn directory_of_source(settings: &Settings) -> Option<PathBuf> {
     let file = match &settings.evaluation.source {
         ExpressionSource::File(file) => settings.directory.join(file).components().collect::<PathBuf>(),

@@ -1,4 +1,5 @@
-//! Settings of a session as plain data. The command makes them from its flags, a service from its requests.
+//! Settings of a session as plain data. The command makes them from its flags, a service from its
+//! requests.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use model::StoreModel;
 use store::{Durability, LocalStore, OpenOptions, StoreError};
 
 use crate::environment::Environment;
-use crate::report::Reporter;
+use crate::hooks::Reporter;
 
 /// Everything that decides what a session does.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub struct Settings {
     /// Absolute directory that relative paths start from.
     pub directory: PathBuf,
     pub environment: Environment,
-    /// Executable that evaluates. Its status is part of the evaluation cache's keys, so that another build of it does
-    /// not reuse results of this one.
+    /// Executable that evaluates. Its status is part of the evaluation cache's keys, so that
+    /// another build of it does not reuse results of this one.
     pub program: Option<PathBuf>,
     pub store: StoreSettings,
     pub evaluation: EvalSettings,
@@ -38,8 +39,9 @@ impl StoreSettings {
 
     /// Opens the store, and creates it if it does not exist.
     ///
-    /// Warns when another user could replace what root builds and delivers. This is not an error: in containers and on
-    /// machines with one user, root commonly works in the directory of another.
+    /// Warns when another user could replace what root builds and delivers. This is not an error:
+    /// in containers and on machines with one user, root commonly works in the directory of
+    /// another.
     ///
     /// # Errors
     /// When the store cannot be created or opened.
@@ -75,8 +77,8 @@ pub struct EvalSettings {
     pub use_caches: bool,
     /// Resolve URLs and branches again, even those resolved within the last hour.
     pub refresh: bool,
-    /// Record stacks for [`Session::take_profile`](crate::Session::take_profile). Turns the caches and further
-    /// threads off, whose work would not be seen.
+    /// Record stacks for [`Session::take_profile`](crate::Session::take_profile). Turns the caches
+    /// and further threads off, whose work would not be seen.
     pub profile: bool,
 }
 
@@ -145,7 +147,8 @@ pub enum Access {
     Restricted { uris: Vec<String> },
 }
 
-/// Splits an entry `[NAME=]PATH` of the search path; makes a path absolute, and leaves a URL as it is.
+/// Splits an entry `[NAME=]PATH` of the search path; makes a path absolute, and leaves a URL as it
+/// is.
 pub fn search_path_entry(entry: &str, directory: &Path) -> (String, String) {
     let (name, place) = entry.split_once('=').unwrap_or(("", entry));
     let is_url = place.contains("://") || place.starts_with("channel:") || place.starts_with("flake:");
@@ -154,7 +157,8 @@ pub fn search_path_entry(entry: &str, directory: &Path) -> (String, String) {
 }
 
 impl Settings {
-    /// Returns the search path: entries of the settings before those of `NIX_PATH`, which an impure evaluation sees.
+    /// Returns the search path: entries of the settings before those of `NIX_PATH`, which an impure
+    /// evaluation sees.
     pub fn search_path(&self) -> Vec<(String, String)> {
         let own = self.evaluation.search_path.iter().map(String::as_str);
         let variable = match self.evaluation.access {

@@ -1,12 +1,14 @@
-//! The derivations in a value, in Nix's order: a derivation is itself, a list is its elements, a set is its attributes by
-//! name. Sets within sets are searched only when they have `recurseForDerivations = true`.
+//! The derivations in a value, in Nix's order: a derivation is itself, a list is its elements, a
+//! set is its attributes by name. Sets within sets are searched only when they have
+//! `recurseForDerivations = true`.
 
 use std::collections::HashSet;
 
 use lang::error::Result;
 use lang::{Ahead, DerivationRef, Evaluator, Symbol, Value};
 
-/// Returns them, each set once; `None` when the value cannot contain derivations. Functions with defaults are called.
+/// Returns them, each set once; `None` when the value cannot contain derivations. Functions with
+/// defaults are called.
 ///
 /// # Errors
 /// Those of the evaluation.

@@ -1,4 +1,5 @@
-//! Several sessions in one process do not see each other's roots, directories, environments and messages.
+//! Several sessions in one process do not see each other's roots, directories, environments and
+//! messages.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,14 +1,15 @@
-//! Caches the derivations that installables evaluate to, so that the next command that names them need not evaluate.
+//! Caches the derivations that installables evaluate to, so that the next command that names them
+//! need not evaluate.
 //!
-//! An evaluation is a function of its questions to the world ([`lang::Host`]) and of nothing else. While one runs, an
-//! [`Observer`] records every question with a digest of its answer. The record is stored with the result under
-//! `<root>/cache/evaluations`, and is valid as long as every question still has its answer; one `stat` decides that for
-//! most of them.
+//! An evaluation is a function of its questions to the world ([`lang::Host`]) and of nothing else.
+//! While one runs, an [`Observer`] records every question with a digest of its answer. The record
+//! is stored with the result under `<root>/cache/evaluations`, and is valid as long as every
+//! question still has its answer; one `stat` decides that for most of them.
 //!
-//! Invariants: a result is reused only after all its questions were asked again, or their files have the status they
-//! had; an evaluation with a question that cannot be asked again (the clock, an unlocked fetch) is not cached; only
-//! success is cached, so an error is found, and shown, each time. Losing the directory costs time only, so errors of the
-//! cache are ignored.
+//! Invariants: a result is reused only after all its questions were asked again, or their files
+//! have the status they had; an evaluation with a question that cannot be asked again (the clock,
+//! an unlocked fetch) is not cached; only success is cached, so an error is found, and shown, each
+//! time. Losing the directory costs time only, so errors of the cache are ignored.
 
 mod observe;
 mod question;
@@ -82,8 +83,8 @@ impl EvalCache {
         EvalCache { directory: root.join("cache").join("evaluations") }
     }
 
-    /// Returns the cached result under `key` if an evaluation would give it again, and reports the messages of that
-    /// evaluation.
+    /// Returns the cached result under `key` if an evaluation would give it again, and reports the
+    /// messages of that evaluation.
     pub fn get<T>(&self, key: &Digest, host: &StoreHost) -> Option<T>
     where
         T: Serialize + for<'de> Deserialize<'de>,
@@ -143,8 +144,8 @@ impl EvalCache {
     }
 }
 
-/// Writes the key of an evaluation: everything that decides it besides the observations. Each field has its length in
-/// front, so that no two sequences of fields give the same bytes.
+/// Writes the key of an evaluation: everything that decides it besides the observations. Each field
+/// has its length in front, so that no two sequences of fields give the same bytes.
 pub struct KeyWriter(Hasher);
 
 impl KeyWriter {

@@ -11,7 +11,7 @@ use model::tree::Digest;
 use model::{Derivation, Hash, StorePath, StorePathName};
 
 use super::Seen;
-use super::question::{self, Observation, Question, Source};
+use super::question::{self, CopiedSource, Observation, Question};
 use crate::host::StoreHost;
 use crate::sources;
 
@@ -98,7 +98,7 @@ impl Host for Observer {
         filter: Option<SourceFilter<'_>>,
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
-        let mut asked = Source::new(source, name, ingestion, expected);
+        let mut asked = CopiedSource::new(source, name, ingestion, expected);
         let Some(filter) = filter else {
             let add = |host: &StoreHost| host.add_source(source, name, ingestion, None, expected);
             return self.observe(Question::Source(asked), add, question::of_path);

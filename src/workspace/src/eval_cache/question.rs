@@ -23,7 +23,7 @@ pub enum Question {
     Type(PathBuf),
     LinkTarget(PathBuf),
     /// The store path of a source.
-    Source(Source),
+    Source(CopiedSource),
     /// Validity of a store path.
     Valid(String),
     References(String),
@@ -33,13 +33,13 @@ pub enum Question {
 
 /// A source that was copied to the store, or named as if it had been.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Source {
+pub struct CopiedSource {
     pub path: PathBuf,
     pub name: String,
     pub recursive: bool,
     pub expected: Option<String>,
-    /// Questions to the filter with its answers. The filter is a pure function, apart from questions that are observed
-    /// themselves.
+    /// Questions to the filter with its answers. The filter is a pure function, apart from
+    /// questions that are observed themselves.
     pub verdicts: Option<BTreeMap<PathBuf, (String, bool)>>,
 }
 
@@ -75,8 +75,9 @@ impl Stat {
         }
     }
 
-    /// Returns the status if every later change is sure to show in it. A file changed within the last two seconds is
-    /// racily clean: clocks of file systems are coarse, so it can change again and keep its status.
+    /// Returns the status if every later change is sure to show in it. A file changed within the
+    /// last two seconds is racily clean: clocks of file systems are coarse, so it can change again
+    /// and keep its status.
     fn settled(host: &StoreHost, path: &Path) -> Option<Stat> {
         const SETTLES_AFTER: Duration = Duration::from_secs(2);
         let stat = Stat::now(host, path)?;
@@ -106,7 +107,8 @@ pub struct Holds {
 }
 
 impl Observation {
-    /// Makes an observation; `stat` is the result of [`Question::stat`] before the question was asked.
+    /// Makes an observation; `stat` is the result of [`Question::stat`] before the question was
+    /// asked.
     pub fn new(question: Question, answer: Digest, stat: Option<Stat>) -> Observation {
         Observation { question, answer: answer.hex(), stat }
     }
@@ -137,8 +139,8 @@ impl Question {
         }
     }
 
-    /// Returns the status to store. Must be called before the question is asked, so that a change in between is noticed
-    /// later.
+    /// Returns the status to store. Must be called before the question is asked, so that a change
+    /// in between is noticed later.
     pub fn stat(&self, host: &StoreHost) -> Option<Stat> {
         Stat::settled(host, self.file()?)
     }
@@ -159,9 +161,9 @@ impl Question {
     }
 }
 
-impl Source {
-    pub fn new(path: &Path, name: &StorePathName, ingestion: Ingestion, expected: Option<&Hash>) -> Source {
-        Source {
+impl CopiedSource {
+    pub fn new(path: &Path, name: &StorePathName, ingestion: Ingestion, expected: Option<&Hash>) -> CopiedSource {
+        CopiedSource {
             path: path.to_owned(),
             name: name.to_string(),
             recursive: ingestion == Ingestion::Recursive,
@@ -222,7 +224,8 @@ pub fn of_bytes(answer: &HostResult<Vec<u8>>) -> Digest {
     }
 }
 
-/// Passes the bytes of a file to `take` piece by piece, and returns the digest that [`of_bytes`] gives for all of them.
+/// Passes the bytes of a file to `take` piece by piece, and returns the digest that [`of_bytes`]
+/// gives for all of them.
 pub fn digest_pieces(
     host: &StoreHost,
     path: &Path,

@@ -1,7 +1,7 @@
 //! Reads of the file system that the hosts share, with their errors in Nix's words.
 //!
-//! The path that a read goes to and the path that an error names may differ: the first is physical, the second is the
-//! one in the expression.
+//! The path that a read goes to and the path that an error names may differ: the first is physical,
+//! the second is the one in the expression.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
@@ -35,8 +35,8 @@ pub(super) fn missing(path: &Path) -> HostError {
 /// Returns all bytes of the file at `real`, which is called `path` in errors.
 ///
 /// # Errors
-/// When it cannot be read; of the kind [`HostErrorKind::TooLarge`] when it has more than `bytes_max`, before any is
-/// read if its status says so.
+/// When it cannot be read; of the kind [`HostErrorKind::TooLarge`] when it has more than
+/// `bytes_max`, before any is read if its status says so.
 pub(super) fn read(real: &Path, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
     read_at_most(real, bytes_max).map_err(|cause| failed("cannot read", path, &cause))
 }

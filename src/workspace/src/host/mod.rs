@@ -1,7 +1,7 @@
 //! Implementations of [`lang::Host`]: the world as expressions see it.
 //!
-//! [`StoreHost`] writes to a store and builds; [`ReadOnlyHost`] computes Nix's paths and writes nothing. Both read files
-//! through `disk`, and share [`Surroundings`].
+//! [`StoreHost`] writes to a store and builds; [`ReadOnlyHost`] computes Nix's paths and writes
+//! nothing. Both read files through `disk`, and share [`Surroundings`].
 
 mod disk;
 mod read_only;
@@ -21,7 +21,7 @@ pub use self::store::StoreHost;
 pub use read_only::ReadOnlyHost;
 
 use crate::environment::Environment;
-use crate::report::{Interrupts, Reporter};
+use crate::hooks::{Interrupts, Reporter};
 use crate::sources::Sources;
 
 /// The parts of the world that every host gives in the same way.

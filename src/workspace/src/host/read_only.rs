@@ -1,8 +1,9 @@
 //! [`lang::Host`] over the plain file system, for commands that write to no store.
 //!
-//! Store paths are computed as Nix names them, and their contents are read where they are. A source's store path stands
-//! for the directory that it was taken from, less the files that its filter refused; texts and derivations are kept in
-//! memory, and downloads in a cache. Nothing is built; an output that another program put into Nix's store can be read.
+//! Store paths are computed as Nix names them, and their contents are read where they are. A
+//! source's store path stands for the directory that it was taken from, less the files that its
+//! filter refused; texts and derivations are kept in memory, and downloads in a cache. Nothing is
+//! built; an output that another program put into Nix's store can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -43,8 +44,8 @@ fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ReadOnlyHost {
-    /// Without `keep_derivations` no derivation can be read back, as when Nix evaluates for a value: a large evaluation
-    /// makes tens of thousands, and reads almost none.
+    /// Without `keep_derivations` no derivation can be read back, as when Nix evaluates for a
+    /// value: a large evaluation makes tens of thousands, and reads almost none.
     pub fn new(surroundings: Surroundings, keep_derivations: bool) -> ReadOnlyHost {
         ReadOnlyHost { surroundings, objects: Mutex::default(), keep_derivations }
     }
@@ -89,7 +90,8 @@ impl From<archive::ArchiveError> for FilteredError {
     }
 }
 
-/// Hashes the NAR of the tree at `real`, which the expression calls `named`; returns the paths that `filter` refused.
+/// Hashes the NAR of the tree at `real`, which the expression calls `named`; returns the paths that
+/// `filter` refused.
 fn hash_archive(
     hasher: &mut Hasher,
     named: &Path,

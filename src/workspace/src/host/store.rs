@@ -1,8 +1,8 @@
 //! [`lang::Host`] over the store and the builder.
 //!
-//! With the native store model, sources, texts and derivations are written to the local store. With Nix's model nothing
-//! is written, because those paths belong to a store that is not ours: they are computed, and kept in memory for reading
-//! back.
+//! With the native store model, sources, texts and derivations are written to the local store. With
+//! Nix's model nothing is written, because those paths belong to a store that is not ours: they are
+//! computed, and kept in memory for reading back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -52,7 +52,8 @@ impl StoreHost {
         StoreHost { store, model, builder, surroundings, unwritten: Mutex::default() }
     }
 
-    /// Writes the derivations made since the last call in one transaction: each of its own would wait for the disk.
+    /// Writes the derivations made since the last call in one transaction: each of its own would
+    /// wait for the disk.
     ///
     /// # Errors
     /// When the store cannot be written to.
@@ -69,8 +70,8 @@ impl StoreHost {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the physical path of a logical one. Symbolic links from a store object to another are followed here,
-    /// because the kernel does not know the logical store directory.
+    /// Returns the physical path of a logical one. Symbolic links from a store object to another
+    /// are followed here, because the kernel does not know the logical store directory.
     ///
     /// # Errors
     /// When there are too many links.
@@ -88,7 +89,8 @@ impl StoreHost {
         Err(HostError::new(HostErrorKind::Other, format!("too many symbolic links at `{}`", path.display())))
     }
 
-    /// Returns the physical path of a logical one that may be a link itself: only links above it are followed.
+    /// Returns the physical path of a logical one that may be a link itself: only links above it
+    /// are followed.
     fn unfollowed(&self, path: &Path) -> HostResult<PathBuf> {
         Ok(match (self.in_store(path), path.parent(), path.file_name()) {
             (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
@@ -103,8 +105,8 @@ impl StoreHost {
         Some((object, PathBuf::from(rest.trim_start_matches('/'))))
     }
 
-    /// Walks `rest` below a store object; when a component is a link into the store directory, returns the path that it
-    /// leads to, with the components after it.
+    /// Walks `rest` below a store object; when a component is a link into the store directory,
+    /// returns the path that it leads to, with the components after it.
     fn first_link_out(&self, object: &StorePath, rest: &Path) -> Option<PathBuf> {
         let mut at = self.store.physical_path(object);
         let mut components = rest.components();
@@ -133,7 +135,8 @@ impl StoreHost {
         if self.write_to_store() && ingestion == Ingestion::Recursive && expected.is_none() {
             return self.store.add_source(source, name.clone(), filter).map_err(store_failed);
         }
-        // The path follows from a hash that others know too, of the file's bytes or of the tree's NAR.
+        // The path follows from a hash that others know too, of the file's bytes or of the tree's
+        // NAR.
         let algorithm = expected.map_or(HashAlgorithm::Sha256, Hash::algorithm);
         let imported = match filter.is_some() || self.write_to_store() {
             true => Some(self.store.copy_in(source, filter).map_err(store_failed)?),
@@ -308,7 +311,8 @@ impl Host for StoreHost {
             .model
             .make_fixed_output_path(ingestion, expected, name.clone(), &References::default())
             .map_err(other)?;
-        // A request that says everything about its result needs no fetch when that is in the store, or only named.
+        // A request that says everything about its result needs no fetch when that is in the store,
+        // or only named.
         let is_known = match request.kind {
             FetchKind::File => !self.write_to_store() || self.store.is_valid(&path).map_err(store_failed)?,
             _ => self.write_to_store() && self.store.is_valid(&path).map_err(store_failed)?,

@@ -1,7 +1,7 @@
 //! Locking of flakes: the pins of their inputs as a tree, and the rules by which they change.
 //!
-//! `lang::flake::LockFile` is the format. In the file the nodes have names of their own; here each flake holds its inputs, and
-//! an input that follows another is the path to that one from the root.
+//! `lang::flake::LockFile` is the format. In the file the nodes have names of their own; here each
+//! flake holds its inputs, and an input that follows another is the path to that one from the root.
 
 mod update;
 
@@ -68,29 +68,30 @@ impl Node {
         listed
     }
 
-    fn list(&self, way: &mut InputPath, listed: &mut BTreeMap<InputPath, String>) {
+    fn list(&self, path: &mut InputPath, listed: &mut BTreeMap<InputPath, String>) {
         for (name, edge) in &self.inputs {
-            way.push(name.clone());
+            path.push(name.clone());
             let words = match edge {
                 Edge::Follows(other) => format!("follows '{}'", other.join("/")),
                 Edge::Node(node) => {
-                    node.list(way, listed);
+                    node.list(path, listed);
                     node.pin.as_ref().map(|pin| shown(&pin.locked)).unwrap_or_default()
                 }
             };
-            listed.insert(way.clone(), words);
-            way.pop();
+            listed.insert(path.clone(), words);
+            path.pop();
         }
     }
 
     /// Returns the changes since `before`, in lines for people.
     pub fn changes_since(&self, before: &Node) -> Vec<String> {
         let (old, new) = (before.listed(), self.listed());
-        let ways: BTreeSet<&InputPath> = old.keys().chain(new.keys()).collect();
-        ways.into_iter()
-            .filter_map(|way| {
-                let name = way.join("/");
-                match (old.get(way), new.get(way)) {
+        let paths: BTreeSet<&InputPath> = old.keys().chain(new.keys()).collect();
+        paths
+            .into_iter()
+            .filter_map(|path| {
+                let name = path.join("/");
+                match (old.get(path), new.get(path)) {
                     (None, Some(new)) => Some(format!("added '{name}': {new}")),
                     (Some(_), None) => Some(format!("removed '{name}'")),
                     (Some(old), Some(new)) if old != new => Some(format!("updated '{name}': {old}\n       → {new}")),
@@ -138,8 +139,8 @@ impl Writer {
 }
 
 impl Node {
-    fn has(&self, way: &[String]) -> bool {
-        let Some((first, rest)) = way.split_first() else { return true };
+    fn has(&self, path: &[String]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return true };
         match self.inputs.get(first) {
             Some(Edge::Node(node)) => node.has(rest),
             Some(Edge::Follows(_)) => true,
@@ -148,14 +149,14 @@ impl Node {
     }
 
     /// Checks that every input that follows another leads to one.
-    fn check_ways(&self, root: &Node, at: &mut InputPath) -> lang::Result<()> {
+    fn check_follows(&self, root: &Node, at: &mut InputPath) -> lang::Result<()> {
         for (name, edge) in &self.inputs {
             at.push(name.clone());
             match edge {
-                Edge::Node(node) => node.check_ways(root, at)?,
-                Edge::Follows(way) if !root.has(way) => {
-                    let (at, way) = (at.join("/"), way.join("/"));
-                    return Err(wrong_input(format!("the input '{at}' follows '{way}', which is not there")));
+                Edge::Node(node) => node.check_follows(root, at)?,
+                Edge::Follows(path) if !root.has(path) => {
+                    let (at, path) = (at.join("/"), path.join("/"));
+                    return Err(wrong_input(format!("the input '{at}' follows '{path}', which is not there")));
                 }
                 Edge::Follows(_) => {}
             }

@@ -55,7 +55,7 @@ fn any_bytes_are_a_lock_that_can_be_written_or_an_error() {
         let again = Node::parse(written.as_bytes()).unwrap_or_else(|error| panic!("{}", error.kind()));
         assert!(again == lock, "{written}");
         // Everything that can be read can be shown and checked.
-        let _ = (lock.changes_since(&Node::default()), lock.check_ways(&lock, &mut InputPath::new()));
+        let _ = (lock.changes_since(&Node::default()), lock.check_follows(&lock, &mut InputPath::new()));
     }
     assert!(good > 100, "some changes are none: {good}");
     let deep = [b"{\"nodes\":".as_slice(), &b"[".repeat(1_000_000)].concat();

@@ -1,8 +1,8 @@
 //! Locking: keeps the inputs that did not change, and resolves the others.
 //!
-//! The rules are Nix's. An input that is declared as it was when it was locked keeps its pin; one that is new or declared
-//! differently is fetched, and its own lock file pins its inputs. A flake may override the inputs of its inputs, and the
-//! outermost override wins.
+//! The rules are Nix's. An input that is declared as it was when it was locked keeps its pin; one
+//! that is new or declared differently is fetched, and its own lock file pins its inputs. A flake
+//! may override the inputs of its inputs, and the outermost override wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,17 +23,17 @@ pub enum Update {
 }
 
 impl Update {
-    fn concerns(&self, way: &[String]) -> bool {
-        matches!(self, Update::Some(ways) if ways.contains(way))
+    fn concerns(&self, path: &[String]) -> bool {
+        matches!(self, Update::Some(paths) if paths.contains(path))
     }
 
-    fn concerns_below(&self, way: &[String]) -> bool {
-        matches!(self, Update::Some(ways) if ways.iter().any(|updated| updated.len() > way.len() && updated.starts_with(way)))
+    fn concerns_below(&self, path: &[String]) -> bool {
+        matches!(self, Update::Some(paths) if paths.iter().any(|updated| updated.len() > path.len() && updated.starts_with(path)))
     }
 }
 
-/// Locks the inputs of the flake in `tree`. `before` has their old pins; `warn` receives warnings about overrides of inputs
-/// that do not exist.
+/// Locks the inputs of the flake in `tree`. `before` has their old pins; `warn` receives warnings
+/// about overrides of inputs that do not exist.
 ///
 /// # Errors
 /// When an input cannot be fetched, is not a flake although it must be, or needs itself.
@@ -44,19 +44,19 @@ pub fn lock(
     update: &Update,
     warn: &mut dyn FnMut(String),
 ) -> lang::Result<Node> {
-    if let Update::Some(ways) = update
-        && let Some(missing) = ways.iter().find(|way| !before.has(way))
+    if let Update::Some(paths) = update
+        && let Some(missing) = paths.iter().find(|path| !before.has(path))
     {
         return Err(wrong_input(format!("'{}' is not an input that is locked", missing.join("/"))));
     }
     let mut locking = Locking { evaluator, update, overrides: BTreeMap::new(), above: vec![tree.clone()] };
     let inputs = locking.evaluator.flake_inputs(tree)?;
     let before = Some(before).filter(|_| *update != Update::All);
-    let inputs = locking.inputs(&inputs, &Declarer { way: Vec::new(), tree: tree.clone() }, before)?;
+    let inputs = locking.inputs(&inputs, &Declarer { path: Vec::new(), tree: tree.clone() }, before)?;
     let root = Node { pin: None, inputs };
-    root.check_ways(&root, &mut Vec::new())?;
-    for way in locking.overrides.keys().filter(|way| !root.has(way)) {
-        if let Some((name, input)) = way.split_last() {
+    root.check_follows(&root, &mut Vec::new())?;
+    for path in locking.overrides.keys().filter(|path| !root.has(path)) {
+        if let Some((name, input)) = path.split_last() {
             warn(format!("the input '{}' has no input '{name}', which is overridden", input.join("/")));
         }
     }
@@ -66,7 +66,7 @@ pub fn lock(
 /// Flake that declares inputs.
 struct Declarer {
     /// Path to it from the root.
-    way: InputPath,
+    path: InputPath,
     tree: FlakeTree,
 }
 
@@ -75,7 +75,7 @@ struct Declarer {
 struct Override {
     input: FlakeInput,
     tree: FlakeTree,
-    way: InputPath,
+    path: InputPath,
 }
 
 struct Locking<'l> {
@@ -95,24 +95,24 @@ impl Locking<'_> {
         before: Option<&Node>,
     ) -> lang::Result<BTreeMap<String, Edge>> {
         for (name, input) in declared {
-            self.add_overrides(input, &child(&declarer.way, name), declarer);
+            self.add_overrides(input, &child(&declarer.path, name), declarer);
         }
         let mut edges = BTreeMap::new();
         for (name, input) in declared {
-            let way = child(&declarer.way, name);
-            let edge = self.input(name, input, &way, declarer, before.and_then(|before| before.inputs.get(name)));
+            let path = child(&declarer.path, name);
+            let edge = self.input(name, input, &path, declarer, before.and_then(|before| before.inputs.get(name)));
             edges.insert(name.clone(), edge?);
         }
         Ok(edges)
     }
 
-    fn add_overrides(&mut self, input: &FlakeInput, way: &InputPath, declarer: &Declarer) {
+    fn add_overrides(&mut self, input: &FlakeInput, path: &InputPath, declarer: &Declarer) {
         for (name, given) in &input.inputs {
-            let way = child(way, name);
-            self.add_overrides(given, &way, declarer);
+            let path = child(path, name);
+            self.add_overrides(given, &path, declarer);
             if given.reference.is_some() || given.follows.is_some() {
-                let given = Override { input: given.clone(), tree: declarer.tree.clone(), way: declarer.way.clone() };
-                self.overrides.entry(way).or_insert(given);
+                let given = Override { input: given.clone(), tree: declarer.tree.clone(), path: declarer.path.clone() };
+                self.overrides.entry(path).or_insert(given);
             }
         }
     }
@@ -121,26 +121,26 @@ impl Locking<'_> {
         &mut self,
         name: &str,
         declared: &FlakeInput,
-        way: &InputPath,
+        path: &InputPath,
         declarer: &Declarer,
         before: Option<&Edge>,
     ) -> lang::Result<Edge> {
-        let given = self.overrides.get(way).cloned();
+        let given = self.overrides.get(path).cloned();
         let (input, tree, parent) = match &given {
-            Some(given) => (&given.input, &given.tree, &given.way),
-            None => (declared, &declarer.tree, &declarer.way),
+            Some(given) => (&given.input, &given.tree, &given.path),
+            None => (declared, &declarer.tree, &declarer.path),
         };
         if let Some(follows) = &input.follows {
             return Ok(Edge::Follows([&parent[..], follows].concat()));
         }
         let original = input.reference.clone().ok_or_else(|| {
-            wrong_input(format!("the input '{}' has no 'url'", way.join("/")))
+            wrong_input(format!("the input '{}' has no 'url'", path.join("/")))
                 .help(format!("add `inputs.{name}.url = \"…\";` to the flake.nix that names it"))
         })?;
         let is_flake = declared.is_flake.unwrap_or(true);
         let parent = original.is_relative().then(|| parent.clone());
         let before = match before {
-            Some(Edge::Node(node)) if !self.update.concerns(way) => Some(node),
+            Some(Edge::Node(node)) if !self.update.concerns(path) => Some(node),
             _ => None,
         };
         if let Some((node, lock)) = before.and_then(|node| Some((node, node.pin.as_ref()?)))
@@ -150,15 +150,15 @@ impl Locking<'_> {
             // A pin that does not fix the tree is ignored.
             && (lock.locked.is_pinned() || lock.locked.is_relative())
         {
-            let inputs = self.kept(node, lock, way, tree)?;
+            let inputs = self.kept(node, lock, path, tree)?;
             return Ok(Edge::Node(Node { pin: Some(lock.clone()), inputs }));
         }
-        let with_input = |error: Error| error.note(format!("while locking the input '{}'", way.join("/")));
+        let with_input = |error: Error| error.note(format!("while locking the input '{}'", path.join("/")));
         let (locked, tree) = self.evaluator.lock_reference(&original, tree).map_err(with_input)?;
         let mut inputs = BTreeMap::new();
         if is_flake {
             if self.above.contains(&tree) {
-                return Err(wrong_input(format!("the input '{}' needs itself", way.join("/"))));
+                return Err(wrong_input(format!("the input '{}' needs itself", path.join("/"))));
             }
             let declared = self.evaluator.flake_inputs(&tree).map_err(with_input)?;
             let own = match (before, self.evaluator.flake_lock_text(&tree)?) {
@@ -166,19 +166,19 @@ impl Locking<'_> {
                 _ => None,
             };
             self.above.push(tree.clone());
-            inputs = self.inputs(&declared, &Declarer { way: way.clone(), tree }, before.or(own.as_ref()))?;
+            inputs = self.inputs(&declared, &Declarer { path: path.clone(), tree }, before.or(own.as_ref()))?;
             self.above.pop();
         }
         Ok(Edge::Node(Node { pin: Some(Pin { locked, original, is_flake, parent }), inputs }))
     }
 
-    /// Returns the inputs of one that keeps its pin. Its flake is fetched only if something is needed that the lock does not
-    /// have.
+    /// Returns the inputs of one that keeps its pin. Its flake is fetched only if something is
+    /// needed that the lock does not have.
     fn kept(
         &mut self,
         node: &Node,
         lock: &Pin,
-        way: &InputPath,
+        path: &InputPath,
         tree: &FlakeTree,
     ) -> lang::Result<BTreeMap<String, Edge>> {
         if !lock.is_flake {
@@ -188,12 +188,12 @@ impl Locking<'_> {
         let uncertain = node
             .inputs
             .iter()
-            .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(way, name)));
+            .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(path, name)));
         // A flake in the same tree changes with it, regardless of its lock.
-        if uncertain || self.update.concerns_below(way) || lock.locked.is_relative() {
+        if uncertain || self.update.concerns_below(path) || lock.locked.is_relative() {
             let (_, tree) = self.evaluator.lock_reference(&lock.locked, tree)?;
             let declared = self.evaluator.flake_inputs(&tree)?;
-            return self.inputs(&declared, &Declarer { way: way.clone(), tree }, Some(node));
+            return self.inputs(&declared, &Declarer { path: path.clone(), tree }, Some(node));
         }
         let declared = node.inputs.iter().map(|(name, edge)| {
             let lock = match edge {
@@ -207,10 +207,10 @@ impl Locking<'_> {
             };
             (name.clone(), input)
         });
-        self.inputs(&declared.collect(), &Declarer { way: way.clone(), tree: tree.clone() }, Some(node))
+        self.inputs(&declared.collect(), &Declarer { path: path.clone(), tree: tree.clone() }, Some(node))
     }
 }
 
-fn child(way: &[String], name: &str) -> InputPath {
-    way.iter().cloned().chain([name.to_owned()]).collect()
+fn child(path: &[String], name: &str) -> InputPath {
+    path.iter().cloned().chain([name.to_owned()]).collect()
 }

@@ -1,5 +1,5 @@
-//! Fetches sources for the language: files, unpacked archives and trees of Git repositories, as local paths. Hosts add them
-//! to their store.
+//! Fetches sources for the language: files, unpacked archives and trees of Git repositories, as
+//! local paths. Hosts add them to their store.
 //!
 //! ```text
 //! files/<hash of a URL>    its last download, reused for an hour
@@ -8,8 +8,8 @@
 //! git/                     copies of remote repositories (see `git/copy.rs`)
 //! ```
 //!
-//! A tree is written under a temporary name and renamed, so an existing one is complete. Nothing here decides whether
-//! something may be fetched: pure and restricted evaluation are `lang`'s.
+//! A tree is written under a temporary name and renamed, so an existing one is complete. Nothing
+//! here decides whether something may be fetched: pure and restricted evaluation are `lang`'s.
 
 mod git;
 mod waiting;
@@ -35,8 +35,8 @@ use store::SourceKind;
 use store::archive::{ArchiveError, write_filtered};
 use waiting::Waiting;
 
+use crate::hooks::Reporter;
 use crate::host::other;
-use crate::report::Reporter;
 
 /// Time that a download without a hash is reused for.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -46,11 +46,12 @@ pub const CACHE_REMEDY: &str = "free some space there, or set XDG_CACHE_HOME to 
 
 pub struct Sources {
     cache: PathBuf,
-    /// Returns the configuration of fetches. Called with the first fetch, because it reads the machine's configuration.
+    /// Returns the configuration of fetches. Called with the first fetch, because it reads the
+    /// machine's configuration.
     config: Box<dyn Fn() -> FetchConfig + Send + Sync>,
     fetcher: OnceLock<Fetcher>,
     /// Free space of the cache.
-    room: Arc<FreeSpace>,
+    space: Arc<FreeSpace>,
     /// Notified of downloads that take long.
     reporter: Arc<dyn Reporter>,
     /// When set, downloads from before this time are not reused.
@@ -111,13 +112,14 @@ fn flag(request: &FetchRequest, name: &str) -> Option<bool> {
     }
 }
 
-/// Returns whether a request has everything that a fetch would find out, as those of a lock file do.
+/// Returns whether a request has everything that a fetch would find out, as those of a lock file
+/// do.
 pub fn is_locked(request: &FetchRequest) -> bool {
     request.attributes.contains_key("narHash") && request.attributes.contains_key("lastModified")
 }
 
-/// Returns whether every successful fetch gives the same tree and attributes. The revision of a Git repository is a hash of
-/// both.
+/// Returns whether every successful fetch gives the same tree and attributes. The revision of a Git
+/// repository is a hash of both.
 pub fn is_fixed(request: &FetchRequest) -> bool {
     let is_plain = matches!(request.kind, FetchKind::File | FetchKind::Tarball);
     let is_git = request.kind == FetchKind::Git || text(request, "type") == Some("git");
@@ -144,14 +146,15 @@ pub fn locked_attributes(request: &FetchRequest) -> BTreeMap<String, FetchValue>
 }
 
 impl Sources {
-    /// Stores downloads below `cache`, which is created with the first one. Downloads that take long are reported.
+    /// Stores downloads below `cache`, which is created with the first one. Downloads that take
+    /// long are reported.
     pub fn new(
         cache: PathBuf,
         reporter: Arc<dyn Reporter>,
         config: impl Fn() -> FetchConfig + Send + Sync + 'static,
     ) -> Sources {
-        let room = Arc::new(FreeSpace::new(&cache, CACHE_REMEDY));
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), room, reporter, refresh_since: None }
+        let space = Arc::new(FreeSpace::new(&cache, CACHE_REMEDY));
+        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), space, reporter, refresh_since: None }
     }
 
     /// Resolves URLs and branches again, even those resolved within the last hour.
@@ -170,7 +173,8 @@ impl Sources {
     /// Fetches for a request, and adds the result to a host's store.
     ///
     /// # Errors
-    /// As [`Sources::obtain`]; when the hash differs from the expected one; when the host cannot add the result.
+    /// As [`Sources::obtain`]; when the hash differs from the expected one; when the host cannot
+    /// add the result.
     pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
         let name = request.name.as_deref().unwrap_or("source");
@@ -196,21 +200,21 @@ impl Sources {
         Ok(Fetched { path, attributes: obtained.attributes, branch: obtained.branch })
     }
 
-    /// Fetches for a request. `say` receives warnings.
+    /// Fetches for a request. `warn` receives warnings.
     ///
     /// # Errors
     /// When the fetch fails, or its kind is not supported.
-    fn obtain(&self, request: &FetchRequest, say: &dyn Fn(&str)) -> HostResult<Obtained> {
+    fn obtain(&self, request: &FetchRequest, warn: &dyn Fn(&str)) -> HostResult<Obtained> {
         match request.kind {
             FetchKind::File => self.file(url(request)?, Ingestion::Flat),
             FetchKind::Tarball => self.tarball(url(request)?),
-            FetchKind::Git => git::obtain(self, &git_request(request, true)?, say),
+            FetchKind::Git => git::obtain(self, &git_request(request, true)?, warn),
             FetchKind::Mercurial => Err(mercurial()),
-            FetchKind::Tree => self.tree(request, say),
+            FetchKind::Tree => self.tree(request, warn),
         }
     }
 
-    fn tree(&self, request: &FetchRequest, say: &dyn Fn(&str)) -> HostResult<Obtained> {
+    fn tree(&self, request: &FetchRequest, warn: &dyn Fn(&str)) -> HostResult<Obtained> {
         let mut obtained = match text(request, "type").unwrap_or_default() {
             "path" => {
                 let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
@@ -222,7 +226,7 @@ impl Sources {
                 }
                 obtained
             }
-            "git" => git::obtain(self, &git_request(request, false)?, say)?,
+            "git" => git::obtain(self, &git_request(request, false)?, warn)?,
             "tarball" => self.tarball(url(request)?)?,
             "file" => self.file(url(request)?, Ingestion::Recursive)?,
             kind @ ("github" | "gitlab" | "sourcehut") => {
@@ -280,7 +284,8 @@ impl Sources {
         self.fetcher.get_or_init(|| Fetcher::new((self.config)()))
     }
 
-    /// Returns the content of an archive, or that of its only directory when it has one and nothing else.
+    /// Returns the content of an archive, or that of its only directory when it has one and nothing
+    /// else.
     fn tarball(&self, url: &str) -> HostResult<Obtained> {
         let archive = self.download(url)?;
         let unreadable = |cause| failed("cannot read", &archive, &cause);
@@ -288,7 +293,7 @@ impl Sources {
         fs::File::open(&archive).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(unreadable)?;
         let key = format!("archive-{}", hasher.finish().hex());
         let tree = self.kept_tree(&key, |directory| {
-            let options = archive::Options { room: Some(Arc::clone(&self.room)), ..archive::Options::default() };
+            let options = archive::Options { room: Some(Arc::clone(&self.space)), ..archive::Options::default() };
             let unpacked = archive::unpack(std::slice::from_ref(&archive), directory, &options);
             // An archive may have a time that no file system can store.
             let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());

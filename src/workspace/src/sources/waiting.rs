@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::report::Reporter;
+use crate::hooks::Reporter;
 
 /// Shorter downloads are not reported.
 const FIRST: Duration = Duration::from_secs(2);

@@ -1,6 +1,8 @@
-//! Git's protocol over HTTP, by the fetcher that brings everything else: proxies, certificates and logins are its.
+//! Git's protocol over HTTP, by the fetcher that brings everything else: proxies, certificates and
+//! logins are its.
 //!
-//! Posts of Git are small, because nothing is ever pushed: they are collected, and sent when the answer is first read.
+//! Posts of Git are small, because nothing is ever pushed: they are collected, and sent when the
+//! answer is first read.
 
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
@@ -16,7 +18,7 @@ use crate::sources::waiting::Waiting;
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
     /// Where what is answered will be kept.
-    room: &'f Arc<FreeSpace>,
+    space: &'f Arc<FreeSpace>,
     waiting: &'f Waiting,
     /// Base of the URL after redirects.
     redirected: Option<String>,
@@ -24,8 +26,8 @@ pub(super) struct Client<'f> {
 
 impl<'f> Client<'f> {
     /// Makes a client that counts received bytes in `waiting`.
-    pub fn new(fetcher: &'f Fetcher, room: &'f Arc<FreeSpace>, waiting: &'f Waiting) -> Client<'f> {
-        Client { fetcher, room, waiting, redirected: None }
+    pub fn new(fetcher: &'f Fetcher, space: &'f Arc<FreeSpace>, waiting: &'f Waiting) -> Client<'f> {
+        Client { fetcher, space, waiting, redirected: None }
     }
 
     fn exchange(&self, url: &str, headers: impl IntoIterator<Item = impl AsRef<str>>) -> Exchange<'f> {
@@ -36,7 +38,7 @@ impl<'f> Client<'f> {
             (!is_login).then(|| (name.to_owned(), value.trim().to_owned()))
         });
         let (url, headers) = (url.to_owned(), headers.collect());
-        Exchange { fetcher: self.fetcher, room: self.room, url, headers, posted: None, answer: None }
+        Exchange { fetcher: self.fetcher, space: self.space, url, headers, posted: None, answer: None }
     }
 }
 
@@ -90,12 +92,12 @@ impl<'f> Http for Client<'f> {
     }
 }
 
-type Shared<'f> = Arc<Mutex<Exchange<'f>>>;
+type SharedExchange<'f> = Arc<Mutex<Exchange<'f>>>;
 
 /// A request, and its answer once it was asked for.
 struct Exchange<'f> {
     fetcher: &'f Fetcher,
-    room: &'f Arc<FreeSpace>,
+    space: &'f Arc<FreeSpace>,
     url: String,
     headers: Vec<(String, String)>,
     posted: Option<Vec<u8>>,
@@ -107,20 +109,20 @@ impl Exchange<'_> {
         if self.answer.is_none() {
             let answer = self.fetcher.exchange(&self.url, &self.headers, self.posted.as_deref());
             let mut answer = answer.map_err(io::Error::other)?;
-            let available_bytes = self.room.available_bytes().unwrap_or(u64::MAX);
-            let room = Arc::clone(self.room);
-            answer.body = Box::new(Claiming { inner: answer.body, room, available_bytes, read_bytes: 0 });
+            let available_bytes = self.space.available_bytes().unwrap_or(u64::MAX);
+            let space = Arc::clone(self.space);
+            answer.body = Box::new(Claiming { inner: answer.body, space, available_bytes, read_bytes: 0 });
             self.answer = Some(answer);
         }
         self.answer.as_mut().ok_or_else(|| io::ErrorKind::Other.into())
     }
 }
 
-/// An answer that is written to the disk, though not as it is read: each object is held in memory whole before. So what is there
-/// at the beginning has to do for all of it.
+/// An answer that is written to the disk, though not as it is read: each object is held in memory
+/// whole before. So what is there at the beginning has to do for all of it.
 struct Claiming {
     inner: Box<dyn Read + Send>,
-    room: Arc<FreeSpace>,
+    space: Arc<FreeSpace>,
     /// When the answer began.
     available_bytes: u64,
     read_bytes: u64,
@@ -131,15 +133,15 @@ impl Read for Claiming {
         let count = self.inner.read(buffer)?;
         self.read_bytes += count as u64;
         if self.read_bytes > self.available_bytes {
-            // Unless others have made room since.
-            let room = self.room.require(self.read_bytes);
-            room.map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
+            // Other processes may have freed space since.
+            let space = self.space.require(self.read_bytes);
+            space.map_err(|error| io::Error::new(io::ErrorKind::StorageFull, error))?;
         }
         Ok(count)
     }
 }
 
-pub(super) struct Posted<'f>(Shared<'f>);
+pub(super) struct Posted<'f>(SharedExchange<'f>);
 
 impl Write for Posted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -165,14 +167,14 @@ fn body_of(answer: &mut Answer) -> BufReader<Box<dyn Read + Send>> {
 
 /// A part of an answer, which is asked for when the part is first read.
 pub(super) struct OnFirstRead<'f, R> {
-    exchange: Shared<'f>,
+    exchange: SharedExchange<'f>,
     part: fn(&mut Answer) -> R,
     reader: Option<R>,
     waiting: &'f Waiting,
 }
 
 impl<'f, R> OnFirstRead<'f, R> {
-    fn new(exchange: &Shared<'f>, part: fn(&mut Answer) -> R, waiting: &'f Waiting) -> Self {
+    fn new(exchange: &SharedExchange<'f>, part: fn(&mut Answer) -> R, waiting: &'f Waiting) -> Self {
         OnFirstRead { exchange: Arc::clone(exchange), part, reader: None, waiting }
     }
 

@@ -1,8 +1,10 @@
-//! Git repositories, on this machine and elsewhere: the files of a commit, or of a working tree as it is.
+//! Git repositories, on this machine and elsewhere: the files of a commit, or of a working tree as
+//! it is.
 //!
-//! The crate `gix` reads objects, so no `git` has to be installed, and neither the user's configuration nor a repository's
-//! hooks and filters have an effect. Files have the bytes of the repository: line ends are not changed. As in Nix, a
-//! working tree is dirty when a tracked file differs from `HEAD` or from the index; untracked files do not belong to it.
+//! The crate `gix` reads objects, so no `git` has to be installed, and neither the user's
+//! configuration nor a repository's hooks and filters have an effect. Files have the bytes of the
+//! repository: line ends are not changed. As in Nix, a working tree is dirty when a tracked file
+//! differs from `HEAD` or from the index; untracked files do not belong to it.
 
 mod copy;
 mod http;
@@ -55,7 +57,7 @@ impl<'r> Request<'r> {
     }
 }
 
-pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str)) -> HostResult<Obtained> {
+pub(super) fn obtain(sources: &Sources, request: &Request<'_>, warn: &dyn Fn(&str)) -> HostResult<Obtained> {
     if request.large_files {
         let what = format!("fetching the Git repository `{}` with `lfs = true`", request.url);
         return Err(HostError::unsupported(&what));
@@ -73,7 +75,7 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, say: &dyn Fn(&str
     let repository = open(&directory)?;
     if request.rev.is_none()
         && request.reference.is_none()
-        && let Some(changed) = changed(&repository, request, say)?
+        && let Some(changed) = changed(&repository, request, warn)?
     {
         return Ok(changed);
     }
@@ -158,20 +160,20 @@ fn committed(
             true => Some(Submodules::of(sources, repository, tree, request.url, export_ignore)?),
             false => None,
         };
-        tree::write(sources, repository, tree, directory, export_ignore, submodules.as_ref(), 0)
+        tree::Checkout { sources, repository, export_ignore, submodules: submodules.as_ref() }.write(tree, directory, 0)
     })?;
     Ok(Obtained { attributes, ..Obtained::tree(place) })
 }
 
 /// Returns the working tree if it is dirty.
-fn changed(repository: &Repository, request: &Request<'_>, say: &dyn Fn(&str)) -> HostResult<Option<Obtained>> {
+fn changed(repository: &Repository, request: &Request<'_>, warn: &dyn Fn(&str)) -> HostResult<Option<Obtained>> {
     let Some(workdir) = repository.workdir() else { return Ok(None) };
     let head = repository.head_id().ok().map(gix::Id::detach);
     let tree = WorkingTree::look(repository, workdir, head, request)?;
     if !tree.is_changed {
         return Ok(None);
     }
-    say(&format!("Git tree '{}' is dirty", workdir.display()));
+    warn(&format!("Git tree '{}' is dirty", workdir.display()));
     let mut attributes = Attributes::new();
     describe_changed(repository, head, request, &mut attributes).map_err(unreadable(repository))?;
     Ok(Some(Obtained { members: Some(tree.members), attributes, ..Obtained::tree(workdir.to_owned()) }))

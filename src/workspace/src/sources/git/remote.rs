@@ -1,4 +1,5 @@
-//! Repositories elsewhere: what was asked for of them is fetched into their copy in the cache (`copy.rs`), and read there.
+//! Repositories elsewhere: what was asked for of them is fetched into their copy in the cache
+//! (`copy.rs`), and read there.
 //!
 //! A revision that is there is never asked for again; a branch is after an hour.
 
@@ -20,8 +21,8 @@ use super::copy::{LocalCopy, touch};
 use super::{Request, chain, http, revision};
 use crate::sources::{Sources, other};
 
-/// Fetches the commit that a request is about, unless it is there, and returns where it is; and the branch that the name stands
-/// for, if it does.
+/// Fetches the commit that a request is about, unless it is there, and returns where it is; and the
+/// branch that the name stands for, if it does.
 ///
 /// # Errors
 /// When it cannot be had.
@@ -57,7 +58,8 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
     if repository.find_commit(commit).is_err() {
         let fetched = remote.fetch(&[format!("+{commit}:refs/eval/revisions/{commit}")]);
         if let Err(error) = fetched {
-            // Servers need not give what no name points to; what a branch or tag holds they give by its name.
+            // Servers need not give what no name points to; what a branch or tag holds they give by
+            // its name.
             let names = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/eval/{kind}/*"));
             let whole = Remote { depth: Some(&Shallow::NoChange), ..remote };
             whole.fetch(&names).map_err(|_| missing(error))?;
@@ -67,7 +69,8 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
     Ok((repository, commit, None))
 }
 
-/// The commit that a branch or tag (`HEAD`, if none is named) of a repository elsewhere is now. Nothing is fetched.
+/// The commit that a branch or tag (`HEAD`, if none is named) of a repository elsewhere is now.
+/// Nothing is fetched.
 ///
 /// # Errors
 /// When the repository cannot be asked, or has no such name.
@@ -133,7 +136,7 @@ impl Remote<'_> {
         let waiting = self.sources.waiting(&self.url.to_string());
         match self.url.scheme {
             Scheme::Http | Scheme::Https => {
-                let client = http::Client::new(self.sources.fetcher(), &self.sources.room, &waiting);
+                let client = http::Client::new(self.sources.fetcher(), &self.sources.space, &waiting);
                 let transport = connect_http(client, self.url.clone(), Protocol::V2, false);
                 self.receive(remote.to_connection_with_transport(transport))
             }
@@ -148,8 +151,9 @@ impl Remote<'_> {
         let prepared = connection.prepare_fetch(Discard, ref_map::Options::default())?;
         let refs = prepared.ref_map().remote_refs.clone();
         let Some(depth) = self.depth else { return Ok(refs) };
-        // The size is unknown beforehand, and transports other than HTTP do not check the space again.
-        self.sources.room.require(1).map_err(gix::Error::from_error)?;
+        // The size is unknown beforehand, and transports other than HTTP do not check the space
+        // again.
+        self.sources.space.require(1).map_err(gix::Error::from_error)?;
         if prepared.ref_map().is_missing_required_mapping() {
             return Err(message("it has no such name; a branch is given by its name, a tag as `refs/tags/…`").into());
         }

@@ -86,7 +86,13 @@ impl<'s> Submodules<'s> {
             nesting: self.nesting + 1,
             ..Submodules::of(self.sources, &repository, tree, &url, self.export_ignore)?
         };
-        tree::write(self.sources, &repository, tree, directory, self.export_ignore, Some(&inner), depth)
+        let checkout = tree::Checkout {
+            sources: self.sources,
+            repository: &repository,
+            export_ignore: self.export_ignore,
+            submodules: Some(&inner),
+        };
+        checkout.write(tree, directory, depth)
     }
 
     /// Returns the repository that Git itself fetched for the local clone, if it has the commit.
@@ -99,8 +105,8 @@ impl<'s> Submodules<'s> {
     }
 }
 
-/// Resolves the URL of a submodule: one that begins with `./` or `../` is relative to that of its repository, taken as a
-/// directory.
+/// Resolves the URL of a submodule: one that begins with `./` or `../` is relative to that of its
+/// repository, taken as a directory.
 fn resolved(base: &str, url: &str) -> Option<String> {
     if !(url.starts_with("./") || url.starts_with("../")) {
         return Some(url.to_owned());

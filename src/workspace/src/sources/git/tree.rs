@@ -25,11 +25,12 @@ const DEPTH_MAX: usize = 1024;
 /// Approximate size of an inode and a name on a disk.
 const ENTRY_BYTES: u64 = 512;
 
-/// A commit with more files and directories than this is refused: a few small trees that contain each other several times
-/// expand to any number.
+/// A commit with more files and directories than this is refused: a few small trees that contain
+/// each other several times expand to any number.
 const ENTRIES_MAX: u64 = 10_000_000;
 
-/// A larger file is refused, because objects are held in memory whole, and a few megabytes of a pack expand to any size.
+/// A larger file is refused, because objects are held in memory whole, and a few megabytes of a
+/// pack expand to any size.
 const BLOB_BYTES_MAX: u64 = 2 << 30;
 
 pub(super) fn check_depth(depth: usize) -> HostResult<()> {
@@ -76,31 +77,38 @@ fn count(repository: &Repository, tree: ObjectId, depth: usize, known: &mut Hash
 /// Writes trees as files.
 struct Writer<'w, 'r> {
     repository: &'r Repository,
-    room: &'w FreeSpace,
+    space: &'w FreeSpace,
     ignored: Ignored<'r>,
     /// `None` to leave them out.
     submodules: Option<&'w Submodules<'w>>,
 }
 
-/// Writes the files of a tree that is `depth` directories of other repositories deep.
-pub(super) fn write(
-    sources: &Sources,
-    repository: &Repository,
-    tree: ObjectId,
-    directory: &Path,
-    export_ignore: bool,
-    submodules: Option<&Submodules<'_>>,
-    depth: usize,
-) -> HostResult<()> {
-    check_count(repository, tree)?;
-    let ignored = match export_ignore {
-        true => {
-            let index = repository.index_from_tree(&tree).map_err(|error| other(chain(&error)))?;
-            Ignored::new(repository, &index, AttributeSource::IdMapping, true)?
-        }
-        false => Ignored { stack: None },
-    };
-    Writer { repository, room: &sources.room, ignored, submodules }.tree(tree, directory, &mut PathBuf::new(), depth)
+/// A checkout of trees of one repository.
+pub(super) struct Checkout<'c> {
+    pub sources: &'c Sources,
+    pub repository: &'c Repository,
+    pub export_ignore: bool,
+    pub submodules: Option<&'c Submodules<'c>>,
+}
+
+impl Checkout<'_> {
+    /// Writes the files of a tree that is `depth` directories of other repositories deep.
+    ///
+    /// # Errors
+    /// When the tree is damaged or too large, or a file cannot be written.
+    pub fn write(&self, tree: ObjectId, directory: &Path, depth: usize) -> HostResult<()> {
+        let &Checkout { sources, repository, export_ignore, submodules } = self;
+        check_count(repository, tree)?;
+        let ignored = match export_ignore {
+            true => {
+                let index = repository.index_from_tree(&tree).map_err(|error| other(chain(&error)))?;
+                Ignored::new(repository, &index, AttributeSource::IdMapping, true)?
+            }
+            false => Ignored { stack: None },
+        };
+        let mut writer = Writer { repository, space: &sources.space, ignored, submodules };
+        writer.tree(tree, directory, &mut PathBuf::new(), depth)
+    }
 }
 
 impl Writer<'_, '_> {
@@ -126,7 +134,7 @@ impl Writer<'_, '_> {
 
     fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
         // A name needs space, too.
-        self.room.claim(ENTRY_BYTES).map_err(other)?;
+        self.space.claim(ENTRY_BYTES).map_err(other)?;
         let unwritable = |cause| failed("cannot write", to, &cause);
         let unreadable = |error: gix::Error| other(format!("cannot read the file '{id}': {error}"));
         let blob = || {
@@ -152,7 +160,7 @@ impl Writer<'_, '_> {
             EntryKind::Blob | EntryKind::BlobExecutable => {
                 // An existing name may be a link.
                 let bytes = blob()?;
-                self.room.claim(bytes.len() as u64).map_err(other)?;
+                self.space.claim(bytes.len() as u64).map_err(other)?;
                 let made = private::create_file(to, kind == EntryKind::BlobExecutable);
                 made.and_then(|mut file| file.write_all(&bytes)).map_err(unwritable)
             }

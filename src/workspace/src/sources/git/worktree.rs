@@ -70,8 +70,9 @@ impl WorkingTree {
                 is_changed = true;
                 continue;
             };
-            // The index notes when and how large a file was when it had this content; one that was changed when the index was
-            // written, or later, may have been changed again in the same moment.
+            // The index notes when and how large a file was when it had this content; one that was
+            // changed when the index was written, or later, may have been changed again in the same
+            // moment.
             let noted = &entry.stat;
             let as_noted = i64::from(noted.mtime.secs) == meta.mtime()
                 && i64::from(noted.mtime.nsecs) == meta.mtime_nsec()

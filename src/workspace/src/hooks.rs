@@ -35,7 +35,8 @@ impl Reporter for Silent {
     fn fetching(&self, _url: &str, _bytes: u64) {}
 }
 
-/// An interrupt as a session sees it: a flag to stop at, and a count of the operations that look at the flag.
+/// An interrupt as a session sees it: a flag to stop at, and a count of the operations that look at
+/// the flag.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupts {
     /// Set by the caller to stop builds, fetches and unpacking.
