@@ -68,9 +68,8 @@ pub fn error(report: &Report, show_trace: bool) -> String {
     if let Some(label) = report.labels.first() {
         place(&mut out, 7, &label.source, label.start);
     }
-    let suggestion = report.help.as_deref().and_then(|help| help.strip_prefix("did you mean `")?.strip_suffix("`?"));
-    // Of variables Nix makes no suggestions.
-    if let Some(name) = suggestion.filter(|_| report.code == "lang::missing_attribute") {
+    // Nix suggests attributes, and no variables.
+    if let Some(name) = report.suggestion.as_deref().filter(|_| report.code == "lang::missing_attribute") {
         out.push_str(&format!("\n       Did you mean {name}?"));
     }
     out

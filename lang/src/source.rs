@@ -1,4 +1,4 @@
-//! Where text comes from: files, spans in them, lines and columns.
+//! Texts and positions in them: files, spans, lines and columns.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Span {
     }
 }
 
-/// A byte offset in the row of all sources that a [`SourceMap`] holds: file and offset in four bytes. 0 is nowhere.
+/// A byte offset in the concatenation of all sources of a [`SourceMap`]: file and offset in four bytes. 0 is no position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Pos(pub u32);
 
@@ -32,11 +32,7 @@ impl Pos {
     }
 }
 
-/// Index of a file in the evaluator's table of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(pub u32);
-
-/// What a text was read from.
+/// Origin of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// An absolute path.
@@ -44,11 +40,11 @@ pub enum Origin {
     /// `--expr`
     CommandLine,
     StandardInput,
-    /// Text that came from nowhere the user can open, with a name for messages.
+    /// A text that the user cannot open, with a name for messages.
     Internal(&'static str),
 }
 
-/// One text and the offsets of its lines.
+/// A text and the offsets of its lines.
 #[derive(Debug)]
 pub struct Source {
     pub origin: Origin,
@@ -61,7 +57,7 @@ impl Source {
         Source { origin, text, line_starts: std::sync::OnceLock::new() }
     }
 
-    /// Returns line and column of a byte offset, both from 1; columns count bytes, as Nix does.
+    /// Returns line and column of a byte offset, both from 1; columns count bytes, as in Nix.
     pub fn position(&self, offset: u32) -> (u32, u32) {
         let starts = self.line_starts.get_or_init(|| {
             let mut starts = vec![0];
@@ -73,10 +69,10 @@ impl Source {
     }
 }
 
-/// All texts read so far, each at its place in the row that [`Pos`] counts along.
+/// All texts read so far, each with its start in the concatenation that [`Pos`] indexes.
 #[derive(Debug, Default)]
 pub struct SourceMap {
-    /// Where each source starts, ascending.
+    /// The start of each source, ascending.
     bases: Vec<u32>,
     sources: Vec<std::sync::Arc<Source>>,
 }

@@ -4,11 +4,12 @@ use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
 use super::lists::APPLY_2;
-use crate::error::{ErrorKind, Result, SetRef};
+use crate::error::Result;
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Attr, Value};
 use crate::vm::Evaluator;
+use crate::vm::inspect::missing_attribute;
 
 pub(super) fn attr_names(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let set = ev.expect_attrs(arguments[0])?;
@@ -44,7 +45,7 @@ pub(super) fn unsafe_get_attr_pos(ev: &mut Evaluator, arguments: &[Value]) -> Re
 }
 
 impl Evaluator {
-    /// `{ file, line, column }`, or null where a position is not in a file.
+    /// Returns `{ file, line, column }`, or null for a position outside of files.
     pub(crate) fn position_value(&mut self, pos: Pos) -> Value {
         let Some((file, line, column)) = self.locate(pos) else { return Value::NULL };
         if file.starts_with('«') {
@@ -58,7 +59,7 @@ impl Evaluator {
         ])
     }
 
-    /// A name as a string.
+    /// Returns a name as a string value.
     pub(crate) fn symbol_string(&mut self, name: Symbol) -> Value {
         name.value()
     }
@@ -94,7 +95,7 @@ pub(super) fn list_to_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
         }
         let set = ev.expect_attrs(item)?;
         let Some(value) = set.get_attr(value_symbol) else {
-            return Err(ErrorKind::MissingAttribute { name: value_symbol, set: SetRef(item) }.into());
+            return Err(missing_attribute(set, value_symbol));
         };
         attrs.push(Attr { name, pos: value.pos, value: value.value });
     }
@@ -104,7 +105,7 @@ pub(super) fn list_to_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
 pub(super) fn intersect_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let left = ev.expect_attrs(arguments[0])?;
     let right = ev.expect_attrs(arguments[1])?;
-    // The smaller side is walked; a big layered right side is looked into, not merged.
+    // Walk the smaller side. Look names up in a large layered right side instead of merging its layers.
     let left_len = left.len();
     let kept: Vec<Attr> = match right.shape_if_flat() {
         Some(shape) if shape.len() <= left_len => right.iter().filter(|attr| left.contains(attr.name)).collect(),

@@ -1,15 +1,12 @@
-//! What depends on experimental features of Nix, and what this evaluator refuses on principle.
+//! Builtins that depend on experimental features of Nix, and those that this evaluator refuses on principle.
 
+use crate::error::absent::{EXEC, FETCH_CLOSURE, IMPORT_NATIVE};
 use crate::error::{Error, Result};
 use crate::host::Features;
 use crate::value::Value;
 use crate::vm::Evaluator;
 
-const EXEC: &str = "'exec' runs programs while an expression is evaluated, which is not done here";
-const IMPORT_NATIVE: &str = "'importNative' loads machine code into the evaluator, which is not done here";
-const FETCH_CLOSURE: &str = "'fetchClosure' is not supported: closures are not copied from binary caches here";
-
-/// Whether a builtin is there.
+/// Returns true when a builtin is available.
 pub(super) fn is_on(builtin: &str, features: &Features) -> bool {
     match builtin {
         "exec" | "importNative" => features.native_code,
@@ -20,19 +17,7 @@ pub(super) fn is_on(builtin: &str, features: &Features) -> bool {
     }
 }
 
-/// Why `builtins` lacks something that others have.
-pub(crate) fn why_absent(builtin: &[u8]) -> Option<&'static str> {
-    match builtin {
-        b"exec" => Some(EXEC),
-        b"importNative" => Some(IMPORT_NATIVE),
-        b"fetchClosure" => Some(FETCH_CLOSURE),
-        b"fetchTree" => Some("it needs the experimental feature 'fetch-tree' or 'flakes'"),
-        b"outputOf" => Some("it needs the experimental feature 'dynamic-derivations'"),
-        _ => None,
-    }
-}
-
-/// Fails when an experimental feature that is asked for is off.
+/// Fails when an experimental feature is off.
 pub(crate) fn require(on: bool, feature: &str) -> Result<()> {
     if on {
         return Ok(());

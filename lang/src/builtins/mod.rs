@@ -1,9 +1,8 @@
-//! The builtins: one table, one file a family.
+//! The builtins: one table, one file for each family.
 //!
-//! A builtin gets its arguments as they come, thunks perhaps, and may return a thunk. In the table,
-//! `strict` has a bit for each argument that is surely evaluated, so that the compiler need not
-//! suspend it; `global` says that the name is in scope without `builtins.` and without underscores,
-//! too.
+//! A builtin receives its arguments unforced, and may return a thunk. In the table, `strict` has a bit for each argument
+//! that is always evaluated, which the compiler then does not suspend; `global` puts the name in scope without `builtins.`
+//! and without underscores.
 
 mod attrs;
 mod context;
@@ -26,7 +25,6 @@ mod xml;
 
 pub use file_url::local_file;
 
-pub(crate) use features::why_absent;
 use paths::internal_file;
 
 use std::sync::Arc;
@@ -43,11 +41,11 @@ use crate::value::{Attr, Value, View};
 pub use crate::vm::Builtin;
 use crate::vm::Evaluator;
 
-/// What `builtins.nixVersion` says: the version of the language that is meant.
+/// Value of `builtins.nixVersion`: the version of Nix whose language this crate implements.
 pub const NIX_VERSION: &str = "2.34.8";
 pub const LANG_VERSION: i64 = 6;
 
-/// The builtin a value is.
+/// Returns the builtin that a value is.
 fn of_value(value: Value) -> Option<&'static Builtin> {
     match value.view() {
         View::Builtin(index) => Some(&TABLE[index]),
@@ -73,7 +71,7 @@ macro_rules! table {
 table! {
     "abort" 1 0b1 global control::abort, "ends the evaluation with a message; not caught by tryEval";
     "add" 2 0b11 member numbers::add, "sum of two numbers";
-    "addDrvOutputDependencies" 1 0b1 member context::add_drv_output_dependencies, "turns a reference to a derivation into one to its whole closure";
+    "addDrvOutputDependencies" 1 0b1 member context::add_drv_output_dependencies, "turns a reference to a derivation into one to its closure";
     "addErrorContext" 2 0 member control::add_error_context, "adds a line to the trace of errors in the second argument";
     "all" 2 0b11 member lists::all, "true if the predicate holds for all elements";
     "any" 2 0b11 member lists::any, "true if the predicate holds for some element";
@@ -84,7 +82,7 @@ table! {
     "bitAnd" 2 0b11 member numbers::bit_and, "bitwise and";
     "bitOr" 2 0b11 member numbers::bit_or, "bitwise or";
     "bitXor" 2 0b11 member numbers::bit_xor, "bitwise exclusive or";
-    "break" 1 0b1 global control::identity, "stops the debugger; else returns its argument";
+    "break" 1 0b1 global control::identity, "returns its argument; Nix's debugger stops here";
     "catAttrs" 2 0b11 member attrs::cat_attrs, "the named attribute of each set that has it";
     "ceil" 1 0b1 member numbers::ceil, "smallest integer not below";
     "compareVersions" 2 0b11 member strings::compare_versions, "-1, 0 or 1";
@@ -116,7 +114,7 @@ table! {
     "fromTOML" 1 0b1 global convert::from_toml, "the value a TOML text describes";
     "functionArgs" 1 0b1 member attrs::function_args, "the names of a function's pattern, true for those with a default";
     "genList" 2 0b10 member lists::gen_list, "list of a function's values from 0";
-    "genericClosure" 1 0b1 member lists::generic_closure, "all that can be reached from a set of items";
+    "genericClosure" 1 0b1 member lists::generic_closure, "all items that can be reached from some items";
     "getAttr" 2 0b11 member attrs::get_attr, "an attribute by its name";
     "getContext" 1 0b1 member context::get_context, "the context of a string";
     "getEnv" 1 0b1 member paths::get_env, "an environment variable, empty in pure mode";
@@ -146,7 +144,7 @@ table! {
     "mapAttrs" 2 0b10 member attrs::map_attrs, "a function's values over a set";
     "match" 2 0b11 member patterns::matches, "groups of a regular expression that matches a whole string";
     "mul" 2 0b11 member numbers::mul, "product of two numbers";
-    "outputOf" 2 0b11 member context::output_of, "a placeholder for an output of a derivation yet to be made";
+    "outputOf" 2 0b11 member context::output_of, "a placeholder for an output of a derivation that a build makes";
     "parseDrvName" 1 0b1 member strings::parse_drv_name, "name and version";
     "parseFlakeRef" 1 0b1 member flake::parse_flake_ref, "a flake reference as a set";
     "partition" 2 0b11 member lists::partition, "elements by whether the predicate holds";
@@ -185,11 +183,10 @@ table! {
     "zipAttrsWith" 2 0b11 member attrs::zip_attrs_with, "one set of the values many sets have under each name";
 }
 
-/// Asked of the host at the first use only: an evaluation that never looks at the clock does not
-/// depend on it.
+/// Reads the clock lazily, so only an evaluation that uses the time depends on it.
 static CURRENT_TIME: Code = Code::native(0, |ev, _| Ok(Value::int(ev.shared.host.current_time())));
 
-/// Makes the set `builtins` and the names in scope everywhere.
+/// Makes the set `builtins` and the global scope.
 fn globals(host: &dyn Host, options: &EvalOptions) -> Globals {
     let mut names = HashMap::default();
     let mut members: Vec<Attr> = Vec::new();

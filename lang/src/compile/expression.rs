@@ -314,10 +314,8 @@ impl Compiler<'_> {
             .map(|name| String::from_utf8_lossy(name.name()).into_owned())
             .collect();
         names.sort_unstable();
-        let mut error = Error::new(ErrorKind::UndefinedVariable { name });
-        if let Some(close) = crate::error::suggest(&wanted, names.iter().map(String::as_str)) {
-            error = error.help(format!("did you mean `{close}`?"));
-        }
+        let error = Error::new(ErrorKind::UndefinedVariable { name });
+        let error = error.suggest(crate::error::suggest(&wanted, names.iter().map(String::as_str)));
         self.fail(span, error);
     }
 

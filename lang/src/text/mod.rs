@@ -1,9 +1,10 @@
-//! Pure algorithms over bytes that builtins are made of: nothing here knows values, string contexts or files.
+//! Pure algorithms over bytes for builtins and messages, independent of values, string contexts and files.
 
 pub mod json;
 pub mod number;
 pub(crate) mod path;
 pub mod regex;
+pub(crate) mod suggest;
 pub mod toml;
 pub mod version;
 pub mod xml;

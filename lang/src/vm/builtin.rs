@@ -8,11 +8,11 @@ use crate::value::Value;
 pub struct Builtin {
     pub name: &'static str,
     pub arity: u8,
-    /// In scope under its bare name; else as `__name`.
+    /// In scope under its bare name; otherwise as `__name`.
     pub global: bool,
-    /// Bit n: argument n is always evaluated.
+    /// Bit n is set when argument n is always evaluated.
     pub(crate) strict: u8,
     pub(crate) run: fn(&mut Evaluator, &[Value]) -> Result<Value>,
-    /// One line for people.
+    /// Description in one line.
     pub doc: &'static str,
 }

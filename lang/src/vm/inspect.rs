@@ -2,10 +2,10 @@
 
 use super::Evaluator;
 use crate::compile::code::DefaultValue;
-use crate::error::{Error, ErrorKind, Result, SetRef};
+use crate::error::{Error, ErrorKind, Mark, Result, suggest};
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::{Attr, Str, Value, View};
+use crate::value::{Attr, Attrs, Str, Value, View};
 
 /// A derivation, as the attributes of a value describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,22 @@ pub struct DerivationRef {
     pub outputs: Vec<String>,
 }
 
+/// Returns the error for an attribute that a set lacks.
+#[cold]
+#[inline(never)]
+pub(crate) fn missing_attribute(set: Attrs, name: Symbol) -> Error {
+    let first = set.iter().filter(|attr| !attr.pos.is_none()).min_by_key(|attr| attr.pos);
+    let defined = first.map(|attr| Mark { pos: attr.pos, len: attr.name.name().len() as u32 });
+    let error = Error::new(ErrorKind::MissingAttribute { name, set: defined });
+    if set.contains(Symbol::new(b"langVersion"))
+        && let Some(reason) = crate::error::absent::why_absent(name.name())
+    {
+        return error.help(reason);
+    }
+    let names: Vec<String> = set.iter().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();
+    error.suggest(suggest(&String::from_utf8_lossy(name.name()), names.iter().map(String::as_str)))
+}
+
 impl Evaluator {
     /// Returns the member at a path such as `a.b."c.d".2`. Numbers index lists; functions on the
     /// way are called with their defaults.
@@ -28,9 +44,7 @@ impl Evaluator {
             match value.view() {
                 View::Attrs(set) => {
                     let name = Symbol::new(part.as_bytes());
-                    let member = set
-                        .get(name)
-                        .ok_or_else(|| Error::new(ErrorKind::MissingAttribute { name, set: SetRef(value) }))?;
+                    let member = set.get(name).ok_or_else(|| missing_attribute(set, name))?;
                     value = self.force(member)?;
                 }
                 View::List(list) => {

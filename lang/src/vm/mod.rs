@@ -43,7 +43,7 @@ mod coerce;
 mod compare;
 mod depth;
 mod frame;
-mod inspect;
+pub(crate) mod inspect;
 mod load;
 mod operators;
 mod parallel;

@@ -91,10 +91,7 @@ fn unexpected_argument(set: Attrs, pattern: &Pattern, code: &'static Code) -> Er
     .at(code.pos, 1);
     let names: Vec<String> =
         pattern.formals.iter().map(|formal| String::from_utf8_lossy(formal.name.name()).into_owned()).collect();
-    match crate::error::suggest(&name, names.iter().map(String::as_str)) {
-        Some(close) => error.help(format!("did you mean `{close}`?")),
-        None => error,
-    }
+    error.suggest(crate::error::suggest(&name, names.iter().map(String::as_str)))
 }
 
 fn function_name(code: &Code) -> String {

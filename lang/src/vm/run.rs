@@ -11,7 +11,7 @@ use super::profile::Call;
 use crate::compile::code::{Body, Code, WithSite};
 use crate::compile::lazy::Lazy;
 use crate::compile::op::Op;
-use crate::error::{Error, ErrorKind, FrameKind, Result, SetRef};
+use crate::error::{Error, ErrorKind, FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::attrs::Shape;
@@ -593,7 +593,7 @@ impl Evaluator {
         match set.as_attrs() {
             Some(attrs) => match attrs.get(name) {
                 Some(value) => Ok(value),
-                None => Err(ErrorKind::MissingAttribute { name, set: SetRef(set) }.into()),
+                None => Err(super::inspect::missing_attribute(attrs, name)),
             },
             None => Err(self.mismatch("a set", set)),
         }

@@ -1,0 +1,130 @@
+//! Errors in the form that programs print: places resolved to files and lines, frames as text.
+
+use std::sync::Arc;
+
+use super::{Error, ErrorKind, Mark};
+use crate::source::{Origin, Pos, Source, Span};
+use crate::syntax::SyntaxError;
+
+/// An error with its places resolved and its frames as text.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub code: &'static str,
+    pub message: String,
+    pub labels: Vec<Label>,
+    pub help: Option<String>,
+    /// The name that was probably meant; `help` says so too.
+    pub suggestion: Option<String>,
+    /// The error of the host behind this one, such as that of a build that the evaluation needed.
+    pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// Innermost first.
+    pub trace: Vec<Trace>,
+    /// The number of frames missing from `trace`.
+    pub frames_dropped: usize,
+    /// The number of innermost frames that are a cycle: the last of them needs the first, and the first the last.
+    pub cycle_len: usize,
+    /// More errors of the same text, when it cannot be parsed.
+    pub further: Vec<Report>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Label {
+    pub source: Arc<Source>,
+    pub start: u32,
+    pub end: u32,
+    pub text: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Trace {
+    pub text: String,
+    /// Source and byte offset in it.
+    pub place: Option<(Arc<Source>, u32)>,
+}
+
+impl Report {
+    /// Returns the report of a finding in a text: an error, or a warning.
+    pub(crate) fn of_text(finding: &SyntaxError, source: &Arc<Source>) -> Report {
+        let label =
+            |(span, text): (Span, String)| Label { source: source.clone(), start: span.start, end: span.end, text };
+        let labels = std::iter::once((finding.span, String::new())).chain(finding.labels.iter().cloned());
+        Report {
+            code: finding.code,
+            message: finding.message.clone(),
+            labels: labels.map(label).collect(),
+            help: finding.help.clone(),
+            suggestion: None,
+            cause: None,
+            trace: Vec::new(),
+            frames_dropped: 0,
+            cycle_len: 0,
+            further: Vec::new(),
+        }
+    }
+}
+
+/// The longest message. Values and names in it may be longer, and are cut.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+impl Error {
+    /// Returns the message, cut to a bounded length unless the expression itself gave it.
+    fn message(&self) -> String {
+        let mut message = self.to_string();
+        if message.len() > MESSAGE_BYTES_MAX && !matches!(self.kind(), ErrorKind::Throw(_) | ErrorKind::Abort(_)) {
+            let whole = message.len();
+            let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&end| message.is_char_boundary(end));
+            message.truncate(end.unwrap_or(0));
+            message.push_str(&format!("… ({whole} bytes)"));
+        }
+        message
+    }
+
+    pub(crate) fn report(&self, sources: &crate::source::SourceMap) -> Report {
+        let place = |pos: Pos| sources.locate(pos).map(|(source, offset)| (source.clone(), offset));
+        let label = |mark: Mark, text: &str| {
+            let (source, start) = place(mark.pos)?;
+            let end = (start + mark.len).min(source.text.len() as u32);
+            Some(Label { source, start: start.min(end), end, text: text.to_owned() })
+        };
+        let mut labels: Vec<Label> = self.mark().and_then(|mark| label(mark, "")).into_iter().collect();
+        let mut further = Vec::new();
+        if let (ErrorKind::Syntax(errors), Some(first)) = (self.kind(), labels.first()) {
+            let source = first.source.clone();
+            let mut reports = errors.iter().map(|error| Report::of_text(error, &source));
+            labels = reports.next().map_or(labels, |report| report.labels);
+            further.extend(reports);
+        }
+        if let (ErrorKind::MissingAttribute { set: Some(mark), .. }, false) = (self.kind(), labels.is_empty()) {
+            labels.extend(label(*mark, "the set is defined here"));
+        }
+        Report {
+            code: self.code(),
+            message: self.message(),
+            labels,
+            help: self.help_text(),
+            suggestion: self.suggestion().map(str::to_owned),
+            cause: match self.kind() {
+                ErrorKind::Host(error) => error.cause.clone(),
+                _ => None,
+            },
+            trace: self
+                .trace()
+                .iter()
+                .map(|frame| Trace { text: frame.what.to_string(), place: place(frame.pos) })
+                .collect(),
+            frames_dropped: self.0.frames_dropped,
+            cycle_len: self.0.cycle_len,
+            further,
+        }
+    }
+}
+
+/// Returns the name of an origin as Nix prints it in positions.
+pub fn origin_name(origin: &Origin) -> String {
+    match origin {
+        Origin::File(path) => path.to_string(),
+        Origin::CommandLine => "«string»".to_owned(),
+        Origin::StandardInput => "«stdin»".to_owned(),
+        Origin::Internal(name) => format!("«{name}»"),
+    }
+}
