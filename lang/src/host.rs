@@ -1,9 +1,9 @@
-//! What the language asks of the world.
+//! The interface between the language and the world.
 //!
-//! This crate reads no file, clock or environment; whoever embeds it implements [`Host`]. All methods are synchronous
+//! This crate reads no file, clock or environment; the embedding program implements [`Host`]. All methods are synchronous
 //! and take `&self`, since several threads may evaluate over one host. Paths are *logical*: a path below the store
-//! directory of the chosen [`StoreModel`] means the store object, wherever the host really keeps it. Which paths may be looked at
-//! in pure mode is decided here in `lang`, before the host is asked.
+//! directory of the chosen [`StoreModel`] means the store object, regardless of its physical location. Pure mode is
+//! enforced here in `lang`: the host receives only paths that may be read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ pub enum FileType {
 }
 
 impl FileType {
-    /// The word `readDir` and source filters use.
+    /// Returns the word that `readDir` and source filters use.
     pub const fn name(self) -> &'static str {
         match self {
             FileType::Regular => "regular",
@@ -105,16 +105,16 @@ impl FileType {
     }
 }
 
-/// Decides which files of a source are taken; gets the path as it stands in the source tree.
+/// Decides which files of a source are copied; receives the path in the source tree.
 pub type SourceFilter<'a> = &'a mut dyn FnMut(&Path, FileType) -> HostResult<bool>;
 
-/// What to fetch.
+/// Request for a file or a tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchRequest {
     pub kind: FetchKind,
     /// Name of the store object.
     pub name: Option<String>,
-    /// What the result must hash to: of the file for [`FetchKind::File`], of the tree otherwise.
+    /// The hash that the result must have: of the file for [`FetchKind::File`], of the tree otherwise.
     pub expected: Option<Hash>,
     /// `url`, `rev`, `ref`, `type`, `owner` … as the expression gave them.
     pub attributes: BTreeMap<String, FetchValue>,
@@ -124,11 +124,11 @@ pub struct FetchRequest {
 pub enum FetchKind {
     /// `fetchurl`: the bytes of one URL.
     File,
-    /// `fetchTarball`: an archive, unpacked, its single top folder stripped.
+    /// `fetchTarball`: an archive, unpacked, without its single top directory.
     Tarball,
     Git,
     Mercurial,
-    /// `fetchTree` and flake inputs: what `type` says.
+    /// `fetchTree` and flake inputs: the tree that the attribute `type` describes.
     Tree,
 }
 
@@ -142,10 +142,10 @@ pub enum FetchValue {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetched {
     pub path: StorePath,
-    /// `rev`, `shortRev`, `revCount`, `lastModified`, `narHash` … as far as known.
+    /// `rev`, `shortRev`, `revCount`, `lastModified`, `narHash` …, those that are known.
     pub attributes: BTreeMap<String, FetchValue>,
-    /// The branch of a Git repository that was taken as neither `ref` nor `rev` was given, such as `refs/heads/main`, if it is
-    /// known. Expressions do not see it; lock files do.
+    /// The default branch of a Git repository, such as `refs/heads/main`, when neither `ref` nor `rev` was given and it is
+    /// known. Expressions do not see it; lock files store it.
     pub branch: Option<String>,
 }
 
@@ -155,28 +155,30 @@ pub enum Severity {
     Trace,
     /// `builtins.warn`
     Warn,
-    /// Of the evaluator itself, or of a fetcher.
+    /// A warning of the evaluator itself, or of a fetcher.
     Warning,
 }
 
-/// The world, as far as expressions can see it.
+/// Everything outside of the evaluation that expressions can see.
 pub trait Host: Send + Sync {
-    /// The bytes of a file, symbolic links followed. More than `bytes_max` are [`HostErrorKind::TooLarge`], and not read.
+    /// Returns the bytes of a file, following symbolic links. A file of more than `bytes_max` is
+    /// [`HostErrorKind::TooLarge`], and is not read.
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>>;
 
-    /// Gives the bytes of a file, symbolic links followed, piece by piece; ends with the error of `take` if it has one.
+    /// Passes the bytes of a file to `take` in pieces, following symbolic links. Returns an error of `take` as it is.
     fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()>;
 
-    /// Names and types of a folder's entries, in any order.
+    /// Returns names and types of a directory's entries, in any order.
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>>;
 
-    /// The type of what stands at `path` itself (lstat), `None` when nothing does. Missing or non-directory parents are `None`.
+    /// Returns the type of `path` without following it (lstat); `None` when it, or a directory above it, does not exist.
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>>;
 
-    /// The text of a symbolic link.
+    /// Returns the target of a symbolic link.
     fn read_link(&self, path: &Path) -> HostResult<PathBuf>;
 
-    /// Copies a file or tree to the store, leaving out what `filter` refuses. `expected`, when given, is the hash it must have, checked by the host.
+    /// Copies a file or tree to the store, without the files that `filter` refuses. The host checks `expected`, the hash of
+    /// the result.
     fn add_source(
         &self,
         source: &Path,
@@ -186,7 +188,7 @@ pub trait Host: Send + Sync {
         expected: Option<&Hash>,
     ) -> HostResult<StorePath>;
 
-    /// Writes a text to the store, with the store paths it refers to. `path` is what it will be called.
+    /// Writes a text with its references to the store, as `path`.
     fn add_text(&self, path: &StorePath, text: &[u8], references: &[StorePath]) -> HostResult<()>;
 
     /// Writes a `.drv`; `text` is its ATerm and `path` its name.
@@ -195,90 +197,89 @@ pub trait Host: Send + Sync {
     /// Reads a `.drv` back.
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation>;
 
-    /// Makes outputs of derivations valid, because the evaluation wants to read them (import from derivation).
+    /// Makes outputs of derivations valid, so that the evaluation can read them (import from derivation).
     fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()>;
 
-    /// Makes a store path valid, if need be by substituting it.
+    /// Makes a store path valid, by substitution if necessary.
     fn ensure_path(&self, path: &StorePath) -> HostResult<()>;
 
-    /// The references of a valid path, for `readFile` of a store object; empty when not known.
+    /// Returns the references of a valid path, for `readFile` of a store object; empty when they are not known.
     fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>>;
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched>;
 
-    /// An environment variable; never asked in pure or restricted mode.
+    /// Returns an environment variable. Not called in pure or restricted mode.
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>>;
 
-    /// Seconds since 1970. Never asked in pure mode.
+    /// Returns the time in seconds since 1970. Not called in pure mode.
     fn current_time(&self) -> i64;
 
-    /// What `~/` stands for.
+    /// Returns the directory that `~/` means.
     fn home_dir(&self) -> Option<PathBuf>;
 
-    /// The search path for `<name>`: prefix (perhaps empty) and path or URL, in order.
+    /// Returns the search path for `<name>`, in order: a prefix, which may be empty, and a path or URL.
     fn nix_path(&self) -> Vec<(String, String)>;
 
-    /// Shows a line to the user while the evaluation goes on.
+    /// Shows a line to the user during the evaluation.
     fn message(&self, severity: Severity, text: &str);
 
-    /// Shows what the language itself warns of, which has a place in a text.
+    /// Shows a warning of the language itself, which has a place in a text.
     fn notice(&self, report: &crate::error::Report) {
         self.message(Severity::Warning, &report.message);
     }
 }
 
-/// Keeps the code of files from one process to the next. What it gives makes an evaluation faster, never another: the evaluator
-/// looks at the bytes, and compiles where there are none or damaged ones.
+/// Stores the code of files across processes. It affects the speed of an evaluation, not its result: the evaluator checks
+/// the bytes, and compiles when they are missing or damaged.
 pub trait CodeCache: Send + Sync {
-    /// The bytes kept under a key.
+    /// Returns the bytes stored under a key.
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
 
-    /// Keeps bytes, instead of those under the same key before; or does not, if there is any trouble.
+    /// Stores bytes, replacing those under the same key. Errors are ignored.
     fn put(&self, rows: &[([u8; 32], Vec<u8>)]);
 }
 
-/// How to evaluate. What is fixed for one evaluator.
+/// Settings of an evaluator.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
     /// No environment, clock, search path, unlocked fetches, or paths outside `allowed_roots`.
     pub pure: bool,
     /// No environment, and no paths but those of `allowed_roots` and the search path, nor URLs but those of `allowed_uris`.
     pub restrict: bool,
-    /// With `pure` or `restrict`: what may be read besides the store, such as the flake's folder.
+    /// With `pure` or `restrict`: paths that may be read besides the store, such as the flake's directory.
     pub allowed_roots: Vec<PathBuf>,
-    /// With `restrict`: URLs that may be fetched, with everything below them.
+    /// With `restrict`: URLs that may be fetched, together with those below them.
     pub allowed_uris: Vec<String>,
     pub store_model: StoreModel,
     /// `builtins.currentSystem`; `None` (or pure mode) leaves it out.
     pub system: Option<String>,
     /// `|>` and `<|`
     pub pipe_operators: bool,
-    /// The most calls within calls.
+    /// The greatest depth of nested calls.
     pub depth_max: u32,
     /// The most bytes of memory for values of this evaluator and its workers; `None` for no limit.
     pub memory_max: Option<usize>,
-    /// Write `.drv`s and texts through the host; off, everything is computed and nothing is written.
+    /// Write `.drv`s and texts through the host; when off, their paths are computed only.
     pub write: bool,
     /// `builtins.traceVerbose` prints.
     pub trace_verbose: bool,
     /// `builtins.warn` ends the evaluation.
     pub abort_on_warn: bool,
-    /// What to say of literals that are better not used.
+    /// Warnings and errors about discouraged literals.
     pub lints: Lints,
-    /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; off, they are errors.
+    /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; when off, they are errors.
     pub toml_timestamps: bool,
     pub features: Features,
 }
 
-/// Experimental features of Nix that change what expressions can ask for. What one of them brings is absent, or an error, while
-/// it is off.
+/// Experimental features of Nix that add builtins and arguments. While a feature is off, these are absent or errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// `getFlake`, and all of `fetch_tree`
     pub flakes: bool,
     /// `fetchTree`
     pub fetch_tree: bool,
-    /// `fetchClosure`, which then says that nothing here can do it.
+    /// `fetchClosure`, which is then an error: closures are not copied here.
     pub fetch_closure: bool,
     /// `outputOf`
     pub dynamic_derivations: bool,
@@ -288,12 +289,12 @@ pub struct Features {
     pub impure_derivations: bool,
     /// The hash algorithm `blake3`.
     pub blake3_hashes: bool,
-    /// `exec` and `importNative`, which then say that nothing here will do it.
+    /// `exec` and `importNative`, which are then errors: the evaluator refuses them.
     pub native_code: bool,
 }
 
 impl Default for Features {
-    /// Everything that works.
+    /// Returns the features that work.
     fn default() -> Self {
         Features {
             flakes: true,

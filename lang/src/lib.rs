@@ -1,11 +1,11 @@
 //! The language: text → tokens → AST → bytecode → value → derivation.
 //!
-//! This crate does no input or output of its own: what the language asks of the world is the trait [`Host`].
+//! This crate does no input or output of its own; the trait [`Host`] is its interface to the world.
 //!
 //! ```text
 //! Evaluator::new(host, options)
 //!     .eval_file(path)            syntax::parse → compile::compile → vm, a value in head form
-//!     .select_path(value, "a.b")  …and what else one asks of values: vm::inspect, vm::print
+//!     .select_path(value, "a.b")  more queries of values: vm::inspect, vm::print
 //! ```
 
 pub mod source;

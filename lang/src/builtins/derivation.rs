@@ -20,9 +20,9 @@ use crate::value::{Attr, Attrs, Context, ContextBuilder, ContextElement, Str, Va
 use crate::vm::Coercion;
 use crate::vm::Evaluator;
 
-/// `derivationStrict arguments`, when a path is asked for.
+/// `derivationStrict arguments`, evaluated when a path is needed.
 static STRICT: Code = Code::native(1, derivation_strict);
-/// One attribute of a set that is a thunk: set, name.
+/// An attribute of a set that is still a thunk: set, name.
 static MEMBER: Code = Code::native(2, |ev, captures| {
     let set = ev.force(captures[0])?;
     let name = ev.expect_string(captures[1])?;
@@ -37,7 +37,7 @@ static OUTPUT: Code = Code::native(3, |ev, captures| {
     Ok(output_set(ev, common, captures[1], name))
 });
 
-/// The attributes that are not the same in all outputs' sets.
+/// Returns the attributes that differ between the outputs' sets.
 fn output_set(ev: &mut Evaluator, common: Attrs, strict: Value, name: Str) -> Value {
     let names = &ev.shared.names;
     let attr = |name: Symbol, value| Attr { name, pos: Pos::NONE, value };
@@ -64,7 +64,7 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     if names.is_empty() {
         return Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs"));
     }
-    // The outputs' sets refer to the common attributes, which refer to them: thunks are filled once the set exists.
+    // The outputs' sets and the common attributes refer to each other, so the thunks are filled after the set exists.
     let mut attrs = vec![Attr { name: Symbol::new(b"drvAttrs"), pos: Pos::NONE, value: set.value() }];
     let outputs: Vec<(Symbol, Value)> =
         names.iter().map(|name| (Symbol::new(name.bytes()), Value::thunk_unfilled(&OUTPUT))).collect();
@@ -80,25 +80,25 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     for (&(_, value), name) in outputs.iter().zip(&names) {
         ev.fill_thunk(value, &[common, strict, name.value()]);
     }
-    // One of `all`, and not a set like it: what is printed tells the difference.
+    // This is the same set as in `all`: printing distinguishes it from an equal one.
     ev.force(outputs[0].1)
 }
 
-/// What the attributes say, before it becomes a [`Derivation`].
+/// Contents of the attributes, from which a [`Derivation`] is made.
 #[derive(Default)]
 struct Draft {
     builder: Option<Vec<u8>>,
     system: Option<Vec<u8>>,
     args: Vec<Vec<u8>>,
-    /// In order of name, but for `__json`.
+    /// Sorted by name, except `__json`.
     env: Vec<(Vec<u8>, Vec<u8>)>,
     outputs: Option<Vec<String>>,
     output_hash: Option<String>,
     output_hash_algorithm: Option<String>,
     output_hash_mode: Option<String>,
-    /// Outputs are named by what they will turn out to hold.
+    /// Outputs are named by their content, which the build determines.
     content_addressed: bool,
-    /// As `content_addressed`, of a builder that sees the world.
+    /// As `content_addressed`, and the builder has network access.
     impure: bool,
 }
 
@@ -246,7 +246,7 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
         if ignore_nulls && ev.force(attr.value)?.is_null() {
             continue;
         }
-        // Nix keeps these out of the environment, whatever they say.
+        // Nix leaves these out of the environment, regardless of their value.
         if matches!(key, b"__ignoreNulls" | b"__contentAddressed" | b"__impure") {
             continue;
         }
@@ -265,7 +265,7 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
             if outputs[..index].contains(output) {
                 return Err(Error::other("lang::derivation", format!("duplicate derivation output '{output}'")));
             }
-            // `drvPath` is the name of another attribute of the result, and `drv` stands for the derivation in references.
+            // `drvPath` is another attribute of the result, and `drv` means the derivation in references.
             if matches!(output.as_str(), "drv" | "drvPath") {
                 return Err(Error::other("lang::derivation", format!("invalid derivation output name '{output}'")));
             }
@@ -347,7 +347,7 @@ fn set_special(draft: &mut Draft, key: &[u8], text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What `outputHashMode` says.
+/// Parses `outputHashMode`.
 fn ingestion(mode: &str) -> Result<Ingestion> {
     match mode {
         "flat" => Ok(Ingestion::Flat),
@@ -359,7 +359,7 @@ fn ingestion(mode: &str) -> Result<Ingestion> {
     }
 }
 
-/// What `outputHashAlgo` says; nothing, when the hash itself tells.
+/// Parses `outputHashAlgo`; `None` when the hash itself names its algorithm.
 fn output_algorithm(name: &str) -> Result<Option<HashAlgorithm>> {
     match name {
         "" => Ok(None),
@@ -370,19 +370,19 @@ fn output_algorithm(name: &str) -> Result<Option<HashAlgorithm>> {
     }
 }
 
-/// How outputs of unknown content are hashed: as archives with SHA-256, when nothing else is said.
+/// Returns the method and algorithm that hash outputs of unknown content: by default NAR and SHA-256.
 fn floating_output(algorithm: &str, mode: Option<&str>) -> Result<(Ingestion, HashAlgorithm)> {
     let ingestion = mode.map_or(Ok(Ingestion::Recursive), ingestion)?;
     Ok((ingestion, output_algorithm(algorithm)?.unwrap_or(HashAlgorithm::Sha256)))
 }
 
-/// Stands for an output's path inside its own build.
+/// Returns the text that stands for an output's path inside its own build.
 fn own_placeholder(output: &[u8]) -> Vec<u8> {
     let hash = HashAlgorithm::Sha256.hash(&[b"nix-output:", output].concat());
     format!("/{}", hash.base32()).into_bytes()
 }
 
-/// Stands for the path of an output that is named by its content, in whatever uses it before it is built.
+/// Returns the text that stands for the path of a content-addressed output in its dependents, until it is built.
 pub(super) fn downstream_placeholder(drv: &StorePath, output: &str) -> Result<Vec<u8>> {
     let failed = |error: String| Error::other("lang::derivation", error);
     let name = model::derivation::name_of_path(drv).map_err(|error| failed(error.to_string()))?;
@@ -398,7 +398,7 @@ fn fixed_output(ev: &Evaluator, hash: &str, algorithm: &str, mode: &str) -> Resu
     let ingestion = if mode.is_empty() { Ingestion::Flat } else { ingestion(mode)? };
     let algorithm = output_algorithm(algorithm)?;
     if hash.is_empty() {
-        // As Nix: a hash still to be found out is all zeros, and the build then tells the right one.
+        // As in Nix, an empty hash means zeros, and the failing build then reports the right one.
         let algorithm = algorithm.ok_or_else(|| {
             Error::other("lang::hash", "empty hash requires explicit hash algorithm").help("set `outputHashAlgo`")
         })?;
@@ -427,7 +427,7 @@ fn add_inputs(ev: &mut Evaluator, context: Context, derivation: &mut Derivation)
     Ok(())
 }
 
-/// Makes all outputs of a derivation and of everything it is built from inputs.
+/// Adds all outputs of a derivation, and of its whole closure, to the inputs.
 fn add_closure(ev: &mut Evaluator, start: StorePath, derivation: &mut Derivation) -> Result<()> {
     let mut seen = BTreeSet::from([start.clone()]);
     let mut work = vec![start];
@@ -448,7 +448,7 @@ fn add_closure(ev: &mut Evaluator, start: StorePath, derivation: &mut Derivation
 }
 
 impl Evaluator {
-    /// The store path a context element names.
+    /// Returns the store path that a context element names.
     fn store_path_of_element(&mut self, element: ContextElement) -> Result<StorePath> {
         let symbol = element.symbol();
         if let Some(path) = self.store_paths.get(&symbol) {
@@ -459,7 +459,7 @@ impl Evaluator {
         Ok(path)
     }
 
-    /// The store path that a text names.
+    /// Parses a store path.
     pub(crate) fn store_path_of(&self, text: &[u8]) -> Result<StorePath> {
         let text = lossy(text);
         self.shared

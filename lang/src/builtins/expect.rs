@@ -1,4 +1,4 @@
-//! What builtins ask of their arguments.
+//! Checks of arguments, each with the message of Nix.
 
 use crate::error::{Error, Result};
 use crate::value::type_with_article;
@@ -31,7 +31,7 @@ impl Evaluator {
         }
     }
 
-    /// A string without context.
+    /// Returns a string that must have no context.
     pub(crate) fn expect_plain(&mut self, value: Value) -> Result<&'static [u8]> {
         let text = self.expect_string(value)?;
         self.no_context(text)?;
@@ -51,17 +51,17 @@ impl Evaluator {
         self.expect_bool(value)
     }
 
-    /// Fails when values of so many bytes would be too much; for builtins that make a lot at once.
+    /// Fails when `bytes` more would exceed the memory limit. Builtins that allocate a lot at once call it first.
     pub(crate) fn expect_room(&self, bytes: usize) -> Result<()> {
         if self.account.has_room(bytes) { Ok(()) } else { Err(self.out_of_memory()) }
     }
 
-    /// As [`Evaluator::expect_room`], for so many values.
+    /// As [`Evaluator::expect_room`], for a number of values.
     pub(crate) fn expect_room_for(&self, values: usize) -> Result<()> {
         self.expect_room(values.saturating_mul(size_of::<Value>()))
     }
 
-    /// A value that can be called, in head form.
+    /// Returns a value that can be called, in head form.
     pub(crate) fn expect_function(&mut self, value: Value) -> Result<Value> {
         let value = self.force(value)?;
         match value.view() {
@@ -71,17 +71,17 @@ impl Evaluator {
         }
     }
 
-    /// A string, or what interpolation makes one of, without copying paths.
+    /// Returns a string, coerced as by interpolation, but without copying paths to the store.
     pub(crate) fn text_of(&mut self, value: Value) -> Result<Str> {
         self.coerce_to_string(value, Coercion { copy_to_store: false, more: false })
     }
 
-    /// A string, or what interpolation makes one of; a path is copied.
+    /// Returns a string, coerced as by interpolation: a path is copied to the store.
     pub(crate) fn text_in_store(&mut self, value: Value) -> Result<Str> {
         self.coerce_to_string(value, Coercion { copy_to_store: true, more: false })
     }
 
-    /// Attribute `name` of the set a builtin got as its argument.
+    /// Returns the attribute `name` of a set that is the argument of a builtin.
     pub(crate) fn required(&mut self, set: Attrs, name: &str, builtin: &str) -> Result<Value> {
         match set.get(crate::symbol::Symbol::new(name.as_bytes())) {
             Some(value) => Ok(value),
@@ -92,7 +92,7 @@ impl Evaluator {
         }
     }
 
-    /// Complaint about an attribute a builtin does not know.
+    /// Makes the error for an attribute that a builtin does not know.
     pub(crate) fn unsupported_attribute(&mut self, name: &[u8], builtin: &str) -> Error {
         Error::other(
             "lang::unsupported_argument",
@@ -105,7 +105,7 @@ impl Evaluator {
     }
 }
 
-/// A UTF-8 view for messages and host calls.
+/// Returns bytes as UTF-8 for messages and host calls, with invalid ones replaced.
 pub(crate) fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Fetchers: what to fetch is worked out here, fetching is the host's.
+//! Fetchers. They check the arguments and make a request; the host fetches.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl FetchValue {
 }
 
 impl Evaluator {
-    /// Fetches and unpacks an archive that nothing pins.
+    /// Fetches and unpacks an archive without a hash.
     pub(super) fn fetch_tarball_url(&mut self, url: &str) -> Result<StorePath> {
         let request = FetchRequest {
             kind: FetchKind::Tarball,
@@ -66,14 +66,14 @@ impl Evaluator {
         Ok(self.shared.host.fetch(request)?)
     }
 
-    /// Refuses what restricted evaluation may not fetch.
+    /// Refuses URLs that restricted evaluation may not fetch.
     fn check_uri(&self, url: &str) -> Result<()> {
         if !self.shared.options.restrict {
             return Ok(());
         }
-        // The very path that will be read, with nothing encoded in it any more.
+        // Check the decoded path, which is the one that the host reads.
         if let Some(path) = file_url::local_file(url) {
-            // Where `..` leads is known to the kernel alone.
+            // Only the kernel can resolve `..` after a link.
             if path.components().any(|part| part == std::path::Component::ParentDir) {
                 return Err(forbidden(url));
             }
@@ -82,10 +82,10 @@ impl Evaluator {
         if self.shared.options.allowed_uris.iter().any(|allowed| is_below(url, allowed)) {
             return Ok(());
         }
-        Err(forbidden(url).help("allow it, or what it lies below, with `--allowed-uris`"))
+        Err(forbidden(url).help("allow it, or a URL above it, with `--allowed-uris`"))
     }
 
-    /// What a fetcher gives: a set with the path and what is known about it.
+    /// Returns the result of a fetcher: a set with the path and its known attributes.
     fn fetched_value(&mut self, fetched: &Fetched) -> Value {
         let mut members: Vec<(String, Value)> =
             fetched.attributes.iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
@@ -125,8 +125,8 @@ fn forbidden(url: &str) -> Error {
     Error::other("lang::restricted_uri", format!("access to URI '{url}' is forbidden in restricted mode"))
 }
 
-/// Whether `url` is `allowed` or lies below it: `https://a.org` allows `https://a.org/b`, but not `https://a.organ`; a
-/// scheme with its colon allows everything of that scheme.
+/// Returns true when `url` is `allowed` or below it: `https://a.org` allows `https://a.org/b`, but not
+/// `https://a.organ`; a scheme with its colon allows everything of that scheme.
 fn is_below(url: &str, allowed: &str) -> bool {
     match url.strip_prefix(allowed) {
         Some(rest) => {
@@ -139,7 +139,7 @@ fn is_below(url: &str, allowed: &str) -> bool {
     }
 }
 
-/// What may be said of a tree of each type, besides the type.
+/// Attributes of each type of tree, besides `type`.
 const TREE_ATTRIBUTES: &[(&str, &[&str])] = &[
     (
         "git",
@@ -175,7 +175,7 @@ const TREE_ATTRIBUTES: &[(&str, &[&str])] = &[
 
 const FORGE_ATTRIBUTES: &[&str] = &["owner", "repo", "ref", "rev", "host", "lastModified", "narHash", "treeHash"];
 
-/// Refuses what a tree of this type knows nothing of; of a type that nobody knows the host tells.
+/// Refuses attributes that a type of tree does not have. Unknown types are left to the host.
 fn check_tree_attributes(kind: &str, attributes: &BTreeMap<String, FetchValue>) -> Result<()> {
     let Some((_, known)) = TREE_ATTRIBUTES.iter().find(|(name, _)| *name == kind) else { return Ok(()) };
     let general = ["type", "__final"];
@@ -188,7 +188,7 @@ fn check_tree_attributes(kind: &str, attributes: &BTreeMap<String, FetchValue>) 
     }
 }
 
-/// A URL on its own, or a set with `url`, `sha256` and `name`.
+/// Makes a request from a URL, or from a set with `url`, `sha256` and `name`.
 fn url_request(ev: &mut Evaluator, value: Value, kind: FetchKind, builtin: &str) -> Result<FetchRequest> {
     let value = ev.force(value)?;
     let (mut url, mut name, mut expected) = (None, None, None);
@@ -317,7 +317,7 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
             ));
         }
         check_tree_attributes(kind, &attributes)?;
-        // Not so for a reference in one piece.
+        // References in URL form fetch the history, as in Nix.
         if kind == "git" {
             attributes.entry("shallow".to_owned()).or_insert(FetchValue::Bool(true));
         }

@@ -1,26 +1,26 @@
-//! `file:` URLs: which path of this machine they mean, or why they mean none.
+//! `file:` URLs and the paths of this machine that they mean (RFC 8089).
 //!
-//! One place says it for all fetchers, for restricted evaluation and for hosts: what is checked has to be what is read. See
-//! RFC 8089. A host other than this machine is an error: without its name what follows would be another path.
+//! All fetchers, restricted evaluation and hosts share this module, so the path that is checked is the path that is
+//! read. A host other than this machine is an error: dropping its name would turn the rest into another path.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::host::FetchKind;
 
-/// What is wrong with a URL.
+/// Makes the error for an invalid URL.
 fn invalid(message: String) -> Error {
     Error::other("lang::file_url", message)
         .help("a file of this machine is `file://` and its absolute path, as in `file:///srv/x`")
 }
 
-/// The part of a URL after `file:`; none of other URLs.
+/// Returns the part of a URL after `file:`; `None` for other schemes.
 fn after_scheme(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once(':')?;
     scheme.eq_ignore_ascii_case("file").then_some(rest)
 }
 
-/// The host that a `file:` URL names, and the path after it, as they are written.
+/// Splits the rest of a `file:` URL into host and path, both still encoded.
 fn parts(rest: &str) -> (&str, &str) {
     match rest.strip_prefix("//") {
         Some(named) => named.split_at(named.find('/').unwrap_or(named.len())),
@@ -28,8 +28,10 @@ fn parts(rest: &str) -> (&str, &str) {
     }
 }
 
-/// Refuses `file:` URLs that name another machine or no absolute path. `localhost` is this machine to the fetchers of files
-/// and archives, as it is to curl, and a mistake in references of flakes and repositories, as it is to Nix.
+/// Refuses `file:` URLs that name another machine or no absolute path.
+///
+/// Fetchers of files and archives accept `localhost`, as curl does; references to flakes and repositories do not, as in
+/// Nix.
 pub(super) fn check(url: &str, kind: FetchKind) -> Result<()> {
     let Some(rest) = after_scheme(url) else { return Ok(()) };
     let (host, path) = parts(rest);
@@ -43,7 +45,7 @@ pub(super) fn check(url: &str, kind: FetchKind) -> Result<()> {
     Ok(())
 }
 
-/// The path of this machine that a `file:` URL, or a path in its place, means; none for what lies elsewhere.
+/// Returns the path of this machine that a `file:` URL means; `None` for other URLs. A path is returned as it is.
 pub fn local_file(url: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let bytes = if url.starts_with('/') {

@@ -1,4 +1,4 @@
-//! JSON, both ways.
+//! `toJSON` and `fromJSON`.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(super) fn to_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> 
     Ok(Value::string_from_buffer(out, context.finish()))
 }
 
-/// Appends a quoted string.
+/// Appends a string in quotes.
 pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
     json::write_string(text, out).map_err(|offset| {
         Error::other("lang::json_utf8", format!("the string is not UTF-8 at byte {offset}, so JSON cannot hold it"))
@@ -25,7 +25,7 @@ pub(super) fn write_text(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
 }
 
 impl Evaluator {
-    /// The value as JSON, evaluated all the way down.
+    /// Evaluates a value deeply and returns it as JSON.
     pub fn json(&mut self, value: Value) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut context = ContextBuilder::default();
@@ -118,7 +118,8 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Evaluates members ahead, unless that was done for what is around them. Returns what `covered` was.
+    /// Starts to evaluate members on other threads, unless that is done for a value around them. Returns the former
+    /// `covered`.
     fn begin_ahead(&mut self, values: impl Iterator<Item = Value>) -> bool {
         let covered = self.covered;
         if !covered {
@@ -140,7 +141,7 @@ pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     }
 }
 
-/// Makes values of a document as it is read. Objects with the same keys in a row share one shape.
+/// Makes values from the events of a document. Consecutive objects with the same keys share one shape.
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
@@ -150,10 +151,10 @@ struct Builder {
     shapes: hashbrown::HashMap<Vec<Symbol>, Layout, rustc_hash::FxBuildHasher>,
 }
 
-/// How objects with given keys are laid out: their shape, and the place of each in it.
+/// Layout of objects with given keys: their shape, and the index of each key in it.
 struct Layout {
     shape: &'static crate::value::attrs::Shape,
-    /// For each name of the shape the last key that had it.
+    /// For each name of the shape, the index of the last key with that name.
     order: Box<[u32]>,
 }
 
@@ -162,7 +163,7 @@ struct Open {
     keys: usize,
 }
 
-/// The error for a text with bytes that no string of the language has.
+/// Makes the error for a text with bytes that strings of the language cannot contain.
 #[cold]
 pub(super) fn nul_byte(text: &[u8]) -> Error {
     let shown = String::from_utf8_lossy(text).replace('\0', "␀");
@@ -261,7 +262,7 @@ impl json::Visitor for Builder {
     }
 }
 
-/// For callers that make sets of plain data.
+/// Makes a set of plain data.
 pub(crate) fn plain_attrs(members: Vec<(String, Value)>) -> Value {
     Value::attrs(
         members

@@ -5,7 +5,7 @@ use crate::value::{Value, View};
 use crate::vm::Evaluator;
 
 pub(super) fn add(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    // Unlike `+`, numbers only.
+    // Unlike `+`, `add` takes numbers only.
     ev.numbers(arguments[0], arguments[1])?;
     let a = ev.force(arguments[0])?;
     ev.add(a, arguments[1])

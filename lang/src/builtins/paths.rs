@@ -1,4 +1,4 @@
-//! Builtins that look at files, and the search path.
+//! Builtins that read files, and the search path.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,10 +13,10 @@ use crate::text::path::{base_name, dir_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 
-/// Files that come with the evaluator: `<nix/…>`.
+/// Directory of the files that are part of the evaluator: `<nix/…>`.
 const INTERNAL_DIR: &[u8] = b"/__corepkgs__/";
 
-/// The text of an internal file.
+/// Returns the text of a file that is part of the evaluator.
 pub(crate) fn internal_file(path: &[u8]) -> Option<&'static [u8]> {
     match path.strip_prefix(INTERNAL_DIR)? {
         b"fetchurl.nix" => Some(include_bytes!("fetchurl.nix")),
@@ -76,7 +76,7 @@ pub(super) fn read_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
             format!("the contents of the file '{}' cannot be represented as a Nix string", path.display()),
         ));
     }
-    // A file of a store object may mention what the object refers to; then the string does, too.
+    // A file of a store object may contain references of the object; the string then has them as context.
     let model = ev.shared.options.store_model;
     let mut elements = Vec::new();
     if let Ok((object, _)) = model.split(&path.to_string_lossy()) {
@@ -161,7 +161,7 @@ pub(super) fn find_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
             format!("cannot look up '<{wanted}>' in pure evaluation mode (use '--impure' to override)"),
         ));
     }
-    // As Nix: `throw`, so that `tryEval <name>` works.
+    // As in Nix, a `throw`, so that `tryEval <name>` works.
     Err(crate::error::ErrorKind::Throw(format!(
         "file '{wanted}' was not found in the Nix search path (add it using $NIX_PATH or -I)"
     ))
@@ -169,7 +169,7 @@ pub(super) fn find_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 }
 
 impl Evaluator {
-    /// The folder a search path entry means; archives are fetched once.
+    /// Returns the directory that a search path entry means. Archives are fetched once.
     fn search_path_root(&mut self, place: &[u8]) -> Result<Option<PathBuf>> {
         let text = lossy(place);
         let url = if let Some(channel) = text.strip_prefix("channel:") {

@@ -1,4 +1,4 @@
-//! Regular expressions.
+//! `match` and `split`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::value::Value;
 use crate::vm::{Evaluator, LOCK};
 
 impl Evaluator {
-    /// The compiled form of a pattern, made once.
+    /// Returns the compiled form of a pattern, from a cache.
     fn regex(&mut self, pattern: &[u8]) -> Result<Arc<Regex>> {
         let mut regexes = self.shared.regexes.lock().expect(LOCK);
         if let Some(regex) = regexes.get(pattern) {

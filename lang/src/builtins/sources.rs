@@ -31,14 +31,14 @@ pub(super) fn scoped_import(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
     ev.import_scoped(path.as_os_str().as_bytes(), &names)
 }
 
-/// The set of one output of an imported derivation: common attributes, what comes on top of them.
+/// The set of one output of an imported derivation: common attributes, attributes of the output.
 static IMPORTED_OUTPUT: Code = Code::native(2, |ev, captures| {
     let (common, own) = (ev.expect_attrs(captures[0])?, ev.expect_attrs(captures[1])?);
     Ok(common.update(own))
 });
 
 impl Evaluator {
-    /// Importing a `.drv` of the store gives a set of its outputs.
+    /// Returns the set of outputs that importing a `.drv` of the store gives.
     fn derivation_set(&mut self, path: &Path) -> Result<Option<Value>> {
         let model = self.shared.options.store_model;
         let text = path.to_string_lossy();
@@ -79,7 +79,7 @@ impl Evaluator {
         }
     }
 
-    /// Copies files to the store, chosen by `filter`, and gives the store path as a string.
+    /// Copies the files that `filter` selects to the store, and returns the store path as a string.
     fn add_filtered(
         &mut self,
         source: &Path,
@@ -113,14 +113,14 @@ impl Evaluator {
         }
     }
 
-    /// A store path as a string that refers to it.
+    /// Returns a store path as a string with itself as context.
     pub(crate) fn store_value(&self, path: &StorePath) -> Value {
         let (text, context) = self.store_string(path);
         Value::string_with_context(text.as_bytes(), context)
     }
 }
 
-/// A source's path: a value that may be a path or a string referring to the store.
+/// Returns the path of a source, which is a path or a string with context.
 fn source_path(ev: &mut Evaluator, value: Value) -> Result<std::path::PathBuf> {
     let path = ev.realise_path(value)?;
     // The source itself may be a link.

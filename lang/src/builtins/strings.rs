@@ -37,7 +37,7 @@ pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Res
     let list = ev.expect_list(arguments[1])?;
     let mut context = ContextBuilder::default();
     context.add(separator.context());
-    // The length is known before anything is copied, so the text is written once and in place.
+    // The length is computed first, so the text is written once and in place.
     let mut parts = Vec::with_capacity(list.len());
     let mut len = separator.bytes().len().saturating_mul(list.len().saturating_sub(1));
     for &value in list.values() {
@@ -67,7 +67,7 @@ pub(super) fn replace_strings(ev: &mut Evaluator, arguments: &[Value]) -> Result
     }
     let text = ev.expect_string(arguments[2])?;
     let bytes = text.bytes();
-    // First bytes of the patterns: most places of most texts start none.
+    // First bytes of the patterns: most offsets of most texts start no pattern.
     let mut starts = [false; 256];
     let mut has_empty = false;
     for pattern in &patterns {

@@ -1,4 +1,4 @@
-//! XML, as `toXML` and `--xml` print it.
+//! `toXML` and `--xml`.
 
 use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
@@ -18,7 +18,7 @@ pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
 }
 
 impl Evaluator {
-    /// The value as XML. With `strict` it is evaluated all the way down; else what is not known stays `unevaluated`.
+    /// Returns a value as XML. With `strict` it is evaluated deeply; otherwise thunks are printed as `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
         self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
@@ -46,7 +46,7 @@ struct Printer<'c> {
     location: bool,
     strict: bool,
     context: &'c mut ContextBuilder,
-    /// Derivations printed already: told by their drvPath.
+    /// `drvPath`s of derivations that are printed already.
     derivations: HashSet<Vec<u8>, FxBuildHasher>,
 }
 
@@ -84,7 +84,7 @@ impl Printer<'_> {
                 for &element in list.values() {
                     self.value(ev, element)?;
                 }
-                // Indented, the end tags of what is deep take as much room as what is between.
+                // Deep end tags are indented, so they take as much room as their contents.
                 ev.expect_room(self.writer.written())?;
                 self.writer.close();
             }

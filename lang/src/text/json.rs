@@ -1,7 +1,7 @@
-//! JSON, read as a stream of events and written string by string.
+//! JSON: a reader that gives a stream of events, and a writer of strings.
 //!
-//! The reader follows RFC 8259 strictly, as the library Nix uses does: UTF-8 only, no trailing commas, no comments. It
-//! keeps no tree and does not recurse, so deep documents cost a byte a level.
+//! The reader follows RFC 8259 strictly, as Nix's library does: UTF-8 only, no trailing commas, no comments. It builds no
+//! tree and does not recurse; a level of depth costs one byte.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ pub trait Visitor {
     fn null(&mut self) -> Result<(), Self::Error>;
     fn boolean(&mut self, value: bool) -> Result<(), Self::Error>;
     fn int(&mut self, value: i64) -> Result<(), Self::Error>;
-    /// A whole number above `i64::MAX` that fits in 64 bits without a sign; larger ones are floats.
+    /// An integer above `i64::MAX` that fits in 64 bits without a sign; larger ones are floats.
     fn unsigned(&mut self, value: u64) -> Result<(), Self::Error>;
     fn float(&mut self, value: f64) -> Result<(), Self::Error>;
-    /// Valid UTF-8; may hold NUL.
+    /// Valid UTF-8 that may contain NUL.
     fn string(&mut self, value: Cow<'_, [u8]>) -> Result<(), Self::Error>;
     fn key(&mut self, value: Cow<'_, [u8]>) -> Result<(), Self::Error>;
     fn begin_array(&mut self) -> Result<(), Self::Error>;
@@ -24,19 +24,19 @@ pub trait Visitor {
     fn end_object(&mut self) -> Result<(), Self::Error>;
 }
 
-/// Why reading stopped.
+/// Reason why reading stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadError<E> {
-    /// The text is no JSON from this byte on.
+    /// The text stops being JSON at this byte.
     Syntax { offset: usize, line: usize, column: usize, message: &'static str },
-    /// The visitor refused.
+    /// The visitor returned an error.
     Visitor(E),
 }
 
 /// Reads one document, which must be the whole text.
 ///
 /// # Errors
-/// Where the text stops being JSON, or what the visitor returned.
+/// The place where the text stops being JSON, or the error of the visitor.
 pub fn read<V: Visitor>(text: &[u8], visitor: &mut V) -> Result<(), ReadError<V::Error>> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut reader = Reader { text, at: 0 };
@@ -77,7 +77,7 @@ impl<'t> Reader<'t> {
     fn document<V: Visitor>(&mut self, visitor: &mut V) -> Result<(), Stop<V::Error>> {
         let mut levels: Vec<Level> = Vec::new();
         loop {
-            // A value.
+            // Read a value.
             self.skip_space();
             match self.peek() {
                 Some(b'[') => {
@@ -105,7 +105,7 @@ impl<'t> Reader<'t> {
                 }
                 _ => self.scalar(visitor)?,
             }
-            // What follows a value: the end of some levels, then a comma or the end of the text.
+            // After a value come the ends of some levels, then a comma or the end of the text.
             loop {
                 self.skip_space();
                 let Some(&level) = levels.last() else {
@@ -257,7 +257,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The rest of a string that has escapes in it.
+    /// Reads the rest of a string that contains escapes.
     fn escaped(&mut self, start: usize) -> Result<Cow<'t, [u8]>, &'static str> {
         let mut out = self.text[start..self.at].to_vec();
         loop {
@@ -329,10 +329,10 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Appends a string in quotes with what JSON asks to escape, nothing else.
+/// Appends a string in quotes, and escapes only the characters that JSON requires.
 ///
 /// # Errors
-/// The offset of the first byte that is not UTF-8; JSON cannot hold it.
+/// The offset of the first byte that is not UTF-8, which JSON cannot represent.
 pub fn write_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     str::from_utf8(text).map_err(|error| error.valid_up_to())?;
     out.reserve(text.len() + 2);

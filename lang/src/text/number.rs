@@ -1,8 +1,8 @@
-//! Numbers as text, digit for digit as Nix writes and reads them.
+//! Numbers as text, in exactly the form that Nix reads and writes.
 
-/// Writes a float as C's `%.<digits>g` does: at most so many digits, no trailing zeros, an exponent where it is shorter.
+/// Formats a float like C's `%.<digits>g`: at most that many digits, no trailing zeros, an exponent where it is shorter.
 ///
-/// With 6 digits that is how `nix-instantiate --eval` prints floats.
+/// `nix-instantiate --eval` prints floats with 6 digits.
 pub fn general(value: f64, digits: usize) -> String {
     if value.is_nan() {
         return if value.is_sign_negative() { "-nan" } else { "nan" }.into();
@@ -23,13 +23,13 @@ pub fn general(value: f64, digits: usize) -> String {
     }
 }
 
-/// Writes a float with six decimals, as `toString` does.
+/// Formats a float with six decimals, as `toString` does.
 pub fn fixed(value: f64) -> String {
     if value.is_finite() { format!("{value:.6}") } else { general(value, 6) }
 }
 
-/// Writes a finite float as JSON: the fewest digits that read back as the same number, and a `.0` or an exponent so
-/// that it reads back as a float. Infinities and not-a-number are `null`.
+/// Formats a finite float as JSON: the fewest digits that parse to the same number, with `.0` or an exponent so that it
+/// parses as a float. Infinities and not-a-number are `null`.
 pub fn json(value: f64) -> String {
     if !value.is_finite() {
         return "null".into();
@@ -44,7 +44,7 @@ pub fn json(value: f64) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-/// Reads a decimal integer that may have a `-` or `+`; none when it is not one or does not fit in 64 bits.
+/// Parses a decimal integer with an optional `-` or `+`; `None` when it is invalid or does not fit in 64 bits.
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     str::from_utf8(text).ok()?.parse().ok()
 }
@@ -53,7 +53,7 @@ fn without_zeros(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// The digits of a number, written into `digits` from the end.
+/// Writes the digits of a number to the end of `digits`, and returns them.
 pub(crate) fn decimal(number: i64, digits: &mut [u8; 20]) -> &[u8] {
     let mut rest = number.unsigned_abs();
     let mut at = digits.len();

@@ -1,11 +1,11 @@
-//! Paths as text. Nothing here looks at a file system.
+//! Paths as text, without access to a file system.
 
 /// Makes an absolute path canonical: no `.`, `..`, doubled or trailing slashes. `..` at the root stays at the root.
 pub(crate) fn normalise(path: &[u8]) -> Vec<u8> {
     append(Vec::with_capacity(path.len()), path)
 }
 
-/// The path `relative` seen from the canonical folder `base`, canonical.
+/// Returns the path `relative` to the canonical directory `base`, in canonical form.
 pub(crate) fn join(base: &[u8], relative: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(base.len() + 1 + relative.len());
     if base != b"/" {
@@ -19,7 +19,7 @@ pub(crate) fn resolve(path: &[u8], base: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") { normalise(path) } else { append(normalise(base), path) }
 }
 
-/// Walks on from `out`, a canonical path or empty for the root.
+/// Appends `path` to `out`, which is a canonical path, or empty for the root.
 fn append(mut out: Vec<u8>, mut path: &[u8]) -> Vec<u8> {
     while !path.is_empty() {
         let end = memchr::memchr(b'/', path).unwrap_or(path.len());
@@ -39,7 +39,7 @@ fn append(mut out: Vec<u8>, mut path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The last component; like Nix's `baseNameOf` it ignores one trailing slash.
+/// Returns the last component; like Nix's `baseNameOf` it ignores one trailing slash.
 pub(crate) fn base_name(path: &[u8]) -> &[u8] {
     let trimmed = match path {
         [rest @ .., b'/'] if !rest.is_empty() => rest,
@@ -51,7 +51,7 @@ pub(crate) fn base_name(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Everything before the last component.
+/// Returns the path before the last component.
 pub(crate) fn dir_name(path: &[u8]) -> &[u8] {
     match memchr::memrchr(b'/', path) {
         None => b".",

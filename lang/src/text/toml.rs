@@ -1,4 +1,4 @@
-//! TOML documents as plain data; the grammar is crate `toml`'s.
+//! TOML documents as plain data, parsed by the crate `toml`.
 
 /// A value in a document. Dates and times keep their text, since the language has no type for them.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,7 @@ pub enum Value {
 /// Returns the top-level table of a document, sorted by key.
 ///
 /// # Errors
-/// What is wrong and where, in the words of the parser.
+/// The message of the parser, with the place.
 pub fn parse(text: &str) -> Result<Vec<(String, Value)>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     Ok(entries(table))
@@ -39,7 +39,7 @@ fn convert(value: toml::Value) -> Value {
     }
 }
 
-/// A date, a time or both, with the fraction of a second in three, six or nine digits, as few as hold it.
+/// Formats a date, a time or both, with the fraction of a second in three, six or nine digits, as few as suffice.
 fn timestamp(mut value: toml::value::Datetime) -> String {
     let nanoseconds = value.time.as_mut().and_then(|time| time.nanosecond.take()).unwrap_or_default();
     let plain = value.to_string();
@@ -51,7 +51,7 @@ fn timestamp(mut value: toml::value::Datetime) -> String {
         _ if nanoseconds.is_multiple_of(1000) => format!("{:06}", nanoseconds / 1000),
         _ => format!("{nanoseconds:09}"),
     };
-    // The fraction stands after the seconds, before the offset.
+    // The fraction is after the seconds, before the offset.
     let time_len = "hh:mm:ss".len() + if value.date.is_some() { "yyyy-mm-ddT".len() } else { 0 };
     let (time, offset) = plain.split_at(time_len.min(plain.len()));
     format!("{time}.{fraction}{offset}")

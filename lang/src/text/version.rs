@@ -1,8 +1,8 @@
-//! Versions and package names as Nix takes them apart: `splitVersion`, `compareVersions`, `parseDrvName`.
+//! Versions and package names, split as Nix does: `splitVersion`, `compareVersions`, `parseDrvName`.
 
 use std::cmp::Ordering;
 
-/// The components of a version: runs of digits and runs of anything else, with `.` and `-` between them dropped.
+/// Returns the components of a version: runs of digits and runs of other bytes, without `.` and `-` between them.
 pub fn components(version: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = version;
     std::iter::from_fn(move || {
@@ -22,7 +22,7 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b'.' | b'-')
 }
 
-/// Orders two versions: numbers by value, `pre` before everything, nothing before a number, words before numbers.
+/// Compares two versions: numbers by value, `pre` before everything, nothing before a number, words before numbers.
 pub fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let (mut left, mut right) = (components(left), components(right));
     loop {
@@ -52,7 +52,7 @@ fn is_less(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
-/// A component as the 32-bit number Nix reads it as; longer ones compare as words.
+/// Parses a component as Nix's 32-bit number; longer ones compare as words.
 fn number(component: &[u8]) -> Option<i32> {
     str::from_utf8(component).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }

@@ -1,9 +1,9 @@
-//! XML as `builtins.toXML` and `--xml` lay it out: two spaces a level, attributes in double quotes.
+//! XML in the form of `builtins.toXML` and `--xml`: two spaces for each level, attributes in double quotes.
 
 /// The first line of every document.
 pub const HEADER: &str = "<?xml version='1.0' encoding='utf-8'?>\n";
 
-/// Writes elements with their indentation. Every [`Writer::open`] is matched by a [`Writer::close`].
+/// Writes elements with their indentation. Each [`Writer::open`] needs a [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
@@ -17,18 +17,18 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// A document with its header.
+    /// Starts a document with its header.
     pub fn new() -> Self {
         Writer::after(Vec::new())
     }
 
-    /// A document with its header, appended to `out`.
+    /// Starts a document with its header, appended to `out`.
     pub fn after(mut out: Vec<u8>) -> Self {
         out.extend_from_slice(HEADER.as_bytes());
         Writer { out, open: Vec::new() }
     }
 
-    /// Begins an element that has others in it.
+    /// Begins an element that contains others.
     pub fn open(&mut self, name: &'static str, attributes: &[(&str, &[u8])]) {
         crate::value::Str::make_room(&mut self.out);
         self.tag(name, attributes);
@@ -36,20 +36,20 @@ impl Writer {
         self.open.push(name);
     }
 
-    /// Ends the element begun last.
+    /// Ends the element that began last.
     pub fn close(&mut self) {
         let Some(name) = self.open.pop() else { return };
         self.indent();
         self.out.extend_from_slice(format!("</{name}>\n").as_bytes());
     }
 
-    /// Writes an element with nothing in it.
+    /// Writes an empty element.
     pub fn empty(&mut self, name: &str, attributes: &[(&str, &[u8])]) {
         self.tag(name, attributes);
         self.out.extend_from_slice(b" />\n");
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub fn written(&self) -> usize {
         self.out.len()
     }
@@ -79,7 +79,7 @@ impl Writer {
     }
 }
 
-/// Appends a text as it stands in an attribute.
+/// Appends a text, escaped for an attribute.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
@@ -87,7 +87,7 @@ pub fn escape(text: &[u8], out: &mut Vec<u8>) {
             b'<' => out.extend_from_slice(b"&lt;"),
             b'>' => out.extend_from_slice(b"&gt;"),
             b'&' => out.extend_from_slice(b"&amp;"),
-            // A reader would turn a plain line feed into a space.
+            // Parsers turn a plain line feed into a space.
             b'\n' => out.extend_from_slice(b"&#xA;"),
             byte => out.push(byte),
         }

@@ -1,13 +1,13 @@
-//! POSIX extended regular expressions, with the results of C++'s `std::regex` in GNU's library.
+//! POSIX extended regular expressions, with the results of `std::regex` in GNU's C++ library.
 //!
 //! `builtins.match` and `builtins.split` are defined by that library, whose choice among several matches is neither
-//! POSIX's nor Perl's: an alternation tries both sides and the longer match wins, a repetition takes what it can get
-//! and gives back only where nothing matches otherwise. So this module walks the same automaton in the same order
-//! (`run`), made from the same grammar (`parse`, `program`), without the original's recursion and without its
-//! exponential times: what has failed at a place once is remembered.
+//! POSIX's nor Perl's: an alternation tries both sides and the longer match wins; a repetition is greedy and backtracks
+//! only where nothing matches otherwise. So this module walks the same automaton in the same order (`run`), made from the
+//! same grammar (`parse`, `program`), but without the original's recursion and exponential time: branches that failed at
+//! an offset are memoised.
 //!
-//! Bytes are the alphabet, `.` matches all of them but NUL, classes are those of the C locale. Caching compiled
-//! expressions is the caller's business.
+//! The alphabet is bytes, `.` matches all of them except NUL, and classes are those of the C locale. Callers cache
+//! compiled expressions.
 
 mod parse;
 mod program;
@@ -23,7 +23,7 @@ pub struct Regex {
     program: Program,
 }
 
-/// Why a pattern is no expression.
+/// Reason why a pattern is not a regular expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} at byte {offset}")]
 pub struct RegexError {
@@ -32,12 +32,13 @@ pub struct RegexError {
     pub offset: usize,
 }
 
-/// A walk needs more memory than it may have.
+/// Error of a match that exceeds its memory limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("memory limit exceeded by regular expression")]
 pub struct TooMuchMemory;
 
-/// What the groups of an expression matched, in order of their opening parentheses; none where a group took no part.
+/// Ranges that the groups of an expression matched, in order of their opening parentheses; `None` for a group that took
+/// no part.
 pub type Groups = Vec<Option<Range<usize>>>;
 
 /// One match found in a text.
@@ -61,13 +62,13 @@ impl Regex {
     /// Matches the whole text, as `builtins.match` does.
     ///
     /// # Errors
-    /// When finding out takes too much memory.
+    /// When matching takes too much memory.
     pub fn match_whole(&self, text: &[u8]) -> Result<Option<Groups>, TooMuchMemory> {
         run::Run::new(&self.program, text).whole()
     }
 
-    /// Finds the matches that `builtins.split` splits at: each begins where the last one ended or later, and an empty
-    /// one is followed by what matches non-empty at the same place, if anything does.
+    /// Finds the matches that `builtins.split` splits at: each begins where the last one ended or later, and after an empty
+    /// one comes a non-empty match at the same offset, if there is one.
     pub fn matches<'t>(&'t self, text: &'t [u8]) -> Matches<'t> {
         Matches { run: run::Run::new(&self.program, text), last: None, first: true, length: text.len() }
     }
@@ -107,7 +108,7 @@ impl Matches<'_> {
                 if start == self.length {
                     return None;
                 }
-                // `^` still holds here if the empty match was the first thing in the text.
+                // `^` still matches here if the empty match was at the start of the text.
                 longer = self.run.non_empty_at(start);
                 start += usize::from(longer.is_none());
             }

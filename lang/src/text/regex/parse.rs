@@ -1,4 +1,4 @@
-//! Patterns to trees.
+//! Parser of patterns.
 
 use super::RegexError;
 
@@ -39,9 +39,9 @@ pub enum Node {
     /// A group and its number, from 0.
     Group(usize, Box<Node>),
     Concat(Vec<Node>),
-    /// Tried in order.
+    /// Branches, tried in order.
     Alternatives(Vec<Node>),
-    /// At least `min` times; at most `max`, if there is a most.
+    /// At least `min` times, and at most `max` times if that is set.
     Repeat {
         node: Box<Node>,
         min: u32,
@@ -54,10 +54,10 @@ pub struct Parsed {
     pub group_count: usize,
 }
 
-/// How deep groups may nest, and how many repetitions may follow one another.
+/// The greatest depth of nested groups, and the most repetitions in a row.
 const DEPTH_MAX: u32 = 500;
 
-/// Counts above this are refused as they are read; the limit on the program's size says no to most of the rest.
+/// The largest count that the parser accepts; the limit on the program's size refuses most smaller ones.
 const COUNT_MAX: u32 = 100_000;
 
 pub fn parse(pattern: &[u8]) -> Result<Parsed, RegexError> {
@@ -104,7 +104,7 @@ impl<'p> Parser<'p> {
         let mut terms = Vec::new();
         loop {
             let term = match self.peek() {
-                // Anchors cannot be repeated: what follows them is a term of its own.
+                // Anchors cannot be repeated: a `*` after one is a term of its own.
                 Some(b'^') => {
                     self.at += 1;
                     Node::Begin
@@ -210,7 +210,7 @@ impl<'p> Parser<'p> {
         Ok(count)
     }
 
-    /// The inside of `[…]`, after the bracket.
+    /// Parses the inside of `[…]`, after the bracket.
     fn bracket(&mut self, start: usize) -> Result<ByteSet, RegexError> {
         let mut set = ByteSet::default();
         let negated = self.take_if(b'^');
@@ -278,7 +278,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// The name in `[:name:]`, from its first sign on.
+    /// Parses the name in `[:name:]`, from its first sign on.
     fn name(&mut self, sign: u8) -> Result<&'p [u8], RegexError> {
         let start = self.at + 1;
         let rest = self.pattern.get(start..).unwrap_or_default();
@@ -319,7 +319,7 @@ impl<'p> Parser<'p> {
     }
 }
 
-/// What stands before a `-` in brackets.
+/// The element before a `-` in brackets.
 #[derive(Clone, Copy)]
 enum Last {
     Nothing,

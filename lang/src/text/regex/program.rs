@@ -1,8 +1,8 @@
-//! Trees to automata: a flat table of steps, each naming the next.
+//! Compiler of trees to automata: a flat table of steps, each with the index of the next.
 
 use super::parse::{ByteSet, Node, Parsed};
 
-/// How many steps an automaton may have; the library that is followed here has the same bound.
+/// The most steps of an automaton, as in GNU's library.
 const STEPS_MAX: usize = 100_000;
 
 #[derive(Debug)]
@@ -10,9 +10,9 @@ pub struct Program {
     pub steps: Vec<Step>,
     pub start: u32,
     pub group_count: usize,
-    /// Number of steps at which a walk may turn back; each has an index below it.
+    /// Number of steps at which a walk may backtrack; each has an index below it.
     pub branch_count: usize,
-    /// The bytes a match can begin with; none if it can be empty.
+    /// The bytes that a match can begin with; `None` if it can be empty.
     pub first: Option<ByteSet>,
 }
 
@@ -22,7 +22,7 @@ pub enum Step {
         set: ByteSet,
         next: u32,
     },
-    /// As many of these bytes as there are, then fewer.
+    /// As many of these bytes as possible, then fewer.
     Run {
         set: ByteSet,
         next: u32,
@@ -42,13 +42,13 @@ pub enum Step {
         group: u32,
         next: u32,
     },
-    /// Both are tried, the longer match wins.
+    /// Tries both; the longer match wins.
     Either {
         one: u32,
         other: u32,
         branch: u32,
     },
-    /// `next` is tried only where `body` leads nowhere.
+    /// Tries `next` only where `body` does not lead to a match.
     Repeat {
         body: u32,
         next: u32,
@@ -58,7 +58,7 @@ pub enum Step {
 }
 
 impl Program {
-    /// Returns the automaton; none if it would be too large.
+    /// Returns the automaton; `None` if it would be too large.
     pub fn new(parsed: &Parsed) -> Option<Program> {
         let mut builder = Builder { steps: vec![Step::Accept], branches: 0 };
         let start = builder.add(&parsed.root, 0)?;
@@ -158,7 +158,7 @@ impl Builder {
                 let repeat = self.push(Step::Repeat { body: 0, next, branch })?;
                 let body = self.add(node, repeat)?;
                 self.steps[repeat as usize] = Step::Repeat { body, next, branch };
-                // `x+` goes through the very steps it repeats.
+                // `x+` starts with the same steps that it repeats.
                 next = if min == 1 { body } else { repeat };
                 copies -= u32::from(min == 1);
             }
@@ -173,7 +173,7 @@ impl Builder {
         for _ in 0..copies {
             let before = self.steps.len();
             next = self.add(node, next)?;
-            // What adds nothing once adds nothing ever.
+            // A body without steps adds none in later repetitions either.
             if self.steps.len() == before {
                 break;
             }

@@ -1,11 +1,10 @@
-//! The walk over an automaton: depth first, on a stack of its own.
+//! The walk over an automaton: depth first, with an explicit stack.
 
 use super::parse::ByteSet;
 use super::program::{Program, Step};
 use super::{Groups, Match, TooMuchMemory};
 
-/// How many steps a walk takes for each byte before it begins to remember where it failed. Most walks end sooner and
-/// need no memory.
+/// Steps per byte after which a walk begins to memoise failures. Most walks end sooner and need no memory.
 const STEPS_FREE: usize = 32;
 
 /// The most frames of a walk, and the most words of its memory: half a gigabyte each.
@@ -16,7 +15,7 @@ const MEMORY_WORDS_MAX: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 pub struct Run<'t> {
     program: &'t Program,
     text: &'t [u8],
-    /// Where a match must begin, what `^` and the ban on empty matches go by.
+    /// Offset at which a match must begin; `^` and the ban on empty matches depend on it.
     begin: usize,
     at_text_start: bool,
     non_empty: bool,
@@ -24,14 +23,14 @@ pub struct Run<'t> {
     groups: Vec<Group>,
     /// End and groups of the best match so far.
     best: Option<(usize, Vec<Group>)>,
-    /// Where each repetition was last entered on this path, and how often at that place: at most twice.
+    /// Offset at which each repetition was last entered on this path, and how often there: at most twice.
     entered: Vec<(usize, u8)>,
     stack: Vec<Frame>,
     steps: usize,
-    /// From this step on it is remembered what failed.
+    /// Number of steps after which failures are memoised.
     steps_free: usize,
     memory: Option<Memory>,
-    /// The walk was given up, and what it returned means nothing.
+    /// Set when the walk was aborted, which makes its result invalid.
     out_of_memory: bool,
 }
 
@@ -42,7 +41,7 @@ struct Group {
     matched: bool,
 }
 
-/// What to do when the walk comes back, with whether it found a match.
+/// Action when the walk backtracks, with the information whether it found a match.
 #[derive(Debug)]
 enum Frame {
     OpenAs {
@@ -53,7 +52,7 @@ enum Frame {
         group: u32,
         old: Group,
     },
-    /// Try this as well, whatever came of the first.
+    /// Try this too, regardless of the result of the first.
     Other {
         step: u32,
         at: usize,
@@ -62,7 +61,7 @@ enum Frame {
     Either {
         found: bool,
     },
-    /// Try this if nothing was found.
+    /// Try this if there was no match.
     Else {
         step: u32,
         at: usize,
@@ -77,19 +76,19 @@ enum Frame {
         at: usize,
         least: usize,
     },
-    /// Write down what was found; of what failed also that it does so at the next `length` places.
+    /// Memoise the result; a failure holds at the next `length` offsets too.
     Remember {
         bit: usize,
         length: usize,
     },
 }
 
-/// Results of branches at places: two bits each.
+/// Results of branches at offsets: two bits each.
 #[derive(Debug)]
 struct Memory {
     failed: Vec<u64>,
     found: Vec<u64>,
-    /// The bits of `found`, which hold for one beginning only.
+    /// The bits of `found`, which are valid for one `begin` only.
     found_bits: Vec<usize>,
 }
 
@@ -136,7 +135,7 @@ impl<'t> Run<'t> {
         self.out_of_memory
     }
 
-    /// The first match that begins at `start` or later; `^` holds at `start` if `at_text_start`.
+    /// Returns the first match that begins at `start` or later; `^` matches at `start` if `at_text_start`.
     pub fn search(&mut self, start: usize, at_text_start: bool) -> Option<Match> {
         self.non_empty = false;
         self.at_text_start = at_text_start;
@@ -156,7 +155,7 @@ impl<'t> Run<'t> {
         None
     }
 
-    /// The match that begins at `start` and is not empty.
+    /// Returns the match that begins at `start` and is not empty.
     pub fn non_empty_at(&mut self, start: usize) -> Option<Match> {
         self.begin = start;
         self.non_empty = true;
@@ -193,8 +192,7 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Follows steps until one ends this path; returns whether it ended in a match, or nothing if that match cannot be
-    /// bettered.
+    /// Follows steps until one ends this path. Returns true when it ended in a match, `None` when no match can be better.
     fn forward(&mut self, mut step: u32, mut at: usize) -> Option<bool> {
         loop {
             match self.program.steps[step as usize] {
@@ -284,11 +282,11 @@ impl<'t> Run<'t> {
         if self.best.as_ref().is_none_or(|&(end, _)| end < at) {
             self.best = Some((at, self.groups.clone()));
         }
-        // Nothing is longer than to the end, and of equals the first counts.
+        // No match is longer than one to the end, and of equal ones the first wins.
         if at == self.text.len() { None } else { Some(true) }
     }
 
-    /// Unwinds to the next place to try; the result if there is none.
+    /// Backtracks to the next step to try; `Err` with the result if there is none.
     fn back(&mut self, mut found: bool) -> Result<(u32, usize), bool> {
         while let Some(frame) = self.stack.pop() {
             match frame {
@@ -324,10 +322,10 @@ impl<'t> Run<'t> {
         Err(found)
     }
 
-    /// How many bytes of `set` come next that a run may take.
+    /// Returns the number of bytes of `set` at `at` that a run may take.
     ///
-    /// A run that has failed where it began further on failed with each number of its bytes: where this one comes to that place,
-    /// there is nothing more to try. So runs that begin at each byte of a long one go over its bytes once, not once each.
+    /// A run that failed from a later offset failed with each number of its bytes, so this run stops where it reaches such
+    /// an offset. Runs that begin at each byte of a long run thus visit its bytes once, not once each.
     fn run_length(&self, set: &ByteSet, branch: u32, at: usize) -> usize {
         let rest = self.text[at..].iter();
         match &self.memory {
@@ -342,12 +340,12 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Where the memory keeps what this branch came to at this place.
+    /// Returns the index of the bits that store the result of a branch at an offset.
     fn bit(&self, branch: u32, at: usize) -> usize {
         branch as usize * (self.text.len() + 1) + at
     }
 
-    /// What this branch came to at this place before, if that is known.
+    /// Returns the memoised result of a branch at an offset.
     fn recall(&mut self, branch: u32, at: usize) -> Option<bool> {
         self.steps += 1;
         if self.memory.is_none() {
@@ -364,7 +362,7 @@ impl<'t> Run<'t> {
         self.memory.as_ref()?.recall(self.bit(branch, at))
     }
 
-    /// Arranges to remember what this branch comes to at this place, and, if it fails, at the `length` places after it.
+    /// Makes the walk memoise the result of a branch at an offset, and a failure at the `length` offsets after it too.
     fn remember(&mut self, branch: u32, at: usize, length: usize) {
         if self.memory.is_some() {
             self.stack.push(Frame::Remember { bit: self.bit(branch, at), length });

@@ -6,7 +6,7 @@ fn show(text: &str, groups: &Groups) -> String {
     format!("[{}]", shown.join(" "))
 }
 
-/// What `builtins.match` returns.
+/// Returns the result of `builtins.match`.
 fn whole(pattern: &str, text: &str) -> String {
     match Regex::new(pattern.as_bytes()) {
         Ok(regex) => regex.match_whole(text.as_bytes()).unwrap().map_or("null".into(), |groups| show(text, &groups)),
@@ -14,7 +14,7 @@ fn whole(pattern: &str, text: &str) -> String {
     }
 }
 
-/// What `builtins.split` returns.
+/// Returns the result of `builtins.split`.
 fn split(pattern: &str, text: &str) -> String {
     let regex = Regex::new(pattern.as_bytes()).unwrap();
     let mut shown = Vec::new();
@@ -130,14 +130,14 @@ fn hard_cases_end() {
 fn memory_has_a_limit() {
     let text = "abc".repeat(1_000_000);
     let regex = |pattern: &str| Regex::new(pattern.as_bytes()).unwrap();
-    // What is under way of a walk that goes far, and what is remembered of one that turns often.
+    // The stack of a long walk, and the memory of one that backtracks often.
     assert_eq!(regex("((a|b)|c)*d").match_whole(text.as_bytes()), Err(TooMuchMemory));
     assert!(regex("((a|b)|c)*d").matches(text.as_bytes()).any(|found| found == Err(TooMuchMemory)));
     let turning = regex("(a?){1000}(a?){1000}(a?){1000}b");
     assert_eq!(turning.match_whole("a".repeat(30_000).as_bytes()), Err(TooMuchMemory));
 }
 
-/// Everything that `split` finds and what `match` finds, when what failed is remembered from the first step on, or from none.
+/// Returns the results of `split` and `match` when failures are memoised from the step `steps_free` on.
 fn found(regex: &Regex, text: &[u8], steps_free: usize) -> (Vec<Match>, Option<Groups>) {
     let run = || {
         let mut run = run::Run::new(&regex.program, text);
@@ -148,7 +148,7 @@ fn found(regex: &Regex, text: &[u8], steps_free: usize) -> (Vec<Match>, Option<G
     (matches.map(Result::unwrap).collect(), run().whole().unwrap())
 }
 
-/// How many steps it takes to find out where a text without a match is to be split.
+/// Returns the number of steps that splitting a text without a match takes.
 fn steps(pattern: &str, text: &str) -> usize {
     let regex = Regex::new(pattern.as_bytes()).unwrap();
     let mut matches = regex.matches(text.as_bytes());
@@ -168,7 +168,7 @@ fn a_text_twice_as_long_takes_twice_the_steps() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
 
-    /// Remembering makes a walk shorter and no match another.
+    /// Memoising makes a walk shorter and changes no match.
     #[test]
     fn what_is_remembered_changes_nothing(
         pattern in "(([abx]|[.]|\\[ab\\]|\\(([ax][+*?]?){1,3}(\\|[bx][+*?]?){0,2}\\))([+*?]|[{][12],3[}])?){1,5}",
