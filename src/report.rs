@@ -10,7 +10,6 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
 use builder::terminal::{is_active, visible};
-use workspace::error::BuildFailureKind;
 use workspace::installable::InstallableError;
 
 use crate::exit::Exit;
@@ -415,13 +414,14 @@ impl From<BuildError> for Failure {
     }
 }
 
+/// Returns the exit status of a build's error.
 fn exit_of(error: &BuildError) -> Exit {
-    match BuildFailureKind::of(error) {
-        BuildFailureKind::Interrupted => interrupt::exit(),
-        BuildFailureKind::TimedOut => Exit::TimedOut,
-        BuildFailureKind::HashMismatch => Exit::HashMismatch,
-        BuildFailureKind::NotDeterministic => Exit::NotDeterministic,
-        BuildFailureKind::Store => Exit::Error,
-        BuildFailureKind::Failed => Exit::BuildFailed,
+    match error.code() {
+        "interrupted" => interrupt::exit(),
+        "build::timed_out" => Exit::TimedOut,
+        "build::hash_mismatch" => Exit::HashMismatch,
+        "build::not_deterministic" => Exit::NotDeterministic,
+        code if code.starts_with("store::") => Exit::Error,
+        _ => Exit::BuildFailed,
     }
 }

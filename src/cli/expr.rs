@@ -1,6 +1,7 @@
 //! `expr`: evaluates an expression or a flake output, and prints its value.
 
 use clap::Args;
+use lang::flake::FlakeRef;
 
 use super::session::CommandSession;
 use super::{Evaluation, Global};
@@ -22,13 +23,19 @@ pub struct Expr {
     pub raw: bool,
 }
 
+/// Returns whether a text is a flake reference with an attribute, such as `.#a` or `path:dir?dir=sub#a`. As an expression it
+/// would be one word with a comment after it.
+fn is_reference(text: &str) -> bool {
+    let Some((head, _)) = text.split_once('#') else { return false };
+    let is_word = head.chars().all(|each| each.is_ascii_alphanumeric() || ":/.-_~%?&=+@".contains(each));
+    head.starts_with(['.', '/']) || is_word && FlakeRef::parse(head).is_ok()
+}
+
 impl Expr {
     pub fn run(mut self, global: &Global) -> Result<(), Failure> {
-        // `.#a` and `/x#a` can only be references: as expressions, a comment would hide the rest.
         let source = &mut self.evaluation.source;
         let named = source.file.is_some() || source.expr.is_some();
-        let reference =
-            self.expression.as_deref().is_some_and(|text| text.starts_with(['.', '/']) && text.contains('#'));
+        let reference = self.expression.as_deref().is_some_and(is_reference);
         if !named && !reference {
             source.expr = self.expression.take();
         }
@@ -50,5 +57,18 @@ impl Expr {
         }
         session.write_derivations()?;
         if self.raw { print::raw(&output) } else { print::bytes(&output) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reference;
+
+    #[test]
+    fn references_have_one_word_before_the_sign() {
+        let references = [".#a", "/x y#a", "nixpkgs#hello", "path:./dir?dir=sub#a", "github:owner/repo/v1#a"];
+        references.iter().for_each(|text| assert!(is_reference(text), "{text}"));
+        let expressions = ["1 # one", "1 + 1 # two", "\"a#b\"", "{ a = 1; }#", "#a", "f x#a", "a"];
+        expressions.iter().for_each(|text| assert!(!is_reference(text), "{text}"));
     }
 }

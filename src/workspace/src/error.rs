@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use builder::BuildError;
-use builder::error::BuilderFailure;
 use model::path::PathError;
 use store::StoreError;
 
@@ -72,38 +71,5 @@ impl Error {
             Error::NotInStore(_) => "build the derivation or the flake output that it comes from".to_owned(),
             _ => return None,
         })
-    }
-}
-
-/// Kind of a build's failure, which decides the exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuildFailureKind {
-    Interrupted,
-    TimedOut,
-    HashMismatch,
-    NotDeterministic,
-    Store,
-    Failed,
-}
-
-impl BuildFailureKind {
-    /// Classifies an error. Of several failures, as with `--keep-going`, the first decides.
-    pub fn of(error: &BuildError) -> BuildFailureKind {
-        match error {
-            // The request was stopped, which matters more than failures before.
-            BuildError::Failed(report) if report.cancelled => BuildFailureKind::Interrupted,
-            BuildError::Failed(report) => match report.failures.first() {
-                Some(failure) => BuildFailureKind::of(&failure.error),
-                None => BuildFailureKind::Interrupted,
-            },
-            BuildError::Cancelled => BuildFailureKind::Interrupted,
-            BuildError::HashMismatch(_) => BuildFailureKind::HashMismatch,
-            BuildError::NotReproducible { .. } => BuildFailureKind::NotDeterministic,
-            BuildError::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => {
-                BuildFailureKind::TimedOut
-            }
-            BuildError::Store(_) => BuildFailureKind::Store,
-            _ => BuildFailureKind::Failed,
-        }
     }
 }

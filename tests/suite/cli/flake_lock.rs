@@ -316,7 +316,7 @@ fn mistakes_leave_the_lock_as_it_was() {
     status: 1
     --- stderr
     warning: Git tree '[DIR]/repository' is dirty
-    error[lang::unlocked_fetch]: 'file://[DIR]/repository' cannot be locked: its working tree has changes, which no lock can name
+    error[lang::unlocked_fetch]: 'file://[DIR]/repository' cannot be locked: its working tree has uncommitted changes
      |
      = help: commit the changes, or give a `rev` or `ref`
       … while locking the input 'a'

@@ -76,7 +76,11 @@ fn the_language_and_the_command_line_take_the_same_references() {
         let reference = reference.replace('@', &place);
         let expression = format!("(builtins.getFlake \"{reference}\").value");
         let language = run(&workspace, &["expr", "--impure", "--json", "--expr", &expression]);
-        let command = run(&workspace, &["expr", "--json", &format!("{reference}#value")]);
+        // With a blank it is an expression to `expr`.
+        let command = match reference.contains(' ') {
+            true => run(&workspace, &["build", &format!("{reference}#value")]),
+            false => run(&workspace, &["expr", "--json", &format!("{reference}#value")]),
+        };
         for text in [language, command] {
             assert!(outcome(&text).ends_with(&expected), "{reference}: {expected}\n{text}");
         }

@@ -93,6 +93,7 @@ fn codes_are_explained() {
     --- stdout
     lang::division_by_zero
 
+    The divisor of a division is zero.
     ```nix
     1 / 0
     ```
