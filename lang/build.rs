@@ -1,5 +1,5 @@
-//! Gives the crate a fingerprint of its own source: compiled code that is kept on disk is good for one source only
-//! (`compile/stored.rs`).
+//! Gives the crate a fingerprint of its own source: compiled code in the cache is valid for one
+//! source only (`compile/stored.rs`).
 
 #![allow(clippy::disallowed_methods, reason = "a build script reads the source")]
 
@@ -20,9 +20,9 @@ fn main() {
     println!("cargo::rustc-env=LANG_SOURCE_HASH={:016x}", hasher.finish());
 }
 
-fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("the source folder can be read") {
-        let path = entry.expect("the source folder can be read").path();
+fn gather(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("the source directory can be read") {
+        let path = entry.expect("the source directory can be read").path();
         if path.is_dir() {
             gather(&path, files);
         } else {

@@ -12,7 +12,7 @@
 
 use lang::Report;
 use lang::error::{Trace, origin_name};
-use lang::source::Source;
+use lang::source::SourceText;
 
 /// Frames of a trace that are shown without `--show-trace`, as in Nix.
 const FRAMES_SHOWN: usize = 10;
@@ -80,7 +80,7 @@ fn indented(text: &str, columns: usize) -> String {
 }
 
 /// Appends `at FILE:LINE:COLUMN:` with the line, and those before and after it.
-fn place(out: &mut String, columns: usize, source: &Source, offset: u32) {
+fn place(out: &mut String, columns: usize, source: &SourceText, offset: u32) {
     let (line, column) = source.position(offset);
     let start = " ".repeat(columns);
     out.push_str(&format!("\n{start}at {}:{line}:{column}:", origin_name(&source.origin)));

@@ -269,7 +269,7 @@ impl UserFiles {
         if any { mine } else { UserFiles { directory: None } }
     }
 
-    fn source(&self, source: &lang::source::Source) -> bool {
+    fn source(&self, source: &lang::source::SourceText) -> bool {
         let Some(directory) = &self.directory else { return true };
         match &source.origin {
             lang::source::Origin::File(path) => {
@@ -289,7 +289,7 @@ impl UserFiles {
 
 fn group(report: &lang::error::Report) -> Group<'_> {
     let mut group = Group::with_title(Level::ERROR.primary_title(visible(&report.message)).id(report.code));
-    let mut files: Vec<&Arc<lang::source::Source>> = Vec::new();
+    let mut files: Vec<&Arc<lang::source::SourceText>> = Vec::new();
     // The place that the user can change comes first: the innermost frame in one of their files.
     let mine = UserFiles::of(report);
     if report.labels.first().is_some_and(|label| !mine.source(&label.source))
@@ -324,14 +324,14 @@ fn group(report: &lang::error::Report) -> Group<'_> {
 }
 
 /// Returns the name of a source, safe to show.
-fn shown_name(source: &lang::source::Source) -> String {
+fn shown_name(source: &lang::source::SourceText) -> String {
     visible(&lang::error::origin_name(&source.origin)).into_owned()
 }
 
 /// Returns the text of a source, safe to show. Offsets are those of the source, so each replaced
 /// character keeps its length. `None` when the text is not UTF-8: carets below it would have the
 /// wrong columns.
-fn shown_text(source: &lang::source::Source) -> Option<Cow<'_, str>> {
+fn shown_text(source: &lang::source::SourceText) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(&source.text).ok()?;
     if !text.chars().any(is_active) {
         return Some(Cow::Borrowed(text));

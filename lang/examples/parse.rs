@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use lang::source::{Origin, Source};
+use lang::source::{Origin, SourceText};
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 
@@ -44,7 +44,7 @@ fn main() -> std::io::Result<()> {
             eprintln!("{file}: {:?}, {} KiB of tree", start.elapsed(), arena.allocated_bytes() / 1024);
             continue;
         }
-        let source = Source::new(Origin::StandardInput, text.as_slice().into());
+        let source = SourceText::new(Origin::StandardInput, text.as_slice().into());
         for error in &parsed.errors {
             let (line, column) = source.position(error.span.start);
             eprintln!("error: {error}\n  at {file}:{line}:{column} [{}]", error.code);

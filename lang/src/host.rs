@@ -1,9 +1,10 @@
 //! The interface between the language and the world.
 //!
-//! This crate reads no file, clock or environment; the embedding program implements [`Host`]. All methods are synchronous
-//! and take `&self`, since several threads may evaluate over one host. Paths are *logical*: a path below the store
-//! directory of the chosen [`StoreModel`] means the store object, regardless of its physical location. Pure mode is
-//! enforced here in `lang`: the host receives only paths that may be read.
+//! This crate reads no file, clock or environment; the embedding program implements [`Host`]. All
+//! methods are synchronous and take `&self`, since several threads may evaluate over one host.
+//! Paths are *logical*: a path below the store directory of the chosen [`StoreModel`] means the
+//! store object, regardless of its physical location. Pure mode is enforced here in `lang`: the
+//! host receives only paths that may be read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,9 @@ use crate::syntax::Lints;
 
 /// Failure of the host to do what the language asked of it.
 ///
-/// An error of the builder or the store passes through evaluation as it is: `cause` is that error, and `code` and `help`
-/// are its own, so the embedding program can end as if it had met the error without the language in between.
+/// An error of the builder or the store passes through evaluation as it is: `cause` is that error,
+/// and `code` and `help` are its own, so the embedding program can end as if it had met the error
+/// without the language in between.
 #[derive(Debug, Clone)]
 pub struct HostError {
     pub kind: HostErrorKind,
@@ -114,7 +116,8 @@ pub struct FetchRequest {
     pub kind: FetchKind,
     /// Name of the store object.
     pub name: Option<String>,
-    /// The hash that the result must have: of the file for [`FetchKind::File`], of the tree otherwise.
+    /// The hash that the result must have: of the file for [`FetchKind::File`], of the tree
+    /// otherwise.
     pub expected: Option<Hash>,
     /// `url`, `rev`, `ref`, `type`, `owner` … as the expression gave them.
     pub attributes: BTreeMap<String, FetchValue>,
@@ -144,8 +147,8 @@ pub struct Fetched {
     pub path: StorePath,
     /// `rev`, `shortRev`, `revCount`, `lastModified`, `narHash` …, those that are known.
     pub attributes: BTreeMap<String, FetchValue>,
-    /// The default branch of a Git repository, such as `refs/heads/main`, when neither `ref` nor `rev` was given and it is
-    /// known. Expressions do not see it; lock files store it.
+    /// The default branch of a Git repository, such as `refs/heads/main`, when neither `ref` nor
+    /// `rev` was given and it is known. Expressions do not see it; lock files store it.
     pub branch: Option<String>,
 }
 
@@ -165,20 +168,22 @@ pub trait Host: Send + Sync {
     /// [`HostErrorKind::TooLarge`], and is not read.
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>>;
 
-    /// Passes the bytes of a file to `take` in pieces, following symbolic links. Returns an error of `take` as it is.
+    /// Passes the bytes of a file to `take` in pieces, following symbolic links. Returns an error
+    /// of `take` as it is.
     fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()>;
 
     /// Returns names and types of a directory's entries, in any order.
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>>;
 
-    /// Returns the type of `path` without following it (lstat); `None` when it, or a directory above it, does not exist.
+    /// Returns the type of `path` without following it (lstat); `None` when it, or a directory
+    /// above it, does not exist.
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>>;
 
     /// Returns the target of a symbolic link.
     fn read_link(&self, path: &Path) -> HostResult<PathBuf>;
 
-    /// Copies a file or tree to the store, without the files that `filter` refuses. The host checks `expected`, the hash of
-    /// the result.
+    /// Copies a file or tree to the store, without the files that `filter` refuses. The host checks
+    /// `expected`, the hash of the result.
     fn add_source(
         &self,
         source: &Path,
@@ -197,13 +202,15 @@ pub trait Host: Send + Sync {
     /// Reads a `.drv` back.
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation>;
 
-    /// Makes outputs of derivations valid, so that the evaluation can read them (import from derivation).
+    /// Makes outputs of derivations valid, so that the evaluation can read them (import from
+    /// derivation).
     fn realise(&self, wanted: &[(StorePath, Vec<String>)]) -> HostResult<()>;
 
     /// Makes a store path valid, by substitution if necessary.
     fn ensure_path(&self, path: &StorePath) -> HostResult<()>;
 
-    /// Returns the references of a valid path, for `readFile` of a store object; empty when they are not known.
+    /// Returns the references of a valid path, for `readFile` of a store object; empty when they
+    /// are not known.
     fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>>;
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched>;
@@ -217,7 +224,8 @@ pub trait Host: Send + Sync {
     /// Returns the directory that `~/` means.
     fn home_dir(&self) -> Option<PathBuf>;
 
-    /// Returns the search path for `<name>`, in order: a prefix, which may be empty, and a path or URL.
+    /// Returns the search path for `<name>`, in order: a prefix, which may be empty, and a path or
+    /// URL.
     fn nix_path(&self) -> Vec<(String, String)>;
 
     /// Shows a line to the user during the evaluation.
@@ -229,8 +237,8 @@ pub trait Host: Send + Sync {
     }
 }
 
-/// Stores the code of files across processes. It affects the speed of an evaluation, not its result: the evaluator checks
-/// the bytes, and compiles when they are missing or damaged.
+/// Stores the code of files across processes. It affects the speed of an evaluation, not its
+/// result: the evaluator checks the bytes, and compiles when they are missing or damaged.
 pub trait CodeCache: Send + Sync {
     /// Returns the bytes stored under a key.
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
@@ -244,9 +252,11 @@ pub trait CodeCache: Send + Sync {
 pub struct EvalOptions {
     /// No environment, clock, search path, unlocked fetches, or paths outside `allowed_roots`.
     pub pure: bool,
-    /// No environment, and no paths but those of `allowed_roots` and the search path, nor URLs but those of `allowed_uris`.
+    /// No environment, and no paths but those of `allowed_roots` and the search path, nor URLs but
+    /// those of `allowed_uris`.
     pub restrict: bool,
-    /// With `pure` or `restrict`: paths that may be read besides the store, such as the flake's directory.
+    /// With `pure` or `restrict`: paths that may be read besides the store, such as the flake's
+    /// directory.
     pub allowed_roots: Vec<PathBuf>,
     /// With `restrict`: URLs that may be fetched, together with those below them.
     pub allowed_uris: Vec<String>,
@@ -267,12 +277,14 @@ pub struct EvalOptions {
     pub abort_on_warn: bool,
     /// Warnings and errors about discouraged literals.
     pub lints: Lints,
-    /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; when off, they are errors.
+    /// `fromTOML` gives dates and times as sets `{ _type = "timestamp"; value = "…"; }`; when off,
+    /// they are errors.
     pub toml_timestamps: bool,
     pub features: Features,
 }
 
-/// Experimental features of Nix that add builtins and arguments. While a feature is off, these are absent or errors.
+/// Experimental features of Nix that add builtins and arguments. While a feature is off, these are
+/// absent or errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// `getFlake`, and all of `fetch_tree`

@@ -20,7 +20,8 @@ impl Span {
     }
 }
 
-/// A byte offset in the concatenation of all sources of a [`SourceMap`]: file and offset in four bytes. 0 is no position.
+/// A byte offset in the concatenation of all sources of a [`SourceMap`]: file and offset in four
+/// bytes. 0 is no position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Pos(pub u32);
 
@@ -46,15 +47,15 @@ pub enum Origin {
 
 /// A text and the offsets of its lines.
 #[derive(Debug)]
-pub struct Source {
+pub struct SourceText {
     pub origin: Origin,
     pub text: Arc<[u8]>,
     line_starts: std::sync::OnceLock<Vec<u32>>,
 }
 
-impl Source {
+impl SourceText {
     pub fn new(origin: Origin, text: Arc<[u8]>) -> Self {
-        Source { origin, text, line_starts: std::sync::OnceLock::new() }
+        SourceText { origin, text, line_starts: std::sync::OnceLock::new() }
     }
 
     /// Returns line and column of a byte offset, both from 1; columns count bytes, as in Nix.
@@ -74,7 +75,7 @@ impl Source {
 pub struct SourceMap {
     /// The start of each source, ascending.
     bases: Vec<u32>,
-    sources: Vec<std::sync::Arc<Source>>,
+    sources: Vec<std::sync::Arc<SourceText>>,
 }
 
 /// The most bytes of source text that one evaluator reads.
@@ -82,7 +83,7 @@ const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
 
 impl SourceMap {
     /// Adds a source and returns the position of its first byte; `None` when the 4 GiB are full.
-    pub fn add(&mut self, source: Arc<Source>) -> Option<Pos> {
+    pub fn add(&mut self, source: Arc<SourceText>) -> Option<Pos> {
         let base = match (self.bases.last(), self.sources.last()) {
             (Some(&base), Some(last)) => base as usize + last.text.len() + 1,
             _ => 1,
@@ -96,7 +97,7 @@ impl SourceMap {
     }
 
     /// Returns the source that a position is in and the offset there.
-    pub fn locate(&self, pos: Pos) -> Option<(&Arc<Source>, u32)> {
+    pub fn locate(&self, pos: Pos) -> Option<(&Arc<SourceText>, u32)> {
         if pos.is_none() {
             return None;
         }

@@ -1,5 +1,5 @@
-//! The book's page of errors explains every code, and its examples end in the errors of their sections. The page of
-//! builtins equals their table; `UPDATE_EXP=1` writes it.
+//! The book's page of errors explains every code, and its examples end in the errors of their
+//! sections. The page of builtins equals their table; `UPDATE_EXP=1` writes it.
 #![allow(clippy::disallowed_methods, reason = "a test reads the page and the sources")]
 
 use std::collections::BTreeSet;

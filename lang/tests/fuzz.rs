@@ -1,5 +1,5 @@
-//! Texts changed at random go through lexer, parser, printer and evaluator: none panics, overflows
-//! or hangs, and places of errors lie within the text.
+//! Random changes of texts go through lexer, parser, printer and evaluator: none panics, overflows
+//! or hangs, and the places of errors are within the text.
 //!
 //! ```text
 //! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p lang --test fuzz -- --nocapture
@@ -21,9 +21,9 @@ use test_support::files::Files;
 use test_support::mutate::{Random, Rounds, mutate};
 use test_support::programs::{self, Generator};
 
-/// Longer files make slow rounds and find nothing more.
+/// Size of the largest seed: longer files make rounds slow and find no more errors.
 const SEED_BYTES_MAX: usize = 8 << 10;
-/// No program here takes a hundredth of this.
+/// Timeout of a program; the slowest one here takes less than a hundredth of it.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(60);
 
 const WORDS: &[&[u8]] = &[
@@ -102,8 +102,8 @@ const WORDS: &[&[u8]] = &[
     b"a",
 ];
 
-fn files_below(folder: &Path, seeds: &mut Vec<Vec<u8>>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+fn files_below(directory: &Path, seeds: &mut Vec<Vec<u8>>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| !path.is_symlink())
@@ -141,7 +141,7 @@ fn printed(text: &[u8], options: ParseOptions) -> Option<Vec<u8>> {
         }
     }
     let style = if options.separate_string_pieces { Style::Current } else { Style::Nix2_8 };
-    // What could not be understood has a place in the tree, too.
+    // Print trees with errors too: the parser keeps a node for text that it cannot parse.
     let text = print(parsed.expr, PrintOptions { base: b"/base", home: b"/home", style });
     parsed.errors.is_empty().then_some(text)
 }
@@ -164,8 +164,8 @@ fn changed_texts_are_parsed_and_printed() {
         printed(&text, ParseOptions { pipe_operators: true, lints, ..ParseOptions::default() });
         let Some(tree) = printed(&text, exact) else { continue };
         understood += 1;
-        // The printed form has other words for interpolation, pieces of `''…''` strings, `assert`
-        // and floats (see `print`), but for nothing else.
+        // Only interpolation, pieces of `''…''` strings, `assert` and floats are printed in
+        // another form (see `print`).
         let differs = |part: &[u8]| text.windows(part.len()).any(|window| window == part);
         if [&b"${"[..], b"''", b"assert", b".", b"or", b"//", b"__"].iter().any(|part| differs(part)) {
             continue;
@@ -177,7 +177,7 @@ fn changed_texts_are_parsed_and_printed() {
     assert!(understood > 100 && same > 10, "too few texts mean something: {understood}, {same}");
 }
 
-/// A program whose words are exchanged, doubled or left out.
+/// Returns a program with some words exchanged, doubled or removed.
 fn shuffled(random: &mut Random) -> String {
     let mut program = || Generator { random: programs::Random::new(random.next()) }.program();
     let (program, other) = (program(), program());
@@ -209,7 +209,7 @@ fn shuffled(random: &mut Random) -> String {
     words.concat()
 }
 
-/// Everything that can be asked of a value.
+/// Evaluates a text, and queries its value in every way.
 fn use_up(evaluator: &mut Evaluator, text: &str) -> Result<(), lang::Error> {
     let value = evaluator.eval_text(text.as_bytes(), Origin::CommandLine, Path::new("/"))?;
     evaluator.print(value)?;
@@ -226,7 +226,7 @@ fn changed_programs_are_evaluated() {
     let mut rounds = Rounds::new("evaluator", 4_000);
     let (programs, inbox) = channel::<String>();
     let (outbox, done) = channel::<bool>();
-    // In a thread, so that a program that does not end is found.
+    // A thread evaluates, so that the test can detect a program that does not end.
     let worker = std::thread::spawn(move || {
         let fresh = || {
             let options = EvalOptions {
@@ -279,7 +279,7 @@ const LOCK: &[u8] = br#"{ "nodes": {
     "root": { "inputs": { "a": "a", "b": "b" } } },
     "root": "root", "version": 7 }"#;
 
-/// A flake with any bytes for a lock file is a value or an error, whatever is asked of its inputs.
+/// Evaluating the inputs of a flake ends in a value or an error, for any bytes as its lock file.
 #[test]
 fn changed_lock_files_are_read() {
     let words: [&[u8]; 12] = [
@@ -308,8 +308,7 @@ fn changed_lock_files_are_read() {
         b"{ inputs.a.url = \"path:./a\"; inputs.b = { url = \"https://a.example/b\"; flake = false; };
             outputs = inputs: { inherit inputs; }; }",
     );
-    // What is read without anything being fetched; and what takes a fetch, which there is none of
-    // here.
+    // The first needs no fetch. The second fetches, which this host refuses.
     let programs =
         ["[ (builtins.attrNames inputs) inputs.a.names ]", "builtins.mapAttrs (_: input: input.outPath) inputs"]
             .map(|asked| format!("with builtins.getFlake {:?}; {asked}", format!("path:{}", place.path().display())));

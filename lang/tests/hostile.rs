@@ -1,8 +1,7 @@
 //! Texts and values made to break an evaluator. Each ends in a value or in an error with a code and
-//! a place, none in a crash, and none takes long: what grows as it should not would not end within
-//! a day.
+//! a place, without a crash, and soon: an algorithm of the wrong complexity would take a day.
 //!
-//! What fills the memory is in `memory.rs`: its limit is the whole process's.
+//! `memory.rs` tests the limit on memory.
 #![allow(clippy::disallowed_methods, reason = "the host of a test reads real files")]
 
 use std::path::Path;
@@ -14,17 +13,17 @@ use model::StoreModel;
 
 use test_support::files::Files;
 
-/// Nobody reads a longer message, and an editor that gets one stops.
+/// Length of the longest useful message: editors hang on much longer ones.
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
 
-/// The code of the error that a text ends in, or `value`. An error has a place in the text.
+/// Evaluates a text; returns the code of its error, or `value`. Checks that an error has a place.
 #[track_caller]
 fn outcome(text: &[u8]) -> &'static str {
     let shown = String::from_utf8_lossy(&text[..text.len().min(80)]).into_owned();
     let options = EvalOptions { pure: false, store_model: StoreModel::Nix, ..EvalOptions::default() };
     let mut evaluator = Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options);
     let value = evaluator.eval_text(text, Origin::StandardInput, Path::new("/"));
-    // Data that is too deep to be shown has no place in a text.
+    // The error for data that is too deep to print has no place in a text.
     let is_data = value.is_ok();
     let result = value.and_then(|value| {
         evaluator.force_deep(value)?;
@@ -46,7 +45,7 @@ fn nested(open: &str, inner: &str, close: &str, count: usize) -> Vec<u8> {
     [open.repeat(count), inner.to_owned(), close.repeat(count)].concat().into_bytes()
 }
 
-/// Without optimisation, a tenth: the steps are the same and the machine is slower.
+/// Divisor of sizes without optimisation, where each step is slower.
 const SCALE: usize = if cfg!(debug_assertions) { 10 } else { 1 };
 const NESTED: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
 const MILLION: usize = 1_000_000 / SCALE;
@@ -113,7 +112,7 @@ fn a_file_of_100_megabytes() {
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn bytes_that_are_not_utf8() {
     assert_eq!(outcome(b"\"\xff\xfe\""), "value");
     assert_eq!(outcome(b"''\xff''"), "value");
     assert_eq!(outcome(b"\xff"), "unexpected_byte");
@@ -161,8 +160,7 @@ fn numbers_at_their_ends() {
     }
 }
 
-/// Lists within lists, a million deep, as every builtin and operator sees them that goes through
-/// data.
+/// Every builtin and operator that traverses data meets lists nested a million deep.
 #[test]
 fn data_is_a_million_deep() {
     let list = "let deep = builtins.foldl' (inner: _: [ inner ]) 0 (builtins.genList (n: n) million); in ";
@@ -191,7 +189,7 @@ fn data_is_a_million_deep() {
     }
 }
 
-/// A ring of data has no end for those that write it out.
+/// Printing cyclic data ends in an error.
 #[test]
 fn data_without_end() {
     const DEEP: &str = "too deep";

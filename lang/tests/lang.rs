@@ -1,14 +1,14 @@
-//! Golden tests of the language: `tests/lang/<category>-<name>.nix` and what must come out.
+//! Golden tests of the language: `tests/lang/<category>-<name>.nix` and the expected outcome.
 //!
 //! | category | expectation |
 //! |---|---|
-//! | `parse-okay` | `.exp`: the tree as `nix-instantiate --parse` prints it in the folder `/pwd` |
+//! | `parse-okay` | `.exp`: the tree as `nix-instantiate --parse` prints it in the directory `/pwd` |
 //! | `parse-fail` | `.err.exp`: every mistake with its place, labels and help |
 //! | `eval-okay` | `.exp`: the value as `nix-instantiate --eval --strict` prints it; `.err.exp`: traces and warnings, if any |
 //! | `eval-fail` | `.err.exp`: the error with its place, trace and help |
 //!
-//! The files lie in `/pwd` as far as expectations know. `UPDATE_EXP=1` rewrites them from what came
-//! out; of `eval-okay` files the value must then be what Nix says.
+//! In expectations the directory of the files is `/pwd`. `UPDATE_EXP=1` writes the outcomes as new
+//! expectations; compare the values of new `eval-okay` files with Nix then.
 #![allow(clippy::disallowed_methods, reason = "a test reads its cases from files")]
 
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lang::host::CodeCache;
-use lang::source::{Origin, Source};
+use lang::source::{Origin, SourceText};
 use lang::symbol::Symbol;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
@@ -31,28 +31,28 @@ use test_support::files::Files;
 /// Frames of a trace that an expectation shows.
 const TRACE_MAX: usize = 6;
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/lang")
 }
 
-/// The files of a category, sorted; there is at least one.
+/// Returns the files of a category, sorted; there is at least one.
 fn cases(category: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
     let of_category = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&format!("{category}-")) && name.ends_with(".nix")
     };
     let mut cases: Vec<PathBuf> = entries.filter(of_category).collect();
     cases.sort();
-    assert!(!cases.is_empty(), "no {category} files in {}", folder().display());
+    assert!(!cases.is_empty(), "no {category} files in {}", directory().display());
     cases
 }
 
-/// Compares with the file beside the case, or writes it; returns what differs.
+/// Compares with the file beside the case, or writes it; returns the difference.
 fn compare(case: &Path, extension: &str, got: &str) -> Option<String> {
     let expectation = case.with_extension(extension);
     if std::env::var_os("UPDATE_EXP").is_some() {
-        // No file says the same as an empty one.
+        // A missing file means the same as an empty one.
         if got.is_empty() {
             _ = fs::remove_file(&expectation)
         } else {
@@ -79,7 +79,7 @@ fn parsed(case: &Path) -> Result<String, String> {
         let options = PrintOptions { base: b"/pwd", home: b"/fake-home", style: Style::Current };
         return Ok(String::from_utf8(print(parsed.expr, options)).unwrap() + "\n");
     }
-    let source = Source::new(Origin::StandardInput, text.as_slice().into());
+    let source = SourceText::new(Origin::StandardInput, text.as_slice().into());
     let place = |offset| {
         let (line, column) = source.position(offset);
         format!("{line}:{column}")
@@ -115,14 +115,14 @@ fn parse_fail() {
     report(cases("parse-fail").into_iter().filter_map(check).collect());
 }
 
-/// Evaluates a file strictly. What comes out is its value, or the error with places, help and
-/// trace; and what was traced and warned of on the way.
+/// Evaluates a file strictly. Returns its value, or the error with places, help and trace; and the
+/// traces and warnings.
 fn evaluated(case: &Path) -> (Result<String, String>, String) {
     evaluated_with(case, None)
 }
 
-/// The same with what `cache` knows of files, and tells it more.
-fn evaluated_with(case: &Path, cache: Option<Arc<Folder>>) -> (Result<String, String>, String) {
+/// As [`evaluated`], with a cache of code.
+fn evaluated_with(case: &Path, cache: Option<Arc<DirectoryCache>>) -> (Result<String, String>, String) {
     let host = Arc::new(Files::new(StoreModel::Nix));
     let options = EvalOptions {
         pure: false,
@@ -143,7 +143,7 @@ fn evaluated_with(case: &Path, cache: Option<Arc<Folder>>) -> (Result<String, St
         Err(error) => {
             let mut out = String::new();
             describe(&mut out, &evaluator.report(&error));
-            Err(out.replace(folder().to_str().unwrap(), "/pwd"))
+            Err(out.replace(directory().to_str().unwrap(), "/pwd"))
         }
     };
     evaluator.keep_code();
@@ -151,7 +151,7 @@ fn evaluated_with(case: &Path, cache: Option<Arc<Folder>>) -> (Result<String, St
 }
 
 fn describe(out: &mut String, report: &Report) {
-    let place = |source: &Source, offset| {
+    let place = |source: &SourceText, offset| {
         let (line, column) = source.position(offset);
         format!("{}:{line}:{column}", lang::error::origin_name(&source.origin))
     };
@@ -187,16 +187,16 @@ fn eval_okay() {
     report(cases("eval-okay").into_iter().filter_map(check).collect());
 }
 
-/// Differences from Nix that are meant; the first line of each file says why. `.exp` is what comes
-/// out here.
+/// Intended differences from Nix; the first line of each file gives the reason. `.exp` is the value
+/// here.
 #[test]
 fn known_differences() {
-    let entries = fs::read_dir(folder().join("known-differences")).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(directory().join("known-differences")).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "nix")).collect();
     assert!(!files.is_empty());
     let check = |case: PathBuf| {
-        assert!(fs::read_to_string(&case).unwrap().starts_with("# "), "{} says no reason", case.display());
+        assert!(fs::read_to_string(&case).unwrap().starts_with("# "), "{} gives no reason", case.display());
         let value = evaluated(&case).0.unwrap_or_else(|error| error);
         compare(&case, "exp", &value)
     };
@@ -212,21 +212,21 @@ fn eval_fail() {
     report(cases("eval-fail").into_iter().filter_map(check).collect());
 }
 
-/// Keeps code in files of a folder, and counts.
+/// Stores code in files of a directory, and counts.
 #[derive(Default)]
-struct Folder {
+struct DirectoryCache {
     path: PathBuf,
     found: AtomicUsize,
     put: AtomicUsize,
 }
 
-impl Folder {
+impl DirectoryCache {
     fn file(&self, key: &[u8; 32]) -> PathBuf {
         self.path.join(key.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     }
 }
 
-impl CodeCache for Folder {
+impl CodeCache for DirectoryCache {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
         let bytes = fs::read(self.file(key)).ok()?;
         self.found.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +241,7 @@ impl CodeCache for Folder {
     }
 }
 
-/// Files that are evaluated, with their expectation.
+/// Returns the files that are evaluated, with their expectations.
 fn evaluated_cases() -> Vec<(PathBuf, String)> {
     let okay = cases("eval-okay").into_iter().map(|case| {
         let expected = fs::read_to_string(case.with_extension("exp")).unwrap();
@@ -254,8 +254,8 @@ fn evaluated_cases() -> Vec<(PathBuf, String)> {
     okay.chain(fail).collect()
 }
 
-/// What evaluating with a cache comes to, where it is not what is expected.
-fn differing_with(cache: &Arc<Folder>) -> Vec<String> {
+/// Evaluates all files with a cache; returns the outcomes that differ from the expectation.
+fn differing_with(cache: &Arc<DirectoryCache>) -> Vec<String> {
     let differs = |(case, expected): (PathBuf, String)| {
         let got = match evaluated_with(&case, Some(cache.clone())) {
             (Ok(value), _) => value,
@@ -267,38 +267,38 @@ fn differing_with(cache: &Arc<Folder>) -> Vec<String> {
 }
 
 #[test]
-fn code_that_was_kept_means_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let cache = |path: &Path| Arc::new(Folder { path: path.to_owned(), ..Folder::default() });
-    let cold = cache(folder.path());
+fn cached_code_means_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = |path: &Path| Arc::new(DirectoryCache { path: path.to_owned(), ..DirectoryCache::default() });
+    let cold = cache(directory.path());
     report(differing_with(&cold));
     let put = cold.put.load(Ordering::Relaxed);
-    let warm = cache(folder.path());
+    let warm = cache(directory.path());
     report(differing_with(&warm));
-    assert!(put > evaluated_cases().len() / 2, "{put} kept");
+    assert!(put > evaluated_cases().len() / 2, "{put} stored");
     assert!(warm.found.load(Ordering::Relaxed) >= put);
     // All that runs was compiled before.
     assert_eq!(warm.put.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn code_that_was_kept_means_the_same_among_names_of_another_age() {
-    let folder = tempfile::tempdir().unwrap();
+fn cached_code_means_the_same_among_names_in_another_order() {
+    let directory = tempfile::tempdir().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "keeps_code_for_another_process", "--ignored"])
-        .env("LANG_CODE_CACHE", folder.path())
+        .args(["--exact", "writes_code_for_another_process", "--ignored"])
+        .env("LANG_CODE_CACHE", directory.path())
         .output()
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
-    let warm = Arc::new(Folder { path: folder.path().to_owned(), ..Folder::default() });
+    let warm = Arc::new(DirectoryCache { path: directory.path().to_owned(), ..DirectoryCache::default() });
     report(differing_with(&warm));
     assert!(warm.found.load(Ordering::Relaxed) > evaluated_cases().len() / 2);
     assert_eq!(warm.put.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-#[ignore = "a part of the test before, which runs it in a process of its own"]
-fn keeps_code_for_another_process() {
+#[ignore = "a part of the test above, which runs it in a process of its own"]
+fn writes_code_for_another_process() {
     let texts = evaluated_cases().into_iter().map(|(case, _)| fs::read_to_string(case).unwrap_or_default());
     let mut words: Vec<String> = texts
         .flat_map(|text| {
@@ -311,20 +311,20 @@ fn keeps_code_for_another_process() {
     for word in words.iter().rev() {
         Symbol::new(word.as_bytes());
     }
-    let path = std::env::var_os("LANG_CODE_CACHE").expect("the test above says where").into();
-    report(differing_with(&Arc::new(Folder { path, ..Folder::default() })));
+    let path = std::env::var_os("LANG_CODE_CACHE").expect("the test above sets it").into();
+    report(differing_with(&Arc::new(DirectoryCache { path, ..DirectoryCache::default() })));
 }
 
 #[test]
 fn damaged_code_is_compiled_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let case = folder.path().join("case.nix");
+    let directory = tempfile::tempdir().unwrap();
+    let case = directory.path().join("case.nix");
     fs::write(&case, "let f = x: { a = x + 1; b = x * 2; }; in (f 2).a + (f 3).b").unwrap();
-    let kept = folder.path().join("kept");
-    fs::create_dir(&kept).unwrap();
-    let cache = || Arc::new(Folder { path: kept.clone(), ..Folder::default() });
+    let stored = directory.path().join("kept");
+    fs::create_dir(&stored).unwrap();
+    let cache = || Arc::new(DirectoryCache { path: stored.clone(), ..DirectoryCache::default() });
     assert_eq!(evaluated_with(&case, Some(cache())).0.as_deref(), Ok("9\n"));
-    let file = fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(&stored).unwrap().next().unwrap().unwrap().path();
     let whole = fs::read(&file).unwrap();
     for at in 0..whole.len() {
         for damaged in [&whole[..at], &{
@@ -340,23 +340,23 @@ fn damaged_code_is_compiled_again() {
     }
 }
 
-/// A text means another thing in another folder, where it names files.
+/// Relative paths in a text mean other files in another directory.
 #[test]
-fn code_goes_with_its_text_to_another_folder() {
-    let folder = tempfile::tempdir().unwrap();
+fn code_of_a_text_is_used_in_another_directory() {
+    let directory = tempfile::tempdir().unwrap();
     let text = "{ a = ./x; b = ../y/./z; c = \"${toString ./.}/x\"; d = ./${\"e\"}; f = /g; h = map (x: ./x) [ 1 ]; \
                 i = (builtins.tryEval (assert ./x == null; 1)).value; j = __curPos.file; k = ../../../../../../../../../../l; }";
-    let kept = folder.path().join("kept");
-    fs::create_dir(&kept).unwrap();
+    let stored = directory.path().join("kept");
+    fs::create_dir(&stored).unwrap();
     let values: Vec<[String; 2]> = ["one", "two/three"]
         .map(|name| {
-            let place = folder.path().join(name);
+            let place = directory.path().join(name);
             fs::create_dir_all(&place).unwrap();
             let case = place.join("case.nix");
             fs::write(&case, text).unwrap();
             let plain = evaluated(&case).0.unwrap();
-            // Twice, so that either has been kept by the other.
-            let cache = || Some(Arc::new(Folder { path: kept.clone(), ..Folder::default() }));
+            // Twice, so that each directory uses code that the other one stored.
+            let cache = || Some(Arc::new(DirectoryCache { path: stored.clone(), ..DirectoryCache::default() }));
             assert_eq!(evaluated_with(&case, cache()).0.unwrap(), plain);
             [plain, evaluated_with(&case, cache()).0.unwrap()]
         })
@@ -367,21 +367,21 @@ fn code_goes_with_its_text_to_another_folder() {
     assert_ne!(values[0][0], values[1][0]);
 }
 
-/// What an earlier process ran of a text and a later one did not is written again by that one, for
-/// all folders.
+/// A process stores again the code that an earlier one ran and itself did not, for all
+/// directories.
 #[test]
-fn code_that_one_process_ran_and_another_wrote_goes_to_another_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    let kept = folder.path().join("kept");
-    fs::create_dir(&kept).unwrap();
+fn code_of_several_processes_is_used_in_another_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let stored = directory.path().join("kept");
+    fs::create_dir(&stored).unwrap();
     let text = "{ a = let f = x: [ ./a x ]; in f ./b; c = let f = x: [ x ./c ]; in f 1; }.${import ./which.nix}";
     let evaluate = |place: &str, which: &str| {
-        let place = folder.path().join(place);
+        let place = directory.path().join(place);
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("which.nix"), format!("{which:?}")).unwrap();
         let case = place.join("case.nix");
         fs::write(&case, text).unwrap();
-        let cache = Arc::new(Folder { path: kept.clone(), ..Folder::default() });
+        let cache = Arc::new(DirectoryCache { path: stored.clone(), ..DirectoryCache::default() });
         assert_eq!(evaluated_with(&case, Some(cache)).0, evaluated(&case).0, "{place:?} {which}");
     };
     evaluate("one", "a");

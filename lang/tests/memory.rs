@@ -10,7 +10,7 @@ use model::StoreModel;
 
 use test_support::files::Files;
 
-/// What grows without end, or all at once.
+/// Expressions that allocate without end, or very much at once.
 const GREEDY: &[&str] = &[
     "builtins.genList (n: n) 1099511627776",
     "builtins.foldl' (text: n: text + text) \"a long string\" (builtins.genList (n: n) 60)",
@@ -30,7 +30,7 @@ const GREEDY: &[&str] = &[
     "builtins.toXML (builtins.foldl' (inner: _: [ inner ]) 0 (builtins.genList (n: n) 20000))",
     "builtins.foldl' (set: n: set // { ${toString n} = set; }) { } (builtins.genList (n: n) 1000000)",
     "builtins.split \"\" (builtins.concatStringsSep \"\" (builtins.genList (n: big) 20))",
-    // What is printed is made of few values.
+    // A long text printed from few values.
     "builtins.genList (n: big) 100000",
 ];
 
@@ -119,7 +119,7 @@ fn too_much_is_an_error() {
         };
         let error = run().expect_err("memory has a limit");
         assert_eq!(error.code(), "lang::out_of_memory", "{text}");
-        // What has ended does not go on, and is not taken for a cycle.
+        // Evaluating the same value again fails again, and is not reported as a cycle.
         let again = run();
         assert!(again.is_err_and(|error| error.code() == "lang::out_of_memory"), "{text}");
     }

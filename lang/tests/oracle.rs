@@ -1,10 +1,8 @@
-//! What the language gives, beside what Nix gives: the values of `tests/lang/eval-okay-*`, and
-//! derivations.
+//! Comparison with Nix: the values of `tests/lang/eval-okay-*`, and derivations.
 //!
-//! The reference is Debian's Nix 2.8 of the corpus, never one that happens to be installed:
-//! `eval build .#oracle-nix` lays out its tree, and its own loader runs it there. The test is
-//! ignored by default, since that needs the network once; asked for, it fails when there is no
-//! reference.
+//! The reference is Debian's Nix 2.8 of the corpus, not an installed one: `eval build .#oracle-nix`
+//! makes its tree, and its own loader runs it there. The test is ignored by default, since that
+//! needs the network once; when it runs, it fails without a reference.
 //!
 //! ```text
 //! cargo test -p lang --test oracle -- --ignored
@@ -23,9 +21,9 @@ use model::StoreModel;
 
 use test_support::files::Files;
 
-/// Files about what Nix 2.8 does not do yet: overrides of an input's input need a `url` there,
-/// `getFlake` and outputs named by their content a setting, and a list that holds itself is printed
-/// one level less deep.
+/// Files about features newer than Nix 2.8: there, overrides of an input's input need a `url`,
+/// `getFlake` and content-addressed outputs need a setting, and a list that contains itself is
+/// printed one level less deep.
 const NEWER_THAN_REFERENCE: &[&str] = &[
     "eval-okay-content-addressed",
     "eval-okay-flake",
@@ -39,7 +37,7 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The tree of the reference.
+/// Returns the tree of the reference.
 fn oracle() -> PathBuf {
     if let Some(tree) = std::env::var_os("ORACLE_NIX") {
         return tree.into();
@@ -56,7 +54,7 @@ fn oracle() -> PathBuf {
     let output = command.stderr(Stdio::inherit()).output().expect("the command that builds the reference runs");
     assert!(output.status.success(), "the reference cannot be built");
     let text = String::from_utf8(output.stdout).unwrap();
-    PathBuf::from(text.lines().last().expect("a build prints where its output lies").trim())
+    PathBuf::from(text.lines().last().expect("a build prints its output").trim())
 }
 
 struct Nix {
@@ -69,7 +67,8 @@ impl Nix {
         Nix { tree: oracle(), store: tempfile::tempdir().unwrap() }
     }
 
-    /// Prints the value of a file. Instantiates into a store of its own, below a temporary folder.
+    /// Prints the value of a file. Instantiates into a store of its own, below a temporary
+    /// directory.
     fn eval(&self, file: &Path) -> Result<String, String> {
         let tree = |path: &str| self.tree.join(path);
         let loader = tree("lib64/ld-linux-x86-64.so.2");
@@ -105,7 +104,7 @@ fn ours(file: &Path) -> Result<String, String> {
     }
 }
 
-/// What differs, one attribute a line.
+/// Returns the differences, one attribute for each line.
 fn difference(file: &Path, nix: &Nix) -> Option<String> {
     let (wanted, got) = match (nix.eval(file), ours(file)) {
         (Ok(wanted), Ok(got)) => (wanted, got),
@@ -122,8 +121,8 @@ fn difference(file: &Path, nix: &Nix) -> Option<String> {
 #[ignore = "builds Nix 2.8 from the corpus, which needs the network once"]
 fn values_and_derivations_are_those_of_nix() {
     let nix = Nix::new();
-    let folder = workspace().join("tests/lang");
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+    let directory = workspace().join("tests/lang");
+    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
@@ -132,8 +131,8 @@ fn values_and_derivations_are_those_of_nix() {
             stem.starts_with("eval-okay-") && !NEWER_THAN_REFERENCE.contains(&stem)
         })
         .collect();
-    assert!(!files.is_empty(), "no files to compare in {}", folder.display());
-    files.push(folder.join("oracle/paths.nix"));
+    assert!(!files.is_empty(), "no files to compare in {}", directory.display());
+    files.push(directory.join("oracle/paths.nix"));
     files.sort();
     let differences: Vec<String> = files.iter().filter_map(|file| difference(file, &nix)).collect();
     assert!(differences.is_empty(), "{} of {} differ\n{}", differences.len(), files.len(), differences.concat());

@@ -1,6 +1,6 @@
-//! Evaluating with several threads gives what one thread gives: values, errors, and an end to every
-//! cycle.
-#![allow(clippy::disallowed_methods, reason = "what the tests share reads files")]
+//! Evaluation with several threads gives the results of one thread: values, errors, and an end of
+//! every cycle.
+#![allow(clippy::disallowed_methods, reason = "the host of a test reads files")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn json_is_that_of_one_thread() {
 }
 
 #[test]
-fn the_first_error_in_order_is_told() {
+fn the_first_error_in_order_is_reported() {
     check("builtins.genList (i: if i > 3 then throw \"at ${toString i}\" else i) 40");
     check("builtins.map (i: builtins.tryEval (if i > 3 then throw \"x\" else i)) (builtins.genList (i: i) 40)");
 }

@@ -1,6 +1,5 @@
-//! Pure and restricted evaluation see the allowed roots and nothing else, whatever links in them
-//! say.
-#![allow(clippy::disallowed_methods, reason = "a test makes the files it is about")]
+//! Pure and restricted evaluation see only the allowed roots, regardless of links in them.
+#![allow(clippy::disallowed_methods, reason = "the test writes its files")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,23 +12,23 @@ use model::StoreModel;
 
 use test_support::files::Files;
 
-struct Folders {
+struct Roots {
     dir: tempfile::TempDir,
 }
 
-impl Folders {
-    /// `root` may be read, `secret` may not; links lead from one to the other.
-    fn new() -> Folders {
+impl Roots {
+    /// Makes `root`, which may be read, `secret`, which may not, and links from one to the other.
+    fn new() -> Roots {
         let dir = tempfile::tempdir().unwrap();
         let (root, secret) = (dir.path().join("root"), dir.path().join("secret"));
-        for folder in [&root, &secret, &root.join("sub"), &secret.join("sub")] {
-            fs::create_dir(folder).unwrap();
+        for directory in [&root, &secret, &root.join("sub"), &secret.join("sub")] {
+            fs::create_dir(directory).unwrap();
         }
-        for folder in [&root, &secret, &secret.join("sub")] {
-            fs::write(folder.join("file"), "\"text\"").unwrap();
-            fs::write(folder.join("default.nix"), "42").unwrap();
+        for directory in [&root, &secret, &secret.join("sub")] {
+            fs::write(directory.join("file"), "\"text\"").unwrap();
+            fs::write(directory.join("default.nix"), "42").unwrap();
         }
-        symlink(&secret, root.join("folder")).unwrap();
+        symlink(&secret, root.join("outside")).unwrap();
         symlink("../secret/file", root.join("link")).unwrap();
         symlink(secret.join("default.nix"), root.join("sub/default.nix")).unwrap();
         symlink("link", root.join("chain")).unwrap();
@@ -37,7 +36,7 @@ impl Folders {
         symlink("../root/file", root.join("around")).unwrap();
         symlink("sub/../file", root.join("inside")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
-        Folders { dir }
+        Roots { dir }
     }
 
     fn eval(&self, text: &str, pure: bool) -> Result<String, String> {
@@ -62,83 +61,84 @@ impl Folders {
     }
 }
 
-/// Ways out of the root: each works in impure mode, so that the wall is what stops it in pure mode.
+/// Expressions that leave the root. Each works in impure mode, so only the check stops it in pure
+/// mode.
 const ESCAPES: &[&str] = &[
     "import ../secret",
-    "import ./folder",
-    "import ./folder/sub",
+    "import ./outside",
+    "import ./outside/sub",
     "import ./sub",
     "import ./link",
     "builtins.scopedImport { } ./chain",
     "builtins.readFile ./link",
     "builtins.readFile ./chain",
-    "builtins.readFile ./folder/file",
+    "builtins.readFile ./outside/file",
     "builtins.readFile (./. + \"/../secret/file\")",
-    "builtins.readDir ./folder",
-    "builtins.readFileType ./folder/file",
+    "builtins.readDir ./outside",
+    "builtins.readFileType ./outside/file",
     "builtins.hashFile \"sha256\" ./link",
-    "\"${./folder/file}\"",
-    "\"${./folder/sub}\"",
-    "builtins.path { path = ./folder/file; }",
-    "builtins.filterSource (path: type: true) ./folder/sub",
+    "\"${./outside/file}\"",
+    "\"${./outside/sub}\"",
+    "builtins.path { path = ./outside/file; }",
+    "builtins.filterSource (path: type: true) ./outside/sub",
 ];
 
 #[test]
 fn links_do_not_lead_out() {
-    let folders = Folders::new();
+    let roots = Roots::new();
     for escape in ESCAPES {
-        assert!(folders.eval(escape, false).is_ok(), "{escape}: {:?}", folders.eval(escape, false));
-        assert_eq!(folders.eval(escape, true), Err("lang::pure_path".to_owned()), "{escape}");
+        assert!(roots.eval(escape, false).is_ok(), "{escape}: {:?}", roots.eval(escape, false));
+        assert_eq!(roots.eval(escape, true), Err("lang::pure_path".to_owned()), "{escape}");
     }
 }
 
 #[test]
-fn what_lies_outside_does_not_exist() {
-    let folders = Folders::new();
+fn outside_the_roots_nothing_exists() {
+    let roots = Roots::new();
     let cases = [
-        ("builtins.pathExists ./folder/file", "true", "false"),
-        ("builtins.pathExists (toString ./folder + \"/\")", "true", "false"),
+        ("builtins.pathExists ./outside/file", "true", "false"),
+        ("builtins.pathExists (toString ./outside + \"/\")", "true", "false"),
         ("builtins.pathExists ../secret", "true", "false"),
-        // The link itself is there, and inside.
-        ("builtins.pathExists ./folder", "true", "true"),
+        // The link itself is inside the root.
+        ("builtins.pathExists ./outside", "true", "true"),
         ("builtins.pathExists ./dangling", "true", "true"),
     ];
     for (text, impure, pure) in cases {
-        assert_eq!(folders.eval(text, false).as_deref(), Ok(impure), "{text}");
-        assert_eq!(folders.eval(text, true).as_deref(), Ok(pure), "{text}");
+        assert_eq!(roots.eval(text, false).as_deref(), Ok(impure), "{text}");
+        assert_eq!(roots.eval(text, true).as_deref(), Ok(pure), "{text}");
     }
-    let find = "builtins.tryEval (builtins.findFile [ { path = ./folder; } ] \"file\")";
-    assert!(folders.eval(find, false).is_ok());
-    assert_eq!(folders.eval(find, true), Err("lang::lookup_path".to_owned()));
+    let find = "builtins.tryEval (builtins.findFile [ { path = ./outside; } ] \"file\")";
+    assert!(roots.eval(find, false).is_ok());
+    assert_eq!(roots.eval(find, true), Err("lang::lookup_path".to_owned()));
 }
 
 #[test]
-fn what_lies_inside_is_read() {
-    let folders = Folders::new();
+fn files_inside_the_roots_are_read() {
+    let roots = Roots::new();
     for file in ["file", "around", "inside", "sub/../file"] {
         let text = format!("import ./{file}");
-        assert_eq!(folders.eval(&text, true).as_deref(), Ok("\"text\""), "{text}");
+        assert_eq!(roots.eval(&text, true).as_deref(), Ok("\"text\""), "{text}");
     }
-    assert_eq!(folders.eval("import ./.", true).as_deref(), Ok("42"));
-    assert!(folders.eval("\"${./.}${./file}${./link}\"", true).is_ok());
-    assert_eq!(folders.eval("builtins.readFile ./loop", true), Err("lang::link_loop".to_owned()));
+    assert_eq!(roots.eval("import ./.", true).as_deref(), Ok("42"));
+    assert!(roots.eval("\"${./.}${./file}${./link}\"", true).is_ok());
+    assert_eq!(roots.eval("builtins.readFile ./loop", true), Err("lang::link_loop".to_owned()));
 }
 
 #[test]
-fn restricted_evaluation_sees_the_allowed_folders_only() {
-    let folders = Folders::new();
+fn restricted_evaluation_sees_the_allowed_directories_only() {
+    let roots = Roots::new();
     let restricted = |text: &str| {
         let allowed_uris = vec!["https://allowed.example/below".to_owned()];
-        folders.eval_with(text, EvalOptions { pure: false, restrict: true, allowed_uris, ..EvalOptions::default() })
+        roots.eval_with(text, EvalOptions { pure: false, restrict: true, allowed_uris, ..EvalOptions::default() })
     };
     for escape in ESCAPES {
         assert_eq!(restricted(escape), Err("lang::restricted_path".to_owned()), "{escape}");
     }
     assert_eq!(restricted("import ./.").as_deref(), Ok("42"));
-    assert_eq!(restricted("builtins.pathExists ./folder/file").as_deref(), Ok("false"));
-    assert_eq!(folders.eval("builtins.getEnv \"PATH\" != \"\"", false).as_deref(), Ok("true"));
+    assert_eq!(restricted("builtins.pathExists ./outside/file").as_deref(), Ok("false"));
+    assert_eq!(roots.eval("builtins.getEnv \"PATH\" != \"\"", false).as_deref(), Ok("true"));
     assert_eq!(restricted("builtins.getEnv \"PATH\"").as_deref(), Ok("\"\""));
-    // What is allowed gets as far as the host, which fetches nothing.
+    // Allowed requests reach the host, which refuses all.
     for (url, code) in [
         ("https://allowed.example/below", "lang::host"),
         ("https://allowed.example/below/it", "lang::host"),

@@ -105,7 +105,8 @@ pub(super) fn list_to_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<V
 pub(super) fn intersect_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let left = ev.expect_attrs(arguments[0])?;
     let right = ev.expect_attrs(arguments[1])?;
-    // Walk the smaller side. Look names up in a large layered right side instead of merging its layers.
+    // Walk the smaller side. Look names up in a large layered right side instead of merging its
+    // layers.
     let left_len = left.len();
     let kept: Vec<Attr> = match right.shape_if_flat() {
         Some(shape) if shape.len() <= left_len => right.iter().filter(|attr| left.contains(attr.name)).collect(),

@@ -1,7 +1,7 @@
 //! `derivation`: from a set to a store derivation.
 //!
-//! `derivation` itself only adds lazy attributes; `derivationStrict` evaluates everything, computes the paths and
-//! hands the `.drv` to the host.
+//! `derivation` itself only adds lazy attributes; `derivationStrict` evaluates everything, computes
+//! the paths and hands the `.drv` to the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +64,8 @@ pub(super) fn derivation(ev: &mut Evaluator, arguments: &[Value]) -> Result<Valu
     if names.is_empty() {
         return Err(Error::other("lang::derivation", "derivation cannot have an empty set of outputs"));
     }
-    // The outputs' sets and the common attributes refer to each other, so the thunks are filled after the set exists.
+    // The outputs' sets and the common attributes refer to each other, so the thunks are filled
+    // after the set exists.
     let mut attrs = vec![Attr { name: Symbol::new(b"drvAttrs"), pos: Pos::NONE, value: set.value() }];
     let outputs: Vec<(Symbol, Value)> =
         names.iter().map(|name| (Symbol::new(name.bytes()), Value::thunk_unfilled(&OUTPUT))).collect();
@@ -265,7 +266,8 @@ fn read_attributes(ev: &mut Evaluator, set: Attrs, name: &str, context: &mut Con
             if outputs[..index].contains(output) {
                 return Err(Error::other("lang::derivation", format!("duplicate derivation output '{output}'")));
             }
-            // `drvPath` is another attribute of the result, and `drv` means the derivation in references.
+            // `drvPath` is another attribute of the result, and `drv` means the derivation in
+            // references.
             if matches!(output.as_str(), "drv" | "drvPath") {
                 return Err(Error::other("lang::derivation", format!("invalid derivation output name '{output}'")));
             }
@@ -370,7 +372,8 @@ fn output_algorithm(name: &str) -> Result<Option<HashAlgorithm>> {
     }
 }
 
-/// Returns the method and algorithm that hash outputs of unknown content: by default NAR and SHA-256.
+/// Returns the method and algorithm that hash outputs of unknown content: by default NAR and
+/// SHA-256.
 fn floating_output(algorithm: &str, mode: Option<&str>) -> Result<(Ingestion, HashAlgorithm)> {
     let ingestion = mode.map_or(Ok(Ingestion::Recursive), ingestion)?;
     Ok((ingestion, output_algorithm(algorithm)?.unwrap_or(HashAlgorithm::Sha256)))
@@ -382,7 +385,8 @@ fn own_placeholder(output: &[u8]) -> Vec<u8> {
     format!("/{}", hash.base32()).into_bytes()
 }
 
-/// Returns the text that stands for the path of a content-addressed output in its dependents, until it is built.
+/// Returns the text that stands for the path of a content-addressed output in its dependents, until
+/// it is built.
 pub(super) fn downstream_placeholder(drv: &StorePath, output: &str) -> Result<Vec<u8>> {
     let failed = |error: String| Error::other("lang::derivation", error);
     let name = model::derivation::name_of_path(drv).map_err(|error| failed(error.to_string()))?;

@@ -51,7 +51,8 @@ impl Evaluator {
         self.expect_bool(value)
     }
 
-    /// Fails when `bytes` more would exceed the memory limit. Builtins that allocate a lot at once call it first.
+    /// Fails when `bytes` more would exceed the memory limit. Builtins that allocate a lot at once
+    /// call it first.
     pub(crate) fn expect_room(&self, bytes: usize) -> Result<()> {
         if self.account.has_room(bytes) { Ok(()) } else { Err(self.out_of_memory()) }
     }

@@ -1,4 +1,5 @@
-//! Builtins that depend on experimental features of Nix, and those that this evaluator refuses on principle.
+//! Builtins that depend on experimental features of Nix, and those that this evaluator refuses on
+//! principle.
 
 use crate::error::absent::{EXEC, FETCH_CLOSURE, IMPORT_NATIVE};
 use crate::error::{Error, Result};

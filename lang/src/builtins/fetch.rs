@@ -57,7 +57,8 @@ impl Evaluator {
         self.fetch_unpinned(request)
     }
 
-    /// As [`Evaluator::fetch`], for requests of the user: pure evaluation fetches them too when nothing pins them.
+    /// As [`Evaluator::fetch`], for requests of the user: pure evaluation fetches them too when
+    /// nothing pins them.
     pub(crate) fn fetch_unpinned(&mut self, request: &FetchRequest) -> Result<Fetched> {
         if let Some(FetchValue::String(url)) = request.attributes.get("url") {
             file_url::check(url, request.kind)?;
@@ -125,8 +126,8 @@ fn forbidden(url: &str) -> Error {
     Error::other("lang::restricted_uri", format!("access to URI '{url}' is forbidden in restricted mode"))
 }
 
-/// Returns true when `url` is `allowed` or below it: `https://a.org` allows `https://a.org/b`, but not
-/// `https://a.organ`; a scheme with its colon allows everything of that scheme.
+/// Returns true when `url` is `allowed` or below it: `https://a.org` allows `https://a.org/b`, but
+/// not `https://a.organ`; a scheme with its colon allows everything of that scheme.
 fn is_below(url: &str, allowed: &str) -> bool {
     match url.strip_prefix(allowed) {
         Some(rest) => {

@@ -1,7 +1,8 @@
 //! `file:` URLs and the paths of this machine that they mean (RFC 8089).
 //!
-//! All fetchers, restricted evaluation and hosts share this module, so the path that is checked is the path that is
-//! read. A host other than this machine is an error: dropping its name would turn the rest into another path.
+//! All fetchers, restricted evaluation and hosts share this module, so the path that is checked is
+//! the path that is read. A host other than this machine is an error: dropping its name would turn
+//! the rest into another path.
 
 use std::path::PathBuf;
 
@@ -30,8 +31,8 @@ fn parts(rest: &str) -> (&str, &str) {
 
 /// Refuses `file:` URLs that name another machine or no absolute path.
 ///
-/// Fetchers of files and archives accept `localhost`, as curl does; references to flakes and repositories do not, as in
-/// Nix.
+/// Fetchers of files and archives accept `localhost`, as curl does; references to flakes and
+/// repositories do not, as in Nix.
 pub(super) fn check(url: &str, kind: FetchKind) -> Result<()> {
     let Some(rest) = after_scheme(url) else { return Ok(()) };
     let (host, path) = parts(rest);
@@ -45,7 +46,8 @@ pub(super) fn check(url: &str, kind: FetchKind) -> Result<()> {
     Ok(())
 }
 
-/// Returns the path of this machine that a `file:` URL means; `None` for other URLs. A path is returned as it is.
+/// Returns the path of this machine that a `file:` URL means; `None` for other URLs. A path is
+/// returned as it is.
 pub fn local_file(url: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let bytes = if url.starts_with('/') {

@@ -118,8 +118,8 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Starts to evaluate members on other threads, unless that is done for a value around them. Returns the former
-    /// `covered`.
+    /// Starts to evaluate members on other threads, unless that is done for a value around them.
+    /// Returns the former `covered`.
     fn begin_ahead(&mut self, values: impl Iterator<Item = Value>) -> bool {
         let covered = self.covered;
         if !covered {
@@ -141,7 +141,8 @@ pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     }
 }
 
-/// Makes values from the events of a document. Consecutive objects with the same keys share one shape.
+/// Makes values from the events of a document. Consecutive objects with the same keys share one
+/// shape.
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,

@@ -218,7 +218,8 @@ pub(super) fn sort(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
         for value in &mut values {
             *value = ev.force(*value)?;
         }
-        // Comparing numbers or strings cannot fail and needs no evaluator, and their order is total.
+        // Comparing numbers or strings cannot fail and needs no evaluator, and their order is
+        // total.
         if values.iter().all(|value| matches!(value.view(), View::Int(_))) {
             values.sort_by_key(|value| value.as_int());
         } else if values.iter().all(|value| value.as_string().is_some()) {

@@ -1,8 +1,8 @@
 //! The builtins: one table, one file for each family.
 //!
-//! A builtin receives its arguments unforced, and may return a thunk. In the table, `strict` has a bit for each argument
-//! that is always evaluated, which the compiler then does not suspend; `global` puts the name in scope without `builtins.`
-//! and without underscores.
+//! A builtin receives its arguments unforced, and may return a thunk. In the table, `strict` has a
+//! bit for each argument that is always evaluated, which the compiler then does not suspend;
+//! `global` puts the name in scope without `builtins.` and without underscores.
 
 mod attrs;
 mod context;

@@ -76,7 +76,8 @@ pub(super) fn read_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
             format!("the contents of the file '{}' cannot be represented as a Nix string", path.display()),
         ));
     }
-    // A file of a store object may contain references of the object; the string then has them as context.
+    // A file of a store object may contain references of the object; the string then has them as
+    // context.
     let model = ev.shared.options.store_model;
     let mut elements = Vec::new();
     if let Ok((object, _)) = model.split(&path.to_string_lossy()) {

@@ -18,7 +18,8 @@ pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
 }
 
 impl Evaluator {
-    /// Returns a value as XML. With `strict` it is evaluated deeply; otherwise thunks are printed as `unevaluated`.
+    /// Returns a value as XML. With `strict` it is evaluated deeply; otherwise thunks are printed
+    /// as `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
         self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))

@@ -40,7 +40,7 @@ use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
 use crate::error::Error;
-use crate::source::{Pos, Source, Span};
+use crate::source::{Pos, SourceText, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::value::{Attr, Value};
@@ -111,7 +111,7 @@ struct ScopeEntry {
 
 /// A text that is compiled, with its surroundings.
 pub(crate) struct File {
-    pub source: Arc<Source>,
+    pub source: Arc<SourceText>,
     /// Position of the text's first byte.
     pub base: Pos,
     /// Directory of relative paths, canonical.

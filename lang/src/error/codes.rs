@@ -1,7 +1,8 @@
 //! The codes of all errors and warnings of the language.
 
-/// Codes of errors, and those of mistakes in a text (without `lang::`). The book's page of errors explains each, and a
-/// test compares this list with the page and the sources. An error of the host may have a code of another library.
+/// Codes of errors, and those of mistakes in a text (without `lang::`). The book's page of errors
+/// explains each, and a test compares this list with the page and the sources. An error of the host
+/// may have a code of another library.
 pub const CODES: &[&str] = &[
     "lang::throw",
     "lang::assertion",

@@ -1,8 +1,8 @@
 //! Errors of an evaluation.
 //!
-//! An [`Error`] is one pointer, so results stay small and cheap to pass. It keeps positions as [`Pos`] numbers;
-//! [`Evaluator::report`](crate::Evaluator::report) resolves them to files and lines, and makes a [`Report`] that a program
-//! can print.
+//! An [`Error`] is one pointer, so results stay small and cheap to pass. It keeps positions as
+//! [`Pos`] numbers; [`Evaluator::report`](crate::Evaluator::report) resolves them to files and
+//! lines, and makes a [`Report`] that a program can print.
 
 pub(crate) mod absent;
 mod codes;
@@ -21,7 +21,8 @@ pub use report::{Label, Report, Trace, origin_name};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The situation, in the user's words. Situations that no code distinguishes are [`ErrorKind::Other`].
+/// The situation, in the user's words. Situations that no code distinguishes are
+/// [`ErrorKind::Other`].
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// `throw`: caught by `tryEval`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Error, ErrorKind, Mark};
-use crate::source::{Origin, Pos, Source, Span};
+use crate::source::{Origin, Pos, SourceText, Span};
 use crate::syntax::SyntaxError;
 
 /// An error with its places resolved and its frames as text.
@@ -21,7 +21,8 @@ pub struct Report {
     pub trace: Vec<Trace>,
     /// The number of frames missing from `trace`.
     pub frames_dropped: usize,
-    /// The number of innermost frames that are a cycle: the last of them needs the first, and the first the last.
+    /// The number of innermost frames that are a cycle: the last of them needs the first, and the
+    /// first the last.
     pub cycle_len: usize,
     /// More errors of the same text, when it cannot be parsed.
     pub further: Vec<Report>,
@@ -29,7 +30,7 @@ pub struct Report {
 
 #[derive(Debug, Clone)]
 pub struct Label {
-    pub source: Arc<Source>,
+    pub source: Arc<SourceText>,
     pub start: u32,
     pub end: u32,
     pub text: String,
@@ -39,12 +40,12 @@ pub struct Label {
 pub struct Trace {
     pub text: String,
     /// Source and byte offset in it.
-    pub place: Option<(Arc<Source>, u32)>,
+    pub place: Option<(Arc<SourceText>, u32)>,
 }
 
 impl Report {
     /// Returns the report of a finding in a text: an error, or a warning.
-    pub(crate) fn of_text(finding: &SyntaxError, source: &Arc<Source>) -> Report {
+    pub(crate) fn of_text(finding: &SyntaxError, source: &Arc<SourceText>) -> Report {
         let label =
             |(span, text): (Span, String)| Label { source: source.clone(), start: span.start, end: span.end, text };
         let labels = std::iter::once((finding.span, String::new())).chain(finding.labels.iter().cloned());

@@ -1,4 +1,5 @@
-//! Inputs that flakes declare, and the trees that references name now: the data that lock files are written from.
+//! Inputs that flakes declare, and the trees that references name now: the data that lock files are
+//! written from.
 //!
 //! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
 
@@ -43,7 +44,8 @@ impl Evaluator {
         FlakeTree { dir: dir.into_bytes() }
     }
 
-    /// Returns the inputs that a flake declares, and those that its function takes without a declaration.
+    /// Returns the inputs that a flake declares, and those that its function takes without a
+    /// declaration.
     ///
     /// # Errors
     /// When there is no flake, or its `inputs` do not have the form of inputs.
@@ -75,11 +77,12 @@ impl Evaluator {
         lock_text(self, &tree.dir)
     }
 
-    /// Finds the tree that a reference names now, and returns a reference that names that tree for good. A relative path
-    /// starts at the flake in `parent`, and stays as it is.
+    /// Finds the tree that a reference names now, and returns a reference that names that tree for
+    /// good. A relative path starts at the flake in `parent`, and stays as it is.
     ///
     /// # Errors
-    /// When the tree cannot be fetched, or no reference can name it, as a working tree with changes.
+    /// When the tree cannot be fetched, or no reference can name it, as a working tree with
+    /// changes.
     pub fn lock_reference(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<(FlakeRef, FlakeTree)> {
         let mut locked = reference.clone();
         let root = match reference.local_path().filter(|_| reference.is_relative()) {

@@ -1,8 +1,9 @@
 //! Loading of flakes: `builtins.getFlake`, and the flakes that the user names.
 //!
-//! Inputs are those that `flake.lock` pins (`locked.rs`). Others are taken as declared: `path:` inputs relative to the flake
-//! and read in place, `follows`, and everything else that the host can fetch (pure evaluation requires a `rev` or `narHash`
-//! there). A directory that is locked by its hash is copied to the store and checked, like other fetched trees.
+//! Inputs are those that `flake.lock` pins (`locked.rs`). Others are taken as declared: `path:`
+//! inputs relative to the flake and read in place, `follows`, and everything else that the host can
+//! fetch (pure evaluation requires a `rev` or `narHash` there). A directory that is locked by its
+//! hash is copied to the store and checked, like other fetched trees.
 
 use super::locked::LockedInputs;
 use super::reference::FlakeRef;
@@ -18,8 +19,8 @@ use crate::text::path::{join, resolve};
 use crate::value::{Attrs, Value, View};
 use crate::vm::Evaluator;
 
-/// The tree of an input, loaded when it is forced: reference (URL or set), directory it starts at, overrides of its
-/// inputs, true for a flake.
+/// The tree of an input, loaded when it is forced: reference (URL or set), directory it starts at,
+/// overrides of its inputs, true for a flake.
 static INPUT: Code = Code::native(4, |ev, captures| {
     let value = ev.force(captures[0])?;
     let reference = match value.as_attrs() {
@@ -36,8 +37,8 @@ static INPUT: Code = Code::native(4, |ev, captures| {
         Ok(plain_tree(ev, tree))
     }
 });
-/// An input that follows another: the inputs of the flake that declares it, the path such as `a/b`, that flake itself,
-/// which an empty path means.
+/// An input that follows another: the inputs of the flake that declares it, the path such as `a/b`,
+/// that flake itself, which an empty path means.
 static FOLLOWS: Code = Code::native(3, |ev, captures| {
     let path = ev.expect_string(captures[1])?.bytes();
     if path.is_empty() {
@@ -78,7 +79,8 @@ pub(crate) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 }
 
 impl Evaluator {
-    /// Loads the flake that the user named: its outputs with `inputs`, `outputs`, `sourceInfo` and `outPath`.
+    /// Loads the flake that the user named: its outputs with `inputs`, `outputs`, `sourceInfo` and
+    /// `outPath`.
     ///
     /// Pure evaluation loads it too when nothing pins it.
     ///
@@ -99,7 +101,8 @@ pub(super) enum Asker {
     Expression,
 }
 
-/// Reads a reference written as a set: `{ type = "github"; owner = …; }`. Attributes that only inputs have are left out.
+/// Reads a reference written as a set: `{ type = "github"; owner = …; }`. Attributes that only
+/// inputs have are left out.
 pub(crate) fn reference_of_set(ev: &mut Evaluator, set: Attrs) -> Result<FlakeRef> {
     let mut reference = FlakeRef::default();
     for attr in set.sorted() {
@@ -158,8 +161,9 @@ pub(super) struct SourceTree {
     dir: Vec<u8>,
 }
 
-/// Lets pure evaluation read the directory of a flake that the user named, or that a flake declares as its input. A
-/// reference that an expression computes (`builtins.getFlake`) gets no such permission.
+/// Lets pure evaluation read the directory of a flake that the user named, or that a flake declares
+/// as its input. A reference that an expression computes (`builtins.getFlake`) gets no such
+/// permission.
 pub(super) fn allow(ev: &Evaluator, reference: &FlakeRef, base: &[u8]) {
     if let Some(path) = reference.local_path() {
         ev.allow(lossy(&resolve(path.as_bytes(), base)).into());
@@ -212,8 +216,8 @@ pub(super) fn plain_tree(ev: &Evaluator, tree: SourceTree) -> Value {
     plain_attrs(facts)
 }
 
-/// Loads the flake that a reference names. `overrides` gives, by the names of its inputs, their values (`value`) or
-/// overrides of their own inputs (`inputs`, in the same form).
+/// Loads the flake that a reference names. `overrides` gives, by the names of its inputs, their
+/// values (`value`) or overrides of their own inputs (`inputs`, in the same form).
 fn load(
     ev: &mut Evaluator,
     reference: &FlakeRef,
@@ -230,8 +234,8 @@ fn load(
     })
 }
 
-/// Returns the value of the flake in a tree. `inputs` makes the set of its inputs, from the value of the flake (which it
-/// must not force), the set in its file, its function, and its directory.
+/// Returns the value of the flake in a tree. `inputs` makes the set of its inputs, from the value
+/// of the flake (which it must not force), the set in its file, its function, and its directory.
 pub(super) fn flake_of(
     ev: &mut Evaluator,
     tree: SourceTree,
@@ -245,7 +249,8 @@ pub(super) fn flake_of(
     let own = Value::thunk_unfilled(&FLAKE);
     let inputs = inputs(ev, own, flake, outputs, &dir)?;
 
-    // `sourceInfo.outPath` is the tree as a string; interpolating a path in it copies the tree to the store.
+    // `sourceInfo.outPath` is the tree as a string; interpolating a path in it copies the tree to
+    // the store.
     facts.push(("outPath".to_owned(), source_string(ev, &root)));
     let source_info = plain_attrs(facts.clone());
     facts.push(("sourceInfo".to_owned(), source_info));
@@ -311,7 +316,8 @@ struct Scope<'d> {
 }
 
 impl Scope<'_> {
-    /// Returns the set of inputs: those that the flake declares, and those that its function takes by name.
+    /// Returns the set of inputs: those that the flake declares, and those that its function takes
+    /// by name.
     fn inputs(&self, ev: &mut Evaluator, flake: Attrs, outputs: Value, given: &Given) -> Result<Value> {
         let mut members: Vec<(String, Value)> = Vec::new();
         if let Some(declared) = flake.get(Symbol::new(b"inputs")) {
@@ -359,8 +365,9 @@ impl Scope<'_> {
         })
     }
 
-    /// Returns the value of an input as declared here; `None` when it has neither a reference nor `follows`. `nested` are
-    /// overrides from outside of the input's own inputs, and win over those declared here.
+    /// Returns the value of an input as declared here; `None` when it has neither a reference nor
+    /// `follows`. `nested` are overrides from outside of the input's own inputs, and win over those
+    /// declared here.
     fn input(&self, ev: &mut Evaluator, input: Attrs, nested: Option<Attrs>) -> Result<Option<Value>> {
         if let Some(follows) = input.get(Symbol::new(b"follows")) {
             return Ok(Some(Value::thunk(&FOLLOWS, &[self.all, follows, self.own])));

@@ -1,8 +1,9 @@
 //! The text format of `flake.lock`, which pins the inputs of a flake and the inputs of those.
 //!
-//! Nix's format, version 7; versions 5 and 6 are read too. A lock is a graph of named nodes: an input is the name of a
-//! node, or the path from the root to the input that it follows. Nodes may be shared, but none may be an input of itself;
-//! the number of inputs along all paths is bounded, so walking the graph as a tree is safe.
+//! Nix's format, version 7; versions 5 and 6 are read too. A lock is a graph of named nodes: an
+//! input is the name of a node, or the path from the root to the input that it follows. Nodes may
+//! be shared, but none may be an input of itself; the number of inputs along all paths is bounded,
+//! so walking the graph as a tree is safe.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -57,20 +58,23 @@ fn unusable(why: impl std::fmt::Display) -> LockError {
 /// Versions of the format that can be read.
 const VERSIONS: std::ops::RangeInclusive<u64> = 5..=7;
 
-/// The most inputs along all paths, for each node: a node to which many paths lead is counted for each of them.
+/// The most inputs along all paths, for each node: a node to which many paths lead is counted for
+/// each of them.
 const INPUTS_PER_NODE_MAX: usize = 1000;
 
 /// The longest path of inputs, and the longest chain of inputs that follow each other.
 const DEPTH_MAX: usize = 500;
 
-/// The most inputs looked up to find the node that one follows: each step may follow a path of its own.
+/// The most inputs looked up to find the node that one follows: each step may follow a path of its
+/// own.
 const LOOKUPS_MAX: usize = 100_000;
 
 impl LockFile {
     /// Parses the text of a lock file.
     ///
     /// # Errors
-    /// When it is not JSON of version 5 to 7, names nodes that it does not have, or has a cycle of nodes.
+    /// When it is not JSON of version 5 to 7, names nodes that it does not have, or has a cycle of
+    /// nodes.
     pub fn parse(text: &[u8]) -> Result<LockFile, LockError> {
         let file: Value = serde_json::from_slice(text).map_err(unusable)?;
         if !file["version"].as_u64().is_some_and(|version| VERSIONS.contains(&version)) {
@@ -108,7 +112,8 @@ impl LockFile {
         self.target_after(input, 0, &mut { LOOKUPS_MAX })
     }
 
-    /// `steps` counts how often an input followed another on the way here; `lookups` are left for all of it.
+    /// `steps` counts how often an input followed another on the way here; `lookups` are left for
+    /// all of it.
     fn target_after<'l>(
         &'l self,
         input: &'l LockInput,

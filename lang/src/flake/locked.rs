@@ -1,8 +1,8 @@
 //! Inputs of a flake as its lock file pins them.
 //!
-//! Only the lock file of the flake that was asked for is read; those of its inputs are ignored, as in Nix. An input whose
-//! declaration has changed since it was locked is taken as declared, so pure evaluation refuses it instead of using the
-//! tree that an older declaration named.
+//! Only the lock file of the flake that was asked for is read; those of its inputs are ignored, as
+//! in Nix. An input whose declaration has changed since it was locked is taken as declared, so pure
+//! evaluation refuses it instead of using the tree that an older declaration named.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use crate::symbol::Symbol;
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
 
-/// A node of the lock file, fetched when it is forced: its name, its locked reference, the flake at which a relative path
-/// starts, its inputs (null when it is not a flake).
+/// A node of the lock file, fetched when it is forced: its name, its locked reference, the flake at
+/// which a relative path starts, its inputs (null when it is not a flake).
 static NODE: Code = Code::native(4, |ev, captures| {
     let reference = ev.expect_attrs(captures[1])?;
     let reference = reference_of_set(ev, reference)?;
@@ -44,7 +44,8 @@ static BROKEN: Code = Code::native(1, |ev, captures| {
     Err(LockError(why).into())
 });
 
-/// The error for an entry that does not say which tree it is: it would change with the tree that its reference names.
+/// The error for an entry that does not say which tree it is: it would change with the tree that
+/// its reference names.
 fn unpinned(name: &str, reference: &FlakeRef) -> Error {
     let lack = match reference.kind() {
         "path" | "tarball" | "file" => "no 'narHash'",
@@ -104,8 +105,8 @@ impl LockedInputs {
         Ok(Some(LockedInputs { file, values }))
     }
 
-    /// Returns the value of an input of the flake itself; `None` when it is not locked, or was declared otherwise when it
-    /// was.
+    /// Returns the value of an input of the flake itself; `None` when it is not locked, or was
+    /// declared otherwise when it was.
     pub(super) fn input(&self, ev: &mut Evaluator, name: &str, declared: Option<Attrs>) -> Result<Option<Value>> {
         let Some(input) = self.file.node(&self.file.root)?.inputs.get(name) else { return Ok(None) };
         let target = self.file.target(input)?;

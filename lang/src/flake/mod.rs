@@ -6,8 +6,9 @@
 //!                                                      flake.lock ──lock──▶ inputs
 //! ```
 //!
-//! The language and the command line share this module, so both accept the same references and lock files.
-//! `reference` and `lock` are pure text formats. The others evaluate, and ask the host to fetch.
+//! The language and the command line share this module, so both accept the same references and lock
+//! files. `reference` and `lock` are pure text formats. The others evaluate, and ask the host to
+//! fetch.
 
 mod inputs;
 mod load;

@@ -13,7 +13,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::host::FetchValue;
 
-/// The source tree that a flake or another input is in, as attributes; `type` says which others have a meaning.
+/// The source tree that a flake or another input is in, as attributes; `type` says which others
+/// have a meaning.
 ///
 /// Attributes are checked when the tree is fetched, so a reference may lack some.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -56,12 +57,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// Ends of URLs that name an archive rather than a plain file.
 const ARCHIVE_SUFFIXES: [&str; 7] = [".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"];
 
-/// Schemes that stand before the scheme of the transport, as in `git+https:`, and the type each means.
+/// Schemes that stand before the scheme of the transport, as in `git+https:`, and the type each
+/// means.
 const TRANSPORT_PREFIXES: [(&str, &str); 4] =
     [("git+", "git"), ("hg+", "hg"), ("tarball+", "tarball"), ("file+", "file")];
 
 impl FlakeRef {
-    /// Returns the reference to a directory of this machine, or of the flake that has the reference.
+    /// Returns the reference to a directory of this machine, or of the flake that has the
+    /// reference.
     pub fn path(path: &str) -> FlakeRef {
         FlakeRef::default().with("type", "path").with("path", path)
     }
@@ -179,8 +182,8 @@ impl FlakeRef {
         matches!(self.kind(), "github" | "gitlab" | "sourcehut")
     }
 
-    /// True when the reference names one tree only: by its hash, or by a revision where that is a hash.
-    /// In references to archives and directories nothing checks the revision.
+    /// True when the reference names one tree only: by its hash, or by a revision where that is a
+    /// hash. In references to archives and directories nothing checks the revision.
     pub fn is_pinned(&self) -> bool {
         pins_tree(&self.attributes)
     }

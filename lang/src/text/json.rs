@@ -1,12 +1,12 @@
 //! JSON: a reader that gives a stream of events, and a writer of strings.
 //!
-//! The reader follows RFC 8259 strictly, as Nix's library does: UTF-8 only, no trailing commas, no comments. It builds no
-//! tree and does not recurse; a level of depth costs one byte.
+//! The reader follows RFC 8259 strictly, as Nix's library does: UTF-8 only, no trailing commas, no
+//! comments. It builds no tree and does not recurse; a level of depth costs one byte.
 
 use std::borrow::Cow;
 
-/// Receives a document in order. A key comes before its value; values of an object or array come between its `begin`
-/// and `end`.
+/// Receives a document in order. A key comes before its value; values of an object or array come
+/// between its `begin` and `end`.
 pub trait Visitor {
     type Error;
     fn null(&mut self) -> Result<(), Self::Error>;

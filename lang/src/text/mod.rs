@@ -1,4 +1,5 @@
-//! Pure algorithms over bytes for builtins and messages, independent of values, string contexts and files.
+//! Pure algorithms over bytes for builtins and messages, independent of values, string contexts and
+//! files.
 
 pub mod json;
 pub mod number;

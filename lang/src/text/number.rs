@@ -1,6 +1,7 @@
 //! Numbers as text, in exactly the form that Nix reads and writes.
 
-/// Formats a float like C's `%.<digits>g`: at most that many digits, no trailing zeros, an exponent where it is shorter.
+/// Formats a float like C's `%.<digits>g`: at most that many digits, no trailing zeros, an exponent
+/// where it is shorter.
 ///
 /// `nix-instantiate --eval` prints floats with 6 digits.
 pub fn general(value: f64, digits: usize) -> String {
@@ -28,8 +29,8 @@ pub fn fixed(value: f64) -> String {
     if value.is_finite() { format!("{value:.6}") } else { general(value, 6) }
 }
 
-/// Formats a finite float as JSON: the fewest digits that parse to the same number, with `.0` or an exponent so that it
-/// parses as a float. Infinities and not-a-number are `null`.
+/// Formats a finite float as JSON: the fewest digits that parse to the same number, with `.0` or an
+/// exponent so that it parses as a float. Infinities and not-a-number are `null`.
 pub fn json(value: f64) -> String {
     if !value.is_finite() {
         return "null".into();
@@ -44,7 +45,8 @@ pub fn json(value: f64) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-/// Parses a decimal integer with an optional `-` or `+`; `None` when it is invalid or does not fit in 64 bits.
+/// Parses a decimal integer with an optional `-` or `+`; `None` when it is invalid or does not fit
+/// in 64 bits.
 pub fn parse_int(text: &[u8]) -> Option<i64> {
     str::from_utf8(text).ok()?.parse().ok()
 }

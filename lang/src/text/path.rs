@@ -1,6 +1,7 @@
 //! Paths as text, without access to a file system.
 
-/// Makes an absolute path canonical: no `.`, `..`, doubled or trailing slashes. `..` at the root stays at the root.
+/// Makes an absolute path canonical: no `.`, `..`, doubled or trailing slashes. `..` at the root
+/// stays at the root.
 pub(crate) fn normalise(path: &[u8]) -> Vec<u8> {
     append(Vec::with_capacity(path.len()), path)
 }

@@ -39,7 +39,8 @@ fn convert(value: toml::Value) -> Value {
     }
 }
 
-/// Formats a date, a time or both, with the fraction of a second in three, six or nine digits, as few as suffice.
+/// Formats a date, a time or both, with the fraction of a second in three, six or nine digits, as
+/// few as suffice.
 fn timestamp(mut value: toml::value::Datetime) -> String {
     let nanoseconds = value.time.as_mut().and_then(|time| time.nanosecond.take()).unwrap_or_default();
     let plain = value.to_string();

@@ -1,8 +1,10 @@
-//! Versions and package names, split as Nix does: `splitVersion`, `compareVersions`, `parseDrvName`.
+//! Versions and package names, split as Nix does: `splitVersion`, `compareVersions`,
+//! `parseDrvName`.
 
 use std::cmp::Ordering;
 
-/// Returns the components of a version: runs of digits and runs of other bytes, without `.` and `-` between them.
+/// Returns the components of a version: runs of digits and runs of other bytes, without `.` and `-`
+/// between them.
 pub fn components(version: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = version;
     std::iter::from_fn(move || {
@@ -22,7 +24,8 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b'.' | b'-')
 }
 
-/// Compares two versions: numbers by value, `pre` before everything, nothing before a number, words before numbers.
+/// Compares two versions: numbers by value, `pre` before everything, nothing before a number, words
+/// before numbers.
 pub fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let (mut left, mut right) = (components(left), components(right));
     loop {

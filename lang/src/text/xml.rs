@@ -1,4 +1,5 @@
-//! XML in the form of `builtins.toXML` and `--xml`: two spaces for each level, attributes in double quotes.
+//! XML in the form of `builtins.toXML` and `--xml`: two spaces for each level, attributes in double
+//! quotes.
 
 /// The first line of every document.
 pub const HEADER: &str = "<?xml version='1.0' encoding='utf-8'?>\n";

@@ -10,7 +10,7 @@ use crate::compile::code::Code;
 use crate::compile::stored::{self, Kept, Stored};
 use crate::error::{Error, Result};
 use crate::host::{CodeCache, FileType};
-use crate::source::{Origin, Source};
+use crate::source::{Origin, SourceText};
 use crate::symbol::Symbol;
 use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{Lints, ParseOptions, parse};
@@ -142,7 +142,7 @@ impl Evaluator {
         names: &[(Symbol, Value)],
         keep: bool,
     ) -> Result<Value> {
-        let source = Arc::new(Source::new(origin, text));
+        let source = Arc::new(SourceText::new(origin, text));
         let base = self.shared.sources.write().expect(LOCK).add(source.clone());
         let Some(base) = base else {
             return Err(Error::other("lang::too_much_text", "more than 4 GiB of source text were read"));

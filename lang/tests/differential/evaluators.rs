@@ -1,4 +1,4 @@
-//! The two that are compared: Nix as a program, and the evaluator of this crate.
+//! The two evaluators that are compared: the program Nix, and this crate.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use model::StoreModel;
 use test_support::files::Files;
 
 pub struct Nix {
-    folder: tempfile::TempDir,
-    /// Where Nix keeps a store of its own, if it is asked with one.
+    directory: tempfile::TempDir,
+    /// Directory of Nix's store, for evaluations that need one.
     store: tempfile::TempDir,
-    /// Nix 2.8, which has no store in memory to write to and prints trees in another way.
+    /// True for Nix 2.8, which has no writable store in memory and prints trees in another form.
     pub old: bool,
 }
 
@@ -35,27 +35,27 @@ impl Nix {
     pub fn new() -> Nix {
         let output = nix_command().arg("--version").output().expect("the reference runs");
         let version = String::from_utf8_lossy(&output.stdout).into_owned();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("data")).unwrap();
-        std::fs::write(folder.path().join("data/file"), "1").unwrap();
-        Nix { folder, store: tempfile::tempdir().unwrap(), old: version.contains(" 2.8.") }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("data")).unwrap();
+        std::fs::write(directory.path().join("data/file"), "1").unwrap();
+        Nix { directory, store: tempfile::tempdir().unwrap(), old: version.contains(" 2.8.") }
     }
 
-    /// Relative paths start here.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Returns the directory at which relative paths start.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
-    /// The value in its strict form, or the last line of what Nix said.
+    /// Returns the value in strict form, or the last line of Nix's error.
     pub fn eval(&self, text: &str) -> Result<String, String> {
-        // What is made of a derivation's path reads the derivation.
+        // Some builtins read the derivation of a path.
         let mode: &[&str] = if self.old { &[] } else { &["--read-write-mode"] };
         let store = if self.old { "dummy://" } else { "dummy://?read-only=false" };
         self.run(&[&["--eval", "--strict"], mode].concat(), text, store)
     }
 
-    /// As [`Nix::eval`], with a store on disk: the one in memory knows no references, and reads
-    /// back no text.
+    /// As [`Nix::eval`], with a store on disk: the one in memory stores neither references nor
+    /// texts.
     pub fn eval_with_store(&self, text: &str) -> Result<String, String> {
         let store = format!("local?root={}", self.store.path().display());
         self.run(&["--eval", "--strict", "--read-write-mode"], text, &store)
@@ -66,13 +66,13 @@ impl Nix {
     }
 
     fn run(&self, arguments: &[&str], text: &str, store: &str) -> Result<String, String> {
-        let file = self.folder.path().join("batch.nix");
+        let file = self.directory.path().join("batch.nix");
         std::fs::write(&file, text).unwrap();
         let mut command = nix_command();
         command.args(arguments).arg(&file).env_clear().stdin(Stdio::null());
         command.env("NIX_REMOTE", store);
         command.env("HOME", "/fake-home").env("NIX_STORE_DIR", "/nix/store");
-        command.env("NIX_CONF_DIR", self.folder.path()).env("XDG_CACHE_HOME", self.folder.path());
+        command.env("NIX_CONF_DIR", self.directory.path()).env("XDG_CACHE_HOME", self.directory.path());
         let output = command.output().expect("the reference runs");
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -83,9 +83,8 @@ impl Nix {
         }
     }
 
-    /// Whether Nix fails for want of a store that has what it asks for, which is no difference: 2.8
-    /// of one that it can write to, a newer one, which is let write here, of the paths that a
-    /// context names.
+    /// Returns true when Nix fails because its store is not writable (2.8), or lacks the paths of a
+    /// context (newer versions). Such failures are no differences.
     pub fn lacks_store(&self, error: &str) -> bool {
         match self.old {
             true => error.ends_with(".drv' is not valid"),
@@ -131,7 +130,7 @@ impl Ours {
         match parsed.errors.first() {
             Some(error) => Err(error.to_string()),
             None => {
-                // Names that nothing defines are mistakes of the text, too.
+                // Undefined variables are errors of the text too.
                 let checked = self.evaluator.parse_text(text.as_bytes(), Origin::CommandLine, &self.base);
                 checked.map_err(|error| error.to_string())?;
                 let style = if old { Style::Nix2_8 } else { Style::Current };

@@ -1,16 +1,15 @@
-//! Programs made at random, evaluated here and by Nix: trees and values must be the same, and both
-//! must fail or neither.
+//! Random programs, evaluated here and by Nix: trees and values must be equal, and either both or
+//! neither must fail.
 //!
-//! A second test gives builtins and operators every kind of value for every argument, sensible or
-//! not.
+//! A second test passes every kind of value, valid or not, for every argument of builtins and
+//! operators.
 //!
-//! Many programs go into one run of Nix, as elements of a list; when a list differs it is halved
-//! until the program is found.
+//! One run of Nix evaluates many programs as a list; a list that differs is bisected.
 //!
 //! ```text
 //! DIFFERENTIAL_NIX=path/to/nix-instantiate DIFFERENTIAL_SECS=60 DIFFERENTIAL_SEED=1 \
 //!     cargo test --release -p lang --test differential -- --ignored --nocapture
-//! DIFFERENTIAL_ONE_IN=1      of the combinations of arguments one in so many is tried, 20 by default
+//! DIFFERENTIAL_ONE_IN=1      tries one in so many combinations of arguments, 20 by default
 //! DIFFERENTIAL_MAX=500       stops after so many differences, 20 by default
 //! ORACLE_NIX=path/to/tree    instead of DIFFERENTIAL_NIX: the reference of the corpus, run by its own loader
 //! ```
@@ -25,19 +24,19 @@ use test_support::programs::{Generator, Random};
 
 /// Programs in one run of Nix.
 const BATCH: usize = 250;
-/// Of the programs that fail here one in so many is given to Nix, each alone, since it would end a
-/// whole batch.
+/// One in so many of the programs that fail here is evaluated by Nix, each alone, since it would
+/// end a whole batch.
 const FAILING_ONE_IN: usize = 15;
 
-/// After as many differences the rest would be repetition.
+/// Returns the number of differences after which a test stops.
 fn differences_max() -> usize {
     number("DIFFERENTIAL_MAX", 20) as usize
 }
 
-/// What [`wrapped`] makes of a program that throws.
+/// Value of a [`wrapped`] program that throws.
 const THROWN: &str = "{ success = false; value = false; }";
 
-/// A program that an error of the catchable kind does not end, nor laziness save.
+/// Wraps a program so that it is evaluated deeply, and catchable errors do not end it.
 fn wrapped(program: &str) -> String {
     format!("(builtins.tryEval (let v = {program}; in builtins.deepSeq v v))")
 }
@@ -51,11 +50,11 @@ fn list<'a>(programs: impl Iterator<Item = &'a String>) -> String {
     text + "]\n"
 }
 
-/// What was found to differ.
+/// Differences found.
 #[derive(Default)]
 struct Found {
     differences: Vec<String>,
-    /// Differences of the kinds that `known-differences` has: which of two errors comes, by the
+    /// Differences of the kinds in `known-differences`: which of two errors comes first, by the
     /// order of arguments or attributes.
     explained: Vec<String>,
 }
@@ -85,16 +84,16 @@ impl Found {
     }
 }
 
-/// How many of the explained differences are shown, and that there are few of them.
+/// The most explained differences that are shown, and the largest part of programs with one.
 const EXPLAINED_SHOWN: usize = 40;
 const EXPLAINED_ONE_IN: usize = 10_000;
-/// Where every argument is once one that throws.
+/// The same for the matrix, where each argument throws once.
 const EXPLAINED_ONE_IN_MATRIX: usize = 50;
 
-/// Whether both fail, but only what is thrown here is caught (`arguments-before-types.nix`,
-/// `order-of-attributes.nix`); or whether sets are compared, and one of the two found that they
-/// differ before it met what fails (`order-of-attributes.nix`); or whether a builtin is compared
-/// with itself (`functions-equal.nix`).
+/// Returns true for differences of a known kind: both fail, but only one of the errors can be
+/// caught (`arguments-before-types.nix`, `order-of-attributes.nix`); sets are compared, and one
+/// evaluator found a difference before it evaluated the failing attribute
+/// (`order-of-attributes.nix`); or a builtin is compared with itself (`functions-equal.nix`).
 fn is_explained(program: &str, nix: &Result<String, String>, ours: &Result<String, String>) -> bool {
     let fails =
         |value: &Result<String, String>| value.as_deref().is_ok_and(|text| text.contains(THROWN)) || value.is_err();
@@ -106,16 +105,16 @@ fn is_explained(program: &str, nix: &Result<String, String>, ours: &Result<Strin
     }
 }
 
-/// Whether a program is about what Nix 2.8 does otherwise: it evaluates all that `replaceStrings`
-/// may put in, and writes floats another way.
+/// Returns true for programs that Nix 2.8 evaluates differently: it evaluates all replacements of
+/// `replaceStrings`, and prints floats in another form.
 fn is_newer(program: &str) -> bool {
-    // `.5` and `1.` are floats, too.
+    // `.5` and `1.` are floats too.
     let is_fraction = |bytes: &[u8]| matches!(bytes, [b'.', digit] | [digit, b'.'] if digit.is_ascii_digit());
     program.contains("builtins.replaceStrings")
         || (program.contains("builtins.toJSON") && program.as_bytes().windows(2).any(is_fraction))
 }
 
-/// Halves `programs` until single ones are found that differ.
+/// Bisects `programs` until single ones differ.
 fn narrow(programs: &[(String, String)], nix: &Nix, found: &mut Found) {
     if found.is_enough() {
         return;
@@ -143,7 +142,7 @@ fn narrow(programs: &[(String, String)], nix: &Nix, found: &mut Found) {
 fn narrow_trees(programs: &[String], nix: &Nix, ours: &mut Ours, found: &mut Found) {
     let text = list(programs.iter());
     let (wanted, got) = (nix.parse(&text), ours.parse(&text, nix.old));
-    // The order in which Nix 2.8 prints names is a matter of what it read before.
+    // The order in which Nix 2.8 prints names depends on earlier texts.
     let wanted = if nix.old && wanted.is_ok() && got.is_ok() { got.clone() } else { wanted };
     if found.is_enough() || wanted == got {
         return;
@@ -163,8 +162,8 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Compares what `programs` mean; of those that fail here, one in `failing_one_in` is given to Nix
-/// alone.
+/// Compares the values of `programs`; of those that fail here, Nix evaluates one in
+/// `failing_one_in`, alone.
 fn compare(programs: Vec<String>, failing_one_in: usize, nix: &Nix, ours: &mut Ours, found: &mut Found) -> usize {
     let mut good = Vec::new();
     let mut failed = 0;
@@ -191,7 +190,7 @@ fn random_programs_mean_the_same() {
     let nix = Nix::new();
     let until = Instant::now() + Duration::from_secs(number("DIFFERENTIAL_SECS", 60));
     let mut seed = number("DIFFERENTIAL_SEED", 1) << 32;
-    let mut ours = Ours::new(nix.folder());
+    let mut ours = Ours::new(nix.directory());
     let mut found = Found::default();
     let (mut count, mut failed) = (0, 0);
     while Instant::now() < until && !found.is_enough() {
@@ -211,14 +210,14 @@ fn random_programs_mean_the_same() {
 #[ignore = "needs another Nix, and time"]
 fn builtins_take_and_refuse_the_same() {
     let nix = Nix::new();
-    let mut ours = Ours::new(nix.folder());
+    let mut ours = Ours::new(nix.directory());
     let mut random = Random::new(number("DIFFERENTIAL_SEED", 1));
     let one_in = number("DIFFERENTIAL_ONE_IN", 20) as usize;
     let mut found = Found::default();
     let (mut count, mut failed) = (0, 0);
     for template in matrix::TEMPLATES {
         let mut programs: Vec<String> = matrix::programs(template);
-        // All of what one argument can be, and as many of the combinations.
+        // All values of one argument, and as many of the combinations.
         if programs.len() > matrix::VALUES.len() {
             programs.retain(|_| random.one_in(one_in));
         }

@@ -1,4 +1,5 @@
-//! Builtins and operators, and values of every kind to give them: what fits, what nearly fits, and what does not.
+//! Builtins and operators, and values of every kind to give them: what fits, what nearly fits, and
+//! what does not.
 
 /// Each `%` stands for one of [`VALUES`].
 pub const TEMPLATES: &[&str] = &[
@@ -256,8 +257,8 @@ pub const VALUES: &[&str] = &[
     "(1 + null)",
 ];
 
-/// Builtins that look into files do not see what others put into the store: here nothing is written there. A search path that is not
-/// absolute is among the known differences.
+/// Builtins that look into files do not see what others put into the store: here nothing is written
+/// there. A search path that is not absolute is among the known differences.
 fn is_explained(program: &str) -> bool {
     let relative = program.contains("path = \"\"") || program.contains("path = \"a");
     let looks_for_files = program.contains("pathExists") || program.contains("findFile");

@@ -1,4 +1,5 @@
-//! Flake references and lock files, each through both doors: `builtins.getFlake` and the command line.
+//! Flake references and lock files, each through both doors: `builtins.getFlake` and the command
+//! line.
 
 use std::fs;
 

@@ -1,13 +1,14 @@
 //! POSIX extended regular expressions, with the results of `std::regex` in GNU's C++ library.
 //!
-//! `builtins.match` and `builtins.split` are defined by that library, whose choice among several matches is neither
-//! POSIX's nor Perl's: an alternation tries both sides and the longer match wins; a repetition is greedy and backtracks
-//! only where nothing matches otherwise. So this module walks the same automaton in the same order (`run`), made from the
-//! same grammar (`parse`, `program`), but without the original's recursion and exponential time: branches that failed at
+//! `builtins.match` and `builtins.split` are defined by that library, whose choice among several
+//! matches is neither POSIX's nor Perl's: an alternation tries both sides and the longer match
+//! wins; a repetition is greedy and backtracks only where nothing matches otherwise. So this module
+//! walks the same automaton in the same order (`run`), made from the same grammar (`parse`,
+//! `program`), but without the original's recursion and exponential time: branches that failed at
 //! an offset are memoised.
 //!
-//! The alphabet is bytes, `.` matches all of them except NUL, and classes are those of the C locale. Callers cache
-//! compiled expressions.
+//! The alphabet is bytes, `.` matches all of them except NUL, and classes are those of the C
+//! locale. Callers cache compiled expressions.
 
 mod parse;
 mod program;
@@ -37,8 +38,8 @@ pub struct RegexError {
 #[error("memory limit exceeded by regular expression")]
 pub struct TooMuchMemory;
 
-/// Ranges that the groups of an expression matched, in order of their opening parentheses; `None` for a group that took
-/// no part.
+/// Ranges that the groups of an expression matched, in order of their opening parentheses; `None`
+/// for a group that took no part.
 pub type Groups = Vec<Option<Range<usize>>>;
 
 /// One match found in a text.
@@ -67,8 +68,8 @@ impl Regex {
         run::Run::new(&self.program, text).whole()
     }
 
-    /// Finds the matches that `builtins.split` splits at: each begins where the last one ended or later, and after an empty
-    /// one comes a non-empty match at the same offset, if there is one.
+    /// Finds the matches that `builtins.split` splits at: each begins where the last one ended or
+    /// later, and after an empty one comes a non-empty match at the same offset, if there is one.
     pub fn matches<'t>(&'t self, text: &'t [u8]) -> Matches<'t> {
         Matches { run: run::Run::new(&self.program, text), last: None, first: true, length: text.len() }
     }

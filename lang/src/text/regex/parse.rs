@@ -57,7 +57,8 @@ pub struct Parsed {
 /// The greatest depth of nested groups, and the most repetitions in a row.
 const DEPTH_MAX: u32 = 500;
 
-/// The largest count that the parser accepts; the limit on the program's size refuses most smaller ones.
+/// The largest count that the parser accepts; the limit on the program's size refuses most smaller
+/// ones.
 const COUNT_MAX: u32 = 100_000;
 
 pub fn parse(pattern: &[u8]) -> Result<Parsed, RegexError> {

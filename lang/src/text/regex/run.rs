@@ -4,7 +4,8 @@ use super::parse::ByteSet;
 use super::program::{Program, Step};
 use super::{Groups, Match, TooMuchMemory};
 
-/// Steps per byte after which a walk begins to memoise failures. Most walks end sooner and need no memory.
+/// Steps per byte after which a walk begins to memoise failures. Most walks end sooner and need no
+/// memory.
 const STEPS_FREE: usize = 32;
 
 /// The most frames of a walk, and the most words of its memory: half a gigabyte each.
@@ -23,7 +24,8 @@ pub struct Run<'t> {
     groups: Vec<Group>,
     /// End and groups of the best match so far.
     best: Option<(usize, Vec<Group>)>,
-    /// Offset at which each repetition was last entered on this path, and how often there: at most twice.
+    /// Offset at which each repetition was last entered on this path, and how often there: at most
+    /// twice.
     entered: Vec<(usize, u8)>,
     stack: Vec<Frame>,
     steps: usize,
@@ -135,7 +137,8 @@ impl<'t> Run<'t> {
         self.out_of_memory
     }
 
-    /// Returns the first match that begins at `start` or later; `^` matches at `start` if `at_text_start`.
+    /// Returns the first match that begins at `start` or later; `^` matches at `start` if
+    /// `at_text_start`.
     pub fn search(&mut self, start: usize, at_text_start: bool) -> Option<Match> {
         self.non_empty = false;
         self.at_text_start = at_text_start;
@@ -192,7 +195,8 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Follows steps until one ends this path. Returns true when it ended in a match, `None` when no match can be better.
+    /// Follows steps until one ends this path. Returns true when it ended in a match, `None` when
+    /// no match can be better.
     fn forward(&mut self, mut step: u32, mut at: usize) -> Option<bool> {
         loop {
             match self.program.steps[step as usize] {
@@ -324,8 +328,9 @@ impl<'t> Run<'t> {
 
     /// Returns the number of bytes of `set` at `at` that a run may take.
     ///
-    /// A run that failed from a later offset failed with each number of its bytes, so this run stops where it reaches such
-    /// an offset. Runs that begin at each byte of a long run thus visit its bytes once, not once each.
+    /// A run that failed from a later offset failed with each number of its bytes, so this run
+    /// stops where it reaches such an offset. Runs that begin at each byte of a long run thus visit
+    /// its bytes once, not once each.
     fn run_length(&self, set: &ByteSet, branch: u32, at: usize) -> usize {
         let rest = self.text[at..].iter();
         match &self.memory {
@@ -362,7 +367,8 @@ impl<'t> Run<'t> {
         self.memory.as_ref()?.recall(self.bit(branch, at))
     }
 
-    /// Makes the walk memoise the result of a branch at an offset, and a failure at the `length` offsets after it too.
+    /// Makes the walk memoise the result of a branch at an offset, and a failure at the `length`
+    /// offsets after it too.
     fn remember(&mut self, branch: u32, at: usize, length: usize) {
         if self.memory.is_some() {
             self.stack.push(Frame::Remember { bit: self.bit(branch, at), length });

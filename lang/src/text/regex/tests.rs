@@ -137,7 +137,8 @@ fn memory_has_a_limit() {
     assert_eq!(turning.match_whole("a".repeat(30_000).as_bytes()), Err(TooMuchMemory));
 }
 
-/// Returns the results of `split` and `match` when failures are memoised from the step `steps_free` on.
+/// Returns the results of `split` and `match` when failures are memoised from the step `steps_free`
+/// on.
 fn found(regex: &Regex, text: &[u8], steps_free: usize) -> (Vec<Match>, Option<Groups>) {
     let run = || {
         let mut run = run::Run::new(&regex.program, text);
