@@ -97,8 +97,9 @@ fn sets_in_all_their_forms() {
     let names: Vec<String> = (0..40).map(|n| format!("set-{n}")).collect();
     let base = Value::attrs(names.iter().zip(0..).map(|(name, n)| attr(name, n)).collect());
     let mut set = base.as_attrs().unwrap();
-    for n in 0..10 {
-        set = set.update(Value::attrs(vec![attr(&names[n], 100 + n as i64)]).as_attrs().unwrap()).as_attrs().unwrap();
+    for (name, number) in names.iter().zip(100..).take(10) {
+        let top = Value::attrs(vec![attr(name, number)]).as_attrs().unwrap();
+        set = set.update(top).as_attrs().unwrap();
     }
     assert!(set.shape_if_flat().is_none());
     let cache = ShapeCache::new();

@@ -148,9 +148,6 @@ impl Frame {
     /// them. While the slice is used they are not written, and the frame does not end.
     #[inline(always)]
     pub unsafe fn slice<'a>(self, first: Reg, count: usize) -> &'a [Value] {
-        if count == 0 {
-            return &[];
-        }
         // SAFETY: by this function's contract the registers are there and hold values.
         let values = unsafe { std::slice::from_raw_parts(self.at(first, count), count) };
         debug_assert!(!values.iter().any(|value| value.same(Value::UNWRITTEN)), "{count} registers from {first:?}");
@@ -164,9 +161,6 @@ impl Frame {
     /// used they are not accessed otherwise, and the frame does not end.
     #[inline(always)]
     pub unsafe fn slice_mut<'a>(self, first: Reg, count: usize) -> &'a mut [Value] {
-        if count == 0 {
-            return &mut [];
-        }
         // SAFETY: by this function's contract the registers are there, and ours alone. The stack's
         // words are written before they are read, and a word is a valid value for a slice that is
         // only written.
