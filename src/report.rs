@@ -360,7 +360,7 @@ fn char_range(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
 
 impl From<lang::error::Report> for Failure {
     fn from(report: lang::error::Report) -> Failure {
-        let exit = report.cause.as_deref().and_then(build_error).map_or(Exit::Error, |error| exit_of(error));
+        let exit = report.cause.as_deref().and_then(build_error).map_or(Exit::Error, exit_of);
         let failure = Failure { exit, code: report.code, ..Failure::new(report.message.clone()) };
         Failure { help: report.help.clone(), evaluation: Some(Box::new(report)), ..failure }
     }

@@ -57,7 +57,13 @@ mod tests {
     /// The tests of `lang` check the codes of the language in the same way.
     #[test]
     fn every_code_of_command_store_and_builder_is_explained_and_no_other() {
-        let codes = CODES.into_iter().chain(StoreError::CODES).chain(PrefixError::CODES).chain(BuildError::CODES);
+        let of_language = lang::error::CODES.iter().copied();
+        let codes = CODES
+            .into_iter()
+            .chain(of_language)
+            .chain(StoreError::CODES)
+            .chain(PrefixError::CODES)
+            .chain(BuildError::CODES);
         let known: BTreeSet<&str> = codes.collect();
         let sections: BTreeSet<&str> = sections().map(|(code, _)| code).collect();
         assert_eq!(known.difference(&sections).collect::<Vec<_>>(), [&""; 0], "not explained");

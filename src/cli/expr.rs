@@ -28,7 +28,7 @@ pub struct Expr {
 fn is_reference(text: &str) -> bool {
     let Some((head, _)) = text.split_once('#') else { return false };
     let is_word = head.chars().all(|each| each.is_ascii_alphanumeric() || ":/.-_~%?&=+@".contains(each));
-    head.starts_with(['.', '/']) || is_word && FlakeRef::parse(head).is_ok()
+    head.starts_with(['.', '/']) || is_word && (head.contains(':') || FlakeRef::parse(head).is_ok())
 }
 
 impl Expr {

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use archive::UnpackError;
 use fetch::{Fetch, FetchConfig, Fetcher, redact};
 use lang::builtins::local_file as local;
 use lang::host::{
@@ -30,7 +31,7 @@ use lang::host::{
 use model::path::Ingestion;
 use model::{Hash, HashAlgorithm, Hasher, StorePathName};
 use os::private;
-use os::space::FreeSpace;
+use os::space::{FreeSpace, OutOfSpace};
 use store::SourceKind;
 use store::archive::{ArchiveError, write_filtered};
 use waiting::Waiting;
@@ -96,6 +97,31 @@ impl Obtained {
 
 fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
     other(format!("{what} `{}`: {cause}", path.display()))
+}
+
+/// Makes the error of an archive, with its advice.
+fn unpack_failed(error: UnpackError) -> HostError {
+    let help = error.help().map(str::to_owned);
+    HostError { help, ..HostError::from_cause(error) }
+}
+
+/// Makes the error of a full file system, with its advice.
+fn out_of_space(error: OutOfSpace) -> HostError {
+    let help = error.help;
+    HostError::from_cause(error).code("store::out_of_space").help(help)
+}
+
+/// Makes an error with a message for its causes, and the advice of a full file system among them.
+fn with_causes(message: String, error: &(dyn std::error::Error + 'static)) -> HostError {
+    let full = std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        // An I/O error is not the cause of itself, but may contain one.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        error.downcast_ref::<OutOfSpace>().or_else(|| inner?.downcast_ref())
+    });
+    match full {
+        Some(full) => other(message).code("store::out_of_space").help(full.help),
+        None => other(message),
+    }
 }
 
 fn text<'r>(request: &'r FetchRequest, name: &str) -> Option<&'r str> {
@@ -296,7 +322,7 @@ impl Sources {
             let options = archive::Options { room: Some(Arc::clone(&self.space)), ..archive::Options::default() };
             let unpacked = archive::unpack(std::slice::from_ref(&archive), directory, &options);
             // An archive may have a time that no file system can store.
-            let newest = unpacked.map_err(other)?.newest.min(u32::MAX.into());
+            let newest = unpacked.map_err(unpack_failed)?.newest.min(u32::MAX.into());
             let newest = UNIX_EPOCH + Duration::from_secs(newest);
             let dated = fs::File::open(directory).and_then(|directory| directory.set_modified(newest));
             dated.map_err(|cause| failed("cannot set the time of", directory, &cause))

@@ -19,7 +19,7 @@ use lang::host::{HostError, HostErrorKind, HostResult};
 
 use super::copy::{LocalCopy, touch};
 use super::{Request, chain, http, revision};
-use crate::sources::{Sources, other};
+use crate::sources::{Sources, other, with_causes};
 
 /// Fetches the commit that a request is about, unless it is there, and returns where it is; and the
 /// branch that the name stands for, if it does.
@@ -29,7 +29,7 @@ use crate::sources::{Sources, other};
 pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Repository, ObjectId, Option<String>)> {
     let url = parse(request.url)?;
     let cannot = |what: &str, error: &gix::Error| {
-        other(format!("cannot fetch {what} of the Git repository `{url}`: {}", chain(error)))
+        with_causes(format!("cannot fetch {what} of the Git repository `{url}`: {}", chain(error)), error)
     };
     let copy = LocalCopy::of(sources, &url, request)?;
     let repository = copy.open()?;

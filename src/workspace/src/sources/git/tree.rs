@@ -17,7 +17,7 @@ use os::space::FreeSpace;
 
 use super::chain;
 use super::submodules::Submodules;
-use crate::sources::{Sources, failed, other};
+use crate::sources::{Sources, failed, other, out_of_space};
 
 /// Trees nested deeper than this are refused, because their paths could not be opened.
 const DEPTH_MAX: usize = 1024;
@@ -134,7 +134,7 @@ impl Writer<'_, '_> {
 
     fn entry(&mut self, kind: EntryKind, id: ObjectId, to: &Path, path: &mut PathBuf, depth: usize) -> HostResult<()> {
         // A name needs space, too.
-        self.space.claim(ENTRY_BYTES).map_err(other)?;
+        self.space.claim(ENTRY_BYTES).map_err(out_of_space)?;
         let unwritable = |cause| failed("cannot write", to, &cause);
         let unreadable = |error: gix::Error| other(format!("cannot read the file '{id}': {error}"));
         let blob = || {
@@ -160,7 +160,7 @@ impl Writer<'_, '_> {
             EntryKind::Blob | EntryKind::BlobExecutable => {
                 // An existing name may be a link.
                 let bytes = blob()?;
-                self.space.claim(bytes.len() as u64).map_err(other)?;
+                self.space.claim(bytes.len() as u64).map_err(out_of_space)?;
                 let made = private::create_file(to, kind == EntryKind::BlobExecutable);
                 made.and_then(|mut file| file.write_all(&bytes)).map_err(unwritable)
             }
