@@ -76,7 +76,13 @@ impl Failure {
     /// ways, and none of them is the reason. Builds that failed by themselves stay reported.
     #[must_use]
     pub fn after_signal(self) -> Failure {
-        if self.builds().is_some() || matches!(self.exit, Exit::Interrupted(_)) { self } else { Failure::interrupted() }
+        let stopped = matches!(self.exit, Exit::Interrupted(_));
+        let is_reason = match &self.evaluation {
+            // Places in expressions do not explain a signal.
+            Some(_) => self.builds().is_some() && !stopped,
+            None => self.builds.is_some() || stopped,
+        };
+        if is_reason { self } else { Failure::interrupted() }
     }
 
     #[must_use]
