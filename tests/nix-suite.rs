@@ -1,7 +1,8 @@
 //! The language suite that comes with Nix 2.8, run against `nix-instantiate` of ours.
 //!
-//! The suite is other people's and is not kept here: `eval build .#oracle-nix-source` fetches Debian's source package by its
-//! hash. The test is ignored by default, since that needs the network once; asked for, it fails when there is no suite.
+//! The suite is not ours and not stored here: `eval build .#oracle-nix-source` fetches Debian's
+//! source package by its hash. The test is ignored by default, since that needs the network once;
+//! on request, it fails without a suite.
 //!
 //! ```text
 //! cargo test --test nix-suite -- --ignored
@@ -9,13 +10,13 @@
 //! NIX_SOURCE=path/to/source     a suite that is there already
 //! ```
 //!
-//! A case is a file in `tests/lang`, and its name says what is wanted:
+//! A case is a file in `tests/lang`, and its name gives the expected result:
 //!
 //! | category | passes when |
 //! |---|---|
 //! | `parse-okay` | `--parse -` of the file succeeds |
 //! | `parse-fail` | it exits with status 1 |
-//! | `eval-okay` | `--eval --strict`, with the case's flags, succeeds and prints what `.exp` holds; where there is an `.exp.xml`, `--xml --no-location` prints that |
+//! | `eval-okay` | `--eval --strict`, with the case's flags, succeeds and prints the contents of `.exp`; if there is an `.exp.xml`, `--xml --no-location` prints that |
 //! | `eval-fail` | `--eval` exits with status 1 |
 //!
 //! Cases of `eval-okay` with neither expectation are switched off by the suite.
@@ -24,7 +25,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Cases that the suite runs; one less would mean that some were overlooked.
+/// Number of cases in the suite; fewer would mean that some were overlooked.
 const CASES: usize = 136;
 
 fn eval() -> PathBuf {
@@ -41,16 +42,16 @@ fn source() -> PathBuf {
     let output = command.output().expect("the command that fetches the suite runs");
     assert!(output.status.success(), "the suite cannot be fetched");
     let text = String::from_utf8(output.stdout).unwrap();
-    PathBuf::from(text.lines().last().expect("a build prints where its output lies").trim())
+    PathBuf::from(text.lines().last().expect("a build prints the path of its output").trim())
 }
 
 struct Suite {
-    /// The folder above `lang`, where the suite wants to be run.
+    /// The directory above `lang`, the suite's working directory.
     tests: PathBuf,
     home: tempfile::TempDir,
 }
 
-/// What came of a run: its exit status and both outputs.
+/// Exit status and both outputs of a run.
 struct Run {
     status: Option<i32>,
     out: String,
@@ -68,7 +69,7 @@ impl Suite {
         Run { status: output.status.code(), out: text(&output.stdout), said: text(&output.stderr) }
     }
 
-    /// Why a case fails; `None` when it passes.
+    /// Returns the reason of a case's failure; `None` when it passes.
     fn case(&self, name: &str) -> Option<String> {
         let file = format!("lang/{name}.nix");
         let read = |extension: &str| fs::read_to_string(self.tests.join(format!("lang/{name}.{extension}"))).ok();
@@ -100,9 +101,9 @@ impl Suite {
         }
     }
 
-    /// The cases' names, sorted, without those that the suite switches off.
+    /// Returns the cases' names, sorted, without those that the suite switches off.
     fn cases(&self) -> Vec<String> {
-        let files = fs::read_dir(self.tests.join("lang")).expect("the suite has a folder `lang`");
+        let files = fs::read_dir(self.tests.join("lang")).expect("the suite has a directory `lang`");
         let files: Vec<String> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let has = |name: &str| files.iter().any(|file| file == name);
         let mut names: Vec<String> = files

@@ -1,2 +1,2 @@
-# told before the text is looked at, whose throw could be caught
+# reported before the text is evaluated, whose throw could be caught
 builtins.tryEval (builtins.replaceStrings [ "a" ] [ ] (throw "the text"))

@@ -1,4 +1,4 @@
-# What builtins make of arguments that are not of the type they are mostly given.
+# Builtins with arguments of an unusual type.
 let
   derived = derivation {
     name = "n";
@@ -12,7 +12,7 @@ let
   one = throw "evaluated";
 in
 {
-  # A path becomes the text of its copy, other than where only its name is asked for.
+  # A path becomes the text of its copy, except when only its name is needed.
   lengths = map builtins.stringLength [
     ./dir
     { outPath = "abc"; }
@@ -22,12 +22,12 @@ in
   discarded = builtins.unsafeDiscardStringContext ./dir == builtins.unsafeDiscardStringContext "${./dir}";
   named = builtins.baseNameOf ./dir;
   json = builtins.toJSON { __toString = self: ./dir; } == builtins.toJSON (toString ./dir);
-  # What is compared with itself is evaluated all the same.
+  # A value compared with itself is evaluated nevertheless.
   equal = map (test: (builtins.tryEval test).success) [
     ([ one ] == [ one ])
     ({ a = one; } == { a = one; })
   ];
-  # Pieces of a text refer to nothing; the whole of it, where nothing is found, does.
+  # Pieces of a text have no context; the unchanged text, without a match, keeps it.
   pieces = map (pattern: builtins.hasContext (builtins.head (builtins.split pattern "${./dir}"))) [
     "s"
     "%"
@@ -39,6 +39,6 @@ in
       operator = item: [ ];
     }
   );
-  # The set that `derivation` gives is one of those in `all`.
+  # The result of `derivation` is one of the sets in `all`.
   inherit derived;
 }

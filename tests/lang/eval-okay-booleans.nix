@@ -1,4 +1,4 @@
-# The right side is forced only where it matters.
+# The right side is forced only when it matters.
 let boom = throw "forced";
 in {
   and = [ (true && true) (true && false) (false && boom) ];

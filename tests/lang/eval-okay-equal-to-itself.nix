@@ -1,4 +1,4 @@
-# What is compared with itself: members are evaluated, but not what is in them; of a derivation, its path.
+# Comparing a value with itself evaluates its members, but not their contents; of a derivation, its path.
 let
   try = value: (builtins.tryEval value).success;
   bad = { a = throw "a"; };

@@ -1,2 +1,2 @@
-# Inputs, and inputs of inputs, are what the flake's lock file says they are.
+# Inputs, and inputs of inputs, are those of the flake's lock file.
 { inherit (builtins.getFlake (toString ./locked)) answer below same names; }

@@ -1,2 +1,2 @@
-# An input that is declared otherwise than when it was locked is what it is declared to be now.
+# An input whose declaration has changed since it was locked is taken from the declaration.
 (builtins.getFlake (toString ./locked-before)).name

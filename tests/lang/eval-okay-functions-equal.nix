@@ -1,4 +1,4 @@
-# A function equals itself where it is one value in one place, and nowhere else.
+# A function equals itself only when both sides are one and the same value.
 let
   f = x: x;
   s = { g = x: x; };

@@ -1,4 +1,4 @@
-# Integers that `toString` gives to a string, alone and among other parts.
+# Integers interpolated through `toString`, alone and among other parts.
 let
   four = 4;
   shadow = let toString = x: "own"; in "${toString four}-";

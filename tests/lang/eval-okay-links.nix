@@ -1,4 +1,4 @@
-# A relative path starts in the folder by whose name the file was reached; only a link that is itself imported is followed.
+# A relative path starts in the directory by whose name the file was reached; only a link that is itself imported is followed.
 [
   (import ./links/kept/overlays/overlay.nix)
   (import ./links/whole/overlays/overlay.nix)

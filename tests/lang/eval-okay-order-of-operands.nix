@@ -1,4 +1,4 @@
-# What is evaluated first, told by traces: the error output is the expectation.
+# Order of evaluation, shown by traces: the error output is the expectation.
 let
   say = text: value: builtins.trace text value;
   inherit (builtins) trace;

@@ -1,4 +1,4 @@
-# A list is told by where it stands, a set by itself.
+# A repeated list is recognised by its position, a set by its identity.
 let
   one = [ one ];
   two = [ 1 two ];

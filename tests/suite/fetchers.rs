@@ -1,4 +1,5 @@
-//! Fetchers of the language: what they give for files, archives, folders and repositories of this machine, in each mode of evaluation.
+//! Fetchers of the language: their results for files, archives, directories and repositories of
+//! this machine, in each mode of evaluation.
 
 use std::fs;
 use std::path::Path;
@@ -9,36 +10,36 @@ use insta::assert_snapshot;
 use crate::workspace::Workspace;
 use test_support::server::{Answer, Server};
 
-/// A repository of two commits, as the working tree has it:
+/// Makes a repository of two commits. Its working tree:
 ///
 /// ```text
-/// .gitattributes    keeps `kept-out` out of archives
-/// folder/program    executable
+/// .gitattributes    excludes `kept-out` from archives
+/// bin/program       executable
 /// kept-out
 /// link              → text
 /// text
 /// ```
-pub fn repository(folder: &Path) -> String {
+pub fn repository(directory: &Path) -> String {
     let files: [(&str, EntryKind, &str); 5] = [
         (".gitattributes", EntryKind::Blob, "kept-out export-ignore\n"),
-        ("folder/program", EntryKind::BlobExecutable, "#!/bin/sh\n"),
+        ("bin/program", EntryKind::BlobExecutable, "#!/bin/sh\n"),
         ("kept-out", EntryKind::Blob, "not in archives\n"),
         ("link", EntryKind::Link, "text"),
         ("text", EntryKind::Blob, "first\n"),
     ];
-    let repository = gix::init(folder).expect("a repository can be made");
+    let repository = gix::init(directory).expect("a repository can be made");
     let mut entries = Vec::new();
     for (name, kind, content) in files {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().expect("it has a name")).expect("the folder can be written");
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().expect("it has a name")).expect("the directory can be written");
         match kind {
             EntryKind::Link => std::os::unix::fs::symlink(content, &path),
             _ => fs::write(&path, content),
         }
-        .expect("the folder can be written");
+        .expect("the directory can be written");
         if kind == EntryKind::BlobExecutable {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(&path, mode).expect("the folder can be written");
+            fs::set_permissions(&path, mode).expect("the directory can be written");
         }
         let oid = repository.write_blob(content).expect("objects can be written").detach();
         entries.push((name, kind, oid));
@@ -50,11 +51,11 @@ pub fn repository(folder: &Path) -> String {
         repository.write_object(gix::objs::Tree { entries }).expect("objects can be written").detach()
     };
     let program = write(vec![entry("program", entries[1].1, entries[1].2)]);
-    entries[1] = ("folder", EntryKind::Tree, program);
+    entries[1] = ("bin", EntryKind::Tree, program);
     let tree = write(entries.into_iter().map(|(name, kind, oid)| entry(name, kind, oid)).collect());
     let first = commit(&repository, tree, None, 1_000_000_000);
     let second = commit(&repository, tree, Some(first), 1_000_000_060);
-    let git = folder.join(".git");
+    let git = directory.join(".git");
     fs::create_dir_all(git.join("refs/heads")).expect("the repository can be written");
     fs::write(git.join("HEAD"), "ref: refs/heads/main\n").expect("the repository can be written");
     fs::write(git.join("refs/heads/main"), format!("{second}\n")).expect("the repository can be written");
@@ -87,7 +88,8 @@ pub fn commit(
     repository.write_object(&commit).expect("objects can be written").detach()
 }
 
-/// A workspace with a repository in `repository`, a home folder of its own, and the revision.
+/// Returns a workspace with a repository in `repository` and its own home directory, and the
+/// revision.
 pub fn with_repository() -> (Workspace, String) {
     let workspace = Workspace::with_own_store("");
     let rev = repository(&workspace.path().join("repository"));
@@ -95,11 +97,11 @@ pub fn with_repository() -> (Workspace, String) {
 }
 
 pub fn run(workspace: &Workspace, arguments: &[&str]) -> String {
-    // Where in the source is not the point, and depends on how long the workspace's name is.
+    // The position in the source depends on the length of the workspace's name.
     run_whole(workspace, arguments).split("\n -->").next().unwrap_or_default().to_owned()
 }
 
-/// As [`run`], with all that is said.
+/// As [`run`], with all output.
 pub fn run_whole(workspace: &Workspace, arguments: &[&str]) -> String {
     let mut command = workspace.command(arguments);
     command.env("HOME", workspace.path().join("home")).env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");
@@ -107,7 +109,7 @@ pub fn run_whole(workspace: &Workspace, arguments: &[&str]) -> String {
     workspace.text(&command.output().expect("the program starts"))
 }
 
-/// What `nix-instantiate` says of an expression.
+/// Evaluates an expression with `nix-instantiate` and returns its output.
 pub fn nix(workspace: &Workspace, expression: &str) -> String {
     run(workspace, &["nix-instantiate", "--eval", "--strict", "-E", expression])
 }
@@ -121,23 +123,23 @@ fn a_clean_repository_gives_its_head() {
     assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
     status: 0
     --- stdout
-    { files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="; path = "[HASH]-source"; rev = "53b847f5f2705afc01ef70b6f60e323bf6f61421"; revCount = 2; shortRev = "53b847f"; submodules = false; }
+    { files = { ".gitattributes" = "regular"; bin = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-kFv/RB+Y+Vqz4UyrKgYhi3cgFaFcLEFhc/aflPwuYzo="; path = "[HASH]-source"; rev = "6f12739d219a79befa6f321cf205fabdf16ade81"; revCount = 2; shortRev = "6f12739"; submodules = false; }
     "#);
     let by_url = format!("(fetchGit \"file://{}/repository\").rev", workspace.path().display());
     assert_snapshot!(nix(&workspace, &by_url), @r#"
     status: 0
     --- stdout
-    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "6f12739d219a79befa6f321cf205fabdf16ade81"
     "#);
     assert_snapshot!(nix(&workspace, "let t = fetchGit { url = ./repository; ref = \"old\"; shallow = true; }; in [ t.rev t.lastModifiedDate t.revCount ]"), @r#"
     status: 0
     --- stdout
-    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" "20010909014640" 0 ]
+    [ "486d36b378b53f32519be87282a4274b8ff34437" "20010909014640" 0 ]
     "#);
     assert_snapshot!(nix(&workspace, "builtins.attrNames (builtins.readDir (fetchGit { url = ./repository; exportIgnore = false; }))"), @r#"
     status: 0
     --- stdout
-    [ ".gitattributes" "folder" "kept-out" "link" "text" ]
+    [ ".gitattributes" "bin" "kept-out" "link" "text" ]
     "#);
 }
 
@@ -149,7 +151,7 @@ fn a_changed_working_tree_gives_its_tracked_files() {
     assert_snapshot!(nix(&workspace, &format!("({FACTS}) (fetchGit ./repository)")), @r#"
     status: 0
     --- stdout
-    { dirtyRev = "53b847f5f2705afc01ef70b6f60e323bf6f61421-dirty"; dirtyShortRev = "53b847f-dirty"; files = { ".gitattributes" = "regular"; folder = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-HohHo2tR3HoG79nlhllhnn5wTvkBZHcBqrkc8DY1IjY="; path = "[HASH]-source"; rev = "0000000000000000000000000000000000000000"; revCount = 0; shortRev = "0000000"; submodules = false; }
+    { dirtyRev = "6f12739d219a79befa6f321cf205fabdf16ade81-dirty"; dirtyShortRev = "6f12739-dirty"; files = { ".gitattributes" = "regular"; bin = "directory"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-ZZGg0diIY6mYGGeJ5xrvB87atc+2PUzfp3YteviXHzg="; path = "[HASH]-source"; rev = "0000000000000000000000000000000000000000"; revCount = 0; shortRev = "0000000"; submodules = false; }
     --- stderr
     warning: Git tree '[DIR]/repository' is dirty
     "#);
@@ -163,7 +165,7 @@ fn a_changed_working_tree_gives_its_tracked_files() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_is_told() {
+fn a_missing_repository_is_an_error() {
     let workspace = Workspace::with_own_store("");
     assert_snapshot!(nix(&workspace, "fetchGit ./absent"), @r#"
     status: 1
@@ -196,7 +198,7 @@ fn a_repository_that_is_not_there_is_told() {
 }
 
 #[test]
-fn pure_evaluation_wants_a_revision_or_a_hash() {
+fn pure_evaluation_needs_a_revision_or_a_hash() {
     let (workspace, rev) = with_repository();
     let url = format!("file://{}/repository", workspace.path().display());
     let pure = |expression: &str| run(&workspace, &["expr", "--expr", expression]);
@@ -213,7 +215,7 @@ fn pure_evaluation_wants_a_revision_or_a_hash() {
     assert_snapshot!(run(&workspace, &["expr", "--impure", "--expr", &format!("(fetchGit \"{url}\").narHash")]), @r#"
     status: 0
     --- stdout
-    "sha256-7GalXfzhDx/4cNSRLlRiks1mlE4tc/R6gZWch8Sb50I="
+    "sha256-kFv/RB+Y+Vqz4UyrKgYhi3cgFaFcLEFhc/aflPwuYzo="
     "#);
 }
 
@@ -241,11 +243,12 @@ fn restricted_evaluation_fetches_what_it_is_allowed() {
     assert_snapshot!(run(&workspace, &arguments), @r#"
     status: 0
     --- stdout
-    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "6f12739d219a79befa6f321cf205fabdf16ade81"
     "#);
 }
 
-/// A tar archive of one folder with one file, not compressed; `time` is the field that says when the file was changed.
+/// Writes an uncompressed tar archive of one directory with one file; `time` is the file's field of
+/// its modification time.
 fn archive(path: &Path, time: &[u8]) {
     let mut header = [0_u8; 512];
     let content = b"of the archive\n";
@@ -352,18 +355,18 @@ fn trees_are_behind_their_feature() {
     assert_snapshot!(run(&workspace, &arguments), @r#"
     status: 0
     --- stdout
-    { files = { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M="; path = "[HASH]-source"; rev = "53b847f5f2705afc01ef70b6f60e323bf6f61421"; revCount = 2; shortRev = "53b847f"; submodules = false; }
+    { files = { ".gitattributes" = "regular"; bin = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; }; lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc="; path = "[HASH]-source"; rev = "6f12739d219a79befa6f321cf205fabdf16ade81"; revCount = 2; shortRev = "6f12739"; submodules = false; }
     "#);
 }
 
-/// An expression of a tree, its fields but where it is.
+/// Evaluates a tree's attributes, except its path.
 fn facts_of_tree(workspace: &Workspace, tree: &str) -> String {
     let expression = format!("removeAttrs (builtins.fetchTree {{ {tree} }}) [ \"outPath\" ]");
     run(workspace, &["expr", "--impure", "--json", &expression])
 }
 
 #[test]
-fn an_archive_tells_when_its_newest_entry_was_changed() {
+fn the_time_of_an_archive_is_that_of_its_newest_entry() {
     let workspace = Workspace::with_own_store("");
     let place = workspace.path().join("archive.tar");
     let facts = || facts_of_tree(&workspace, &format!("type = \"tarball\"; url = \"file://{}\";", place.display()));
@@ -373,7 +376,7 @@ fn an_archive_tells_when_its_newest_entry_was_changed() {
     --- stdout
     {"lastModified":1000000000,"lastModifiedDate":"20010909014640","narHash":"sha256-0JNtIwp+I+Mt963UleU+JPBuceYZkEAW/rPhSOjYLgY="}
     "#);
-    // More than a clock can say: 2^63 - 1 and, without a sign, 2^64 - 1.
+    // Beyond the range of a clock: 2^63 - 1 and, without a sign, 2^64 - 1.
     archive(&place, b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
     assert_snapshot!(facts(), @r#"
     status: 0
@@ -395,23 +398,23 @@ fn a_repository_given_as_a_set_is_fetched_without_its_history() {
     assert_snapshot!(facts_of_tree(&workspace, &format!("type = \"git\"; url = \"{url}\";")), @r#"
     status: 0
     --- stdout
-    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=","rev":"53b847f5f2705afc01ef70b6f60e323bf6f61421","shortRev":"53b847f","submodules":false}
+    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc=","rev":"6f12739d219a79befa6f321cf205fabdf16ade81","shortRev":"6f12739","submodules":false}
     "#);
     assert_snapshot!(facts_of_tree(&workspace, &format!("type = \"git\"; url = \"{url}\"; shallow = false;")), @r#"
     status: 0
     --- stdout
-    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=","rev":"53b847f5f2705afc01ef70b6f60e323bf6f61421","revCount":2,"shortRev":"53b847f","submodules":false}
+    {"lastModified":1000000060,"lastModifiedDate":"20010909014740","narHash":"sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc=","rev":"6f12739d219a79befa6f321cf205fabdf16ade81","revCount":2,"shortRev":"6f12739","submodules":false}
     "#);
 }
 
-/// In seconds since 1970: the newest of what is there, unless the caller knows better.
+/// In seconds since 1970: the newest file, unless the caller gives a time.
 #[test]
-fn a_folder_tells_when_it_was_changed_last() {
+fn the_time_of_a_directory_is_that_of_its_newest_file() {
     let workspace = Workspace::new("");
     workspace.write("tree/file", "text");
-    workspace.write("tree/folder/file", "text");
+    workspace.write("tree/subdirectory/file", "text");
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-    for (name, later) in [("tree/folder/file", 60), ("tree/folder", 0), ("tree/file", 0), ("tree", 0)] {
+    for (name, later) in [("tree/subdirectory/file", 60), ("tree/subdirectory", 0), ("tree/file", 0), ("tree", 0)] {
         let file = std::fs::File::open(workspace.path().join(name)).unwrap();
         file.set_modified(time + std::time::Duration::from_secs(later)).unwrap();
     }
@@ -426,12 +429,12 @@ fn a_folder_tells_when_it_was_changed_last() {
     assert_snapshot!(tree(""), @r#"
     status: 0
     --- stdout
-    { lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-LXsDA8nBI9Db05PDAAXU3bMpwYYmwPPe6+ZY3n/r3uo="; }
+    { lastModified = 1000000060; lastModifiedDate = "20010909014740"; narHash = "sha256-QmLGpxKU02JAedbDYn3Q/ikcd1aMzQ2B7e3LgQYz6yQ="; }
     "#);
     assert_snapshot!(tree("lastModified = 5;"), @r#"
     status: 0
     --- stdout
-    { lastModified = 5; lastModifiedDate = "19700101000005"; narHash = "sha256-LXsDA8nBI9Db05PDAAXU3bMpwYYmwPPe6+ZY3n/r3uo="; }
+    { lastModified = 5; lastModifiedDate = "19700101000005"; narHash = "sha256-QmLGpxKU02JAedbDYn3Q/ikcd1aMzQ2B7e3LgQYz6yQ="; }
     "#);
 }
 
@@ -460,13 +463,13 @@ fn a_locked_input_comes_from_a_repository() {
     assert_snapshot!(run(&workspace, &["expr", ".#rev"]), @r#"
     status: 0
     --- stdout
-    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "6f12739d219a79befa6f321cf205fabdf16ade81"
     "#);
 }
 
-/// Otherwise a lock would say less of a folder than of everything else.
+/// Otherwise a lock would pin less of a directory than of all other kinds.
 #[test]
-fn a_folder_that_is_locked_is_what_it_was_then() {
+fn a_locked_directory_has_its_locked_contents() {
     let workspace = Workspace::with_own_store("");
     workspace.write("base/text", "first\n");
     workspace.write(
@@ -478,12 +481,12 @@ fn a_folder_that_is_locked_is_what_it_was_then() {
     --- stdout
     "first\n"
     "#);
-    let folder = workspace.path().join("base");
+    let directory = workspace.path().join("base");
     let lock = |hash: &str| {
         let original = "\"original\": { \"type\": \"path\", \"path\": \"./base\" }";
         let locked = format!(
             "\"locked\": {{ \"type\": \"path\", \"path\": \"{}\", \"narHash\": \"{hash}\", \"lastModified\": 5 }}",
-            folder.display()
+            directory.display()
         );
         workspace.write(
             "flake.lock",
@@ -496,7 +499,7 @@ fn a_folder_that_is_locked_is_what_it_was_then() {
     --- stdout
     "first\n"
     "#);
-    // The folder is not asked when the store has what the lock says.
+    // The directory is not read when the store has the locked tree.
     workspace.write("base/text", "second\n");
     assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
     status: 0
@@ -514,7 +517,7 @@ fn a_folder_that_is_locked_is_what_it_was_then() {
 }
 
 #[test]
-fn what_takes_long_is_said() {
+fn slow_fetches_are_reported() {
     let workspace = Workspace::with_own_store("");
     let server = Server::start(|_, _| {
         std::thread::sleep(std::time::Duration::from_secs(3));

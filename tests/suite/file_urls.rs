@@ -1,11 +1,13 @@
-//! `file:` URLs at evaluation: they mean absolute paths of this machine, to every fetcher alike, or they are an error.
+//! `file:` URLs at evaluation: every fetcher takes them for absolute paths of this machine, or
+//! reports an error.
 
 use std::fs;
 
 use crate::fetchers::{repository, run};
 use crate::workspace::Workspace;
 
-/// A workspace with a file, an archive and a repository, and the same below a directory that a host's name could be taken for.
+/// Makes a workspace with a file, an archive and a repository, and the same below a directory with
+/// the name of a host.
 fn workspace() -> Workspace {
     let workspace = Workspace::with_own_store("");
     for place in ["", "etc/"] {
@@ -17,7 +19,7 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// What each way of fetching says of a URL that ends with a name: which file it is to bring, and how it is asked for.
+/// Each fetcher with a URL that ends with a name: the name of the file to fetch, and the arguments.
 fn ways(url: &dyn Fn(&str) -> String) -> Vec<Vec<String>> {
     let expressions = [
         format!("builtins.readFile (builtins.fetchurl \"{}\")", url("file.txt")),
@@ -47,7 +49,7 @@ fn said(workspace: &Workspace, words: &[String]) -> String {
 }
 
 #[test]
-fn another_machine_is_refused_whoever_asks() {
+fn another_machine_is_refused_by_every_fetcher() {
     let workspace = workspace();
     for host in ["etc", "127.0.0.1", ".", "user@etc", "etc:80"] {
         for words in ways(&|name| format!("file://{host}/{name}")) {
@@ -64,10 +66,10 @@ fn a_path_that_is_not_absolute_is_refused() {
     for words in ways(&|name| format!("file:{name}")) {
         let said = said(&workspace, &words);
         assert!(!said.starts_with("status: 0"), "{words:?}\n{said}");
-        let is_told = said.contains("names no absolute path") || said.contains("needs an absolute path");
-        // A colon is no part of a name, and to the search path it is a directory that is not there.
+        let is_reported = said.contains("names no absolute path") || said.contains("needs an absolute path");
+        // A colon is no part of a name; the search path takes it for a missing directory.
         let is_other = said.contains("invalid store path name") || words.contains(&"-I".to_owned());
-        assert!(is_told || is_other, "{words:?}\n{said}");
+        assert!(is_reported || is_other, "{words:?}\n{said}");
     }
 }
 
@@ -79,7 +81,7 @@ fn a_path_of_this_machine_is_read() {
         let said = said(&workspace, &words);
         assert!(said.starts_with("status: 0"), "{words:?}\n{said}");
     }
-    // As curl has it for what it fetches, and Nix otherwise.
+    // As in curl for downloads, and in Nix for the other fetchers.
     for words in ways(&|name| format!("file://localhost{place}/{name}")) {
         let said = said(&workspace, &words);
         let is_plain = ["fetchurl", "fetchTarball"].iter().any(|name| words.iter().any(|word| word.contains(name)))
@@ -96,7 +98,7 @@ fn inputs_of_flakes_are_no_exception() {
     let locked = |url: &str, kind: &str| {
         format!(
             "{{ \"nodes\": {{ \"r\": {{ \"flake\": false, \"locked\": {{ \"type\": \"{kind}\", \"url\": \"{url}\", \
-             \"rev\": \"53b847f5f2705afc01ef70b6f60e323bf6f61421\", \"narHash\": \"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\" }}, \
+             \"rev\": \"6f12739d219a79befa6f321cf205fabdf16ade81\", \"narHash\": \"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\" }}, \
              \"original\": {{ \"type\": \"{kind}\", \"url\": \"{url}\" }} }}, \"root\": {{ \"inputs\": {{ \"r\": \"r\" }} }} }}, \
              \"root\": \"root\", \"version\": 7 }}"
         )
@@ -120,7 +122,7 @@ fn inputs_of_flakes_are_no_exception() {
     }
 }
 
-/// What restricted evaluation allows is the path that is read, whatever is encoded in the URL.
+/// Restricted evaluation checks the decoded path, not the encoded URL.
 #[test]
 fn restricted_evaluation_checks_the_path_that_is_read() {
     let workspace = workspace();
@@ -159,7 +161,8 @@ fn restricted_evaluation_checks_the_path_that_is_read() {
     }
 }
 
-/// Restricted evaluation bounds what is evaluated. What is built is fetched by its hash, from wherever the derivation says: as in Nix.
+/// Restricted evaluation bounds evaluation alone. Builds fetch by hash from any URL of the
+/// derivation, as in Nix.
 #[test]
 fn a_build_fetches_from_where_evaluation_may_not() {
     let workspace = workspace();

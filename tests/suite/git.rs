@@ -1,4 +1,4 @@
-//! Repositories from elsewhere: what comes, what is kept, and what a hostile one can do.
+//! Remote repositories: fetched contents, the cache, and hostile repositories.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 
 const WRITTEN: &str = "the repository can be written";
 
-/// What is known of a repository that was fetched, and what it holds.
+/// Returns the facts about a fetched repository, and its contents.
 fn over_http(workspace: &Workspace, url: &str, more: &str) -> String {
     let expression = format!(
         "let t = fetchGit {{ url = \"{url}\"; {more} }}; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]"
@@ -22,7 +22,7 @@ fn over_http(workspace: &Workspace, url: &str, more: &str) -> String {
 }
 
 #[test]
-fn repositories_come_over_http() {
+fn repositories_are_fetched_over_http() {
     let (workspace, rev) = with_repository();
     let server = git_server::start(workspace.path());
     let url = server.url("/repository");
@@ -30,17 +30,17 @@ fn repositories_come_over_http() {
     assert_snapshot!(get(""), @r#"
     status: 0
     --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    [ "6f12739d219a79befa6f321cf205fabdf16ade81" 2 false [ ".gitattributes" "bin" "link" "text" ] ]
     "#);
     assert_snapshot!(get("ref = \"old\";"), @r#"
     status: 0
     --- stdout
-    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 1 false [ ".gitattributes" "folder" "link" "text" ] ]
+    [ "486d36b378b53f32519be87282a4274b8ff34437" 1 false [ ".gitattributes" "bin" "link" "text" ] ]
     "#);
     assert_snapshot!(get("ref = \"old\"; shallow = true;"), @r#"
     status: 0
     --- stdout
-    [ "2ac7e730eaec76825497318bb052c86be7bf1cff" 0 false [ ".gitattributes" "folder" "link" "text" ] ]
+    [ "486d36b378b53f32519be87282a4274b8ff34437" 0 false [ ".gitattributes" "bin" "link" "text" ] ]
     "#);
     assert_snapshot!(get("ref = \"none\";"), @r#"
     status: 1
@@ -61,16 +61,16 @@ fn repositories_come_over_http() {
                 1| let t = fetchGit { url = "[URL]"; ref = "none"; }; in [ t.rev t.revCount t.submodules (builtins.attrNames (builtins.readDir t)) ]
                  |         ^
     "#);
-    // What is there is not asked for again, and a branch only after a while.
+    // A cached revision is not fetched again, and a branch only after a while.
     let asked = server.seen().len();
     assert_snapshot!(get(&format!("rev = \"{rev}\";")), @r#"
     status: 0
     --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    [ "6f12739d219a79befa6f321cf205fabdf16ade81" 2 false [ ".gitattributes" "bin" "link" "text" ] ]
     "#);
     get("ref = \"old\";");
     assert_eq!(server.seen().len(), asked);
-    // In a home of its own, where nothing is there yet.
+    // In its own home directory, with an empty cache.
     fs::remove_dir_all(workspace.path().join("home")).unwrap();
     let whole = get(&format!("rev = \"{rev}\";"));
     assert!(whole.contains(&rev) && server.seen().len() > asked, "{whole}");
@@ -97,7 +97,7 @@ fn repositories_come_over_http() {
     assert_snapshot!(over_http(&workspace, &server.url("/moved/repository"), ""), @r#"
     status: 0
     --- stdout
-    [ "53b847f5f2705afc01ef70b6f60e323bf6f61421" 2 false [ ".gitattributes" "folder" "link" "text" ] ]
+    [ "6f12739d219a79befa6f321cf205fabdf16ade81" 2 false [ ".gitattributes" "bin" "link" "text" ] ]
     "#);
     assert_snapshot!(over_http(&workspace, &server.url("/nothing"), "").replace(&server.url(""), "[URL]"), @r#"
     status: 1
@@ -135,9 +135,9 @@ fn repositories_come_over_http() {
     "#);
 }
 
-/// What a process that was stopped left, or a disk lost.
+/// The damage of an interrupted process or a bad disk.
 #[test]
-fn a_damaged_copy_of_a_repository_is_fetched_anew() {
+fn a_damaged_copy_of_a_repository_is_fetched_again() {
     let (workspace, rev) = with_repository();
     let server = git_server::start(workspace.path());
     let url = server.url("/repository");
@@ -162,12 +162,13 @@ fn set_main(repository: &Path, commit: gix::ObjectId) {
     fs::write(repository.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
 }
 
-/// A repository `outer` whose folder `inner` is the repository of [`with_repository`], by the URL given.
+/// Makes a repository `outer` whose directory `inner` is the repository of [`with_repository`], by
+/// the given URL.
 fn with_submodule(url: &str) -> Workspace {
     let (workspace, rev) = with_repository();
-    let folder = workspace.path().join("outer");
+    let directory = workspace.path().join("outer");
     let modules = format!("[submodule \"inner\"]\n\tpath = inner\n\turl = {url}\n");
-    let outer = gix::init_bare(&folder).expect("a repository can be made");
+    let outer = gix::init_bare(&directory).expect("a repository can be made");
     let blob = outer.write_blob(&modules).expect(WRITTEN).detach();
     let entry =
         |name: &str, kind: EntryKind, oid| gix::objs::tree::Entry { mode: kind.into(), filename: name.into(), oid };
@@ -175,12 +176,12 @@ fn with_submodule(url: &str) -> Workspace {
     let entries = vec![entry(".gitmodules", EntryKind::Blob, blob), entry("inner", EntryKind::Commit, inner)];
     let tree = outer.write_object(gix::objs::Tree { entries }).expect(WRITTEN).detach();
     let commit = commit(&outer, tree, None, 1_000_000_120);
-    set_main(&folder, commit);
+    set_main(&directory, commit);
     workspace
 }
 
 #[test]
-fn submodules_come_with_a_repository() {
+fn submodules_are_fetched_with_a_repository() {
     let workspace = with_submodule("../repository");
     let server = git_server::start(workspace.path());
     let get = |url: &str, submodules: bool| {
@@ -193,7 +194,7 @@ fn submodules_come_with_a_repository() {
     assert_snapshot!(get(&local, true), @r#"
     status: 0
     --- stdout
-    [ "sha256-ttn+gFQ0w0LTiM4mUlJhldbFQLHxlFxfI4V5wSL0k4E=" { ".gitattributes" = "regular"; folder = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; } ]
+    [ "sha256-f/2YqB4CVC0O4nbVEyhHyCAdh2DYt5DnjBfrIlcy2Nc=" { ".gitattributes" = "regular"; bin = "directory"; kept-out = "regular"; link = "symlink"; text = "regular"; } ]
     "#);
     assert_snapshot!(get(&local, false), @r#"
     status: 0
@@ -230,7 +231,8 @@ fn a_repository_from_elsewhere_has_no_submodules_here() {
     "#);
 }
 
-/// Serves a commit whose tree holds these entries, unchecked, and returns what fetching it says.
+/// Serves a commit whose tree holds these entries, unchecked, and returns the output of fetching
+/// it.
 fn hostile(entries: &[(&str, &str, EntryKind)], more: &str) -> (Workspace, String) {
     let workspace = Workspace::with_own_store("");
     let repository = gix::init_bare(workspace.path().join("hostile")).expect("a repository can be made");
@@ -250,8 +252,8 @@ fn hostile(entries: &[(&str, &str, EntryKind)], more: &str) -> (Workspace, Strin
     }
     let tree = repository.objects.write_buf(gix::objs::Kind::Tree, &tree).expect(WRITTEN);
     let commit = commit(&repository, tree, None, 1_000_000_000);
-    let folder = workspace.path().join("hostile");
-    set_main(&folder, commit);
+    let directory = workspace.path().join("hostile");
+    set_main(&directory, commit);
     let server = git_server::start(workspace.path());
     let said = nix(&workspace, &format!("(fetchGit {{ url = \"{}\"; {more} }}).rev", server.url("/hostile")));
     let cause = said.lines().rfind(|line| line.contains("error: ")).unwrap_or(&said).trim().to_owned();
@@ -260,15 +262,15 @@ fn hostile(entries: &[(&str, &str, EntryKind)], more: &str) -> (Workspace, Strin
 
 #[test]
 fn a_hostile_repository_writes_nothing_outside() {
-    // With `exportIgnore` the tree is made an index first.
+    // With `exportIgnore` the tree first becomes an index.
     for (more, why) in [("", " is invalid: "), ("exportIgnore = false;", "is not a file name")] {
         for name in ["..", ".", "", "a/b", "/etc/a"] {
             let (_workspace, said) = hostile(&[(name, "x", EntryKind::Blob)], more);
             assert!(said.contains(why), "{name}: {said}");
         }
-        // A name that comes twice, first as a link that leads out.
+        // A duplicate name, first as a link that leads out.
         for second in [EntryKind::Blob, EntryKind::Tree, EntryKind::Link] {
-            let target = tempfile::tempdir().expect("a folder can be made");
+            let target = tempfile::tempdir().expect("a directory can be made");
             let outside = target.path().join("outside");
             let content = if second == EntryKind::Tree { "" } else { "x" };
             let link = outside.display().to_string();

@@ -1,5 +1,6 @@
-//! A Git server and repositories that mean harm: each case ends in an error that tells what was wrong, nothing is written
-//! outside, nothing runs, and the next fetch of an honest server works.
+//! A hostile Git server and hostile repositories: each case ends in an error that names the
+//! problem, nothing is written outside, nothing runs, and the next fetch from an honest server
+//! works.
 
 use std::fs;
 use std::io::Write;
@@ -17,12 +18,12 @@ use test_support::server::{Answer, Request, Server};
 const WRITTEN: &str = "the repository can be written";
 
 /// Starts a server that changes the answers of an honest one.
-fn meddling(folder: &Path, meddle: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static) -> Server {
-    let folder = folder.to_owned();
-    Server::start(move |request, _| meddle(request, git_server::answer(&folder, request)))
+fn meddling(directory: &Path, meddle: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static) -> Server {
+    let directory = directory.to_owned();
+    Server::start(move |request, _| meddle(request, git_server::answer(&directory, request)))
 }
 
-/// Evaluates `fetchGit` with a cache of the workspace's own.
+/// Evaluates `fetchGit` with the workspace's own cache.
 fn fetch(workspace: &Workspace, url: &str, more: &str) -> Output {
     let expression = format!("(fetchGit {{ url = \"{url}\"; {more} }}).rev");
     let home = workspace.path().join("home");
@@ -30,7 +31,7 @@ fn fetch(workspace: &Workspace, url: &str, more: &str) -> Output {
     command.env("HOME", &home).env("XDG_CACHE_HOME", home.join(".cache")).output().expect("the program starts")
 }
 
-/// Asserts that a fetch ended as an error does, and returns its text.
+/// Asserts that a fetch ended with an error, and returns its text.
 #[track_caller]
 fn refused(case: &str, ran: &Output) -> String {
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
@@ -43,7 +44,7 @@ fn is_fetch(request: &Request) -> bool {
     request.body.windows(13).any(|bytes| bytes == b"command=fetch")
 }
 
-/// Pack data as a server sends it.
+/// Frames pack data as a server sends it.
 fn pack_answer(pack: &[u8]) -> Vec<u8> {
     let mut body = line(b"packfile\n");
     for part in pack.chunks(1000) {
@@ -53,7 +54,7 @@ fn pack_answer(pack: &[u8]) -> Vec<u8> {
     body
 }
 
-/// A pack of one object, whose header gives a size.
+/// Makes a pack of one object whose header has the given size.
 fn pack_of_one(kind: u8, size: u64, rest: &[u8]) -> Vec<u8> {
     let start = [&b"PACK"[..], &2u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
     sealed([&start, object_header(kind, size).as_slice(), rest].concat())
@@ -67,7 +68,7 @@ fn deflated(bytes: &[u8]) -> Vec<u8> {
 
 type Meddle = fn(&Request, Answer) -> Answer;
 
-/// What a server can answer that an honest one does not.
+/// Answers of a dishonest server.
 const ANSWERS: [(&str, Meddle); 21] = [
     ("an empty list of services", |request, answer| on_refs(request, answer, |_| Vec::new())),
     ("a list of services that is no list", |request, answer| on_refs(request, answer, |_| b"<html>".to_vec())),
@@ -117,7 +118,7 @@ const ANSWERS: [(&str, Meddle); 21] = [
     ("an object of a kind that there is not", |request, answer| {
         on_fetch(request, answer, |_| pack_answer(&pack_of_one(5, 1, &deflated(b"x"))))
     }),
-    ("a difference to what lies before the pack", |request, answer| {
+    ("a difference to an object before the pack", |request, answer| {
         let rest = [&[0xff, 0xff, 0x7f][..], &deflated(b"\x01\x01\x01x")].concat();
         on_fetch(request, answer, |_| pack_answer(&pack_of_one(6, 4, &rest)))
     }),
@@ -149,7 +150,7 @@ fn on_fetch(request: &Request, mut answer: Answer, change: impl Fn(Vec<u8>) -> V
     answer
 }
 
-/// Gives the head's commit under other names only.
+/// Announces the head's commit under other names only.
 fn on_names(request: &Request, mut answer: Answer, names: &[&str]) -> Answer {
     if request.body.windows(15).any(|bytes| bytes == b"command=ls-refs") {
         let id = String::from_utf8_lossy(&answer.body[4..44]).into_owned();
@@ -175,7 +176,7 @@ fn answers_of_every_kind_end_in_an_error() {
             "home/.cache/eval/git/escaped",
         ];
         assert!(escaped.iter().all(|name| !workspace.path().join(name).exists()), "{case}");
-        // By the same name as before, should the URL be what things are remembered under.
+        // By the same URL as before, in case the cache is keyed by the URL.
         let after = fetch(&workspace, &honest.url("/repository"), "");
         assert!(
             String::from_utf8_lossy(&after.stdout).contains(&rev),
@@ -186,10 +187,10 @@ fn answers_of_every_kind_end_in_an_error() {
 }
 
 #[test]
-fn a_commit_is_the_one_that_was_asked_for() {
+fn a_commit_is_the_requested_one() {
     let (workspace, _) = with_repository();
     let wanted = "1".repeat(40);
-    // Says yes to every wish, and sends what it has.
+    // Accepts every request, and sends its own commit.
     let server = meddling(workspace.path(), |request, answer| {
         on_fetch(request, answer, |_| pack_answer(&pack_of_one(3, 1, &deflated(b"x"))))
     });
@@ -216,14 +217,14 @@ fn redirects_lead_to_servers_only() {
 
 /// Makes a bare repository at `name` whose head has the entries that `fill` makes in it.
 fn repository(workspace: &Workspace, name: &str, fill: impl FnOnce(&gix::Repository) -> Vec<Entry>) -> ObjectId {
-    let folder = workspace.path().join(name);
-    let repository = gix::init_bare(&folder).expect("a repository can be made");
+    let directory = workspace.path().join(name);
+    let repository = gix::init_bare(&directory).expect("a repository can be made");
     let entries = fill(&repository);
     let tree = repository.write_object(gix::objs::Tree { entries }).expect(WRITTEN).detach();
     let commit = commit(&repository, tree, None, 1_000_000_000);
-    fs::create_dir_all(folder.join("refs/heads")).expect(WRITTEN);
-    fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").expect(WRITTEN);
-    fs::write(folder.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
+    fs::create_dir_all(directory.join("refs/heads")).expect(WRITTEN);
+    fs::write(directory.join("HEAD"), "ref: refs/heads/main\n").expect(WRITTEN);
+    fs::write(directory.join("refs/heads/main"), format!("{commit}\n")).expect(WRITTEN);
     commit
 }
 
@@ -285,7 +286,7 @@ fn repositories_nest_to_a_bound() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// Nine small trees that stand for a thousand million files.
+/// Nine small trees that expand to a thousand million files.
 #[test]
 fn trees_that_name_each_other_often_are_counted_before_they_are_written() {
     let workspace = Workspace::with_own_store("");

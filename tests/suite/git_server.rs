@@ -1,6 +1,6 @@
-//! A Git server for tests: the part of protocol version 2 that fetching needs (`ls-refs` and `fetch`, as
-//! `gitprotocol-v2` and `gitformat-pack` have it), over HTTP, for a repository of this machine. Every pack has all that
-//! was asked for, whatever the client has already.
+//! A Git server for tests: the part of protocol version 2 that fetching needs (`ls-refs` and
+//! `fetch`, as in `gitprotocol-v2` and `gitformat-pack`), over HTTP, for a repository of this
+//! machine. Every pack has all requested objects, even those that the client has already.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,21 +11,21 @@ use gix::objs::Kind;
 
 use test_support::server::{Answer, Request, Server};
 
-/// Serves the repositories of a folder, each under its name.
-pub fn start(folder: &Path) -> Server {
-    let folder = folder.to_owned();
-    Server::start(move |request, _| answer(&folder, request))
+/// Serves the repositories of a directory, each under its name.
+pub fn start(directory: &Path) -> Server {
+    let directory = directory.to_owned();
+    Server::start(move |request, _| answer(&directory, request))
 }
 
-/// What a server of the repositories in `folder` answers.
-pub fn answer(folder: &Path, request: &Request) -> Answer {
+/// Returns the answer of a server of the repositories in `directory`.
+pub fn answer(directory: &Path, request: &Request) -> Answer {
     let (path, query) = request.path().split_once('?').unwrap_or((request.path(), ""));
     if let Some(moved) = path.strip_prefix("/moved/") {
         return Answer::new("301 Moved Permanently", b"").header(format!("Location: /{moved}?{query}"));
     }
     let repository = |service: &str| -> Option<gix::Repository> {
         let name = path.strip_suffix(service)?.trim_start_matches('/');
-        gix::open_opts(folder.join(PathBuf::from(name)), gix::open::Options::isolated()).ok()
+        gix::open_opts(directory.join(PathBuf::from(name)), gix::open::Options::isolated()).ok()
     };
     let version = request.header("git-protocol") == Some("version=2");
     if let Some(_found) = repository("/info/refs").filter(|_| version && query == "service=git-upload-pack") {
@@ -45,7 +45,7 @@ pub fn answer(folder: &Path, request: &Request) -> Answer {
     Answer::new("200 OK", &body).header("Content-Type: application/x-git-upload-pack-result")
 }
 
-/// A line with its length before it.
+/// Returns a line after its length.
 pub fn line(text: &[u8]) -> Vec<u8> {
     [format!("{:04x}", text.len() + 4).as_bytes(), text].concat()
 }
@@ -54,7 +54,7 @@ fn lines(texts: &[&str]) -> Vec<u8> {
     texts.iter().flat_map(|text| line(text.as_bytes())).collect()
 }
 
-/// The lines of a request, without what ends them.
+/// Returns the lines of a request, without their line ends.
 fn words(mut body: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     while let Some((length, rest)) = body.split_at_checked(4) {
@@ -134,7 +134,8 @@ fn gather_tree(repository: &gix::Repository, tree: ObjectId, objects: &mut BTree
     }
 }
 
-/// What stands before an object in a pack: its kind, and its size, four bits in the first byte and seven in each that follows.
+/// Returns the header of an object in a pack: its kind, and its size, four bits in the first byte
+/// and seven in each later one.
 pub fn object_header(kind: u8, mut size: u64) -> Vec<u8> {
     let mut header = Vec::new();
     let mut byte = kind << 4 | (size & 15) as u8;
@@ -148,7 +149,7 @@ pub fn object_header(kind: u8, mut size: u64) -> Vec<u8> {
     header
 }
 
-/// The sum that ends a pack.
+/// Appends the checksum that ends a pack.
 pub fn sealed(mut pack: Vec<u8>) -> Vec<u8> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     hasher.update(&pack);
@@ -156,7 +157,7 @@ pub fn sealed(mut pack: Vec<u8>) -> Vec<u8> {
     pack
 }
 
-/// Objects one after the other, each whole.
+/// Packs objects one after the other, each undeltified.
 fn pack(repository: &gix::Repository, objects: &BTreeSet<ObjectId>) -> Vec<u8> {
     let mut pack = [&b"PACK"[..], &2u32.to_be_bytes(), &(objects.len() as u32).to_be_bytes()].concat();
     for id in objects {

@@ -1,4 +1,4 @@
-//! Files that are larger than the memory that an evaluation may use.
+//! Files larger than an evaluation's memory limit.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -9,10 +9,10 @@ use store::{HashAlgorithm, Hasher};
 use crate::workspace::Workspace;
 
 const FILE_BYTES: u64 = 384 << 20;
-/// As the command line has it.
+/// The same as an argument.
 const LIMIT: &str = "128M";
 
-/// A file of zeros that takes no room.
+/// Makes a sparse file of zeros.
 fn with_large_file() -> Workspace {
     let workspace = Workspace::with_own_store("1");
     let file = File::create(workspace.path().join("large")).expect("the workspace can be written");
@@ -29,10 +29,10 @@ fn hash_of_zeros() -> String {
     hasher.finish().hex()
 }
 
-/// The most memory that a process has had at once.
+/// Returns the peak memory of a process.
 fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is running");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel reports it");
     line.trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
@@ -45,7 +45,7 @@ fn a_file_is_hashed_in_pieces() {
     writeln!(keys, "builtins.hashFile \"sha256\" ./large").expect("it reads");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it answers");
-    // It waits for another line.
+    // The program waits for another line.
     let peak = peak_kib(child.id());
     drop(keys);
     assert!(child.wait().expect("it is ours").success());
@@ -78,7 +78,7 @@ fn a_file_that_does_not_fit_is_not_read() {
     let mut command = workspace.command(["nix-instantiate", "--eval", "-E", "builtins.readFile ./large"]);
     let said = workspace.text(&command.env("EVAL_MAX_MEMORY", LIMIT).output().expect("the program starts"));
     assert!(said.starts_with("status: 1\n") && said.contains(&expected), "{said}");
-    // What others do with it needs no memory for it.
+    // Other uses of the file need no memory for it.
     let words = ["nix-instantiate", "--eval", "-E", "builtins.hashFile \"sha256\" ./large"];
     let said = workspace.text(&workspace.command(words).env("EVAL_MAX_MEMORY", LIMIT).output().expect("it starts"));
     assert!(said.contains(&hash_of_zeros()), "{said}");

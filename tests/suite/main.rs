@@ -1,8 +1,9 @@
 //! The command line's promises, each checked on the program itself as a user runs it.
 //!
-//! A test is data: files, a command, and the whole text that comes out. [`workspace`] knows how to run the program and
-//! how to make two runs' texts equal; everything else here is cases. Builds run in the real sandbox, in a root of
-//! pinned packages that the corpus names, so the first run fetches a few megabytes.
+//! A test is data: files, a command, and its whole output. [`workspace`] runs the program and
+//! [`normal`] makes the texts of two runs equal; everything else here is cases. Builds run in the
+//! real sandbox, in a root of pinned packages that the corpus names, so the first run fetches a few
+//! megabytes.
 
 mod fetchers;
 mod file_urls;
@@ -17,7 +18,7 @@ mod plain_english;
 mod threat_model;
 mod workspace;
 
-/// What is typed and what is printed.
+/// Arguments and output.
 mod cli {
     mod build;
     mod completions;
@@ -38,7 +39,7 @@ mod cli {
     mod usage;
 }
 
-/// What can go wrong, with the whole text that the user meets.
+/// Errors, with the complete text for the user.
 mod errors {
     mod audit;
     mod awaited;
@@ -49,7 +50,7 @@ mod errors {
     mod union;
 }
 
-/// What runs and what does not.
+/// Builds that run and builds that are skipped.
 mod builds {
     mod concurrent;
     mod early_cutoff;
@@ -58,7 +59,7 @@ mod builds {
     mod reproducible;
 }
 
-/// What Ctrl-C, SIGTERM and SIGHUP do.
+/// Effects of Ctrl-C, SIGTERM and SIGHUP.
 mod signals {
     mod builds;
     mod endless;
@@ -67,7 +68,7 @@ mod signals {
     pub mod terminal;
 }
 
-/// What stays and what goes.
+/// The store: liveness, damage, full disks.
 mod store {
     mod add;
     mod damage;

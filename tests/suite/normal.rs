@@ -1,4 +1,4 @@
-//! Makes the texts of two runs equal: places, hashes, process ids and times become words.
+//! Makes the texts of two runs equal: paths, hashes, process ids and times become words.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use std::path::Path;
 const HASH_CHARS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
 const HASH_LEN: usize = 32;
 
-/// Replaces each of `places` by its word, then what differs from run to run.
-pub fn normalise(text: &str, places: &[(&Path, &str)]) -> String {
+/// Replaces each of `paths` by its word, then every part that differs from run to run.
+pub fn normalise(text: &str, paths: &[(&Path, &str)]) -> String {
     let mut text = text.to_owned();
-    for (place, word) in places {
-        text = text.replace(&*place.to_string_lossy(), word);
+    for (path, word) in paths {
+        text = text.replace(&*path.to_string_lossy(), word);
     }
     text = hashes(&text);
     text = after(&text, " in ", "[TIME]", time_len);
@@ -20,7 +20,7 @@ pub fn normalise(text: &str, places: &[(&Path, &str)]) -> String {
     after(&text, "\"registrationTime\": ", "\"[TIME]\"", digits_len)
 }
 
-/// `<hash>-name` becomes `[HASH]-name`.
+/// Replaces `<hash>-name` by `[HASH]-name`.
 fn hashes(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -43,7 +43,8 @@ fn char_len(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(0, char::len_utf8)
 }
 
-/// Replaces what follows each `start` by `word`, as far as `len` says; a length of 0 leaves it.
+/// Replaces the text after each `start` by `word`, up to the length that `len` returns; 0 leaves
+/// it.
 fn after(text: &str, start: &str, word: &str, len: impl Fn(&str) -> usize) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -59,7 +60,7 @@ fn after(text: &str, start: &str, word: &str, len: impl Fn(&str) -> usize) -> St
     out + rest
 }
 
-/// The length of `3.2 s`, `12 s` or `4 min 05 s` at the start of a text.
+/// Returns the length of `3.2 s`, `12 s` or `4 min 05 s` at the start of a text.
 fn time_len(text: &str) -> usize {
     let number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     if number == 0 {

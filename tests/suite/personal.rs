@@ -1,4 +1,4 @@
-//! What is kept for one user, below the XDG directories: nobody else's, whatever the umask.
+//! Files of one user below the XDG directories: closed to other users, independently of the umask.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,7 +12,7 @@ use crate::workspace::{PROGRAM, Workspace};
 
 const HOME: &str = "home";
 
-/// The program under umask 000, with a home directory in the workspace, which is there.
+/// Returns the program under umask 000, with an existing home directory in the workspace.
 fn command(workspace: &Workspace, before: &[&str], arguments: &[&str]) -> Command {
     let home = workspace.path().join(HOME);
     fs::create_dir_all(&home).expect("the workspace can be written");
@@ -30,7 +30,8 @@ fn run(workspace: &Workspace, arguments: &[&str]) {
     assert!(said.starts_with("status: 0\n"), "{arguments:?}:\n{said}");
 }
 
-/// What is below the home directory, from there; of a tree or a repository that was fetched, only itself.
+/// Lists the files below the home directory, relative to it; of a fetched tree or repository only
+/// its top.
 fn found(workspace: &Workspace) -> Vec<String> {
     let home = workspace.path().join(HOME);
     let (mut found, mut todo) = (Vec::new(), vec![home.clone()]);
@@ -63,7 +64,7 @@ fn expect_closed(workspace: &Workspace, expected: &[&str]) {
     assert!(open.is_empty(), "{open:#?}");
 }
 
-/// An archive with one empty file.
+/// Writes an archive with one empty file.
 fn archive(path: &Path) {
     let mut bytes = vec![0; 2048];
     let mut field = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
@@ -76,7 +77,7 @@ fn archive(path: &Path) {
 }
 
 #[test]
-fn what_is_kept_for_a_user_is_closed_to_others() {
+fn files_of_a_user_are_closed_to_others() {
     let (workspace, _) = with_repository();
     workspace.write("default.nix", "import ./other.nix");
     workspace.write("other.nix", "1 + 1");
@@ -118,34 +119,35 @@ fn the_history_is_closed_to_others() {
     expect_closed(&workspace, &[".local/state/eval/repl-history"]);
 }
 
-/// As an earlier version made it. What is compiled is run, so what others could have written is made anew.
+/// As an earlier version made it. Compiled code is run, so code that others could have written is
+/// compiled again.
 #[test]
 fn a_cache_that_others_can_write_is_closed_and_not_read() {
     let workspace = Workspace::with_own_store("import ./other.nix");
     workspace.write("other.nix", "1 + 1");
     let file: PathBuf = workspace.path().join(HOME).join(".cache/eval/code.sqlite");
-    let folder = file.parent().expect("it has one");
+    let directory = file.parent().expect("it has one");
     run(&workspace, &["expr", "-f", "default.nix"]);
-    for (number, (of_folder, of_file)) in [(0o777, 0o600), (0o775, 0o600), (0o700, 0o622)].into_iter().enumerate() {
-        // Kept elsewhere, so that its inode is not given again.
+    for (number, (of_directory, of_file)) in [(0o777, 0o600), (0o775, 0o600), (0o700, 0o622)].into_iter().enumerate() {
+        // Moved aside, so that its inode is not reused.
         fs::hard_link(&file, workspace.path().join(format!("old-{number}"))).expect("the workspace can be written");
-        let before = fs::metadata(&file).expect("it is kept").ino();
+        let before = fs::metadata(&file).expect("the code is cached").ino();
         fs::set_permissions(&file, fs::Permissions::from_mode(of_file)).expect("it is ours");
-        fs::set_permissions(folder, fs::Permissions::from_mode(of_folder)).expect("it is ours");
+        fs::set_permissions(directory, fs::Permissions::from_mode(of_directory)).expect("it is ours");
         workspace.write("other.nix", &format!("1 + {number}"));
         run(&workspace, &["expr", "-f", "default.nix"]);
         expect_closed(&workspace, &[".cache/eval/code.sqlite"]);
-        assert_ne!(fs::metadata(&file).expect("it is kept").ino(), before, "{of_folder:o} {of_file:o}");
+        assert_ne!(fs::metadata(&file).expect("the code is cached").ino(), before, "{of_directory:o} {of_file:o}");
     }
-    let before = fs::metadata(&file).expect("it is kept").ino();
+    let before = fs::metadata(&file).expect("the code is cached").ino();
     workspace.write("other.nix", "100");
     run(&workspace, &["expr", "-f", "default.nix"]);
-    assert_eq!(fs::metadata(&file).expect("it is kept").ino(), before, "it was closed, and is made anew");
+    assert_eq!(fs::metadata(&file).expect("the code is cached").ino(), before, "it was closed, and is compiled again");
 }
 
-/// Whoever can reach a program may run it, and nobody else may exchange it.
+/// Every user who can reach a program may run it, and only its owner may exchange it.
 #[test]
-fn an_installed_program_is_not_for_others_to_write() {
+fn an_installed_program_is_not_writable_by_others() {
     let workspace = Workspace::with_own_store("1");
     let bin = workspace.path().join(HOME).join(".local/bin");
     run(&workspace, &["self", "install", "--to", &bin.display().to_string()]);

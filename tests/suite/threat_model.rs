@@ -1,4 +1,5 @@
-//! The page that says what is promised against attacks names the test that shows each promise: they exist, and are run.
+//! The page of the promises against attacks names the test of each promise: the tests exist, and
+//! are run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 const PAGE: &str = "docs/src/threat-model.md";
 
-/// Folders of tests with a promise a file, and whether the page names each file of it.
-const FOLDERS: [(&str, bool); 5] = [
+/// Directories of tests with a promise a file; true if the page must name each file.
+const DIRECTORIES: [(&str, bool); 5] = [
     ("builder/tests/sandbox/attacks", true),
     ("builder/tests/sandbox/promises", false),
     ("builder/tests/sandbox/successive", true),
@@ -36,16 +37,16 @@ fn each_promise_names_tests_that_exist() {
 }
 
 #[test]
-fn each_attack_has_its_place_on_the_page() {
+fn each_attack_is_on_the_page() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(top.join(PAGE)).unwrap();
     let rows = rows(&page);
     let named: BTreeSet<&str> = rows.iter().flat_map(|(_, names)| names).copied().collect();
     let mut wrong = Vec::new();
-    for (folder, on_page) in FOLDERS {
-        let (_, module) = folder.rsplit_once('/').unwrap();
-        let modules = fs::read_to_string(top.join(folder).join("mod.rs")).unwrap();
-        for entry in fs::read_dir(top.join(folder)).unwrap() {
+    for (directory, on_page) in DIRECTORIES {
+        let (_, module) = directory.rsplit_once('/').unwrap();
+        let modules = fs::read_to_string(top.join(directory).join("mod.rs")).unwrap();
+        for entry in fs::read_dir(top.join(directory)).unwrap() {
             let path = entry.unwrap().path();
             let file = path.file_stem().unwrap().to_str().unwrap();
             if file == "mod" {
@@ -63,7 +64,8 @@ fn each_attack_has_its_place_on_the_page() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The rows of the tables whose last column is headed "test", with what is named in that column.
+/// Returns the rows of the tables whose last column is headed "test", with the names in that
+/// column.
 fn rows(page: &str) -> Vec<(&str, Vec<&str>)> {
     let mut rows = Vec::new();
     let mut in_table_of_tests = false;
@@ -83,7 +85,7 @@ fn rows(page: &str) -> Vec<(&str, Vec<&str>)> {
     rows
 }
 
-/// Whether `name` is a file or folder, a module with tests, or a test.
+/// Returns whether `name` is a file or directory, a module with tests, or a test.
 fn exists(top: &Path, sources: &[(PathBuf, String)], name: &str) -> bool {
     if name.contains('/') {
         return top.join(name).exists();

@@ -1,4 +1,4 @@
-//! A folder with files, a store, and the program run in it.
+//! A directory with files, a store, and the program run in it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,11 +17,11 @@ use crate::normal::normalise;
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_eval");
 
-/// How long anything may take before it counts as hanging.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time after which a command is considered hung.
+pub const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The user that owns nothing.
-const NOBODY: u32 = 65534;
+/// The user `nobody`, who owns no files.
+const ORDINARY_USER: u32 = 65534;
 
 const FILES: [(&str, &str); 4] = [
     ("prelude.nix", include_str!("fixtures/prelude.nix")),
@@ -30,71 +30,71 @@ const FILES: [(&str, &str); 4] = [
     ("corpus/seed.json", include_str!("../../corpus/bootstrap/seed.json")),
 ];
 
-/// A folder that the program runs in. Gone when dropped.
+/// A directory that the program runs in. Removed when dropped.
 pub struct Workspace {
-    folder: TempDir,
-    /// Unlike in any other workspace; written for `@nonce@` in files and removed from texts.
+    directory: TempDir,
+    /// Unique to the workspace; replaces `@nonce@` in files and is removed from texts.
     pub nonce: String,
     store: PathBuf,
     program: PathBuf,
-    /// Who runs the program, if not who runs the tests.
+    /// The user who runs the program, if not the one who runs the tests.
     user: Option<u32>,
 }
 
 impl Workspace {
-    /// A folder with `default.nix`, and the store that all tests share.
+    /// Makes a directory with `default.nix`, and the store that all tests share.
     pub fn new(default_nix: &str) -> Workspace {
         static SHARED: OnceLock<PathBuf> = OnceLock::new();
         let store = SHARED.get_or_init(|| {
             let mut first = Workspace::with_own_store("(import ./prelude.nix).shell");
             first.store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("suite-store");
             let ran = first.run(["build", "-f", "default.nix", "--no-link"]);
-            assert!(ran.status.success(), "the shell for the tests cannot be had:\n{}", first.text(&ran));
+            assert!(ran.status.success(), "the shell for the tests cannot be built:\n{}", first.text(&ran));
             first.store.clone()
         });
         Workspace { store: store.clone(), ..Workspace::with_own_store(default_nix) }
     }
 
-    /// A folder with `default.nix` and a store of its own, which is empty.
+    /// Makes a directory with `default.nix` and its own empty store.
     pub fn with_own_store(default_nix: &str) -> Workspace {
-        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the folder for tests can be written");
-        Workspace::in_folder(folder, default_nix)
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the directory for tests can be written");
+        Workspace::in_directory(directory, default_nix)
     }
 
-    /// The same for the user that owns nothing, who can reach only what is in the folder. `None` where an ordinary user runs the
-    /// tests already.
-    pub fn of_nobody(default_nix: &str) -> Option<Workspace> {
+    /// The same for an ordinary user, who can reach only the files in the directory. `None` if an
+    /// ordinary user runs the tests already.
+    pub fn of_ordinary_user(default_nix: &str) -> Option<Workspace> {
         if !fs::metadata("/proc/self").is_ok_and(|us| us.uid() == 0) {
             return None;
         }
-        let folder = TempDir::new().expect("there is a folder for temporary files");
-        let mut workspace = Workspace::in_folder(folder, default_nix);
+        let directory = TempDir::new().expect("there is a directory for temporary files");
+        let mut workspace = Workspace::in_directory(directory, default_nix);
         workspace.program = workspace.path().join("program");
-        fs::copy(PROGRAM, &workspace.program).expect("it is our folder");
-        workspace.user = Some(NOBODY);
-        workspace.give_away();
+        fs::copy(PROGRAM, &workspace.program).expect("it is our directory");
+        workspace.user = Some(ORDINARY_USER);
+        workspace.change_owner();
         Some(workspace)
     }
 
-    /// Gives all that is in the folder to the user who runs the program.
-    pub fn give_away(&self) {
-        let mut folders = vec![self.path().to_owned()];
-        while let Some(folder) = folders.pop().filter(|_| self.user.is_some()) {
-            lchown(&folder, self.user, self.user).expect("we are root");
-            for entry in fs::read_dir(&folder).expect("it is our folder").flatten() {
+    /// Changes the owner of all files in the directory to the user who runs the program.
+    pub fn change_owner(&self) {
+        let mut directories = vec![self.path().to_owned()];
+        while let Some(directory) = directories.pop().filter(|_| self.user.is_some()) {
+            lchown(&directory, self.user, self.user).expect("we are root");
+            for entry in fs::read_dir(&directory).expect("it is our directory").flatten() {
                 match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    true => folders.push(entry.path()),
+                    true => directories.push(entry.path()),
                     false => lchown(entry.path(), self.user, self.user).expect("we are root"),
                 }
             }
         }
     }
 
-    fn in_folder(folder: TempDir, default_nix: &str) -> Workspace {
+    fn in_directory(directory: TempDir, default_nix: &str) -> Workspace {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
         let nonce = format!("nonce{:x}x{:x}", std::process::id(), since.as_nanos());
-        let store = folder.path().join("store");
-        let workspace = Workspace { folder, nonce, store, program: PROGRAM.into(), user: None };
+        let store = directory.path().join("store");
+        let workspace = Workspace { directory, nonce, store, program: PROGRAM.into(), user: None };
         for (name, text) in FILES {
             workspace.write(name, text);
         }
@@ -103,29 +103,29 @@ impl Workspace {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub fn store(&self) -> &Path {
         &self.store
     }
 
-    /// Writes a file, with its folders.
+    /// Writes a file and its parent directories.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().expect("it has a name")).expect("the workspace can be written");
         fs::write(path, text.replace("@nonce@", &self.nonce)).expect("the workspace can be written");
     }
 
-    /// The program with arguments, in the folder, with no configuration of the caller's.
+    /// Returns the program with arguments, in the directory, without the caller's configuration.
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         self.prepare(Command::new(&self.program), args)
     }
 
-    /// As [`Workspace::command`], in a session of its own whose terminal will be the standard input.
+    /// As [`Workspace::command`], in its own session, whose terminal will be the standard input.
     pub fn command_in_session(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new("setsid");
-        // It becomes the program, so the process is the same.
+        // It executes the program, so the process is the same.
         command.arg("--ctty").arg(&self.program);
         self.prepare(command, args)
     }
@@ -135,7 +135,7 @@ impl Workspace {
         for variable in ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"] {
             command.env_remove(variable);
         }
-        // The servers of tests are on this machine.
+        // The tests' servers are on this machine.
         let exceptions = std::env::var("no_proxy").unwrap_or_default();
         command.env("no_proxy", format!("127.0.0.1,{exceptions}"));
         if let Some(user) = self.user {
@@ -150,12 +150,12 @@ impl Workspace {
         self.command(args).output().expect("the program starts")
     }
 
-    /// Runs the program with words split at spaces, and returns everything that came of it.
+    /// Runs the program with words split at spaces, and returns its status and output.
     pub fn check(&self, words: &str) -> String {
         self.text(&self.run(words.split_whitespace()))
     }
 
-    /// Standard output of a run that has to succeed, without the final newline.
+    /// Returns the standard output of a run that must succeed, without the final newline.
     #[track_caller]
     pub fn stdout(&self, words: &str) -> String {
         let ran = self.run(words.split_whitespace());
@@ -163,19 +163,19 @@ impl Workspace {
         String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()
     }
 
-    /// The JSON that a run prints, whether it succeeds or not.
+    /// Returns the JSON that a run prints, even if the run fails.
     #[track_caller]
     pub fn json(&self, words: &str) -> serde_json::Value {
         let ran = self.run(words.split_whitespace());
         serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}:\n{}", self.text(&ran)))
     }
 
-    /// JSON as text that two runs have in common.
+    /// Returns JSON as normalised text.
     pub fn json_text(&self, json: &serde_json::Value) -> String {
         self.normal(&serde_json::to_string_pretty(json).expect("it was JSON"))
     }
 
-    /// Exit status, standard output and standard error, as two runs have them in common.
+    /// Returns exit status, standard output and standard error as normalised text.
     pub fn text(&self, ran: &Output) -> String {
         let status = ran.status.code().map_or_else(|| ran.status.to_string(), |code| code.to_string());
         let mut text = format!("status: {status}\n");
@@ -188,16 +188,16 @@ impl Workspace {
     }
 
     pub fn normal(&self, text: &str) -> String {
-        let places = [
+        let paths = [
             (self.store(), "[STORE]"),
             (self.path(), "[DIR]"),
             (Path::new(PROGRAM), "[PROGRAM]"),
             (Path::new(&self.nonce), "[NONCE]"),
         ];
-        normalise(text, &places)
+        normalise(text, &paths)
     }
 
-    /// Starts the program and returns once it has said `line` on standard error.
+    /// Starts the program and returns once it has printed `line` on standard error.
     pub fn start_until(&self, words: &str, line: &str) -> Child {
         let mut child = self
             .command(words.split_whitespace())
@@ -219,7 +219,8 @@ impl Workspace {
         child
     }
 
-    /// Waits until no process is left whose arguments hold the nonce, as those of this workspace's builds do.
+    /// Waits until no process is left whose arguments contain the nonce, as those of this
+    /// workspace's builds do.
     #[track_caller]
     pub fn expect_no_build_left(&self) {
         let start = Instant::now();
@@ -238,12 +239,12 @@ impl Workspace {
     pub fn wait_for_build(&self) {
         let start = Instant::now();
         while self.builds_running().is_empty() {
-            assert!(start.elapsed() < PATIENCE, "no build started");
+            assert!(start.elapsed() < HANG_TIMEOUT, "no build started");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// How many scripts of builds run: each of them is the argument of one shell.
+    /// Returns the number of running build scripts: each is the argument of one shell.
     pub fn scripts_running(&self) -> usize {
         self.builds_running().len()
     }
@@ -258,7 +259,7 @@ impl Workspace {
     }
 }
 
-/// Everything a started program still says, once it has ended.
+/// Waits for a started program and returns the rest of its output.
 pub fn finish(mut child: Child) -> Output {
     let mut stderr = Vec::new();
     let mut stdout = Vec::new();
@@ -274,7 +275,7 @@ pub fn send(child: &Child, signal: &str) {
     assert!(status.is_ok_and(|status| status.success()), "cannot send {signal}");
 }
 
-/// Lets any user into a folder, or run a program.
+/// Lets any user enter a directory, or run a program.
 pub fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }

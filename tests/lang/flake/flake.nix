@@ -2,7 +2,7 @@
   inputs = {
     lib.url = "path:./lib";
     other.url = "path:./other";
-    # What `app` calls `lib` is what `other` is here; what `deep` below it has as `lib`, too.
+    # The `lib` of `app` is `other` here, and so is the `lib` of `deep` below it.
     app = {
       url = "path:./app";
       inputs.lib.follows = "other";

@@ -1,5 +1,5 @@
-# A variable that only stands for a list defined beside it is a value of its own here until it is asked for, and so its list is shown
-# twice; Nix gives both names one place when the list comes first, and shows «repeated». Only the printed form tells the difference.
+# A variable that is an alias of a list defined beside it is a separate value here until it is forced, and so its list is shown
+# twice; Nix gives both names one value when the list comes first, and shows «repeated». Only the printed form differs.
 rec {
   a = [
     1

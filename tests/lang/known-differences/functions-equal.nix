@@ -1,5 +1,5 @@
-# Where both sides have the same function with no thunk between, it is equal here; Nix says false, as each place has a copy there.
-# Whether there is a copy depends on what its evaluator happens to suspend.
+# If both sides are the same function with no thunk between, they are equal here; Nix says false, as it copies the value for each side.
+# The copies depend on the thunks that its evaluator happens to make.
 let
   f = x: x;
   s = { g = x: x; };

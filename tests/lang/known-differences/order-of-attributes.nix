@@ -1,5 +1,5 @@
-# `==`, `deepSeq` and what else evaluates all of a set go by the names' bytes, so that it does not matter which files were read before. Nix goes
-# by which name the process met first: here `b`, which differs or fails before `a` throws. Where nothing fails, both come to the same.
+# `==`, `deepSeq` and all other evaluations of a whole set follow the order of the names' bytes, independently of files read before. Nix follows
+# the order in which the process met the names: here `b`, which differs or fails before `a` throws. Without a failure, both have the same result.
 [
   (builtins.tryEval ({ b = "x"; a = throw "a"; } == { b = "y"; a = 1; }))
   (builtins.tryEval (builtins.deepSeq { c = throw "c"; b = throw "b"; } true))

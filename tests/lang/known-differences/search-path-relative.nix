@@ -1,3 +1,3 @@
-# A search path that is not absolute finds nothing: the language has no current folder, and whoever starts it makes paths absolute (`-I`
-# and `NIX_PATH` do). Nix looks below the folder that it was started in.
+# A relative search path finds nothing: the language has no working directory, and its embedder makes paths absolute (`-I` and `NIX_PATH`
+# do). Nix searches below its working directory.
 builtins.tryEval (builtins.findFile [ { prefix = "a"; path = ""; } ] "a")

@@ -1,4 +1,4 @@
-//! Two processes that want the same thing at once: one builds, the other waits and takes it.
+//! Two concurrent processes with the same target: one builds, the other waits for its result.
 
 use insta::assert_snapshot;
 
@@ -6,7 +6,7 @@ use crate::workspace::{Workspace, finish};
 
 #[test]
 fn one_builds_and_the_other_waits() {
-    // A name of its own, as the time of an earlier build of that name would be in the plan.
+    // A unique name, as the time of an earlier build of that name would be in the plan.
     let workspace = Workspace::new(
         "(import ./prelude.nix).sh { name = \"shared-@nonce@\"; script = \": @nonce@; sleep 2; echo > $out\"; }",
     );

@@ -1,4 +1,5 @@
-//! What did not change is not built, and what came out the same changes nothing above it.
+//! Unchanged derivations are not built, and an output that came out the same rebuilds nothing above
+//! it.
 
 use insta::assert_snapshot;
 

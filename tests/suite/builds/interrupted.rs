@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::workspace::{Workspace, finish, send};
 
-/// `first` is done at once; `second`, above it, takes a while.
+/// `first` ends at once; `second`, above it, takes a while.
 const CHAIN: &str = r#"
 let
   inherit (import ./prelude.nix) sh;

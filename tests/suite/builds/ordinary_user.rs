@@ -1,4 +1,4 @@
-//! The same contents whoever builds: root, or a user with no rights at all.
+//! The same contents for every user who builds: root, or a user without any rights.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -23,8 +23,8 @@ const TOY: &str = r##"
 }
 "##;
 
-/// The user that owns nothing.
-const NOBODY: u32 = 65534;
+/// The user `nobody`, who owns no files.
+const ORDINARY_USER: u32 = 65534;
 
 fn contents(workspace: &Workspace) -> String {
     let json = workspace.json("path-info --json ./result");
@@ -32,10 +32,10 @@ fn contents(workspace: &Workspace) -> String {
 }
 
 #[test]
-fn same_contents_as_root_and_as_nobody() {
+fn same_contents_as_root_and_as_an_ordinary_user() {
     let workspace = Workspace::with_own_store(TOY);
     let mut out = workspace.stdout("build -f default.nix --print-out-paths");
-    // Whoever runs the tests, the contents are these.
+    // The contents are the same for every user who runs the tests.
     assert_snapshot!(fs::read_to_string(Path::new(&out).join("seen")).expect("it was built"), @r#"
     1000
     0022
@@ -62,19 +62,19 @@ fn same_contents_as_root_and_as_nobody() {
 
     if fs::metadata("/proc/self").is_ok_and(|us| std::os::unix::fs::MetadataExt::uid(&us) == 0) {
         let theirs = Workspace::with_own_store(TOY);
-        let place = tempfile::tempdir().expect("there is a folder for temporary files");
+        let place = tempfile::tempdir().expect("there is a directory for temporary files");
         open_to_all(place.path());
         for name in ["prelude.nix", "default.nix", "corpus/builders.nix", "corpus/fetch.nix", "corpus/seed.json"] {
             let to = place.path().join(name);
-            fs::create_dir_all(to.parent().expect("it has a name")).expect("it is our folder");
-            fs::copy(theirs.path().join(name), to).expect("it is our folder");
+            fs::create_dir_all(to.parent().expect("it has a name")).expect("it is our directory");
+            fs::copy(theirs.path().join(name), to).expect("it is our directory");
         }
         let program = place.path().join("eval");
-        fs::copy(PROGRAM, &program).expect("it is our folder");
-        std::os::unix::fs::chown(place.path(), Some(NOBODY), Some(NOBODY)).expect("we are root");
+        fs::copy(PROGRAM, &program).expect("it is our directory");
+        std::os::unix::fs::chown(place.path(), Some(ORDINARY_USER), Some(ORDINARY_USER)).expect("we are root");
         let run = |words: &str| {
             let mut command = Command::new(&program);
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(ORDINARY_USER).gid(ORDINARY_USER);
             let mut command = theirs.prepare(command, words.split_whitespace());
             command.current_dir(place.path()).env("EVAL_ROOT", place.path().join("store")).env("HOME", "/nonexistent");
             let ran = command.output().expect("the program starts");

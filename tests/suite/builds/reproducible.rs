@@ -1,4 +1,4 @@
-//! `--rebuild`: the same again, or where it differs.
+//! `--rebuild`: the same outputs again, or a report of the differences.
 
 use insta::assert_snapshot;
 

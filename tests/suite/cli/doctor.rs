@@ -1,4 +1,4 @@
-//! `doctor`: the shape of its JSON, and an exit status that says the same.
+//! `doctor`: the shape of its JSON, and an exit status that agrees with it.
 
 use crate::workspace::Workspace;
 
@@ -19,7 +19,7 @@ fn json_and_exit_status_agree() {
         };
         assert!(feature["name"].as_str().is_some_and(|name| !name.is_empty()), "{feature:#}");
         assert!(feature["level"].as_str().is_some_and(|level| !level.is_empty()), "{feature:#}");
-        // Whoever lacks something is told what to do.
+        // Each missing feature has a help.
         assert!(ok || feature["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{feature:#}");
         missing |= required && !ok;
     }
@@ -35,7 +35,7 @@ fn json_and_exit_status_agree() {
 
 /// For people: a line for each feature, and the same exit status.
 #[test]
-fn text_and_json_tell_the_same() {
+fn text_and_json_agree() {
     let workspace = Workspace::with_own_store("1");
     let report = workspace.json("doctor --json");
     let ran = workspace.run(["doctor"]);

@@ -1,7 +1,8 @@
-//! What was evaluated is not evaluated again while it would come to the same, and never taken when it would not.
+//! An evaluation is not repeated while its result would be the same, and never reused when it would
+//! not.
 //!
-//! The witness is a message of the evaluation: the test changes it in the record, so whoever prints the changed one has
-//! not evaluated.
+//! The witness is a message of the evaluation: the test changes it in the record, so a run that
+//! prints the changed one has not evaluated.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,18 +17,18 @@ builtins.trace "evaluated" (derivation {
   system = "x86_64-linux";
   builder = "builtin:write";
   text = builtins.readFile ./text;
-  entries = builtins.attrNames (builtins.readDir ./folder);
+  entries = builtins.attrNames (builtins.readDir ./directory);
   there = builtins.pathExists ./perhaps;
   whole = ./source;
   filtered = builtins.filterSource (path: kind: baseNameOf path != "ignored") ./filtered;
 })
 "#;
 
-/// A folder, and a first evaluation in it whose record has its message changed.
+/// Makes a workspace with a first evaluation, whose message in the record is changed.
 fn evaluated(expression: &str, words: &str) -> Workspace {
     let workspace = Workspace::with_own_store(expression);
     for (name, text) in
-        [("text", "1"), ("folder/a", ""), ("source/a", "1"), ("filtered/a", "1"), ("filtered/ignored", "1")]
+        [("text", "1"), ("directory/a", ""), ("source/a", "1"), ("filtered/a", "1"), ("filtered/ignored", "1")]
     {
         workspace.write(name, text);
     }
@@ -48,7 +49,7 @@ fn records(workspace: &Workspace) -> Vec<PathBuf> {
 const WORDS: &str = "instantiate -f default.nix";
 
 #[track_caller]
-fn expect_remembered(workspace: &Workspace, words: &str) -> String {
+fn expect_cached(workspace: &Workspace, words: &str) -> String {
     let text = workspace.check(words);
     assert!(text.contains("trace: remembered") && text.contains("status: 0"), "{text}");
     text
@@ -64,26 +65,26 @@ fn expect_evaluated(workspace: &Workspace, words: &str) -> String {
 #[test]
 fn nothing_changed() {
     let workspace = evaluated(EXPRESSION, WORDS);
-    expect_remembered(&workspace, WORDS);
-    expect_remembered(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
     expect_evaluated(&workspace, &format!("{WORDS} --no-eval-cache"));
     expect_evaluated(&workspace, &format!("{WORDS} --argstr x y"));
 }
 
-/// It is read in pieces, and asked for again as one that was read whole.
+/// The file is read in pieces, and checked again like one that was read at once.
 #[test]
 fn a_file_that_was_hashed() {
     let expression = EXPRESSION.replace("builtins.readFile ./text", "builtins.hashFile \"md5\" ./text");
     let workspace = evaluated(&expression, WORDS);
-    expect_remembered(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
     workspace.write("text", "1");
-    expect_remembered(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
     workspace.write("text", "2");
     expect_evaluated(&workspace, WORDS);
     let both = EXPRESSION.replace("readFile ./text", "hashFile \"md5\" ./text + builtins.readFile ./text");
     let workspace = evaluated(&both, WORDS);
     workspace.write("text", "1");
-    expect_remembered(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn a_file_written_again_with_the_same_text() {
     workspace.write("text", "1");
     workspace.write("filtered/a", "1");
     workspace.write("filtered/ignored", "the filter keeps it out");
-    expect_remembered(&workspace, WORDS);
+    expect_cached(&workspace, WORDS);
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn each_kind_of_change_is_noticed() {
     for (file, text) in [
         ("default.nix", &*format!("{EXPRESSION} # changed")),
         ("text", "2"),
-        ("folder/b", ""),
+        ("directory/b", ""),
         ("perhaps", ""),
         ("source/a", "2"),
         ("source/b", ""),
@@ -138,7 +139,7 @@ fn a_variable_that_was_read() {
 }
 
 #[test]
-fn what_looks_at_the_clock_is_not_remembered() {
+fn reads_of_the_clock_are_not_cached() {
     let workspace = Workspace::with_own_store(
         r#"derivation { name = "x"; system = "x86_64-linux"; builder = "x"; now = builtins.currentTime; }"#,
     );
@@ -147,7 +148,7 @@ fn what_looks_at_the_clock_is_not_remembered() {
 }
 
 #[test]
-fn what_is_fetched_without_a_hash_is_not_remembered() {
+fn fetches_without_a_hash_are_not_cached() {
     let workspace = Workspace::with_own_store(
         r#"derivation {
           name = "x"; system = "x86_64-linux"; builder = "x"; file = builtins.fetchurl "file://${toString ./file}";
@@ -161,7 +162,7 @@ fn what_is_fetched_without_a_hash_is_not_remembered() {
 }
 
 #[test]
-fn a_revision_is_remembered_and_a_branch_is_not() {
+fn a_revision_is_cached_and_a_branch_is_not() {
     let (workspace, rev) = with_repository();
     let fetch = |which: &str| {
         let fetched = format!("fetchGit {{ url = ./repository; {which} }}");

@@ -74,7 +74,7 @@ fn derivations_in_both_models() {
     let workspace = Workspace::with_own_store(
         "derivation { name = \"x\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ]; }",
     );
-    // The path that Nix itself computes, which no store of ours is in.
+    // The path that Nix itself computes; our stores are elsewhere.
     assert_snapshot!(workspace.stdout("instantiate -f default.nix --store-model nix"), @"/nix/store/70aia2cap0q375yn9vna7r6bkz4lf044-x.drv");
     assert_snapshot!(workspace.check("instantiate -f default.nix"), @r#"
     status: 0

@@ -1,4 +1,4 @@
-//! `flake lock` and `flake update`: what is written, what stays, and what is wrong.
+//! `flake lock` and `flake update`: written entries, unchanged entries, and errors.
 
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::fetchers::{run, with_repository};
 use crate::git_server;
 use crate::workspace::Workspace;
 
-/// A flake with inputs of several kinds. `dep` has a lock file of its own and lies beside it.
+/// Writes a flake with inputs of several kinds. `dep` has its own lock file and is beside it.
 fn flake(workspace: &Workspace, more: &str) {
     let place = workspace.path().display();
     workspace.write(
@@ -48,7 +48,7 @@ fn move_branch(workspace: &Workspace, rev: &str) {
 }
 
 #[test]
-fn a_lock_says_what_inputs_are() {
+fn a_lock_pins_the_inputs() {
     let (workspace, rev) = with_repository();
     flake(&workspace, "inputs.dep.inputs.repo.follows = \"repo\"; inputs.also.follows = \"dep/own\";");
     assert_snapshot!(run(&workspace, &["flake", "lock"]), @r#"
@@ -57,10 +57,10 @@ fn a_lock_says_what_inputs_are() {
     wrote [DIR]/flake.lock
       added 'also': follows 'dep/own'
       added 'dep': path:./dep
-      added 'dep/own': git+file://[DIR]/repository?ref=refs/heads/main&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+      added 'dep/own': git+file://[DIR]/repository?ref=refs/heads/main&rev=6f12739d219a79befa6f321cf205fabdf16ade81
       added 'dep/repo': follows 'repo'
       added 'plain': path:[DIR]/plain?narHash=sha256-DSveEV6bfrkQEDcIxUO5u1k42lXq1/86lsYFr+MU5to%3D
-      added 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
+      added 'repo': git+file://[DIR]/repository?ref=old&rev=486d36b378b53f32519be87282a4274b8ff34437
     "#);
     assert_snapshot!(locked(&workspace), @r#"
     {
@@ -86,9 +86,9 @@ fn a_lock_says_what_inputs_are() {
           "flake": false,
           "locked": {
             "lastModified": 1000000060,
-            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "narHash": "sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc=",
             "ref": "refs/heads/main",
-            "rev": "53b847f5f2705afc01ef70b6f60e323bf6f61421",
+            "rev": "6f12739d219a79befa6f321cf205fabdf16ade81",
             "revCount": 2,
             "type": "git",
             "url": "file://[DIR]/repository"
@@ -115,9 +115,9 @@ fn a_lock_says_what_inputs_are() {
           "flake": false,
           "locked": {
             "lastModified": 1000000000,
-            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "narHash": "sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc=",
             "ref": "old",
-            "rev": "2ac7e730eaec76825497318bb052c86be7bf1cff",
+            "rev": "486d36b378b53f32519be87282a4274b8ff34437",
             "revCount": 1,
             "type": "git",
             "url": "file://[DIR]/repository"
@@ -144,11 +144,11 @@ fn a_lock_says_what_inputs_are() {
       "version": 7
     }
     "#);
-    // In pure evaluation, and without `dep` having to have a lock file.
+    // In pure evaluation, and without a lock file of `dep`.
     assert_snapshot!(run(&workspace, &["expr", "--json", ".#revs"]), @r#"
     status: 0
     --- stdout
-    ["2ac7e730eaec76825497318bb052c86be7bf1cff","53b847f5f2705afc01ef70b6f60e323bf6f61421","2ac7e730eaec76825497318bb052c86be7bf1cff"]
+    ["486d36b378b53f32519be87282a4274b8ff34437","6f12739d219a79befa6f321cf205fabdf16ade81","486d36b378b53f32519be87282a4274b8ff34437"]
     "#);
 
     move_branch(&workspace, &rev);
@@ -162,18 +162,18 @@ fn a_lock_says_what_inputs_are() {
     status: 0
     --- stderr
     wrote [DIR]/flake.lock
-      updated 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
-           → git+file://[DIR]/repository?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+      updated 'repo': git+file://[DIR]/repository?ref=old&rev=486d36b378b53f32519be87282a4274b8ff34437
+           → git+file://[DIR]/repository?ref=old&rev=6f12739d219a79befa6f321cf205fabdf16ade81
     "#);
     assert_snapshot!(run(&workspace, &["expr", "--json", ".#revs"]), @r#"
     status: 0
     --- stdout
-    ["53b847f5f2705afc01ef70b6f60e323bf6f61421","53b847f5f2705afc01ef70b6f60e323bf6f61421","53b847f5f2705afc01ef70b6f60e323bf6f61421"]
+    ["6f12739d219a79befa6f321cf205fabdf16ade81","6f12739d219a79befa6f321cf205fabdf16ade81","6f12739d219a79befa6f321cf205fabdf16ade81"]
     "#);
 }
 
 #[test]
-fn what_is_declared_otherwise_is_locked_anew() {
+fn changed_declarations_are_locked_again() {
     let (workspace, rev) = with_repository();
     flake(&workspace, "inputs.dep.inputs.repo.follows = \"repo\";");
     run(&workspace, &["flake", "lock"]);
@@ -192,8 +192,8 @@ fn what_is_declared_otherwise_is_locked_anew() {
     --- stderr
     warning: the input 'plain' has no input 'x', which is overridden
     wrote [DIR]/flake.lock
-      updated 'repo': git+file://[DIR]/repository?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
-           → git+file://[DIR]/repository?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+      updated 'repo': git+file://[DIR]/repository?ref=old&rev=486d36b378b53f32519be87282a4274b8ff34437
+           → git+file://[DIR]/repository?ref=old&rev=6f12739d219a79befa6f321cf205fabdf16ade81
     "#);
 }
 
@@ -214,9 +214,9 @@ fn a_branch_of_a_server_is_locked() {
           "flake": false,
           "locked": {
             "lastModified": 1000000060,
-            "narHash": "sha256-auJlm8+M80ouug3Y1SoDQM/jTnYyR8+zCfffH1f9y1M=",
+            "narHash": "sha256-8iJgoEZ2M7287IFrupbSfnB3P7JwsE8jzPfWAvre5Dc=",
             "ref": "refs/heads/main",
-            "rev": "53b847f5f2705afc01ef70b6f60e323bf6f61421",
+            "rev": "6f12739d219a79befa6f321cf205fabdf16ade81",
             "revCount": 2,
             "type": "git",
             "url": "[URL]"
@@ -239,9 +239,9 @@ fn a_branch_of_a_server_is_locked() {
     assert_snapshot!(run(&workspace, &["expr", ".#rev"]), @r#"
     status: 0
     --- stdout
-    "53b847f5f2705afc01ef70b6f60e323bf6f61421"
+    "6f12739d219a79befa6f321cf205fabdf16ade81"
     "#);
-    // What was fetched a moment ago is asked for all the same.
+    // A revision fetched a moment ago is looked up nevertheless.
     workspace.write(
         "flake.nix",
         &format!("{{ inputs.r = {{ url = \"git+{url}?ref=old\"; flake = false; }}; outputs = {{ self, r }}: {{ }}; }}"),
@@ -252,8 +252,8 @@ fn a_branch_of_a_server_is_locked() {
     status: 0
     --- stderr
     wrote [DIR]/flake.lock
-      updated 'r': git+[URL]?ref=old&rev=2ac7e730eaec76825497318bb052c86be7bf1cff
-           → git+[URL]?ref=old&rev=53b847f5f2705afc01ef70b6f60e323bf6f61421
+      updated 'r': git+[URL]?ref=old&rev=486d36b378b53f32519be87282a4274b8ff34437
+           → git+[URL]?ref=old&rev=6f12739d219a79befa6f321cf205fabdf16ade81
     "#);
 }
 

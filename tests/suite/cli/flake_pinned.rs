@@ -1,12 +1,12 @@
-//! Entries of lock files that do not say which tree they are: pure evaluation refuses them, kind by kind, and `flake lock` adds
-//! what is missing.
+//! Entries of lock files that do not identify their tree: pure evaluation refuses them, kind by
+//! kind, and `flake lock` adds the missing attributes.
 
 use std::fs;
 
 use crate::fetchers::{repository, run_whole as run, with_repository};
 use crate::workspace::Workspace;
 
-/// A flake with one input, locked as the members say.
+/// Writes a flake with one input, locked with the given members.
 fn write(workspace: &Workspace, url: &str, original: &str, locked: &str) {
     workspace.write(
         "flake.nix",
@@ -28,20 +28,20 @@ fn members(pairs: &[(&str, &str)]) -> String {
 const EVALUATE: [&str; 2] = ["expr", ".#text"];
 
 #[test]
-fn each_kind_is_told_by_what_pins_it() {
+fn each_kind_has_its_pinning_attribute() {
     let (workspace, rev) = with_repository();
     let place = workspace.path().display().to_string();
     workspace.write("plain/text", "plain");
     let hash = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    let (repository, folder) = (format!("file://{place}/repository"), format!("{place}/plain"));
+    let (repository, directory) = (format!("file://{place}/repository"), format!("{place}/plain"));
     let zeros = "0".repeat(40);
     let refused = "in pure evaluation mode, the input 'r' cannot be used: its entry in 'flake.lock' has ";
-    // The members of the entry, and what pure evaluation says of it.
+    // The members of the entry, and the message of pure evaluation.
     let cases: [(&[(&str, &str)], &str); 15] = [
-        (&[("type", "path"), ("path", &folder)], "no 'narHash'"),
-        (&[("type", "path"), ("path", &folder), ("rev", &rev)], "no 'narHash'"),
-        (&[("type", "path"), ("path", &folder), ("narHash", "")], "no 'narHash'"),
-        (&[("type", "path"), ("path", &folder), ("narHash", hash)], "hash mismatch"),
+        (&[("type", "path"), ("path", &directory)], "no 'narHash'"),
+        (&[("type", "path"), ("path", &directory), ("rev", &rev)], "no 'narHash'"),
+        (&[("type", "path"), ("path", &directory), ("narHash", "")], "no 'narHash'"),
+        (&[("type", "path"), ("path", &directory), ("narHash", hash)], "hash mismatch"),
         (&[("type", "path"), ("path", "./plain")], "status: 0"),
         (&[("type", "git"), ("url", &repository)], "neither a 'rev' nor a 'narHash'"),
         (&[("type", "git"), ("url", &repository), ("rev", &zeros)], "neither a 'rev' nor a 'narHash'"),
@@ -65,9 +65,9 @@ fn each_kind_is_told_by_what_pins_it() {
     }
 }
 
-/// The help works when it is followed, either way.
+/// Both alternatives of the help work.
 #[test]
-fn what_is_missing_is_added_as_told() {
+fn missing_attributes_are_added_by_the_help() {
     let (workspace, _) = with_repository();
     let place = workspace.path().display().to_string();
     workspace.write("plain/text", "plain");
@@ -75,7 +75,7 @@ fn what_is_missing_is_added_as_told() {
     let url = format!("file://{place}/repository");
     let path = |name: &str| members(&[("type", "path"), ("path", &format!("{place}/{name}"))]);
     for (reference, original, locked, impure, pure) in [
-        // What somebody has put in its place is not what is locked.
+        // A replaced directory is not the locked one.
         (format!("path:{place}/plain"), path("plain"), path("other"), "other", "plain"),
         (
             format!("git+{url}"),
@@ -99,7 +99,7 @@ fn what_is_missing_is_added_as_told() {
     }
 }
 
-/// A word that nothing checks pins nothing, outside of lock files either.
+/// An unchecked `rev` pins nothing, outside of lock files either.
 #[test]
 fn a_revision_of_an_archive_pins_nothing() {
     let workspace = Workspace::with_own_store("");
@@ -113,7 +113,7 @@ fn a_revision_of_an_archive_pins_nothing() {
         format!("{{ type = \"git\"; url = \"file://{place}/repository\"; rev = \"{}\"; }}", "0".repeat(40)),
     ] {
         let said = run(&workspace, &["expr", "--expr", &format!("(builtins.fetchTree {tree}).narHash")]);
-        let is_told = said.contains("requires a hash or a revision") || said.contains("experimental");
-        assert!(is_told && !said.starts_with("status: 0"), "{tree}:\n{said}");
+        let is_reported = said.contains("requires a hash or a revision") || said.contains("experimental");
+        assert!(is_reported && !said.starts_with("status: 0"), "{tree}:\n{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! `path-info`, `derivation show`, `log`: what the store knows.
+//! `path-info`, `derivation show`, `log`: queries of the store.
 
 use insta::assert_snapshot;
 

@@ -25,7 +25,7 @@ fn called_build_it_builds() {
     "#);
 }
 
-/// What a person types: the shell's own `eval` runs its arguments.
+/// As typed at a prompt: the shell's own `eval` runs its arguments.
 #[test]
 fn eval_build_typed_in_a_shell() {
     let workspace = Workspace::with_own_store(TOY);
@@ -46,7 +46,7 @@ fn eval_build_typed_in_a_shell() {
 #[test]
 fn self_install_replaces_no_other_program() {
     let workspace = Workspace::with_own_store(TOY);
-    workspace.write("bin/build", "#!/bin/sh\necho somebody else's\n");
+    workspace.write("bin/build", "#!/bin/sh\necho another program\n");
     assert_snapshot!(workspace.check("self install --to bin"), @r#"
     status: 1
     --- stdout
@@ -57,7 +57,7 @@ fn self_install_replaces_no_other_program() {
      |
      = help: replace it with `--force`, or choose another directory with `--to`
     "#);
-    workspace.write("other/eval", "#!/bin/sh\necho somebody else's\n");
+    workspace.write("other/eval", "#!/bin/sh\necho another program\n");
     assert_snapshot!(workspace.check("self install --to other"), @r#"
     status: 1
     --- stderr

@@ -1,4 +1,4 @@
-//! `nix-instantiate`: what other people's tools type, and what they expect to read.
+//! `nix-instantiate`: arguments and output as other tools expect them.
 
 use insta::assert_snapshot;
 

@@ -1,11 +1,11 @@
-//! Readers that leave early, and outputs that are full.
+//! Readers that close the pipe early, and full outputs.
 
 use std::fs::File;
 use std::process::Stdio;
 
 use crate::workspace::Workspace;
 
-/// A pipe that nobody reads.
+/// Returns a pipe without a reader.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("there are descriptors left");
     drop(reader);
@@ -29,16 +29,16 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         vec!["store", "gc"],
     ] {
         let ran = workspace.command(&words).stdout(closed()).output().expect("the program starts");
-        let told = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert!(ran.status.success() && !told.contains("pipe"), "{words:?}: {}\n{told}", ran.status);
-        // Remarks are not what anything depends on.
+        let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success() && !stderr.contains("pipe"), "{words:?}: {}\n{stderr}", ran.status);
+        // Nothing depends on remarks.
         let status = workspace.command(&words).stdout(closed()).stderr(closed()).status().expect("the program starts");
         assert!(status.success(), "{words:?}: {status}");
     }
 }
 
 #[test]
-fn an_output_that_is_full_is_told() {
+fn a_full_output_is_an_error() {
     let workspace = Workspace::with_own_store("1");
     for words in [
         vec!["store", "add", "default.nix"],
@@ -52,13 +52,13 @@ fn an_output_that_is_full_is_told() {
     ] {
         let full = File::options().write(true).open("/dev/full").expect("this is Linux");
         let ran = workspace.command(&words).stdout(full).output().expect("the program starts");
-        let told = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!(ran.status.code(), Some(1), "{words:?}: {told}");
-        assert!(told.contains("cannot write to `standard output`: No space left on device"), "{words:?}: {told}");
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{words:?}: {stderr}");
+        assert!(stderr.contains("cannot write to `standard output`: No space left on device"), "{words:?}: {stderr}");
     }
 }
 
-/// Each line's own errors are printed and forgotten; that nothing can be printed any more is not.
+/// Errors of a single line do not fail the session; an output that cannot be written does.
 #[test]
 fn a_session_whose_output_is_full_fails() {
     let workspace = Workspace::with_own_store("1");
@@ -68,11 +68,12 @@ fn a_session_whose_output_is_full_fails() {
         let full = File::options().write(true).open("/dev/full").expect("this is Linux");
         let input = File::open(workspace.path().join("lines")).expect("it was written");
         let ran = workspace.command(["repl"]).stdin(input).stdout(full).output().expect("the program starts");
-        let told = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!(ran.status.code(), Some(1), "{lines:?}: {told}");
-        assert_eq!(told.matches("cannot write to `standard output`").count(), 1, "{lines:?}: {told}");
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{lines:?}: {stderr}");
+        assert_eq!(stderr.matches("cannot write to `standard output`").count(), 1, "{lines:?}: {stderr}");
     }
-    // What only an expression does wrong is no failure of the session, nor is a reader that has left.
+    // Neither an expression's error nor a reader that has closed the pipe is a failure of the
+    // session.
     workspace.write("lines", "throw \"x\"\n1 + 1\n");
     let input = || File::open(workspace.path().join("lines")).expect("it was written");
     assert!(workspace.command(["repl"]).stdin(input()).output().expect("the program starts").status.success());

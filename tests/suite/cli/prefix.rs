@@ -1,4 +1,4 @@
-//! `prefix install` and what follows it.
+//! `prefix install` and the commands after it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -94,7 +94,7 @@ fn install_rollback_uninstall() {
     "#);
 }
 
-/// The list without when its generations were installed.
+/// Returns the list without the dates of its generations.
 fn undated(text: &str) -> String {
     let lines = text.lines().map(|line| match line.splitn(3, '\t').collect::<Vec<_>>()[..] {
         [number, date, rest] if date.starts_with("20") && date.ends_with("+0000") => {
@@ -142,7 +142,7 @@ fn the_list_as_json() {
 }
 
 #[test]
-fn what_is_current_is_not_installed_again() {
+fn the_current_generation_is_not_installed_again() {
     let workspace = Workspace::with_own_store(TOYS);
     workspace.stdout("prefix install one -f default.nix --to root");
     assert_snapshot!(workspace.check("prefix install one -f default.nix --to root"), @r#"
@@ -156,7 +156,7 @@ fn what_is_current_is_not_installed_again() {
 }
 
 #[test]
-fn pruning_says_what_it_keeps_and_wants_to_know_what() {
+fn pruning_reports_moved_files_and_needs_a_rule() {
     let workspace = Workspace::with_own_store(TOYS);
     workspace.stdout("prefix install one -f default.nix --to root");
     workspace.write("root/opt/toy/mine", "precious");
@@ -171,7 +171,8 @@ fn pruning_says_what_it_keeps_and_wants_to_know_what() {
     assert!(refused.starts_with("status: 2") && refused.contains("<--keep <N>|--older-than <DAYS>>"), "{refused}");
 }
 
-/// A package with a link of the marker's name made root write to where it leads; a directory wedged the prefix for good.
+/// A package with a link of the marker's name made root write to the link's target; a directory of
+/// that name broke the prefix permanently.
 #[test]
 fn a_package_with_a_reserved_name() {
     let workspace = Workspace::with_own_store(&TOYS.replace(
@@ -202,7 +203,7 @@ fn a_package_with_a_reserved_name() {
     workspace.stdout("prefix uninstall /opt/toy --to root");
 }
 
-/// The umask of the caller decides nothing.
+/// Permissions do not depend on the caller's umask.
 #[test]
 fn permissions() {
     for umask in ["000", "077"] {
@@ -233,7 +234,7 @@ fn permissions() {
             ("deep/opt/.toy.generations", "755"),
             ("deep/opt/.toy.generations/1", "755"),
             ("deep/opt/.toy.generations/1.files", "644"),
-            // Whoever can open it can hold up all others.
+            // A process that can open it can block all others.
             ("deep/opt/.toy.generations/lock", "600"),
         ] {
             assert_eq!(mode(path), expected, "umask {umask}: {path}");
@@ -241,9 +242,9 @@ fn permissions() {
     }
 }
 
-/// A directory that systemd shows as an extension: `refresh` looks at nothing below it.
+/// A directory that systemd shows as an extension: `refresh` checks nothing below it.
 #[test]
-fn an_extension_is_to_be_refreshed() {
+fn an_extension_must_be_refreshed() {
     let workspace = Workspace::with_own_store(TOYS);
     assert_snapshot!(workspace.check("prefix install one -f default.nix --to var/lib/extensions/toy"), @r#"
     status: 0
@@ -257,9 +258,9 @@ fn an_extension_is_to_be_refreshed() {
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to var/lib/extensions/toy -q"), @"status: 0");
 }
 
-/// What a link keeps ends with the link: by pruning and by removing.
+/// A tree is kept alive exactly as long as its link: pruning and removing release it.
 #[test]
-fn roots_of_links_are_given_back() {
+fn roots_of_links_are_released() {
     let workspace = Workspace::with_own_store(TOYS);
     let trees = || {
         workspace.stdout("store gc");
@@ -283,7 +284,7 @@ fn roots_of_links_are_given_back() {
     assert_eq!(trees(), "");
 }
 
-/// A root that leads elsewhere by links of its own, to be installed into by root.
+/// A root with links that lead elsewhere; root installs into it.
 #[test]
 fn a_hostile_root() {
     for link in ["opt", "opt/.toy.generations"] {
@@ -306,7 +307,7 @@ fn modes() {
         let run = fs::read_to_string(workspace.path().join(mode).join("opt/toy/bin/run"));
         assert!(run.expect("it is installed").contains("echo 1"), "{mode}");
     }
-    // A prefix that is a link into the store keeps it; one that is a copy lives on without.
+    // A prefix that is a link into the store keeps its tree alive; a copy does not need it.
     fs::remove_dir_all(workspace.path().join("hardlink")).expect("it is ours");
     workspace.stdout("store gc");
     for mode in ["copy", "symlink"] {
@@ -315,7 +316,7 @@ fn modes() {
 }
 
 #[test]
-fn what_somebody_else_put_there_stays() {
+fn foreign_files_stay() {
     let workspace = Workspace::with_own_store(TOYS);
     workspace.write("root/opt/toy/mine", "precious");
     assert_snapshot!(workspace.check("prefix install one -f default.nix --to root"), @r#"
@@ -373,7 +374,7 @@ fn values_stay_in_their_lines() {
     assert!(refused.contains("a^J  forged") && refused.contains("`root^J9^Iforged/opt/toy`"), "{refused}");
 }
 
-/// What is full or cannot be written is the root, and the store has nothing to do with it.
+/// The full or read-only file system is the root's, not the store's.
 #[test]
 fn a_root_that_is_full_or_read_only() {
     let workspace =

@@ -1,4 +1,4 @@
-//! `--eval-profile`: the file that flame graph programs read.
+//! `--eval-profile`: the input file of flame graph programs.
 
 use crate::workspace::Workspace;
 
@@ -17,7 +17,7 @@ fn stacks_and_their_milliseconds() {
         assert!(!stack.is_empty() && stack.split(';').all(|call| !call.is_empty()), "{line}");
     }
     assert!(total > 0, "{profile}");
-    // The caller is to the left of what it calls, and a function is named with its place.
+    // The caller is to the left of the callee, and a function is named with its position.
     let fib = |line: &&str| line.contains("loop (") && line.contains("default.nix:3:") && line.contains(";fib (");
     assert!(profile.lines().any(|line| fib(&line)), "{profile}");
     assert!(profile.contains("builtins.foldl'"), "{profile}");

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::workspace::Workspace;
 
-/// What comes of lines that are piped in.
+/// Returns the output for lines that are piped in.
 fn piped(workspace: &Workspace, lines: &str) -> String {
     workspace.write("input", lines);
     let input = std::fs::File::open(workspace.path().join("input")).expect("it was written just now");
@@ -117,9 +117,10 @@ fn errors_for_editors() {
     "#);
 }
 
-/// One object that is too big unwinds to where the evaluation began, which must be within the program.
+/// One object that is too big unwinds to the start of the evaluation, which must be within the
+/// program.
 #[test]
-fn one_value_may_be_too_much() {
+fn one_value_may_exceed_the_limit() {
     for expression in
         ["builtins.genList (x: x) 100000000", "builtins.replaceStrings [\"a\"] [(import ./b.nix)] (import ./a.nix)"]
     {

@@ -1,4 +1,5 @@
-//! What reaches a terminal: nothing that a build, an expression or a file's name brings takes effect there.
+//! Output on a terminal: control characters of builds, expressions and file names have no effect
+//! there.
 
 use std::fs::File;
 use std::io::Read;
@@ -34,7 +35,7 @@ rec {
 }
 "#;
 
-/// The commands, each as words with what its output has to hold to be the case that is meant.
+/// The commands, each with a text that its output must contain to be the intended case.
 const COMMANDS: [(&str, &str); 20] = [
     ("expr -f default.nix value", "evil"),
     ("expr -f default.nix set", "evil"),
@@ -58,19 +59,19 @@ const COMMANDS: [(&str, &str); 20] = [
     ("build --no-link -f default.nix fifo", "evil"),
 ];
 
-/// What a command sends to a terminal that is its standard output and error.
+/// Returns the bytes that a command sends to a terminal that is its standard output and error.
 fn on_a_terminal(mut command: Command) -> Vec<u8> {
     let pair = nix::pty::openpty(None, None).expect("there are pseudo terminals");
     let stdout = pair.slave.try_clone().expect("there are descriptors left");
     command.env_remove("NO_COLOR").env_remove("EVAL_PROGRESS").env("TERM", "xterm-256color");
     let mut child =
         command.stdout(Stdio::from(stdout)).stderr(Stdio::from(pair.slave)).spawn().expect("the program starts");
-    // Only the child keeps the other end open.
+    // Only the child holds the other end open.
     drop(command);
     let mut sent = Vec::new();
     let mut master = File::from(pair.master);
     let mut piece = [0; 4096];
-    // EIO is how a terminal says that its other end is closed.
+    // A terminal reports EIO when its other end is closed.
     while let Ok(count @ 1..) = master.read(&mut piece) {
         sent.extend_from_slice(&piece[..count]);
     }
@@ -78,14 +79,14 @@ fn on_a_terminal(mut command: Command) -> Vec<u8> {
     sent
 }
 
-/// Takes out what the program itself sends: colours, and the frames of the live view.
+/// Removes the program's own sequences: colours, and the frames of the live view.
 fn without_own_sequences(mut text: &str) -> String {
     let mut rest = String::new();
     while let Some(at) = text.find("\u{1b}[") {
         rest.push_str(&text[..at]);
         let sequence = &text[at + 2..];
         let end = sequence.find(|c: char| c.is_ascii_alphabetic()).map_or(sequence.len(), |end| end + 1);
-        // The hostile text asks for red alone and for a report, which the program never does.
+        // The hostile text contains plain red and a status request, which the program never sends.
         if matches!(&sequence[..end], "31m" | "5n") {
             rest.push_str("\u{1b}[");
         }
@@ -112,7 +113,7 @@ fn workspace() -> Workspace {
 }
 
 #[test]
-fn nothing_foreign_takes_effect() {
+fn foreign_control_characters_have_no_effect() {
     let workspace = workspace();
     for (words, expected) in COMMANDS {
         let sent = on_a_terminal(workspace.command(words.split_whitespace()));
@@ -122,9 +123,9 @@ fn nothing_foreign_takes_effect() {
     }
 }
 
-/// What clap says names what was typed, and in help the variables of the environment with their values.
+/// Messages of clap contain the arguments, and its help the values of environment variables.
 #[test]
-fn arguments_take_no_effect() {
+fn control_characters_in_arguments_have_no_effect() {
     let workspace = workspace();
     let hostile = HOSTILE;
     let unknown = format!("--{HOSTILE}");
@@ -147,7 +148,7 @@ fn arguments_take_no_effect() {
         let sent = String::from_utf8_lossy(&sent);
         assert!(sent.contains("error") && sent.contains("<U+202E>evil"), "{sent}");
     }
-    // A variable that is no number is an error, also of other commands; help shows what it is.
+    // A variable that is not a number is an error, in other commands too; help shows its value.
     for (variable, words, status) in [
         ("EVAL_JOBS", "build", 2),
         ("EVAL_CORES", "build", 2),
@@ -163,7 +164,7 @@ fn arguments_take_no_effect() {
     }
 }
 
-/// On a terminal help has its styles, as errors have; not in a pipe.
+/// Help has styles on a terminal, as errors have; not in a pipe.
 #[test]
 fn help_has_styles() {
     let workspace = workspace();
@@ -177,7 +178,7 @@ fn help_has_styles() {
 }
 
 #[test]
-fn names_in_trees_take_no_effect() {
+fn control_characters_in_names_have_no_effect() {
     let workspace = workspace();
     let tree = workspace.stdout("build --no-link --print-out-paths -f default.nix named");
     let sent = on_a_terminal(workspace.command(["prefix", "check", &tree]));

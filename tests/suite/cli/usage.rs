@@ -1,4 +1,4 @@
-//! What was typed makes no sense: exit status 2, and what would.
+//! Wrong usage: exit status 2, and a correct form.
 
 use insta::assert_snapshot;
 

@@ -38,7 +38,7 @@ fn leak_names_file_and_offset() {
 }
 
 #[test]
-fn check_of_a_folder() {
+fn check_of_a_directory() {
     let workspace = Workspace::with_own_store("");
     let program = |name: &str, text: &str| {
         workspace.write(name, text);

@@ -1,10 +1,10 @@
-//! Builds that fail, and builds that try what they must not.
+//! Builds that fail, and builds that attempt forbidden operations.
 
 use insta::assert_snapshot;
 
 use crate::workspace::Workspace;
 
-/// Builds one script, traced, as `set -x` scripts tell of the command that failed.
+/// Builds one script, traced, as `set -x` shows the command that failed.
 #[track_caller]
 fn check(script: &str) -> String {
     let source = format!("(import ./prelude.nix).sh {{ name = \"toy\"; script = ''\n{script}\n''; }}");
@@ -204,8 +204,8 @@ fn takes_too_long() {
 }
 
 #[test]
-fn keep_going_builds_what_does_not_depend_on_the_failure() {
-    // Ties between builds are broken by their hashes, which have to be the same in each run.
+fn keep_going_builds_independent_targets() {
+    // Ties between builds are broken by their hashes, which must be the same in each run.
     let workspace = Workspace::with_own_store(
         r#"
         let

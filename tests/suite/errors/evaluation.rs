@@ -1,4 +1,4 @@
-//! Expressions that do not evaluate: where, why, what to do.
+//! Expressions that do not evaluate: position, cause and help.
 
 use insta::assert_snapshot;
 
@@ -148,7 +148,7 @@ fn wrong_type_of_a_derivations_name() {
 }
 
 #[test]
-fn nothing_that_can_be_built() {
+fn not_a_derivation() {
     assert_snapshot!(check("5"), @r#"
     status: 1
     --- stderr

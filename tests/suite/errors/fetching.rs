@@ -1,4 +1,4 @@
-//! Sources that do not come, or come as something else.
+//! Sources that cannot be fetched, or have other contents.
 
 use insta::assert_snapshot;
 
@@ -33,7 +33,7 @@ fn hash_mismatch_shows_both_and_the_line_to_change() {
 }
 
 #[test]
-fn hash_mismatch_mended_as_told() {
+fn hash_mismatch_fixed_by_the_help() {
     let workspace = Workspace::with_own_store("");
     workspace.write("source.txt", "what the server has now\n");
     let url = format!("file://{}/source.txt", workspace.path().display());
@@ -41,8 +41,9 @@ fn hash_mismatch_mended_as_told() {
         |hash: &str| format!("(import ./prelude.nix).fetchurl {{ urls = [ \"{url}\" ]; sha256 = \"{hash}\"; }}");
     workspace.write("default.nix", &recipe(HASH));
     let json = workspace.json("build -f default.nix --json");
-    let told = json["error"]["message"].as_str().expect("a failure has a message");
-    let got = told.split("got:").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("both hashes are shown");
+    let message = json["error"]["message"].as_str().expect("a failure has a message");
+    let got =
+        message.split("got:").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("both hashes are shown");
     workspace.write("default.nix", &recipe(got));
     assert_snapshot!(workspace.check("build -f default.nix"), @r#"
     status: 0

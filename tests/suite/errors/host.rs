@@ -1,4 +1,4 @@
-//! Machines that lack something: space, user namespaces, a store that can be written.
+//! Machines without free space, user namespaces or a writable store.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 
 use crate::workspace::{PROGRAM, Workspace};
 
-/// Runs the program in user and mount namespaces of its own, after the commands of `setup`.
+/// Runs the program in its own user and mount namespaces, after the commands of `setup`.
 fn check_after(workspace: &Workspace, setup: &str, words: &str) -> String {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-e", "-c"]);
@@ -16,7 +16,7 @@ fn check_after(workspace: &Workspace, setup: &str, words: &str) -> String {
 }
 
 #[test]
-fn no_user_namespaces_says_what_to_set() {
+fn missing_user_namespaces_name_the_setting() {
     let workspace = Workspace::new("(import ./prelude.nix).sh { name = \"toy\"; script = \"echo > $out\"; }");
     let text = check_after(&workspace, "echo 0 > /proc/sys/user/max_user_namespaces", "build -f default.nix --no-link");
     assert_snapshot!(text, @r#"
@@ -55,7 +55,7 @@ fn full_disk_while_fetching() {
     "#);
 }
 
-/// Builds a script in a store that has room for 100 MB, the shell that runs the script included.
+/// Builds a script in a store with 100 MB of space, for the shell that runs the script as well.
 fn check_in_small_store(script: &str) -> String {
     let shared = Workspace::new("");
     let workspace =
@@ -124,7 +124,7 @@ fn full_disk_while_adding() {
     "#);
 }
 
-/// How much is free depends on the file system.
+/// Removes sizes: the free space depends on the file system.
 fn without_sizes(text: &str) -> String {
     let words = text.split_inclusive(' ').collect::<Vec<_>>();
     let mut out = String::new();
@@ -155,7 +155,7 @@ fn store_that_cannot_be_written() {
 #[test]
 fn store_where_a_file_is() {
     let workspace = Workspace::with_own_store("5");
-    workspace.write("store", "not a folder");
+    workspace.write("store", "not a directory");
     assert_snapshot!(workspace.check("store verify"), @r#"
     status: 1
     --- stderr

@@ -1,4 +1,5 @@
-//! Builds that are interrupted are stopped, not failed, however the signal comes; and no process of them stays.
+//! An interrupted build is stopped, not failed, for every source of the signal; none of its
+//! processes stays.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 
 use super::terminal::{CTRL_C, SIGNALS, Terminal};
-use crate::workspace::{PATIENCE, Workspace};
+use crate::workspace::{HANG_TIMEOUT, Workspace};
 
 /// Eight builds that take a while, and one above them.
 const MANY: &str = r#"
@@ -17,20 +18,20 @@ in
 sh { name = "above"; script = "echo > $out"; trees = slow; }
 "#;
 
-/// Starts the builds, and returns when as many run as may.
+/// Starts the builds, and returns when all slots are used.
 fn start(workspace: &Workspace, jobs: usize, style: &str, out: Option<File>) -> Terminal {
     let words = format!("build -f default.nix --no-link --json -j {jobs} --progress {style}");
     let mut terminal = Terminal::unread(workspace.command_in_session(words.split(' ')), out);
     terminal.read();
     let start = Instant::now();
     while workspace.scripts_running() < jobs {
-        assert!(start.elapsed() < PATIENCE, "the builds do not start:\n{}", terminal.screen());
+        assert!(start.elapsed() < HANG_TIMEOUT, "the builds do not start:\n{}", terminal.screen());
         std::thread::sleep(Duration::from_millis(5));
     }
     terminal
 }
 
-/// Everything that a person sees, and everything that a program reads.
+/// Checks the output for people and the output for programs.
 #[track_caller]
 fn expect_stopped(workspace: &Workspace, terminal: Terminal, status: i32, jobs: usize) {
     let ended = terminal.end();
@@ -40,9 +41,9 @@ fn expect_stopped(workspace: &Workspace, terminal: Terminal, status: i32, jobs: 
     assert_eq!(ended.screen.matches("stopped  slow-").count(), jobs, "{}", ended.screen);
     assert!(ended.screen.contains(&format!("{jobs} stopped in ")), "{}", ended.screen);
     assert!(ended.screen.ends_with("error: stopped on request\r\n"), "{}", ended.screen);
-    let told = fs::read(workspace.path().join("out")).unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!((&told["exitStatus"], &told["error"]["code"]), (&status.into(), &"interrupted".into()));
+    let report = fs::read(workspace.path().join("out")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!((&report["exitStatus"], &report["error"]["code"]), (&status.into(), &"interrupted".into()));
     assert_eq!(workspace.json("store verify --json")["damage"], serde_json::json!([]));
 }
 
@@ -50,7 +51,7 @@ fn out(workspace: &Workspace) -> Option<File> {
     Some(File::create(workspace.path().join("out")).unwrap())
 }
 
-/// The terminal sends the signal to all of its foreground group, as it does when a person types it.
+/// The terminal sends the signal to its whole foreground group, as for a typed Ctrl-C.
 #[test]
 fn ctrl_c_in_a_terminal() {
     for (jobs, style) in [(1, "tree"), (2, "plain"), (4, "tree"), (4, "plain")] {
@@ -71,7 +72,7 @@ fn each_signal_to_the_program_alone() {
     }
 }
 
-/// `timeout` sends a signal to the program and to its group, and a person presses twice.
+/// `timeout` sends a signal to the program and to its group, and a user may press Ctrl-C twice.
 #[test]
 fn twice_the_same() {
     let workspace = Workspace::new(MANY);
@@ -81,7 +82,7 @@ fn twice_the_same() {
     expect_stopped(&workspace, terminal, 143, 2);
 }
 
-/// Who sits at the terminal and closes it.
+/// Closing the terminal.
 #[test]
 fn a_terminal_that_is_gone() {
     let workspace = Workspace::new(MANY);
@@ -124,7 +125,8 @@ fn import_from_derivation() {
     }
 }
 
-/// Ctrl-Z stops the program and not its builds, which soon wait as nobody reads their logs. That time counts for no limit.
+/// Ctrl-Z stops the program and not its builds, which soon block, as their logs are not read. That
+/// time is not part of any limit.
 #[test]
 fn suspended_and_continued() {
     let workspace = Workspace::new(

@@ -1,4 +1,5 @@
-//! What would never end, or not soon, ends by one signal: an evaluation, a wait for a lock, for a server, for SQLite, for input.
+//! One signal ends every endless or long operation: an evaluation, a wait for a lock, for a server,
+//! for SQLite, for input.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,16 +15,17 @@ use nix::sys::stat::Mode;
 use super::terminal::{CTRL_C, SIGNALS, Terminal};
 use crate::workspace::Workspace;
 
-/// When the signal is sent.
+/// Moment of the signal.
 #[derive(Clone, Copy)]
 enum When {
-    /// A moment after the expression has said that it begins.
+    /// A moment after the expression has printed that it begins.
     Begun,
     /// As soon as the program waits.
     Waiting,
 }
 
-/// Each signal ends the command at once, with its exit status and one line; and nothing keeps the next command from working.
+/// Each signal ends the command at once, with its exit status and one line; and nothing keeps the
+/// next command from working.
 #[track_caller]
 fn check(workspace: &Workspace, words: &str, when: When) {
     for (signal, status) in SIGNALS {
@@ -52,8 +54,8 @@ fn check_signal(workspace: &Workspace, words: &str, when: When, signal: Signal, 
     assert!(ended.screen.ends_with("error: stopped on request\r\n"), "{signal} {words}:\n{}", ended.screen);
 }
 
-/// An expression in `default.nix`, which may use `twice n`: a list as deep as `n` with 2ⁿ leaves, and `often f`: `f` of one number
-/// after the other.
+/// An expression in `default.nix`, which may use `twice n`: a list as deep as `n` with 2ⁿ leaves,
+/// and `often f`: `f` of one number after the other.
 fn evaluating(expression: &str) -> Workspace {
     Workspace::with_own_store(&format!(
         r#"
@@ -75,7 +77,7 @@ fn calls() {
     check(&evaluating("let f = n: if n < 0 then n else f (n + 1); in f 0"), EVALUATE, When::Begun);
 }
 
-/// The kinds of loops that builtins have: those that call functions, and those that only go through values.
+/// The kinds of loops in builtins: those that call functions, and those that only walk values.
 #[test]
 fn builtins() {
     let expressions = [
@@ -95,21 +97,21 @@ fn builtins() {
     }
 }
 
-/// It has no end, and is read piece by piece.
+/// The file is endless, and is read piece by piece.
 #[test]
 fn a_file() {
     let workspace = evaluating("builtins.hashFile \"sha512\" /dev/zero");
     check_signal(&workspace, &format!("{EVALUATE} --impure"), When::Begun, Signal::SIGINT, 130);
 }
 
-/// With as many threads as one likes.
+/// With several threads.
 #[test]
 fn several_threads() {
     let workspace = evaluating("builtins.deepSeq (map (n: twice (60 + n) == twice (60 + n)) many) 1");
     check(&workspace, &format!("{EVALUATE} --eval-jobs 4"), When::Begun);
 }
 
-/// There are patterns whose walks take long, whatever is remembered.
+/// Some patterns take long in spite of memoisation.
 #[test]
 fn regular_expressions() {
     let pattern = "builtins.concatStringsSep \"\" (builtins.genList (n: \"(1?2?)*\") 300)";
@@ -117,7 +119,7 @@ fn regular_expressions() {
 }
 
 #[test]
-fn nix_instantiate_says_it_in_its_own_words() {
+fn nix_instantiate_prints_its_own_message() {
     let workspace = evaluating("twice 60 == twice 60");
     for (signal, status) in SIGNALS {
         let terminal = Terminal::start(&workspace, "nix-instantiate --eval default.nix");
@@ -130,7 +132,7 @@ fn nix_instantiate_says_it_in_its_own_words() {
 }
 
 #[test]
-fn json_is_told_once_and_whole() {
+fn json_is_printed_once_and_complete() {
     let workspace = evaluating("twice 60 == twice 60");
     let out = workspace.path().join("out");
     let command = workspace.command_in_session("expr -f default.nix --json".split(' '));
@@ -139,11 +141,11 @@ fn json_is_told_once_and_whole() {
     terminal.wait_for("trace: begun", 1);
     terminal.send(Signal::SIGTERM);
     assert_eq!(terminal.end().status, 143);
-    let told: serde_json::Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
-    assert_eq!((&told["exitStatus"], &told["error"]["code"]), (&143.into(), &"interrupted".into()));
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
+    assert_eq!((&report["exitStatus"], &report["error"]["code"]), (&143.into(), &"interrupted".into()));
 }
 
-/// `nohup` asks for a program that outlives its terminal.
+/// A program under `nohup` outlives its terminal.
 #[test]
 fn hangups_that_are_ignored_stay_ignored() {
     let workspace = evaluating("twice 60 == twice 60");
@@ -158,9 +160,10 @@ fn hangups_that_are_ignored_stay_ignored() {
     assert_eq!(terminal.end().status, 143);
 }
 
-/// Writing waits when nobody reads; so does the report of the interruption, which is left out then.
+/// Writing blocks without a reader; so would the report of the interruption, which is then left
+/// out.
 #[test]
-fn output_that_nobody_reads() {
+fn output_without_a_reader() {
     let workspace = Workspace::with_own_store("builtins.genList (n: n) 100000");
     for (signal, status) in SIGNALS {
         let mut terminal = Terminal::unread(workspace.command_in_session(["expr", "-f", "default.nix"]), None);
@@ -171,7 +174,7 @@ fn output_that_nobody_reads() {
 }
 
 #[test]
-fn input_that_does_not_come() {
+fn input_that_never_arrives() {
     check(&Workspace::with_own_store("1"), "expr -f -", When::Waiting);
 }
 
@@ -239,7 +242,7 @@ fn a_build_that_another_process_runs() {
 
 /// Before the head of an answer, and in the middle of a body.
 #[test]
-fn a_server_that_says_nothing_more() {
+fn a_server_that_stops_sending() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -247,7 +250,7 @@ fn a_server_that_says_nothing_more() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             if open.len() % 2 == 1 {
-                // Whoever was to get it may be gone.
+                // The client may be gone.
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf");
             }
             open.push(stream);

@@ -1,7 +1,9 @@
-//! Each signal at random moments of every command: it ends soon and with the status that is documented, or had ended already; no
-//! process is left, the store is clean, and the same command works afterwards.
+//! Each signal at random moments of every command: it ends soon and with the documented status, or
+//! had ended already; no process is left, the store is clean, and the same command works
+//! afterwards.
 //!
-//! `EVAL_SIGNAL_ROUNDS` is how often each signal is sent to each command; without it each command gets one signal or two.
+//! `EVAL_SIGNAL_ROUNDS` is the number of times that each command gets each signal; without it each
+//! command gets one or two.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,8 @@ const FILES: &str = r#"
 }
 "#;
 
-/// Commands, each with what is done before each run so that there is something to do. `#` is another number each time.
+/// Commands, each with a preparation before each run, so that it has work to do. `#` is another
+/// number each time.
 const COMMANDS: [(&str, &str); 22] = [
     ("build built -f default.nix --no-link --argstr n #", ""),
     ("build built -f default.nix --no-link --rebuild", "build built -f default.nix --no-link"),
@@ -49,7 +52,7 @@ const COMMANDS: [(&str, &str); 22] = [
     ("doctor", ""),
 ];
 
-/// A number from 0 to 1 that nobody expects, and that a failing run prints.
+/// Random numbers from 0 to 1; a failing run prints them.
 struct Dice(u64);
 
 impl Dice {
@@ -65,7 +68,7 @@ fn run(workspace: &Workspace) {
     let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let mut dice = Dice(seed);
     workspace.write("flake.nix", "{ outputs = { self }: { }; }");
-    workspace.give_away();
+    workspace.change_owner();
     workspace.stdout("build built toy other -f default.nix --no-link");
     let (mut sent, mut ended_before) = (0, 0);
     for (nth, (command, before)) in COMMANDS.into_iter().enumerate() {
@@ -81,7 +84,7 @@ fn run(workspace: &Workspace) {
             let status = workspace.run(words(number).split(' ')).status.code();
             (start.elapsed(), status)
         };
-        // The first time there may be more to do than later.
+        // The first run may have more to do than later ones.
         run_whole(0);
         let (usual_time, usual) = run_whole(1);
         let times = rounds.map_or(1, |rounds| rounds * SIGNALS.len());
@@ -119,7 +122,7 @@ fn at_random_moments() {
 
 #[test]
 fn at_random_moments_as_an_ordinary_user() {
-    if let Some(workspace) = Workspace::of_nobody(FILES) {
+    if let Some(workspace) = Workspace::of_ordinary_user(FILES) {
         run(&workspace);
     }
 }

@@ -11,14 +11,14 @@ fn start(workspace: &Workspace) -> Terminal {
     terminal
 }
 
-/// Types a line once the prompt is there: what is typed before it is thrown away.
+/// Types a line once the prompt is there: the terminal discards earlier input.
 fn type_line(terminal: &mut Terminal, line: &str) {
     terminal.wait_until_it_edits();
     terminal.type_keys(&format!("{line}\n"));
 }
 
 #[test]
-fn ctrl_c_ends_what_is_evaluated_and_keeps_the_names() {
+fn ctrl_c_ends_an_evaluation_and_keeps_the_names() {
     let workspace = Workspace::with_own_store("1");
     let mut terminal = start(&workspace);
     type_line(&mut terminal, ":a { kept = builtins.trace \"begun\" (20 + 1); }");
@@ -40,7 +40,7 @@ fn ctrl_c_ends_what_is_evaluated_and_keeps_the_names() {
     type_line(&mut terminal, ":q");
     let ended = terminal.end();
     assert_eq!(ended.status, 0, "{}", ended.screen);
-    // What was interrupted is not lost.
+    // Earlier names survive the interruption.
     assert_eq!(ended.screen.matches("trace: begun").count(), 1, "{}", ended.screen);
 }
 
@@ -67,7 +67,7 @@ fn ctrl_c_stops_a_build_and_the_next_one_is_built() {
 }
 
 #[test]
-fn ctrl_c_takes_away_what_is_typed() {
+fn ctrl_c_discards_the_typed_line() {
     let workspace = Workspace::with_own_store("1");
     let mut terminal = start(&workspace);
     terminal.wait_until_it_edits();
@@ -81,9 +81,9 @@ fn ctrl_c_takes_away_what_is_typed() {
     assert_eq!(terminal.end().status, 0);
 }
 
-/// While a line is edited the terminal shows nothing that is typed; afterwards it does again.
+/// While a line is edited the terminal does not echo; afterwards it does again.
 #[test]
-fn other_signals_end_it_and_give_the_terminal_back() {
+fn other_signals_end_it_and_restore_the_terminal() {
     let workspace = Workspace::with_own_store("1");
     for (signal, status) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let terminal = start(&workspace);

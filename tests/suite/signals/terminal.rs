@@ -1,4 +1,4 @@
-//! The program in a pseudo terminal of its own, as a person has it.
+//! The program in its own pseudo terminal, as for a user.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -17,15 +17,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
-use crate::workspace::{PATIENCE, Workspace};
+use crate::workspace::{HANG_TIMEOUT, Workspace};
 
-/// The signals that ask a command to end, with the exit status that tells of each.
+/// The signals that end a command, with the exit status for each.
 pub const SIGNALS: [(Signal, i32); 3] = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)];
 
-/// What Ctrl-C and Ctrl-Z are to a terminal.
+/// The characters of Ctrl-C and Ctrl-Z.
 pub const CTRL_C: &str = "\x03";
 
-/// How long an end may take on a machine that has other things to do, where a second is promised.
+/// Bound of an end on a loaded machine; the promise is one second.
 const SOON: Duration = Duration::from_secs(15);
 
 pub struct Terminal {
@@ -34,21 +34,21 @@ pub struct Terminal {
     screen: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
     hung_up: Arc<AtomicBool>,
-    /// Kept so that what was written can be read when the program has ended.
+    /// Held open so that the output can be read after the program has ended.
     slave: Option<OwnedFd>,
     attributes: Termios,
 }
 
-/// How the program ended.
+/// End of the program.
 pub struct Ended {
-    /// As a shell has it: 128 and the signal, where one has ended the program.
+    /// As in a shell: 128 and the signal, if one has ended the program.
     pub status: i32,
     pub screen: String,
-    /// The terminal is as it was before the program started.
+    /// True when the terminal is as it was before the program started.
     pub was_given_back: bool,
 }
 
-/// Both ends. No other program that is started meanwhile keeps one of them open.
+/// Opens both ends, close-on-exec: no program started at the same time inherits one of them.
 fn open_pseudo_terminal() -> std::io::Result<(File, OwnedFd)> {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
     grantpt(&master)?;
@@ -59,14 +59,15 @@ fn open_pseudo_terminal() -> std::io::Result<(File, OwnedFd)> {
 }
 
 impl Terminal {
-    /// The program with words split at spaces.
+    /// Starts the program with words split at spaces.
     pub fn start(workspace: &Workspace, words: &str) -> Terminal {
         let mut terminal = Terminal::unread(workspace.command_in_session(words.split_whitespace()), None);
         terminal.read();
         terminal
     }
 
-    /// A command, whose standard output may be a file; what it writes to the terminal waits to be read.
+    /// Starts a command, whose standard output may be a file; its output to the terminal is not
+    /// read yet.
     pub fn unread(mut command: Command, stdout: Option<File>) -> Terminal {
         let (master, slave) = open_pseudo_terminal().expect("there are pseudo terminals");
         let attributes = tcgetattr(&slave).expect("it is a terminal");
@@ -84,7 +85,7 @@ impl Terminal {
         }
     }
 
-    /// Reads what comes from now on.
+    /// Starts to read the output.
     pub fn read(&mut self) {
         let mut master = self.keys.try_clone().expect("descriptors are left");
         let (screen, hung_up) = (self.screen.clone(), self.hung_up.clone());
@@ -92,7 +93,7 @@ impl Terminal {
             let mut buffer = [0; 4096];
             while !hung_up.load(Ordering::SeqCst) {
                 let mut ready = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-                // The end is an error: nobody has the other side open any more.
+                // The end is an error: no process has the other side open any more.
                 match poll(&mut ready, 20u8).map(|_| ready[0].any() == Some(true)) {
                     Ok(true) => match master.read(&mut buffer) {
                         Ok(count @ 1..) => {
@@ -106,7 +107,7 @@ impl Terminal {
         }));
     }
 
-    /// Closes the terminal, of which the kernel tells the programs in it.
+    /// Closes the terminal; the kernel sends SIGHUP to the programs in it.
     pub fn hang_up(&mut self) {
         self.slave = None;
         self.hung_up.store(true, Ordering::SeqCst);
@@ -137,17 +138,17 @@ impl Terminal {
     pub fn wait_for(&self, text: &str, times: usize) {
         let start = Instant::now();
         while self.screen().matches(text).count() < times {
-            assert!(start.elapsed() < PATIENCE, "`{text}` does not come:\n{}", self.screen());
+            assert!(start.elapsed() < HANG_TIMEOUT, "`{text}` does not come:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits until the program waits for something.
+    /// Waits until the program is blocked.
     #[track_caller]
     pub fn wait_until_it_waits(&self) {
         let (start, mut idle, mut before) = (Instant::now(), 0, String::new());
         while idle < 10 {
-            assert!(start.elapsed() < PATIENCE, "it does not wait:\n{}", self.screen());
+            assert!(start.elapsed() < HANG_TIMEOUT, "it does not wait:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(20));
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
             let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
@@ -164,26 +165,27 @@ impl Terminal {
     pub fn wait_until_it_edits(&self) {
         let start = Instant::now();
         while self.is_as_before() {
-            assert!(start.elapsed() < PATIENCE, "there is no prompt:\n{}", self.screen());
+            assert!(start.elapsed() < HANG_TIMEOUT, "there is no prompt:\n{}", self.screen());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Whether the terminal is as it was before the program started.
+    /// Returns whether the terminal is as it was before the program started.
     pub fn is_as_before(&self) -> bool {
         self.slave.as_ref().is_some_and(|slave| tcgetattr(slave).is_ok_and(|now| now == self.attributes))
     }
 
-    /// Waits for the end of the program, and of all that it has started.
+    /// Waits for the end of the program, and of all processes that it has started.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let status = self.wait();
-        // The reader has what was written once it has read what is written now; a Ctrl-C just typed may throw that away.
+        // The reader has all earlier output once it has read this mark; a Ctrl-C just typed may
+        // discard the mark.
         let end = "[the end]";
         let mut slave = File::from(self.slave.take().expect("it has not hung up"));
         let start = Instant::now();
         while !self.screen().contains(end) {
-            assert!(start.elapsed() < PATIENCE, "the terminal cannot be read to its end:\n{}", self.screen());
+            assert!(start.elapsed() < HANG_TIMEOUT, "the terminal cannot be read to its end:\n{}", self.screen());
             slave.write_all(end.as_bytes()).expect("it is open");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -191,7 +193,7 @@ impl Terminal {
         Ended { status, screen: self.screen().replace(end, ""), was_given_back: self.is_as_before() }
     }
 
-    /// Waits likewise where nobody reads, and returns the exit status.
+    /// Waits likewise without a reader, and returns the exit status.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {
         let start = Instant::now();
@@ -213,7 +215,7 @@ impl Terminal {
         status.code().or(signal.map(|signal| 128 + signal)).expect("it exited or was killed")
     }
 
-    /// The command lines of the processes in the program's session, whatever group they are in.
+    /// Returns the command lines of the processes in the program's session, of all groups.
     fn session(&self) -> Vec<String> {
         let session = self.child.id().to_string();
         let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
@@ -229,7 +231,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Of a test that has failed; else it has ended.
+        // The test has failed; otherwise the program has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

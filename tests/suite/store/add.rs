@@ -7,17 +7,17 @@ use crate::workspace::Workspace;
 #[test]
 fn equal_contents_are_one_path() {
     let workspace = Workspace::with_own_store("");
-    workspace.write("folder/a", "a\n");
-    workspace.write("other/folder/a", "a\n");
-    assert_snapshot!(workspace.check("store add folder"), @r#"
+    workspace.write("directory/a", "a\n");
+    workspace.write("other/directory/a", "a\n");
+    assert_snapshot!(workspace.check("store add directory"), @r#"
     status: 0
     --- stdout
-    [STORE]/store/[HASH]-folder
+    [STORE]/store/[HASH]-directory
     "#);
-    assert_eq!(workspace.stdout("store add folder"), workspace.stdout("store add other/folder"));
-    workspace.write("other/folder/a", "b\n");
-    assert_ne!(workspace.stdout("store add folder"), workspace.stdout("store add other/folder"));
-    assert_snapshot!(workspace.check("store add folder/a --name renamed"), @r#"
+    assert_eq!(workspace.stdout("store add directory"), workspace.stdout("store add other/directory"));
+    workspace.write("other/directory/a", "b\n");
+    assert_ne!(workspace.stdout("store add directory"), workspace.stdout("store add other/directory"));
+    assert_snapshot!(workspace.check("store add directory/a --name renamed"), @r#"
     status: 0
     --- stdout
     [STORE]/store/[HASH]-renamed
@@ -25,7 +25,7 @@ fn equal_contents_are_one_path() {
 }
 
 #[test]
-fn what_cannot_be_added() {
+fn unsupported_paths_are_refused() {
     let workspace = Workspace::with_own_store("");
     workspace.write("a file", "");
     assert_snapshot!(workspace.check("store add nothing-here"), @r#"

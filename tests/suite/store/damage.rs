@@ -1,4 +1,5 @@
-//! A store that is damaged or not ours: each message names the command that repairs it, or what else can be done.
+//! A damaged store, or one of another user: each message names the command that repairs it, or
+//! another next step.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -26,7 +27,8 @@ fn overwrite(path: &Path, from: usize, to: usize) {
     fs::write(path, bytes).expect("it is ours");
 }
 
-/// What the commands that need the database say when something has happened to it; at least one does not get on.
+/// Checks the messages of the commands that need the database after damage to it; at least one
+/// fails.
 #[track_caller]
 fn check_repaired(case: &str, damage: impl Fn(&Path)) {
     let workspace = Workspace::with_own_store(TOY);
@@ -38,13 +40,13 @@ fn check_repaired(case: &str, damage: impl Fn(&Path)) {
         if said.starts_with("status: 0\n") {
             continue;
         }
-        // A row with another name is that of another path.
+        // A row with another name belongs to another path.
         let is_missing = said.contains("is not in the store");
         let is_named = said.contains("`ev store rebuild-db`");
         assert!(is_named || is_missing, "{case}, {words}:\n{said}");
         named += u32::from(is_named);
     }
-    assert!(named > 0, "{case}: nobody noticed");
+    assert!(named > 0, "{case}: no command noticed");
     let said = workspace.check("store verify --repair");
     assert!(said.starts_with("status: 0\n") && said.contains("2 paths found"), "{case}:\n{said}");
     assert_eq!(workspace.stdout("path-info ./result"), out, "{case}");
@@ -55,7 +57,7 @@ fn check_repaired(case: &str, damage: impl Fn(&Path)) {
 }
 
 #[test]
-fn each_damage_of_the_database_is_repaired_as_told() {
+fn each_damage_of_the_database_is_repaired_by_the_named_command() {
     check_repaired("not a database", |path| fs::write(path, "not a database at all".repeat(100)).expect("it is ours"));
     check_repaired("truncated", |path| {
         let len = fs::metadata(path).expect("it is there").len();
@@ -70,11 +72,11 @@ fn each_damage_of_the_database_is_repaired_as_told() {
     check_repaired("a table is missing", |path| sql(path, "PRAGMA foreign_keys = OFF; DROP TABLE valid_paths"));
     check_repaired("another table is missing", |path| sql(path, "DROP TABLE actions; DROP TABLE builds"));
     check_repaired("a column has another name", |path| sql(path, "ALTER TABLE valid_paths RENAME COLUMN node TO tree"));
-    check_repaired("somebody else's database", |path| {
+    check_repaired("the database of another store", |path| {
         fs::remove_file(path).expect("it is ours");
         sql(path, "CREATE TABLE notes (text TEXT); PRAGMA user_version = 5");
     });
-    check_repaired("somebody else's, of an older schema", |path| {
+    check_repaired("one of another store, of an older schema", |path| {
         fs::remove_file(path).expect("it is ours");
         sql(path, "CREATE TABLE valid_paths (text TEXT); PRAGMA user_version = 1");
     });
@@ -82,7 +84,7 @@ fn each_damage_of_the_database_is_repaired_as_told() {
     check_repaired("a path that is none", |path| sql(path, "UPDATE valid_paths SET path = '../../etc' || id"));
 }
 
-/// The log of another database is taken for no log, or for damage.
+/// The log of another database is ignored, or reported as damage.
 #[test]
 fn the_log_of_another_database_does_no_harm() {
     let workspace = Workspace::with_own_store(TOY);
@@ -103,9 +105,9 @@ fn the_log_of_another_database_does_no_harm() {
     assert_eq!(workspace.stdout("path-info ./result"), out);
 }
 
-/// What a newer eval knows is not thrown away by chance.
+/// Data of a newer eval is not discarded by accident.
 #[test]
-fn a_newer_database_is_replaced_only_when_told() {
+fn a_newer_database_is_replaced_only_on_request() {
     let workspace = Workspace::with_own_store(TOY);
     let out = workspace.stdout("build -f default.nix --print-out-paths");
     let version = || {
@@ -124,7 +126,7 @@ fn a_newer_database_is_replaced_only_when_told() {
     workspace.stdout("store rebuild-db --downgrade");
     assert_eq!(version(), known);
     assert_eq!(workspace.stdout("path-info ./result"), out);
-    // One that is damaged besides is told by its header.
+    // If it is damaged as well, its header shows the version.
     sql(&database(&workspace), "PRAGMA user_version = 99");
     overwrite(&database(&workspace), 4096, usize::MAX);
     let said = workspace.check("store rebuild-db");
@@ -133,9 +135,9 @@ fn a_newer_database_is_replaced_only_when_told() {
     assert_eq!(workspace.stdout("path-info ./result"), out);
 }
 
-/// Where there is something else than a store has there.
+/// Other kinds of files at the paths of a store.
 #[test]
-fn directories_and_locks_that_are_none() {
+fn directories_and_locks_of_another_kind() {
     for name in ["cas", "store", "db", "tmp", "locks", "locks/collector", "db/store.sqlite"] {
         let workspace = Workspace::with_own_store(TOY);
         workspace.stdout("build -f default.nix");
@@ -152,7 +154,7 @@ fn directories_and_locks_that_are_none() {
         assert!(said.contains(&format!("`[STORE]/{name}`")), "{name}:\n{said}");
         assert!(said.contains("move it away") || said.contains("moves it aside"), "{name}:\n{said}");
     }
-    // A directory that is missing is made, and what was in it is told to be missing.
+    // A missing directory is made, and its files are reported as missing.
     let workspace = Workspace::with_own_store(TOY);
     workspace.stdout("build -f default.nix");
     fs::rename(workspace.store().join("cas"), workspace.path().join("aside")).expect("it is ours");
@@ -162,15 +164,15 @@ fn directories_and_locks_that_are_none() {
     workspace.stdout("store verify");
 }
 
-/// Runs the program as a user who has nothing here.
-fn as_nobody(workspace: &Workspace, program: &Path, words: &str) -> String {
+/// Runs the program as a user who owns no files here.
+fn as_ordinary_user(workspace: &Workspace, program: &Path, words: &str) -> String {
     let mut command = workspace.prepare(std::process::Command::new(program), words.split_whitespace());
     command.uid(65534).gid(65534).env("HOME", "/nonexistent").current_dir("/");
     workspace.text(&command.output().expect("the program starts"))
 }
 
 #[test]
-fn the_store_of_another_user_says_what_to_set() {
+fn the_store_of_another_user_names_the_setting() {
     if !store::place::is_root() {
         return;
     }
@@ -180,7 +182,8 @@ fn the_store_of_another_user_says_what_to_set() {
     open_to_all(place.path());
     let program = place.path().join("eval");
     fs::copy(PROGRAM, &program).expect("the program can be read");
-    // Nobody can get into the workspace, perhaps: the store is moved to where everybody can.
+    // Other users may be unable to enter the workspace: the store is moved to a directory that all
+    // can enter.
     let moved = place.path().join("store");
     let copied = std::process::Command::new("cp").arg("-a").arg(workspace.store()).arg(&moved).status();
     assert!(copied.is_ok_and(|status| status.success()), "the store is copied");
@@ -194,19 +197,19 @@ fn the_store_of_another_user_says_what_to_set() {
         "build --expr 1 --no-link".to_owned(),
     ] {
         let words = format!("--root {} {words}", moved.display());
-        let said = as_nobody(&workspace, &program, &words);
+        let said = as_ordinary_user(&workspace, &program, &words);
         assert!(!said.starts_with("status: 0\n"), "{words}:\n{said}");
-        let is_told = said.contains("set EVAL_ROOT") || words.contains("--expr");
-        assert!(is_told, "{words}:\n{said}");
+        let is_helpful = said.contains("set EVAL_ROOT") || words.contains("--expr");
+        assert!(is_helpful, "{words}:\n{said}");
     }
-    // One that cannot be entered at all.
+    // A store that cannot be entered at all.
     fs::set_permissions(&moved, fs::Permissions::from_mode(0o700)).expect("it is ours");
-    let said = as_nobody(&workspace, &program, &format!("--root {} store verify", moved.display()));
+    let said = as_ordinary_user(&workspace, &program, &format!("--root {} store verify", moved.display()));
     assert!(said.contains("set EVAL_ROOT"), "{said}");
 }
 
 #[test]
-fn roots_that_are_no_place_for_a_store() {
+fn paths_that_cannot_hold_a_store() {
     let workspace = Workspace::with_own_store("5");
     workspace.write("file", "");
     let at = |root: &str, variables: &[(&str, &str)]| {
@@ -227,19 +230,19 @@ fn roots_that_are_no_place_for_a_store() {
         assert!(said.starts_with("status: 1\n"), "{root}:\n{said}");
         assert!(said.contains(expected), "{root}:\n{said}");
     }
-    // Made with all that is above it; relative to where one is.
+    // Made with its parents; relative to the working directory.
     let said = at("made/for/it", &[]);
     assert!(said.starts_with("status: 0\n") && workspace.path().join("made/for/it/cas").is_dir(), "{said}");
-    // Without a home there is a way, too.
+    // Works without a home directory, too.
     let mut command = workspace.command(["store", "verify"]);
     command.env_remove("EVAL_ROOT").env_remove("HOME").env_remove("XDG_DATA_HOME");
     let said = workspace.text(&command.output().expect("the program starts"));
     assert!(said.starts_with("status: 0\n") || said.contains("EVAL_ROOT"), "{said}");
 }
 
-/// Who root builds for: another user could exchange the store below its hands.
+/// When root builds, another user could exchange the store at the same time.
 #[test]
-fn root_is_told_of_a_store_that_others_can_exchange() {
+fn root_is_warned_of_a_store_that_others_can_exchange() {
     if !store::place::is_root() {
         return;
     }
@@ -252,9 +255,9 @@ fn root_is_told_of_a_store_that_others_can_exchange() {
     let text = said(&others.path().join("store"));
     assert!(text.starts_with("status: 0\n") && text.contains("belongs to user 65534"), "{text}");
     assert!(text.contains("set EVAL_ROOT"), "{text}");
-    for (mode, is_told) in [(0o777, true), (0o775, true), (0o1777, false), (0o755, false)] {
+    for (mode, is_warned) in [(0o777, true), (0o775, true), (0o1777, false), (0o755, false)] {
         fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).expect("it is ours");
         let text = said(&place.path().join("store"));
-        assert_eq!(text.contains("which other users can write"), is_told, "{mode:o}: {text}");
+        assert_eq!(text.contains("which other users can write"), is_warned, "{mode:o}: {text}");
     }
 }

@@ -1,7 +1,7 @@
-//! A full disk leaves a way out: what writes much stops before the last space is gone, what only reads works or says what to do,
-//! and `store gc` needs no free byte.
+//! A full disk can be recovered: large writers stop before the last space is gone, readers work or
+//! say what to do, and `store gc` needs no free byte.
 //!
-//! The disk is a small file system in memory, in user and mount namespaces of the test's own.
+//! The disk is a small file system in memory, in the test's own user and mount namespaces.
 
 use std::fs;
 use std::io::Write;
@@ -21,8 +21,9 @@ let inherit (import ./prelude.nix) write; in
 }
 "#;
 
-/// What the shell of a session knows: `ev` runs the program and prints its words, status and outputs; `quiet` only notes when it
-/// fails; `fill` writes until nothing is free; `free` prints how many bytes are.
+/// Functions of a session's shell: `ev` runs the program and prints its words, status and outputs;
+/// `quiet` only reports a failure; `fill` writes until nothing is free; `free` prints the number of
+/// free bytes.
 const SHELL: &str = r#"
 ev() { rc=0; "$EV" "$@" >"$OUT" 2>"$ERR" || rc=$?; echo "== $*: $rc"; cat "$OUT" "$ERR"; }
 quiet() { "$EV" "$@" >"$OUT" 2>"$ERR" || { echo "FAILED $*"; cat "$OUT" "$ERR"; }; }
@@ -31,7 +32,7 @@ free() { echo $(($(stat -f -c '%a*%S' "$1"))); }
 small() { mkdir -p "$1"; mount -t tmpfs -o size="$2" small "$1"; }
 "#;
 
-/// Runs a script with the program at hand, where it can mount; returns all that is printed.
+/// Runs a script with these functions in a mount namespace; returns its output.
 fn session(workspace: &Workspace, script: &str) -> String {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-e", "-u", "-c"]).arg(format!("{SHELL}\n{script}"));
@@ -43,7 +44,7 @@ fn session(workspace: &Workspace, script: &str) -> String {
     workspace.text(&ran)
 }
 
-/// What was printed for a command of a session.
+/// Returns the output of one command of a session.
 #[track_caller]
 fn part<'t>(text: &'t str, command: &str) -> &'t str {
     let start = text.find(&format!("== {command}: ")).unwrap_or_else(|| panic!("`{command}` did not run:\n{text}"));
@@ -57,7 +58,7 @@ fn number(text: &str, name: &str) -> u64 {
     rest.split_whitespace().next().and_then(|digits| digits.parse().ok()).expect("a number follows")
 }
 
-/// A store of 48 MiB with 20 MiB that nothing keeps, filled to the last byte.
+/// A store of 48 MiB with 20 MiB of garbage, filled to the last byte.
 const FULL: &str = "small store 48m
 quiet build -f default.nix app
 quiet store add garbage
@@ -88,12 +89,13 @@ fn collecting_needs_no_free_byte() {
     for command in ["store verify", "store add garbage", "build -f default.nix other --no-link"] {
         assert!(part(&text, command).starts_with(&format!("{command}: 0\n")), "{text}");
     }
-    // What was given up is kept again, and is no hole.
+    // The reserve is taken again, and is not sparse.
     assert_eq!(number(&text, "reserve"), (48 << 20) / 32, "{text}");
     assert_eq!(number(&text, "blocks"), (48 << 20) / 32 / 512, "{text}");
 }
 
-/// Also when the collector is the first to open the database since the disk is full, and a second time in a row.
+/// Even if the collector is the first to open the database since the disk is full, and a second
+/// time in a row.
 #[test]
 fn collecting_again_and_again_needs_no_free_byte() {
     let workspace = with_garbage();
@@ -109,12 +111,12 @@ fn collecting_again_and_again_needs_no_free_byte() {
     assert!(part(&text, "store gc --keep-logs 0").contains("; 0 paths with 0 B stay"), "{text}");
 }
 
-/// What is printed as removed is gone, also when the collection does not come to its end.
+/// Paths printed as removed are gone, even if the collection does not finish.
 #[test]
-fn what_is_told_as_gone_is_gone() {
+fn paths_reported_as_removed_are_gone() {
     let workspace = with_garbage();
     workspace.write("more", "more garbage");
-    // What something is mounted on cannot be removed.
+    // A mount point cannot be removed.
     let text = session(
         &workspace,
         "small store 48m
@@ -134,15 +136,15 @@ fn what_is_told_as_gone_is_gone() {
     assert!(!gc.contains("/[HASH]-garbage\n") || !gc.contains("/[HASH]-more\n"), "both are there:\n{text}");
     for name in ["garbage", "more"] {
         let is_there = gc.lines().any(|line| line == format!("[HASH]-{name}"));
-        let is_told = gc.lines().any(|line| line == format!("[STORE]/store/[HASH]-{name}"));
-        assert!(is_there != is_told, "{name}:\n{text}");
+        let is_reported = gc.lines().any(|line| line == format!("[STORE]/store/[HASH]-{name}"));
+        assert!(is_there != is_reported, "{name}:\n{text}");
     }
-    // What could not be removed is left over, and goes when it can.
+    // It is left over, and removed once that is possible.
     assert!(part(&text, "store gc --keep-logs 2").starts_with("store gc --keep-logs 2: 0\n"), "{text}");
     assert!(part(&text, "store verify").starts_with("store verify: 0\n"), "{text}");
 }
 
-/// What reads works on a disk with no free byte; what has to write says how to get on.
+/// Readers work on a disk without a free byte; writers say what to do.
 #[test]
 fn every_command_on_a_full_disk() {
     let works = ["path-info ./result", "store verify", "store gc --dry-run", "expr --expr 1+1", "log ./result"];
@@ -160,7 +162,7 @@ fn every_command_on_a_full_disk() {
     let text = session(&workspace, &format!("{FULL}{all}ev store gc\nev store verify\nev path-info ./result\n"));
     for words in works {
         let said = part(&text, words);
-        // A log that is not there is told, whatever the disk.
+        // A missing log is reported on any disk.
         assert!(said.starts_with(&format!("{words}: 0\n")) || words.starts_with("log"), "{said}\n\nof\n{text}");
     }
     for words in says {
@@ -174,7 +176,7 @@ fn every_command_on_a_full_disk() {
     }
 }
 
-/// A tar of one file of zeros, as gzip packs it.
+/// Makes a tar of one file of zeros, compressed by gzip.
 fn bomb(path: &Path, bytes: u64) {
     let mut header = [0u8; 512];
     header[..4].copy_from_slice(b"zero");
@@ -194,7 +196,8 @@ fn bomb(path: &Path, bytes: u64) {
     fs::write(path, packed.finish().expect("memory can be written")).expect("the workspace can be written");
 }
 
-/// A server whose file never ends, or not before 200 MiB, and does not say how large it is; with `?length` it says so.
+/// Starts a server whose file never ends, or not before 200 MiB, without a length; with `?length`
+/// it sends one.
 fn endless() -> Server {
     Server::start(|request, _| {
         let answer = Answer::new("200 OK", &vec![b'x'; 200 << 20]);
@@ -208,9 +211,10 @@ fn endless() -> Server {
 
 const HASH: &str = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// Each ends with an error that says what is free, what is kept, where, and what to do; and leaves what is kept.
+/// Each ends with an error that names the free space, the reserve, the path and the next step; and
+/// leaves the reserve.
 #[test]
-fn what_does_not_fit_ends_before_the_disk_is_full() {
+fn writers_stop_before_the_disk_is_full() {
     let server = endless();
     let workspace = Workspace::with_own_store("");
     fs::write(workspace.path().join("large"), vec![b'x'; 64 << 20]).expect("the workspace can be written");
@@ -279,26 +283,26 @@ fn what_does_not_fit_ends_before_the_disk_is_full() {
         assert!(part(&text, words).contains("no room for "), "{text}");
         assert!(number(&text, name) >= kept, "{text}");
     }
-    // All of it is gone again.
+    // All files are gone again.
     assert!(number(&text, "gc") > 40 << 20, "{text}");
     assert!(part(&text, "store verify").starts_with("store verify: 0"), "{text}");
 }
 
-/// A repository with one large file, and its revision.
-fn large_repository(folder: &Path, content: &[u8]) -> String {
-    let repository = gix::init(folder).expect("a repository can be made");
+/// Makes a repository with one large file, and returns its revision.
+fn large_repository(directory: &Path, content: &[u8]) -> String {
+    let repository = gix::init(directory).expect("a repository can be made");
     let blob = repository.write_blob(content).expect("objects can be written").detach();
     let mode = gix::objs::tree::EntryKind::Blob.into();
     let entry = gix::objs::tree::Entry { mode, filename: "large".into(), oid: blob };
     let tree = repository.write_object(gix::objs::Tree { entries: vec![entry] }).expect("objects can be written");
     let commit = commit(&repository, tree.detach(), None, 1_000_000_000);
-    let heads = folder.join(".git/refs/heads");
+    let heads = directory.join(".git/refs/heads");
     fs::create_dir_all(&heads).expect("the repository can be written");
     fs::write(heads.join("main"), format!("{commit}\n")).expect("the repository can be written");
     commit.to_string()
 }
 
-/// What a Git server sends, and what the files of a commit take that were sent in little.
+/// Covers the bytes that a Git server sends, and the files of a commit that compress well.
 #[test]
 fn repositories_that_do_not_fit() {
     let workspace = Workspace::with_own_store("");
@@ -333,7 +337,7 @@ fn repositories_that_do_not_fit() {
     for name in ["sent", "packed"] {
         let said = part(&text, &format!("expr --impure -f {name}.nix"));
         assert!(!said.contains(".nix: 0\n") && said.contains("no room for "), "{said}\n\nof\n{text}");
-        // With what Git itself writes beside it, which nobody is asked for.
+        // With the files that Git itself writes beside it, without a check.
         assert!(number(&text, name) >= (6 << 20) / 100, "{name} left too little:\n{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! `store gc`: links keep what they point to, with all it refers to.
+//! `store gc`: links keep their targets alive, with all references.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ in
 "#;
 
 #[test]
-fn links_keep_what_they_point_to() {
+fn links_keep_their_targets_alive() {
     let workspace = Workspace::with_own_store(TOYS);
     let app = workspace.stdout("build -f default.nix app --print-out-paths");
     let loose = workspace.stdout("build -f default.nix loose --no-link --print-out-paths");
@@ -53,11 +53,11 @@ fn links_keep_what_they_point_to() {
     --- stderr
     0 paths, 0 files, 0 B read
     "#);
-    // And it can be had again.
+    // The collected path can be built again.
     assert_eq!(workspace.stdout("build -f default.nix app --print-out-paths"), app);
 }
 
-/// Lines by name, as hashes are of no meaning to an order.
+/// Sorts lines by name, as the order of hashes is arbitrary.
 fn sorted(lines: &str) -> String {
     let mut lines: Vec<&str> = lines.lines().collect();
     lines.sort_by_key(|line| {

@@ -1,4 +1,4 @@
-//! The umask of whoever works on a store decides nothing about it.
+//! A store's permissions do not depend on the umask of its user.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::workspace::{PROGRAM, Workspace};
 
-/// What makes a bit of everything that a store has, but for what the sandbox makes.
+/// Commands that make every kind of file of a store, except those of the sandbox.
 const WORK: &str = r#"
 let inherit (import ./prelude.nix) write fetchurl; in
 {
@@ -18,14 +18,15 @@ let inherit (import ./prelude.nix) write fetchurl; in
 }
 "#;
 
-/// Runs the program under a umask; returns what it says.
+/// Runs the program under a umask and returns its output.
 fn run(workspace: &Workspace, umask: &str, words: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), PROGRAM]);
     workspace.text(&workspace.prepare(command, words.split_whitespace()).output().expect("a shell is installed"))
 }
 
-/// Everything below a directory: kind, permissions, and where, with no names that differ from run to run.
+/// Lists everything below a directory: kind, permissions and path, without names that differ from
+/// run to run.
 fn listing(root: &Path) -> BTreeSet<String> {
     let (mut found, mut todo) = (BTreeSet::new(), vec![root.to_owned()]);
     while let Some(path) = todo.pop() {
@@ -34,7 +35,7 @@ fn listing(root: &Path) -> BTreeSet<String> {
         let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
         let top = parts.next().unwrap_or_default();
         let name = match top.as_str() {
-            // Named by process and by chance.
+            // The name has the process id and random digits.
             "tmp" | "cas" | "cache" | "gcroots" => {
                 format!("{top}/{}", parts.map(|_| "*").collect::<Vec<_>>().join("/"))
             }
@@ -69,7 +70,7 @@ fn worked_under(umask: &str) -> (Workspace, BTreeSet<String>) {
         "store gc",
     ] {
         let said = run(&workspace, umask, words);
-        // One of them cannot be fetched.
+        // One of the URLs cannot be fetched.
         assert_eq!(said.starts_with("status: 0\n"), !words.contains(" lost "), "umask {umask}, {words}:\n{said}");
     }
     let found = listing(workspace.store());
@@ -77,7 +78,7 @@ fn worked_under(umask: &str) -> (Workspace, BTreeSet<String>) {
 }
 
 #[test]
-fn the_umask_decides_nothing() {
+fn permissions_do_not_depend_on_the_umask() {
     let (_kept, usual) = worked_under("022");
     assert!(usual.len() > 15, "{usual:?}");
     for line in &usual {
@@ -96,9 +97,9 @@ fn the_umask_decides_nothing() {
     }
 }
 
-/// Also the directories above it that it makes, though there a stricter umask counts.
+/// Holds for directories made above the store as well, except that a stricter umask applies there.
 #[test]
-fn directories_above_a_store_are_not_for_others_to_write() {
+fn directories_above_a_store_are_not_writable_by_others() {
     for (umask, expected) in [("000", 0o755), ("022", 0o755), ("077", 0o700)] {
         let workspace = Workspace::with_own_store("5");
         let root = workspace.path().join("a/b/store");
@@ -111,9 +112,9 @@ fn directories_above_a_store_are_not_for_others_to_write() {
     }
 }
 
-/// What an earlier eval has left open is closed.
+/// Permissions that an earlier eval left open are tightened.
 #[test]
-fn what_others_can_write_is_tightened() {
+fn directories_that_others_can_write_are_tightened() {
     let workspace = Workspace::with_own_store("5");
     workspace.stdout("store verify");
     let places = ["", "cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];

@@ -1,4 +1,4 @@
-//! `store verify`: damage is found, and mended or forgotten.
+//! `store verify`: damage is found, and repaired or invalidated.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -66,7 +66,7 @@ fn repaired_it_is_built_again() {
 }
 
 #[test]
-fn the_database_can_be_made_anew() {
+fn the_database_can_be_rebuilt() {
     let workspace = Workspace::with_own_store(TOY);
     let out = workspace.stdout("build -f default.nix --print-out-paths");
     assert_snapshot!(workspace.check("store rebuild-db"), @r#"

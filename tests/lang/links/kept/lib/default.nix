@@ -1,1 +1,1 @@
-"of the folder it was reached by"
+"of the directory it was reached by"
