@@ -15,6 +15,7 @@ mod modules;
 mod normal;
 mod personal;
 mod plain_english;
+mod questions;
 mod threat_model;
 mod workspace;
 
