@@ -5,9 +5,9 @@
 //! wrong kind is an error that names the attribute.
 
 use crate::error::{BuildError, attribute};
+use model::{Derivation, StoreModel, StorePath};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use store::{Derivation, StoreModel, StorePath};
 
 /// A tree named by an attribute: a store path, or something below one.
 #[derive(Clone, Debug, PartialEq, Eq)]

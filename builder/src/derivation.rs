@@ -4,8 +4,8 @@ use crate::{
     attributes::{Attributes, shell_declarations},
     error::{BuildError, attribute},
 };
+use model::{Derivation, HashAlgorithm, Output, StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Derivation, HashAlgorithm, Output, StoreModel, StorePath};
 
 /// The working directory of every build.
 pub(crate) const BUILD_DIR: &str = "/build";

@@ -9,11 +9,11 @@ use crate::{
     inputs::{InputTree, Inputs},
     request::Mode,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use store::{
+use model::{
     Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName,
     tree::{Digest, Directories, Directory, MemoryDirectories, Node},
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 #[track_caller]
 fn check(found: &[(&str, Digest)], pinned: &str) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use os::space::{capacity_bytes_at, free_bytes_at};
 
-use crate::log::LogSummary;
+use crate::error::LogSummary;
 
 /// Returns how much of `bytes` to keep free on the file system of the store: up to a fiftieth of
 /// it, and `None` on a small one.

@@ -5,7 +5,7 @@
 //! is wrong, [`BuildError::help`] the next step, and [`BuildError::code`] is for programs.
 //! Rendering beyond plain text is the root crate's work.
 
-use crate::{BuildReport, log::LogSummary};
+use crate::BuildReport;
 use model::{Hash, StorePath, blobs::BlobError, derivation::DerivationError, tree::TreeError};
 use os::space::STORE_FULL;
 use std::{
@@ -396,6 +396,21 @@ impl fmt::Display for DerivationFailure {
 
 impl std::error::Error for DerivationFailure {}
 
+/// Facts about a log whose build has ended.
+#[derive(Clone, Debug, Default)]
+pub struct LogSummary {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// The last lines, at most [`TAIL_LINES`](crate::log::TAIL_LINES).
+    pub tail: Vec<String>,
+    /// The phase that was announced last.
+    pub phase: Option<String>,
+    /// The last command a shell traced with `set -x`.
+    pub command: Option<String>,
+    /// The first line that reads like an error message.
+    pub first_error: Option<String>,
+}
+
 /// Makes the error of a file operation.
 pub(crate) fn io_error(call: &'static str, path: &Path, cause: io::Error) -> BuildError {
     BuildError::Io { call, path: path.to_owned(), cause }
@@ -422,12 +437,10 @@ mod tests {
     use super::*;
     use model::HashAlgorithm;
 
-    /// Every code is in [`BuildError::CODES`] and has its part of the book's page of errors.
+    /// The codes that `code` returns are those of [`BuildError::CODES`], which the command explains.
     #[test]
-    fn codes_are_listed_and_explained() {
+    fn codes_are_listed() {
         let source = include_str!("error.rs");
-        let page =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/errors.md")).unwrap();
         let written: Vec<&str> =
             source.split('"').filter(|text| text.len() > 7 && text.starts_with("build::")).collect();
         for code in &written {
@@ -435,7 +448,6 @@ mod tests {
         }
         for code in BuildError::CODES {
             assert!(written.iter().filter(|other| **other == code).count() > 1, "no error has the code `{code}`");
-            assert!(page.contains(&format!("\n## {code}\n")), "`{code}` is not explained");
         }
     }
 

@@ -8,8 +8,8 @@
 //! Events are sent from many threads. The root crate shows them: nothing here prints.
 
 use crate::DerivationFailure;
+use model::StorePath;
 use std::{sync::Arc, time::Duration};
-use store::StorePath;
 
 /// Index of a node in [`Plan::nodes`](crate::Plan::nodes).
 pub type NodeId = usize;

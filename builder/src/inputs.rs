@@ -5,15 +5,16 @@ use crate::{
     attributes::{Attributes, TreeName},
     error::BuildError,
 };
+use model::{
+    Derivation, StoreModel, StorePath,
+    references::ReferenceScanner,
+    tree::{self, Directories, Directory, Node, SizedDigest, TreeError},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
 };
-use store::{
-    Derivation, LocalStore, StoreModel, StorePath,
-    references::ReferenceScanner,
-    tree::{self, Directories, Directory, Node, SizedDigest, TreeError},
-};
+use store::LocalStore;
 
 /// A tree that goes into a build.
 #[derive(Clone, Debug)]

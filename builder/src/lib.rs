@@ -49,14 +49,15 @@ pub use realise::{
 };
 pub use repair::Repaired;
 
-use schedule::{Budgets, Ended};
+use model::{StoreModel, StorePath};
+use schedule::{Budgets, Ended, SchedulePolicy};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
-use store::{LocalStore, StoreModel, StorePath};
+use store::LocalStore;
 
 /// Choices of a user about building. None of them is part of an action's key, except for a relaxed
 /// sandbox.
@@ -271,8 +272,7 @@ impl Builder {
         };
         let ended = schedule::run(
             &plan,
-            self.budgets(),
-            self.options.keep_going,
+            SchedulePolicy { budgets: self.budgets(), keep_going: self.options.keep_going },
             &self.cancelled,
             &|id, load, slot| realiser.node(id, load, slot),
             &|node, by| self.sink.event(Event::Blocked { node, by }),

@@ -10,9 +10,11 @@
 //! Bytes reach the disk as they were printed. Lines for events and reports lose carriage-return
 //! progress and control characters, since they are shown on terminals.
 
-use crate::error::{BuildError, io_error};
+use crate::error::{BuildError, LogSummary, io_error};
 use crate::terminal::screen_line;
+use model::StorePath;
 use os::lock;
+use os::public;
 use std::{
     collections::VecDeque,
     fs::File,
@@ -20,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
 };
-use store::{LocalStore, StoreError, StorePath, place};
+use store::{LocalStore, StoreError};
 
 /// Number of last lines that a failure report quotes.
 pub const TAIL_LINES: usize = 25;
@@ -33,21 +35,6 @@ pub enum Line {
     /// `@phase NAME`: the builder announces its next phase.
     Phase(String),
     Text(String),
-}
-
-/// Facts about a log whose build has ended.
-#[derive(Clone, Debug, Default)]
-pub struct LogSummary {
-    pub path: PathBuf,
-    pub bytes: u64,
-    /// The last lines, at most [`TAIL_LINES`].
-    pub tail: Vec<String>,
-    /// The phase that was announced last.
-    pub phase: Option<String>,
-    /// The last command a shell traced with `set -x`.
-    pub command: Option<String>,
-    /// The first line that reads like an error message.
-    pub first_error: Option<String>,
 }
 
 /// Logs up to this size are compressed in one go.
@@ -108,7 +95,7 @@ impl LogWriter {
             Some(encoder) => encoder,
             none => {
                 make_parent(&self.part)?;
-                let file = place::create_file(&self.part).map_err(|e| io_error("open", &self.part, e))?;
+                let file = public::create_file(&self.part).map_err(|e| io_error("open", &self.part, e))?;
                 let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
                 let encoder = none.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
                 encoder.write_all(&std::mem::take(&mut self.short)).map_err(|e| io_error("write", &self.part, e))?;
@@ -182,7 +169,7 @@ fn compress(log: &[u8]) -> std::io::Result<Vec<u8>> {
 
 fn make_parent(path: &Path) -> Result<(), BuildError> {
     let parent = path.parent().unwrap_or(path);
-    Ok(place::make_directories(parent).map_err(StoreError::from)?)
+    Ok(public::make_directories(parent).map_err(StoreError::from)?)
 }
 
 /// A log that is complete.
@@ -199,7 +186,7 @@ impl FinishedLog {
     pub fn write(&self) -> Result<(), BuildError> {
         let Some(frame) = &self.short else { return Ok(()) };
         make_parent(&self.part)?;
-        place::write_file(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
+        public::write_file(&self.part, frame).map_err(|e| io_error("write", &self.part, e))?;
         std::fs::rename(&self.part, &self.summary.path).map_err(|e| io_error("rename", &self.part, e))
     }
 
@@ -257,7 +244,7 @@ mod tests {
     fn store_and_derivation() -> (tempfile::TempDir, LocalStore, StorePath) {
         let root = tempfile::tempdir().unwrap();
         let store = LocalStore::open(root.path()).unwrap();
-        let drv = StorePath::new([1; 20], store::StorePathName::new("x.drv").unwrap());
+        let drv = StorePath::new([1; 20], model::StorePathName::new("x.drv").unwrap());
         (root, store, drv)
     }
 

@@ -7,6 +7,7 @@
 //! costs no stack.
 
 use crate::{error::BuildError, events::NodeId};
+use model::{Derivation, StorePath};
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 use std::{
@@ -15,7 +16,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use store::{BuildRecord, Derivation, LocalStore, StorePath};
+use store::{BuildRecord, LocalStore};
 
 /// The status in records of builds that succeeded.
 pub(crate) const SUCCEEDED: &str = "succeeded";
@@ -464,7 +465,7 @@ mod tests {
         let need = |duration_ms, cpu_ms, memory_peak_bytes| {
             memory_need(&BuildRecord {
                 derivation: StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
-                action: store::tree::Digest::of(b""),
+                action: model::tree::Digest::of(b""),
                 started_at: 0,
                 duration_ms,
                 cpu_ms,

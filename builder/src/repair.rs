@@ -1,11 +1,11 @@
 //! Rebuilds paths that a verification of the store has invalidated.
 
 use crate::{BuildError, Builder, DerivationFailure, Target};
+use model::{StoreModel, StorePath};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use store::{StoreModel, StorePath};
 
 /// The result of a repair.
 #[derive(Debug, Default)]

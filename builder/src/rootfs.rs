@@ -21,8 +21,15 @@ use crate::{
     inputs::InputTree,
     sandbox,
 };
+use model::tree::{
+    Digest, Directories, Node, TreeError,
+    directories::OverlaidDirectories,
+    union::{Layer, Overlap, union},
+    walk::{join, walk},
+};
 use nix::fcntl::{Flock, FlockArg};
 use os::lock;
+use os::public;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ffi::OsStr,
@@ -38,15 +45,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use store::{
-    LocalStore, StoreError, place,
-    tree::{
-        Digest, Directories, Node, TreeError,
-        directories::OverlaidDirectories,
-        union::{Layer, Overlap, union},
-        walk::{join, walk},
-    },
-};
+use store::{LocalStore, StoreError};
 
 /// The store's directories, and above them those of unions, which need not be stored.
 type UnionDirectories = OverlaidDirectories<Arc<LocalStore>>;
@@ -269,7 +268,7 @@ impl Roots {
         if path.is_dir() {
             return Ok(path);
         }
-        place::make_directories(&directory).map_err(StoreError::from)?;
+        public::make_directories(&directory).map_err(StoreError::from)?;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         // A sibling, since a read-only directory can be renamed but not moved.
         let part = directory.join(format!(".{digest}.{}.{number}", std::process::id()));
@@ -324,9 +323,9 @@ pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
 
 fn lock_file(store: &LocalStore) -> Result<(File, PathBuf), BuildError> {
     let directory = store.root().join("cache");
-    place::make_directories(&directory).map_err(StoreError::from)?;
+    public::make_directories(&directory).map_err(StoreError::from)?;
     let path = directory.join(".lock");
-    let file = place::open_file(&path).map_err(|e| io_error("open", &path, e))?;
+    let file = public::open_file(&path).map_err(|e| io_error("open", &path, e))?;
     Ok((file, path))
 }
 

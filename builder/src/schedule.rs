@@ -79,6 +79,14 @@ impl Budgets {
     }
 }
 
+/// Rules of a schedule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SchedulePolicy {
+    pub budgets: Budgets,
+    /// Go on with all nodes that do not need a failed one.
+    pub keep_going: bool,
+}
+
 /// Load when a node starts, from which its share of the machine is computed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
@@ -149,12 +157,11 @@ impl Drop for Slot<'_> {
 
 /// Runs `work` for each node of `plan`. Returns the end of each node.
 ///
-/// After the first failure no further node starts, unless `keep_going` is set; running ones finish.
+/// After the first failure no further node starts, unless [`SchedulePolicy::keep_going`] is set; running ones finish.
 /// Setting `cancelled` stops likewise, and `work` has to read it too.
 pub(crate) fn run<T: Send, E: Send>(
     plan: &Plan,
-    budgets: Budgets,
-    keep_going: bool,
+    policy: SchedulePolicy,
     cancelled: &AtomicBool,
     work: &(dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &(dyn Fn(NodeId, NodeId) + Sync),
@@ -184,8 +191,7 @@ pub(crate) fn run<T: Send, E: Send>(
     let shared = Scheduler {
         plan,
         needed_by,
-        budgets,
-        keep_going,
+        policy,
         cancelled,
         work,
         on_blocked,
@@ -194,7 +200,7 @@ pub(crate) fn run<T: Send, E: Send>(
     };
     std::thread::scope(|scope| {
         for kind in NODE_KINDS {
-            for _ in 0..(budgets.of(kind) + WAITING_MAX).min(plan.count(kind)) {
+            for _ in 0..(policy.budgets.of(kind) + WAITING_MAX).min(plan.count(kind)) {
                 let shared = &shared;
                 scope.spawn(move || shared.worker(kind));
             }
@@ -214,8 +220,7 @@ fn push<T, E>(state: &mut ScheduleState<T, E>, plan: &Plan, id: NodeId) {
 struct Scheduler<'a, T, E> {
     plan: &'a Plan,
     needed_by: Vec<Vec<NodeId>>,
-    budgets: Budgets,
-    keep_going: bool,
+    policy: SchedulePolicy,
     cancelled: &'a AtomicBool,
     work: &'a (dyn Fn(NodeId, Load, &Slot<'_>) -> Result<T, E> + Sync),
     on_blocked: &'a (dyn Fn(NodeId, NodeId) + Sync),
@@ -232,20 +237,20 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
             if state.stop || state.left == 0 {
                 return;
             }
-            let free = state.running[kind as usize] < self.budgets.of(kind);
+            let free = state.running[kind as usize] < self.policy.budgets.of(kind);
             let next = if free { self.take(&mut state, kind) } else { None };
             let Some(id) = next else {
                 let waited = self.changed[kind as usize].wait_timeout(state, CANCEL_POLL);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            let need = if kind == NodeKind::Build { self.budgets.need(&self.plan.nodes[id]) } else { 0 };
+            let need = if kind == NodeKind::Build { self.policy.budgets.need(&self.plan.nodes[id]) } else { 0 };
             state.running[kind as usize] += 1;
             state.memory += need;
             let builds = NodeKind::Build as usize;
             let load = Load { running: state.running[builds], ready: state.ready[builds].len() };
             // The slots and the memory that were released may be enough for more than one.
-            if !state.ready[kind as usize].is_empty() && state.running[kind as usize] < self.budgets.of(kind) {
+            if !state.ready[kind as usize].is_empty() && state.running[kind as usize] < self.policy.budgets.of(kind) {
                 self.changed[kind as usize].notify_one();
             }
             drop(state);
@@ -282,7 +287,7 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
                 }
                 Err(error) => {
                     state.ended[id] = Ended::Failed(error);
-                    state.stop |= !self.keep_going;
+                    state.stop |= !self.policy.keep_going;
                     self.block(&mut state, id);
                 }
             }
@@ -302,8 +307,8 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
         let mut too_large = Vec::new();
         let mut found = None;
         while let Some(next) = ready.pop() {
-            let need = self.budgets.need(&self.plan.nodes[next.number.0]);
-            if state.memory.saturating_add(need) <= self.budgets.memory_bytes {
+            let need = self.policy.budgets.need(&self.plan.nodes[next.number.0]);
+            if state.memory.saturating_add(need) <= self.policy.budgets.memory_bytes {
                 found = Some(next.number.0);
                 break;
             }
@@ -344,7 +349,7 @@ mod tests {
 
     fn node(kind: NodeKind, critical: u64, needs: &[NodeId]) -> PlanNode {
         PlanNode {
-            drv: store::StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
+            drv: model::StorePath::parse("00000000000000000000000000000000-x.drv").unwrap(),
             name: "x".into(),
             kind,
             wanted: Default::default(),
@@ -360,6 +365,10 @@ mod tests {
 
     const ONE: Budgets = Budgets { builds: 1, fetches: 1, unpacks: 1, trees: 1, memory_bytes: 1 << 40 };
 
+    fn policy(budgets: Budgets) -> SchedulePolicy {
+        SchedulePolicy { budgets, keep_going: false }
+    }
+
     fn order(nodes: Vec<PlanNode>, budgets: Budgets, keep_going: bool, bad: &[NodeId]) -> (Vec<NodeId>, String) {
         let plan = Plan { nodes, ..Plan::default() };
         let started = Mutex::new(Vec::new());
@@ -367,7 +376,7 @@ mod tests {
             started.lock().unwrap().push(id);
             if bad.contains(&id) { Err(()) } else { Ok(()) }
         };
-        let ended = run(&plan, budgets, keep_going, &AtomicBool::new(false), &work, &|_, _| {});
+        let ended = run(&plan, SchedulePolicy { budgets, keep_going }, &AtomicBool::new(false), &work, &|_, _| {});
         let text = ended
             .iter()
             .map(|e| match e {
@@ -438,7 +447,7 @@ mod tests {
             }
             Ok(())
         };
-        let ended = run(&plan, ONE, false, &AtomicBool::new(false), &work, &|_, _| {});
+        let ended = run(&plan, policy(ONE), &AtomicBool::new(false), &work, &|_, _| {});
         assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
     }
 
@@ -455,7 +464,7 @@ mod tests {
             total.fetch_add(1, Ordering::SeqCst);
             Ok::<(), ()>(())
         };
-        run(&plan, Budgets { builds: 3, ..ONE }, false, &AtomicBool::new(false), &work, &|_, _| {});
+        run(&plan, policy(Budgets { builds: 3, ..ONE }), &AtomicBool::new(false), &work, &|_, _| {});
         assert!(peak.into_inner() <= 3);
         assert_eq!(total.into_inner(), 200);
     }
@@ -486,7 +495,7 @@ mod tests {
             step(false);
             Ok::<(), ()>(())
         };
-        let ended = run(&plan, budgets, false, &AtomicBool::new(false), &work, &|_, _| {});
+        let ended = run(&plan, policy(budgets), &AtomicBool::new(false), &work, &|_, _| {});
         assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
         let peak = *peak.lock().unwrap();
         (started.into_inner().unwrap(), peak.0, peak.1)
@@ -538,7 +547,7 @@ mod tests {
             waiting.wait();
             Ok::<(), ()>(())
         };
-        let ended = run(&plan, ONE, false, &AtomicBool::new(false), &work, &|_, _| {});
+        let ended = run(&plan, policy(ONE), &AtomicBool::new(false), &work, &|_, _| {});
         assert!(ended.iter().all(|e| matches!(e, Ended::Done(()))));
     }
 
@@ -550,7 +559,7 @@ mod tests {
             cancelled.store(true, Ordering::SeqCst);
             Ok::<(), ()>(())
         };
-        let ended = run(&plan, ONE, false, &cancelled, &work, &|_, _| {});
+        let ended = run(&plan, policy(ONE), &cancelled, &work, &|_, _| {});
         assert_eq!(ended.iter().filter(|e| matches!(e, Ended::Done(()))).count(), 1);
     }
 }

@@ -17,6 +17,11 @@ use crate::{
     unpack,
 };
 use model::{
+    Derivation, Hash, StoreModel,
+    path::Ingestion,
+    tree::{Directory, Node},
+};
+use model::{
     reapi::{Action, Command},
     tree::SizedDigest,
 };
@@ -25,11 +30,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
-use store::{
-    Derivation, Hash, LocalStore, StoreModel,
-    path::Ingestion,
-    tree::{Directory, Node},
-};
+use store::LocalStore;
 
 const KNOWN: [&str; 5] = ["builtin:audit", "builtin:fetchurl", "builtin:union", "builtin:unpack", "builtin:write"];
 
@@ -192,8 +193,8 @@ impl Task {
     pub fn reference_candidates(
         &self,
         store: &LocalStore,
-        direct: &BTreeSet<store::StorePath>,
-    ) -> Result<BTreeSet<store::StorePath>, BuildError> {
+        direct: &BTreeSet<model::StorePath>,
+    ) -> Result<BTreeSet<model::StorePath>, BuildError> {
         let all = || -> Result<_, BuildError> { Ok(store.closure_of(direct)?) };
         match self {
             Task::Fetch(_) | Task::Unpack { .. } => Ok(BTreeSet::new()),

@@ -6,15 +6,13 @@ use crate::{
     error::{BuildError, attribute},
     inputs::InputTree,
 };
-use std::collections::BTreeMap;
-use store::{
-    LocalStore,
-    tree::{
-        Node,
-        select::{Selection, select},
-        union::{Layer, Overlap, union},
-    },
+use model::tree::{
+    Node,
+    select::{Selection, select},
+    union::{Layer, Overlap, union},
 };
+use std::collections::BTreeMap;
+use store::LocalStore;
 
 /// The part of the union to take, and its path in the output.
 #[derive(Clone, Debug, Default)]

@@ -4,12 +4,10 @@ use crate::{
     attributes::Attributes,
     error::{BuildError, attribute},
 };
+use model::tree::{Digest, Directory, Node, TreeError};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use store::{
-    LocalStore, StoreError,
-    tree::{Digest, Directory, Node, TreeError},
-};
+use store::{LocalStore, StoreError};
 
 const FILES: &str = "files";
 /// Deeper paths than this are refused; no file system wants them.

@@ -5,6 +5,7 @@ use crate::{
     BuildError,
     attributes::Attributes,
     derivation,
+    error::LogSummary,
     events::{Event, LockHolder, NodeId},
     log,
     plan::PlanNode,
@@ -47,7 +48,7 @@ impl Job<'_> {
 /// The failure of a job, with facts that were found on the way.
 pub(super) struct Stopped {
     pub error: BuildError,
-    pub log: Option<log::LogSummary>,
+    pub log: Option<LogSummary>,
     pub kept: Option<PathBuf>,
 }
 

@@ -22,6 +22,7 @@ use model::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
+    io::BufReader,
     path::Path,
 };
 use store::{BlobCheck, LocalStore, StoreError, archive};
@@ -137,9 +138,11 @@ fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, place: &str) -> Result<(
 }
 
 fn hash_file(algorithm: HashAlgorithm, path: &Path) -> Result<Hash, BuildError> {
-    let mut file = File::open(path).map_err(|e| io_error("open", path, e))?;
+    let file = File::open(path).map_err(|e| io_error("open", path, e))?;
     let mut hasher = Hasher::new(algorithm);
-    std::io::copy(&mut file, &mut hasher).map_err(|e| io_error("read", path, e))?;
+    // Copied by way of the reader's buffer, which is larger than that of `copy`.
+    std::io::copy(&mut BufReader::with_capacity(128 << 10, file), &mut hasher)
+        .map_err(|e| io_error("read", path, e))?;
     Ok(hasher.finish())
 }
 

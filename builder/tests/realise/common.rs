@@ -94,7 +94,7 @@ impl World {
         builder.realise(builder.plan(&targets)?)
     }
 
-    /// Builds one derivation and returns where its output `out` is on this machine.
+    /// Builds one derivation and returns the path of its output `out` on this machine.
     #[track_caller]
     pub fn built(&self, drv: &StorePath) -> PathBuf {
         if let Err(error) = self.build(&[drv]) {
@@ -270,7 +270,7 @@ impl Recipe {
         self
     }
 
-    /// As [`Recipe::fixed`] with a flat hash, where the text alone does not tell the algorithm.
+    /// As [`Recipe::fixed`] with a flat hash, when the text alone does not name the algorithm.
     pub fn fixed_text(mut self, text: &str, hash: Hash) -> Recipe {
         self.derivation.outputs =
             BTreeMap::from([("out".to_owned(), Output::Fixed { ingestion: Ingestion::Flat, hash })]);

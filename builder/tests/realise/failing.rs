@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 use std::{sync::atomic::Ordering, time::Duration};
 
-/// The error without what differs from run to run.
+/// Returns the error without the parts that differ from run to run.
 #[track_caller]
 fn check(world: &World, drv: &store::StorePath) -> String {
     world.error(drv).replace(&drv.to_string(), "DRV")

@@ -2,9 +2,9 @@
 
 use crate::common::{World, text};
 
-/// A program that follows the protocol: six processes that each take a token, work for a moment,
-/// and give it back; and the first process, which needs none. It writes down when each of them
-/// worked, in nanoseconds by the one clock that builds have in common.
+/// A program that follows the protocol: six processes that each take a token, work for a moment
+/// and return it, and the first process, which needs none. It records when each of them worked, in
+/// nanoseconds by the clock that all builds share.
 fn program() -> String {
     let clock_gettime = libc::SYS_clock_gettime;
     r##"cat > work.pl <<'END'
@@ -83,7 +83,8 @@ fn only_a_build_that_asks_finds_the_job_server() {
     assert!(world.error(&wrong).contains("attribute `__jobserver`: expected `fifo` or `descriptors`, found `1`"));
 }
 
-/// It is a file of this build alone, which it can use and not replace; what it took comes back.
+/// The FIFO belongs to one build, which can use and not replace it; the tokens that it took come
+/// back.
 #[test]
 fn a_build_that_keeps_its_tokens_blocks_no_other() {
     let mut world = World::new();

@@ -1,7 +1,7 @@
 //! Whole builds in stores of their own: builds, cut-offs, refusals, and the reports of failures.
 //!
 //! Sandboxed builds run a shell of this machine, copied into the store with the libraries it needs,
-//! as no package is at hand here.
+//! since no package is available here.
 
 mod common;
 

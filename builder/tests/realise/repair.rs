@@ -101,7 +101,7 @@ fn what_was_tampered_with_goes_into_no_union() {
     assert_eq!(text(&world.built(&union).join("a")), "a");
 }
 
-/// A server that gives the same answer to everybody, and counts.
+/// A server that gives the same answer to every request, and counts them.
 struct Server {
     url: String,
     body: std::sync::Arc<std::sync::Mutex<&'static str>>,

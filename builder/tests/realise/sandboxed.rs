@@ -227,8 +227,8 @@ fn two_builders_build_once() {
     assert!(waited, "the one that waits says for whom");
 }
 
-/// Little that is printed is kept with what was built, much as a file; the log that is shown is
-/// that of the last build.
+/// A short log is stored with the outputs, a long one as a file; `open_log` returns that of the
+/// last build.
 #[test]
 fn logs_of_builds_that_succeed_and_of_those_that_fail() {
     let world = World::new();

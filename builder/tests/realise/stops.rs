@@ -1,8 +1,8 @@
-//! Stops the process that builds at its N-th system call, by `kill -9`, and goes on from what it
-//! left.
+//! Stops the process that builds at its N-th system call, by `kill -9`, and goes on in the store
+//! that it left.
 //!
 //! After any call: registered paths stay, valid paths are whole, the same build succeeds and is
-//! recorded once, and a collection leaves nothing of the one that was stopped.
+//! recorded once, and a collection removes all that the stopped process left.
 //! `EVAL_STORE_STOPS=2000 cargo test -p builder --release stops` makes that many stops. The calls
 //! of builds themselves are not counted: they are processes of their own, and die with this one.
 
@@ -33,9 +33,8 @@ fn child() {
     }
 }
 
-/// Three builds above each other, with a text of their own, so that none is known from before: a
-/// tree written by a built-in builder, one made from it in the sandbox, and another with two
-/// outputs.
+/// Three builds above each other with a text of their own, so that no action is known: a tree
+/// written by a built-in builder, one made from it in the sandbox, and another with two outputs.
 fn graph(world: &World, number: u64) -> [StorePath; 3] {
     let files = serde_json::json!({"a": {"text": format!("a {number}")}, "d/b": {"text": format!("b {number}")}});
     let tree = world.write("tree", files);
@@ -121,7 +120,7 @@ fn a_build_that_meets_a_full_disk_says_so() {
     assert!(reported > 0);
 }
 
-/// A collection leaves what is kept, and nothing else.
+/// Checks that a collection leaves the rooted paths, and nothing else.
 #[track_caller]
 fn collect(world: &World, kept: &[StorePath; 3], case: &str) {
     // The last processes of a build may be dying still, and hold its directory.

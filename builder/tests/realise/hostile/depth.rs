@@ -1,8 +1,8 @@
-//! Trees deeper than the format holds are refused, with a message and not with a crash.
+//! Trees deeper than the format allows are refused with a message, not with a crash.
 
 use crate::common::World;
 
-/// Makes an output of so many directories in each other.
+/// Makes an output of so many nested directories.
 fn nested(world: &World, name: &str, depth: u32) -> store::StorePath {
     let script =
         format!("perl -e 'mkdir $ENV{{out}}; chdir $ENV{{out}}; for (1..{depth}) {{ mkdir q(d) or die; chdir q(d) }}'");

@@ -1,4 +1,5 @@
-//! Files with several names come apart: no name in the store shares what another could change.
+//! Hard links are separated: no name in the store shares an inode that another process could
+//! change.
 
 use std::collections::BTreeMap;
 use std::fs;

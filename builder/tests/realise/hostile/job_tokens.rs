@@ -3,7 +3,7 @@
 
 use crate::common::{World, text};
 
-/// Perl for which `$fifo` is open in both ways and never waits.
+/// Perl with `$fifo` open for reading and writing, without blocking.
 const ATTACKS: [(&str, &str); 11] = [
     ("bytes_of_every_value", "for (0 .. 255) { syswrite $fifo, chr; sysread $fifo, my $byte, 1 }"),
     ("flood", "for (1 .. 20_000) { syswrite $fifo, '?' x 4096 or last }"),
@@ -24,7 +24,7 @@ const ATTACKS: [(&str, &str); 11] = [
     ),
 ];
 
-/// Takes tokens and gives them back, as `make` does.
+/// Takes tokens and returns them, as `make` does.
 const HONEST: &str = "perl -e 'open R, q(<&=), 198 or die; open W, q(>&=), 199 or die;
     for (1 .. 3) { next if fork; for (1 .. 10) { sysread(R, my $t, 1) == 1 or die; select undef, undef, undef, 0.005; syswrite(W, $t) == 1 or die } exit }
     while (wait > 0) { $? == 0 or exit 1 }'; echo x > $out";

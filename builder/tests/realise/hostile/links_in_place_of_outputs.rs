@@ -1,4 +1,4 @@
-//! A link in place of an output is the output, and nothing is written where it leads
+//! A link at the path of an output is the output, and nothing is written to its target
 //! (CVE-2026-39860).
 
 use std::fs;

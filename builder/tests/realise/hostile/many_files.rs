@@ -1,4 +1,4 @@
-//! Very many files in an output are taken over, in memory and time that they are worth.
+//! Very many files in an output are adopted, in proportionate memory and time.
 //!
 //! `EVAL_MANY_FILES=1000000 cargo test -p builder --release --test realise many_files` makes that
 //! many.
@@ -25,7 +25,7 @@ fn are_taken_over() {
     assert_clean(&world);
 }
 
-/// Nor do those that are left in the build directory keep it from being removed.
+/// A build directory with very many files is removed, too.
 #[test]
 fn that_are_left_are_removed() {
     let world = World::new();

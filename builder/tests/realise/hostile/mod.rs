@@ -1,5 +1,5 @@
-//! Outputs made with bad intentions, a promise a file: what the store takes over is what was
-//! checked, and nothing else of the machine.
+//! Outputs of hostile builds, a promise a file: the store adopts the tree that was checked, and
+//! nothing else of the machine.
 
 mod beside_outputs;
 mod depth;
@@ -83,14 +83,14 @@ impl Precious {
     }
 }
 
-/// Everything in the store is what it is said to be.
+/// Checks that all paths in the store have their registered contents.
 #[track_caller]
 fn assert_clean(world: &World) {
     let report = world.store.verify(false).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
 
-/// Nothing of the above is owed to being root.
+/// Runs the tests above again as an ordinary user: none of them depends on being root.
 #[test]
 fn as_an_ordinary_user() {
     test_support::ordinary::run_again(

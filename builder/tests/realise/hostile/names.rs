@@ -1,4 +1,4 @@
-//! Names are bytes: line ends and what is no UTF-8 survive.
+//! Names are bytes: line ends and other than UTF-8 survive.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ fn are_bytes() {
     assert_clean(&world);
 }
 
-/// Directories and links too, and where a link leads.
+/// So do the names of directories and links, and the targets of links.
 #[test]
 fn of_directories_and_links_are_bytes() {
     let world = World::new();

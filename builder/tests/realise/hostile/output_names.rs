@@ -1,5 +1,5 @@
-//! An output's name is the name of one file beside the others: it stands for no directory and leads
-//! to none.
+//! An output's name is the name of one file beside the others: it names no other directory and
+//! leads to none.
 
 use crate::common::{World, recipe, text};
 use insta::assert_snapshot;

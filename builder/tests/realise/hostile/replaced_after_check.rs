@@ -18,7 +18,7 @@ fn by_what_is_left_of_the_build_is_impossible() {
     assert_clean(&world);
 }
 
-/// Up to its end a build may change its outputs as it likes.
+/// Until its end, a build may change its outputs.
 #[test]
 fn before_the_end_is_the_builds_own_affair() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Files with holes and files of more than four gigabytes are taken over as they are.
+//! Files with holes and files of more than four gigabytes are adopted as they are.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::assert_clean;
 use crate::common::{World, text};
 
-/// Makes an output of one file of so many zeros, but for the bytes at its end, that takes no room.
+/// Makes an output of one sparse file: so many zeros, and some bytes at its end.
 #[track_caller]
 fn with_hole(bytes: u64) -> World {
     let world = World::new();
@@ -34,7 +34,7 @@ fn that_are_huge_are_taken_over() {
     with_hole((1 << 32) + 7);
 }
 
-/// Reading holes takes time, though they take no room: what could not be on the store's file system
+/// Reading holes takes time, though they take no space: a file larger than the store's file system
 /// is not read.
 #[test]
 fn that_are_larger_than_the_disk_are_refused_at_once() {
@@ -76,7 +76,7 @@ fn are_not_read_on_when_the_build_is_no_longer_wanted() {
     assert!(error.contains("stopped on request") || error.contains("more than may be"), "{error}");
 }
 
-/// By the file system, as the build's own mistake; or by a bound that the derivation sets.
+/// The file system refuses them as the build's own mistake, or a limit of the derivation does.
 #[test]
 fn that_are_too_large_fail() {
     let world = World::new();

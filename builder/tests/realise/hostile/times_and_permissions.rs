@@ -31,8 +31,8 @@ fn of_programs_let_them_be_run() {
     assert_eq!((mode("a") & 0o7777, mode("b") & 0o7777), (0o555, 0o444));
 }
 
-/// Times to come, as far as the file system can tell them: of files, directories, links and the
-/// output itself.
+/// Times in the future, as far as the file system can store them: of files, directories, links and
+/// the output itself.
 #[test]
 fn in_the_future_are_the_stores_too() {
     let tree = "mkdir -p $out/d; echo x > $out/f; echo y > $out/d/g; ln -s f $out/l";
