@@ -17,13 +17,9 @@ use crate::{
     unpack,
 };
 use model::{
-    Derivation, Hash, StoreModel,
-    path::Ingestion,
-    tree::{Directory, Node},
-};
-use model::{
+    Derivation, Hash, Ingestion, StoreModel, StorePath,
     reapi::{Action, Command},
-    tree::SizedDigest,
+    tree::{Directory, Node, SizedDigest},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -193,8 +189,8 @@ impl Task {
     pub fn reference_candidates(
         &self,
         store: &LocalStore,
-        direct: &BTreeSet<model::StorePath>,
-    ) -> Result<BTreeSet<model::StorePath>, BuildError> {
+        direct: &BTreeSet<StorePath>,
+    ) -> Result<BTreeSet<StorePath>, BuildError> {
         let all = || -> Result<_, BuildError> { Ok(store.closure_of(direct)?) };
         match self {
             Task::Fetch(_) | Task::Unpack { .. } => Ok(BTreeSet::new()),
