@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     // Before any thread exists: a sandbox's child is this program again.
-    builder::sandbox::child_entry();
+    sandbox::child_entry();
     interrupt::install();
     let status = command();
     // Nothing else runs at the end of the process: the allocator would return memory to the kernel

@@ -19,7 +19,7 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let features = builder::sandbox::probe();
+        let features = sandbox::probe();
         let store = global.store_settings()?.root;
         let missing: Vec<&str> =
             features.iter().filter(|feature| feature.required && !feature.ok).map(|feature| feature.name).collect();

@@ -23,8 +23,8 @@ pub struct Expr {
     pub raw: bool,
 }
 
-/// Returns whether a text is a flake reference with an attribute, such as `.#a` or `path:dir?dir=sub#a`. As an expression it
-/// would be one word with a comment after it.
+/// Returns whether a text is a flake reference with an attribute, such as `.#a` or
+/// `path:dir?dir=sub#a`. As an expression it would be one word with a comment after it.
 fn is_reference(text: &str) -> bool {
     let Some((head, _)) = text.split_once('#') else { return false };
     let is_word = head.chars().all(|each| each.is_ascii_alphanumeric() || ":/.-_~%?&=+@".contains(each));

@@ -135,8 +135,8 @@ impl Building {
             timeout: self.timeout.map(Duration::from_secs),
             max_silent: self.max_silent_time.map(Duration::from_secs),
             sandbox_mode: match self.sandbox {
-                SandboxChoice::Strict => builder::request::Mode::Strict,
-                SandboxChoice::Relaxed => builder::request::Mode::Relaxed,
+                SandboxChoice::Strict => sandbox::request::Mode::Strict,
+                SandboxChoice::Relaxed => sandbox::request::Mode::Relaxed,
             },
             ..defaults
         }

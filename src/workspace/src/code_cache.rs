@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(one.get(&[1; 32]), Some(vec![1; 10]));
         other.put(&[row(2, 10)]);
         assert_eq!(other.get(&[1; 32]), Some(vec![1; 10]));
-        // Reads as it was when it began.
+        // A reader sees the state of its first read.
         assert_eq!(one.get(&[2; 32]), None);
         assert_eq!(one.get(&[1; 32]), Some(vec![1; 10]));
     }

@@ -124,7 +124,7 @@ pub fn current_system() -> String {
 /// Returns nine tenths of the memory that is free on the machine and in the control groups of this
 /// process; `None` where the kernel does not say.
 pub fn free_memory_bytes() -> Option<usize> {
-    usize::try_from(builder::memory::available_bytes()? / 10 * 9).ok()
+    usize::try_from(sandbox::memory::available_bytes()? / 10 * 9).ok()
 }
 
 #[cfg(test)]

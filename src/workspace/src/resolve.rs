@@ -158,7 +158,7 @@ impl Session {
         let wanted: Vec<Wanted> = records.into_iter().map(Wanted::from_record).collect::<Option<_>>()?;
         if self.model() == StoreModel::Native {
             let paths = || wanted.iter().map(|wanted| wanted.path().clone());
-            // The roots come first: a path found after that stays.
+            // Roots first: a path that is valid after that cannot be collected.
             self.store.temp_roots(paths()).ok()?;
             let valid = self.store.valid_among(paths()).ok()?;
             if !wanted.iter().all(|wanted| valid.contains(wanted.path())) {

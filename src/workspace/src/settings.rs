@@ -112,7 +112,7 @@ pub enum ExpressionSource {
     Text { text: Vec<u8>, origin: TextOrigin },
 }
 
-/// Where a text comes from.
+/// Origin of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextOrigin {
     CommandLine,

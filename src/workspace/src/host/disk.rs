@@ -1,7 +1,7 @@
 //! Reads of the file system that the hosts share, with their errors in Nix's words.
 //!
-//! The path that a read goes to and the path that an error names may differ: the first is physical,
-//! the second is the one in the expression.
+//! The path that is read and the path in an error may differ: the first is physical, the second is
+//! the one of the expression.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};

@@ -1,4 +1,4 @@
-//! The copies of repositories from elsewhere.
+//! Local copies of remote repositories.
 //!
 //! ```text
 //! git/<hash of the URL>/            a bare repository, with the whole history of the fetched commits
@@ -7,7 +7,7 @@
 //! git/<hash of the URL>-shallow/    the same, with only the files of each commit
 //! ```
 //!
-//! One process at a time changes a copy, and the others wait.
+//! One process at a time changes a copy; the others wait for its lock.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

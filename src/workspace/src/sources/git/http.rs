@@ -1,5 +1,5 @@
-//! Git's protocol over HTTP, by the fetcher that brings everything else: proxies, certificates and
-//! logins are its.
+//! Git's protocol over HTTP. It uses the fetcher of all other downloads, with its proxies,
+//! certificates and logins.
 //!
 //! Posts of Git are small, because nothing is ever pushed: they are collected, and sent when the
 //! answer is first read.
@@ -17,7 +17,7 @@ use crate::sources::waiting::Waiting;
 
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
-    /// Where what is answered will be kept.
+    /// Free space of the directory that responses are written to.
     space: &'f Arc<FreeSpace>,
     waiting: &'f Waiting,
     /// Base of the URL after redirects.
@@ -33,7 +33,7 @@ impl<'f> Client<'f> {
     fn exchange(&self, url: &str, headers: impl IntoIterator<Item = impl AsRef<str>>) -> Exchange<'f> {
         let headers = headers.into_iter().filter_map(|line| {
             let (name, value) = line.as_ref().split_once(':')?;
-            // The fetcher knows the logins, those of the URL included.
+            // The fetcher has the logins, also those of the URL.
             let is_login = name.eq_ignore_ascii_case("Authorization");
             (!is_login).then(|| (name.to_owned(), value.trim().to_owned()))
         });
@@ -94,7 +94,7 @@ impl<'f> Http for Client<'f> {
 
 type SharedExchange<'f> = Arc<Mutex<Exchange<'f>>>;
 
-/// A request, and its answer once it was asked for.
+/// A request, and its response once it was sent.
 struct Exchange<'f> {
     fetcher: &'f Fetcher,
     space: &'f Arc<FreeSpace>,
@@ -118,12 +118,12 @@ impl Exchange<'_> {
     }
 }
 
-/// An answer that is written to the disk, though not as it is read: each object is held in memory
-/// whole before. So what is there at the beginning has to do for all of it.
+/// A response that is written to the disk, but not as it is read: each object is held in memory
+/// whole before. So the space at the beginning must be enough for all of it.
 struct Claiming {
     inner: Box<dyn Read + Send>,
     space: Arc<FreeSpace>,
-    /// When the answer began.
+    /// Free space when the response began.
     available_bytes: u64,
     read_bytes: u64,
 }
@@ -155,7 +155,7 @@ impl Write for Posted<'_> {
     }
 }
 
-/// `name:value` on a line each.
+/// Formats headers as `name:value`, one for each line.
 fn headers_of(answer: &mut Answer) -> Cursor<Vec<u8>> {
     let lines = answer.headers.iter();
     Cursor::new(lines.flat_map(|(name, value)| [name.as_bytes(), b":", value, b"\n"].concat()).collect())
@@ -165,7 +165,7 @@ fn body_of(answer: &mut Answer) -> BufReader<Box<dyn Read + Send>> {
     BufReader::with_capacity(1 << 16, std::mem::replace(&mut answer.body, Box::new(io::empty())))
 }
 
-/// A part of an answer, which is asked for when the part is first read.
+/// A part of a response; the request is sent when the part is first read.
 pub(super) struct OnFirstRead<'f, R> {
     exchange: SharedExchange<'f>,
     part: fn(&mut Answer) -> R,

@@ -1,5 +1,5 @@
-//! Git repositories, on this machine and elsewhere: the files of a commit, or of a working tree as
-//! it is.
+//! Git repositories, local and remote: the files of a commit, or of a working tree with its
+//! changes.
 //!
 //! The crate `gix` reads objects, so no `git` has to be installed, and neither the user's
 //! configuration nor a repository's hooks and filters have an effect. Files have the bytes of the
@@ -179,20 +179,20 @@ fn changed(repository: &Repository, request: &Request<'_>, warn: &dyn Fn(&str)) 
     Ok(Some(Obtained { members: Some(tree.members), attributes, ..Obtained::tree(workdir.to_owned()) }))
 }
 
-/// `rev` and `shortRev`
+/// Adds `rev` and `shortRev`.
 pub(super) fn add_rev(attributes: &mut Attributes, rev: &str) {
     let short = rev.get(..7).unwrap_or(rev);
     attributes.insert("rev".to_owned(), FetchValue::String(rev.to_owned()));
     attributes.insert("shortRev".to_owned(), FetchValue::String(short.to_owned()));
 }
 
-/// `lastModified`, and `lastModifiedDate` in the form `19700101000000`
+/// Adds `lastModified`, and `lastModifiedDate` in the form `19700101000000`.
 pub(super) fn add_time(attributes: &mut Attributes, seconds: i64) {
     attributes.insert("lastModified".to_owned(), FetchValue::Int(seconds));
     attributes.insert("lastModifiedDate".to_owned(), FetchValue::String(date(seconds)));
 }
 
-/// A moment in UTC, as `yyyymmddhhmmss`.
+/// Formats a time in UTC as `yyyymmddhhmmss`.
 fn date(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years that begin in March, so that a leap day is the last; eras of 400 of them.

@@ -1,7 +1,7 @@
-//! Repositories elsewhere: what was asked for of them is fetched into their copy in the cache
-//! (`copy.rs`), and read there.
+//! Remote repositories: requested commits are fetched into a copy in the cache (`copy.rs`), and
+//! read from it.
 //!
-//! A revision that is there is never asked for again; a branch is after an hour.
+//! A fetched revision is never fetched again; a branch is after an hour.
 
 use std::num::NonZeroU32;
 
@@ -21,11 +21,11 @@ use super::copy::{LocalCopy, touch};
 use super::{Request, chain, http, revision};
 use crate::sources::{Sources, other, with_causes};
 
-/// Fetches the commit that a request is about, unless it is there, and returns where it is; and the
-/// branch that the name stands for, if it does.
+/// Fetches the commit of a request unless the copy has it. Returns the copy, the commit, and the
+/// branch that the requested name resolves to, if it is one.
 ///
 /// # Errors
-/// When it cannot be had.
+/// When the fetch fails.
 pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Repository, ObjectId, Option<String>)> {
     let url = parse(request.url)?;
     let cannot = |what: &str, error: &gix::Error| {
@@ -58,8 +58,8 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
     if repository.find_commit(commit).is_err() {
         let fetched = remote.fetch(&[format!("+{commit}:refs/eval/revisions/{commit}")]);
         if let Err(error) = fetched {
-            // Servers need not give what no name points to; what a branch or tag holds they give by
-            // its name.
+            // Servers need not send a commit that no name points to, but they send those of
+            // branches and tags by name.
             let names = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/eval/{kind}/*"));
             let whole = Remote { depth: Some(&Shallow::NoChange), ..remote };
             whole.fetch(&names).map_err(|_| missing(error))?;
@@ -69,11 +69,11 @@ pub(super) fn fetch(sources: &Sources, request: &Request<'_>) -> HostResult<(Rep
     Ok((repository, commit, None))
 }
 
-/// The commit that a branch or tag (`HEAD`, if none is named) of a repository elsewhere is now.
-/// Nothing is fetched.
+/// Resolves a branch or tag of a remote repository (by default `HEAD`) to a commit, and fetches
+/// nothing.
 ///
 /// # Errors
-/// When the repository cannot be asked, or has no such name.
+/// When the repository cannot be reached, or has no such name.
 pub(super) fn find(sources: &Sources, request: &Request<'_>) -> HostResult<ObjectId> {
     let url = parse(request.url)?;
     let repository = LocalCopy::of(sources, &url, request)?.open()?;
@@ -87,7 +87,7 @@ pub(super) fn find(sources: &Sources, request: &Request<'_>) -> HostResult<Objec
     let name = request.reference.unwrap_or("HEAD");
     let refs = remote
         .fetch(&specs)
-        .map_err(|error| other(format!("cannot ask the Git repository `{url}` what `{name}` is: {}", chain(&error))))?;
+        .map_err(|error| other(format!("cannot resolve `{name}` in the Git repository `{url}`: {}", chain(&error))))?;
     let found = names.iter().find_map(|name| {
         let (_, tag, commit) = refs.iter().map(Ref::unpack).find(|(found, ..)| found == name)?;
         commit.or(tag).map(ToOwned::to_owned)
@@ -95,10 +95,10 @@ pub(super) fn find(sources: &Sources, request: &Request<'_>) -> HostResult<Objec
     found.ok_or_else(|| other(format!("the Git repository `{url}` has neither a branch nor a tag `{name}`")))
 }
 
-/// Reads a URL, or `user@host:path`.
+/// Parses a URL, or `user@host:path`.
 pub(super) fn parse(text: &str) -> HostResult<gix::Url> {
-    let url =
-        gix::Url::try_from(text).map_err(|error| other(format!("`{text}` is no URL of a Git repository: {error}")))?;
+    let url = gix::Url::try_from(text)
+        .map_err(|error| other(format!("`{text}` is not the URL of a Git repository: {error}")))?;
     match url.scheme {
         Scheme::Http | Scheme::Https | Scheme::Ssh | Scheme::Git => Ok(url),
         _ => {
@@ -109,7 +109,7 @@ pub(super) fn parse(text: &str) -> HostResult<gix::Url> {
     }
 }
 
-/// A name is that of a branch, unless it says more.
+/// Returns the full name of a reference: a short one is that of a branch.
 fn full_name(reference: Option<&str>) -> String {
     match reference {
         None => "HEAD".to_owned(),

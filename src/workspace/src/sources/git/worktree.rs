@@ -1,4 +1,4 @@
-//! Working trees: their tracked files, and whether they differ from the last commit.
+//! Working trees: their tracked files, and their differences from the last commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -70,9 +70,9 @@ impl WorkingTree {
                 is_changed = true;
                 continue;
             };
-            // The index notes when and how large a file was when it had this content; one that was
-            // changed when the index was written, or later, may have been changed again in the same
-            // moment.
+            // The index has the time and size of a file with this content. A file modified when the
+            // index was written, or later, is racily clean: it may have changed again within the
+            // resolution of the clock.
             let noted = &entry.stat;
             let as_noted = i64::from(noted.mtime.secs) == meta.mtime()
                 && i64::from(noted.mtime.nsecs) == meta.mtime_nsec()
@@ -119,7 +119,7 @@ fn content_id(place: &Path, meta: &fs::Metadata) -> HostResult<Option<ObjectId>>
         .map_err(|error| other(format!("cannot read `{}`: {error}", place.display())))
 }
 
-/// All files of a tree, by path.
+/// Collects all files of a tree by path.
 fn flatten(
     repository: &Repository,
     tree: ObjectId,
