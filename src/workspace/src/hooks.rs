@@ -78,3 +78,21 @@ impl Hooks {
         Hooks { reporter: Arc::new(Silent), events: Arc::new(builder::Silent), interrupts: Interrupts::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cooperating_operations_are_counted_until_they_end() {
+        let interrupts = Interrupts::default();
+        let count = || interrupts.cooperating.load(Ordering::SeqCst);
+        let outer = interrupts.cooperate();
+        let inner = interrupts.clone().cooperate();
+        assert_eq!(count(), 2);
+        drop(inner);
+        assert_eq!(count(), 1);
+        drop(outer);
+        assert_eq!(count(), 0);
+    }
+}
