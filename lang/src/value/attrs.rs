@@ -123,20 +123,24 @@ impl Shape {
         self.len == 0
     }
 
+    /// Returns the address of the names. A reference to a shape covers its head only, so the address
+    /// has the provenance of the heap's region, which was exposed when it was made.
+    #[inline(always)]
+    fn names_at(&self) -> *const Symbol {
+        std::ptr::with_exposed_provenance(std::ptr::from_ref(self).addr() + size_of::<Shape>())
+    }
+
     #[inline(always)]
     pub fn names(&self) -> &'static [Symbol] {
-        // SAFETY: `Shape::new` wrote `len` symbols right behind the head; shapes live as long as
-        // the process.
-        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).add(1).cast::<Symbol>(), self.len()) }
+        // SAFETY: `Shape::new` wrote `len` symbols right behind the head; shapes live as long as the
+        // process.
+        unsafe { std::slice::from_raw_parts(self.names_at(), self.len()) }
     }
 
     #[inline(always)]
     pub fn positions(&self) -> &'static [Pos] {
         // SAFETY: `Shape::new` wrote `len` positions behind the symbols.
-        unsafe {
-            let names = std::ptr::from_ref(self).add(1).cast::<Symbol>();
-            std::slice::from_raw_parts(names.add(self.len()).cast::<Pos>(), self.len())
-        }
+        unsafe { std::slice::from_raw_parts(self.names_at().add(self.len()).cast::<Pos>(), self.len()) }
     }
 
     #[inline]
