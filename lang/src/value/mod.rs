@@ -10,6 +10,7 @@ pub mod attrs;
 pub mod context;
 mod heap;
 mod kind;
+mod merge;
 #[cfg(test)]
 #[allow(unsafe_code, reason = "tests of unsafe functions")]
 mod tests;
