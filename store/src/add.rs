@@ -1,4 +1,4 @@
-//! Texts, derivations and sources into the store.
+//! Adds texts, derivations and sources to the store.
 
 use crate::db::{DELETE_SOURCES, ValidPath};
 use crate::error::StoreError;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A file to be named by its text and what it mentions.
+/// A file that is named by its text and its references.
 #[derive(Clone, Debug)]
 pub struct Text {
     pub name: StorePathName,
@@ -27,14 +27,14 @@ pub struct Text {
     pub references: BTreeSet<StorePath>,
 }
 
-/// What kind of thing a source filter is asked about.
+/// The kind of an entry that a source filter decides on.
 pub use os::dir::Kind as SourceKind;
 
-/// Decides which entries of a source are taken; paths are relative to it.
+/// A filter of the entries of a source; paths are relative to it.
 pub type SourceFilter<'a> = dyn FnMut(&Path, SourceKind) -> Result<bool, StoreError> + 'a;
 
 impl LocalStore {
-    /// Adds a text that mentions `references`, which are valid.
+    /// Adds a text with `references`, which must be valid.
     ///
     /// # Errors
     /// [`StoreError::DanglingReference`]; or when it cannot be written.
@@ -48,7 +48,8 @@ impl LocalStore {
         Ok(self.add_texts(std::slice::from_ref(&text))?.remove(0))
     }
 
-    /// Adds texts, which may mention each other, with one registration: many times cheaper than one by one.
+    /// Adds texts, which may refer to each other, with one registration: many times cheaper than
+    /// one by one.
     ///
     /// # Errors
     /// As [`LocalStore::add_text`]; none of them is valid then.
@@ -73,7 +74,7 @@ impl LocalStore {
         Ok(paths)
     }
 
-    /// Writes a derivation; its input derivations and sources are valid.
+    /// Writes a derivation, whose input derivations and sources must be valid.
     ///
     /// # Errors
     /// As [`LocalStore::add_text`].
@@ -81,7 +82,7 @@ impl LocalStore {
         Ok(self.add_derivations(std::slice::from_ref(derivation))?.remove(0))
     }
 
-    /// Writes derivations, which may need each other, with one registration.
+    /// Writes derivations, which may depend on each other, with one registration.
     ///
     /// # Errors
     /// As [`LocalStore::add_derivation`]; none of them is valid then.
@@ -94,12 +95,13 @@ impl LocalStore {
         self.add_texts(&texts)
     }
 
-    /// Adds the file, directory or link at `source`, which stays as it is, without the entries that `filter` declines.
+    /// Adds the file, directory or link at `source`, which is not changed, without the entries that
+    /// `filter` declines.
     ///
     /// Files that have not changed since they were last added are not read again.
     ///
     /// # Errors
-    /// [`StoreError::SpecialFile`]; or when something cannot be read or written, or `filter` fails.
+    /// [`StoreError::SpecialFile`]; when a file cannot be read or written, or `filter` fails.
     pub fn add_source(
         &self,
         source: &Path,
@@ -157,8 +159,8 @@ impl LocalStore {
         Ok(Copied { imported, remembered, filtered })
     }
 
-    /// Sees to it that all of a copied tree is in the store: what was not read again may have been collected since. Then it
-    /// is copied again, whatever is remembered of it.
+    /// Ensures that all of a copied tree is in the store. Blobs of cached files may have been
+    /// collected; then the cache is cleared, and the source copied again.
     fn complete(&self, source: &Path, copied: Copied) -> Result<Imported, StoreError> {
         if !copied.remembered || self.has_tree(&copied.imported.node)? {
             return Ok(copied.imported);
@@ -177,11 +179,11 @@ impl LocalStore {
         Ok(self.copy(source, Some(&mut filter))?.imported)
     }
 
-    /// Returns whether every blob of a tree is there, in the size and with the time that the store has given it: so nobody has
-    /// written to one since. Nothing is read but directories.
+    /// Returns true when every blob of a tree exists with its size and the store's time, and so was
+    /// not written to since. Reads directories only.
     ///
     /// # Errors
-    /// When something cannot be looked at.
+    /// When a file cannot be read.
     pub fn has_tree(&self, node: &Node) -> Result<bool, StoreError> {
         match node {
             Node::Symlink { .. } => Ok(true),
@@ -208,7 +210,7 @@ impl LocalStore {
 /// A source whose tree is known.
 struct Copied {
     imported: Imported,
-    /// Whether any of it was not read, as it had not changed.
+    /// Set when a part was unchanged, and so not read.
     remembered: bool,
     filtered: bool,
 }
@@ -221,9 +223,9 @@ struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    /// Copies what is at `name`; `known` is what its directory says that it is.
+    /// Copies the entry `name`, which its directory lists as `known`.
     fn node(&self, parent: &Dir, name: &[u8], known: Option<Kind>, depth: usize) -> Result<Node, StoreError> {
-        // What is a directory is looked at once it is open.
+        // A directory is examined once it is open.
         let stat = if known == Some(Kind::Directory) { None } else { Some(parent.stat(name)?) };
         match stat.as_ref().map_or(Kind::Directory, kind) {
             Kind::File => self.lone_file(parent, name, &stat.expect("a file has been looked at")),
@@ -255,7 +257,7 @@ impl Copier<'_> {
         }
     }
 
-    /// Looks at what is not said to be a directory.
+    /// Examines an entry that is not listed as a directory.
     fn find(&self, dir: &Dir, name: &[u8], depth: usize) -> Result<Found, StoreError> {
         let stat = dir.stat(name)?;
         match kind(&stat) {
@@ -266,8 +268,8 @@ impl Copier<'_> {
         }
     }
 
-    /// As [`Copier::node`], without what `filter` declines. One directory after the other, as filters are not to be asked
-    /// by several threads.
+    /// As [`Copier::node`], without the entries that `filter` declines. Directories are read one
+    /// after the other, since filters run on one thread.
     fn filtered(
         &self,
         parent: &Dir,
@@ -300,7 +302,7 @@ impl Copier<'_> {
         self.directory(&dir, found, false)
     }
 
-    /// Makes the directory of what was found in `dir`; with `whole`, that is all there is.
+    /// Writes the directory of the entries `found` in `dir`; `whole` when these are all.
     fn directory(&self, dir: &Dir, found: Vec<(Vec<u8>, Found)>, whole: bool) -> Result<Node, StoreError> {
         let own = dir.stat_self()?;
         let signature = Signature::of_directory(&found);
@@ -350,7 +352,7 @@ impl Copier<'_> {
             _ => None,
         });
         let new = FileDigests::of_directory(digests);
-        // What a filter left out is remembered too: the next may take it.
+        // Files that a filter declined stay cached: the next filter may take them.
         let kept = if whole { Default::default() } else { known };
         let stable = whole && found.iter().all(|(_, found)| self.cache.is_stable(found));
         let node = self.store.write_cached_directory(directory)?;
@@ -393,7 +395,7 @@ impl Copier<'_> {
                 Ok::<_, StoreError>((digest, bytes.len() as u64))
             })?
         } else {
-            // Large files are worth reading twice to not write them twice.
+            // Reading a large file twice is cheaper than writing it twice.
             let (digest, size) = hash_file(&mut file, &path())?;
             if self.store.has_blob(&digest, executable, size)? {
                 (digest, size)
@@ -410,5 +412,5 @@ fn file_node(digest: Digest, stat: &FileStat, size: u64) -> Node {
     Node::File { digest, executable: mode::is_executable(stat.st_mode), size }
 }
 
-/// Fewer files than these are not worth handing to another thread.
+/// Fewer files than these are not worth another thread.
 const FILES_AT_ONCE: usize = 16;

@@ -1,7 +1,7 @@
-//! Nix archives of files on disk: walks a tree into an archive, and unpacks an archive to a tree.
+//! Packs trees on disk into Nix archives, and unpacks them.
 //!
-//! The format itself is [`model::nar`]. Neither direction trusts its input: no link is followed, and a file that changes its
-//! size while it is read is an error.
+//! The format itself is [`model::nar`]. Neither direction trusts its input: no link is followed,
+//! and a file that changes its size while it is read is an error.
 
 use model::nar::{self, NarError, Sink, Writer};
 use model::tree::DEPTH_MAX;
@@ -27,18 +27,21 @@ pub enum ArchiveError {
     Sys(#[from] SysError),
 }
 
-/// Writes the archive of the file, directory or link at `path`. A link is archived as such; none is followed.
+/// Writes the archive of the file, directory or link at `path`. A link is archived as such; none is
+/// followed.
 ///
 /// # Errors
-/// When something cannot be read, is neither file, directory nor link, or changes meanwhile, or `out` fails.
+/// When a file cannot be read, is neither file, directory nor link, or changes while it is read, or
+/// when `out` fails.
 pub fn write(path: &Path, out: &mut dyn Write) -> Result<(), ArchiveError> {
     write_kept::<ArchiveError>(path, out, None)
 }
 
-/// As [`write`], with only those entries that `keep` returns `true` for; it is asked with paths relative to `path`.
+/// As [`write`], with only those entries for which `keep` returns `true`; their paths are relative
+/// to `path`.
 ///
 /// # Errors
-/// As [`write`], or what `keep` fails with.
+/// As [`write`], or those of `keep`.
 pub fn write_filtered<E: From<ArchiveError>>(
     path: &Path,
     out: &mut dyn Write,
@@ -134,10 +137,11 @@ impl Walk<'_> {
     }
 }
 
-/// Unpacks an archive to `path`, where there must be nothing yet. Everything gets the store's permissions and time.
+/// Unpacks an archive to `path`, which must not exist. All entries get the store's permissions and
+/// time.
 ///
 /// # Errors
-/// As [`nar::read`]; what was unpacked until then stays for the caller to remove.
+/// As [`nar::read`]; the caller removes the partial tree.
 pub fn unpack(input: impl Read, path: &Path) -> Result<(), ArchiveError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
@@ -200,14 +204,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_unpacks(files in prop::collection::btree_map("[ab]{1,2}(/[cd]{1,2}){0,2}", (prop::collection::vec(any::<u8>(), 0..20), 0..3), 0..8)) {
+        fn archives_unpack_to_the_same_tree(files in prop::collection::btree_map("[ab]{1,2}(/[cd]{1,2}){0,2}", (prop::collection::vec(any::<u8>(), 0..20), 0..3), 0..8)) {
             let temp = crate::tests::Temporary::new();
             let root = temp.path().join("root");
             std::fs::create_dir(&root).unwrap();
             let mut made = BTreeMap::new();
             for (path, (contents, kind)) in &files {
                 let path = root.join(path);
-                // A name may be taken by a file of another case.
+                // A file of another case may have this name.
                 if std::fs::create_dir_all(path.parent().unwrap()).is_err() || path.exists() { continue }
                 match kind {
                     0 => std::fs::create_dir_all(&path).unwrap(),

@@ -34,8 +34,8 @@ pub(crate) fn parse_blob_name(name: &[u8]) -> Option<(Digest, bool)> {
     Some((hex.parse().ok()?, executable))
 }
 
-/// Returns 63 bits of a blob's digest and one bit for its twin, which take a fraction of the memory of a digest. Keys collide
-/// too rarely to matter, as long as a collision does no harm.
+/// Returns 63 bits of a blob's digest and one bit for its twin, a fraction of the memory of a
+/// digest. Callers must tolerate collisions, which are rare.
 pub(crate) fn blob_key(digest: &Digest, executable: bool) -> u64 {
     let bits: [u8; 8] = std::array::from_fn(|at| digest.bytes()[at]);
     u64::from_le_bytes(bits) << 1 | u64::from(executable)

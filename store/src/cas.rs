@@ -1,15 +1,16 @@
-//! Blobs: `cas/<2 hex>/<64 hex>`, and `.x` beside it for the executable twin, since permission lives in the inode.
+//! Blobs: `cas/<2 hex>/<64 hex>`, and `.x` beside it for the executable twin, since permission is a
+//! property of the inode.
 //!
-//! A small blob is written where it belongs, as that takes one entry of a directory where a temporary name takes three; a
-//! large one is written to the scratch directory and renamed into place. Either way its time is set last, so one that is
-//! found counts only when it has the size and the time that it should have: what a killed process leaves of a blob is too
-//! short or too young, and is replaced by renaming another over it. Whoever was still writing the first is not disturbed by
-//! that.
+//! A small blob is written under its final name, which takes one directory entry where a temporary
+//! name takes three; a large one is written to the scratch directory and renamed into place. Either
+//! way its time is set last, so a blob is complete only when it has the right size and time: a
+//! killed process leaves one that is too short or too young, and the next writer replaces it by
+//! renaming another over it. That does not disturb a writer that is still at work on the first.
 //!
-//! A power cut can leave more: size and time of a file may have reached the disk before its bytes, which are zero then. Bytes
-//! are made durable when a path is registered, and what was not registered may lie there like that. So a blob from before
-//! the machine was started is read before it is taken for what another has as well, once: its time of change is of this
-//! run of the machine then.
+//! A power cut can leave more: size and time of a file may have reached the disk before its bytes,
+//! which are zero then. Bytes are made durable when a path is registered, and unregistered blobs
+//! may remain in this state. So a blob from before the last boot is read once before it is reused;
+//! its time of change is after the boot then.
 
 use crate::blob::{BlobName, blob_name};
 use crate::error::StoreError;
@@ -28,7 +29,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How many entries of directories are kept in memory.
+/// The number of directory entries that are cached in memory.
 const CACHED_MAX: usize = 1 << 17;
 
 /// Directories of trees that were read or written last.
@@ -54,12 +55,12 @@ impl DirectoryCache {
 }
 
 impl LocalStore {
-    /// Returns where a blob is on this machine, whether it is there or not.
+    /// Returns the path of a blob on this machine, which need not exist.
     pub fn blob_path(&self, digest: &Digest, executable: bool) -> PathBuf {
         self.cas.join(&blob_name(digest, executable))
     }
 
-    /// Returns whether the blob is there, whole.
+    /// Returns true when the blob exists and is complete.
     pub(crate) fn has_blob(&self, digest: &Digest, executable: bool, size: u64) -> Result<bool, SysError> {
         match self.cas.find(&blob_name(digest, executable))? {
             Some(stat) => self.is_whole(&stat, digest, executable, size),
@@ -67,7 +68,7 @@ impl LocalStore {
         }
     }
 
-    /// Returns whether what is at a blob's name is all of it.
+    /// Returns true when the file at a blob's name is complete.
     pub(crate) fn is_whole(
         &self,
         stat: &FileStat,
@@ -87,23 +88,24 @@ impl LocalStore {
         if hash_file(&mut file, &path)?.0 != *digest {
             return Ok(false);
         }
-        // For the next one. Whoever may not do that looks each time.
+        // Spares the next reader the check. A user without the permission reads the blob each time.
         let _ = touch_finished(&file, &path);
         Ok(true)
     }
 
-    /// Whether a file was last changed since the machine was started, so that what was written is what is read.
+    /// Returns true when a file last changed after the machine was started, so that its bytes were
+    /// not lost with the power.
     pub(crate) fn saw_no_power_cut(&self, stat: &FileStat) -> bool {
-        // A time in the future is of a clock that was wrong, or is.
+        // A time in the future comes from a clock that was wrong, or is.
         (self.booted_at..=self.now() as i64 + 1).contains(&stat.st_ctime)
     }
 
-    /// Makes the directory that a blob of this name is in.
+    /// Creates the shard directory of a blob.
     pub(crate) fn make_shard(&self, name: &BlobName) -> Result<(), SysError> {
         make_dir(&self.cas.join(&name[..2]), mode::DIRECTORY)
     }
 
-    /// Opens a blob for reading; which of its twins is left open.
+    /// Opens a blob for reading, in either of its twins.
     ///
     /// # Errors
     /// [`StoreError::MissingBlob`] when it is not in the store.
@@ -129,7 +131,8 @@ impl LocalStore {
         Ok(bytes)
     }
 
-    /// Keeps `bytes` and returns the node of a file that holds them; the collector leaves it while this process lives.
+    /// Stores `bytes` and returns the node of a file that holds them; the collector keeps it while
+    /// this process lives.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -141,7 +144,7 @@ impl LocalStore {
         Ok(node)
     }
 
-    /// Writes a blob unless it is there. The caller holds the collector off.
+    /// Writes a blob unless it exists. The caller shares the collector's lock.
     pub(crate) fn write_blob(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
         let name = blob_name(digest, executable);
         let made = match self.cas.create_file(&name, file_mode(executable)) {
@@ -168,15 +171,15 @@ impl LocalStore {
         self.step("blob written");
         let finished = written.and_then(|()| Ok(finish_made_file(&file, executable, &self.cas.join(&name))?));
         if finished.is_err() {
-            // It may have another name's place by now, so its bytes go and the name stays, as that of an unfinished blob.
-            // The first error is the one to tell.
+            // Another file may have this name already, so the bytes go and the name stays, as that
+            // of an unfinished blob. The first error is the one to report.
             let _ = file.set_len(0);
         }
         self.step("blob in place");
         finished
     }
 
-    /// Writes a blob and renames it into place, over what is there.
+    /// Writes a blob and renames it into place, over an unfinished one.
     fn write_blob_aside(&self, digest: &Digest, bytes: &[u8], executable: bool) -> Result<(), StoreError> {
         let scratch = self.scratch.fresh("blob");
         let dir = self.scratch.dir()?;
@@ -189,7 +192,7 @@ impl LocalStore {
         self.finish_blob(written, &scratch, digest, executable, bytes.len() as u64)
     }
 
-    /// Hashes `input` while copying it to a blob. The caller holds the collector off.
+    /// Hashes `input` while copying it to a blob. The caller shares the collector's lock.
     pub(crate) fn stream_blob(
         &self,
         input: &mut dyn Read,
@@ -223,7 +226,7 @@ impl LocalStore {
         Ok((digest, size))
     }
 
-    /// Moves a written file to its place in `cas/`, or removes it.
+    /// Moves a complete file to its name in `cas/`, or removes it.
     fn finish_blob(
         &self,
         written: Result<(), StoreError>,
@@ -252,7 +255,7 @@ impl LocalStore {
         let finished = written.and_then(|()| Ok(place()?));
         self.step("blob in place");
         if finished.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = dir.remove_file(scratch);
         }
         finished
@@ -278,7 +281,8 @@ impl LocalStore {
         Ok(directory)
     }
 
-    /// Keeps a directory, whose entries are in the store; the collector leaves all of it while this process lives.
+    /// Stores a directory, whose entries are in the store; the collector keeps all of it while this
+    /// process lives.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -289,7 +293,8 @@ impl LocalStore {
         Ok(node)
     }
 
-    /// Writes a directory. The caller holds the collector off, and roots a tree that it is part of.
+    /// Writes a directory. The caller shares the collector's lock, and roots a tree that contains
+    /// it.
     pub(crate) fn write_directory(&self, directory: &Directory) -> Result<Node, StoreError> {
         let bytes = directory.encode();
         let digest = Digest::of(&bytes);
@@ -297,7 +302,7 @@ impl LocalStore {
         Ok(Node::Directory { digest, size: bytes.len() as u64 })
     }
 
-    /// As [`LocalStore::write_directory`], for one that will be asked for again.
+    /// As [`LocalStore::write_directory`], and caches the directory, which will be read soon.
     pub(crate) fn write_cached_directory(&self, directory: Directory) -> Result<Node, StoreError> {
         let node = self.write_directory(&directory)?;
         self.remember(&node.fingerprint(), &Arc::new(directory));
@@ -309,7 +314,7 @@ impl LocalStore {
         known.insert(*digest, directory.clone());
     }
 
-    /// Gives the blob another name; `false` when the file system allows it no more names.
+    /// Links the blob to another name; returns `false` when the file system allows no more links.
     pub(crate) fn link_blob(
         &self,
         digest: &Digest,
@@ -325,7 +330,7 @@ impl LocalStore {
         }
     }
 
-    /// Makes the file `name`, with the blob's bytes but an inode of its own.
+    /// Creates the file `name`, with the blob's bytes but an inode of its own.
     pub(crate) fn copy_blob(&self, digest: &Digest, executable: bool, to: &Dir, name: &[u8]) -> Result<(), StoreError> {
         let mut blob = self.cas.open_file(&blob_name(digest, executable)).map_err(|error| match error.errno {
             Errno::ENOENT => StoreError::MissingBlob { digest: *digest },

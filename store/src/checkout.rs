@@ -1,4 +1,4 @@
-//! Trees onto disk, by hard links into `cas/`.
+//! Writes trees to disk, by hard links into `cas/`.
 
 use crate::blob::blob_name;
 use crate::error::StoreError;
@@ -10,30 +10,31 @@ use os::mode;
 use rayon::prelude::*;
 use std::path::Path;
 
-/// How blobs are looked at before they get another name, when the kernel has to look them up anyway.
+/// Checks of a blob before it gets another name, when the kernel has to look it up anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobCheck {
-    /// Not at all, as whoever asks has just made them, or looked.
+    /// None: the caller has just made the blobs, or checked them.
     Skip,
-    /// Blobs of valid paths: one that is not there, or that somebody has written to since (size and time tell), counts as
-    /// missing. Nothing is read but directories.
+    /// For blobs of valid paths: a blob that does not exist, or that was written to since (its size
+    /// or time differs), is missing. Reads directories only.
     Written,
-    /// Others, which may have lost their bytes with the power as well: those from before the machine was started are read, once.
+    /// For other blobs, which may also have lost their bytes in a power cut: reads those from
+    /// before the last boot, once.
     Whole,
 }
 
 impl LocalStore {
-    /// Lays `node` out at `path`, where there must be nothing yet: read-only, with the store's time, files linked to their
-    /// blobs except where two names of the tree would share one.
+    /// Writes `node` to `path`, which must not exist: read-only, with the store's time, files
+    /// linked to their blobs except where two names of the tree would share one.
     ///
     /// # Errors
-    /// When a blob is missing or something cannot be written; what was laid out until then stays for the caller to remove.
+    /// When a blob is missing or a file cannot be written; the caller removes the partial tree.
     pub fn checkout(&self, node: &Node, path: &Path, blobs: BlobCheck) -> Result<(), StoreError> {
         let (parent, name) = Dir::open_parent(path)?;
         self.check_out(node, &parent, &name, mode::OBJECT_DIRECTORY, blobs)
     }
 
-    /// As [`LocalStore::checkout`], with the permissions of a directory at the very top.
+    /// As [`LocalStore::checkout`], with the permissions of the top directory.
     pub(crate) fn check_out(
         &self,
         node: &Node,
@@ -46,7 +47,7 @@ impl LocalStore {
         Checkout { store: self, counter: &counter, blobs }.node(node, parent, name, 0, top_mode)
     }
 
-    /// Whether a blob passes a check.
+    /// Returns true when a blob passes a check.
     pub(crate) fn passes(
         &self,
         check: BlobCheck,
@@ -65,7 +66,7 @@ impl LocalStore {
     }
 }
 
-/// What is the same for all of one tree.
+/// The state shared by all of one tree.
 #[derive(Clone, Copy)]
 struct Checkout<'a> {
     store: &'a LocalStore,

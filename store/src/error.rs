@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Advice for a database that is damaged or gone.
 const REBUILD: &str = "rebuild it from the files on disk with `ev store rebuild-db`";
 
-/// Returns what helps when SQLite fails.
+/// Returns the next step for the user when SQLite fails.
 fn database_help(source: &rusqlite::Error) -> Option<&'static str> {
     use rusqlite::ErrorCode as Code;
     Some(match source.sqlite_error_code() {
@@ -46,7 +46,7 @@ pub enum StoreError {
     NewerSchema { path: PathBuf, found: u32, known: u32 },
     #[error("the store's database `{}` is damaged: {what}", path.display())]
     DamagedDatabase { path: PathBuf, what: String },
-    #[error("the store's database `{}` is gone, and there are objects that it should know", path.display())]
+    #[error("the store's database `{}` is missing, but the store has objects", path.display())]
     LostDatabase { path: PathBuf },
     #[error("the store's database holds a record that cannot be read: {what}")]
     Record { what: String },

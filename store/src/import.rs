@@ -1,13 +1,16 @@
-//! Trees from disk into the store, in one of two ways.
+//! Takes trees from disk into the store, in one of two ways.
 //!
-//! *Adopting* takes a tree that is ours (a build's output, on the store's file system) as it stands: each file is hashed,
-//! made read-only and linked into `cas/`; nothing is copied. What is already in `cas/` replaces the file.
+//! *Adopting* takes over a tree that is ours (a build's output, on the store's file system): each
+//! file is hashed, made read-only and linked into `cas/`, without a copy. A blob that is already in
+//! `cas/` replaces the file.
 //!
-//! *Copying* ([`LocalStore::copy_in`]) leaves a tree of somebody else as it is and puts what is new into `cas/`.
+//! *Copying* ([`LocalStore::copy_in`]) leaves the tree of another owner unchanged and copies new
+//! blobs into `cas/`.
 //!
-//! Either way, within one tree no two names share an inode: the first of several equal files is the one in `cas/`, the others
-//! have inodes of their own. Otherwise an editor or `cp -a` working on a copy of the tree would change both. Files that
-//! come with several names are broken apart for that reason, and since one of the names may be outside of the tree.
+//! Either way, no two names within one tree share an inode: the first of several equal files is the
+//! one in `cas/`, the others have inodes of their own. Otherwise an editor or `cp -a` on a copy of
+//! the tree would change both. Files with several names are separated for that reason, and since
+//! one of the names may be outside of the tree.
 
 use crate::blob::{blob_key, blob_name};
 use crate::error::StoreError;
@@ -30,36 +33,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     pub node: Node,
-    /// Of all regular files together.
+    /// Bytes of all regular files together.
     pub bytes: u64,
-    /// How many regular files.
+    /// The number of regular files.
     pub files: u64,
 }
 
-/// What ends the adoption of a tree early.
+/// Conditions that end the adoption of a tree early.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds<'a> {
-    /// How many bytes all files may have together, holes included.
+    /// The limit on the bytes of all files together, holes included.
     pub bytes_max: u64,
     /// Set when the tree is no longer wanted.
     pub cancelled: &'a AtomicBool,
 }
 
-/// What is shared by all threads that work on one tree.
+/// The state shared by all threads that work on one tree.
 #[derive(Default)]
 pub(crate) struct TreeCounter<'a> {
     bounds: Option<Bounds<'a>>,
-    /// Bytes of the files that were begun.
+    /// Bytes of the files whose reading began.
     begun: AtomicU64,
-    /// Which blobs have a name in this tree that shares their inode: some bits of each digest. Two that agree in them cost a
-    /// copy, no more.
+    /// Keys of the blobs that share their inode with a name of this tree. A collision costs a copy,
+    /// no more.
     taken: Mutex<HashSet<u64>>,
     bytes: AtomicU64,
     files: AtomicU64,
 }
 
 impl TreeCounter<'_> {
-    /// To be asked before a file is read.
+    /// Admits a file, before it is read.
     fn admit(&self, stat: &FileStat, path: &Path) -> Result<(), StoreError> {
         let Some(Bounds { bytes_max, .. }) = self.bounds else { return Ok(()) };
         let size = stat.st_size as u64;
@@ -74,7 +77,7 @@ impl TreeCounter<'_> {
         self.bounds.map(|bounds| bounds.cancelled)
     }
 
-    /// Returns whether this name is the first for the blob in its tree.
+    /// Returns true when this name is the first for the blob in its tree.
     pub fn take(&self, digest: &Digest, executable: bool) -> bool {
         os::lock(&self.taken).insert(blob_key(digest, executable))
     }
@@ -90,21 +93,26 @@ impl TreeCounter<'_> {
 }
 
 impl LocalStore {
-    /// Adopts the file, directory or link at `path`, which must be on the store's file system and ours to change.
+    /// Adopts the file, directory or link at `path`, which must be on the store's file system and
+    /// ours to change.
     ///
-    /// All of it is then as in the store, apart from a directory at `path` itself: that stays writable until
-    /// [`LocalStore::install`] has moved it. The collector leaves the tree while this process lives.
+    /// The whole tree is then as in the store, apart from a directory at `path` itself: that stays
+    /// writable until [`LocalStore::install`] has moved it. The collector keeps the tree while this
+    /// process lives.
     ///
     /// # Errors
-    /// [`StoreError::SpecialFile`] for sockets, pipes and devices; or when something cannot be read or written.
+    /// [`StoreError::SpecialFile`] for sockets, pipes and devices; or when a file cannot be read or
+    /// written.
     pub fn import_tree(&self, path: &Path) -> Result<Imported, StoreError> {
         self.import_tree_within(path, Bounds { bytes_max: u64::MAX, cancelled: &AtomicBool::new(false) })
     }
 
-    /// As [`LocalStore::import_tree`], within bounds: reading a file of nothing but a hole takes time, though it takes no room.
+    /// As [`LocalStore::import_tree`], within bounds: reading a sparse file takes time, though it
+    /// takes no space.
     ///
     /// # Errors
-    /// As [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails with `ECANCELED`.
+    /// As [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails with
+    /// `ECANCELED`.
     pub fn import_tree_within(&self, path: &Path, bounds: Bounds<'_>) -> Result<Imported, StoreError> {
         let _shared = self.lock_shared()?;
         let (parent, name) = Dir::open_parent(path)?;
@@ -126,7 +134,8 @@ impl LocalStore {
             Kind::Directory => {
                 check_depth(depth, &parent.join(name))?;
                 let mut dir = parent.open_dir(name)?;
-                // Entries are replaced and renamed within; root needs no permission for that, others do.
+                // Entries are replaced and renamed below; root needs no permission for that, other
+                // users do.
                 if stat.st_mode & 0o700 != 0o700 {
                     dir.finish(mode::DIRECTORY)?;
                 }
@@ -160,7 +169,8 @@ impl LocalStore {
         let executable = mode::is_executable(stat.st_mode);
         let single = stat.st_nlink == 1;
         let mut file = match parent.open_file(name) {
-            // A file that even its owner may not read. One with other names is not ours to change.
+            // The owner of this file has no permission to read it. A file with other names is not
+            // ours to change.
             Err(error) if error.errno == Errno::EACCES && single => {
                 parent.chmod_file(name, stat, mode::PRIVATE_FILE)?;
                 parent.open_file(name)?
@@ -240,6 +250,6 @@ impl LocalStore {
     }
 }
 
-/// Below this depth directories are adopted one after the other: a chain of directories that a build made on purpose would
-/// otherwise fill the stack of a thread with the frames of the pool.
+/// Directories deeper than this are adopted one after the other: otherwise a deep chain of
+/// directories that a build made on purpose would fill a thread's stack with frames of the pool.
 pub(crate) const PARALLEL_DEPTH_MAX: usize = 16;

@@ -1,9 +1,8 @@
-//! The store: keeps trees and what is known of them on this machine. [`LocalStore`] is its door.
+//! The store: keeps trees and their records on this machine. [`LocalStore`] is the entry.
 //!
-//! Names, hashes, derivations and trees are values of the `model` crate, which the old names here lead to.
+//! Names, hashes, derivations and trees are values of the `model` crate, re-exported here.
 
 pub use model::{base32, derivation, hash, line, path, references, tree};
-pub use os::{private as personal, public as place, space as room};
 
 pub mod archive;
 
@@ -19,7 +18,6 @@ mod add;
 mod blob;
 mod cas;
 mod checkout;
-mod closure;
 mod import;
 mod register;
 mod services;
@@ -45,7 +43,7 @@ pub use gc::roots::Root;
 pub use gc::{GcOptions, GcReport};
 pub use import::{Bounds, Imported};
 pub use local::{LocalStore, OpenOptions};
-pub use lock::{CollectorGuard, Lock, LockHolder, LockHolder as Holder};
+pub use lock::{CollectorGuard, Lock, LockHolder};
 pub use os::SysError;
 pub use query::ActionResult;
 pub use register::Run;

@@ -4,23 +4,24 @@
 //! <root>/
 //!     cas/<2 hex>/<hash>[.x]   blobs: files and directories of trees
 //!     store/<hash>-<name>      store objects, read-only, files hard-linked to their blobs
-//!     db/store.sqlite          what is valid, what refers to what, what actions gave
+//!     db/store.sqlite          valid paths, their references, results of actions
 //!     db/reserve               space kept for the database; see db/reserve.rs
-//!     tmp/<process>/           what is being made; see scratch.rs
-//!     locks/                   what locks are taken on; see lock.rs
+//!     tmp/<process>/           files and trees being made; see scratch.rs
+//!     locks/                   files that locks are taken on; see lock.rs
 //!     log/                     logs of builds, written by the builder: long ones and those of failures
 //!     gcroots/                 links that keep store objects alive
 //! ```
 //!
-//! Two kinds of path never mix: a [`StorePath`] names an object wherever its store is, and a `std::path::Path` is a place
-//! on this machine. [`LocalStore::physical_path`] leads from the one to the other. What builds see, `/eval/store/…`, is
-//! text, made by [`StoreModel::print`].
+//! Two kinds of path never mix: a [`StorePath`] names an object in any store, and a
+//! `std::path::Path` is a file on this machine. [`LocalStore::physical_path`] converts the one to
+//! the other. Builds see `/eval/store/…`, which is text, made by [`StoreModel::print`].
 //!
-//! **Crash rule.** Whatever is made is made below `tmp/`, renamed into place, made durable, and only then registered. So what
-//! the database says is there is there; everything else is garbage, which [`LocalStore::gc`] collects.
+//! **Crash rule.** A tree is made below `tmp/`, renamed into place, made durable, and only then
+//! registered. So each object that the database lists is on disk; everything else is garbage, which
+//! [`LocalStore::gc`] collects.
 //!
-//! **Collector.** Whoever adds holds the collector's lock shared while something is neither registered nor rooted. Roots
-//! of a process ([`LocalStore::temp_root`]) last until it ends.
+//! **Collector.** A writer locks the collector shared while an object is neither registered nor
+//! rooted. Roots of a process ([`LocalStore::temp_root`]) last until it ends.
 
 use crate::cas::DirectoryCache;
 use crate::db::{Database, Durability};
@@ -38,13 +39,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-/// How to open a store.
+/// Options for opening a store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions {
     pub durability: Durability,
 }
 
-/// A store on this machine. Threads and processes may share it in any number.
+/// A store on this machine. Any number of threads and processes may share it.
 pub struct LocalStore {
     root: PathBuf,
     pub(crate) cas: Dir,
@@ -57,7 +58,7 @@ pub struct LocalStore {
     pub(crate) durability: Durability,
     pub(crate) free_space: FreeSpace,
     pub(crate) directories: Mutex<DirectoryCache>,
-    /// When the machine was started, in seconds since 1970.
+    /// The time at which the machine was started, in seconds since 1970.
     pub(crate) booted_at: i64,
 }
 
@@ -70,10 +71,10 @@ impl std::fmt::Debug for LocalStore {
 const DIRECTORIES: [&str; 8] = ["cas", "store", "db", "tmp", "locks", "log", "gcroots", "gcroots/auto"];
 
 impl LocalStore {
-    /// Opens the store at `root`, which is made if it is not there.
+    /// Opens the store at `root`, and creates it when it does not exist.
     ///
     /// # Errors
-    /// When a directory cannot be made. The database is opened, and brought up to date, when it is first needed.
+    /// When a directory cannot be created. The database is opened, and migrated, on first use.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, OpenOptions::default())
     }
@@ -93,7 +94,8 @@ impl LocalStore {
         let scratch = Scratch::new(root.join("tmp"));
         let objects = Dir::open(root.join("store")).map_err(SysError::of_store)?;
         let database = Database::of_objects(root.join("db/store.sqlite"), options.durability, root.join("store"));
-        // Before the first object: where there are some, a database that is not there was lost.
+        // The database comes before the first object: where there are objects, a missing database
+        // was lost.
         if database.is_missing() && objects.names()?.is_empty() {
             database.make()?;
         }
@@ -113,27 +115,27 @@ impl LocalStore {
         })
     }
 
-    /// Returns how this store names its objects: always the native model.
+    /// Returns the naming scheme of this store: always the native model.
     pub fn model(&self) -> StoreModel {
         StoreModel::Native
     }
 
-    /// Returns where the store is on this machine.
+    /// Returns the directory of the store on this machine.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns where logs of builds are kept.
+    /// Returns the directory of build logs.
     pub fn log_dir(&self) -> PathBuf {
         self.root.join("log")
     }
 
-    /// Returns the room on the store's file system, to be asked by whoever writes much there.
+    /// Returns the free space on the store's file system, which large writers claim first.
     pub fn free_space(&self) -> &FreeSpace {
         &self.free_space
     }
 
-    /// Returns where a store object is on this machine, whether it is there or not.
+    /// Returns the path of a store object on this machine, which need not exist.
     pub fn physical_path(&self, path: &StorePath) -> PathBuf {
         self.root.join("store").join(path.to_string())
     }
@@ -142,7 +144,8 @@ impl LocalStore {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
-    /// Keeps the collector out, in all processes, until the result is dropped. Not to be held while calling [`LocalStore::gc`].
+    /// Locks the collector shared: it waits, in all processes, until the result is dropped. A
+    /// thread that has this lock must not call [`LocalStore::gc`].
     ///
     /// # Errors
     /// When the lock cannot be taken.
@@ -150,7 +153,7 @@ impl LocalStore {
         Ok(self.collector.lock_shared()?)
     }
 
-    /// Keeps the collector off a store path, valid already or still to be made, while this process lives.
+    /// Makes a store path, valid or not yet made, a root while this process lives.
     ///
     /// # Errors
     /// When the root cannot be written.
@@ -159,7 +162,7 @@ impl LocalStore {
         Ok(self.scratch.root(&TempRoot::Path(path.clone()))?)
     }
 
-    /// As [`LocalStore::temp_root`], for many paths at the price of one.
+    /// As [`LocalStore::temp_root`], for many paths at the cost of one.
     ///
     /// # Errors
     /// As [`LocalStore::temp_root`].
@@ -168,18 +171,19 @@ impl LocalStore {
         Ok(self.scratch.roots(paths.into_iter().map(TempRoot::Path))?)
     }
 
-    /// Makes a directory to work in, on the store's file system, below a directory that only this user can enter.
+    /// Creates a scratch directory on the store's file system, below a directory that only this
+    /// user can enter.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn scratch_dir(&self, what: &str) -> Result<ScratchPath, StoreError> {
         Ok(ScratchPath::new(&self.scratch, what)?)
     }
 
-    /// Takes the lock on a store path if it is free; else returns its holder, when that is known.
+    /// Takes the lock on a store path if it is free; else returns its holder, where that is known.
     ///
     /// # Errors
-    /// When the lock cannot be asked for.
+    /// When the lock cannot be requested.
     pub fn try_lock_path(&self, path: &StorePath) -> Result<Result<Lock, Option<LockHolder>>, StoreError> {
         Ok(self.locks.try_take(&path.to_string())?)
     }
@@ -187,15 +191,15 @@ impl LocalStore {
     /// Takes the lock on an action if it is free, as [`LocalStore::try_lock_path`].
     ///
     /// # Errors
-    /// When the lock cannot be asked for.
+    /// When the lock cannot be requested.
     pub fn try_lock_action(&self, action: &Digest) -> Result<Result<Lock, Option<LockHolder>>, StoreError> {
         Ok(self.locks.try_take(&format!("action-{action}"))?)
     }
 
-    /// Has everything written to the store's file system so far reach the disk, as the durability asks for.
+    /// Writes everything on the store's file system to disk, unless the durability is relaxed.
     ///
     /// # Errors
-    /// When the kernel says that something could not be written.
+    /// When the kernel could not write.
     pub fn make_durable(&self) -> Result<(), SysError> {
         match self.durability {
             Durability::Full => nix::unistd::syncfs(&self.cas).context("sync the file system of", &self.root),
@@ -203,7 +207,7 @@ impl LocalStore {
         }
     }
 
-    /// Marks a step between which a crash is tested.
+    /// Marks a step, before and after which tests simulate a crash.
     pub(crate) fn step(&self, name: &'static str) {
         #[cfg(test)]
         crate::tests::crash::step(name);

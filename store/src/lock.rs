@@ -1,9 +1,11 @@
 //! Locks between processes and threads.
 //!
-//! A lock on a path or an action is a byte of one file, `locks/objects`, at the place that the hash of its name gives: a lock
-//! of the open file (`F_OFD_SETLK`), which the kernel gives back when its holder dies, however it dies. The file stays empty,
-//! and no lock makes or removes a file: on some file systems that takes longer than all else that is done for a small build.
-//! Locks of one open file do not keep its own process out, so each process also has a list of what it holds.
+//! A lock on a path or an action is one byte of one file, `locks/objects`, at the offset that the
+//! hash of its name gives. It is a lock of the open file (`F_OFD_SETLK`), which the kernel releases
+//! when its holder dies in any way. The file stays empty, and no lock creates or removes a file: on
+//! some file systems that takes longer than the rest of a small build. Locks of one open file do
+//! not exclude other threads of its process, so each process also keeps a list of the locks it
+//! holds.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -15,10 +17,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The names in `locks/` that stay.
+/// The names in `locks/` that the collector leaves.
 pub(crate) const FILES: [&[u8]; 2] = [b"collector", b"objects"];
 
-/// Who holds a lock.
+/// The holder of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockHolder {
     pub pid: i32,
@@ -35,7 +37,7 @@ impl std::fmt::Display for LockHolder {
 #[derive(Debug)]
 pub(crate) struct Locks {
     path: PathBuf,
-    /// Whose names start with the process ids of those who work on the store.
+    /// A directory whose entries start with the process ids of the store's users.
     workers: PathBuf,
     file: OnceLock<File>,
     held: Mutex<HashSet<i64>>,
@@ -50,7 +52,7 @@ pub struct Lock {
 }
 
 impl Locks {
-    /// The locks of the store at `root`.
+    /// Returns the locks of the store at `root`.
     pub fn new(root: &Path) -> Arc<Self> {
         Arc::new(Self {
             path: root.join("locks/objects"),
@@ -61,13 +63,13 @@ impl Locks {
         })
     }
 
-    /// Takes the lock called `name` if it is free; else says who holds it, when that is known.
+    /// Takes the lock called `name` if it is free; else returns its holder, where that is known.
     pub fn try_take(self: &Arc<Self>, name: &str) -> Result<Result<Lock, Option<LockHolder>>, SysError> {
         let offset = offset_of(name);
         if !self.held().insert(offset) {
             return Ok(Err(Some(LockHolder::of(std::process::id() as i32))));
         }
-        // From here on its drop lets others of this process have it.
+        // From here on, dropping the lock releases it for other threads of this process.
         let lock = Lock { locks: Arc::clone(self), offset };
         match self.request(offset, true, false) {
             Ok(()) => Ok(Ok(lock)),
@@ -104,7 +106,7 @@ impl Locks {
         Ok(self.file.get_or_init(|| opened))
     }
 
-    /// Takes or gives back the byte at `offset`.
+    /// Takes or releases the byte at `offset`.
     fn request(&self, offset: i64, take: bool, wait: bool) -> Result<(), SysError> {
         let file = self.file()?;
         let what = nix::libc::flock {
@@ -112,7 +114,7 @@ impl Locks {
             l_whence: nix::libc::SEEK_SET as i16,
             l_start: offset,
             l_len: 1,
-            // As locks of open files want it.
+            // Locks of open files require zero here.
             l_pid: 0,
         };
         loop {
@@ -125,9 +127,11 @@ impl Locks {
         }
     }
 
-    /// Finds which of the processes that work on the store holds the lock at `offset`. Not known when this one cannot see it.
+    /// Finds the process that holds the lock at `offset`, among those that use the store. Returns
+    /// `None` when this process cannot see it.
     ///
-    /// The kernel does not say whose a lock of an open file is, but which locks each open file of a process has.
+    /// The kernel does not report the owner of such a lock, but lists the locks of each open file
+    /// of a process.
     fn holder(&self, offset: i64) -> Option<LockHolder> {
         let inode = self.file().ok()?.metadata().ok()?.ino().to_string();
         let offset = offset.to_string();
@@ -150,7 +154,7 @@ impl Locks {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // In this order: else a thread that takes it in between would lose it again.
+        // The order matters: otherwise a thread that takes the lock in between would lose it again.
         if self.locks.file.get().is_some() {
             let _ = self.locks.request(self.offset, false, false);
         }
@@ -165,7 +169,8 @@ impl LockHolder {
     }
 }
 
-/// Where in the file the lock called `name` is: with 62 bits, no two names that are in use together meet.
+/// Returns the offset of the lock called `name`. With 62 bits, names in use at the same time do not
+/// collide.
 fn offset_of(name: &str) -> i64 {
     let hash = blake3::hash(name.as_bytes());
     let bytes = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
@@ -176,7 +181,7 @@ fn open(path: &Path) -> Result<File, SysError> {
     os::public::open_file(path).context("open", path).map_err(SysError::of_store)
 }
 
-/// Returns whether `path` is a name of the open file.
+/// Returns true when `path` is a name of the open file.
 pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, SysError> {
     let ours = file.metadata().context("stat", path)?;
     match std::fs::symlink_metadata(path) {
@@ -193,16 +198,16 @@ fn command_line(pid: i32) -> String {
     words.join(" ").replace('\n', " ")
 }
 
-/// The store's collector lock: shared by all who add to the store, exclusive to the collector.
+/// The collector's lock: writers to the store share it, the collector takes it exclusively.
 ///
-/// Shared holds are counted, so that only the first and the last of a process ask the kernel.
+/// Shared locks are counted, so that only the first and the last of a process call the kernel.
 #[derive(Debug)]
 pub(crate) struct CollectorLock {
     path: PathBuf,
     state: Mutex<(usize, Option<File>)>,
 }
 
-/// Keeps the collector out while it lives.
+/// A shared lock on the collector, which does not run until this is dropped.
 #[must_use]
 pub struct CollectorGuard<'a>(&'a CollectorLock);
 
@@ -226,18 +231,19 @@ impl CollectorLock {
         Ok(CollectorGuard(self))
     }
 
-    /// Takes the lock alone, and lets this process hold it shared meanwhile: for work that adds to the store while nobody else
-    /// may. To be called while this process holds nothing.
+    /// Takes the lock exclusively, and lets this process share it: for work that adds to the store
+    /// while no other process may. The caller must not hold the lock.
     pub fn lock_exclusive_for_process(&self) -> Result<CollectorGuard<'_>, SysError> {
         let mut state = os::lock(&self.state);
         let (count, file) = &mut *state;
-        assert_eq!(*count, 0, "whoever wants to be alone holds nothing");
+        assert_eq!(*count, 0, "the caller holds no shared lock");
         self.lock(file.insert(open(&self.path)?), FlockOperation::LockExclusive)?;
         *count = 1;
         Ok(CollectorGuard(self))
     }
 
-    /// Takes the lock alone; waits for all others, also those of this process. It is given back when the file is closed.
+    /// Takes the lock exclusively; waits for all other holders, also those of this process. Closing
+    /// the file releases it.
     pub fn lock_exclusive(&self) -> Result<File, SysError> {
         let file = open(&self.path)?;
         self.lock(&file, FlockOperation::LockExclusive)?;
@@ -264,7 +270,7 @@ impl Drop for CollectorGuard<'_> {
             && let Some(held) = file
             && rustix::fs::flock(&*held, FlockOperation::Unlock).is_err()
         {
-            // Closing it gives the lock back too.
+            // Closing the file releases the lock too.
             *file = None;
         }
     }

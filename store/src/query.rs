@@ -1,4 +1,4 @@
-//! Questions to a store: paths, derivations, actions, builds and NARs.
+//! Queries: paths, derivations, actions, builds and NARs.
 
 use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, BuildRecord, DERIVERS_OF_PATH, PATH_REFERENCES};
 use crate::db::{PATH_REFERRERS, SET_NAR, ValidPath, store_path};
@@ -16,17 +16,18 @@ use os::SysError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// FreeSpace for most derivations, to read one at once.
+/// Most derivations fit into a buffer of this size, and so are read in one call.
 const DERIVATION_BYTES: usize = 16 << 10;
 
-/// What an action gave: its outputs by name.
+/// The outputs of an action, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionResult {
     pub outputs: BTreeMap<String, Node>,
 }
 
 impl LocalStore {
-    /// Returns the store path that a path on this machine, or a logical one, is or is below, and the rest.
+    /// Returns the store path that contains `text`, a path on this machine or a logical one, and
+    /// the rest of `text`.
     ///
     /// # Errors
     /// [`StoreError::OtherStore`] when it is outside of this store.
@@ -46,7 +47,7 @@ impl LocalStore {
         }
     }
 
-    /// Returns whether the store has this object, whole.
+    /// Returns true when the store has this object, complete.
     ///
     /// # Errors
     /// When the database fails.
@@ -54,13 +55,13 @@ impl LocalStore {
         self.database.read(|session| session.is_valid(path))
     }
 
-    /// Returns those of `paths` that are valid, at one moment. To ask for them together takes a fraction of the time, and
-    /// few reads of a database that is larger than its cache.
+    /// Returns those of `paths` that are valid, at one moment. One query for many paths takes a
+    /// fraction of the time, and few reads of a database that is larger than its cache.
     ///
     /// # Errors
     /// When the database fails.
     pub fn valid_among(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<BTreeSet<StorePath>, StoreError> {
-        // Neighbours in order are neighbours in the index.
+        // Sorted paths are neighbours in the index too.
         let mut valid: BTreeSet<StorePath> = paths.into_iter().collect();
         let mut failed = Ok(());
         self.database.read_at_once(|session| {
@@ -76,7 +77,7 @@ impl LocalStore {
         Ok(valid)
     }
 
-    /// Returns what is known of a valid path, or `None` when it is not valid.
+    /// Returns the record of a valid path, or `None` when it is not valid.
     ///
     /// # Errors
     /// When the database fails.
@@ -84,7 +85,7 @@ impl LocalStore {
         self.database.read(|session| session.path_info(path))
     }
 
-    /// Returns what is at a valid path.
+    /// Returns the tree of a valid path.
     ///
     /// # Errors
     /// [`StoreError::NotValid`].
@@ -118,7 +119,7 @@ impl LocalStore {
         self.database.read(|session| session.neighbours(PATH_REFERRERS, path))
     }
 
-    /// Returns everything that can be reached from `path` over references, itself included.
+    /// Returns the closure of `path`, itself included.
     ///
     /// # Errors
     /// [`StoreError::NotValid`] when `path` is not valid.
@@ -138,6 +139,20 @@ impl LocalStore {
         Ok(closure)
     }
 
+    /// Returns the closure of several paths, themselves included.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`] when one of them is not valid.
+    pub fn closure_of(&self, paths: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, StoreError> {
+        let mut all = BTreeSet::new();
+        for path in paths {
+            if !all.contains(path) {
+                all.extend(self.closure(path)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Returns the valid derivations that have `path` as an output.
     ///
     /// # Errors
@@ -146,9 +161,9 @@ impl LocalStore {
         self.database.read(|session| session.neighbours(DERIVERS_OF_PATH, path))
     }
 
-    /// Returns, for each derivation, where the outputs named with it are, when the derivation and all of these are valid;
-    /// `None` when they are not, or when none are named. No derivation is read for it: what outputs it has was noted when it
-    /// became valid.
+    /// Returns for each derivation the paths of the given outputs, when the derivation and all of
+    /// these are valid; `None` when they are not, or when no output is given. Reads no derivation:
+    /// the outputs of each were recorded when it became valid.
     ///
     /// # Errors
     /// When the database fails.
@@ -157,7 +172,7 @@ impl LocalStore {
         wanted: &[(&StorePath, &BTreeSet<String>)],
     ) -> Result<Vec<Option<BTreeMap<String, StorePath>>>, StoreError> {
         let mut found = vec![None; wanted.len()];
-        // Neighbours in order are neighbours in the index.
+        // Sorted derivations are neighbours in the index too.
         let mut order: Vec<usize> = (0..wanted.len()).filter(|&at| !wanted[at].1.is_empty()).collect();
         order.sort_unstable_by_key(|&at| wanted[at].0);
         self.database.read_at_once(|session| {
@@ -173,7 +188,7 @@ impl LocalStore {
     /// Reads the derivation at a path.
     ///
     /// # Errors
-    /// [`StoreError::NotValid`] when it is not in the store; or when it is no derivation.
+    /// [`StoreError::NotValid`] when it is not in the store; or when it is not a derivation.
     pub fn derivation(&self, path: &StorePath) -> Result<Derivation, StoreError> {
         let name = name_of_path(path)?;
         let mut file = match self.objects.open_file(path.to_string().as_bytes()) {
@@ -189,7 +204,8 @@ impl LocalStore {
         })
     }
 
-    /// Returns the union of trees, which is kept in the store; the collector leaves it while this process lives.
+    /// Returns the union of trees, which is stored; the collector keeps it while this process
+    /// lives.
     ///
     /// # Errors
     /// As [`model::tree::union::union`].
@@ -216,7 +232,8 @@ impl LocalStore {
         Ok((counted.hasher.finish(), counted.size))
     }
 
-    /// Returns the sha256 and the size of a valid path's NAR; computed once, then remembered.
+    /// Returns the SHA-256 hash and the size of a valid path's NAR, which are computed once and
+    /// recorded.
     ///
     /// # Errors
     /// [`StoreError::NotValid`]; or when a blob is missing.
@@ -231,7 +248,8 @@ impl LocalStore {
         Ok((hash, size))
     }
 
-    /// Returns what running `action` gave, if it was run; the collector leaves that while this process lives.
+    /// Returns the recorded result of `action`, if there is one; the collector keeps it while this
+    /// process lives.
     ///
     /// # Errors
     /// When the database fails.
@@ -252,7 +270,8 @@ impl LocalStore {
         self.database.read(|session| session.builds(BUILDS_OF_DERIVATION, &derivation.to_string()))
     }
 
-    /// Returns the log of the last run for a derivation as it was registered with it ([`crate::Run::log`]), compressed.
+    /// Returns the compressed log of the last run for a derivation that was registered with the run
+    /// ([`crate::Run::log`]).
     ///
     /// # Errors
     /// When the database fails.
@@ -260,7 +279,8 @@ impl LocalStore {
         self.database.read(|session| session.log(derivation))
     }
 
-    /// Returns the last runs for derivations of this name (`hello-2.12.drv`), latest first: to tell how long one may take.
+    /// Returns the last runs for derivations of this name (`hello-2.12.drv`), latest first, as an
+    /// estimate of durations.
     ///
     /// # Errors
     /// When the database fails.
@@ -268,17 +288,17 @@ impl LocalStore {
         self.database.read(|session| session.builds(BUILDS_OF_NAME, name))
     }
 
-    /// Looks for damage of the database itself, which reading from it need not show.
+    /// Checks the database itself for damage, which reads need not show.
     ///
     /// # Errors
-    /// When it is damaged or cannot be looked at; see [`StoreError::is_database_damage`].
+    /// When it is damaged or cannot be read; see [`StoreError::is_database_damage`].
     pub fn check_database(&self) -> Result<(), StoreError> {
         self.database.check()?;
         self.each_path(|_, path, _| store_path(path).map(drop))
     }
 }
 
-/// Hashes what is written and counts it.
+/// A writer that hashes and counts bytes.
 struct Counted {
     hasher: Hasher,
     size: u64,

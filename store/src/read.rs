@@ -1,4 +1,4 @@
-//! Reading files whole: into memory, or into a digest.
+//! Reads whole files, into memory or into a digest.
 
 use model::tree::Digest;
 use nix::errno::Errno;
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Files up to this size are read into memory at once.
 pub(crate) const SMALL_MAX: u64 = 1 << 20;
 
-/// Reads an open file that is said to have `expected` bytes into memory that the thread keeps for the next one, and hands
-/// the bytes to `work`.
+/// Reads an open file of `expected` bytes into a buffer that the thread reuses, and passes the
+/// bytes to `work`.
 pub(crate) fn with_small_file<T>(
     file: &mut File,
     expected: usize,
@@ -22,7 +22,7 @@ pub(crate) fn with_small_file<T>(
         static BYTES: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
     BYTES.with_borrow_mut(|bytes| {
-        // One byte more tells, in one call, that there are no more.
+        // One more byte shows the end of the file in the same call.
         if bytes.len() < expected + 1 {
             bytes.resize(expected + 1, 0);
         }
@@ -46,7 +46,7 @@ pub(crate) fn with_small_file<T>(
     })
 }
 
-/// Returns the digest and the size of an open file, read from where it stands.
+/// Returns the digest and the size of an open file, from its current position on.
 pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {
     hash_file_unless(file, path, None)
 }

@@ -1,8 +1,9 @@
-//! The database from what is on disk, should it be lost.
+//! Rebuilds a lost database from the files on disk.
 //!
-//! Trees come from hashing the objects, references from what the files mention, derivers and outputs from the derivations.
-//! The records of actions and builds are lost. An object whose directory is still writable was never finished, and one with
-//! a reference that is not there cannot be valid; both are left for the collector.
+//! Trees come from hashing the objects, references from scanning their files, derivers and outputs
+//! from the derivations. The records of actions and builds are lost. An object whose directory is
+//! still writable was never finished, and one with a missing reference cannot be valid; the
+//! collector removes both.
 
 use crate::db::{Database, Durability, KNOWN_VERSION, ValidPath, schema_version};
 use crate::error::StoreError;
@@ -19,23 +20,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-/// The database, the one that is being made, and the one that was; each has files beside it while it is open.
+/// Names of the database, of its replacement, and of the old one; each has files beside it while it
+/// is open.
 const DATABASE: &str = "store.sqlite";
 const NEW: &str = "store.sqlite.new";
 const OLD: &str = "store.sqlite.old";
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
 impl LocalStore {
-    /// Makes the database of the store at `root` again from what is on disk; returns the store and how many paths are valid.
-    /// The one that was is kept beside it as `store.sqlite.old`.
+    /// Rebuilds the database of the store at `root` from the files on disk; returns the store and
+    /// the number of valid paths. The old one is kept beside it as `store.sqlite.old`.
     ///
-    /// The new one is made whole before it takes the other's place, while no other process adds to the store or collects. Killed
-    /// before that, the old one is as it was; killed in between, there is none, which every command says.
+    /// The new database is complete before it replaces the old one, and no other process adds to
+    /// the store or collects until it has. A process killed before that leaves the old database as
+    /// it was; killed between the two renames it leaves none, which every command reports.
     ///
-    /// One that a newer eval has written is left alone unless `downgrade` is set.
+    /// A database that a newer eval has written is an error unless `downgrade` is set.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`]; when something cannot be read or written: the old database is in its place then.
+    /// [`StoreError::NewerSchema`]; when a file cannot be read or written. The old database is in
+    /// use then.
     pub fn rebuild_db(root: &Path, options: OpenOptions, downgrade: bool) -> Result<(Self, usize), StoreError> {
         let mut store = Self::open_with(root, options)?;
         let db = Dir::open(store.root().join("db"))?;
@@ -52,7 +56,8 @@ impl LocalStore {
         store.database.close()?;
         store.step("new database made");
         remove(&db, OLD)?;
-        // First the database itself: a log that was left beside another one would be taken for its own.
+        // The database itself goes first: SQLite would take a log beside another database for that
+        // one's log.
         for end in [""].iter().chain(&SIDE_FILES) {
             let [from, to] = [DATABASE, OLD].map(|name| format!("{name}{end}").into_bytes());
             if db.find(&from)?.is_some() {
@@ -114,7 +119,7 @@ impl LocalStore {
         Ok(ValidPath { references, ..ValidPath::new(path.clone(), imported.node, imported.bytes) })
     }
 
-    /// Returns which of `candidates` the files, names and links of a tree mention.
+    /// Returns those of `candidates` that occur in the files, names and links of a tree.
     ///
     /// # Errors
     /// When a blob cannot be read.
@@ -145,7 +150,7 @@ impl LocalStore {
     }
 }
 
-/// Removes whatever is at a database's name, and beside it.
+/// Removes a database, or anything else at its name, and the files beside it.
 fn remove(db: &Dir, name: &str) -> Result<(), StoreError> {
     for end in [""].iter().chain(&SIDE_FILES) {
         db.remove_all(format!("{name}{end}").as_bytes())?;

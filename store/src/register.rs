@@ -1,7 +1,8 @@
-//! Making paths valid: the tree into its place, its bytes durable, then the row.
+//! Makes paths valid: moves the tree into place, makes its bytes durable, then writes the row.
 //!
-//! Registrations that come at the same time share one sync and one transaction: the first to come does the work for
-//! all that wait, which makes full durability cheap. A run that nobody waits for lets others come for a moment first.
+//! Concurrent registrations share one sync and one transaction: the first does the work for all
+//! that wait, which makes full durability cheap. A registration that nothing is blocked on waits up
+//! to `GATHERING` for others to join its batch.
 
 use crate::blob::blob_name;
 use crate::checkout::BlobCheck;
@@ -21,16 +22,16 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a registration that may wait does so at the most.
+/// The longest time that a patient registration waits for others.
 const GATHERING: Duration = Duration::from_millis(50);
-/// So many are registered without waiting for more.
+/// A batch of this size does not wait for more.
 const GATHERED: usize = 16;
 
-/// Collects registrations that come at the same time.
+/// Batches concurrent registrations.
 #[derive(Debug, Default)]
 pub(crate) struct Registrar {
     queue: Mutex<Queue>,
-    /// Something was added to the queue.
+    /// Signalled when the queue grows.
     came: Condvar,
     done: Condvar,
 }
@@ -50,26 +51,27 @@ impl Queue {
     }
 }
 
-/// What is registered together or not at all.
+/// Paths and a run that are registered together or not at all.
 #[derive(Debug)]
 struct Registration {
     paths: Vec<ValidPath>,
     run: Option<Run>,
 }
 
-/// What one run of an action gave, and what it took.
+/// One run of an action: its result, and its costs.
 #[derive(Clone, Debug)]
 pub struct Run {
     pub result: ActionResult,
     pub record: BuildRecord,
-    /// What was printed, compressed, when that is little; otherwise it is a file that the record names.
+    /// The compressed output, when it is short; a long one is a file that the record names.
     pub log: Option<Vec<u8>>,
-    /// Whether it may wait some milliseconds to be registered together with others, as there is other work meanwhile.
+    /// Set when the registration may wait some milliseconds to share a batch, since there is other
+    /// work to do.
     pub patient: bool,
 }
 
 impl ValidPath {
-    /// Returns what to register for `node` at `path`: without references and deriver, to be set as known.
+    /// Returns a record of `node` at `path`, without references and deriver, which the caller adds.
     pub fn new(path: StorePath, node: Node, bytes: u64) -> Self {
         Self {
             path,
@@ -85,7 +87,8 @@ impl ValidPath {
 }
 
 impl LocalStore {
-    /// Makes `info.path` valid by moving what is at `staged` there: a tree that [`LocalStore::import_tree`] has adopted.
+    /// Makes `info.path` valid by moving the tree at `staged` there, which
+    /// [`LocalStore::import_tree`] has adopted.
     ///
     /// When the path is valid already, `staged` is removed.
     ///
@@ -95,8 +98,8 @@ impl LocalStore {
         self.install_with_run(staged, info, None, &|| {})
     }
 
-    /// As [`LocalStore::install`]; also remembers the run that has made the tree, with the same registration. Calls `placed` when the tree is
-    /// in its place and all that is left is to wait for the disk.
+    /// As [`LocalStore::install`]; also records the run that made the tree, with the same
+    /// registration. Calls `placed` when the tree is in place and only the sync to disk is left.
     ///
     /// # Errors
     /// As [`LocalStore::install`].
@@ -131,8 +134,8 @@ impl LocalStore {
         self.add_trees_with_run(infos, BlobCheck::Skip, None, &|| {})
     }
 
-    /// As [`LocalStore::add_trees`]; also remembers the run that has made the trees, with the same registration. Calls `placed` when all are in
-    /// their places and all that is left is to wait for the disk.
+    /// As [`LocalStore::add_trees`]; also records the run that made the trees, with the same
+    /// registration. Calls `placed` when all are in place and only the sync to disk is left.
     ///
     /// # Errors
     /// As [`LocalStore::add_trees`].
@@ -144,7 +147,7 @@ impl LocalStore {
         placed: &dyn Fn(),
     ) -> Result<(), StoreError> {
         let _shared = self.lock_shared()?;
-        // In one order for everybody, as each holds the locks of those before.
+        // All callers take the locks in the same order, so that none waits for another in a circle.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
         let (mut new, mut locks) = (Vec::new(), Vec::new());
@@ -165,7 +168,7 @@ impl LocalStore {
             self.step("checked out");
             let done = checked_out.and_then(|()| self.move_into_place(self.scratch.dir()?, &name, &info.path));
             if done.is_err() {
-                // The first error is the one to tell; what stays is swept.
+                // The first error is the one to report; the collector removes the rest.
                 let _ = self.scratch.dir()?.remove_all(&name);
             }
             locks.extend(done?);
@@ -174,7 +177,8 @@ impl LocalStore {
         self.register(new, run)
     }
 
-    /// Gives a blob the name of a store object, or finds that it has it; `false` when that needs more than a link.
+    /// Links a blob to the name of a store object; `false` when the object needs more than a link.
+    /// A link that exists already is used.
     fn link_object(&self, digest: &Digest, executable: bool, path: &StorePath) -> Result<bool, StoreError> {
         let name = path.to_string();
         match self.link_blob(digest, executable, &self.objects, name.as_bytes()) {
@@ -187,10 +191,11 @@ impl LocalStore {
         }
     }
 
-    /// Moves a finished tree to its place in `store/`. What a crash has left there is removed.
+    /// Moves a finished tree to its name in `store/`, and removes leftovers of a crash there.
     ///
-    /// The lock that is returned is to be held until the path is registered: who gets it and finds the path not valid may
-    /// know that whatever is there is a leftover. `None` when the path has become valid meanwhile.
+    /// The caller keeps the returned lock until the path is registered: a process that takes it and finds
+    /// the path not valid knows that a file there is a leftover. Returns `None` when the path is
+    /// valid already.
     fn move_into_place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
         let directory = kind(&from.stat(name)?) == Kind::Directory;
@@ -219,12 +224,14 @@ impl LocalStore {
         Ok(Some(lock))
     }
 
-    /// Registers paths whose trees are in place, in one transaction. References may be among them.
+    /// Registers paths whose trees are in place, in one transaction. They may refer to each other.
     ///
-    /// Bytes are made durable first. The caller holds the collector off since the trees came into place.
+    /// Bytes are made durable first. The caller has shared the collector's lock since the trees
+    /// came into place.
     ///
     /// # Errors
-    /// [`StoreError::DanglingReference`]; or when the database fails. None of them is registered then.
+    /// [`StoreError::DanglingReference`]; or when the database fails. None of them is registered
+    /// then.
     pub fn register_paths(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
         self.register(infos.to_vec(), None)
     }
@@ -264,7 +271,8 @@ impl LocalStore {
         }
     }
 
-    /// Commits a batch; when it fails, each of its parts alone, so that one's mistake is not another's.
+    /// Commits a batch; when that fails, commits each part by itself, so that the error of one does
+    /// not fail another.
     fn commit(&self, batch: &[(u64, Registration)]) -> Vec<Result<(), StoreError>> {
         let all: Vec<&Registration> = batch.iter().map(|(_, registration)| registration).collect();
         match self.commit_all(&all) {
@@ -305,7 +313,7 @@ impl LocalStore {
     }
 
     fn insert_outputs(&self, session: &crate::db::Session<'_>, path: &StorePath) -> Result<(), StoreError> {
-        // A source may be called `x.drv` without being one.
+        // A source may be called `x.drv` and not be a derivation.
         let Ok(derivation) = self.derivation(path) else { return Ok(()) };
         for (output, output_path) in derivation.output_paths(self.model())? {
             if let Some(output_path) = output_path {

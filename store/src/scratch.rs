@@ -1,4 +1,4 @@
-//! What one process has in the making: its directory below `tmp/`, and the roots that keep the collector off.
+//! Files that one process is making: its directory below `tmp/`, and the roots that it holds.
 //!
 //! ```text
 //! tmp/<pid>-<random>/               locked (flock on the directory) while its process lives
@@ -6,8 +6,9 @@
 //!     <n>-<what>                    files and trees being made
 //! ```
 //!
-//! A directory that can be locked belongs to a dead process, and the collector removes it. Lines are appended while the
-//! collector's lock is held shared, so a collector that has the lock alone sees whole lines only.
+//! A directory that can be locked belongs to a dead process, and the collector removes it. A
+//! process appends lines while it shares the collector's lock, so a collector, which has the lock
+//! exclusively, reads complete lines only.
 
 use crate::error::StoreError;
 use crate::lock::is_at;
@@ -30,7 +31,8 @@ use std::sync::{Mutex, OnceLock};
 
 const ROOTS: &str = "roots";
 
-/// This process's directory below `tmp/`, made when it is first needed: a command that only looks needs none.
+/// This process's directory below `tmp/`, created on first use: a command that only reads needs
+/// none.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     tmp: PathBuf,
@@ -47,7 +49,7 @@ struct ProcessDirectory {
     _lock: Flock<File>,
 }
 
-/// Something in use.
+/// An object in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TempRoot {
     Path(StorePath),
@@ -80,17 +82,17 @@ impl Scratch {
         Ok(self.process.get_or_init(|| made))
     }
 
-    /// Returns the directory, open.
+    /// Returns the open directory.
     pub fn dir(&self) -> Result<&Dir, SysError> {
         Ok(&self.process()?.dir)
     }
 
-    /// Returns a name in the directory that nothing has.
+    /// Returns a name in the directory that is free.
     pub fn fresh(&self, what: &str) -> Vec<u8> {
         format!("{}-{what}", self.counter.fetch_add(1, Ordering::Relaxed)).into_bytes()
     }
 
-    /// Keeps the collector off `root` while this process lives. The caller holds the collector's lock shared.
+    /// Makes `root` a root while this process lives. The caller shares the collector's lock.
     pub fn root(&self, root: &TempRoot) -> Result<(), SysError> {
         self.roots(std::iter::once(root.clone()))
     }
@@ -112,7 +114,8 @@ impl Scratch {
 impl ProcessDirectory {
     fn make(tmp: &Path) -> Result<Self, SysError> {
         loop {
-            // Nobody can foretell the name, and nobody else can enter: what builds leave lies here for a while.
+            // The name is random and the directory private, since results of builds are here for a
+            // while.
             let name = format!("{}-{}", std::process::id(), HEXLOWER.encode(&random()?));
             let path = tmp.join(&name);
             match std::fs::DirBuilder::new().mode(mode::PRIVATE_DIRECTORY).create(&path) {
@@ -120,7 +123,8 @@ impl ProcessDirectory {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(SysError::io("make directory", path, &error).of_store()),
             }
-            // A collector may remove it before it is locked; then start again.
+            // A collector may remove the directory before it is locked; then the loop makes
+            // another.
             let lock = match File::open(&path) {
                 Ok(file) => Flock::lock(file, FlockArg::LockExclusiveNonblock),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -140,7 +144,7 @@ impl ProcessDirectory {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is swept by the next collection.
+        // The next collection removes the rest.
         if let Some(process) = self.process.get()
             && let Ok(tmp) = Dir::open(&self.tmp)
         {
@@ -156,7 +160,8 @@ fn random() -> Result<[u8; 16], SysError> {
     Ok(bytes)
 }
 
-/// Reads the roots of all living processes, and names the directories of dead ones. The caller has the collector's lock alone.
+/// Reads the roots of all living processes, and lists the directories of dead ones. The caller has
+/// the collector's lock exclusively.
 pub(crate) fn survey(tmp: &Dir) -> Result<(Vec<TempRoot>, Vec<Vec<u8>>), StoreError> {
     let (mut roots, mut dead) = (Vec::new(), Vec::new());
     for name in tmp.names()? {
@@ -194,7 +199,7 @@ fn parse(line: &str) -> Option<TempRoot> {
     }
 }
 
-/// A process on the store's file system to make something in; removed with all in it when dropped.
+/// A scratch directory on the store's file system; removed with its content when dropped.
 #[derive(Debug)]
 pub struct ScratchPath {
     path: PathBuf,
@@ -215,7 +220,8 @@ impl ScratchPath {
 
 impl Drop for ScratchPath {
     fn drop(&mut self) {
-        // What cannot be removed goes with the process's directory, or with the next collection.
+        // Files that cannot be removed go with the process's directory, or with the next
+        // collection.
         if let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name())
             && let Ok(parent) = Dir::open(parent)
         {

@@ -1,5 +1,5 @@
-//! [`LocalStore`] as a place of blobs and of records: the traits of the model that callers use when
-//! they do not care which store they talk to. Its directories are served in `cas`.
+//! Implements the model's traits of blobs and path records for [`LocalStore`], for callers that
+//! accept any store. [`model::tree::Directories`] is implemented in `cas`.
 
 use crate::scratch::TempRoot;
 use crate::{LocalStore, StoreError};
@@ -26,7 +26,7 @@ impl Blobs for LocalStore {
         }
     }
 
-    /// The collector leaves the blob while this process lives.
+    /// The collector keeps the blob while this process lives.
     fn write(&self, contents: &mut dyn Read) -> Result<SizedDigest, BlobError> {
         let mut watched = Watched { contents, failed: None };
         let mut write = || -> Result<SizedDigest, StoreError> {
@@ -60,7 +60,7 @@ impl Read for Watched<'_> {
 }
 
 impl PathInfos for LocalStore {
-    /// Computes the hash of the archive once, and keeps it with the path.
+    /// Computes the hash of the archive once, and records it with the path.
     fn info(&self, path: &StorePath) -> Result<Option<PathInfo>, PathInfoError> {
         let read = || -> Result<_, StoreError> {
             let Some(known) = self.path_info(path)? else { return Ok(None) };

@@ -1,14 +1,16 @@
-//! What sources held when they were last added, so that what has not changed is looked at and not read.
+//! A cache of the trees of sources, so that unchanged files are not read again.
 //!
-//! The memory is kept directory by directory. Of each there is a *signature*: a digest over what a listing and a `stat` of
-//! everything in it say (names, devices, inodes, sizes, times; of directories below, the digests of their trees). While it
-//! is the same so is the tree, which is remembered with it. When it is not, the files that are the same are found one by
-//! one.
+//! The cache has a record for each directory. Each record has a *signature*: a digest over a
+//! listing and a `stat` of every entry (names, devices, inodes, sizes, times; of subdirectories,
+//! the digests of their trees). While the signature is the same, so is the tree, which the record
+//! holds. When it differs, unchanged files are recognised one by one.
 //!
-//! **Racy files.** A file that changed shortly before it was read may change again without its times telling, as clocks of
-//! file systems are coarse. Such a file is not remembered, nor is the signature of a directory that it is in.
+//! **Racy files.** A file that changed shortly before it was read may change again without new
+//! times, since file systems have coarse clocks. (Git calls such files *racily clean*.) Such a file
+//! is not cached, nor is the signature of its directory.
 //!
-//! What is remembered says nothing about what is in the store: [`crate::LocalStore::add_source`] looks.
+//! A record does not prove that a tree is in the store: [`crate::LocalStore::add_source`] checks
+//! that.
 
 use crate::db::{INSERT_SOURCE, SOURCE, Session, Snapshot};
 use crate::error::StoreError;
@@ -22,16 +24,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-/// A file that changed this shortly before it was read may change again without its times telling.
+/// A file that changed this shortly before it was read may change again without new times.
 const RACY: Duration = Duration::from_secs(2);
 
-/// So many questions are asked each by itself, which is faster than to open the database once more.
+/// The first lookups are queries of their own, which is faster than opening the database once more.
 const LOOKUPS_ONE_BY_ONE: usize = 64;
 
-/// How many bytes of new records are collected before they are written.
+/// New records are collected up to this number of bytes before they are written.
 const PENDING_MAX: usize = 4 << 20;
 
-/// What tells that a file is the one it was.
+/// Proof that a file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity([u8; Identity::LEN]);
 
@@ -61,15 +63,15 @@ fn changed_nanos(stat: &FileStat) -> i64 {
     nanos(stat.st_ctime, stat.st_ctime_nsec)
 }
 
-/// What was found in a directory.
+/// An entry of a source directory.
 pub(crate) enum Found {
     File(FileStat),
     Symlink(FileStat),
-    /// A directory, whose tree is known by now.
+    /// A directory, whose tree is known.
     Node(Node),
 }
 
-/// Stands for all that can be seen of a file or a directory without reading files.
+/// A digest of all that `stat` and listings show of a file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signature([u8; 32]);
 
@@ -80,7 +82,7 @@ impl Signature {
         Self(*Digest::of(&bytes).bytes())
     }
 
-    /// Returns the signature of a directory in which there is what was `found`, in order of name.
+    /// Returns the signature of a directory with the entries `found`, sorted by name.
     pub fn of_directory(found: &[(Vec<u8>, Found)]) -> Self {
         let mut bytes = Vec::with_capacity(found.len() * 80);
         for (name, found) in found {
@@ -109,16 +111,16 @@ fn file_tag(stat: &FileStat) -> u8 {
     if mode::is_executable(stat.st_mode) { b'x' } else { b'f' }
 }
 
-/// What is remembered of one directory, or of a file that was added by itself.
+/// The record of one directory, or of a file that is a source by itself.
 pub(crate) struct Record {
-    /// Of nothing at all when the whole cannot be relied on.
+    /// Zero when the whole is not reliable.
     pub signature: Signature,
     pub node: Node,
     files: Vec<u8>,
 }
 
 impl Record {
-    /// Returns what each file held.
+    /// Returns the digest of each file.
     pub fn files(&self) -> HashMap<Identity, Digest> {
         let entries = self.files.chunks_exact(Identity::LEN + 32);
         let split = |entry: &[u8]| {
@@ -129,7 +131,7 @@ impl Record {
     }
 }
 
-/// What the files of one directory held, to be remembered.
+/// Digests of the files of one directory, for a record.
 #[derive(Default)]
 pub(crate) struct FileDigests(HashMap<Identity, Digest>);
 
@@ -138,7 +140,7 @@ impl FileDigests {
         Self(files.collect())
     }
 
-    /// Adds what was remembered before.
+    /// Adds digests of an older record.
     pub fn with(mut self, before: HashMap<Identity, Digest>) -> Self {
         before.into_iter().for_each(|(identity, digest)| {
             self.0.entry(identity).or_insert(digest);
@@ -153,7 +155,7 @@ impl FileDigests {
     }
 }
 
-/// A record to be written.
+/// A record to write.
 struct New {
     device: i64,
     inode: i64,
@@ -162,15 +164,15 @@ struct New {
     files: Vec<u8>,
 }
 
-/// The memory while one source is added.
+/// The cache while one source is added.
 pub(crate) struct SourceCache<'a> {
     store: &'a LocalStore,
     pending: Mutex<(Vec<New>, usize)>,
     used: AtomicBool,
     lookups: AtomicUsize,
-    /// The memory as it was, once much is asked of it.
+    /// A snapshot of the cache, for many lookups.
     snapshot: OnceLock<Option<Snapshot>>,
-    /// What changed at or after this time, in nanoseconds since 1970, is not remembered.
+    /// Files that changed at or after this time, in nanoseconds since 1970, are not cached.
     horizon: i64,
 }
 
@@ -188,7 +190,7 @@ impl<'a> SourceCache<'a> {
         }
     }
 
-    /// Returns what is remembered of a directory or a file.
+    /// Returns the record of a directory or a file.
     pub fn look_up(&self, stat: &FileStat) -> Result<Option<Record>, StoreError> {
         type Columns = (Vec<u8>, Vec<u8>, Vec<u8>);
         let ask = |session: &Session<'_>| -> Result<Option<Columns>, StoreError> {
@@ -197,7 +199,7 @@ impl<'a> SourceCache<'a> {
             })
         };
         let many = self.lookups.fetch_add(1, Ordering::Relaxed) >= LOOKUPS_ONE_BY_ONE;
-        // Without a second connection, as where a file cannot be opened any more, it only takes longer.
+        // Without a second connection, as at the limit of open files, lookups only take longer.
         let snapshot = if many { self.snapshot.get_or_init(|| self.store.database.snapshot().ok()) } else { &None };
         let row = match snapshot {
             Some(snapshot) => snapshot.read(ask)?,
@@ -208,12 +210,12 @@ impl<'a> SourceCache<'a> {
         }))
     }
 
-    /// Notes that something was taken from the memory.
+    /// Notes that a record was used.
     pub fn used(&self) {
         self.used.store(true, Ordering::Relaxed);
     }
 
-    /// Whether something has not changed for so long that a change would tell.
+    /// Returns true when an entry is old enough that a change would show in its times.
     pub fn is_stable(&self, found: &Found) -> bool {
         match found {
             Found::File(stat) | Found::Symlink(stat) => modified_nanos(stat).max(changed_nanos(stat)) < self.horizon,
@@ -221,7 +223,7 @@ impl<'a> SourceCache<'a> {
         }
     }
 
-    /// Remembers a directory, or a file by itself; the `signature` when all of it can be relied on.
+    /// Records a directory, or a file by itself, with its `signature` when the whole is reliable.
     pub fn record(
         &self,
         stat: &FileStat,
@@ -257,7 +259,7 @@ impl<'a> SourceCache<'a> {
         })
     }
 
-    /// Writes what was learnt; returns whether anything was taken from the memory.
+    /// Writes new records; returns true when any record was used.
     pub fn save(&self) -> Result<bool, StoreError> {
         let new = std::mem::take(&mut *os::lock(&self.pending)).0;
         if !new.is_empty() {

@@ -1,11 +1,12 @@
-//! Checking that everything in the store is what its name says.
+//! Verifies that every blob and object in the store has the content of its name.
 //!
-//! Every blob is hashed. Every object is compared with its tree: a file that shares its blob's inode, as its directory's
-//! listing tells, needs no second look; others are looked at and hashed too.
+//! Every blob is hashed. Every object is compared with its tree: a file that has its blob's inode,
+//! by the listing of its directory, needs no further check; other files are hashed too.
 //!
-//! A blob that was never finished (see [`crate::cas`]), or is from before the machine was started, is no damage while nothing
-//! refers to it: its writer is at work still, or is dead, or lost the power; and nobody takes it for whole. Others add to the
-//! store meanwhile: what was not finished when it was read is read again when an object turns out to have it.
+//! An unfinished blob (see [`crate::cas`]), or one from before the last boot, is not reported while
+//! nothing refers to it: its writer may still be running, or crashed, or lost power, and readers do
+//! not trust it. Other processes may add to the store during verification: a blob that was
+//! unfinished when it was read is read again if an object refers to it.
 
 use crate::blob::{blob_name, parse_blob_name};
 use crate::checkout::BlobCheck;
@@ -22,12 +23,12 @@ use os::mode;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// Something that is not as it should be.
+/// A blob or an object that is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damage {
-    /// A blob's bytes are not what its name says.
+    /// A blob whose bytes have another digest than its name.
     Blob { digest: Digest, executable: bool },
-    /// An object is not the tree it was registered with: at `file` below it, for `reason`.
+    /// An object that is not the tree it was registered with: at `file` below it, for `reason`.
     Object { path: StorePath, file: String, reason: String },
 }
 
@@ -35,40 +36,46 @@ impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Blob { digest, executable } => {
-                write!(f, "blob {digest}{} has other bytes than its name says", if *executable { ".x" } else { "" })
+                write!(
+                    f,
+                    "blob {digest}{} is damaged: its bytes have another digest",
+                    if *executable { ".x" } else { "" }
+                )
             }
             Self::Object { path, file, reason } => write!(f, "store path `{path}` is damaged at `/{file}`: {reason}"),
         }
     }
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
     pub blobs: u64,
     pub objects: u64,
-    /// Of blobs, and of files with an inode of their own.
+    /// Bytes of blobs, and of files with an inode of their own.
     pub hashed_bytes: u64,
     /// Sorted.
     pub damage: Vec<Damage>,
-    /// Objects that were damaged and are whole again.
+    /// Damaged objects that were repaired.
     pub repaired: BTreeSet<StorePath>,
-    /// Objects that could not be repaired, with all that refer to them: no longer valid, so that they are built again.
+    /// Objects that could not be repaired, with all that refer to them: invalidated, so that they
+    /// are built again.
     pub invalidated: BTreeSet<StorePath>,
 }
 
 impl VerifyReport {
-    /// Returns whether all is well.
+    /// Returns true when nothing is damaged.
     pub fn is_clean(&self) -> bool {
         self.damage.is_empty()
     }
 }
 
 impl LocalStore {
-    /// Hashes everything in the store; with `repair`, restores what can be restored and makes the rest invalid.
+    /// Hashes everything in the store; with `repair`, restores objects from intact copies and
+    /// invalidates the rest.
     ///
     /// # Errors
-    /// When something cannot be read. Damage is no error.
+    /// When a file cannot be read. Damage is not an error.
     pub fn verify(&self, repair: bool) -> Result<VerifyReport, StoreError> {
         let mut report = VerifyReport::default();
         {
@@ -122,7 +129,7 @@ impl LocalStore {
                 Err(error) => return Err(error.into()),
             };
             let path = dir.join(&name);
-            // Before it is read: who was writing to it until then may finish it meanwhile.
+            // The state before the read: a writer may finish the file during it.
             let stat = nix::sys::stat::fstat(&file).context("stat", &path)?;
             let (found, size) = hash_file(&mut file, &path)?;
             shard.count += 1;
@@ -160,7 +167,7 @@ impl LocalStore {
             report.damage.extend(check.damage);
             missed.extend(check.missed);
         }
-        // What was not finished and is missed has been tampered with.
+        // An unfinished blob that an object refers to is damaged.
         for &(digest, executable) in blobs.unfinished.intersection(&missed) {
             report.damage.push(Damage::Blob { digest, executable });
         }
@@ -170,7 +177,7 @@ impl LocalStore {
     fn repair(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
         for damage in &report.damage {
             if let Damage::Blob { digest, executable } = damage {
-                // Moved aside for good: what shares the inode is damaged as well.
+                // Moved aside permanently: all files that share the inode are damaged as well.
                 self.cas.remove_file(&blob_name(digest, *executable))?;
                 let twin = self.cas.open_file(&blob_name(digest, !executable)).ok();
                 let whole = match twin {
@@ -205,7 +212,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Lays a damaged object out again, if its blobs are whole or can be had from what is left of it.
+    /// Writes a damaged object again, if its blobs are intact or recoverable from its files.
     fn restore(&self, info: &ValidPath) -> Result<bool, StoreError> {
         let name = info.path.to_string();
         // Directories and private copies that are missing among the blobs may be intact on disk.
@@ -235,7 +242,7 @@ impl LocalStore {
         Ok(true)
     }
 
-    /// Puts whatever is at `name` among the blobs, under the names its bytes now have.
+    /// Stores the files at `name` as blobs, under the digests of their present bytes.
     fn salvage(&self, parent: &Dir, name: &[u8]) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
@@ -260,7 +267,7 @@ impl LocalStore {
     }
 }
 
-/// What is in one directory of blobs.
+/// Blobs of one shard directory.
 #[derive(Default)]
 struct Shard {
     count: u64,
@@ -270,11 +277,11 @@ struct Shard {
     unfinished: Vec<(Digest, bool)>,
 }
 
-/// What hashing all blobs has found.
+/// The result of hashing all blobs.
 pub(crate) struct Blobs {
-    /// Inodes of whole blobs, sorted.
+    /// Inodes of intact blobs, sorted.
     good: Vec<(u64, Digest, bool)>,
-    /// Blobs with other bytes than they should have, the unfinished included.
+    /// Blobs whose bytes have another digest, the unfinished included.
     damaged: BTreeSet<(Digest, bool)>,
     unfinished: BTreeSet<(Digest, bool)>,
 }
@@ -285,12 +292,12 @@ impl Blobs {
     }
 }
 
-/// What comparing one object, or a part of it, has found.
+/// The result of comparing one object, or a part of it.
 #[derive(Default)]
 struct Findings {
     bytes: u64,
     damage: Vec<Damage>,
-    /// Broken blobs that the object has.
+    /// Damaged blobs that the object refers to.
     missed: Vec<(Digest, bool)>,
 }
 
@@ -318,7 +325,7 @@ impl Check<'_> {
         Damage::Object { path: self.path.clone(), file: file.to_owned(), reason: reason.into() }
     }
 
-    /// Whether a blob has other bytes than its name says.
+    /// Returns true when the bytes of a blob have another digest than its name.
     fn is_damaged(&self, digest: &Digest, executable: bool) -> Result<bool, StoreError> {
         let blob = &(*digest, executable);
         if !self.blobs.damaged.contains(blob) {
@@ -332,7 +339,7 @@ impl Check<'_> {
         Ok(hash_file(&mut file, &self.store.cas.join(&name))?.0 != *digest)
     }
 
-    /// Compares what is at `name` with `node`; `inode` is what its directory's listing says.
+    /// Compares the entry `name` with `node`; `inode` comes from the listing of its directory.
     fn node(
         &self,
         parent: &Dir,
@@ -372,18 +379,18 @@ impl Check<'_> {
                     let (found, size) = hash_file(&mut parent.open_file(name)?, &path)?;
                     findings.bytes += size;
                     if found != *digest {
-                        findings.damage.push(self.wrong(file, "its bytes are others"));
+                        findings.damage.push(self.wrong(file, "its bytes differ"));
                     }
                 }
             }
             (Node::Symlink { target }, Kind::Symlink) => {
                 if parent.read_link(name)? != *target {
-                    findings.damage.push(self.wrong(file, "it leads elsewhere"));
+                    findings.damage.push(self.wrong(file, "its target differs"));
                 }
             }
             (Node::Directory { digest, .. }, Kind::Directory) => {
                 if stat.st_mode & mode::WRITE != 0 {
-                    findings.damage.push(self.wrong(file, "it can be written"));
+                    findings.damage.push(self.wrong(file, "it is writable"));
                 }
                 if self.is_damaged(digest, false)? {
                     findings.missed.push((*digest, false));
@@ -415,7 +422,7 @@ impl Check<'_> {
         let mut findings = Findings::default();
         for entry in &listed {
             if directory.get(&entry.name).is_none() {
-                findings.damage.push(self.wrong(&inner(&entry.name), "it does not belong there"));
+                findings.damage.push(self.wrong(&inner(&entry.name), "it is not part of the tree"));
             }
         }
         let inode = |name: &[u8]| {

@@ -107,7 +107,7 @@ impl Realiser<'_> {
     pub(super) fn lock(
         &self,
         id: NodeId,
-        mut attempt: impl FnMut() -> Result<Result<Lock, Option<store::Holder>>, StoreError>,
+        mut attempt: impl FnMut() -> Result<Result<Lock, Option<store::LockHolder>>, StoreError>,
     ) -> Result<Lock, Box<Stopped>> {
         let mut reported = false;
         let mut wait = Duration::from_millis(2);

@@ -55,9 +55,9 @@ impl Install {
         progress.finish();
         let path = built?;
         let mode = match self.mode {
-            InstallMode::Copy => prefix::Mode::Copy,
-            InstallMode::Symlink => prefix::Mode::Symlink,
-            InstallMode::Hardlink => prefix::Mode::Hardlink,
+            InstallMode::Copy => prefix::InstallMode::Copy,
+            InstallMode::Symlink => prefix::InstallMode::Symlink,
+            InstallMode::Hardlink => prefix::InstallMode::Hardlink,
         };
         let options = prefix::InstallOptions {
             force: self.force,

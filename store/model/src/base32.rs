@@ -1,4 +1,5 @@
-//! Nix's base 32: the alphabet without `e o u t`, least significant digit last, bytes read as a little-endian number.
+//! Nix's base 32: the alphabet without `e o u t`, least significant digit last, bytes read as a
+//! little-endian number.
 //!
 //! The text of a digest therefore sorts as its bytes do when compared from the last to the first.
 
@@ -17,7 +18,7 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// Why a text is not base 32.
+/// Reasons why a text is not base 32.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Base32Error {
     /// A byte outside the alphabet.
@@ -31,7 +32,7 @@ pub enum Base32Error {
     TrailingBits,
 }
 
-/// Returns how many digits `bytes` bytes have.
+/// Returns the number of digits of `bytes` bytes.
 pub const fn encoded_len(bytes: usize) -> usize {
     (bytes * 8).div_ceil(5)
 }
@@ -43,7 +44,7 @@ pub fn encode(bytes: &[u8]) -> String {
     String::from_utf8(text).expect("digits are ASCII")
 }
 
-/// Writes the text of `bytes` over `text`, which is as long.
+/// Writes the text of `bytes` to `text`, whose length must match.
 pub(crate) fn encode_into(bytes: &[u8], text: &mut [u8]) {
     // Five bytes are eight digits.
     for (bytes, digits) in bytes.chunks(5).zip(text.rchunks_mut(8)) {
@@ -54,15 +55,16 @@ pub(crate) fn encode_into(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// Returns whether `byte` is a digit.
+/// Returns true when `byte` is a digit.
 pub const fn is_digit(byte: u8) -> bool {
     VALUES[byte as usize] != INVALID
 }
 
-/// Returns the bytes that `text` stands for.
+/// Returns the bytes of `text`.
 ///
 /// # Errors
-/// When a byte is no digit, the length is impossible, or bits are left over: each value has exactly one text.
+/// When a byte is not a digit, the length is impossible, or bits are left over: each value has
+/// exactly one text.
 pub fn decode(text: &[u8]) -> Result<Vec<u8>, Base32Error> {
     let size = text.len() * 5 / 8;
     if encoded_len(size) != text.len() {
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_base32() {
+    fn other_texts_are_refused() {
         assert_eq!(decode(b"0e"), Err(Base32Error::Digit { byte: b'e', position: 1 }));
         assert_eq!(decode(b"000"), Err(Base32Error::Length { length: 3 }));
         assert_eq!(decode(b"zz"), Err(Base32Error::TrailingBits));

@@ -1,6 +1,7 @@
-//! Hashes in every form people write them: hex, Nix base 32, base 64 and SRI.
+//! Hashes in every common form: hex, Nix base 32, base 64 and SRI.
 //!
-//! A [`Hash`] is an algorithm and a digest of that algorithm's length; the form it was written in is not kept.
+//! A [`Hash`] is an algorithm and a digest of that algorithm's length; it does not remember its
+//! written form.
 
 use crate::base32::{self, Base32Error};
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -8,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-/// A hash function that a hash may be of.
+/// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HashAlgorithm {
     Md5,
@@ -19,7 +20,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// All of them, in the order messages list them.
+    /// All of them, in the order of messages.
     pub const ALL: [HashAlgorithm; 5] = [Self::Md5, Self::Sha1, Self::Sha256, Self::Sha512, Self::Blake3];
 
     /// Returns the name used in SRI, in derivations and on command lines.
@@ -68,13 +69,13 @@ impl FromStr for HashAlgorithm {
     }
 }
 
-/// Why a text is not a hash.
+/// Reasons why a text is not a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The algorithm is none of [`HashAlgorithm::ALL`].
+    /// The algorithm is not in [`HashAlgorithm::ALL`].
     #[error("unknown hash algorithm `{name}`; known are md5, sha1, sha256, sha512 and blake3")]
     UnknownAlgorithm { name: String },
-    /// Neither the text nor the caller says which algorithm it is.
+    /// Neither the text nor the caller names the algorithm.
     #[error(
         "hash `{text}` does not say its algorithm; write it as `sha256-…` or `sha256:…`, or give the algorithm beside it"
     )]
@@ -99,7 +100,7 @@ pub enum HashError {
     Base64 { text: String },
 }
 
-/// A digest and the algorithm it is of.
+/// A digest and its algorithm.
 #[derive(Clone, Copy)]
 pub struct Hash {
     algorithm: HashAlgorithm,
@@ -139,7 +140,7 @@ impl Hash {
         BASE64.encode(self.digest())
     }
 
-    /// Returns `sha256-…`, as Subresource Integrity has it.
+    /// Returns `sha256-…`, the form of Subresource Integrity.
     pub fn sri(&self) -> String {
         format!("{}-{}", self.algorithm, self.base64())
     }
@@ -153,10 +154,12 @@ impl Hash {
         folded
     }
 
-    /// Parses any form: `algorithm-base64`, `algorithm:digits`, or bare digits when the algorithm is expected.
+    /// Parses any form: `algorithm-base64`, `algorithm:digits`, or bare digits when the algorithm
+    /// is expected.
     ///
     /// # Errors
-    /// When the algorithm is missing, unknown or not the expected one, or the digits are none of the three forms.
+    /// When the algorithm is missing, unknown or not the expected one, or the digits are none of
+    /// the three forms.
     pub fn parse(text: &str, expected: Option<HashAlgorithm>) -> Result<Self, HashError> {
         let check = |name: &str| -> Result<HashAlgorithm, HashError> {
             let found: HashAlgorithm = name.parse()?;
@@ -241,12 +244,12 @@ impl fmt::Display for Hash {
     }
 }
 
-/// Hashes bytes as they come.
+/// Hashes a stream of bytes.
 #[derive(Clone)]
-pub struct Hasher(State);
+pub struct Hasher(HasherState);
 
 #[derive(Clone)]
-enum State {
+enum HasherState {
     Md5(md5::Md5),
     Sha1(sha1::Sha1),
     Sha256(sha2::Sha256),
@@ -257,22 +260,22 @@ enum State {
 impl Hasher {
     pub fn new(algorithm: HashAlgorithm) -> Self {
         Self(match algorithm {
-            HashAlgorithm::Md5 => State::Md5(Default::default()),
-            HashAlgorithm::Sha1 => State::Sha1(Default::default()),
-            HashAlgorithm::Sha256 => State::Sha256(Default::default()),
-            HashAlgorithm::Sha512 => State::Sha512(Default::default()),
-            HashAlgorithm::Blake3 => State::Blake3(Box::new(blake3::Hasher::new())),
+            HashAlgorithm::Md5 => HasherState::Md5(Default::default()),
+            HashAlgorithm::Sha1 => HasherState::Sha1(Default::default()),
+            HashAlgorithm::Sha256 => HasherState::Sha256(Default::default()),
+            HashAlgorithm::Sha512 => HasherState::Sha512(Default::default()),
+            HashAlgorithm::Blake3 => HasherState::Blake3(Box::new(blake3::Hasher::new())),
         })
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
         use sha2::Digest;
         match &mut self.0 {
-            State::Md5(state) => state.update(bytes),
-            State::Sha1(state) => state.update(bytes),
-            State::Sha256(state) => state.update(bytes),
-            State::Sha512(state) => state.update(bytes),
-            State::Blake3(state) => {
+            HasherState::Md5(state) => state.update(bytes),
+            HasherState::Sha1(state) => state.update(bytes),
+            HasherState::Sha256(state) => state.update(bytes),
+            HasherState::Sha512(state) => state.update(bytes),
+            HasherState::Blake3(state) => {
                 state.update(bytes);
             }
         }
@@ -283,11 +286,11 @@ impl Hasher {
         let new =
             |algorithm, digest: &[u8]| Hash::new(algorithm, digest).expect("a hasher makes digests of its length");
         match self.0 {
-            State::Md5(state) => new(HashAlgorithm::Md5, &state.finalize()),
-            State::Sha1(state) => new(HashAlgorithm::Sha1, &state.finalize()),
-            State::Sha256(state) => new(HashAlgorithm::Sha256, &state.finalize()),
-            State::Sha512(state) => new(HashAlgorithm::Sha512, &state.finalize()),
-            State::Blake3(state) => new(HashAlgorithm::Blake3, state.finalize().as_bytes()),
+            HasherState::Md5(state) => new(HashAlgorithm::Md5, &state.finalize()),
+            HasherState::Sha1(state) => new(HashAlgorithm::Sha1, &state.finalize()),
+            HasherState::Sha256(state) => new(HashAlgorithm::Sha256, &state.finalize()),
+            HasherState::Sha512(state) => new(HashAlgorithm::Sha512, &state.finalize()),
+            HasherState::Blake3(state) => new(HashAlgorithm::Blake3, state.finalize().as_bytes()),
         }
     }
 }
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_is_wrong() {
+    fn errors_name_the_defect() {
         use HashAlgorithm::*;
         assert_snapshot!(check("sha3-abc", None), @"error: unknown hash algorithm `sha3`; known are md5, sha1, sha256, sha512 and blake3");
         assert_snapshot!(check("abc", None), @"error: hash `abc` does not say its algorithm; write it as `sha256-…` or `sha256:…`, or give the algorithm beside it");

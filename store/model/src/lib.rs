@@ -1,7 +1,8 @@
-//! The model: names, hashes, derivations, trees and archives as values, and the traits of what keeps them.
+//! The model: names, hashes, derivations, trees and archives as values, and the traits of their
+//! stores.
 //!
-//! Does no input or output and makes no system call, so the language depends on this crate alone. The `store` crate keeps
-//! such values on a machine's disks, and `builder` makes them.
+//! Does no input or output and makes no system call, so the language depends on this crate alone.
+//! The `store` crate keeps such values on a machine's disks, and `builder` makes them.
 
 pub mod base32;
 pub mod hash;

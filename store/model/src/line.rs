@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Returns a value as it is put into a line or a column of a table: line ends and tabs in caret notation, as `^J`, so that no
-/// name of a file makes a line or a column of its own.
+/// Returns a value for a line or a column of a table: line ends and tabs become caret notation, as
+/// `^J`, so that no file name adds a line or a column.
 pub fn in_line(value: &str) -> Cow<'_, str> {
     if !value.contains(['\n', '\t', '\r']) {
         return Cow::Borrowed(value);

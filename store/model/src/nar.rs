@@ -1,15 +1,16 @@
 //! The Nix archive format: a file tree as bytes, in the one form that its contents allow.
 //!
-//! Holds names, contents, executable bits and link targets; nothing else. A [`Writer`] turns events into bytes and
-//! [`read`] turns bytes into events for a [`Sink`]; files on disk are the store's business. The reader trusts nothing: it
-//! refuses names that are not sorted, not unique or not names, padding that is not zero, lengths beyond their bounds and
-//! nesting beyond [`DEPTH_MAX`], before the sink hears of them.
+//! Holds names, contents, executable bits and link targets; nothing else. A [`Writer`] turns events
+//! into bytes and [`read`] turns bytes into events for a [`Sink`]; the `store` crate connects them
+//! with files on disk. The reader does not trust its input: it refuses unsorted, duplicate and
+//! invalid names, padding that is not zero, lengths beyond their bounds and nesting beyond
+//! [`DEPTH_MAX`], before the sink receives them.
 
 use crate::tree::{DEPTH_MAX, Digest, Directories, Node, TreeError, is_entry_name};
 use std::io::{self, Read, Write};
 
 const MAGIC: &[u8] = b"nix-archive-1";
-/// The longest name and the longest link target, as Linux has them.
+/// The longest name and the longest link target, as in Linux.
 const NAME_LEN_MAX: u64 = 255;
 const TARGET_LEN_MAX: u64 = 4095;
 
@@ -49,10 +50,10 @@ pub fn write_text(text: &[u8], out: &mut dyn Write) -> Result<(), NarError> {
     writer.strings(&[MAGIC, b"(", b"type", b"regular", b"contents", text, b")"])
 }
 
-/// Writes the archive of a tree; `open` gives the contents of a file by its digest.
+/// Writes the archive of a tree; `open` returns the contents of a file by its digest.
 ///
 /// # Errors
-/// When a directory or file cannot be read, a file has another size than its node says, or `out` fails.
+/// When a directory or file cannot be read, a file has another size than its node, or `out` fails.
 pub fn write_node<E, R>(
     directories: &dyn Directories,
     node: &Node,
@@ -66,10 +67,11 @@ where
     Writer::new(out)?.tree_node(directories, node, open, 0)
 }
 
-/// Writes one archive as a series of events, in the order in which the format has them.
+/// Writes one archive as a series of events, in the order of the format.
 ///
-/// One node is written: [`Writer::file`], [`Writer::link`], or [`Writer::enter`] and [`Writer::leave`]. Between these two
-/// each entry is [`Writer::entry`], its node, and [`Writer::end_entry`]; names come in order of their bytes.
+/// One node is written: [`Writer::file`], [`Writer::link`], or [`Writer::enter`] and
+/// [`Writer::leave`]. Between these two each entry is [`Writer::entry`], its node, and
+/// [`Writer::end_entry`]; names come in order of their bytes.
 pub struct Writer<'a> {
     out: &'a mut dyn Write,
     buffer: Vec<u8>,
@@ -129,7 +131,8 @@ impl<'a> Writer<'a> {
     /// Writes a file of `size` bytes.
     ///
     /// # Errors
-    /// [`NarError::Size`] when `contents` has more or fewer, [`NarError::Contents`] when it cannot be read.
+    /// [`NarError::Size`] when `contents` has more or fewer, [`NarError::Contents`] when it cannot
+    /// be read.
     pub fn file(&mut self, executable: bool, size: u64, contents: &mut dyn Read) -> Result<(), NarError> {
         self.strings(&[b"(", b"type", b"regular"])?;
         if executable {
@@ -202,35 +205,36 @@ fn padding(size: u64) -> usize {
 
 /// Receiver of an archive's nodes. Names are empty for the root, and checked otherwise.
 pub trait Sink {
-    /// What can go wrong: with the archive, or with what is made of it.
+    /// Errors of the archive, or of the receiver.
     type Error: From<NarError>;
 
-    /// Enters the directory `name`; what follows is in it, until [`Sink::leave`].
+    /// Enters the directory `name`, which contains all that follows until [`Sink::leave`].
     ///
     /// # Errors
-    /// What goes wrong ends the reading.
+    /// An error ends the reading.
     fn enter(&mut self, name: &[u8]) -> Result<(), Self::Error>;
     /// Leaves the directory entered last.
     ///
     /// # Errors
-    /// What goes wrong ends the reading.
+    /// An error ends the reading.
     fn leave(&mut self) -> Result<(), Self::Error>;
-    /// Takes a file of `size` bytes; what is not read of `contents` is skipped.
+    /// Receives a file of `size` bytes; the rest of `contents` is skipped.
     ///
     /// # Errors
-    /// What goes wrong ends the reading.
+    /// An error ends the reading.
     fn file(&mut self, name: &[u8], executable: bool, size: u64, contents: &mut dyn Read) -> Result<(), Self::Error>;
-    /// Takes a link.
+    /// Receives a link.
     ///
     /// # Errors
-    /// What goes wrong ends the reading.
+    /// An error ends the reading.
     fn link(&mut self, name: &[u8], target: &[u8]) -> Result<(), Self::Error>;
 }
 
-/// Reads one archive from `input` into `sink`; nothing after its end is read.
+/// Reads one archive from `input` into `sink`, and no bytes after its end.
 ///
 /// # Errors
-/// When the archive is not in the one valid form, or `sink` fails. What came before has reached the sink by then.
+/// When the archive is not in the one valid form, or `sink` fails. The sink has received the nodes
+/// before the error.
 pub fn read<S: Sink>(input: impl Read, sink: &mut S) -> Result<(), S::Error> {
     let mut reader = NarReader { input, offset: 0 };
     reader.expect(MAGIC, "`nix-archive-1`")?;
@@ -287,7 +291,7 @@ impl<R: Read> NarReader<R> {
 
     fn expect(&mut self, what: &[u8], expected: &'static str) -> Result<(), NarError> {
         let offset = self.offset;
-        // The longest word there is bounds what is read of something else.
+        // The longest valid word bounds the reading of an invalid one.
         match self.string(16) {
             Ok(found) if found == what => Ok(()),
             Ok(_) | Err(NarError::Length { .. }) => Err(NarError::Syntax { offset, expected }),
@@ -386,7 +390,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Prints what arrives, one line a node.
+    /// Prints events, one line a node.
     #[derive(Default)]
     struct Print(Vec<String>);
 

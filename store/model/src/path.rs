@@ -1,8 +1,9 @@
 //! Store paths: `<hash>-<name>`, and how the hash is made.
 //!
-//! A [`StorePath`] is the name of a store object within *a* store directory; it is neither a path of this machine nor
-//! bound to a [`StoreModel`]. The model says which directory is meant and which hash the fingerprints use; the
-//! fingerprints themselves are those of Nix in both models ("Store path specification" of the Nix manual).
+//! A [`StorePath`] is the name of a store object within *a* store directory; it is neither a path
+//! of this machine nor bound to a [`StoreModel`]. The model determines the directory and the hash
+//! of the fingerprints; the fingerprints themselves are those of Nix in both models ("Store path
+//! specification" of the Nix manual).
 
 use crate::base32;
 use crate::hash::{Hash, HashAlgorithm};
@@ -18,7 +19,7 @@ pub const NAME_LEN_MAX: usize = 211;
 pub const HASH_LEN: usize = 20;
 pub const HASH_TEXT_LEN: usize = 32;
 
-/// Why a text is not a store path, or a path cannot be made.
+/// Reasons why a text is not a store path, or a path cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("the name of a store path is empty")]
@@ -47,7 +48,8 @@ impl StorePathName {
     /// Checks `name` by Nix's rules.
     ///
     /// # Errors
-    /// When it is empty, too long, has other characters, or reads as `.` or `..` up to its first dash.
+    /// When it is empty, too long, has other characters, or reads as `.` or `..` up to its first
+    /// dash.
     pub fn new(name: &str) -> Result<Self, PathError> {
         if name.is_empty() {
             return Err(PathError::EmptyName);
@@ -85,17 +87,17 @@ impl FromStr for StorePathName {
     }
 }
 
-/// A store object's name in its store directory: a hash of 20 bytes and a name. The hash is kept as its digits, which are
-/// printed far more often than the bytes are asked for.
+/// The name of a store object in its store directory: a hash of 20 bytes and a name. The hash is
+/// stored as its digits, since they are printed far more often than the bytes are needed.
 ///
-/// Sorts as its text does, which is the order of everything that reaches a hash.
+/// Sorts as its text, which is the order of everything that reaches a hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StorePath {
     digits: [u8; HASH_TEXT_LEN],
     name: StorePathName,
 }
 
-/// The hash part alone tells paths apart well enough for a table.
+/// The hash part alone is distinct enough as the key of a table.
 impl std::hash::Hash for StorePath {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write(&self.digits);
@@ -130,7 +132,7 @@ impl StorePath {
         hash.expect("the digits were checked, or made from a hash")
     }
 
-    /// Returns the 32 digits that a reference scan looks for.
+    /// Returns the 32 digits that a reference scan searches for.
     pub fn hash_text(&self) -> String {
         self.digits_text().to_owned()
     }
@@ -148,7 +150,7 @@ impl StorePath {
         &self.name
     }
 
-    /// Returns whether this names a derivation.
+    /// Returns true when this is the path of a derivation.
     pub fn is_derivation(&self) -> bool {
         self.name.as_str().ends_with(".drv")
     }
@@ -189,7 +191,7 @@ impl FromStr for StorePath {
     }
 }
 
-/// How a fixed output or an added source is hashed.
+/// Methods of hashing a fixed output or an added source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ingestion {
     /// The bytes of one regular file.
@@ -201,7 +203,7 @@ pub enum Ingestion {
 }
 
 impl Ingestion {
-    /// Returns what stands before the algorithm in a derivation's output: nothing, `r:` or `text:`.
+    /// Returns the text before the algorithm in a derivation's output: empty, `r:` or `text:`.
     pub const fn marker(self) -> &'static str {
         match self {
             Self::Flat => "",
@@ -211,13 +213,13 @@ impl Ingestion {
     }
 }
 
-/// How store objects are named: which hash the fingerprints use, and the store directory they hold.
+/// Naming scheme of store objects: the hash of the fingerprints, and the store directory in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StoreModel {
-    /// blake3 and `/eval/store`: what is built with.
+    /// blake3 and `/eval/store`, for builds.
     #[default]
     Native,
-    /// sha256 and `/nix/store`: prints the very paths a real Nix prints.
+    /// sha256 and `/nix/store`: prints the same paths as Nix.
     Nix,
 }
 
@@ -256,16 +258,16 @@ impl StoreModel {
     /// Parses a logical path that is an immediate child of the store directory.
     ///
     /// # Errors
-    /// When it is elsewhere, deeper, or no store path.
+    /// When it is elsewhere, deeper, or not a store path.
     pub fn parse(self, text: &str) -> Result<StorePath, PathError> {
         let (path, rest) = self.split(text)?;
         if rest.is_empty() { Ok(path) } else { Err(PathError::Below { path: text.to_owned() }) }
     }
 
-    /// Splits a logical path into its store path and what is below it (empty, or starting with a slash).
+    /// Splits a logical path into its store path and the rest (empty, or starting with a slash).
     ///
     /// # Errors
-    /// When it is not in the store directory, or its first component is no store path.
+    /// When it is not in the store directory, or its first component is not a store path.
     pub fn split(self, text: &str) -> Result<(StorePath, &str), PathError> {
         let inside = text
             .strip_prefix(self.store_dir())
@@ -275,7 +277,8 @@ impl StoreModel {
         Ok((StorePath::parse(&inside[..end])?, &inside[end..]))
     }
 
-    /// Returns the path of the object with this fingerprint: `<kind>:<algorithm>:<hex>:<store dir>:<name>`.
+    /// Returns the path of the object with this fingerprint:
+    /// `<kind>:<algorithm>:<hex>:<store dir>:<name>`.
     pub fn make_path(self, kind: &str, hash: &Hash, name: StorePathName) -> StorePath {
         let hex = hash.hex();
         let parts = [kind, ":", hash.algorithm().name(), ":", &hex, ":", self.store_dir(), ":", name.as_str()];
@@ -283,7 +286,8 @@ impl StoreModel {
         StorePath::new(self.algorithm().hash(fingerprint.as_bytes()).compress(), name)
     }
 
-    /// Returns the path of output `output` of a derivation called `name`, whose hash modulo its inputs is `hash`.
+    /// Returns the path of output `output` of a derivation called `name`, whose hash modulo its
+    /// inputs is `hash`.
     ///
     /// # Errors
     /// When `<name>-<output>` is not a valid name.
@@ -291,10 +295,12 @@ impl StoreModel {
         Ok(self.make_path(&format!("output:{output}"), hash, output_path_name(name, output)?))
     }
 
-    /// Returns the path of an object named by what it holds: `hash` is that of its bytes or of its NAR, as `ingestion` says.
+    /// Returns the path of an object named by its contents: `hash` is that of its bytes or of its
+    /// NAR, according to `ingestion`.
     ///
     /// # Errors
-    /// When references are given and the object may not have any (only recursive sha256 and text may).
+    /// When references are given and the object may not have any (only recursive sha256 and text
+    /// may).
     pub fn make_fixed_output_path(
         self,
         ingestion: Ingestion,
@@ -316,13 +322,13 @@ impl StoreModel {
         Ok(self.make_path("output:out", &self.algorithm().hash(inner.as_bytes()), name))
     }
 
-    /// Returns the path of a source tree. In the native model `hash` is the blake3 fingerprint of its root node; in
-    /// Nix's it is the sha256 of its NAR.
+    /// Returns the path of a source tree. In the native model `hash` is the blake3 fingerprint of
+    /// its root node; in Nix's it is the sha256 of its NAR.
     pub fn make_source_path(self, hash: &Hash, name: StorePathName, references: &References) -> StorePath {
         self.make_path(&self.kind("source", &references.others, references.itself), hash, name)
     }
 
-    /// Returns the path of a text (such as a `.drv`) with the store paths it mentions, in order.
+    /// Returns the path of a text (such as a `.drv`) with its references, in order.
     pub fn make_text_path<'a>(
         self,
         name: StorePathName,
@@ -370,7 +376,7 @@ pub struct References {
     pub itself: bool,
 }
 
-/// Returns the name that output `output` of derivation `name` has: the bare name for `out`.
+/// Returns the name of output `output` of derivation `name`: the bare name for `out`.
 ///
 /// # Errors
 /// When the result is not a valid name.

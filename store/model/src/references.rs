@@ -1,18 +1,19 @@
-//! Finding which store paths a stream of bytes mentions, by their 32-digit hash parts.
+//! Finds the store paths that a stream of bytes mentions, by their 32-digit hash parts.
 //!
-//! Bytes come in pieces of any size; a hash part across two pieces is found. Steps of up to 32 bytes are made as in a
-//! Boyer-Moore search: what is no digit rules out every window that holds it.
+//! Bytes come in chunks of any size; a hash part across two chunks is found. The search advances by
+//! up to 32 bytes, as in Boyer-Moore: a byte that is not a digit rules out every window that
+//! contains it.
 
 use crate::base32;
 use crate::path::{HASH_TEXT_LEN, StorePath};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-/// Looks for the hash parts of given store paths in all that is written to it.
+/// A scanner for the hash parts of given store paths.
 pub struct ReferenceScanner {
     wanted: HashMap<[u8; HASH_TEXT_LEN], StorePath>,
     found: BTreeSet<StorePath>,
-    /// The last bytes of the piece before, at most `HASH_TEXT_LEN - 1`.
+    /// The last bytes of the previous chunk, at most `HASH_TEXT_LEN - 1`.
     tail: Vec<u8>,
 }
 
@@ -25,7 +26,7 @@ impl ReferenceScanner {
         Self { wanted, found: BTreeSet::new(), tail: Vec::with_capacity(2 * HASH_TEXT_LEN) }
     }
 
-    /// Scans the next piece.
+    /// Scans the next chunk.
     pub fn update(&mut self, bytes: &[u8]) {
         if self.wanted.is_empty() {
             return;
@@ -44,7 +45,7 @@ impl ReferenceScanner {
         self.tail = seam;
     }
 
-    /// Forgets what came before, so that nothing is found across two files.
+    /// Drops the previous chunk, so that no match spans two files.
     pub fn boundary(&mut self) {
         self.tail.clear();
     }

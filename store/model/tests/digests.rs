@@ -1,6 +1,7 @@
 //! Digests that must never change: stores and action caches hold them, and so will remote engines.
 //!
-//! A change of an encoding has to leave every line as it is, or say which of them it invalidates and what is made again.
+//! A change of an encoding has to leave every line as it is, or say which of them it invalidates
+//! and what is made again.
 
 use model::reapi::{Action, Command, Platform};
 use model::tree::{Digest, Directory, Node, SizedDigest};

@@ -1,7 +1,8 @@
-//! Directories by handle: nothing here follows a symbolic link below the directory it was given.
+//! Directories by handle: nothing here follows a symbolic link below the given directory.
 //!
-//! Paths are not handles: whoever can write a directory can exchange it while we work in it. So everything that touches
-//! trees made by others goes through a [`Dir`], one name at a time; its path serves messages only.
+//! Paths are not handles: a process that can write a directory can exchange it while we work in it
+//! (a TOCTOU race). So all work on trees that others made goes through a [`Dir`], one name at a
+//! time; its path serves messages only.
 
 use crate::error::{Context, ErrorPath, SysError};
 use crate::mode;
@@ -17,10 +18,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Modification time of everything in a store, in seconds: as Nix has it, since 0 confuses some tools.
+/// Modification time of everything in a store, in seconds: one, as in Nix, since 0 confuses some
+/// tools.
 pub const MTIME: TimeSpec = TimeSpec::new(1, 0);
 
-/// How many directories [`Dir::remove_all`] has open at once.
+/// The number of directories that [`Dir::remove_all`] keeps open at once.
 const REMOVE_DEPTH_MAX: usize = 100;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -32,7 +34,7 @@ pub struct Dir {
     path: PathBuf,
 }
 
-/// An entry of a directory, whose path is made when a message needs it.
+/// An entry of a directory, whose path is computed when a message needs it.
 struct At<'a> {
     dir: &'a Dir,
     name: &'a [u8],
@@ -44,17 +46,17 @@ impl ErrorPath for At<'_> {
     }
 }
 
-/// What a directory says of something in it.
+/// An entry of a directory, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub name: Vec<u8>,
-    /// Of a mount point, that of the directory below the mount.
+    /// The inode; of a mount point, that of the directory below the mount.
     pub inode: u64,
-    /// `None` where the file system does not tell.
+    /// `None` where the file system does not report it.
     pub kind: Option<Kind>,
 }
 
-/// FreeSpace for what the kernel tells of a directory at once: some hundreds of entries.
+/// The buffer for one call that lists a directory: some hundreds of entries.
 const LIST_BYTES: usize = 32 << 10;
 
 fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
@@ -92,7 +94,7 @@ fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option
     })
 }
 
-/// What an entry is, as far as a store cares.
+/// The type of an entry, as far as a store distinguishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     File,
@@ -123,7 +125,7 @@ impl Dir {
         Ok(Self { fd, path })
     }
 
-    /// As [`Dir::open`], also of what a link at the end leads to: for a path that the user has typed.
+    /// As [`Dir::open`], and follows a link at the end too: for a path that the user has typed.
     pub fn open_typed(path: impl Into<PathBuf>) -> Result<Self, SysError> {
         let path = path.into();
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
@@ -140,14 +142,15 @@ impl Dir {
         Ok((Self::open(parent)?, name.as_bytes().to_vec()))
     }
 
-    /// Opens the directory `name` in this one, or the one that a link of this name leads to.
+    /// Opens the directory `name` in this one, and follows a link of this name.
     pub fn open_dir_or_link(&self, name: &[u8]) -> Result<Self, SysError> {
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
         Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
     }
 
-    /// Opens the directory `name` in this one; makes it accessible first when its owner has no permission.
+    /// Opens the directory `name` in this one, and grants its owner access first where that is
+    /// missing.
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = match nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty()) {
             Err(Errno::EACCES) => {
@@ -159,25 +162,26 @@ impl Dir {
         Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
     }
 
-    /// Opens the directory `name` in this one, without touching its permissions.
+    /// Opens the directory `name` in this one, and leaves its permissions.
     pub fn open_dir_as_is(&self, name: &[u8]) -> Result<Self, SysError> {
         let fd = nix::fcntl::openat(&self.fd, name, DIRECTORY, Mode::empty());
         Ok(Self { fd: fd.context("open directory", self.at(name))?, path: self.join(name) })
     }
 
-    /// Makes sure that `name` can be moved to another directory: its owner needs to be able to write it for that.
+    /// Makes `name` movable to another directory: its owner needs to be able to write it for that.
     pub fn make_movable(&self, name: &[u8]) -> Result<(), SysError> {
         if kind(&self.stat(name)?) == Kind::Directory { self.chmod_dir(name, mode::DIRECTORY) } else { Ok(()) }
     }
 
-    /// Makes the directory `name`, open to its owner for now, and opens it.
+    /// Makes the directory `name`, writable by its owner for now, and opens it.
     pub fn make_dir(&self, name: &[u8]) -> Result<Self, SysError> {
         nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(mode::DIRECTORY))
             .context("make directory", self.at(name))?;
         self.open_dir(name)
     }
 
-    /// Makes the directory `name` with exactly these permissions, whatever the umask, and opens it.
+    /// Makes the directory `name` with exactly these permissions, independent of the umask, and
+    /// opens it.
     pub fn make_dir_with(&self, name: &[u8], mode: u32) -> Result<Self, SysError> {
         nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o700))
             .context("make directory", self.at(name))?;
@@ -191,8 +195,8 @@ impl Dir {
         nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir).context("remove directory", self.at(name))
     }
 
-    /// Returns whether the inodes that listings here tell are those of the files, no two files having one: not so where
-    /// several file systems are shown as one.
+    /// Returns true when listings here report the inodes of the files, and no two files share one:
+    /// not so in a union of file systems.
     pub fn has_plain_inodes(&self) -> bool {
         const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
         rustix::fs::fstatfs(&self.fd).is_ok_and(|system| system.f_type != OVERLAYFS_SUPER_MAGIC)
@@ -209,7 +213,7 @@ impl Dir {
 
     /// Returns the path of an entry, for messages.
     pub fn join(&self, name: &[u8]) -> PathBuf {
-        // Opened once more, it is still the same.
+        // A second handle of the same directory has the same path.
         if name == b"." {
             return self.path.clone();
         }
@@ -218,12 +222,13 @@ impl Dir {
 
     /// Returns the names in the directory, sorted by their bytes.
     pub fn names(&self) -> Result<Vec<Vec<u8>>, SysError> {
-        // Reading moves the place in an open directory, which others may be reading: so through a handle of our own.
+        // Reading moves the position of a handle, which another thread may be reading: so this uses
+        // a second one.
         let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
         Ok(list(&fd, &self.path)?.into_iter().map(|entry| entry.name).collect())
     }
 
-    /// As [`Dir::names`], without those that `leave_out` names; these are never held.
+    /// As [`Dir::names`], without those for which `leave_out` returns true, which take no memory.
     pub fn names_but(&self, leave_out: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, SysError> {
         let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
         let mut names = Vec::new();
@@ -236,13 +241,13 @@ impl Dir {
         Ok(names)
     }
 
-    /// Returns what is in the directory, sorted by the bytes of the names. To be called once: it reads from where the
-    /// handle stands.
+    /// Returns the entries of the directory, sorted by the bytes of their names. Call it once: it
+    /// reads from the position of the handle.
     pub fn list(&mut self) -> Result<Vec<Entry>, SysError> {
         list(&self.fd, &self.path)
     }
 
-    /// Returns what this directory itself is.
+    /// Returns the attributes of this directory itself.
     pub fn stat_self(&self) -> Result<FileStat, SysError> {
         nix::sys::stat::fstat(&self.fd).context("stat", &self.path)
     }
@@ -251,7 +256,7 @@ impl Dir {
         nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).context("stat", self.at(name))
     }
 
-    /// Returns what `name` is, or `None` when there is nothing.
+    /// Returns the attributes of `name`, or `None` when there is no such entry.
     pub fn find(&self, name: &[u8]) -> Result<Option<FileStat>, SysError> {
         match nix::sys::stat::fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -260,9 +265,9 @@ impl Dir {
         }
     }
 
-    /// Opens the regular file `name` for reading; makes it readable first when its owner has no permission.
+    /// Opens the regular file `name` for reading, without blocking on other kinds of files.
     pub fn open_file(&self, name: &[u8]) -> Result<File, SysError> {
-        // Without O_NONBLOCK a pipe put there since would block us.
+        // Without O_NONBLOCK, opening a named pipe would block.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let fd = nix::fcntl::openat(&self.fd, name, flags, Mode::empty());
         fd.map(File::from).context("open", self.at(name))
@@ -275,17 +280,17 @@ impl Dir {
         fd.map(File::from).context("create", self.at(name))
     }
 
-    /// Sets the permissions of a directory, never those of anything else that has come in its place.
+    /// Sets the permissions of a directory, and never those of a replacement of another kind.
     pub fn chmod_dir(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
         self.chmod(name, mode, |found| kind(found) == Kind::Directory)
     }
 
-    /// Sets the permissions of the file that was `seen`, never those of anything else that has come in its place.
+    /// Sets the permissions of the file that was `seen`, and never those of a replacement.
     pub fn chmod_file(&self, name: &[u8], seen: &FileStat, mode: u32) -> Result<(), SysError> {
         self.chmod(name, mode, |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))
     }
 
-    /// A handle of an entry that serves to change what is meant, and nothing else that has its name.
+    /// Returns a handle for changing an entry, after checking that the entry is the right one.
     fn open_seen(
         &self,
         name: &[u8],
@@ -300,7 +305,7 @@ impl Dir {
 
     fn chmod(&self, name: &[u8], mode: u32, is_meant: impl FnOnce(&FileStat) -> bool) -> Result<(), SysError> {
         let fd = self.open_seen(name, "chmod", is_meant)?;
-        // A handle opened by path alone can be chmodded through its name in /proc, and only so.
+        // A handle opened with O_PATH can change permissions only through its name in /proc.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
         nix::sys::stat::fchmodat(
             nix::fcntl::AT_FDCWD,
@@ -323,7 +328,7 @@ impl Dir {
             .context("set the time of", self.at(name))
     }
 
-    /// As [`Dir::touch`], of the symbolic link that was `seen`, and of nothing that has come in its place.
+    /// As [`Dir::touch`], of the symbolic link that was `seen`, and never of a replacement.
     pub fn touch_link(&self, name: &[u8], seen: &FileStat) -> Result<(), SysError> {
         let link = self
             .open_seen(name, "set the time of", |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))?;
@@ -346,18 +351,19 @@ impl Dir {
         nix::unistd::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()).context("link", to.at(to_name))
     }
 
-    /// Renames, replacing what is there.
+    /// Renames, and replaces an entry of the new name.
     pub fn rename(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
         nix::fcntl::renameat(&self.fd, name, &to.fd, to_name).context("rename to", to.at(to_name))
     }
 
-    /// Renames, failing with `EEXIST` when there is something.
+    /// Renames; fails with `EEXIST` when the new name exists.
     pub fn rename_new(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<(), SysError> {
         let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
         nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags).context("rename to", to.at(to_name))
     }
 
-    /// Exchanges two entries in one step; `EINVAL`, `ENOSYS` or `EOPNOTSUPP` where the file system cannot.
+    /// Exchanges two entries in one step; `EINVAL`, `ENOSYS` or `EOPNOTSUPP` where the file system
+    /// cannot.
     pub fn exchange(&self, name: &[u8], with: &Dir, with_name: &[u8]) -> Result<(), SysError> {
         let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
         nix::fcntl::renameat2(&self.fd, name, &with.fd, with_name, flags).context("exchange", with.at(with_name))
@@ -367,11 +373,12 @@ impl Dir {
         nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).context("remove", self.at(name))
     }
 
-    /// Removes `name` and all below it, made writable on the way; nothing there is no error. Returns the bytes freed:
-    /// those of files that had no other name.
+    /// Removes `name` and all below it, which becomes writable for that; a missing one is not an
+    /// error. Returns the bytes freed: those of files that had no other name.
     ///
-    /// Works on an explicit stack of open directories. What is nested deeper than [`REMOVE_DEPTH_MAX`] is first moved up
-    /// into this directory, so that neither the stack nor the limit on open files is ever reached.
+    /// Works on an explicit stack of open directories. A directory deeper than
+    /// [`REMOVE_DEPTH_MAX`] is first moved up into this directory, so that neither the stack nor
+    /// the limit on open files is ever reached.
     pub fn remove_all(&self, name: &[u8]) -> Result<u64, SysError> {
         let mut freed = 0;
         let mut pending = vec![name.to_vec()];
@@ -444,7 +451,7 @@ impl AsFd for Dir {
     }
 }
 
-/// The permissions of a file in a store.
+/// Returns the permissions of a file in a store.
 pub fn file_mode(executable: bool) -> u32 {
     if executable { mode::OBJECT_EXECUTABLE } else { mode::OBJECT_FILE }
 }
@@ -455,8 +462,8 @@ pub fn finish_file(file: &File, executable: bool, path: &Path) -> Result<(), Sys
     touch_finished(file, path)
 }
 
-/// As [`finish_file`], for a file that was made with the permissions it is to have: they are set again only where this
-/// process's umask takes some of them away.
+/// As [`finish_file`], for a file that was created with its final permissions: they are set again
+/// only where this process's umask removes some of them.
 pub fn finish_made_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
     static UMASK_IS_HARMLESS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     let harmless = *UMASK_IS_HARMLESS.get_or_init(|| {
@@ -470,23 +477,25 @@ pub fn finish_made_file(file: &File, executable: bool, path: &Path) -> Result<()
     touch_finished(file, path)
 }
 
-/// Gives a finished file the time it has, so that its time of change is now.
+/// Sets a finished file's time again, so that its time of change is now.
 pub fn touch_finished(file: &File, path: &Path) -> Result<(), SysError> {
     nix::sys::stat::futimens(file, &MTIME, &MTIME).context("set the time of", path)
 }
 
-/// Returns when the machine was started, in seconds since 1970 by the clock as it is now.
+/// Returns the time at which the machine was started, in seconds since 1970 by the clock as it is
+/// now.
 pub fn booted_at() -> i64 {
     let now = |clock| rustix::time::clock_gettime(clock).tv_sec;
     now(rustix::time::ClockId::Realtime) - now(rustix::time::ClockId::Boottime)
 }
 
-/// Returns whether the store has finished a file: its time is set last.
+/// Returns true when the store has finished a file: its time is set last.
 pub fn is_finished(stat: &FileStat) -> bool {
     (stat.st_mtime, stat.st_mtime_nsec) == (MTIME.tv_sec(), MTIME.tv_nsec())
 }
 
-/// Makes a directory with exactly these permissions, whatever the umask; one that exists is left as it is.
+/// Makes a directory with exactly these permissions, independent of the umask; leaves one that
+/// exists.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
     match std::fs::create_dir(path) {
         Ok(()) => {

@@ -1,4 +1,4 @@
-//! The error of a failed system call: which call, on what, and why.
+//! The error of a failed system call: the call, its path and the error number.
 
 use crate::space::STORE_FULL;
 use nix::errno::Errno;
@@ -14,14 +14,14 @@ pub struct SysError {
     whose: Whose,
 }
 
-/// Owner of a path, which decides what helps.
+/// Owner of a path, which decides the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// In a store, or in what is added to one.
+    /// In a store, or in a tree that is added to one.
     Any,
     /// One of the store's own files, such as that of a lock.
     Store,
-    /// Outside of any store, where a store's advice does not help.
+    /// Outside of any store, where a store's advice does not apply.
     Outside,
 }
 
@@ -35,7 +35,7 @@ impl SysError {
         Self { whose: Whose::Store, ..self }
     }
 
-    /// Marks a failure outside of any store: what helps a store does not help there.
+    /// Marks a failure outside of any store, where a store's advice does not apply.
     pub fn outside(self) -> Self {
         Self { whose: Whose::Outside, ..self }
     }
@@ -76,7 +76,8 @@ fn errno_help(errno: Errno) -> Option<&'static str> {
     })
 }
 
-/// Returns what helps when an operation on a file of the store failed, where something general does.
+/// Returns the next step after a failed operation on a file of the store, where there is a general
+/// one.
 pub fn io_help(error: &std::io::Error) -> Option<&'static str> {
     match Errno::from_raw(error.raw_os_error()?) {
         Errno::EACCES | Errno::EPERM => Some(OTHER_USER),
@@ -84,7 +85,7 @@ pub fn io_help(error: &std::io::Error) -> Option<&'static str> {
     }
 }
 
-/// As [`io_help`], to be put after a message that has no help of its own.
+/// As [`io_help`], for the end of a message that has no help field.
 pub fn io_remedy(error: &std::io::Error) -> String {
     io_help(error).map(|help| format!("; {help}")).unwrap_or_default()
 }
@@ -94,7 +95,7 @@ pub trait Context<T> {
     fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError>;
 }
 
-/// The path of a failure, put together only when one happens.
+/// The path of a failure, computed only when one happens.
 pub trait ErrorPath {
     fn error_path(self) -> PathBuf;
 }

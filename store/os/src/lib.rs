@@ -1,7 +1,7 @@
-//! System calls on files, in one place: directories by handle, the error of a failed call, free space, and files with
-//! permissions of their own.
+//! System calls on files, in one place: directories by handle, the error of a failed call, free
+//! space, permissions, and locks.
 //!
-//! What other crates do to trees that others may have written goes through [`Dir`], which follows no link.
+//! Other crates work on trees that others may have written through [`Dir`], which follows no link.
 
 pub mod dir;
 pub mod error;

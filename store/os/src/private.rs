@@ -1,7 +1,8 @@
-//! Directories and files that are kept for one user outside of a store: caches, histories, downloads.
+//! Directories and files of one user outside of a store: caches, histories, downloads.
 //!
-//! They are 0700 and 0600, whatever the umask, as the XDG Base Directory Specification asks: what is kept here is run or read
-//! again, and may have been fetched with a password. Directories above them that are not there are made likewise.
+//! They are 0700 and 0600, independent of the umask, as the XDG Base Directory Specification
+//! requires: programs run them or read them again, and they may have been fetched with a password.
+//! Missing directories above them are made likewise.
 
 use crate::mode;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -9,36 +10,38 @@ use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes a directory, with those above it. One of this user's that is there, and that others can write, is closed to them.
+/// Makes a directory, with those above it. Removes the write permission of other users from an
+/// existing one of this user.
 ///
 /// # Errors
-/// When one cannot be made or closed.
+/// When one cannot be made or changed.
 pub fn make_directories(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(mode::PRIVATE_DIRECTORY).create(path)?;
     close_to_others(path)
 }
 
-/// Makes a directory that is not there yet.
+/// Makes a new directory.
 ///
 /// # Errors
-/// When it cannot be made, or something is there.
+/// When it cannot be made, or exists.
 pub fn make_directory(path: &Path) -> Result<()> {
     DirBuilder::new().mode(mode::PRIVATE_DIRECTORY).create(path)
 }
 
-/// Makes a file that is not there yet, and opens it for writing.
+/// Makes a new file, and opens it for writing.
 ///
 /// # Errors
-/// When it cannot be made, or something is there.
+/// When it cannot be made, or exists.
 pub fn create_file(path: &Path, is_executable: bool) -> Result<File> {
     let permissions = if is_executable { mode::PRIVATE_DIRECTORY } else { mode::PRIVATE_FILE };
     OpenOptions::new().write(true).create_new(true).mode(permissions).open(path)
 }
 
-/// Opens a file for reading and writing; makes it when it is not there. One of this user's that others can write is closed to them.
+/// Opens a file for reading and writing, and makes a missing one. Removes the write permission of
+/// other users from one of this user.
 ///
 /// # Errors
-/// When it cannot be opened, made or closed.
+/// When it cannot be opened, made or changed.
 pub fn open_file(path: &Path) -> Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(mode::PRIVATE_FILE).open(path)?;
@@ -46,7 +49,7 @@ pub fn open_file(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Writes a file anew, as [`open_file`] makes it.
+/// Writes a file from its start, as [`open_file`] makes it.
 ///
 /// # Errors
 /// As [`open_file`], and when it cannot be written.
@@ -56,8 +59,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
 }
 
-/// Whether what is at `path` belongs to another user, or can be written by others: then it may hold what they put there. Nothing at
-/// all is not exposed.
+/// Returns true when the file at `path` belongs to another user or others can write it, and so may
+/// hold text of theirs. A missing file is not exposed.
 pub fn is_exposed(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|stat| !is_ours(&stat) || stat.mode() & mode::WRITE_BY_OTHERS != 0)
 }
@@ -72,7 +75,7 @@ fn close_to_others(path: &Path) -> Result<()> {
         return Ok(());
     }
     match std::fs::set_permissions(path, Permissions::from_mode(stat.mode() & mode::PRIVATE_DIRECTORY)) {
-        // Then nobody can write there.
+        // No process can write there.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok(()),
         done => done,
     }

@@ -1,8 +1,9 @@
-//! Directories and files of a store with permissions of their own: the umask of whoever makes them decides nothing.
+//! Directories and files of a store with explicit permissions, independent of the umask.
 //!
-//! Directories are 0755 and files 0644: a store can be read by whoever can reach it, and is written by one user. What
-//! is private to that user, as `tmp/<process>/`, says so where it is made. A directory of the store that others can write is
-//! tightened when the store is opened: they could exchange what is in it.
+//! Directories are 0755 and files 0644: every user who can reach a store can read it, and one user
+//! writes it. Private directories, such as `tmp/<process>/`, get their permissions where they are
+//! made. Opening a store tightens its directories that others can write, since they could exchange
+//! the entries.
 
 use crate::dir::make_dir;
 use crate::error::{Context, SysError};
@@ -14,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes a directory of the store, with those above it. What is there already stays as it is.
+/// Makes a directory of the store, with those above it. Existing ones do not change.
 ///
 /// # Errors
 /// When one cannot be made.
@@ -28,7 +29,7 @@ pub fn make_directories(path: &Path) -> Result<(), SysError> {
     }
 }
 
-/// Makes the directories above a store that are not there: as the umask says, but never for others to write.
+/// Makes the missing directories above a store: with the umask, but never writable by others.
 pub fn make_parents(root: &Path) -> Result<(), SysError> {
     let Some(parent) = root.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
     DirBuilder::new()
@@ -39,7 +40,8 @@ pub fn make_parents(root: &Path) -> Result<(), SysError> {
         .map_err(SysError::of_store)
 }
 
-/// Opens a file of the store for reading and writing, such as one for locks; makes it when it is not there.
+/// Opens a file of the store for reading and writing, such as one for locks, and makes a missing
+/// one.
 ///
 /// # Errors
 /// When it cannot be opened or made.
@@ -55,14 +57,14 @@ pub fn open_file(path: &Path) -> std::io::Result<File> {
             file.set_permissions(Permissions::from_mode(mode::FILE))?;
             Ok(file)
         }
-        // Another was faster.
+        // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
         Err(error) => Err(error),
     }
 }
 
-/// Makes an empty file of the store unless something is there, which is not opened: to close a file gives back the locks that
-/// SQLite has on it elsewhere in this process.
+/// Makes an empty file of the store, unless one exists. That one is not opened, since closing it
+/// would release the locks that SQLite has on it elsewhere in this process.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -79,12 +81,12 @@ pub fn make_file(path: &Path) -> Result<(), SysError> {
     let removed = std::fs::remove_file(&fresh).context("remove", &fresh);
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(SysError::io("create", path, &error)),
-        // Another was faster.
+        // Another process was faster.
         _ => removed,
     }
 }
 
-/// Makes a file of the store, or empties it.
+/// Makes a file of the store, or truncates it.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -102,9 +104,10 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     create_file(path)?.write_all(bytes)
 }
 
-/// Makes a directory that each store has; takes from one that is there, and ours, the permission of others to write.
+/// Makes one of the directories of every store, or removes the write permission of others from an
+/// existing one of this user.
 pub fn ensure_directory(path: &Path) -> Result<(), SysError> {
-    // Nearly always it is there.
+    // In almost all cases it exists.
     let stat = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make_dir(path, mode::DIRECTORY).map_err(SysError::of_store)?;
@@ -121,18 +124,19 @@ pub fn ensure_directory(path: &Path) -> Result<(), SysError> {
     }
     let closed = stat.mode() & mode::PERMISSIONS & !mode::WRITE_BY_OTHERS;
     match std::fs::set_permissions(path, Permissions::from_mode(closed)).context("chmod", path) {
-        // Then nobody can write there.
+        // No process can write there.
         Err(error) if error.errno == Errno::EROFS => Ok(()),
         done => done,
     }
 }
 
-/// A directory that a store is in, itself included, in which another user could exchange what is there.
+/// A directory that contains a store, or the store itself, in which another user could exchange
+/// entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposure {
     pub directory: PathBuf,
-    /// The user it belongs to, when that is neither root nor the user of this process; else it can be written by a group or by
-    /// everybody.
+    /// The owner, when that is neither root nor the user of this process; otherwise a group or all
+    /// users can write the directory.
     pub owner: Option<u32>,
 }
 
@@ -140,34 +144,32 @@ impl std::fmt::Display for Exposure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let directory = self.directory.display();
         match self.owner {
-            Some(uid) => write!(
-                f,
-                "the store lies in `{directory}`, which belongs to user {uid}, who can exchange what is in it"
-            ),
-            None => write!(
-                f,
-                "the store lies in `{directory}`, which other users can write, who can exchange what is in it"
-            ),
+            Some(uid) => {
+                write!(f, "the store is in `{directory}`, which belongs to user {uid}, who can exchange its entries")
+            }
+            None => {
+                write!(f, "the store is in `{directory}`, which other users can write, and so exchange its entries")
+            }
         }
     }
 }
 
-/// Whether this process has the rights of root.
+/// Returns true when this process has the rights of root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Returns the first directory on the way to `root` that lets another user exchange the store.
+/// Returns the first directory on the path to `root` that lets another user exchange the store.
 pub fn exposure(root: &Path) -> Option<Exposure> {
     let root = root.canonicalize().ok()?;
     let own = nix::unistd::geteuid().as_raw();
-    // In a user namespace all who are not mapped look like this one, root among them.
+    // In a user namespace all unmapped users look like this one, root among them.
     let unknown = is_in_user_namespace().then(overflow_uid);
     let above: Vec<&Path> = root.ancestors().collect();
     above.into_iter().rev().find_map(|directory| {
         let stat = std::fs::metadata(directory).ok()?;
         let is_trusted = stat.uid() == 0 || stat.uid() == own || Some(stat.uid()) == unknown;
-        // Where only the owner of something may rename it, ours stays where it is.
+        // In a sticky directory only the owner can rename an entry, so ours stays.
         let is_sticky = stat.mode() & 0o1000 != 0 && directory != root;
         let exposed = !is_trusted || (stat.mode() & mode::WRITE_BY_OTHERS != 0 && !is_sticky);
         exposed.then(|| Exposure { directory: directory.to_owned(), owner: (!is_trusted).then(|| stat.uid()) })

@@ -1,36 +1,37 @@
-//! FreeSpace on a file system, and the part of it that is left alone.
+//! Free space on a file system, and the part of it that is kept.
 //!
-//! Whoever writes much asks first: what fetches, unpacks, adds and copies ends with an error while there is still enough free
-//! for the database, for logs and for the collector. So a full disk always leaves a way out. Nothing is reserved by that,
-//! as other programs write to the disk as well; the store's database keeps a reserve file for that.
+//! Writers of large amounts claim space first: fetching, unpacking, adding and copying fail while
+//! there is still enough space for the database, for logs and for the collector. So the collector
+//! can always clear a full disk. A claim reserves nothing, since other programs write to the disk
+//! as well; the store's database has a reserve file for that.
 
 use rustix::fs::StatVfs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// No more is kept free of a large file system.
+/// The largest amount that is kept, on a large file system.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
-/// Of a smaller one, the fiftieth part.
+/// The part that is kept on a smaller one: one fiftieth.
 const KEPT_PART: u64 = 50;
-/// The kernel is asked again after so many bytes, or after the fourth part of what is kept.
+/// The kernel is queried again after so many bytes, or after a fourth of the kept amount.
 const STEP_BYTES_MAX: u64 = 1 << 20;
 
 /// Advice for a store whose file system is full.
 pub const STORE_FULL: &str =
     "free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system";
 
-/// The room on one file system.
+/// The free space on one file system.
 #[derive(Debug)]
 pub struct FreeSpace {
     at: PathBuf,
     help: &'static str,
     kept_bytes: OnceLock<u64>,
-    /// Granted since the kernel was last asked.
+    /// Bytes granted since the last query of the kernel.
     granted_bytes: AtomicU64,
 }
 
-/// There is not enough room.
+/// Too little free space.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not enough space for {}: {} are free where `{}` is, and {} of them are kept so that the store can still be cleaned",
@@ -41,33 +42,34 @@ pub struct OutOfSpace {
     pub wanted_bytes: u64,
     pub free_bytes: u64,
     pub kept_bytes: u64,
-    /// The next step of the user.
+    /// The next step for the user.
     pub help: &'static str,
 }
 
 impl FreeSpace {
-    /// The room on the file system that `at` is or will be on. `help` says what to do when there is none.
+    /// Returns the free space on the file system of `at`, which need not exist yet. `help` is the
+    /// advice when there is too little.
     pub fn new(at: impl Into<PathBuf>, help: &'static str) -> Self {
-        // So that the first to ask makes the kernel be asked.
+        // The first claim queries the kernel.
         let granted_bytes = AtomicU64::new(u64::MAX / 2);
         Self { at: at.into(), help, kept_bytes: OnceLock::new(), granted_bytes }
     }
 
-    /// Returns what messages say can be done.
+    /// Returns the advice of messages.
     pub fn help(&self) -> &'static str {
         self.help
     }
 
-    /// How much may still be written; `None` where the kernel does not tell.
+    /// Returns the bytes that may still be written; `None` where the kernel reports no size.
     pub fn available_bytes(&self) -> Option<u64> {
         let system = file_system(&self.at)?;
         Some(system.f_bavail.saturating_mul(system.f_frsize).saturating_sub(kept_bytes(&system)))
     }
 
-    /// Asks for room for `bytes` more. Cheap: the kernel is asked once a mebibyte.
+    /// Claims space for `bytes` more. Cheap: the kernel is queried once a mebibyte.
     ///
     /// # Errors
-    /// [`OutOfSpace`] when less than what is kept would be left.
+    /// [`OutOfSpace`] when less than the kept amount would be left.
     pub fn claim(&self, bytes: u64) -> Result<(), OutOfSpace> {
         let step = self.kept_bytes.get().map_or(0, |&kept| STEP_BYTES_MAX.min(kept / 4));
         if self.granted_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < step {
@@ -78,7 +80,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// As [`FreeSpace::claim`], for much that is written later: the kernel is asked at once, and nothing is noted.
+    /// As [`FreeSpace::claim`], for a large amount that is written later: queries the kernel at
+    /// once, and grants nothing.
     ///
     /// # Errors
     /// [`OutOfSpace`].
@@ -89,23 +92,24 @@ impl FreeSpace {
         if free_bytes.saturating_sub(kept_bytes) >= bytes {
             return Ok(());
         }
-        // Whoever asks next is to be told as well.
+        // The next claim must query the kernel again.
         self.granted_bytes.store(u64::MAX / 2, Ordering::Relaxed);
         Err(OutOfSpace { at: self.at.clone(), wanted_bytes: bytes, free_bytes, kept_bytes, help: self.help })
     }
 }
 
-/// How much is to be left free of the file system that `path` is on; `None` where the kernel does not tell its size.
+/// Returns the amount to keep free on the file system of `path`; `None` where the kernel reports no
+/// size.
 pub fn kept_bytes_at(path: &Path) -> Option<u64> {
     file_system(path).map(|system| kept_bytes(&system))
 }
 
-/// How much an ordinary user can still write where `path` is.
+/// Returns the bytes that an ordinary user can still write to the file system of `path`.
 pub fn free_bytes_at(path: &Path) -> Option<u64> {
     file_system(path).map(|system| system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// How much could be written where `path` is if nothing were there.
+/// Returns the capacity of the file system of `path`.
 pub fn capacity_bytes_at(path: &Path) -> Option<u64> {
     file_system(path).map(|system| capacity_bytes(&system))
 }
@@ -118,14 +122,14 @@ fn kept_bytes(system: &StatVfs) -> u64 {
     KEPT_BYTES_MAX.min(capacity_bytes(system) / KEPT_PART)
 }
 
-/// What the kernel says of the file system; `None` for one that has no size, as some network file systems and unlimited ones
-/// in memory.
+/// Returns the kernel's report on a file system; `None` for one without a size, as some network
+/// file systems and unlimited ones in memory.
 fn file_system(at: &Path) -> Option<StatVfs> {
     let there = at.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
     (there.f_blocks > 0).then_some(there)
 }
 
-/// A number of bytes for people.
+/// Formats a number of bytes for people.
 pub fn shown(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match UNITS.iter().find(|(shift, _)| bytes >> shift > 0) {

@@ -1,8 +1,8 @@
-//! The store's database: which paths are valid, what they refer to, and what actions gave.
+//! The store's database: valid paths, their references, and results of actions.
 //!
-//! Every statement is a file beside this one. A migration is `schema/NNNN-name.sql`, applied in order; the number of
-//! those applied is SQLite's `user_version`. Nothing here touches the file system: the promise that a row is written
-//! only after its bytes are durable is kept by [`crate::register`].
+//! Every statement is a file beside this one. A migration is `schema/NNNN-name.sql`, applied in
+//! order; the number of those applied is SQLite's `user_version`. Nothing here writes other files:
+//! [`crate::register`] keeps the promise that a row is written only after its bytes are durable.
 
 mod records;
 mod reserve;
@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How certain a registration is to survive a power cut.
+/// Guarantee that a registration survives a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// Files and database are on disk before a registration returns.
     #[default]
     Full,
-    /// Left to the kernel: a killed process loses nothing, a power cut may. For tests and throw-away stores.
+    /// Left to the kernel: a killed process loses nothing, a power cut may lose data. For tests and
+    /// temporary stores.
     Relaxed,
 }
 
@@ -38,14 +39,14 @@ pub(crate) const MIGRATIONS: [&str; 5] = [
     include_str!("schema/0005-no-realisations.sql"),
 ];
 
-/// How long to wait for another process's transaction.
+/// The longest wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
-/// How many rows are changed in one transaction when there is hardly any room: some hundred kibibytes of the log.
+/// The rows changed in one transaction while space is scarce: some hundred kibibytes of the log.
 const ROWS_WHEN_SPACE_IS_SCARCE: usize = 16;
-/// Where SQLite does not wait by itself, it is asked again after this.
+/// The pause between attempts where SQLite does not wait by itself.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
-/// A statement and the name that errors call it by.
+/// A statement and its name in errors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Query {
     pub name: &'static str,
@@ -56,7 +57,7 @@ macro_rules! queries {
     ($($constant:ident $file:literal),* $(,)?) => {
         $(pub(crate) const $constant: Query =
             Query { name: $file, sql: include_str!(concat!("query/", $file, ".sql")) };)*
-        /// All statements there are.
+        /// All statements.
         const QUERIES: &[Query] = &[$($constant),*];
     };
 }
@@ -76,23 +77,24 @@ queries! {
     DELETE_OLD_LOGS "delete_old_logs",
 }
 
-/// The database, opened when it is first asked: many a command has a store and no question.
+/// The database connection, opened lazily: many commands never query it.
 pub(crate) struct Database {
     path: PathBuf,
     durability: Durability,
     connection: Mutex<Option<Open>>,
     reserve: Reserve,
-    /// The directory of what it knows: while that is not empty, the database is not made but lost.
+    /// The directory of the objects that it records: while that is not empty, a missing database is
+    /// lost, and not created.
     objects: Option<PathBuf>,
 }
 
-/// A connection, and to which file.
+/// A connection, and the device and inode of its file.
 struct Open {
     connection: Connection,
     file: Option<(u64, u64)>,
 }
 
-/// The database as it was at one moment, for many questions in a row: SQLite's locks are taken once, not for each.
+/// The database at one moment, for many queries: SQLite takes its locks once, not for each.
 pub(crate) struct Snapshot {
     path: PathBuf,
     connection: Mutex<Connection>,
@@ -105,20 +107,21 @@ pub(crate) struct Session<'a> {
 }
 
 impl Database {
-    /// The database at `path`, which is made and brought up to date when it is first used.
+    /// Returns the database at `path`, which is created and migrated on first use.
     pub fn new(path: PathBuf, durability: Durability) -> Self {
         let reserve = Reserve::new(path.with_file_name("reserve"));
         Self { path, durability, connection: Mutex::new(None), reserve, objects: None }
     }
 
-    /// The same of what is in a directory; once there is something, the database has to be there as well.
+    /// Returns the database of the objects in a directory; once that has entries, a missing
+    /// database is an error.
     pub fn of_objects(path: PathBuf, durability: Durability, objects: PathBuf) -> Self {
         let mut database = Self::new(path, durability);
         database.objects = Some(objects);
         database
     }
 
-    /// Whether there is nothing at its path, or an empty file.
+    /// Returns true when there is no file at its path, or an empty one.
     pub fn is_missing(&self) -> bool {
         match std::fs::symlink_metadata(&self.path) {
             Ok(found) => found.is_file() && found.len() == 0,
@@ -126,34 +129,36 @@ impl Database {
         }
     }
 
+    /// Checks that the database was not lost.
+    ///
     /// # Errors
     /// [`StoreError::LostDatabase`].
     fn check_lost(&self) -> Result<(), StoreError> {
         let Some(objects) = self.objects.as_ref().filter(|_| self.is_missing()) else { return Ok(()) };
-        // Asked in this order: whoever adds the first object has made the database before.
+        // The order matters: the writer of the first object has created the database before.
         let some = std::fs::read_dir(objects).is_ok_and(|mut entries| entries.next().is_some());
         if some && self.is_missing() { Err(StoreError::LostDatabase { path: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// Which file is at its path.
+    /// Returns device and inode of the file at its path.
     fn file(&self) -> Option<(u64, u64)> {
         std::fs::metadata(&self.path).ok().map(|found| (found.dev(), found.ino()))
     }
 
-    /// Closes the database, with all that was written in the one file.
+    /// Closes the database, and leaves all of it in the one file.
     ///
     /// # Errors
-    /// When that cannot be done.
+    /// When SQLite fails.
     pub fn close(&self) -> Result<(), StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let taken = os::lock(&self.connection).take();
         let Some(Open { connection, .. }) = taken else { return Ok(()) };
-        // Back to a journal, which leaves no log: what is in it would be missing where the file goes.
+        // A rollback journal leaves no log, which would be missing where the file is moved to.
         connection.pragma_update(None, "journal_mode", "DELETE").map_err(error("journal_mode"))?;
         connection.close().map_err(|(_, source)| error("close")(source))
     }
 
-    /// Opens the database, on a full disk with what is kept for that.
+    /// Opens the database; on a full disk with the help of the reserve.
     fn connect(&self) -> Result<Connection, StoreError> {
         let connection = match self.connect_once() {
             Err(error) if may_be_out_of_space(&error) && self.reserve.is_needed() && self.reserve.lend() => {
@@ -167,7 +172,7 @@ impl Database {
 
     fn connect_once(&self) -> Result<Connection, StoreError> {
         self.check_lost()?;
-        // SQLite would make it as the umask says, and what it makes beside it has the permissions of this.
+        // SQLite would create it with the umask, and copies its permissions to the files beside it.
         public::make_file(&self.path).map_err(SysError::of_store)?;
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -181,7 +186,8 @@ impl Database {
         let pragmas = format!(
             "PRAGMA temp_store = MEMORY; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
         );
-        // Of several that make the database at once all but one are told that it is busy, without having waited.
+        // Of several processes that create the database at once, all but one fail as busy without
+        // waiting.
         let until = Instant::now() + BUSY_TIMEOUT;
         while let Err(cause) = connection.execute_batch(&pragmas) {
             if cause.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() > until {
@@ -206,21 +212,21 @@ impl Database {
         Ok(Open { connection, file: self.file() })
     }
 
-    /// Lets go of a database that another process has replaced since. Whoever writes keeps the collector off, and so those
-    /// who replace the database.
+    /// Closes a database that another process has replaced. A writer shares the collector's lock,
+    /// so no process replaces it after this.
     fn reopen_if_replaced(&self) {
         let mut connection = os::lock(&self.connection);
         connection.take_if(|open| open.file != self.file());
     }
 
-    /// Makes the database now, unless it is in use already.
+    /// Creates the database now, unless it is open.
     pub fn make(&self) -> Result<(), StoreError> {
         self.with(|_| Ok(()))
     }
 
-    /// Returns the database as it is now. Writers are not kept out, and nothing they write is seen.
+    /// Returns a snapshot of the database. Writers do not wait, and their changes are not seen.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        // It has to be there and up to date.
+        // The snapshot needs a database that exists and is migrated.
         self.make()?;
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -230,11 +236,11 @@ impl Database {
         Ok(Snapshot { path: self.path.clone(), connection: Mutex::new(connection) })
     }
 
-    /// Sees to it that what follows needs as little room as can be, when there is hardly any left: gives up the reserve, and has
-    /// each transaction leave the log at once. Returns how many rows may be changed in one.
+    /// Makes later transactions need little space where it is scarce: gives up the reserve, and
+    /// checkpoints the log after each transaction. Returns the number of rows to change in one.
     ///
     /// # Errors
-    /// When the database cannot be opened even so.
+    /// When the database cannot be opened.
     pub fn save_space(&self, rows: usize) -> Result<usize, StoreError> {
         if !self.reserve.is_space_scarce() {
             return Ok(rows);
@@ -245,7 +251,7 @@ impl Database {
         Ok(rows.min(ROWS_WHEN_SPACE_IS_SCARCE))
     }
 
-    /// Tells that there is room again.
+    /// Ends [`Database::save_space`], and restores the reserve.
     pub fn spend_space(&self) -> Result<(), StoreError> {
         let error = |source| StoreError::Database { path: self.path.clone(), query: "wal_autocheckpoint", source };
         self.with(|connection| connection.pragma_update(None, "wal_autocheckpoint", 1000).map_err(error))?;
@@ -254,10 +260,10 @@ impl Database {
         Ok(())
     }
 
-    /// Looks for damage of the database itself: of its pages, and of its schema.
+    /// Checks the database itself for damage: its pages and its schema.
     ///
     /// # Errors
-    /// [`StoreError::DamagedDatabase`]; or whatever keeps it from being looked at.
+    /// [`StoreError::DamagedDatabase`]; or when the check itself fails.
     pub fn check(&self) -> Result<(), StoreError> {
         let error = |source| StoreError::Database { path: self.path.clone(), query: "quick_check", source };
         self.with(|connection| {
@@ -265,7 +271,7 @@ impl Database {
             if found != "ok" {
                 return Err(StoreError::DamagedDatabase { path: self.path.clone(), what: found });
             }
-            // That each can be prepared shows that no table and no column is missing.
+            // A statement that can be prepared shows that its tables and columns exist.
             for query in QUERIES {
                 let error = |source| StoreError::Database { path: self.path.clone(), query: query.name, source };
                 connection.prepare(query.sql).map_err(error)?;
@@ -279,7 +285,7 @@ impl Database {
         self.with(|connection| work(&Session { path: &self.path, connection }))
     }
 
-    /// Runs `work`, which only reads, on the database as it is at one moment: for many questions in a row.
+    /// Runs `work`, which only reads, on a snapshot: for many queries in a row.
     pub fn read_at_once<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         self.with(|connection| {
@@ -288,7 +294,7 @@ impl Database {
         })
     }
 
-    /// Runs `work` in one transaction, which is undone when it fails.
+    /// Runs `work` in one transaction, which is rolled back when it fails.
     pub fn write<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let error = |query| move |source| StoreError::Database { path: self.path.clone(), query, source };
         self.reopen_if_replaced();
@@ -303,19 +309,20 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Its index goes with the last connection, and leaves room for the reserve.
+        // The index of the log goes with the last connection, which frees space for the reserve.
         drop(self.connection.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         self.reserve.take_back();
     }
 }
 
-/// Whether SQLite may have failed since the disk is full: it calls that an I/O error when the index of its log cannot be made.
+/// Returns true when a full disk may be the cause: SQLite reports an I/O error when it cannot
+/// create the index of its log.
 fn may_be_out_of_space(error: &StoreError) -> bool {
     let StoreError::Database { source, .. } = error else { return false };
     matches!(source.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
 }
 
-/// The version of the schema that the database at `path` has, as far as that can be told of one that may be damaged.
+/// Returns the schema version of the database at `path`, where a damaged one still has it.
 pub(crate) fn schema_version(path: &Path) -> Option<u32> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let asked = Connection::open_with_flags(path, flags)
@@ -323,7 +330,8 @@ pub(crate) fn schema_version(path: &Path) -> Option<u32> {
     asked.ok().or_else(|| version_in_header(path))
 }
 
-/// As the first bytes of the file say: see "The Database Header" in the description of SQLite's file format.
+/// Reads the version from the first bytes of the file: see "The Database Header" in the description
+/// of SQLite's file format.
 fn version_in_header(path: &Path) -> Option<u32> {
     use std::os::unix::fs::FileExt;
     let mut header = [0; 64];
@@ -333,11 +341,11 @@ fn version_in_header(path: &Path) -> Option<u32> {
         .then(|| u32::from_be_bytes([header[60], header[61], header[62], header[63]]))
 }
 
-/// How many versions of the schema are known.
+/// The number of known schema versions.
 pub(crate) const KNOWN_VERSION: u32 = MIGRATIONS.len() as u32;
 
 impl Snapshot {
-    /// Asks the database as it was.
+    /// Runs `work` on the snapshot.
     pub fn read<T>(&self, work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let connection = os::lock(&self.connection);
         work(&Session { path: &self.path, connection: &connection })
@@ -358,7 +366,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate).map_err(error("begin"))?;
-    // Another process may have been here while this one waited.
+    // Another process may have migrated the database while this one waited.
     let found = version(&transaction)?;
     for migration in MIGRATIONS.iter().skip(found as usize) {
         transaction.execute_batch(migration).map_err(error("migration"))?;
@@ -368,7 +376,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 }
 
 impl Session<'_> {
-    /// Runs a statement that gives no rows; returns how many it changed.
+    /// Runs a statement without rows; returns the number of changes.
     pub fn execute(&self, query: Query, values: impl rusqlite::Params) -> Result<usize, StoreError> {
         let run = || self.connection.prepare_cached(query.sql)?.execute(values);
         run().map_err(|source| self.error(query, source))
@@ -386,7 +394,7 @@ impl Session<'_> {
         run().map_err(|source| self.error(query, source))
     }
 
-    /// Calls `row` for all rows, of which one is in memory at a time.
+    /// Calls `row` for each row, with one row in memory at a time.
     pub fn each(
         &self,
         query: Query,

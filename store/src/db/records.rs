@@ -1,4 +1,4 @@
-//! Rows as values, and the questions asked of one path, action or derivation.
+//! Rows as values, and queries for one path, action or derivation.
 
 use super::*;
 use model::hash::Hash;
@@ -7,14 +7,14 @@ use model::tree::{Digest, Node};
 use rusqlite::params;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is known of a valid path.
+/// The record of a valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidPath {
     pub path: StorePath,
     pub node: Node,
     pub references: BTreeSet<StorePath>,
     pub deriver: Option<StorePath>,
-    /// Of all files together.
+    /// Bytes of all files together.
     pub bytes: u64,
     pub nar_hash: Option<Hash>,
     pub nar_size_bytes: Option<u64>,
@@ -34,7 +34,7 @@ pub struct BuildRecord {
     pub memory_peak_bytes: Option<u64>,
     /// The log's file name below `log/`.
     pub log: Option<String>,
-    /// `succeeded`, or why it failed.
+    /// `succeeded`, or the reason of the failure.
     pub status: String,
 }
 
@@ -59,7 +59,7 @@ impl Session<'_> {
         Ok(self.row(PATH_ID, [path.to_string()], |row| row.get::<_, i64>(0))?.is_some())
     }
 
-    /// Returns where the outputs `names` of a derivation are, when it and they are valid.
+    /// Returns the paths of the outputs `names` of a derivation, when it and they are valid.
     pub fn valid_outputs(
         &self,
         derivation: &StorePath,
@@ -107,7 +107,8 @@ impl Session<'_> {
         }))
     }
 
-    /// Returns the references or the referrers of a path, itself included where it mentions itself.
+    /// Returns the references or the referrers of a path, itself included where it refers to
+    /// itself.
     pub fn neighbours(&self, query: Query, path: &StorePath) -> Result<BTreeSet<StorePath>, StoreError> {
         let texts = self.rows(query, [path.to_string()], |row| row.get::<_, String>(0))?;
         texts.iter().map(|text| store_path(text)).collect()
@@ -129,7 +130,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Records the references of a path; all must be valid by now.
+    /// Records the references of a path, which must be valid.
     pub fn insert_references(&self, info: &ValidPath) -> Result<(), StoreError> {
         let path = info.path.to_string();
         for reference in &info.references {
@@ -182,7 +183,8 @@ impl Session<'_> {
         self.row(LOG, [derivation.to_string()], |row| row.get(0))
     }
 
-    /// Returns how many logs a collection may remove that were written before `limit`, and their size.
+    /// Returns the number and size of the logs that a collection may remove: those written before
+    /// `limit`.
     pub fn old_logs(&self, limit: u64) -> Result<(u64, u64), StoreError> {
         let row = self.row(OLD_LOGS, [limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         Ok(row.map_or((0, 0), |(count, bytes)| (count as u64, bytes as u64)))

@@ -1,8 +1,10 @@
-//! Space kept for the database, so that it can be opened and made smaller on a disk with no free byte.
+//! Space reserved for the database, so that it can be opened and shrunk on a disk with no free
+//! byte.
 //!
-//! SQLite writes before it reads: a database with a write-ahead log has an index of that log beside it, made by the first
-//! process that opens it. And what the collector forgets is written to the log before it is gone. `db/reserve` is a file of
-//! some mebibytes with nothing in it; on a full disk a part of it is given up for that, and taken again afterwards.
+//! SQLite writes before it reads: a database with a write-ahead log has an index of that log beside
+//! it, made by the first process that opens it. The rows that a collector deletes also go through
+//! the log. `db/reserve` is an empty file of some mebibytes; on a full disk a part of it is given
+//! up for the log, and allocated again afterwards.
 
 use os::public;
 use os::space::{capacity_bytes_at, free_bytes_at, kept_bytes_at};
@@ -10,17 +12,17 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-/// How large the file is, at most.
+/// The largest size of the file.
 const RESERVE_BYTES_MAX: u64 = 4 << 20;
-/// It is no more than this part of the file system.
+/// The file takes at most this part of the file system.
 const PART: u64 = 32;
-/// What opening the database may need: an index of 32 KiB, and a log with nothing in it.
+/// Space for opening the database: an index of 32 KiB, and an empty log.
 const LENT_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Reserve {
     path: PathBuf,
-    /// Whether this process has given up a part of it.
+    /// Set when this process has given up a part of it.
     lent: Mutex<bool>,
 }
 
@@ -29,7 +31,8 @@ impl Reserve {
         Self { path, lent: Mutex::new(false) }
     }
 
-    /// Makes the file as large as it should be, if there is plenty of room. That there is none is no error.
+    /// Extends the file to its full size, if there is plenty of space. A lack of space is not an
+    /// error.
     pub fn keep(&self) {
         let len = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
         if len >= RESERVE_BYTES_MAX {
@@ -42,18 +45,19 @@ impl Reserve {
         }
     }
 
-    /// Whether there is no more room than what is kept, so that a large transaction may not find any.
+    /// Returns true when free space is down to the reserved amount, so that a large transaction may
+    /// fail.
     pub fn is_space_scarce(&self) -> bool {
         let kept = kept_bytes_at(&self.path).unwrap_or(0);
         free_bytes_at(&self.path).is_some_and(|free| free < kept.max(RESERVE_BYTES_MAX))
     }
 
-    /// Whether there is so little room that opening the database may need the reserve.
+    /// Returns true when there is so little space that opening the database may need the reserve.
     pub fn is_needed(&self) -> bool {
         free_bytes_at(&self.path).is_some_and(|free| free < RESERVE_BYTES_MAX)
     }
 
-    /// Gives up as much as opening the database needs; `false` when nothing is left to give.
+    /// Gives up as much as opening the database needs; returns `false` when nothing is left.
     pub fn lend(&self) -> bool {
         self.shrink(|len| len.saturating_sub(LENT_BYTES))
     }
@@ -73,7 +77,7 @@ impl Reserve {
         true
     }
 
-    /// Takes again what was given up, as far as there is room for it.
+    /// Allocates again the part that was given up, as far as there is space.
     pub fn take_back(&self) {
         if !std::mem::take(&mut *os::lock(&self.lent)) {
             return;
@@ -90,7 +94,8 @@ impl Reserve {
         let Ok(file) = public::open_file(&self.path) else { return };
         let Ok(there) = file.metadata() else { return };
         if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).is_err() {
-            // Holes would be no reserve: what was there before stays, and where the kernel cannot allocate there is none.
+            // Holes reserve nothing: the earlier size stays, and a kernel that cannot allocate has
+            // no reserve.
             let _ = file.set_len(there.len());
         }
     }

@@ -1,4 +1,4 @@
-//! Which blobs are alive, and removing the others.
+//! Marks live blobs, and removes the others.
 
 use super::GcReport;
 use crate::blob::{blob_key, parse_blob_name};
@@ -9,12 +9,13 @@ use os::dir::Entry;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// The blobs that are alive, as some bits of their digests: that two blobs agree in them keeps one that might go, which is rare
-/// and harmless. A directory's mark means that all below it is marked too.
+/// Keys of live blobs. A collision keeps a dead blob until the next collection. A directory's mark
+/// means that its entries are marked too.
 #[derive(Default)]
 pub(super) struct Marked {
     blobs: HashSet<u64>,
-    /// A file may have a directory's bytes, and then its mark says nothing about what is below.
+    /// A separate set, since a file may have a directory's bytes, and then its mark does not cover
+    /// any entries.
     directories: HashSet<u64>,
 }
 
@@ -27,8 +28,8 @@ impl Marked {
         }
     }
 
-    /// Marks everything in the tree of `node`. A directory that is missing or damaged ends its branch: telling of it is the
-    /// business of `verify`.
+    /// Marks everything in the tree of `node`. A missing or damaged directory ends its branch:
+    /// `verify` reports it.
     pub fn mark(&mut self, store: &LocalStore, node: Node) -> Result<(), StoreError> {
         let mut todo = vec![node];
         while let Some(node) = todo.pop() {

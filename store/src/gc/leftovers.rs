@@ -1,11 +1,11 @@
-//! What dead processes have left below `tmp/`, and downloads that nobody continues.
+//! Removes leftovers of dead processes below `tmp/`, and abandoned downloads.
 
 use super::GcReport;
 use crate::error::StoreError;
 use nix::fcntl::{Flock, FlockArg};
 use os::dir::Dir;
 
-/// Where downloads wait to be continued; see `fetch/partial.rs` of the builder.
+/// The directory of partial downloads; see `partial.rs` of the crate `fetch`.
 const DOWNLOADS: &[u8] = b"partial";
 
 /// Removes the directories of dead processes, and the downloads that no process has locked.
@@ -28,7 +28,7 @@ fn sweep_downloads(downloads: &Dir, dry_run: bool, report: &mut GcReport) -> Res
     for name in &names {
         let Some(key) = name.strip_suffix(b".part") else { continue };
         let Ok(file) = downloads.open_file(name) else { continue };
-        // Whoever fetches it holds this lock, and looks whether the file still has its name once the lock is theirs.
+        // A download holds this lock, and checks after taking it that the file still has its name.
         let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
         report.leftovers += 1;
         if !dry_run {
@@ -36,7 +36,7 @@ fn sweep_downloads(downloads: &Dir, dry_run: bool, report: &mut GcReport) -> Res
             downloads.remove_all(&[key, b".from"].concat())?;
         }
     }
-    // Notes of where a download came from that is gone.
+    // Notes of the source of a download that is gone.
     for name in names.iter().filter(|name| name.ends_with(b".from")) {
         let part = [&name[..name.len() - 5], b".part"].concat();
         if !dry_run && downloads.find(&part)?.is_none() {

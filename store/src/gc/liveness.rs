@@ -1,23 +1,24 @@
-//! What is valid and what it keeps alive, as numbers: a few dozen bytes a path, so that a store of very many fits.
+//! The graph of valid paths, as numbers: a few dozen bytes a path, so that very large stores fit in
+//! memory.
 
 use crate::db::{ALL_DERIVERS, ALL_PATHS_BY_ID, ALL_REFERENCES, Session};
 use crate::error::StoreError;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A valid path's place among all of them, in order of id.
+/// The position of a valid path among all, sorted by id.
 pub(super) type Index = u32;
 
 /// Edges from each path, one after the other.
 #[derive(Debug, Default)]
 struct Edges {
-    /// Where the edges of each path begin, and where those of the last end.
+    /// The start of the edges of each path, and the end of the last.
     starts: Vec<u32>,
     targets: Vec<Index>,
 }
 
 impl Edges {
-    /// Sorts `pairs` and makes them edges of `count` paths.
+    /// Sorts `pairs` and converts them to edges of `count` paths.
     fn new(count: usize, mut pairs: Vec<(Index, Index)>) -> Self {
         pairs.sort_unstable();
         pairs.dedup();
@@ -40,7 +41,7 @@ pub(super) struct Graph {
     bytes: Vec<u64>,
     registered_at: Vec<u64>,
     references: Edges,
-    /// From outputs to the derivations that have them.
+    /// From outputs to their derivations.
     derivers: Edges,
 }
 
@@ -88,7 +89,8 @@ impl Graph {
         self.registered_at[at as usize]
     }
 
-    /// Marks what is reached from `start`: over references, and from outputs to their derivations.
+    /// Marks all paths reachable from `start`: over references, and from outputs to their
+    /// derivations.
     pub fn alive(&self, start: impl Iterator<Item = Index>) -> Vec<bool> {
         let mut alive = vec![false; self.ids.len()];
         let mut todo: Vec<Index> = start.collect();
@@ -116,8 +118,8 @@ impl Graph {
         marked
     }
 
-    /// Chooses what to remove of what is not alive, referrers before what they refer to, else the oldest first; only until
-    /// all that is left has at most `max_bytes`.
+    /// Chooses dead paths to remove, referrers before their references, else the oldest first,
+    /// until the rest has at most `max_bytes`.
     pub fn choose(&self, alive: &[bool], max_bytes: Option<u64>) -> Vec<Index> {
         let others = |at: Index| self.references.of(at).iter().copied().filter(move |&to| to != at);
         let mut referrers = vec![0u32; self.ids.len()];

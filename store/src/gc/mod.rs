@@ -1,15 +1,18 @@
-//! The collector: removes what no root leads to.
+//! The collector: removes all objects and blobs that no root keeps alive.
 //!
-//! Roots are the links of [`roots`] and what running processes have in use. Alive is what they lead to over references,
-//! and the derivations of what is alive, so that one can ask how it was made. Blobs are alive in the trees of live paths.
-//! All else goes, in this order: leftovers of dead processes; some paths at a time, their rows of the database, then the
-//! objects; blobs. A crash on the way leaves garbage for the next time. Leftovers come first, and before the database is opened,
-//! as they may be what has filled the disk, and the database needs some room.
+//! Roots are the links of [`roots`] and the objects in use by running processes. Their closures are
+//! alive, and so are the derivations of live paths, so that users can ask how a path was made.
+//! Blobs are alive in the trees of live paths. Everything else is removed, in this order: leftovers
+//! of dead processes; dead paths in batches, first their rows, then their objects; blobs. A crash
+//! on the way leaves garbage for the next collection. Leftovers go first, before the database is
+//! opened, since they may have filled the disk, and the database needs some space.
 //!
-//! Paths are numbers here ([`liveness`]) and live blobs some bits of their digests ([`blobs`]): what is held in memory is some
-//! dozen bytes for each path, reference and live blob. Names are told as they go, and not kept.
+//! Paths are numbers here ([`liveness`]) and live blobs 64-bit keys ([`blobs`]), a few dozen bytes
+//! of memory for each path, reference and live blob. Removed names are reported one by one, and not
+//! stored.
 //!
-//! The collector has its lock alone from the first look to the last removal: nobody adds meanwhile.
+//! The collector has its lock exclusively until the end: no process adds to the store while it
+//! runs.
 
 mod blobs;
 mod leftovers;
@@ -33,41 +36,41 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::time::Duration;
 
-/// What to collect.
+/// Options of a collection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GcOptions {
-    /// Remove nothing, say only what would go.
+    /// Removes nothing, and only reports dead paths.
     pub dry_run: bool,
-    /// Remove, oldest first, only until the objects in the store have at most this many bytes together.
+    /// Removes, oldest first, only until the objects in the store have at most this many bytes
+    /// together.
     pub max_bytes: Option<u64>,
-    /// Remove only what was registered at least this long ago.
+    /// Removes only paths that were registered at least this long ago.
     pub older_than: Option<Duration>,
-    /// How long to keep logs and records of builds whose derivations are gone, and the directories of failed builds.
-    /// `None` keeps them all.
+    /// The age of logs and records of builds whose derivations are gone, and of the directories of
+    /// failed builds, at which they are removed. `None` keeps them all.
     pub keep_logs: Option<Duration>,
 }
 
-/// What was collected, or would be.
+/// The result of a collection, or of a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// How many paths are no longer valid.
+    /// The number of paths that are no longer valid.
     pub removed: u64,
     pub removed_blobs: u64,
     pub removed_logs: u64,
-    /// Space on disk. Of a dry run, an estimate.
+    /// Freed space on disk; an estimate in a dry run.
     pub freed_bytes: u64,
-    /// Things that were never registered: of crashes, or of work that failed.
+    /// Unregistered files of crashes, or of failed work.
     pub leftovers: u64,
     pub kept: u64,
     /// Bytes of all objects kept, each counted whole although they share files.
     pub kept_bytes: u64,
 }
 
-/// How many paths are looked up, or forgotten, in one transaction.
+/// The number of paths looked up, or deleted, in one transaction.
 const AT_ONCE: usize = 10_000;
 
-/// Names of paths, each as some bits. That two names have the same keeps something alive that might go, which is rare and
-/// harmless.
+/// 64-bit fingerprints of path names. A collision keeps a dead path until the next collection.
 struct Fingerprints(Vec<u64>);
 
 impl Fingerprints {
@@ -85,7 +88,7 @@ impl Fingerprints {
         self.0.push(Self::of(name));
     }
 
-    /// To be called when all are there, and before any is asked for.
+    /// Sorts them, after the last is added and before the first is looked up.
     fn sort(&mut self) {
         self.0.sort_unstable();
     }
@@ -96,14 +99,15 @@ impl Fingerprints {
 }
 
 impl LocalStore {
-    /// Removes what no root leads to. Waits until nobody adds to the store; must not be called under [`LocalStore::lock_shared`].
-    /// Calls `removed` with each path that is gone, or would be, in the order in which they go.
+    /// Removes everything that no root keeps alive. Waits until no process adds to the store; the
+    /// caller must not hold [`LocalStore::lock_shared`]. Calls `removed` with each removed path, or
+    /// dead path of a dry run, in order.
     ///
-    /// Works on a disk with no free byte: what dead processes left goes before the database is opened, and that has space kept
-    /// for it.
+    /// Works on a disk with no free byte: leftovers of dead processes go before the database is
+    /// opened, and the database has space reserved.
     ///
     /// # Errors
-    /// When the database fails or something cannot be removed; then a later collection goes on.
+    /// When the database fails or a file cannot be removed; a later collection continues.
     pub fn gc(&self, options: GcOptions, removed: &mut dyn FnMut(&StorePath)) -> Result<GcReport, StoreError> {
         let _exclusive = self.collector.lock_exclusive()?;
         let mut report = GcReport::default();
@@ -208,7 +212,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Where those of `paths` that are valid are in the graph.
+    /// Returns the positions of the valid ones of `paths` in the graph.
     fn indices(&self, graph: &Graph, paths: &[StorePath]) -> Result<Vec<Index>, StoreError> {
         self.database.read(|session| {
             let id = |path: &StorePath| session.row(PATH_ID, [path.to_string()], |row| row.get::<_, i64>(0));
@@ -235,7 +239,7 @@ impl LocalStore {
     ) -> Result<(), StoreError> {
         let mut last = i64::MIN;
         loop {
-            // Some at a time, as `each` may want to ask the database.
+            // Rows are read in batches, since `each` may query the database.
             let rows = self.database.read(|session| {
                 session.rows(PATHS_AFTER, [last], |row| {
                     Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
@@ -282,7 +286,8 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Removes all objects but those that are kept: those that were never registered. The others of a dry run are still there.
+    /// Removes all objects but the kept ones: those that were never registered. A dry run leaves
+    /// the others too.
     fn sweep_objects(
         &self,
         kept: impl Fn(&[u8]) -> bool,
@@ -300,7 +305,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Removes what is no lock: once each lock was a file.
+    /// Removes all files but the present locks: earlier versions had a file for each lock.
     fn sweep_locks(&self) -> Result<(), StoreError> {
         let locks = Dir::open(self.root().join("locks"))?;
         for name in locks.names()?.iter().filter(|name| !crate::lock::FILES.contains(&name.as_slice())) {
@@ -309,7 +314,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Makes paths invalid with all that refer to them, without removing anything yet; the next collection does.
+    /// Invalidates paths and all that refer to them, and leaves their files to the next collection.
     pub(crate) fn invalidate(&self, paths: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, StoreError> {
         let graph = self.database.read(Graph::load)?;
         let start = self.indices(&graph, &paths.iter().cloned().collect::<Vec<_>>())?;

@@ -1,7 +1,8 @@
-//! What the collector does with the memory of builds: logs, build records, and the directories of failed builds.
+//! Removes old logs, build records, and directories of failed builds.
 //!
-//! Of a derivation that is valid, log and records stay: one can ask how it was made. Of others they stay for as long as the
-//! user says, and so does what `--keep-failed` has kept. A log that nobody has finished belongs to a process that is dead.
+//! Log and records of a valid derivation stay, so that users can ask how it was made. Those of
+//! other derivations, and directories that `--keep-failed` left, stay for the time that the user
+//! sets. An unfinished log belongs to a dead process.
 
 use super::GcReport;
 use crate::db::{DELETE_OLD_BUILDS, DELETE_OLD_LOGS};
@@ -13,10 +14,10 @@ use os::dir::Dir;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a log that is still being written may go without a line, should its process be one that we cannot see.
+/// The longest time without a line for a log whose process cannot be seen from here.
 const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Removes what is older than `keep` and whose derivation is not `valid`.
+/// Removes records older than `keep` whose derivation is not `valid`.
 pub(super) fn sweep(
     store: &LocalStore,
     valid: impl Fn(&StorePath) -> bool,
@@ -27,7 +28,7 @@ pub(super) fn sweep(
     let limit = store.now().saturating_sub(keep.as_secs());
     if let Some(logs) = find(&store.log_dir())? {
         for name in logs.names()? {
-            // A build that ends renames its log meanwhile.
+            // A build that ends renames its log.
             let Some(stat) = logs.find(&name)? else { continue };
             let text = String::from_utf8_lossy(&name);
             let changed_at = stat.st_mtime.max(0) as u64;

@@ -1,10 +1,11 @@
 //! Roots: the links below `gcroots/` that keep store objects alive.
 //!
-//! A direct root is a link into the store. An indirect one, below `gcroots/auto/`, is a link to a link elsewhere, such as
-//! `result` in somebody's directory: when that is gone or leads elsewhere, so is the root.
+//! A direct root is a link into the store. An indirect one, below `gcroots/auto/`, is a link to a
+//! link elsewhere, such as `result` in a user's directory: when that is removed or leads elsewhere,
+//! the root ends.
 //!
-//! Roots are made while the collector's lock is held shared, over all steps of making one: a collection in between would
-//! take the link below `auto/`, which leads nowhere yet, for one that is no longer in force.
+//! All steps of making a root share the collector's lock: a collection in between would remove the
+//! link below `auto/`, which leads nowhere yet, as stale.
 
 use crate::error::StoreError;
 use crate::local::LocalStore;
@@ -14,7 +15,7 @@ use os::{Context, SysError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Something that keeps a store object alive.
+/// A link that keeps a store object alive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Root {
     /// The link that leads into the store.
@@ -22,27 +23,27 @@ pub struct Root {
     pub path: StorePath,
 }
 
-/// Roots that are in force, and indirect ones that lead nowhere any more.
+/// Roots in force, and stale indirect ones.
 pub(super) struct Roots {
     pub live: Vec<Root>,
     pub stale: Vec<PathBuf>,
 }
 
 impl LocalStore {
-    /// Makes `link` a symbolic link to a valid path, and a root while it is one. A link into the store that is there
-    /// already is replaced, anything else is not.
+    /// Creates `link`, a symbolic link to a valid path and a root while it exists. Replaces a link
+    /// into the store, and nothing else.
     ///
     /// # Errors
-    /// [`StoreError::NotValid`]; [`StoreError::Root`] when there is something else at `link`.
+    /// [`StoreError::NotValid`]; [`StoreError::Root`] when something else is at `link`.
     pub fn add_root(&self, link: &Path, path: &StorePath) -> Result<PathBuf, StoreError> {
         let _shared = self.lock_shared()?;
         let link = absolute(link)?;
         match std::fs::read_link(&link) {
             Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => {}
-            Ok(_) => return Err(StoreError::Root { path: link, reason: "there is a link to somewhere else" }),
+            Ok(_) => return Err(StoreError::Root { path: link, reason: "a link to elsewhere has that name" }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                return Err(StoreError::Root { path: link, reason: "there is something else of that name" });
+                return Err(StoreError::Root { path: link, reason: "another file has that name" });
             }
             Err(error) => return Err(SysError::io("read link", link, &error).into()),
         }
@@ -50,7 +51,8 @@ impl LocalStore {
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() });
         }
-        // In this order: an indirect root that leads nowhere is cleaned up, a link that is no root would dangle one day.
+        // The order matters: a stale indirect root is removed later, a link that is not a root
+        // would dangle one day.
         replace_link(&self.indirect(&link), &link)?;
         self.step("indirect root made");
         replace_link(&link, &self.physical_path(path))?;
@@ -58,10 +60,11 @@ impl LocalStore {
         Ok(link)
     }
 
-    /// Calls `make`, which makes a link at `link` that leads into `path`: a root while it is there and does so.
+    /// Calls `make`, which creates a link at `link` into `path`, and makes that link a root while
+    /// it exists and leads there.
     ///
-    /// The collector waits meanwhile, and the root is made first: at no instant does the link lead to what may be removed.
-    /// `link` is absolute, as it is found again by its name; nothing is written there but by `make`.
+    /// The root exists first, and the collector waits: at no moment does the link lead to an object
+    /// that may be removed. `link` is absolute, since the root names it; only `make` writes there.
     ///
     /// # Errors
     /// [`StoreError::NotValid`]; those of `make`.
@@ -79,14 +82,15 @@ impl LocalStore {
         make()
     }
 
-    /// Where the indirect root for a link is.
+    /// Returns the path of the indirect root for a link.
     fn indirect(&self, link: &Path) -> PathBuf {
         let name = &Digest::of(link.as_os_str().as_encoded_bytes()).hex()[..40];
         self.root().join("gcroots/auto").join(name)
     }
 
-    /// Makes `name` below `gcroots/` a root for a valid path; one of that name is replaced. It is in force when this
-    /// returns, so links elsewhere that need the path are to be made after it, and removed before it.
+    /// Makes `name` below `gcroots/` a root for a valid path, in place of an older one. It is in
+    /// force when this returns, so links elsewhere that need the path are created after it, and
+    /// removed before it.
     ///
     /// # Errors
     /// [`StoreError::NotValid`].
@@ -105,7 +109,7 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Removes a root of [`LocalStore::add_named_root`]; nothing there is no error.
+    /// Removes a root of [`LocalStore::add_named_root`]; a missing one is not an error.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -175,7 +179,7 @@ fn remove_if_there(link: &Path) -> Result<(), SysError> {
     }
 }
 
-/// Puts a link in place in one step.
+/// Creates or replaces a link in one step.
 fn replace_link(link: &Path, target: &Path) -> Result<(), SysError> {
     let mut scratch = link.as_os_str().to_owned();
     scratch.push(format!(".{}.new", std::process::id()));

@@ -18,7 +18,7 @@ fn install(store: &LocalStore, dir: &Path, path: &str, references: &[&crate::Sto
     path
 }
 
-/// Every file's inode, to tell shared ones.
+/// Every file's inode, to detect shared ones.
 fn inodes(root: &Path) -> BTreeMap<u64, Vec<PathBuf>> {
     let mut inodes: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
@@ -63,7 +63,7 @@ fn adopted_in_place_and_checked_out_again() {
     make(&again, TREE);
     assert_eq!(store.import_tree(&again).unwrap().node, node);
     assert_no_inode_is_shared(&again);
-    // Both checkouts share the blob that is in the store once.
+    // Both checkouts share the blob, which is stored once.
     assert_eq!(std::fs::metadata(copy.join("b/c")).unwrap().ino(), std::fs::metadata(there.join("b/c")).unwrap().ino());
     assert_eq!(store.path_info(&path).unwrap().unwrap().bytes, 4);
 }
@@ -83,7 +83,7 @@ fn an_output_may_be_a_file_or_a_link() {
 }
 
 #[test]
-fn files_with_several_names_are_broken_apart() {
+fn files_with_several_names_are_separated() {
     let store = temp_store();
     let outside = store.dir.path().join("precious");
     std::fs::write(&outside, "precious").unwrap();
@@ -155,7 +155,7 @@ fn texts_and_derivations() {
 }
 
 #[test]
-fn actions_and_builds_are_remembered() {
+fn actions_and_builds_are_recorded() {
     let store = temp_store();
     let action = Digest::of(b"action");
     assert_eq!(store.action_result(&action).unwrap(), None);
@@ -191,7 +191,7 @@ fn locks_name_their_holder_and_end_with_it() {
 }
 
 #[test]
-fn many_paths_are_asked_for_together() {
+fn one_query_serves_many_paths() {
     let store = temp_store();
     let name = |text: &str| crate::StorePathName::new(text).unwrap();
     let valid: BTreeSet<_> = (0..20).map(|nr| store.add_file(name(&format!("n{nr}")), &[nr])).collect();

@@ -5,7 +5,7 @@ use crate::{Damage, GcOptions, GcReport, StorePath, ValidPath};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Adds a tree as a path that mentions others.
+/// Adds a tree as a path with references.
 fn add(store: &LocalStore, label: &str, files: &str, references: &[&StorePath]) -> StorePath {
     let scratch = store.scratch_dir("out").unwrap();
     let staged = scratch.path().join("out");
@@ -20,7 +20,7 @@ fn add(store: &LocalStore, label: &str, files: &str, references: &[&StorePath]) 
     path
 }
 
-/// Ends the process's temporary roots by opening the store anew.
+/// Ends the process's temporary roots by opening the store again.
 fn reopen(temp: TempStore) -> TempStore {
     let TempStore { store, dir } = temp;
     drop(store);
@@ -40,7 +40,7 @@ fn assert_clean(store: &LocalStore) {
     assert_eq!(store.verify(false).unwrap().damage, []);
 }
 
-/// Collects; returns what went, or would, and the report.
+/// Collects; returns the removed paths, or those of a dry run, and the report.
 fn collected(store: &LocalStore, options: GcOptions) -> (Vec<StorePath>, GcReport) {
     let mut gone = Vec::new();
     let report = store.gc(options, &mut |path| gone.push(path.clone())).unwrap();
@@ -48,7 +48,7 @@ fn collected(store: &LocalStore, options: GcOptions) -> (Vec<StorePath>, GcRepor
 }
 
 #[test]
-fn what_roots_lead_to_stays() {
+fn closures_of_roots_stay() {
     let temp = temp_store();
     let shared = "lib = shared bytes";
     let a = add(&temp, "a", &format!("{shared}\na = only a"), &[]);
@@ -123,7 +123,7 @@ fn a_derivation_lives_with_its_output() {
 }
 
 #[test]
-fn a_result_whose_blobs_go_is_forgotten() {
+fn a_result_without_blobs_is_deleted() {
     let temp = temp_store();
     let node = temp.put_blob(b"result", false).unwrap();
     let result = crate::ActionResult { outputs: [("out".to_owned(), node.clone())].into() };
@@ -140,7 +140,7 @@ fn a_result_whose_blobs_go_is_forgotten() {
 }
 
 #[test]
-fn leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not() {
+fn leftovers_of_dead_processes_are_removed_and_those_of_living_ones_are_not() {
     let temp = temp_store();
     let living = temp.scratch_dir("work").unwrap();
     make(living.path(), "a = 1");
@@ -173,11 +173,11 @@ fn a_link_to_elsewhere_is_not_replaced() {
         error.replace(&*temp.dir.path().to_string_lossy(), "…")
     };
     make(temp.dir.path(), "file = x\nlink -> /etc");
-    insta::assert_snapshot!(check("file"), @"`…/file` is not a root of the collector: there is something else of that name");
-    insta::assert_snapshot!(check("link"), @"`…/link` is not a root of the collector: there is a link to somewhere else");
+    insta::assert_snapshot!(check("file"), @"`…/file` is not a root of the collector: another file has that name");
+    insta::assert_snapshot!(check("link"), @"`…/link` is not a root of the collector: a link to elsewhere has that name");
 }
 
-/// A collection between the steps of making a root would remove the part that is there.
+/// A collection between the steps of making a root would remove the first part.
 #[test]
 fn roots_are_made_and_removed_while_no_collection_can_run() {
     let temp = temp_store();
@@ -204,9 +204,9 @@ fn roots_are_made_and_removed_while_no_collection_can_run() {
     assert_eq!(temp.roots().unwrap(), [crate::Root { link, path }]);
 }
 
-/// Downloads that wait to be continued go, but not one that is being continued.
+/// Abandoned downloads are removed, but not one in progress.
 #[test]
-fn downloads_that_nobody_continues_are_swept() {
+fn abandoned_downloads_are_removed() {
     let temp = temp_store();
     let downloads = temp.root().join("tmp/partial");
     make(&downloads, "a.part = old\na.from = url\nb.part = busy\nb.from = url\nc.from = url");
@@ -251,7 +251,7 @@ fn damage_is_found_and_repaired_or_made_invalid() {
     assert_eq!(damaged.len(), 4, "{damaged:?}");
     assert!(damaged.iter().any(|text| text.ends_with("-a` is damaged at `/file`: its blob is damaged")), "{damaged:?}");
     assert!(
-        damaged.iter().any(|text| text.ends_with("-c` is damaged at `/new`: it does not belong there")),
+        damaged.iter().any(|text| text.ends_with("-c` is damaged at `/new`: it is not part of the tree")),
         "{damaged:?}"
     );
 
@@ -261,14 +261,14 @@ fn damage_is_found_and_repaired_or_made_invalid() {
     assert!(!temp.is_valid(&a).unwrap() && !temp.is_valid(&b).unwrap() && temp.is_valid(&c).unwrap());
     assert!(!temp.physical_path(&c).join("new").exists());
     assert_clean(&temp);
-    // Made again, it is whole.
+    // Made again, it is complete.
     assert_eq!(add(&temp, "a", "file = bytes\ndir/x = other", &[]), a);
     assert_eq!(std::fs::read_to_string(temp.physical_path(&a).join("file")).unwrap(), "bytes");
     assert_clean(&temp);
 }
 
 #[test]
-fn missing_blobs_come_back_from_what_is_on_disk() {
+fn missing_blobs_are_restored_from_objects_on_disk() {
     let temp = temp_store();
     let a = add(&temp, "a", "file = bytes\ndir/x = other", &[]);
     for shard in std::fs::read_dir(temp.root().join("cas")).unwrap() {
@@ -283,7 +283,7 @@ fn missing_blobs_come_back_from_what_is_on_disk() {
 }
 
 #[test]
-fn the_database_can_be_made_again() {
+fn the_database_can_be_rebuilt() {
     let temp = temp_store();
     let a = add(&temp, "a", "x = 1", &[]);
     let mention = temp.model().print(&a);
@@ -308,7 +308,7 @@ fn the_database_can_be_made_again() {
 }
 
 #[test]
-fn logs_stay_while_their_derivation_does_or_as_long_as_asked() {
+fn logs_stay_with_their_derivation_or_for_the_given_time() {
     let temp = temp_store();
     let derivation = |label: &str| temp.add_text(name(&format!("{label}.drv")), label.as_bytes(), &BTreeSet::new());
     let (kept, gone) = (derivation("kept").unwrap(), derivation("gone").unwrap());
@@ -351,7 +351,7 @@ fn logs_stay_while_their_derivation_does_or_as_long_as_asked() {
     let temp = reopen(temp);
     let logs = || std::fs::read_dir(temp.log_dir()).unwrap().count();
 
-    // Nothing is said of logs: they stay, as does everything that is younger than what is said.
+    // Without an age for logs they stay, as does everything younger than the age.
     for keep_logs in [None, Some(3 * day)] {
         let report = temp.gc(GcOptions { keep_logs, dry_run: true, ..GcOptions::default() }, &mut |_| {}).unwrap();
         assert_eq!((report.removed, report.removed_logs), (1, u64::from(keep_logs.is_some())));
@@ -363,14 +363,15 @@ fn logs_stay_while_their_derivation_does_or_as_long_as_asked() {
     assert_eq!((report.removed_logs, logs(), failed.exists()), (2, 4, false));
     assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
     assert_eq!((temp.builds(&kept).unwrap().len(), temp.builds(&gone).unwrap().len()), (1, 0));
-    // With no time at all, only what is in use or valid stays.
+    // With an age of zero, only logs in use or of valid paths stay.
     temp.gc(GcOptions { keep_logs: Some(Duration::ZERO), ..GcOptions::default() }, &mut |_| {}).unwrap();
     assert!(temp.log_dir().join(format!("{kept}.zst")).exists());
 }
 
-/// While a verification reads, others add: what it has seen unfinished may be whole by the time that an object has it.
+/// Other processes add during a verification: a blob that was read unfinished may be complete when
+/// an object refers to it.
 #[test]
-fn a_blob_that_is_finished_meanwhile_is_no_damage() {
+fn a_blob_finished_during_verification_is_not_damaged() {
     let temp = temp_store();
     let path = add(&temp, "first", "a = first", &[]);
     let digest = crate::Digest::of(b"second");
@@ -382,7 +383,7 @@ fn a_blob_that_is_finished_meanwhile_is_no_damage() {
     let second = add(&temp, "second", "a = second", &[&path]);
     temp.store.verify_objects(&blobs, &mut report).unwrap();
     assert_eq!(report.damage, []);
-    // One that has gone bad since is found nevertheless.
+    // One that was damaged since is found nevertheless.
     let there = temp.physical_path(&second).join("a");
     std::fs::set_permissions(&there, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::write(&there, "others").unwrap();

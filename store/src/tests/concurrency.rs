@@ -1,4 +1,4 @@
-//! Several threads, each with a store of its own as if it were a process, add the same things to one root.
+//! Several threads, each with a store of its own like a process, add the same files to one root.
 
 use super::*;
 use crate::{GcOptions, ValidPath};
@@ -50,7 +50,7 @@ fn many_add_the_same_at_once() {
 }
 
 #[test]
-fn registrations_that_wait_together_do_not_share_mistakes() {
+fn registrations_of_a_batch_do_not_share_errors() {
     let temp = temp_store();
     std::thread::scope(|scope| {
         for n in 0..16u8 {
@@ -66,7 +66,7 @@ fn registrations_that_wait_together_do_not_share_mistakes() {
 }
 
 #[test]
-fn many_make_the_database_at_once() {
+fn many_processes_create_the_database_at_once() {
     for _ in 0..40 {
         let temp = temp_store();
         let root = temp.dir.path().join("another");

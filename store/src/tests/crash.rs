@@ -1,6 +1,8 @@
-//! Stops at every step of what changes a store, by `kill -9` of a process of its own, then opens the store again.
+//! Stops at every step of a change of a store, by `kill -9` of a process of its own, then opens the
+//! store again.
 //!
-//! Whatever the step: the store opens, what is valid is whole, the same work succeeds, and a collection leaves no trace.
+//! After any step: the store opens, valid paths are whole, the same work succeeds, and a collection
+//! leaves no trace.
 
 use super::*;
 use crate::{GcOptions, ValidPath};
@@ -8,14 +10,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Which step a child process stops at.
+/// The step at which a child process stops.
 const STOP_AT: &str = "EVAL_STORE_TEST_STOP_AT";
 const WORK: &str = "EVAL_STORE_TEST_WORK";
 const ROOT: &str = "EVAL_STORE_TEST_ROOT";
 
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
-/// What a test does between two steps.
+/// The hook of a test between two steps.
 type AtStep = Box<dyn FnMut(&'static str)>;
 
 thread_local! {
@@ -23,7 +25,7 @@ thread_local! {
     pub static AT_STEP: std::cell::RefCell<Option<AtStep>> = const { std::cell::RefCell::new(None) };
 }
 
-/// Called between any two steps; kills this very process at the step it was told to.
+/// Called between any two steps; kills this process at the chosen one.
 pub fn step(name: &'static str) {
     AT_STEP.with_borrow_mut(|at_step| at_step.iter_mut().for_each(|at_step| at_step(name)));
     static STOP: std::sync::LazyLock<Option<u64>> =
@@ -60,7 +62,7 @@ fn work(store: &LocalStore, what: &str) {
     }
 }
 
-/// Not a test by itself: what the tests below run in a process of its own.
+/// Not a test by itself: the tests below run it in a process of its own.
 #[test]
 fn child() {
     if let (Ok(root), Ok(what)) = (std::env::var(ROOT), std::env::var(WORK)) {
@@ -132,9 +134,9 @@ fn collecting() {
     check("gc");
 }
 
-/// What a power cut can leave of a blob that was never registered: all of it but its bytes.
+/// A power cut can leave an unregistered blob without its bytes.
 #[test]
-fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
+fn a_blob_that_lost_its_bytes_is_not_reused() {
     let temp = temp_store();
     let root = temp.root().to_owned();
     let (small, large) = ("small", "large ".repeat(100_000));
@@ -162,7 +164,7 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
     assert_eq!(store.verify(false).unwrap().damage, []);
     assert_eq!(std::fs::read_to_string(store.physical_path(&path).join("a")).unwrap(), small);
 
-    // The same for what a build has made, and for what is remembered of a source.
+    // The same for outputs of builds, and for cached sources.
     for damaged in [small.as_bytes(), large.trim().as_bytes()] {
         let blob = store.blob_path(&crate::Digest::of(damaged), false);
         std::fs::remove_file(&blob).unwrap();
@@ -183,7 +185,7 @@ fn a_blob_that_lost_its_bytes_is_not_taken_for_whole() {
     assert!(store.has_tree(&imported.node).unwrap());
 }
 
-/// Clocks that go wrong, in either direction, cost time at the most.
+/// Clocks that are wrong, in either direction, cost time at the most.
 #[test]
 fn a_clock_that_jumps_changes_nothing() {
     let years = std::time::Duration::from_secs(10 * 365 * 24 * 3600);
@@ -196,21 +198,21 @@ fn a_clock_that_jumps_changes_nothing() {
     let (past, future) = (std::time::UNIX_EPOCH + years, std::time::SystemTime::now() + years);
     let add = |store: &LocalStore| store.add_source(&source, name("source"), None).unwrap();
 
-    // A file from the future may be written once more at that very time.
+    // A file from the future may be written again at that very time.
     set(future);
     let first = add(&store);
     std::fs::write(source.join("a"), "third").unwrap();
     set(future);
     let second = add(&store);
     assert_ne!(first, second);
-    // And one that was changed when the clock stood years before.
+    // And one that was changed while the clock was years behind.
     set(past);
     std::fs::write(source.join("a"), "fifth").unwrap();
     set(past);
     let third = add(&store);
     assert_eq!(std::fs::read_to_string(store.physical_path(&third).join("a")).unwrap(), "fifth");
 
-    // Builds that are recorded at times to come.
+    // Builds recorded at future times.
     let record = crate::BuildRecord {
         derivation: third.clone(),
         action: crate::Digest::of(b"action"),

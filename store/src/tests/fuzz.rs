@@ -1,5 +1,6 @@
-//! Whatever happens to the bytes of archives, directories, derivations and the database: reading them ends in a value or an
-//! error, never in a panic, and what is read comes out the same when it is written again.
+//! Archives, directories, derivations and databases with damaged bytes: reading them ends in a
+//! value or an error, never in a panic, and each value that was read is written with the same
+//! bytes.
 //!
 //! ```text
 //! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p store --lib fuzz -- --nocapture
@@ -129,7 +130,8 @@ fn derivations() {
         let _watched = rounds.watch(&text);
         if let Ok(derivation) = Derivation::from_aterm(model, name("a"), &text) {
             assert_eq!(derivation.to_aterm(model).unwrap(), text);
-            // What can be read can be used: none of this panics, though not all of it need make sense.
+            // Each value that was read can be used: none of this panics, though not all of it need
+            // make sense.
             let _ = derivation.output_paths(model);
             let _ = derivation.path_and_text(model);
             let _ = derivation.to_json(model);
@@ -137,7 +139,7 @@ fn derivations() {
         }
     }
     assert!(good > 0, "some changes are none");
-    // Depth there is none, but lists can be long and strings be cut anywhere.
+    // The text has no depth, but lists can be long and strings can end anywhere.
     for end in 0..DERIVATION.len() {
         assert!(Derivation::from_aterm(model, name("a"), &DERIVATION[..end]).is_err());
     }
@@ -193,7 +195,7 @@ fn databases() {
         let _ = store.verify(false);
     }
     assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
-    // What is lost is made again from the objects.
+    // A lost database is rebuilt from the objects.
     std::fs::write(&file, b"this is no database").unwrap();
     let (store, count) = LocalStore::rebuild_db(&root, OpenOptions { durability: Durability::Relaxed }, false).unwrap();
     assert_eq!(count, paths.len());

@@ -1,4 +1,4 @@
-//! Databases of every older schema are brought up to date, with what they hold.
+//! Databases of every older schema are migrated, with their content.
 
 use super::{name, open};
 use crate::db::MIGRATIONS;

@@ -1,4 +1,4 @@
-//! Tests of the effect half, each on a store of its own.
+//! Tests on real files, each with a store of its own.
 
 mod basics;
 mod collect;
@@ -21,7 +21,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 pub use test_support::Temporary;
 
-/// A store in a temporary directory, and room beside it.
+/// A store in a temporary directory, and space beside it.
 pub struct TempStore {
     pub store: LocalStore,
     pub dir: Temporary,
@@ -65,7 +65,8 @@ pub fn name(text: &str) -> crate::StorePathName {
     crate::StorePathName::new(text).unwrap()
 }
 
-/// Makes files of a text: lines `path = content`, `path * content` (executable), `path -> target`, `path/`.
+/// Makes files of a text: lines `path = content`, `path * content` (executable), `path -> target`,
+/// `path/`.
 pub fn make(root: &Path, text: &str) {
     std::fs::create_dir_all(root).unwrap();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -1,4 +1,5 @@
-//! What is being made is nobody else's: its names cannot be foretold, and only the user of the process gets to it.
+//! Files being made are private: their names are random, and only the user of the process reaches
+//! them.
 
 use super::{make, open, temp_store};
 use std::collections::BTreeSet;
@@ -6,9 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// CVE-2025-46416 and -52991: somebody who knows a name beforehand puts something of his own there.
+/// CVE-2025-46416 and -52991: another user who knows a name beforehand puts a file there.
 #[test]
-fn names_cannot_be_foretold() {
+fn names_are_random() {
     let store = temp_store();
     let mut seen = BTreeSet::new();
     for _ in 0..50 {
@@ -20,16 +21,16 @@ fn names_cannot_be_foretold() {
         assert_eq!(random.len(), 32, "{name}: 128 bits");
         assert!(seen.insert(random.to_owned()), "{name} came twice");
     }
-    // Digits that time or a counter give would agree in some place.
+    // Digits of a time or a counter would agree in some position.
     for at in 0..32 {
         let digits: BTreeSet<u8> = seen.iter().map(|random| random.as_bytes()[at]).collect();
         assert!(digits.len() > 4, "digit {at} is one of {digits:?} in 50 names");
     }
 }
 
-/// CVE-2024-38531: a program that a build leaves is started from outside, by another user.
+/// CVE-2024-38531: another user starts a program that a build leaves.
 #[test]
-fn nobody_else_gets_in() {
+fn no_other_user_gets_in() {
     let store = temp_store();
     let scratch = store.scratch_dir("build").unwrap();
     make(scratch.path(), "tool * #!/bin/sh");
@@ -40,7 +41,7 @@ fn nobody_else_gets_in() {
     assert_eq!(std::fs::metadata(private).unwrap().mode() & 0o7777, 0o700);
     assert!(Command::new(&tool).status().unwrap().success(), "its own user starts it");
     if nix::unistd::geteuid().is_root() {
-        // Everything above lets others pass, so that it is this directory which does not.
+        // All directories above can be entered by others, so this one must not.
         for above in private.ancestors().skip(1).take_while(|path| path.starts_with(store.dir.path())) {
             std::fs::set_permissions(above, PermissionsExt::from_mode(0o755)).unwrap();
         }
@@ -48,13 +49,13 @@ fn nobody_else_gets_in() {
             |program: &std::path::Path| Command::new(program).uid(65534).gid(65534).current_dir("/").status();
         let error = as_other(&tool).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-        // What is in the store may be started by all.
+        // All users may start programs in the store.
         std::fs::rename(&tool, store.root().join("tool")).unwrap();
         assert!(as_other(&store.root().join("tool")).unwrap().success());
     }
 }
 
-/// What keeps others out, and what hostile trees and archives are refused with, is the same without root.
+/// Private directories, and the refusal of hostile trees and archives, are the same without root.
 #[test]
 fn as_an_ordinary_user() {
     let left = test_support::ordinary::run_again(
@@ -64,7 +65,7 @@ fn as_an_ordinary_user() {
     assert!(left.is_empty(), "temporary directories stay: {left:?}");
 }
 
-/// Without root the trees of a store can be removed only once they are made writable.
+/// Without root the trees of a store can be removed only once they are writable.
 #[test]
 fn temporary_directories_go() {
     for temporary in [super::Temporary::new(), super::Temporary::in_memory()] {

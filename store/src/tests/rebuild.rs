@@ -1,4 +1,5 @@
-//! The database is made again whole, or not at all: nothing that a collector could take for a store without objects.
+//! The database is rebuilt whole, or not at all: a collector never sees a store without its
+//! objects.
 
 use super::{TempStore, Temporary, crash, make, name, open, temp_store};
 use crate::error::StoreError;
@@ -24,7 +25,7 @@ fn gc(store: &LocalStore) -> Result<u64, StoreError> {
     store.gc(GcOptions::default(), &mut |_| {}).map(|report| report.removed + report.leftovers)
 }
 
-/// Everything is there, or it is said that the database is not; either way a rebuild brings all back.
+/// Everything exists, or the missing database is reported; either way a rebuild restores it.
 #[track_caller]
 fn assert_nothing_is_lost(root: &Path, path: &StorePath, when: &str) {
     let store = open(root);
@@ -78,7 +79,7 @@ fn stopped_at_any_step() {
 }
 
 #[test]
-fn nobody_collects_or_adds_meanwhile() {
+fn no_process_collects_or_adds_during_a_rebuild() {
     let (dir, path) = store_with_root();
     let root = dir.path().join("root");
     let lock = std::fs::File::open(root.join("locks/collector")).unwrap();
@@ -95,7 +96,7 @@ fn nobody_collects_or_adds_meanwhile() {
 }
 
 #[test]
-fn a_process_that_goes_on_registers_in_the_new_one() {
+fn a_running_process_registers_in_the_new_database() {
     let (dir, path) = store_with_root();
     let root = dir.path().join("root");
     let going_on = open(&root);
@@ -108,7 +109,7 @@ fn a_process_that_goes_on_registers_in_the_new_one() {
 }
 
 #[test]
-fn a_database_that_is_gone_is_not_a_new_one() {
+fn a_missing_database_is_an_error() {
     for what in ["nothing", "an empty file"] {
         let (dir, path) = store_with_root();
         let root = dir.path().join("root");
@@ -124,7 +125,7 @@ fn a_database_that_is_gone_is_not_a_new_one() {
 }
 
 #[test]
-fn whatever_is_in_the_way_of_the_old_one_goes() {
+fn files_at_the_old_database_are_removed() {
     let (dir, path) = store_with_root();
     let root = dir.path().join("root");
     for kind in ["store.sqlite", "store.sqlite.old", "store.sqlite.new", "store.sqlite.old-wal"] {

@@ -1,9 +1,11 @@
-//! Stops a process at its N-th system call while it opens, adds to, adopts into, verifies or collects a store, or has that
-//! call fail, and opens the store again.
+//! Stops a process at its N-th system call while it opens, adds to, adopts into, verifies or
+//! collects a store, or has that call fail, and opens the store again.
 //!
-//! Whatever the call: what was valid and is kept stays, whatever is valid is whole, the same work succeeds afterwards, and a
-//! collection leaves nothing of what went wrong. `EVAL_STORE_STOPS=10000 cargo test -p store --release stops` makes that many
-//! stops; without the variable there are a few hundred. [`super::crash`] stops at our own steps instead, at each of them.
+//! After any call: valid paths that are kept stay, all valid paths are whole, the same work
+//! succeeds afterwards, and a collection removes all leftovers.
+//! `EVAL_STORE_STOPS=10000 cargo test -p store --release stops` makes that many stops; without the
+//! variable there are a few hundred. [`super::crash`] stops at our own steps instead, at each of
+//! them.
 
 use super::*;
 use crate::{GcOptions, StoreError, StorePath, ValidPath};
@@ -16,13 +18,13 @@ use test_support::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 
 const WORK: &str = "EVAL_STORE_TEST_STOPS_WORK";
 const ROOT: &str = "EVAL_STORE_TEST_STOPS_ROOT";
-/// How many stops or faults all tests here make together.
+/// The number of stops or faults of all tests here together.
 const STOPS: &str = "EVAL_STORE_STOPS";
 
-/// What is done; each takes its share of the stops.
+/// The works; each takes its share of the stops.
 const WORKS: [&str; 6] = ["open", "adopt", "source", "text", "gc", "verify"];
 
-/// How a child ends that met an error and said so.
+/// The exit status of a child that reported an error.
 const FAILED: i32 = 3;
 
 fn work(root: &Path, what: &str) -> Result<(), StoreError> {
@@ -32,7 +34,7 @@ fn work(root: &Path, what: &str) -> Result<(), StoreError> {
         "adopt" => {
             let scratch = store.scratch_dir("out")?;
             let staged = scratch.path().join("out");
-            // Made by a builder, in life: its failures are not ours.
+            // Made by a builder, in production: its failures are not ours.
             std::fs::rename(root.join("../staged"), &staged)
                 .map_err(|error| crate::SysError::io("rename", &staged, &error))?;
             let imported = store.import_tree(&staged)?;
@@ -54,7 +56,7 @@ fn work(root: &Path, what: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Not a test by itself: what the tests below run in a process of its own.
+/// Not a test by itself: the tests below run it in a process of its own.
 #[test]
 fn child() {
     if let (Ok(root), Ok(what)) = (std::env::var(ROOT), std::env::var(WORK)) {
@@ -70,13 +72,13 @@ fn child() {
     }
 }
 
-/// A store with something to keep and something to collect, and beside it something to add.
-struct Place {
+/// A store with a path to keep and one to collect, and beside it a source to add.
+struct Fixture {
     dir: super::Temporary,
     kept: Option<StorePath>,
 }
 
-impl Place {
+impl Fixture {
     fn root(&self) -> std::path::PathBuf {
         self.dir.path().join("root")
     }
@@ -87,35 +89,35 @@ fn files(extra: u64) -> String {
     format!("a = 1\nb/c * 2\nb/d -> ../a\ne/\nf = 1\n{extra}")
 }
 
-fn prepare(what: &str, extra: u64) -> Place {
-    // Killing a process loses nothing of any file system: in memory it is ten times faster.
+fn prepare(what: &str, extra: u64) -> Fixture {
+    // A kill loses no data on any file system: in memory it is ten times faster.
     let dir = super::Temporary::in_memory();
     make(&dir.path().join("source"), &files(extra));
     make(&dir.path().join("staged"), &files(extra));
-    let mut place = Place { dir, kept: None };
+    let mut fixture = Fixture { dir, kept: None };
     if what == "open" {
-        return place;
+        return fixture;
     }
-    let store = open(&place.root());
-    make(&place.dir.path().join("kept"), "bin/k * kept\nlib/l = also kept");
-    let kept = store.add_source(&place.dir.path().join("kept"), name("kept"), None).unwrap();
+    let store = open(&fixture.root());
+    make(&fixture.dir.path().join("kept"), "bin/k * kept\nlib/l = also kept");
+    let kept = store.add_source(&fixture.dir.path().join("kept"), name("kept"), None).unwrap();
     store.add_named_root(&name("kept"), &kept).unwrap();
-    place.kept = Some(kept);
+    fixture.kept = Some(kept);
     if matches!(what, "gc" | "verify") {
         for n in 0..=extra as u8 {
             store.add_text(name("gone"), &[n], &BTreeSet::new()).unwrap();
         }
-        store.add_source(&place.dir.path().join("source"), name("src"), None).unwrap();
+        store.add_source(&fixture.dir.path().join("source"), name("src"), None).unwrap();
     }
     if what == "verify" {
-        // So that there is something to mend, or to forget: what is kept may be what is damaged.
-        let (_, blob) = blobs(&place.root()).pop_first().unwrap();
+        // Damages a path, for a repair or an invalidation: the kept path may be the damaged one.
+        let (_, blob) = blobs(&fixture.root()).pop_first().unwrap();
         std::fs::set_permissions(&blob, PermissionsExt::from_mode(0o644)).unwrap();
         let damaged = vec![b'!'; std::fs::metadata(&blob).unwrap().len() as usize];
         std::fs::write(&blob, damaged).unwrap();
-        place.kept = None;
+        fixture.kept = None;
     }
-    place
+    fixture
 }
 
 /// The blobs of a store by name.
@@ -125,18 +127,18 @@ fn blobs(root: &Path) -> std::collections::BTreeMap<std::ffi::OsString, std::pat
     files.map(|file| file.unwrap()).map(|file| (file.file_name(), file.path())).collect()
 }
 
-fn start(place: &Place, what: &str, plan: Plan) -> Ended {
+fn start(fixture: &Fixture, what: &str, plan: Plan) -> Ended {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "tests::stops::child", "--test-threads=1", "--nocapture"]);
-    command.env(WORK, what).env(ROOT, place.root()).env("RAYON_NUM_THREADS", "1");
+    command.env(WORK, what).env(ROOT, fixture.root()).env("RAYON_NUM_THREADS", "1");
     run(&mut command, plan)
 }
 
-/// What must hold after any end: see the head of this file.
+/// Checks the invariants after any end: see the head of this file.
 #[track_caller]
-fn check_after(place: &Place, what: &str, case: &str) {
-    let store = open(&place.root());
-    if let Some(kept) = &place.kept {
+fn check_after(fixture: &Fixture, what: &str, case: &str) {
+    let store = open(&fixture.root());
+    if let Some(kept) = &fixture.kept {
         assert!(store.is_valid(kept).unwrap(), "{case}: a registered path was lost");
         assert_eq!(show(&store.physical_path(kept)).lines().count(), 5, "{case}: a registered path is not whole");
     }
@@ -144,27 +146,27 @@ fn check_after(place: &Place, what: &str, case: &str) {
         assert_eq!(store.verify(false).unwrap().damage, [], "{case}: something half was accepted");
     }
     drop(store);
-    if what == "adopt" && !place.dir.path().join("staged").exists() {
-        make(&place.dir.path().join("staged"), &files(0));
+    if what == "adopt" && !fixture.dir.path().join("staged").exists() {
+        make(&fixture.dir.path().join("staged"), &files(0));
     }
-    work(&place.root(), what).unwrap_or_else(|error| panic!("{case}: doing it again: {error}"));
-    let store = open(&place.root());
+    work(&fixture.root(), what).unwrap_or_else(|error| panic!("{case}: doing it again: {error}"));
+    let store = open(&fixture.root());
     assert_eq!(store.verify(false).unwrap().damage, [], "{case}: after doing it again");
     store.remove_named_root(&name("kept")).unwrap();
     drop(store);
-    let store = open(&place.root());
+    let store = open(&fixture.root());
     store.gc(GcOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(store.all_paths().unwrap(), [], "{case}: a path stays");
-    assert_eq!(blobs(&place.root()).len(), 0, "{case}: a blob stays");
+    assert_eq!(blobs(&fixture.root()).len(), 0, "{case}: a blob stays");
     for dir in ["store", "tmp", "locks"] {
         let mut names: Vec<_> =
-            std::fs::read_dir(place.root().join(dir)).unwrap().map(|e| e.unwrap().file_name()).collect();
+            std::fs::read_dir(fixture.root().join(dir)).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.retain(|name| dir != "locks" || !crate::lock::FILES.contains(&name.as_bytes()));
         assert!(names.is_empty(), "{case}: {names:?} in {dir}");
     }
 }
 
-/// How many stops one of `parts` equal parts of the tests here is to make.
+/// The number of stops of one of `parts` equal parts of the tests here.
 fn wanted(parts: u64) -> u64 {
     std::env::var(STOPS).ok().and_then(|text| text.parse::<u64>().ok()).map_or(12, |stops| stops.div_ceil(parts))
 }
@@ -180,12 +182,12 @@ fn stop_everywhere(what: &str) {
         let stops = (wanted(WORKS.len() as u64) - made).min(whole.calls);
         for n in 0..stops {
             let at = n * whole.calls / stops;
-            let place = prepare(what, extra);
-            let ended = start(&place, what, Plan::Stop(at));
+            let fixture = prepare(what, extra);
+            let ended = start(&fixture, what, Plan::Stop(at));
             let case = format!("`{what}` with {extra} more files, stopped at call {at} of {}", whole.calls);
             // The last calls may differ from run to run.
             assert!(ended.status.is_none_or(|status| status == 0), "{case}: {}", ended.printed);
-            check_after(&place, what, &case);
+            check_after(&fixture, what, &case);
         }
         made += stops;
         extra += 7;
@@ -257,30 +259,30 @@ const READ_ONLY: Fault = Fault {
     ],
 };
 
-/// Has calls fail, one a run, evenly over the work: it ends well or with an error, never otherwise.
+/// Makes calls fail, one a run, evenly over the work: it succeeds or ends with an error.
 #[track_caller]
 fn fail_everywhere(fault: &'static Fault) {
-    let (mut made, mut told) = (0, 0);
+    let (mut made, mut reported) = (0, 0);
     for what in ["open", "adopt", "source", "text", "gc"] {
         let whole = start(&prepare(what, 3), what, Plan::Fail(u64::MAX - 1, fault));
         assert_eq!(whole.status, Some(0), "{}", whole.printed);
         let faults = wanted(20).min(whole.calls);
         for n in 0..faults {
             let at = n * whole.calls / faults;
-            let place = prepare(what, 3);
-            let ended = start(&place, what, Plan::Fail(at, fault));
+            let fixture = prepare(what, 3);
+            let ended = start(&fixture, what, Plan::Fail(at, fault));
             let case = format!("`{what}` with {} at call {at} of {}", fault.errno, whole.calls);
             match ended.status {
                 Some(0) => {}
-                Some(FAILED) => told += 1,
+                Some(FAILED) => reported += 1,
                 other => panic!("{case}: ended with {other:?}: {}", ended.printed),
             }
             made += u64::from(ended.struck);
-            check_after(&place, what, &case);
+            check_after(&fixture, what, &case);
         }
     }
-    println!("{}: {made} faults, {told} of them told", fault.errno);
-    assert!(told > 0 && told <= made);
+    println!("{}: {made} faults, {reported} of them reported", fault.errno);
+    assert!(reported > 0 && reported <= made);
 }
 
 #[test]

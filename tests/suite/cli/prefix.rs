@@ -324,8 +324,10 @@ fn foreign_files_stay() {
     --- stderr
     plan: 1 tree to put together
     nothing had to be built in [TIME]
-    error: files that were not installed from the store are in the way at `root/opt/toy`; --force keeps them aside:
+    error: files that were not installed from the store are in the way at `root/opt/toy`:
              root/opt/toy/mine
+     |
+     = help: `--force` moves them aside
     "#);
     assert_eq!(fs::read_to_string(workspace.path().join("root/opt/toy/mine")).expect("it stays"), "precious");
 }
@@ -338,8 +340,10 @@ fn a_changed_file_stops_an_uninstall() {
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to root"), @r#"
     status: 1
     --- stderr
-    error: files that were not installed from the store are in the way at `root/opt/toy`; --force keeps them aside:
+    error: files that were not installed from the store are in the way at `root/opt/toy`:
              root/opt/toy/note
+     |
+     = help: `--force` moves them aside
     "#);
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to root --force"), @r#"
     status: 0

@@ -173,7 +173,7 @@ fn as_ordinary_user(workspace: &Workspace, program: &Path, words: &str) -> Strin
 
 #[test]
 fn the_store_of_another_user_names_the_setting() {
-    if !store::place::is_root() {
+    if !os::public::is_root() {
         return;
     }
     let workspace = Workspace::with_own_store(TOY);
@@ -243,7 +243,7 @@ fn paths_that_cannot_hold_a_store() {
 /// When root builds, another user could exchange the store at the same time.
 #[test]
 fn root_is_warned_of_a_store_that_others_can_exchange() {
-    if !store::place::is_root() {
+    if !os::public::is_root() {
         return;
     }
     let workspace = Workspace::with_own_store("5");

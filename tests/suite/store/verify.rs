@@ -26,7 +26,7 @@ fn a_changed_file_is_found() {
     assert_snapshot!(workspace.check("store verify"), @r#"
     status: 1
     --- stdout
-    blob 56cbec1f4c6b7b78d5d024714063672d5047e83fac03cdf7e79ee319f4e94940 has other bytes than its name says
+    blob 56cbec1f4c6b7b78d5d024714063672d5047e83fac03cdf7e79ee319f4e94940 is damaged: its bytes have another digest
     store path `[HASH]-toy` is damaged at `/x`: its blob is damaged
     --- stderr
     2 paths, 3 files, 389 B read
@@ -45,7 +45,7 @@ fn repaired_it_is_built_again() {
     assert_snapshot!(workspace.check("store verify --repair"), @r#"
     status: 0
     --- stdout
-    blob 56cbec1f4c6b7b78d5d024714063672d5047e83fac03cdf7e79ee319f4e94940 has other bytes than its name says
+    blob 56cbec1f4c6b7b78d5d024714063672d5047e83fac03cdf7e79ee319f4e94940 is damaged: its bytes have another digest
     store path `[HASH]-toy` is damaged at `/x`: its blob is damaged
     --- stderr
     2 paths, 3 files, 389 B read

@@ -1,13 +1,14 @@
-//! Names of build directories in the bytes of any file.
+//! Finds names of build directories in the bytes of any file.
 //!
-//! A hit is the directory's path followed by a slash or by the end of the string, and not the tail of a longer path:
-//! `/usr/share/build/x` and `https://example/build/` are none. A letter in front does not save it, since `-I/build/x`
-//! and the length byte of a string in a `.pyc` look like that; a path character run with another slash in it does.
+//! A hit is the directory's path followed by a slash or by the end of the string, and not the tail
+//! of a longer path: `/usr/share/build/x` and `https://example/build/` are not hits. A letter in
+//! front is still a hit, since `-I/build/x` and the length byte of a string in a `.pyc` look like
+//! that; a run of path characters with another slash in it is not.
 
-use super::{Kind, Report};
+use super::{FileFindings, LeakKind};
 use memchr::memmem::Finder;
 
-/// How much of the string at a hit is shown.
+/// The number of bytes of the string at a hit that are shown.
 const SHOWN_MAX: usize = 120;
 
 pub(super) struct Needles {
@@ -15,7 +16,7 @@ pub(super) struct Needles {
 }
 
 impl Needles {
-    /// Prepares the search; directories that hold the prefix itself are left out.
+    /// Prepares the search, without directories that contain the prefix itself.
     pub fn new(directories: &[String], prefix: &[u8]) -> Self {
         let finders = directories
             .iter()
@@ -26,7 +27,7 @@ impl Needles {
     }
 
     /// Reports the first hit of each directory, with the number of the others.
-    pub fn check(&self, content: &[u8], report: &mut Report) {
+    pub fn check(&self, content: &[u8], report: &mut FileFindings) {
         for finder in &self.finders {
             let length = finder.needle().len();
             let mut hits = finder.find_iter(content).filter(|&at| is_hit(content, at, length));
@@ -39,7 +40,7 @@ impl Needles {
             let string = shown(&content[first..]);
             report.add(
                 Some(first as u64),
-                Kind::BuildDirectory,
+                LeakKind::BuildDirectory,
                 format!("the bytes name a directory of the build: `{string}`{more}"),
                 "configure with the final path, map paths with -ffile-prefix-map, or cut the line out after installing",
             );
@@ -51,8 +52,8 @@ fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/._-+~@%".contains(&byte)
 }
 
-/// Whether the bytes in front are a word of prose, as in "input/output/error". Type and length of a marshalled string are
-/// two letters at the most, and a compiler's option has its dash.
+/// Returns true when the bytes in front are a word of prose, as in "input/output/error". Type and
+/// length of a marshalled string are two letters at the most, and a compiler's option has its dash.
 fn is_word(run: &[u8]) -> bool {
     run.len() > 2 && run.iter().all(u8::is_ascii_alphabetic)
 }
@@ -63,7 +64,7 @@ fn is_hit(content: &[u8], at: usize, length: usize) -> bool {
     let run = &before[at - run..];
     match content.get(at + length) {
         Some(b'/') => !run.contains(&b'/') && !run.ends_with(b".") && !is_word(run),
-        // The bare directory, as debug information has it: only as a string of its own.
+        // The bare directory, as in debug information: only as a string of its own.
         None | Some(0 | b'"' | b'\'' | b':' | b';' | b'\n') => {
             matches!(before.last(), None | Some(0 | b'"' | b'\'' | b'=' | b':' | b'\n')) || run == b"-I" || run == b"-L"
         }
@@ -87,7 +88,7 @@ mod tests {
     #[track_caller]
     fn check(content: &[u8]) -> Vec<(Option<u64>, String)> {
         let needles = Needles::new(&super::super::Policy::default().build_directories, b"/opt/p");
-        let mut report = Report { path: b"/opt/p/f", relative: "f".into(), findings: Vec::new() };
+        let mut report = FileFindings { path: b"/opt/p/f", relative: "f".into(), findings: Vec::new() };
         needles.check(content, &mut report);
         report.findings.into_iter().map(|finding| (finding.offset, finding.text)).collect()
     }

@@ -1,5 +1,6 @@
 #![allow(unsafe_code, reason = "a mapping of a file is memory that others may change")]
-//! The bytes of a file: small ones are read, large ones mapped, so that no file is held in memory whole.
+//! The bytes of a file: small files are read, large ones mapped, so that no file is in memory
+//! whole.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// From this size on files are mapped; below, that takes longer than reading.
+/// Files of this size and above are mapped; for smaller ones that takes longer than reading.
 const MAPPED_FROM_BYTES: u64 = 1 << 20;
 
 pub(super) enum Content {
@@ -24,8 +25,9 @@ impl Content {
             file.read_to_end(&mut bytes)?;
             return Ok(Content::Read(bytes));
         }
-        // SAFETY: the mapping is read-only, of a regular file, and nobody writes to a tree that is audited: it lies in the store,
-        // or is what its user asks about. Should that user cut a file short meanwhile, the kernel ends this process.
+        // SAFETY: the mapping is read-only, of a regular file, and no process writes to a tree
+        // under audit: it is in the store, or its user asks about it. If that user truncates a file
+        // during the audit, the kernel ends this process.
         unsafe { Mmap::map(&file) }.map(Content::Mapped)
     }
 }

@@ -1,11 +1,11 @@
-//! ELF programs and libraries: interpreter, search paths and needed libraries.
+//! Checks ELF programs and libraries: interpreter, search paths and needed libraries.
 //!
-//! Only the program headers and the dynamic section are read, which is all the loader reads; sections, symbols and
-//! debug information may be stripped or broken. Relocatable objects have neither, and pass, as do the separate debug
-//! files whose segments have no content.
+//! Reads the program headers and the dynamic section only, as the loader does; sections, symbols
+//! and debug information may be stripped or damaged. Relocatable objects have neither, and pass, as
+//! do the separate debug files whose segments have no content.
 
 use super::tree::{self, Tree};
-use super::{Kind, Report};
+use super::{FileFindings, LeakKind};
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::Elf;
 use goblin::elf::dynamic::{DF_1_PIE, DT_FLAGS_1, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRTAB};
@@ -15,26 +15,26 @@ use goblin::elf::program_header::{PT_DYNAMIC, PT_INTERP, PT_LOAD, ProgramHeader}
 const RPATH_HELP: &str = "link with -Wl,-rpath,PREFIX/lib or a path that starts with $ORIGIN";
 
 /// Checks one file that starts with the ELF magic.
-pub(super) fn check(content: &[u8], tree: &Tree, library_directories: &[Vec<u8>], report: &mut Report) {
+pub(super) fn check(content: &[u8], tree: &Tree, library_directories: &[Vec<u8>], report: &mut FileFindings) {
     match Object::parse(content) {
         Ok(Some(object)) => object.check(tree, library_directories, report),
         Ok(None) => {}
-        Err(Broken { offset, reason }) => report.add(
+        Err(Damaged { offset, reason }) => report.add(
             Some(offset),
-            Kind::BrokenElf,
-            format!("the ELF file is broken: {reason}"),
+            LeakKind::BrokenElf,
+            format!("the ELF file is damaged: {reason}"),
             "leave the file out of the prefix, or find out what wrote it",
         ),
     }
 }
 
 #[derive(Debug)]
-struct Broken {
+struct Damaged {
     offset: u64,
     reason: String,
 }
 
-/// A string of the file, and where it is.
+/// A string of the file, and its offset.
 #[derive(Debug, Clone, Copy)]
 struct Text<'a> {
     bytes: &'a [u8],
@@ -47,7 +47,7 @@ impl Text<'_> {
     }
 }
 
-/// What the loader looks at.
+/// The data that the loader uses.
 #[derive(Debug, Default)]
 struct Object<'a> {
     interpreter: Option<Text<'a>>,
@@ -58,33 +58,33 @@ struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Reads a program or a shared library; none for other kinds of ELF files.
-    fn parse(content: &'a [u8]) -> Result<Option<Self>, Broken> {
-        let broken = |offset: u64, reason: &str| Broken { offset, reason: reason.to_owned() };
-        let header = Elf::parse_header(content).map_err(|error| broken(0, &error.to_string()))?;
+    /// Parses a program or a shared library; returns none for other kinds of ELF files.
+    fn parse(content: &'a [u8]) -> Result<Option<Self>, Damaged> {
+        let damaged = |offset: u64, reason: &str| Damaged { offset, reason: reason.to_owned() };
+        let header = Elf::parse_header(content).map_err(|error| damaged(0, &error.to_string()))?;
         if !matches!(header.e_type, ET_EXEC | ET_DYN) {
             return Ok(None);
         }
-        let shape = Elf::lazy_parse(header).map_err(|error| broken(0, &error.to_string()))?;
+        let shape = Elf::lazy_parse(header).map_err(|error| damaged(0, &error.to_string()))?;
         let context = Ctx::new(
             if shape.is_64 { Container::Big } else { Container::Little },
             if shape.little_endian { Endian::Little } else { Endian::Big },
         );
         let headers_at = usize::try_from(header.e_phoff).unwrap_or(usize::MAX);
         let headers = ProgramHeader::parse(content, headers_at, usize::from(header.e_phnum), context)
-            .map_err(|_| broken(header.e_phoff, "its program headers lie beyond its end"))?;
+            .map_err(|_| damaged(header.e_phoff, "its program headers are past its end"))?;
 
         let mut object = Object::default();
         for header in headers.iter().filter(|header| header.p_type == PT_INTERP && header.p_filesz > 0) {
             let bytes = slice(content, header.p_offset, header.p_filesz)
-                .ok_or_else(|| broken(header.p_offset, "its interpreter lies beyond its end"))?;
+                .ok_or_else(|| damaged(header.p_offset, "its interpreter is past its end"))?;
             object.interpreter = Some(Text { bytes: until_zero(bytes), offset: header.p_offset });
         }
         let Some(dynamic) = headers.iter().find(|header| header.p_type == PT_DYNAMIC && header.p_filesz > 0) else {
             return Ok(Some(object));
         };
         let bytes = slice(content, dynamic.p_offset, dynamic.p_filesz)
-            .ok_or_else(|| broken(dynamic.p_offset, "its dynamic section lies beyond its end"))?;
+            .ok_or_else(|| damaged(dynamic.p_offset, "its dynamic section is past its end"))?;
         let word = if shape.is_64 { 8 } else { 4 };
         let entries: Vec<(u64, u64)> = bytes
             .chunks_exact(2 * word)
@@ -98,14 +98,14 @@ impl<'a> Object<'a> {
             })?;
             segment.p_offset.checked_add(address - segment.p_vaddr)
         });
-        let text = |value: u64| -> Result<Text<'a>, Broken> {
+        let text = |value: u64| -> Result<Text<'a>, Damaged> {
             let offset = strings_at
                 .and_then(|at| at.checked_add(value))
-                .ok_or_else(|| broken(dynamic.p_offset, "its dynamic section has no string table"))?;
+                .ok_or_else(|| damaged(dynamic.p_offset, "its dynamic section has no string table"))?;
             let bytes = usize::try_from(offset)
                 .ok()
                 .and_then(|offset| content.get(offset..))
-                .ok_or_else(|| broken(dynamic.p_offset, "a string of its dynamic section lies beyond its end"))?;
+                .ok_or_else(|| damaged(dynamic.p_offset, "a string of its dynamic section is past its end"))?;
             Ok(Text { bytes: until_zero(bytes), offset })
         };
         let mut has_soname = false;
@@ -120,12 +120,12 @@ impl<'a> Object<'a> {
                 _ => {}
             }
         }
-        // libc.so is a library that can be run, too: it says its version.
+        // libc.so is a library that can be run too, and prints its version.
         object.is_library = has_soname && !is_pie;
         Ok(Some(object))
     }
 
-    fn check(&self, tree: &Tree, library_directories: &[Vec<u8>], report: &mut Report) {
+    fn check(&self, tree: &Tree, library_directories: &[Vec<u8>], report: &mut FileFindings) {
         if let Some(interpreter) = self.interpreter {
             let path = tree::normalise(interpreter.bytes);
             let inside = interpreter.bytes.starts_with(b"/") && tree::is_inside(&path, tree.prefix());
@@ -133,7 +133,7 @@ impl<'a> Object<'a> {
                 let what = if inside { "does not exist" } else { "is not in the prefix" };
                 report.add(
                     Some(interpreter.offset),
-                    Kind::Interpreter,
+                    LeakKind::Interpreter,
                     format!("the program is loaded by `{}`, which {what}", interpreter.shown()),
                     "link with the prefix's compiler wrapper, or with -Wl,--dynamic-linker=PREFIX/lib/ld-linux-x86-64.so.2",
                 );
@@ -142,7 +142,7 @@ impl<'a> Object<'a> {
         for runpath in &self.runpaths {
             report.add(
                 Some(runpath.offset),
-                Kind::Runpath,
+                LeakKind::Runpath,
                 format!("the search path `{}` is a DT_RUNPATH, which LD_LIBRARY_PATH overrides", runpath.shown()),
                 "link with -Wl,--disable-new-dtags",
             );
@@ -151,7 +151,7 @@ impl<'a> Object<'a> {
         if is_dynamic_program && self.rpaths.is_empty() && self.runpaths.is_empty() {
             report.add(
                 self.interpreter.map(|interpreter| interpreter.offset),
-                Kind::NoRpath,
+                LeakKind::NoRpath,
                 "the program has no rpath, so LD_LIBRARY_PATH chooses its libraries".to_owned(),
                 RPATH_HELP,
             );
@@ -167,7 +167,7 @@ impl<'a> Object<'a> {
                     Some(directory) if tree::is_inside(&directory, tree.prefix()) => directories.push(directory),
                     _ => report.add(
                         Some(offset),
-                        Kind::Rpath,
+                        LeakKind::Rpath,
                         format!("the search path `{}` leads out of the prefix", String::from_utf8_lossy(entry)),
                         RPATH_HELP,
                     ),
@@ -184,7 +184,7 @@ impl<'a> Object<'a> {
             if !found {
                 report.add(
                     Some(needed.offset),
-                    Kind::Needed,
+                    LeakKind::Needed,
                     format!("the library `{}` it needs is not in the prefix", needed.shown()),
                     "add the package that has it to the prefix, or its directory to the rpath",
                 );
@@ -193,7 +193,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Expands an entry of a search path; none if it is empty (the working directory), relative, or not fixed.
+/// Expands an entry of a search path; none if it is empty (the working directory), relative, or not
+/// fixed.
 fn expand(entry: &[u8], origin: &[u8]) -> Option<Vec<u8>> {
     let rest = entry.strip_prefix(b"$ORIGIN").or_else(|| entry.strip_prefix(b"${ORIGIN}"));
     let path = match rest {

@@ -1,12 +1,13 @@
 //! The audit: does anything in a finished prefix lead out of it?
 //!
-//! A prefix is to run on any machine from its path and use nothing of that machine. So every ELF interpreter, library
-//! search path and needed library, every script's interpreter, every path in `.pc` and `.la` files and every symbolic
-//! link has to end inside the prefix, and no byte may name a directory that only existed while it was built.
+//! A prefix must run on any machine from its path and use nothing of that machine. So every ELF
+//! interpreter, library search path and needed library, every script's interpreter, every path in
+//! `.pc` and `.la` files and every symbolic link has to end inside the prefix, and no byte may name
+//! a directory that only existed during the build.
 //!
-//! The tree is read, never run, and nothing of this machine is consulted: links are followed in memory, as if the tree
-//! were at its place. Broken files give findings, not panics. Strings that a compiler has split into immediates, and the
-//! content of compressed files, are not looked into.
+//! The audit reads the tree, never runs it, and uses nothing of this machine: it follows links in
+//! memory, as if the tree were installed. Damaged files give findings, not panics. The audit does
+//! not see strings that a compiler has split into immediates, nor the content of compressed files.
 
 mod bytes;
 mod content;
@@ -26,15 +27,16 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use tree::{Node, Resolved, Tree};
 
-/// What counts as a leak.
+/// The rules of an audit.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Accepted findings: a glob on the path, relative to the prefix or to the tree (`**` for everything), and a text
-    /// the finding's text must contain (empty for any).
+    /// Accepted findings: a glob on the path, relative to the prefix or to the tree (`**` for
+    /// everything), and a text the finding's text must contain (empty for any).
     pub allow: Vec<(String, String)>,
     /// Directories that exist only during builds; absolute, without a slash at the end.
     pub build_directories: Vec<String>,
-    /// Where the prefix's dynamic loader looks when no rpath helps, relative to the prefix.
+    /// The directories that the prefix's dynamic loader searches without an rpath, relative to the
+    /// prefix.
     pub library_directories: Vec<String>,
 }
 
@@ -49,18 +51,18 @@ impl Default for Policy {
     }
 }
 
-/// One way out of the prefix.
+/// One leak out of the prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// The file, relative to the tree that was audited.
     pub path: PathBuf,
-    /// Where in the file, in bytes; none when it is about the file as a whole.
+    /// The offset in the file, in bytes; none when the finding is about the file as a whole.
     pub offset: Option<u64>,
-    /// What kind of leak.
-    pub kind: Kind,
-    /// What was found.
+    /// The kind of leak.
+    pub kind: LeakKind,
+    /// The message.
     pub text: String,
-    /// What to do about it.
+    /// The next step for the user.
     pub help: &'static str,
 }
 
@@ -76,7 +78,7 @@ impl fmt::Display for Finding {
 
 /// The kinds of leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum LeakKind {
     /// An ELF program's interpreter is not in the prefix.
     Interpreter,
     /// `DT_RUNPATH`, which `LD_LIBRARY_PATH` overrides.
@@ -107,7 +109,7 @@ pub enum Kind {
     Outside,
 }
 
-impl Kind {
+impl LeakKind {
     /// Returns the name used in JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,7 +131,7 @@ impl Kind {
     }
 }
 
-/// The audit could not be made.
+/// Reasons why an audit cannot be made.
 #[derive(Debug, Error)]
 pub enum AuditError {
     /// A file or directory of the tree cannot be read.
@@ -139,13 +141,13 @@ pub enum AuditError {
         call: &'static str,
         /// Its argument.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The prefix is not an absolute path below `/`.
-    #[error("`{}` is not a prefix: it has to be an absolute path without `..`", path.display())]
+    #[error("`{}` is not a prefix: it must be an absolute path without `..`", path.display())]
     Prefix {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
     },
     /// A glob of the allow list is malformed.
@@ -153,18 +155,20 @@ pub enum AuditError {
     Glob {
         /// The glob.
         glob: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Looks for everything in `tree` that leads out of `prefix`; the answer is sorted by path and offset.
+/// Searches `tree` for everything that leads out of `prefix`; the findings are sorted by path and
+/// offset.
 ///
-/// `tree` is the directory that is copied to `/`, and so holds `usr/local/my-stuff/…` for the prefix
-/// `/usr/local/my-stuff`, or it is the prefix's directory itself, recognised by not holding the prefix's path.
+/// `tree` is the directory that is copied to `/`, and so holds `usr/local/my-stuff/…` for the
+/// prefix `/usr/local/my-stuff`, or it is the prefix's directory itself, recognised by the absence
+/// of the prefix's path.
 ///
 /// # Errors
-/// Only when the audit cannot be made; leaks are findings.
+/// [`AuditError`] when the audit cannot be made; leaks are findings.
 pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>, AuditError> {
     let allow = compile_allow_list(&policy.allow)?;
     let tree = Tree::read(tree, prefix)?;
@@ -176,12 +180,12 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
         .nodes()
         .par_bridge()
         .map(|(path, node)| {
-            let mut report = Report { path, relative: tree.relative(path), findings: Vec::new() };
+            let mut report = FileFindings { path, relative: tree.relative(path), findings: Vec::new() };
             if !tree::is_inside(path, tree.prefix()) && !matches!(node, Node::Directory) {
                 report.add(
                     None,
-                    Kind::Outside,
-                    "the file lies beside the prefix".to_owned(),
+                    LeakKind::Outside,
+                    "the file is beside the prefix".to_owned(),
                     "install below the prefix only",
                 );
             }
@@ -191,14 +195,19 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
                 Node::Special { what } => {
                     report.add(
                         None,
-                        Kind::SpecialFile,
+                        LeakKind::SpecialFile,
                         format!("it is a {what}"),
                         "a prefix holds files, directories and links only",
                     );
                 }
                 Node::File { executable, set_id, .. } => {
                     if *set_id {
-                        report.add(None, Kind::SetId, "the set-id bit is set".to_owned(), "install it with mode 755");
+                        report.add(
+                            None,
+                            LeakKind::SetId,
+                            "the set-id bit is set".to_owned(),
+                            "install it with mode 755",
+                        );
                     }
                     let host = tree.host_path(path);
                     let content = Content::of(&host).map_err(|source| AuditError::Read {
@@ -213,9 +222,9 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
                         text::check_script(&content, &tree, &mut report);
                     }
                     if path.ends_with(b".pc") {
-                        text::check_paths(&content, Kind::PkgConfig, &tree, &mut report);
+                        text::check_paths(&content, LeakKind::PkgConfig, &tree, &mut report);
                     } else if path.ends_with(b".la") {
-                        text::check_paths(&content, Kind::Libtool, &tree, &mut report);
+                        text::check_paths(&content, LeakKind::Libtool, &tree, &mut report);
                     }
                 }
             }
@@ -236,15 +245,15 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
 }
 
 /// The findings of one file.
-struct Report<'a> {
-    /// Its absolute path once the tree is at its place.
+struct FileFindings<'a> {
+    /// Its absolute path once the tree is installed.
     path: &'a [u8],
     relative: PathBuf,
     findings: Vec<Finding>,
 }
 
-impl Report<'_> {
-    fn add(&mut self, offset: Option<u64>, kind: Kind, text: String, help: &'static str) {
+impl FileFindings<'_> {
+    fn add(&mut self, offset: Option<u64>, kind: LeakKind, text: String, help: &'static str) {
         self.findings.push(Finding { path: self.relative.clone(), offset, kind, text, help });
     }
 }
@@ -259,24 +268,24 @@ fn compile_allow_list(allow: &[(String, String)]) -> Result<Vec<(GlobMatcher, &s
         .collect()
 }
 
-fn check_symlink(tree: &Tree, target: &[u8], report: &mut Report) {
+fn check_symlink(tree: &Tree, target: &[u8], report: &mut FileFindings) {
     let shown = String::from_utf8_lossy(target).into_owned();
     match tree.resolve(report.path) {
         Resolved::Found(path, _) if tree::is_inside(&path, tree.prefix()) => {}
         Resolved::Found(..) | Resolved::Outside(_) => report.add(
             None,
-            Kind::Symlink,
+            LeakKind::Symlink,
             format!("the link leads out of the prefix, to `{shown}`"),
             "make it a relative link inside the prefix, or copy the target in",
         ),
         Resolved::Missing(_) => report.add(
             None,
-            Kind::Symlink,
+            LeakKind::Symlink,
             format!("the link leads nowhere: `{shown}` is not in the prefix"),
             "remove it, or keep its target in the same domain",
         ),
         Resolved::Loop => {
-            report.add(None, Kind::Symlink, format!("the link to `{shown}` leads in circles"), "remove it")
+            report.add(None, LeakKind::Symlink, format!("the link to `{shown}` leads in circles"), "remove it")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Prefixes made by hand, each with the leak it shows.
+//! Prefixes made by hand, each with one leak.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 const PREFIX: &str = "/opt/p";
 
-/// A 64-bit little-endian ELF file with one segment that holds everything, as small as the loader accepts.
+/// A 64-bit little-endian ELF file with one segment that holds everything, as small as the loader
+/// accepts.
 struct ElfFile<'a> {
     interpreter: Option<&'a str>,
     soname: Option<&'a str>,
@@ -246,7 +247,7 @@ fn links_and_odd_files() {
             "opt/p/share/dangling: the link leads nowhere: `tabset` is not in the prefix",
             "opt/p/share/localtime: the link leads out of the prefix, to `/etc/localtime`",
             "opt/p/share/up: the link leads out of the prefix, to `../../../etc/passwd`",
-            "stray: the file lies beside the prefix",
+            "stray: the file is beside the prefix",
         ]
     );
 }
@@ -271,7 +272,7 @@ fn accepted_findings() {
 }
 
 #[test]
-fn prefixes_that_are_none() {
+fn invalid_prefixes_are_refused() {
     let prefix = Prefix::sound();
     for bad in ["/", "opt/p", "/opt/../p"] {
         let error = audit(prefix.root.path(), Path::new(bad), &Policy::default()).unwrap_err();
@@ -287,11 +288,11 @@ fn truncated_elf_is_a_finding() {
     prefix.program("bin/stub", b"\x7fELF");
     let findings = prefix.audit();
     assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings.iter().all(|text| text.contains("the ELF file is broken")), "{findings:?}");
+    assert!(findings.iter().all(|text| text.contains("the ELF file is damaged")), "{findings:?}");
 }
 
 proptest! {
-    /// Whatever bytes an ELF file has, reading it ends, without a panic.
+    /// Damaged ELF files never cause a panic.
     #[test]
     fn damaged_elf_never_panics(changes in proptest::collection::vec((0usize..420, any::<u8>()), 1..12), len in 4usize..420) {
         let mut bytes = PROGRAM.bytes();
@@ -303,7 +304,7 @@ proptest! {
         bytes[..4].copy_from_slice(b"\x7fELF");
         bytes.truncate(len);
         let tree = Tree::read(tempfile::tempdir().unwrap().path(), Path::new(PREFIX)).unwrap();
-        let mut report = Report { path: b"/opt/p/x", relative: "x".into(), findings: Vec::new() };
+        let mut report = FileFindings { path: b"/opt/p/x", relative: "x".into(), findings: Vec::new() };
         elf::check(&bytes, &tree, &[], &mut report);
     }
 }

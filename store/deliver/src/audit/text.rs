@@ -1,20 +1,21 @@
-//! Paths in text: the first line of scripts, and what `.pc` and `.la` files tell compilers.
+//! Checks paths in text: the first line of scripts, and the paths for compilers in `.pc` and `.la`
+//! files.
 
 use super::tree::{self, Tree};
-use super::{Kind, Report};
+use super::{FileFindings, LeakKind};
 
 /// The longest first line the kernel reads.
 const SCRIPT_LINE_MAX: usize = 255;
 
 /// Checks the interpreter of a script that starts with `#!`.
-pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
+pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut FileFindings) {
     let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line[2..].split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let Some(interpreter) = words.next() else {
         return report.add(
             Some(0),
-            Kind::Script,
+            LeakKind::Script,
             "`#!` names no interpreter".to_owned(),
             "write the interpreter's path after `#!`",
         );
@@ -24,7 +25,7 @@ pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
     if line.len() > SCRIPT_LINE_MAX {
         report.add(
             Some(0),
-            Kind::Script,
+            LeakKind::Script,
             format!("the `#!` line has {} bytes, of which the kernel reads {SCRIPT_LINE_MAX}", line.len()),
             "choose a shorter prefix",
         );
@@ -33,7 +34,7 @@ pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
     if !interpreter.starts_with(b"/") || !tree::is_inside(&interpreter_path, tree.prefix()) {
         return report.add(
             Some(offset),
-            Kind::Script,
+            LeakKind::Script,
             format!("the script is run by `{shown}`, which is not in the prefix"),
             "rewrite the first line to the prefix's interpreter, or drop the file's executable bit",
         );
@@ -41,7 +42,7 @@ pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
     if !tree.is_file_inside(&interpreter_path) {
         return report.add(
             Some(offset),
-            Kind::Script,
+            LeakKind::Script,
             format!("the script is run by `{shown}`, which does not exist"),
             "add the package with the interpreter to the prefix, or leave the script out",
         );
@@ -51,7 +52,7 @@ pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
         let program = words.find(|word| !word.starts_with(b"-") && !word.contains(&b'=')).unwrap_or_default();
         report.add(
             Some(offset),
-            Kind::Script,
+            LeakKind::Script,
             format!("the script is run by `{}` from PATH, by way of `{shown}`", String::from_utf8_lossy(program)),
             "name the interpreter by its path in the prefix",
         );
@@ -59,7 +60,7 @@ pub(super) fn check_script(content: &[u8], tree: &Tree, report: &mut Report) {
 }
 
 /// Checks that every absolute path in a `.pc` or `.la` file is in the prefix.
-pub(super) fn check_paths(content: &[u8], kind: Kind, tree: &Tree, report: &mut Report) {
+pub(super) fn check_paths(content: &[u8], kind: LeakKind, tree: &Tree, report: &mut FileFindings) {
     let mut line_start = 0;
     for line in content.split_inclusive(|byte| *byte == b'\n') {
         let skipped = line.starts_with(b"#")
@@ -73,7 +74,7 @@ pub(super) fn check_paths(content: &[u8], kind: Kind, tree: &Tree, report: &mut 
     }
 }
 
-fn check_line(line: &[u8], line_start: usize, kind: Kind, tree: &Tree, report: &mut Report) {
+fn check_line(line: &[u8], line_start: usize, kind: LeakKind, tree: &Tree, report: &mut FileFindings) {
     let is_separator = |byte: u8| byte.is_ascii_whitespace() || b"\"'=,:;".contains(&byte);
     let mut at = 0;
     while at < line.len() {

@@ -1,6 +1,6 @@
 //! The tree under audit, with its links followed in memory.
 //!
-//! Paths are absolute and as they will be once the tree is at its place: bytes, starting with a slash, without `.` and
+//! Paths are absolute, as after the installation: bytes, starting with a slash, without `.` and
 //! `..`, without a slash at the end.
 
 use super::AuditError;
@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// How many links one path may lead through, as in Linux.
+/// The number of links that one path may lead through, as in Linux.
 const LINKS_MAX: usize = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub(super) enum Node {
     Special { what: &'static str },
 }
 
-/// Where a path leads.
+/// The end of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resolved<'a> {
-    /// To a node that is no link, perhaps beside the prefix.
+    /// A node other than a link, perhaps beside the prefix.
     Found(Vec<u8>, &'a Node),
-    /// To nothing, though inside the prefix.
+    /// A missing node inside the prefix.
     Missing(Vec<u8>),
-    /// Out of the prefix, to a place the tree does not have.
+    /// A missing node outside of the prefix.
     Outside(Vec<u8>),
     Loop,
 }
@@ -37,7 +37,7 @@ pub(super) enum Resolved<'a> {
 pub(super) struct Tree {
     nodes: BTreeMap<Vec<u8>, Node>,
     host: PathBuf,
-    /// What the host directory stands for: `/`, or the prefix.
+    /// The path of the host directory after the installation: `/`, or the prefix.
     host_stands_for: Vec<u8>,
     prefix: Vec<u8>,
 }
@@ -81,7 +81,7 @@ impl Tree {
                 nodes.insert(path, node);
             }
         }
-        // The directories the host directory stands in are there, too.
+        // The directories above the host directory exist, too.
         let mut above = host_stands_for.clone();
         loop {
             nodes.entry(above.clone()).or_insert(Node::Directory);
@@ -116,9 +116,9 @@ impl Tree {
         self.host.join(self.relative(path))
     }
 
-    /// Follows links, all of them, the last component's too.
+    /// Follows all links, also in the last component.
     pub fn resolve(&self, path: &[u8]) -> Resolved<'_> {
-        // Components still to go, last one first.
+        // Remaining components, last one first.
         let mut to_go: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let mut at = b"/".to_vec();
         let mut links = 0;
@@ -163,7 +163,7 @@ impl Tree {
         }
     }
 
-    /// Tells whether a path leads to a regular file inside the prefix.
+    /// Returns true when a path leads to a regular file inside the prefix.
     pub fn is_file_inside(&self, path: &[u8]) -> bool {
         matches!(self.resolve(path), Resolved::Found(found, Node::File { .. }) if is_inside(&found, &self.prefix))
     }
@@ -173,7 +173,7 @@ fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
 }
 
-/// Joins a directory and a relative path, without a look at dots.
+/// Joins a directory and a relative path, without interpreting dots.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let mut joined = directory.to_vec();
     if !joined.ends_with(b"/") {
@@ -190,7 +190,7 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Takes out double slashes and dots, by the letters alone.
+/// Removes double slashes and dots, without following links.
 pub(super) fn normalise(path: &[u8]) -> Vec<u8> {
     let mut kept: Vec<&[u8]> = Vec::new();
     for component in components(path) {
@@ -210,7 +210,7 @@ pub(super) fn normalise(path: &[u8]) -> Vec<u8> {
     if joined.is_empty() { b"/".to_vec() } else { joined }
 }
 
-/// Tells whether a normalised path is the directory or in it.
+/// Returns true when a normalised path is the directory or in it.
 pub(super) fn is_inside(path: &[u8], directory: &[u8]) -> bool {
     below(path, directory).is_some()
 }
@@ -252,7 +252,7 @@ mod tests {
         let tree = Tree::read(root.path(), Path::new("/opt/p")).unwrap();
         let file = &Node::File { executable: false, set_id: false };
         assert_eq!(tree.resolve(b"/opt/p/absolute"), Resolved::Found(b"/opt/p/usr/lib/f".to_vec(), file));
-        // `lib/..` is where the link leads and up from there, not where the link is.
+        // `lib/..` is the parent of the link's target, not of the link.
         assert_eq!(tree.resolve(b"/opt/p/lib/../lib/f"), Resolved::Found(b"/opt/p/usr/lib/f".to_vec(), file));
         assert_eq!(tree.resolve(b"/opt/p/loop"), Resolved::Loop);
         assert_eq!(tree.resolve(b"/opt/p/out"), Resolved::Outside(b"/etc/passwd".to_vec()));

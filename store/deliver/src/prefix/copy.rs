@@ -1,10 +1,10 @@
-//! Copying a prefix out of a tree: directory by directory, through open ones.
+//! Copies a prefix out of a tree: directory by directory, through open handles.
 
 use super::error::{PrefixError, Result};
 use super::files::{join, open_below};
 use super::marker::set_mode;
 use super::names::{self, Below, COPYING};
-use super::{Mode, SysError};
+use super::{InstallMode, SysError};
 use os::dir::{Dir, Kind, kind};
 use os::mode;
 use rayon::prelude::*;
@@ -14,14 +14,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How many files of a directory one thread copies at a time.
+/// The number of files of a directory that one thread copies at a time.
 const FILES_AT_ONCE: usize = 64;
 
 /// A prefix in a tree.
-pub(super) struct Source {
+pub(super) struct PrefixSource {
     /// The tree, with all links of its path resolved.
     pub tree: PathBuf,
-    /// Where the prefix is in it.
+    /// The path of the prefix in it.
     pub path: PathBuf,
     dir: Dir,
 }
@@ -32,11 +32,12 @@ struct Files {
     files: Vec<(Vec<u8>, Kind)>,
 }
 
-impl Source {
+impl PrefixSource {
     /// Opens the prefix in a tree.
     ///
     /// # Errors
-    /// [`PrefixError::NoPrefix`] when it is not there; [`PrefixError::Reserved`] when it has what we write into it.
+    /// [`PrefixError::NoPrefix`] when it does not exist; [`PrefixError::Reserved`] when it has a
+    /// name that the installation writes.
     pub fn open(tree: &Path, prefix: &Path) -> Result<Self> {
         let below = Below::of(prefix)?;
         let mut dir = Dir::open_typed(tree)?;
@@ -53,9 +54,10 @@ impl Source {
         Ok(Self { tree: tree.to_owned(), path: dir.path().to_owned(), dir })
     }
 
-    /// Copies the prefix to [`COPYING`] in `hidden`: first all directories, then the files, in parallel. Neither way is a
-    /// handle kept for each directory, as there may be more of them than files can be open.
-    pub fn copy(&self, hidden: &Dir, mode: Mode) -> Result<Dir> {
+    /// Copies the prefix to [`COPYING`] in `hidden`: first all directories, then the files, in
+    /// parallel. Neither step keeps a handle for each directory, which would exceed the limit on
+    /// open files.
+    pub fn copy(&self, hidden: &Dir, mode: InstallMode) -> Result<Dir> {
         let top = hidden.make_dir_with(COPYING, mode::DIRECTORY)?;
         let mut work = Vec::new();
         let mut pending = vec![Vec::new()];
@@ -91,11 +93,11 @@ impl Source {
     }
 }
 
-fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, Mode)) -> Result<()> {
+fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, InstallMode)) -> Result<()> {
     if kind == Kind::Symlink {
         return Ok(to.make_link(name, &from.read_link(name)?)?);
     }
-    if mode == Mode::Hardlink {
+    if mode == InstallMode::Hardlink {
         return from.hard_link(name, to, name).map_err(|source| PrefixError::HardLink { source: source.outside() });
     }
     let source = from.open_file(name)?;
@@ -110,6 +112,6 @@ fn copy_contents(mut source: File, mut copy: File) -> io::Result<()> {
     }
     io::copy(&mut source, &mut copy)?;
     set_mode(&copy, if mode::is_executable(metadata.mode()) { mode::EXECUTABLE } else { mode::FILE })?;
-    // The store's constant time, so that a copy is the same wherever and whenever it is made.
+    // The store's constant time makes all copies equal.
     copy.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(1)))
 }

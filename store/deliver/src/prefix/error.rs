@@ -1,4 +1,4 @@
-//! Prefixes that were not installed, switched or removed, and why.
+//! Errors of installing, switching and removing prefixes.
 
 use super::names;
 use model::line::in_line;
@@ -9,62 +9,62 @@ use std::path::{Path, PathBuf};
 use store::StoreError;
 use thiserror::Error;
 
-/// How many foreign files a message lists.
+/// The number of foreign files in a message.
 pub(super) const SHOWN_MAX: usize = 20;
 
-/// A prefix that was not installed, switched or removed.
+/// Reasons why a prefix was not installed, switched or removed.
 #[derive(Debug, Error)]
 pub enum PrefixError {
     /// A system call failed.
     #[error(transparent)]
     System(SysError),
-    /// The store failed, where the prefix is a link into it.
+    /// The store failed, in symlink mode.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file could not get a second name at the prefix.
-    #[error("{source}; `--mode copy` needs no second names of the store's files")]
+    /// A file of the store could not be linked into the prefix.
+    #[error("{source}")]
     HardLink {
-        /// What the system said.
+        /// The error of the system.
         source: SysError,
     },
-    /// The tree does not hold the prefix, or not only it.
-    #[error("`{}` is no prefix root: {reason}", shown(tree))]
+    /// The tree does not hold the prefix, or holds more.
+    #[error("`{}` is not a prefix root: {reason}", shown(tree))]
     NoPrefix {
         /// The tree.
         tree: PathBuf,
-        /// What is missing or too much.
+        /// The part that is missing, or not allowed.
         reason: String,
     },
-    /// The prefix or its tree has a name that installing needs for itself.
+    /// The prefix or its tree has a name that the installation reserves.
     #[error("`{}` has a name that is reserved: {reason}", shown(path))]
     Reserved {
         /// The entry of the tree, or the prefix.
         path: PathBuf,
-        /// What has this name otherwise.
+        /// The reserved use of the name.
         reason: &'static str,
     },
-    /// A path that no prefix has.
+    /// A path that is not valid for a prefix.
     #[error("PREFIX `{}` is not the absolute path of a directory, without `..`", shown(prefix))]
     NoPath {
-        /// What was given.
+        /// The given path.
         prefix: PathBuf,
     },
-    /// What is at the path was a generation, and does not say any more which.
-    #[error("cannot read which generation is at the path: `{}` is damaged", shown(marker))]
+    /// The generation at the path has a damaged marker.
+    #[error("cannot read the number of the generation at the path: `{}` is damaged", shown(marker))]
     Damaged {
         /// The prefix on this machine.
         path: PathBuf,
-        /// What says which generation it is.
+        /// The file with the number of the generation.
         marker: PathBuf,
     },
-    /// Files that we did not install are in the way.
-    #[error("files that were not installed from the store are in the way at `{}`; --force keeps them aside:{}", shown(path), listed(files, *more))]
+    /// Files that were not installed by this program are in the way.
+    #[error("files that were not installed from the store are in the way at `{}`:{}", shown(path), listed(files, *more))]
     Foreign {
         /// The prefix on this machine.
         path: PathBuf,
         /// Some of the files.
         files: Vec<PathBuf>,
-        /// How many there are besides.
+        /// The number of further files.
         more: usize,
     },
     /// There is no such generation.
@@ -74,23 +74,23 @@ pub enum PrefixError {
         path: PathBuf,
         /// The number asked for.
         wanted: Option<u32>,
-        /// Those there are.
+        /// The existing numbers.
         known: Vec<u32>,
     },
-    /// Nothing of this prefix is here.
+    /// The prefix is not installed here.
     #[error("no prefix is installed at `{}`", shown(path))]
     NotInstalled {
         /// The prefix on this machine.
         path: PathBuf,
     },
-    /// The link of a generation leads to nothing.
+    /// The link of a generation is dangling.
     #[error("the tree of generation {number} of `{}` is gone: `{}`", shown(path), shown(tree))]
     TreeGone {
         /// The prefix on this machine.
         path: PathBuf,
         /// The generation.
         number: u32,
-        /// Where its tree was.
+        /// The former path of its tree.
         tree: PathBuf,
     },
     /// All numbers of generations are taken.
@@ -99,22 +99,22 @@ pub enum PrefixError {
         /// The prefix on this machine.
         path: PathBuf,
     },
-    /// The path below the root goes through a link that leads who knows where.
+    /// The path below the root leads through a link, which may end anywhere.
     #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", shown(path))]
     LinkOnTheWay {
         /// The link.
         path: PathBuf,
     },
-    /// Another user could change what we would trust.
-    #[error("`{}` belongs to user {user}, who could put anything there", shown(path))]
+    /// Another user could change files that are trusted here.
+    #[error("`{}` belongs to user {user}, who could change what is installed", shown(path))]
     OtherOwner {
         /// The directory with the generations.
         path: PathBuf,
         /// Its owner.
         user: u32,
     },
-    /// Others install and remove the prefix faster than we can lock it.
-    #[error("`{}` was made and removed again by others each time it was opened", shown(path))]
+    /// Other processes install and remove the prefix faster than this one can lock it.
+    #[error("other processes made and removed `{}` each time it was opened", shown(path))]
     Busy {
         /// The directory with the generations.
         path: PathBuf,
@@ -153,40 +153,44 @@ impl PrefixError {
         "prefix::system_call",
     ];
 
-    /// Returns the next step of the user, where there is one.
+    /// Returns the next step for the user, where there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Reserved { .. } => "rename it in the package".to_owned(),
             Self::NoNumber { path } => format!("remove it: `ev prefix prune {} --keep 0`", shown(path)),
             Self::TreeGone { .. } => "install it again with `ev prefix install`".to_owned(),
             Self::OtherOwner { path, .. } => {
-                format!("look at what is in it, then take it over with `chown -R $(id -u) {}`", shown(path))
+                format!("check its content, then take it over with `chown -R $(id -u) {}`", shown(path))
             }
             Self::NoGeneration { wanted: Some(_), .. } => "`ev prefix generations` lists them".to_owned(),
             Self::System(error) => return at_root(error),
             Self::Store(error) => return error.help().map(str::to_owned),
-            // The message has one already.
-            Self::HardLink { source } => return at_root(source).filter(|_| source.errno != Errno::EXDEV),
+            Self::HardLink { source } => {
+                let copy = "use `--mode copy`, which links no files of the store";
+                let other = at_root(source).filter(|_| source.errno != Errno::EXDEV);
+                other.map_or_else(|| copy.to_owned(), |other| format!("{copy}, or {other}"))
+            }
+            Self::Foreign { .. } => "`--force` moves them aside".to_owned(),
             Self::NoPath { .. } => {
-                "give it as it is below the root, such as `/usr/local/my-stuff`; `--to` names the root".to_owned()
+                "give the path below the root, such as `/usr/local/my-stuff`, and the root with `--to`".to_owned()
             }
             Self::Damaged { path, .. } => {
-                format!("`ev prefix install` with `--force` keeps `{}` aside and installs it anew", shown(path))
+                format!("`ev prefix install` with `--force` moves `{}` aside and installs it again", shown(path))
             }
             Self::LinkOnTheWay { path } if path.file_name().is_some_and(|name| names::is_hidden(name.as_bytes())) => {
                 format!(
-                    "generations lie in a directory of that name: look where the link leads, then `rm {}`",
+                    "a directory of that name holds generations: look where the link leads, then `rm {}`",
                     shown(path)
                 )
             }
-            Self::LinkOnTheWay { .. } => "put a directory in its place, or install below where it leads".to_owned(),
-            Self::Busy { .. } => "try again once the others have ended".to_owned(),
+            Self::LinkOnTheWay { .. } => "replace it by a directory, or install below its target".to_owned(),
+            Self::Busy { .. } => "try again when the other processes have ended".to_owned(),
             _ => return None,
         })
     }
 }
 
-/// What to do when a system call fails below a root.
+/// Returns the next step after a failed system call below a root.
 fn at_root(error: &SysError) -> Option<String> {
     let is_lock = error.path.file_name().is_some_and(|name| name.as_bytes() == names::LOCK);
     let text = match error.errno {
@@ -219,7 +223,7 @@ impl From<SysError> for PrefixError {
     }
 }
 
-/// A path as a message names it.
+/// Returns a path in the form of messages.
 fn shown(path: &Path) -> String {
     in_line(&path.display().to_string()).into_owned()
 }

@@ -1,7 +1,8 @@
-//! The list of the files that a generation was installed with, and what has become of them since.
+//! The list of the files that a generation was installed with, and their changes since.
 //!
-//! A list holds, for each file, `SIZE:TIME:MODE PATH` and a NUL; for a link, in place of that, `link:` and a part of the digest
-//! of where it leads (`link` alone in lists of earlier versions); for what is too deep to be looked at, `deep`.
+//! For each file, a list has `SIZE:TIME:MODE PATH` and a NUL; for a link, instead of the size and
+//! the rest, `link:` and a part of the digest of its target (`link` alone in lists of earlier
+//! versions); for a directory that is too deep, `deep`.
 
 use super::SysError;
 use super::error::Result;
@@ -16,15 +17,15 @@ use std::collections::BTreeMap;
 /// The longest list that is written or read: some millions of files.
 const LIST_BYTES_MAX: u64 = 256 << 20;
 
-/// How deep directories are looked into; one deeper down counts as a file.
+/// The deepest nesting of directories that is listed; a deeper directory is treated as a file.
 const DEPTH_MAX: usize = 256;
 
-/// Files by their path below a generation, each with what tells an untouched one.
+/// Files by their path below a generation, each with a stamp that shows changes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct List(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl List {
-    /// Lists what is below a directory, its marker aside.
+    /// Lists the files below a directory, without its marker.
     pub fn of(directory: &Dir) -> Result<Self> {
         let mut found = BTreeMap::new();
         let mut pending = vec![Vec::new()];
@@ -55,7 +56,8 @@ impl List {
         Ok(Self(found))
     }
 
-    /// Reads what a generation was installed with; nothing where that cannot be told any more.
+    /// Reads the files that a generation was installed with; an empty list when that is no longer
+    /// known.
     pub fn read(hidden: &Dir, number: u32) -> Result<Self> {
         let text = read_small(hidden, &names::list(number), LIST_BYTES_MAX)?.unwrap_or_default().0;
         let files = text.split(|byte| *byte == 0).filter_map(|line| {
@@ -66,7 +68,7 @@ impl List {
         Ok(Self(files.filter(|(path, _)| path != MARKER.as_bytes()).collect()))
     }
 
-    /// Writes down what a generation is installed with.
+    /// Writes the list of the files that a generation is installed with.
     pub fn write(&self, hidden: &Dir, number: u32) -> Result<()> {
         let name = names::list(number);
         let mut text = Vec::new();
@@ -93,22 +95,23 @@ impl List {
     }
 }
 
-/// Returns the files of a generation that are not as they were installed, compiled Python aside, in the order of their paths.
+/// Returns the files of a generation that differ from the installed ones, without compiled Python,
+/// in the order of their paths.
 pub(super) fn changed(generation: &Dir, installed: &List) -> Result<Vec<Vec<u8>>> {
     let now = List::of(generation)?.0.into_iter();
     let changed = now.filter(|(path, stamp)| !is_cache(path) && !installed.has(path, stamp));
     Ok(changed.map(|(path, _)| path).collect())
 }
 
-/// Returns whether a generation is as it was installed: nothing changed, nothing added, nothing gone.
+/// Returns true when a generation is as it was installed: nothing changed, added or removed.
 pub(super) fn is_whole(generation: &Dir, installed: &List) -> Result<bool> {
     let now = List::of(generation)?;
     let same = |one: &List, other: &List| one.0.iter().all(|(path, stamp)| is_cache(path) || other.has(path, stamp));
     Ok(same(&now, installed) && installed.0.keys().all(|path| is_cache(path) || now.0.contains_key(path)))
 }
 
-/// Moves files, given by their paths below a generation, to the same paths below `to`. Directories on the way get the
-/// permissions that they had, as they may have kept others out.
+/// Moves files, given by their paths below a generation, to the same paths below `to`. Directories
+/// on the way keep their permissions, which may have kept other users out.
 pub(super) fn move_to(generation: &Dir, paths: &[Vec<u8>], to: &Dir) -> Result<()> {
     for path in paths {
         let (above, name) = split(path);
@@ -127,7 +130,7 @@ pub(super) fn move_to(generation: &Dir, paths: &[Vec<u8>], to: &Dir) -> Result<(
     Ok(())
 }
 
-/// Opens a directory below another, by its path, following nothing.
+/// Opens a directory below another, by its path, without following links.
 pub(super) fn open_below(top: &Dir, path: &[u8]) -> Result<Dir> {
     let mut at = top.open_dir_as_is(b".")?;
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
@@ -159,7 +162,7 @@ fn depth(path: &[u8]) -> usize {
     path.iter().filter(|byte| **byte == b'/').count() + 1
 }
 
-/// Compiled Python comes and goes with whoever runs it.
+/// Running Python adds and removes compiled files.
 fn is_cache(path: &[u8]) -> bool {
     split(split(path).0).1 == b"__pycache__"
 }

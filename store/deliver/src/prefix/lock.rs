@@ -1,7 +1,8 @@
-//! The lock of a prefix: a file in its hidden directory, held while anything changes.
+//! The lock of a prefix: a file in its hidden directory, locked while anything changes.
 //!
-//! Uninstalling removes it, held. So whoever waited for it has the lock of a file that has no name any more, and starts
-//! again: the lock counts for as long as the file and its directory have the names that they were opened by.
+//! Uninstalling removes the file while it is locked. A process that waited for it then has the lock
+//! of a file without a name, and starts again: the lock is valid only while the file and its
+//! directory have the names by which they were opened.
 
 use super::SysError;
 use super::error::Result;
@@ -15,13 +16,13 @@ use os::dir::{Dir, Kind, kind};
 use os::mode;
 use std::fs::File;
 
-/// Takes the lock; `None` when the directory or its lock were exchanged meanwhile.
+/// Takes the lock; returns `None` when the directory or its lock was exchanged.
 pub(super) fn take(opened: &OpenPrefix) -> Result<Option<Flock<File>>> {
     let hidden = &opened.hidden;
     remove_what_is_no_lock(opened)?;
     let file = match open(hidden) {
         Ok(file) => file,
-        // The directory was removed, or something was put in place of the lock.
+        // Another process removed the directory, or replaced the lock.
         Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EEXIST | Errno::ELOOP | Errno::EISDIR) => {
             return Ok(None);
         }
@@ -33,9 +34,10 @@ pub(super) fn take(opened: &OpenPrefix) -> Result<Option<Flock<File>>> {
     Ok((is_ours && opened.is_in_place()?).then_some(lock))
 }
 
-/// Opens the lock, or makes it. Only its owner can: whoever opens it can hold up all others.
+/// Opens the lock, or makes it. Only its owner can open it: a process that does can block all
+/// others.
 fn open(hidden: &Dir) -> Result<File, SysError> {
-    // Not truncated and never written: it may be another name of anything.
+    // Neither truncated nor written: the file may be another name of anything.
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     match nix::fcntl::openat(hidden, LOCK, flags, Mode::empty()) {
         Ok(fd) => return Ok(fd.into()),
@@ -59,8 +61,8 @@ fn wait(file: File, hidden: &Dir) -> Result<Flock<File>, SysError> {
     }
 }
 
-/// Clears the way for a lock where something else has its name. Of those who do so at the same time, one at a time looks:
-/// else one would remove the lock that another has just made and taken.
+/// Removes a file that has the lock's name and is not a lock. A lock on the directory admits one
+/// process at a time: otherwise one would remove the lock that another has just made and taken.
 fn remove_what_is_no_lock(opened: &OpenPrefix) -> Result<()> {
     let hidden = &opened.hidden;
     let is_wrong = || -> Result<bool> { Ok(hidden.find(LOCK)?.is_some_and(|stat| kind(&stat) != Kind::File)) };

@@ -1,8 +1,8 @@
-//! What a generation says of itself, and small files of a directory that others may have written.
+//! The marker of a generation, and small files of a directory that others may have written.
 
 use super::error::Result;
 use super::names::{MARKER, NUMBER_MAX};
-use super::{Mode, SysError};
+use super::{InstallMode, SysError};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
 use os::mode;
@@ -15,19 +15,20 @@ use std::path::PathBuf;
 /// The longest marker; its path has at most 4096 bytes, of which each takes six at most in JSON.
 const MARKER_BYTES_MAX: u64 = 32 << 10;
 
-/// What [`MARKER`] holds.
+/// The content of [`MARKER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marker {
     pub generation: u32,
-    pub mode: Mode,
+    pub mode: InstallMode,
     pub source: PathBuf,
-    /// When it was installed, in seconds since 1970: the time of the file.
+    /// Time of the installation, in seconds since 1970: the time of the file.
     #[serde(skip)]
     pub installed_secs: i64,
 }
 
 impl Marker {
-    /// Reads the marker of a generation. What cannot be read as one is none: the directory counts as foreign.
+    /// Reads the marker of a generation. Without a readable marker the directory is treated as
+    /// foreign.
     pub fn read(generation: &Dir) -> Result<Option<Self>> {
         let Some((text, modified)) = read_small(generation, MARKER.as_bytes(), MARKER_BYTES_MAX)? else {
             return Ok(None);
@@ -46,10 +47,10 @@ impl Marker {
     }
 }
 
-/// Reads the regular file `name` with its time, unless it has more than `bytes_max`; `None` when there is none that this user
-/// can read. Anything else of that name is not waited for and not followed.
+/// Reads the regular file `name` with its time, up to `bytes_max`; `None` when this user can read
+/// no such file. Never waits for another kind of file, nor follows a link.
 pub(super) fn read_small(dir: &Dir, name: &[u8], bytes_max: u64) -> Result<Option<(Vec<u8>, i64)>> {
-    // Asked first, as opening a device can do something.
+    // Tested first, since opening a device can have an effect.
     if !dir.find(name)?.is_some_and(|stat| kind(&stat) == Kind::File) {
         return Ok(None);
     }
@@ -70,7 +71,8 @@ pub(super) fn read_small(dir: &Dir, name: &[u8], bytes_max: u64) -> Result<Optio
     Ok((text.len() as u64 <= bytes_max).then(|| (text, metadata.mtime())))
 }
 
-/// Writes the file `name`, which must not exist: for its owner to write and all to read, whatever the umask.
+/// Writes the file `name`, which must not exist: writable by its owner and readable by all,
+/// independent of the umask.
 pub(super) fn write_new(dir: &Dir, name: &[u8], text: &[u8]) -> Result<()> {
     let mut file = dir.create_file(name, mode::PRIVATE_FILE)?;
     let wrong = |error: std::io::Error| SysError::io("write", dir.join(name), &error);

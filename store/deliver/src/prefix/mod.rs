@@ -1,37 +1,42 @@
-//! Prefix roots put in place on this machine, in generations.
+//! Prefixes installed on this machine, in generations.
 //!
 //! ```text
 //!   ROOT/usr/local/my-stuff/                     the current generation
-//!       .eval-generation                         which one it is, and where it came from
+//!       .eval-generation                         its number and its source
 //!   ROOT/usr/local/.my-stuff.generations/
-//!       lock                                     held while anything here changes
+//!       lock                                     locked while anything here changes
 //!       1/  2/                                   the others, whole trees, or links into the store (symlink mode)
-//!       3.files                                  what generation 3 consisted of when it was installed
-//!       kept-1/                                  what could be the user's, moved aside
-//!       copying/  removing/  link  outgoing  switching          what is under way, see `names`
+//!       3.files                                  the files that generation 3 was installed with
+//!       kept-1/                                  files that may be the user's, moved aside
+//!       copying/  removing/  link  outgoing  switching          work in progress, see `names`
 //! ```
 //!
-//! The current generation is a real directory at its real path, and switching exchanges two directories in one step
-//! (`renameat2` with `RENAME_EXCHANGE`). The usual way, a link at the path, was not taken: every program would find its
-//! files, by `$ORIGIN`, `/proc/self/exe` or `realpath`, below the hidden name, so that what runs is not at the path it was
-//! built for, and what a tool stores as its own location would name a generation that vanishes one day. In symlink mode
-//! the path is a link, as asked for, through `.my-stuff.generations/N` into the store.
+//! The current generation is a real directory at its real path, and switching exchanges two
+//! directories in one step (`renameat2` with `RENAME_EXCHANGE`). The usual solution, a link at the
+//! path, has a flaw: every program would find its files, by `$ORIGIN`, `/proc/self/exe` or
+//! `realpath`, below the hidden name. It would not run at the path that it was built for, and a
+//! path that it stores would name a generation that vanishes one day. In symlink mode the path is a
+//! link, as requested, through `.my-stuff.generations/N` into the store.
 //!
-//! The first invariant: at any instant the path holds one whole generation, or nothing if none was installed. Which one it is
-//! is written in it and not beside it, so that a process killed after the exchange leaves nothing to guess: the next
-//! command finds a directory `3/` that says it is generation 2, and renames it. Where the file system cannot exchange, two
-//! renames take its place; a note written before says how to finish.
+//! The first invariant: at any moment the path holds one whole generation, or nothing if none was
+//! installed. The generation itself holds its number, so a process killed after the exchange leaves
+//! no doubt: the next command finds a directory `3/` whose marker says generation 2, and renames
+//! it. Where the file system cannot exchange, two renames replace it; a note written before them
+//! says how to finish.
 //!
-//! The second: nothing is written but below the root, and there only under names of our own. All work goes through open
-//! directories, one name at a time, and follows no link; a file is made where there was none, and what is read must be a
-//! regular file of some bound. A package that brings a reserved name is refused before anything changes, and what else has
-//! one, of whatever kind, is moved out of the way.
+//! The second: all writes are below the root, and there only under reserved names. All work goes
+//! through open directories, one name at a time, and follows no link; a file is created where there
+//! was none, and a file that is read must be regular and of bounded size. A package that brings a
+//! reserved name is refused before anything changes, and any other file with such a name is moved
+//! aside.
 //!
-//! The third: what could be the user's is never overwritten, hidden unasked or removed. A directory at the path that we did
-//! not put there, and files added to or changed in the current generation, stop the command, which names them. With `force`
-//! it goes on, and what is in the way is moved aside; files that were changed in a generation are when it is removed.
+//! The third: files that may be the user's are never overwritten, hidden unasked or removed. A
+//! foreign directory at the path, and files added to or changed in the current generation, stop the
+//! command, which lists them. With `force` it continues, and moves them aside; changed files of a
+//! generation are moved aside when it is removed.
 //!
-//! In symlink mode the link `N` is a root of the collector, and made as one before it can be seen. It ends with the link.
+//! In symlink mode the link `N` is a root of the collector from before it exists until it is
+//! removed.
 
 mod error;
 mod names;
@@ -51,7 +56,7 @@ mod tests;
 pub use error::PrefixError;
 pub use names::{MARKER, find_prefix};
 
-use copy::Source;
+use copy::PrefixSource;
 use error::Result;
 use files::List;
 use marker::Marker;
@@ -63,33 +68,33 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use store::LocalStore;
 
-/// How many generations stay besides the current one, unless another number is given.
+/// The default number of generations that stay besides the current one.
 pub const KEEP: usize = 4;
 
-/// How files get from the store to their opened.
+/// Ways in which files get from the store to the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Own files, shared blocks where the file system can.
+pub enum InstallMode {
+    /// Own files, with shared blocks where the file system can.
     Copy,
     /// A link to the tree in the store, which must stay there.
     Symlink,
-    /// Further names of the store's files: no space, but the same file system, and read-only files.
+    /// Hard links to the store's files: no space, but the same file system, and read-only files.
     Hardlink,
 }
 
-/// How to install.
+/// Options of an installation.
 #[derive(Clone, Copy, Debug)]
 pub struct InstallOptions<'a> {
     /// The prefix, absolute; none: the first directory of the tree that looks like one.
     pub prefix: Option<&'a Path>,
-    /// Go on although foreign files are in the way. They are kept.
+    /// Continue although foreign files are in the way, which are moved aside.
     pub force: bool,
-    /// How many generations stay besides the current one; the oldest go first.
+    /// The number of generations that stay besides the current one; the oldest go first.
     pub keep: usize,
     /// Write everything to disk before the switch, so that it survives a power cut.
     pub durable: bool,
-    /// The store that the tree lies in, which keeps it while a link leads there.
+    /// The store that contains the tree, and keeps it while a link leads there.
     pub store: Option<&'a LocalStore>,
 }
 
@@ -99,74 +104,75 @@ impl Default for InstallOptions<'_> {
     }
 }
 
-/// What a command left in opened.
+/// The result of an installation or a switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// Where the prefix is on this machine.
+    /// The prefix on this machine.
     pub path: PathBuf,
-    /// The generation that is current now.
+    /// The current generation.
     pub generation: u32,
-    /// The one that was.
+    /// The previous one.
     pub previous: Option<u32>,
-    /// What was moved aside.
+    /// Files that were moved aside.
     pub kept: Vec<PathBuf>,
 }
 
-/// What a command removed.
+/// The result of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// Where the prefix is, or was.
+    /// The prefix on this machine.
     pub path: PathBuf,
-    /// The generations that are gone.
+    /// The removed generations.
     pub generations: Vec<u32>,
-    /// What was moved aside.
+    /// Files that were moved aside.
     pub kept: Vec<PathBuf>,
 }
 
-/// Which generation to switch to.
+/// The generation to switch to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// The one before the current.
     Previous,
     /// The one with the highest number.
     Newest,
-    /// That of this number.
+    /// The one with this number.
     Number(u32),
 }
 
 /// One installed state of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Its number; they only grow.
+    /// Its number; numbers only grow.
     pub number: u32,
-    /// Whether it is the one at the path.
+    /// True for the generation at the path.
     pub current: bool,
-    /// How it was installed.
-    pub mode: Mode,
-    /// The tree it was made from.
+    /// The mode of its installation.
+    pub mode: InstallMode,
+    /// The source tree.
     pub source: PathBuf,
-    /// When it was installed, in seconds since 1970.
+    /// The time of the installation, in seconds since 1970.
     pub installed_secs: i64,
 }
 
-/// Puts the prefix in `tree` (which holds `usr/local/my-stuff/…`) below `root` as a new generation, and switches to it. When
-/// the current generation is that already, and as it was installed, nothing is done.
+/// Installs the prefix in `tree` (which holds `usr/local/my-stuff/…`) below `root` as a new
+/// generation, and switches to it. Does nothing when the current generation is that already, and
+/// unchanged.
 ///
 /// # Errors
-/// [`PrefixError::Foreign`] when something else is at the path, or the current generation was changed by hand. After any
-/// error, and after a kill, the path holds what it held before.
-pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_>) -> Result<Installed> {
+/// [`PrefixError::Foreign`] when foreign files are at the path, or the current generation was
+/// changed by hand. After any error, and after a kill, the path is as before.
+pub fn install(tree: &Path, root: &Path, mode: InstallMode, options: &InstallOptions<'_>) -> Result<Installed> {
     let tree = std::fs::canonicalize(tree).map_err(|error| SysError::io("open", tree, &error))?;
     let prefix = match options.prefix {
         Some(prefix) => prefix.to_owned(),
         None => find_prefix(&tree)?,
     };
-    let source = Source::open(&tree, &prefix)?;
+    let source = PrefixSource::open(&tree, &prefix)?;
     let opened = OpenPrefix::open(root, &prefix, Access::Make)?;
     let current = opened.check_foreign(options.force)?;
     let number = match opened.is_installed(&source, mode, current)? {
         Some(number) => {
-            if mode == Mode::Symlink {
+            if mode == InstallMode::Symlink {
                 opened.root_of_link(number, &source, options, || Ok(()))?;
             }
             number
@@ -175,7 +181,8 @@ pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_
             let number = opened.next_number()?;
             let made = opened.make_generation(&source, (number, mode), options);
             if let Err(error) = made.and_then(|()| opened.switch_to(number, current)) {
-                // What is not at the path is of no use; the error is that of what went wrong first.
+                // A generation that is not at the path is useless; the first error is the one to
+                // report.
                 if opened.current().is_ok_and(|current| current.number() != Some(number)) {
                     let _ = opened.recover().and_then(|()| opened.remove_generation(number));
                 }
@@ -191,7 +198,7 @@ pub fn install(tree: &Path, root: &Path, mode: Mode, options: &InstallOptions<'_
 /// Lists the generations of a prefix, oldest first.
 ///
 /// # Errors
-/// [`PrefixError::NotInstalled`]; [`PrefixError::Damaged`] when what is at the path does not say any more what it is.
+/// [`PrefixError::NotInstalled`]; [`PrefixError::Damaged`] when the marker at the path is damaged.
 pub fn generations(root: &Path, prefix: &Path) -> Result<Vec<Generation>> {
     let opened = OpenPrefix::open(root, prefix, Access::Read)?;
     let known = opened.known()?;
@@ -233,11 +240,11 @@ pub fn switch(root: &Path, prefix: &Path, to: Wanted, force: bool) -> Result<Ins
     Ok(opened.installed(number, current))
 }
 
-/// Removes the prefix and all its generations; what was moved aside stays.
+/// Removes the prefix and all its generations; files that were moved aside stay.
 ///
 /// # Errors
-/// [`PrefixError::NotInstalled`]; [`PrefixError::Foreign`] as [`install`], and with `force` too when nothing of ours is at
-/// the path.
+/// [`PrefixError::NotInstalled`]; [`PrefixError::Foreign`] as [`install`], and with `force` too
+/// when all files at the path are foreign.
 pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
     let opened = OpenPrefix::open(root, prefix, Access::Change)?;
     let current = opened.check_foreign(force)?;
@@ -259,8 +266,8 @@ pub fn uninstall(root: &Path, prefix: &Path, force: bool) -> Result<Removed> {
     Ok(opened.removed(numbers))
 }
 
-/// Removes generations other than the current: all but the newest `keep`, of those that were installed longer ago than
-/// `older_than`.
+/// Removes generations other than the current: all but the newest `keep`, as far as they are older
+/// than `older_than`.
 ///
 /// # Errors
 /// [`PrefixError::NotInstalled`].
@@ -282,12 +289,12 @@ impl OpenPrefix {
         Removed { path: self.path.clone(), generations, kept: self.kept.take() }
     }
 
-    /// Returns the current generation when it is what is to be installed, and as it was installed.
-    fn is_installed(&self, source: &Source, mode: Mode, current: Current) -> Result<Option<u32>> {
+    /// Returns the current generation when it was made from `source` in this mode and is unchanged.
+    fn is_installed(&self, source: &PrefixSource, mode: InstallMode, current: Current) -> Result<Option<u32>> {
         let is_it = match current {
             Current::Linked(number) => {
                 let text = self.hidden.read_link(number.to_string().as_bytes()).ok();
-                mode == Mode::Symlink && text.is_some_and(|text| text == source.path.as_os_str().as_bytes())
+                mode == InstallMode::Symlink && text.is_some_and(|text| text == source.path.as_os_str().as_bytes())
             }
             Current::Directory(number) => {
                 let directory = self.parent.open_dir_as_is(&self.name)?;
@@ -300,31 +307,31 @@ impl OpenPrefix {
         Ok(current.number().filter(|_| is_it))
     }
 
-    /// Makes a generation, whole and with its number, that is not at the path yet.
+    /// Makes a whole generation, with its number, that is not at the path yet.
     fn make_generation(
         &self,
-        source: &Source,
-        (number, mode): (u32, Mode),
+        source: &PrefixSource,
+        (number, mode): (u32, InstallMode),
         options: &InstallOptions<'_>,
     ) -> Result<()> {
         let name = number.to_string();
-        if mode == Mode::Symlink {
+        if mode == InstallMode::Symlink {
             let target = source.path.as_os_str().as_bytes();
             return self
                 .root_of_link(number, source, options, || Ok(self.hidden.make_link(name.as_bytes(), target)?));
         }
         let copied = self.copy(source, (number, mode), options.durable);
         if copied.is_err() {
-            // A disk that is full should not stay so.
+            // The partial copy would keep a full disk full.
             let _ = self.drop_copy(number);
         }
         copied
     }
 
-    fn copy(&self, source: &Source, (number, mode): (u32, Mode), durable: bool) -> Result<()> {
+    fn copy(&self, source: &PrefixSource, (number, mode): (u32, InstallMode), durable: bool) -> Result<()> {
         let copy = source.copy(&self.hidden, mode)?;
         List::of(&copy)?.write(&self.hidden, number)?;
-        // Last, so that a marker says that all is there.
+        // The marker comes last, since it says that the copy is complete.
         Marker { generation: number, mode, source: source.tree.clone(), installed_secs: 0 }.write(&copy)?;
         if durable {
             nix::unistd::syncfs(&copy).map_err(|errno| SysError::new("write out", copy.path(), errno))?;
@@ -332,11 +339,11 @@ impl OpenPrefix {
         Ok(self.hidden.rename(names::COPYING, &self.hidden, number.to_string().as_bytes())?)
     }
 
-    /// Calls `make` for the link of a generation, which the store takes for a root.
+    /// Calls `make` for the link of a generation, which becomes a root of the store.
     fn root_of_link(
         &self,
         number: u32,
-        source: &Source,
+        source: &PrefixSource,
         options: &InstallOptions<'_>,
         make: impl FnOnce() -> Result<()>,
     ) -> Result<()> {

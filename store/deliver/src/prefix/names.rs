@@ -1,37 +1,38 @@
-//! Names: where a prefix lies, and what is reserved for keeping it.
+//! Names: the path of a prefix, and the names reserved for its generations.
 //!
-//! No package can have any of these: a tree with [`MARKER`] at the top of its prefix is refused, and so is a prefix on whose
-//! path a directory is called as those that hold generations are.
+//! No package can have any of these: a tree with [`MARKER`] at the top of its prefix is refused,
+//! and so is a prefix below a directory whose name is that of a directory of generations.
 
 use super::error::{PrefixError, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The file in a generation that says which one it is.
+/// The file in a generation that holds its number.
 pub const MARKER: &str = ".eval-generation";
 
-/// Held while anything changes.
+/// Locked while anything changes.
 pub(super) const LOCK: &[u8] = b"lock";
 /// A generation being copied.
 pub(super) const COPYING: &[u8] = b"copying";
-/// The link that comes to the path in symlink mode; after the exchange, what was at the path.
+/// The link that moves to the path in symlink mode; after the exchange, the former entry of the
+/// path.
 pub(super) const LINK: &[u8] = b"link";
-/// What was at the path, after the first of two renames.
+/// The former entry of the path, after the first of two renames.
 pub(super) const OUTGOING: &[u8] = b"outgoing";
-/// The note of a switch in two renames, which may have to be finished.
+/// The note of a switch in two renames, which may need to be finished.
 pub(super) const SWITCHING: &[u8] = b"switching";
 /// A generation being removed.
 pub(super) const REMOVING: &[u8] = b"removing";
-/// What earlier versions called both a copy being made and the link that comes to the path.
+/// The name, in earlier versions, of both a partial copy and the link that moves to the path.
 pub(super) const INCOMING: &[u8] = b"incoming";
 
-/// The highest number of a generation; others are none of ours.
+/// The highest number of a generation; higher ones are foreign.
 pub(super) const NUMBER_MAX: u32 = 999_999_999;
 
-/// Directories that make a directory a prefix and not merely the way to one.
+/// Directories whose presence makes a directory a prefix, rather than a parent of one.
 const PREFIX_DIRECTORIES: [&str; 8] = ["bin", "sbin", "lib", "lib64", "libexec", "include", "share", "etc"];
 
-/// Returns the number that `name` is, written in the one way that we write it.
+/// Parses the number of a generation, in its only valid form.
 pub(super) fn number(name: &[u8]) -> Option<u32> {
     let number: u32 = std::str::from_utf8(name).ok()?.parse().ok()?;
     ((1..=NUMBER_MAX).contains(&number) && number.to_string().as_bytes() == name).then_some(number)
@@ -42,12 +43,12 @@ pub(super) fn number_of_list(name: &[u8]) -> Option<u32> {
     number(name.strip_suffix(b".files")?)
 }
 
-/// Returns what the list of files of a generation is called.
+/// Returns the name of a generation's list of files.
 pub(super) fn list(number: u32) -> Vec<u8> {
     format!("{number}.files").into_bytes()
 }
 
-/// Returns how the directory with the generations of a prefix is called that has this name.
+/// Returns the name of the directory with the generations of the prefix `name`.
 pub(super) fn hidden(name: &[u8]) -> Vec<u8> {
     [b".", name, b".generations"].concat()
 }
@@ -56,13 +57,13 @@ pub(super) fn is_hidden(name: &[u8]) -> bool {
     name.starts_with(b".") && name.ends_with(b".generations")
 }
 
-/// Returns whether a package must not have an entry of this name at the top of its prefix; some file systems take
-/// capital letters for small ones.
+/// Returns true when a package must not have this name at the top of its prefix; some file systems
+/// ignore the case of letters.
 pub(super) fn is_marker(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(MARKER.as_bytes())
 }
 
-/// A prefix's path: names of directories, and one below them.
+/// A prefix's path: the names of its parents, and its own.
 pub(super) struct Below<'a> {
     /// All but the last name.
     pub parents: Vec<&'a [u8]>,
@@ -70,7 +71,7 @@ pub(super) struct Below<'a> {
 }
 
 impl<'a> Below<'a> {
-    /// Takes a prefix apart.
+    /// Splits the path of a prefix.
     pub fn of(prefix: &'a Path) -> Result<Self> {
         let wrong = || PrefixError::NoPath { prefix: prefix.to_owned() };
         let below = prefix.strip_prefix("/").map_err(|_| wrong())?;
@@ -88,10 +89,11 @@ impl<'a> Below<'a> {
     }
 }
 
-/// Goes down from the top of a prefix root as long as there is one way, to the first directory that looks like a prefix.
+/// Descends from the top of a prefix root, while each directory has one entry, to the first
+/// directory that looks like a prefix.
 ///
 /// # Errors
-/// [`PrefixError::NoPrefix`] when there is none, or another way.
+/// [`PrefixError::NoPrefix`] when there is none, or several.
 pub fn find_prefix(tree: &Path) -> Result<PathBuf> {
     let mut path = PathBuf::from("/");
     let mut at = os::dir::Dir::open_typed(tree)?;

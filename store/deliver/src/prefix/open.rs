@@ -1,9 +1,10 @@
-//! The place of a prefix below a root, as open directories: reached without following a link, locked, and in order.
+//! A prefix below a root, as open directories: opened without following a link, locked, and
+//! recovered.
 
 use super::error::{PrefixError, Result, SHOWN_MAX};
 use super::marker::Marker;
 use super::names::{self, Below, LOCK};
-use super::{Generation, Mode, SysError, files, lock};
+use super::{Generation, InstallMode, SysError, files, lock};
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::sys::stat::FileStat;
@@ -16,39 +17,39 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How often a place is opened that others remove each time.
+/// The number of attempts to open a prefix that other processes remove each time.
 const TRIES: usize = 1000;
 
-/// What a command does with a opened.
+/// The access that a command needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Looks, also where it could not change anything.
+    /// Reads, even without the permission to change anything.
     Read,
-    /// Changes what is there.
+    /// Changes an installed prefix.
     Change,
-    /// Makes what is not there.
+    /// Creates missing directories.
     Make,
 }
 
-/// A prefix's place below a root, locked.
+/// A prefix below a root, opened and locked.
 pub(super) struct OpenPrefix {
     /// The prefix on this machine, for messages.
     pub path: PathBuf,
     /// The directory that holds the prefix.
     pub parent: Dir,
-    /// What the prefix is called there.
+    /// The name of the prefix there.
     pub name: Vec<u8>,
     /// The directory with the other generations.
     pub hidden: Dir,
-    /// What that is called.
+    /// The name of that directory.
     pub hidden_name: Vec<u8>,
-    /// What was moved aside, as it could be the user's.
+    /// Files that were moved aside, since they may be the user's.
     pub kept: RefCell<Vec<PathBuf>>,
-    /// Given back last, when nothing is done any more.
+    /// Released last, after all changes.
     lock: Option<Flock<File>>,
 }
 
-/// What is at the path.
+/// The entry at the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Current {
     Nothing,
@@ -66,14 +67,14 @@ impl Current {
     }
 }
 
-/// What an entry of the hidden directory is.
+/// The kind of an entry of the hidden directory.
 pub(super) enum Shape {
     Nothing,
-    /// A link as it is at the path in symlink mode.
+    /// A link like the one at the path in symlink mode.
     OwnLink,
     /// Another link.
     Link(PathBuf),
-    /// A directory that says which generation it is.
+    /// A directory with the marker of a generation.
     Generation(Marker),
     /// Another directory.
     Directory,
@@ -95,7 +96,7 @@ impl OpenPrefix {
             let parent = walk(root, &below.parents, access)?.ok_or_else(not_installed)?;
             let hidden = match enter(&parent, &hidden_name, access) {
                 Ok(hidden) => hidden.ok_or_else(|| nothing_at(&parent, below.name, &path))?,
-                // Made by somebody else, or removed, just now.
+                // Another process has just made or removed it.
                 Err(PrefixError::System(error)) if matches!(error.errno, Errno::EEXIST | Errno::ENOENT) => continue,
                 Err(error) => return Err(error),
             };
@@ -111,7 +112,8 @@ impl OpenPrefix {
             match opened.check_owner().and_then(|()| lock::take(&opened)) {
                 Ok(Some(lock)) => opened.lock = Some(lock),
                 Ok(None) => continue,
-                // Whoever can change nothing may still look; what was killed shows as it was left.
+                // A user without write permission may still read; leftovers of a killed process are
+                // shown as they are.
                 Err(PrefixError::OtherOwner { .. }) if access == Access::Read => return Ok(opened),
                 Err(PrefixError::System(error))
                     if access == Access::Read && matches!(error.errno, Errno::EACCES | Errno::EPERM | Errno::EROFS) =>
@@ -126,7 +128,7 @@ impl OpenPrefix {
         Err(PrefixError::Busy { path: path.with_file_name(OsStr::from_bytes(&hidden_name)) })
     }
 
-    /// Whether the hidden directory still has its name.
+    /// Returns true when the hidden directory still has its name.
     pub fn is_in_place(&self) -> Result<bool> {
         let ours = self.hidden.stat_self()?;
         Ok(self
@@ -135,14 +137,15 @@ impl OpenPrefix {
             .is_some_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)))
     }
 
-    /// Refuses generations that another user can put there, unless that user could as well exchange the prefix itself.
+    /// Refuses a directory of generations that another user can write, unless that user could as
+    /// well exchange the prefix itself.
     fn check_owner(&self) -> Result<()> {
         let ours = self.hidden.stat_self()?;
         let user = nix::unistd::geteuid().as_raw();
         if ![0, user, self.parent.stat_self()?.st_uid].contains(&ours.st_uid) {
             return Err(PrefixError::OtherOwner { path: self.hidden.path().to_owned(), user: ours.st_uid });
         }
-        // Earlier versions made it as the umask said.
+        // Earlier versions made it with the umask.
         if ours.st_uid == user && ours.st_mode & 0o002 != 0 {
             nix::sys::stat::fchmod(&self.hidden, nix::sys::stat::Mode::from_bits_truncate(ours.st_mode & 0o7775))
                 .map_err(|errno| SysError::new("chmod", self.hidden.path(), errno))?;
@@ -150,7 +153,7 @@ impl OpenPrefix {
         Ok(())
     }
 
-    /// Says what is at the path.
+    /// Returns the kind of entry at the path.
     pub fn current(&self) -> Result<Current> {
         let Some(stat) = self.parent.find(&self.name)? else { return Ok(Current::Nothing) };
         match kind(&stat) {
@@ -173,7 +176,7 @@ impl OpenPrefix {
         }
     }
 
-    /// The error of a place where no generation is found.
+    /// Returns the error of a path without a generation.
     pub fn nothing_known(&self) -> PrefixError {
         nothing_at(&self.parent, &self.name, &self.path)
     }
@@ -183,12 +186,12 @@ impl OpenPrefix {
         [&self.hidden_name, b"/".as_slice(), number.to_string().as_bytes()].concat()
     }
 
-    /// Returns the generation that a link at the path is of, if it is one of ours.
+    /// Returns the generation of a link at the path, if it is one of ours.
     fn own_link(&self, text: &[u8]) -> Option<u32> {
         names::number(text.strip_prefix(self.hidden_name.as_slice())?.strip_prefix(b"/")?)
     }
 
-    /// Says what an entry of the hidden directory is.
+    /// Returns the kind of an entry of the hidden directory.
     pub fn shape(&self, name: &[u8]) -> Result<Shape> {
         let Some(stat) = self.hidden.find(name)? else { return Ok(Shape::Nothing) };
         Ok(match kind(&stat) {
@@ -209,7 +212,7 @@ impl OpenPrefix {
         })
     }
 
-    /// Returns the numbers that entries of the hidden directory have as their names.
+    /// Returns the numbers among the names in the hidden directory.
     pub fn numbered(&self) -> Result<Vec<u32>> {
         let names = self.hidden.names()?;
         let mut numbers: Vec<u32> = names.iter().filter_map(|name| names::number(name)).collect();
@@ -217,7 +220,7 @@ impl OpenPrefix {
         Ok(numbers)
     }
 
-    /// All generations, the current one too.
+    /// Returns all generations, the current one too.
     pub fn known(&self) -> Result<BTreeMap<u32, Generation>> {
         let current = self.current()?;
         let mut known = BTreeMap::new();
@@ -231,7 +234,7 @@ impl OpenPrefix {
             match self.shape(name.as_bytes())? {
                 Shape::Link(source) if source.is_absolute() => {
                     let installed_secs = self.hidden.stat(name.as_bytes())?.st_mtime;
-                    insert(Marker { generation: number, mode: Mode::Symlink, source, installed_secs });
+                    insert(Marker { generation: number, mode: InstallMode::Symlink, source, installed_secs });
                 }
                 Shape::Generation(marker) => insert(marker),
                 _ => {}
@@ -245,7 +248,7 @@ impl OpenPrefix {
         Ok(known)
     }
 
-    /// Returns a number that no generation has had, as far as can be seen.
+    /// Returns a number that no generation has had, as far as the remaining files show.
     pub fn next_number(&self) -> Result<u32> {
         let names = self.hidden.names()?;
         let here = names.iter().filter_map(|name| names::number(name).or_else(|| names::number_of_list(name)));
@@ -256,7 +259,8 @@ impl OpenPrefix {
         Ok(highest + 1)
     }
 
-    /// Returns what is at the path, unless it is or holds something that is not ours and `force` is not given.
+    /// Returns the entry at the path; an error when it is or contains a foreign file, unless
+    /// `force` is given.
     pub fn check_foreign(&self, force: bool) -> Result<Current> {
         let current = self.current()?;
         if force {
@@ -276,7 +280,7 @@ impl OpenPrefix {
         Err(PrefixError::Foreign { path: self.path.clone(), files, more })
     }
 
-    /// Returns a few of the files at the path, and how many there are besides.
+    /// Returns a few of the files at the path, and the number of the others.
     pub fn foreign_files(&self) -> Result<(Vec<PathBuf>, usize)> {
         match self.parent.open_dir_as_is(&self.name) {
             Ok(directory) => Ok(self.first_few(files::changed(&directory, &files::List::default())?)),
@@ -290,13 +294,14 @@ impl OpenPrefix {
         (shown.collect(), more)
     }
 
-    /// Gives back what the hidden directory takes when nothing of the prefix is left; what was moved aside stays.
+    /// Removes the lock and the hidden directory when no generation is left; files that were moved
+    /// aside stay.
     fn release(&self) -> Result<()> {
         let is_ours = |name: &Vec<u8>| names::number(name).or_else(|| names::number_of_list(name)).is_some();
         if self.current()?.number().is_some() || self.hidden.names()?.iter().any(is_ours) {
             return Ok(());
         }
-        // Whoever waits for the lock sees that it has lost its name, and starts again.
+        // A process that waits for the lock sees that it has lost its name, and starts again.
         self.hidden.remove_file(LOCK)?;
         match self.parent.remove_empty_dir(&self.hidden_name) {
             Err(error) if !matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST) => Err(error.into()),
@@ -308,13 +313,13 @@ impl OpenPrefix {
 impl Drop for OpenPrefix {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // The next command finds what could not be removed.
+            // The next command removes the rest.
             let _ = self.release();
         }
     }
 }
 
-/// The error where no generation of a prefix is found: there is none, or what is at its path does not say which one it is.
+/// Returns the error of a path without a generation: none exists, or its marker is damaged.
 fn nothing_at(parent: &Dir, name: &[u8], path: &Path) -> PrefixError {
     let is_damaged = parent.open_dir_as_is(name).is_ok_and(|directory| {
         directory.find(names::MARKER.as_bytes()).is_ok_and(|found| found.is_some())
@@ -327,7 +332,8 @@ fn nothing_at(parent: &Dir, name: &[u8], path: &Path) -> PrefixError {
     }
 }
 
-/// Opens the directory that holds the prefix; `None` where it is not there and is not to be made.
+/// Opens the parent directory of the prefix; returns `None` when it is missing and `access` does
+/// not create it.
 fn walk(root: &Path, way: &[&[u8]], access: Access) -> Result<Option<Dir>> {
     let mut at = match Dir::open_typed(root) {
         Ok(dir) => dir,
@@ -355,7 +361,7 @@ fn walk(root: &Path, way: &[&[u8]], access: Access) -> Result<Option<Dir>> {
     Ok(Some(at))
 }
 
-/// Makes the root that the user has named, with what is missing above it.
+/// Makes the root that the user has named, with missing directories above it.
 fn make_root(root: &Path) -> Result<()> {
     if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty() && !above.exists()) {
         make_root(above)?;
@@ -363,8 +369,9 @@ fn make_root(root: &Path) -> Result<()> {
     Ok(os::dir::make_dir(root, mode::DIRECTORY)?)
 }
 
-/// Follows a link on the way where that is allowed: of `/` itself the links are the machine's own; in another root they
-/// would lead out of it. Nobody else's are followed, and none into what we have put at a path.
+/// Follows a link on the way where that is allowed. Links of `/` itself are the machine's own; in
+/// another root they would lead out of it. Links of other users are not followed, nor links into a
+/// directory of generations.
 fn follow(root: &Path, at: &Dir, name: &[u8], stat: &FileStat) -> Result<Dir> {
     let wrong = || PrefixError::LinkOnTheWay { path: at.join(name) };
     let user = nix::unistd::geteuid().as_raw();
@@ -378,7 +385,7 @@ fn follow(root: &Path, at: &Dir, name: &[u8], stat: &FileStat) -> Result<Dir> {
     Ok(at.open_dir_or_link(name)?)
 }
 
-/// Opens the hidden directory; `None` where it is not there and is not to be made.
+/// Opens the hidden directory; returns `None` when it is missing and `access` does not create it.
 fn enter(parent: &Dir, name: &[u8], access: Access) -> Result<Option<Dir>> {
     match parent.find(name)? {
         None if access == Access::Make => Ok(Some(parent.make_dir_with(name, mode::DIRECTORY)?)),

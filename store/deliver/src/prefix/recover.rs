@@ -1,6 +1,6 @@
-//! What killed processes have left, and anything else that has a name it should not have.
+//! Recovers from killed processes, and clears reserved names.
 //!
-//! Nothing that could be the user's is removed: it is moved aside, to `kept-K`.
+//! Files that may be the user's are never removed, but moved aside to `kept-K`.
 
 use super::error::Result;
 use super::files::{self, List};
@@ -26,7 +26,8 @@ impl OpenPrefix {
             _ => self.clear(COPYING)?,
         }
         match self.shape(INCOMING)? {
-            // Out of an exchange, if it was installed once; else a copy of an earlier version, half made.
+            // An exchanged generation, if its list exists; otherwise a partial copy of an earlier
+            // version.
             Shape::Generation(marker) if !List::read(&self.hidden, marker.generation)?.is_empty() => {
                 self.put_away(INCOMING)?;
             }
@@ -53,12 +54,12 @@ impl OpenPrefix {
         Ok(())
     }
 
-    /// Finishes a switch in two renames that was noted.
+    /// Finishes a noted switch in two renames.
     fn finish_switch(&self) -> Result<()> {
         let Some((staged, _)) = read_small(&self.hidden, SWITCHING, NOTE_BYTES_MAX)? else {
             return self.clear(SWITCHING);
         };
-        // Of a whole generation only, whatever the note says.
+        // Only a whole generation is moved, regardless of the note.
         let is_link = staged == LINK || staged == INCOMING;
         if !is_link && names::number(&staged).is_none() {
             return self.clear(SWITCHING);
@@ -74,19 +75,20 @@ impl OpenPrefix {
         Ok(self.hidden.remove_file(SWITCHING)?)
     }
 
-    /// Sees to it that an entry with a number is the generation of that number.
+    /// Ensures that an entry with a number is the generation of that number.
     fn check_number(&self, number: u32) -> Result<()> {
         let name = number.to_string();
         let is_current = self.current()? == Current::Directory(number);
         match self.shape(name.as_bytes())? {
             Shape::Generation(marker) if marker.generation == number && !is_current => Ok(()),
             Shape::Link(target) if target.is_absolute() && !is_current => Ok(()),
-            // A kill between the exchange and the renaming leaves the old generation under the new one's number.
+            // A kill between the exchange and the renaming leaves the old generation under the new
+            // one's number.
             _ => self.put_away(name.as_bytes()),
         }
     }
 
-    /// Gives what came out of an exchange the name that it should have.
+    /// Renames an exchanged entry to its own number.
     pub(super) fn put_away(&self, name: &[u8]) -> Result<()> {
         match self.shape(name)? {
             Shape::OwnLink => Ok(self.hidden.remove_file(name)?),
@@ -104,7 +106,7 @@ impl OpenPrefix {
         }
     }
 
-    /// Clears a name that should be free: removes what holds nothing, and moves the rest aside.
+    /// Clears a reserved name: removes an empty entry, and moves any other aside.
     pub(super) fn clear(&self, name: &[u8]) -> Result<()> {
         let Some(stat) = self.hidden.find(name)? else { return Ok(()) };
         match kind(&stat) {
@@ -117,7 +119,7 @@ impl OpenPrefix {
         }
     }
 
-    /// Moves an entry of the hidden directory to a new name there, under which nobody touches it.
+    /// Moves an entry of the hidden directory to a new name there, which no command uses.
     pub(super) fn keep_aside(&self, name: &[u8]) -> Result<()> {
         loop {
             let aside = self.aside()?;
@@ -136,18 +138,20 @@ impl OpenPrefix {
         Ok(dir)
     }
 
-    /// Returns a free name for what is moved aside.
+    /// Returns a free name for files that are moved aside.
     fn aside(&self) -> Result<Vec<u8>> {
         let taken: BTreeSet<Vec<u8>> = self.hidden.names()?.into_iter().collect();
         let names = (1_u32..).map(|number| format!("kept-{number}").into_bytes());
         Ok(names.into_iter().find(|name| !taken.contains(name)).expect("a directory has fewer entries"))
     }
 
-    /// Renames within the hidden directory, over nothing; returns whether the new name was free.
+    /// Renames within the hidden directory, without replacing; returns true when the new name was
+    /// free.
     fn move_new(&self, name: &[u8], new: &[u8]) -> Result<bool> {
         match self.hidden.rename_new(name, &self.hidden, new) {
             Err(error) if error.errno == Errno::EEXIST => Ok(false),
-            // The file system cannot tell. Nobody else makes names here, as we have the lock.
+            // The file system cannot check this. No other process makes names here, since this one
+            // has the lock.
             Err(error) if error.errno == Errno::EINVAL => {
                 if self.hidden.find(new)?.is_some() {
                     return Ok(false);
@@ -159,12 +163,12 @@ impl OpenPrefix {
         }
     }
 
-    /// Removes a generation that is not at the path; files that were not installed with it are moved aside.
+    /// Removes a generation that is not at the path; foreign files in it are moved aside.
     pub(super) fn remove_generation(&self, number: u32) -> Result<()> {
         let name = number.to_string();
         match self.shape(name.as_bytes())? {
             Shape::Generation(_) => {
-                // First out of sight: half a generation never has a number.
+                // Renamed first: a partial generation never has a number.
                 self.hidden.rename(name.as_bytes(), &self.hidden, REMOVING)?;
                 self.finish_removal()?;
             }
@@ -177,7 +181,7 @@ impl OpenPrefix {
     fn finish_removal(&self) -> Result<()> {
         let marker = match self.shape(REMOVING)? {
             Shape::Generation(marker) => marker,
-            // The files that were not ours had gone before the marker went.
+            // Foreign files were moved before the marker was removed.
             Shape::Directory => return Ok(self.hidden.remove_all(REMOVING).map(drop)?),
             _ => return self.clear(REMOVING),
         };
@@ -185,7 +189,7 @@ impl OpenPrefix {
         let generation = self.hidden.open_dir_as_is(REMOVING)?;
         let changed = files::changed(&generation, &installed)?;
         if installed.is_empty() && !changed.is_empty() {
-            // Nobody knows any more what was installed.
+            // The list of the installed files is lost.
             return self.keep_aside(REMOVING);
         }
         if !changed.is_empty() {
@@ -195,7 +199,7 @@ impl OpenPrefix {
         self.remove_list(marker.generation)
     }
 
-    /// Removes a copy that was not finished, with its list.
+    /// Removes a partial copy, with its list.
     pub(super) fn drop_copy(&self, number: u32) -> Result<()> {
         self.hidden.remove_all(COPYING)?;
         self.remove_list(number)

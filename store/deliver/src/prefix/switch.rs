@@ -1,4 +1,5 @@
-//! Bringing a generation to the path, in one step or, where the file system cannot exchange, in two with a note.
+//! Moves a generation to the path, in one step or, where the file system cannot exchange, in two
+//! with a note.
 
 use super::SysError;
 use super::error::{PrefixError, Result};
@@ -10,7 +11,7 @@ use os::mode;
 use std::io::Write;
 
 impl OpenPrefix {
-    /// Brings a generation to the path and puts away what was there.
+    /// Moves a generation to the path, and the old entry to its number.
     pub(super) fn switch_to(&self, number: u32, current: Current) -> Result<()> {
         let name = number.to_string().into_bytes();
         let staged = match self.shape(&name)? {
@@ -25,7 +26,8 @@ impl OpenPrefix {
         };
         match current {
             Current::Nothing => {
-                // An empty directory may be there; a directory that comes replaces it, and a link needs it gone.
+                // An empty directory may be there; a rename of a directory replaces it, that of a
+                // link does not.
                 if staged == LINK && self.parent.find(&self.name)?.is_some() {
                     self.parent.remove_empty_dir(&self.name)?;
                 }
@@ -39,11 +41,11 @@ impl OpenPrefix {
         }
     }
 
-    /// Takes the current generation away from the path.
+    /// Removes the current generation from the path.
     pub(super) fn take_away(&self, current: Current) -> Result<()> {
         match current {
             Current::Linked(_) => Ok(self.parent.remove_file(&self.name)?),
-            // First out of sight in one step: half a prefix is never at the path.
+            // Renamed first, in one step: the path never holds a partial prefix.
             Current::Directory(number) => {
                 make_movable(&self.parent, &self.name)?;
                 Ok(self.parent.rename(&self.name, &self.hidden, number.to_string().as_bytes())?)
@@ -52,7 +54,7 @@ impl OpenPrefix {
         }
     }
 
-    /// Exchanges `staged` and what is at the path; returns the name of the old one.
+    /// Exchanges `staged` and the entry at the path; returns the name of the old one.
     fn exchange<'a>(&self, staged: &'a [u8]) -> Result<&'a [u8]> {
         make_movable(&self.parent, &self.name)?;
         make_movable(&self.hidden, staged)?;
@@ -76,7 +78,7 @@ impl OpenPrefix {
     }
 }
 
-/// Lets a directory of this user's own be moved, which needs it to be writable.
+/// Makes a directory of this user movable, which requires write permission.
 pub(super) fn make_movable(dir: &Dir, name: &[u8]) -> Result<()> {
     let stat = dir.stat(name)?;
     let is_own = stat.st_uid == nix::unistd::geteuid().as_raw();

@@ -1,7 +1,8 @@
-//! The text of a `.drv`: an ATerm, `Derive([outputs],[inputs],[sources],system,builder,[args],[env])`.
+//! The text of a `.drv`: an ATerm,
+//! `Derive([outputs],[inputs],[sources],system,builder,[args],[env])`.
 //!
-//! Writing gives exactly the bytes Nix writes. Reading accepts exactly what is written: a `.drv` that parses and does
-//! not come out the same when written again is refused, as its name could not be checked.
+//! The writer gives exactly the bytes that Nix writes. The reader accepts exactly these: it refuses
+//! a `.drv` that parses but would be written differently, since its name could not be checked.
 
 use super::{Derivation, DerivationError, Output};
 use crate::hash::{Hash, HashAlgorithm};
@@ -11,29 +12,30 @@ use nom::{IResult, Parser};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What stands for the hash of an impure output.
+/// The text that replaces the hash of an impure output.
 const IMPURE: &str = "impure";
 
-/// How inputs and outputs are written.
+/// Forms in which inputs and outputs are written.
 pub(super) struct Masking<'a> {
-    /// Leaves out the paths of input-addressed outputs, and the variables that hold them.
+    /// Omits the paths of input-addressed outputs, and the variables that hold them.
     pub outputs: bool,
-    /// Stands in for the paths of the input derivations: hex of their hashes.
+    /// Replaces the paths of the input derivations: hex of their hashes.
     pub inputs: Option<&'a [HashedInput<'a>]>,
 }
 
-/// What stands for an input derivation: hex of its hash, and the outputs that are asked for.
+/// The replacement of an input derivation: hex of its hash, and the outputs in use.
 pub(super) type HashedInput<'a> = (String, Cow<'a, BTreeSet<String>>);
 
 /// The end of a derivation's text, from the input sources on.
 pub(super) struct Tail {
     pub bytes: Vec<u8>,
-    /// Where in `bytes` the value of the variable of an output was left empty, and of which, in order.
+    /// The empty values of output variables in `bytes`: the position and the output of each, in
+    /// order.
     holes: Vec<(usize, String)>,
 }
 
 impl Tail {
-    /// The same end with the variables of the outputs filled in from `env`.
+    /// Returns the same end with the variables of the outputs filled in from `env`.
     pub fn filled(&self, env: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes.len() + 100 * self.holes.len());
         let mut copied = 0;
@@ -51,7 +53,7 @@ impl Derivation {
     /// Returns the text of the `.drv`.
     ///
     /// # Errors
-    /// When the path of a fixed output cannot be made.
+    /// When the path of a fixed output cannot be computed.
     pub fn to_aterm(&self, model: StoreModel) -> Result<Vec<u8>, DerivationError> {
         self.write_aterm(model, &Masking { outputs: false, inputs: None })
     }
@@ -66,7 +68,8 @@ impl Derivation {
         Ok(out)
     }
 
-    /// The start, up to the input derivations. With `masked`, without the paths of input-addressed outputs.
+    /// Writes the start, up to the input derivations; `masked` omits the paths of input-addressed
+    /// outputs.
     pub(super) fn write_outputs(&self, model: StoreModel, masked: bool) -> Result<Vec<u8>, DerivationError> {
         let mut out = Vec::with_capacity(100 + 100 * (self.outputs.len() + self.input_derivations.len()));
         out.extend_from_slice(b"Derive(");
@@ -95,14 +98,15 @@ impl Derivation {
         Ok(out)
     }
 
-    /// The input derivations, by their paths.
+    /// Writes the input derivations, by their paths.
     pub(super) fn write_inputs(&self, model: StoreModel, out: &mut Vec<u8>) {
         separated(out, &self.input_derivations, |out, (input, outputs)| {
             write_input(out, |out| model.print_to(input, out), outputs);
         });
     }
 
-    /// Everything after the input derivations. With `masked`, variables named as an output are empty.
+    /// Writes everything after the input derivations; `masked` leaves variables named as an output
+    /// empty.
     pub(super) fn write_tail(&self, model: StoreModel, masked: bool) -> Tail {
         let env_size: usize = self.env.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
         let args_size: usize = self.args.iter().map(|arg| arg.len() + 4).sum();
@@ -138,7 +142,7 @@ impl Derivation {
     /// Parses the text of a `.drv`.
     ///
     /// # Errors
-    /// When it is not what [`Derivation::to_aterm`] writes.
+    /// When it is not the result of [`Derivation::to_aterm`].
     pub fn from_aterm(model: StoreModel, name: StorePathName, text: &[u8]) -> Result<Self, DerivationError> {
         Reader { model, name, text }.derivation()
     }
@@ -182,7 +186,7 @@ fn separated<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write
     out.push(b']');
 }
 
-/// The input derivations, by their hashes.
+/// Writes the input derivations, by their hashes.
 pub(super) fn write_hashed_inputs(inputs: &[HashedInput<'_>]) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 + 100 * inputs.len());
     separated(&mut out, inputs, |out, (input, outputs)| {
@@ -191,7 +195,8 @@ pub(super) fn write_hashed_inputs(inputs: &[HashedInput<'_>]) -> Vec<u8> {
     out
 }
 
-/// One input derivation: `input` writes a path or hexadecimal digits, neither of which needs escapes.
+/// Writes one input derivation: `input` writes a path or hexadecimal digits, neither of which needs
+/// escapes.
 fn write_input(out: &mut Vec<u8>, input: impl FnOnce(&mut Vec<u8>), outputs: &BTreeSet<String>) {
     out.extend_from_slice(b"(\"");
     input(out);
@@ -221,21 +226,22 @@ pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     escape_chunk(out, rest);
 }
 
-/// Most of a text needs no escapes, which is seen for eight bytes at once.
+/// Most of a text needs no escapes, which one test shows for eight bytes.
 fn escape_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks::<8>();
     let suspect = match bytes.last_chunk::<8>() {
-        // What is left over is looked at together with bytes before it.
+        // The last bytes are tested together with bytes before them.
         Some(last) => words.iter().fold(may_need_escape(*last), |any, word| any | may_need_escape(*word)),
         None => !rest.is_empty(),
     };
     if suspect { escape_each(out, bytes) } else { out.extend_from_slice(bytes) }
 }
 
-/// Whether one of eight bytes may be a quote, a backslash or a control character: never no when one is.
+/// Returns true when one of eight bytes may be a quote, a backslash or a control character: never
+/// false when one is.
 fn may_need_escape(bytes: [u8; 8]) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
-    // The high bit of each byte that is smaller, and of some others.
+    // Returns the high bit of each smaller byte, and of some others.
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7);
     let word = u64::from_ne_bytes(bytes);
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);

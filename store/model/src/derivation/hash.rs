@@ -1,10 +1,11 @@
 //! The hash of a derivation modulo its inputs, from which output paths are made.
 //!
-//! Nix's rule: in the text of the derivation every input derivation's path is replaced by that input's own hash, and
-//! a fixed-output derivation's hash depends on its output alone, so that two ways of fetching one file give
-//! everything above them the same paths.
+//! Nix's rule: in the text of the derivation, the path of each input derivation is replaced by that
+//! input's own hash, and the hash of a fixed-output derivation depends on its output alone. So two
+//! ways of fetching one file give everything above them the same paths.
 //!
-//! Hashes of derivations already seen are kept by path. Nothing here recurses, however deep a graph is.
+//! Hashes of earlier derivations are cached by path. Nothing here recurses, so graphs may have any
+//! depth.
 
 use super::aterm::{HashedInput, Masking, write_hashed_inputs};
 use super::{Derivation, DerivationError, Output};
@@ -19,20 +20,21 @@ use std::sync::Mutex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DerivationHash {
     pub hash: Hash,
-    /// Whether the paths of its outputs depend on contents not yet known.
+    /// Set when the paths of its outputs depend on contents that are not yet known.
     pub deferred: bool,
 }
 
-/// The hashes of derivations seen so far, by the path of the `.drv`. One of these serves one [`StoreModel`].
+/// Cached hashes of derivations, by the path of the `.drv`. Each cache serves one [`StoreModel`].
 #[derive(Default)]
 pub struct DerivationHashes {
     known: Mutex<Known>,
 }
 
-/// As there may be a hundred thousand of them: by the hash part of the path, in 66 bytes each.
+/// The hash part of the path is the key, in 66 bytes an entry, since there may be a hundred
+/// thousand.
 type Known = FxHashMap<[u8; HASH_TEXT_LEN], KnownHash>;
 
-/// A [`DerivationHash`] without the room for digests that no store model makes.
+/// A [`DerivationHash`] without space for digests that no store model makes.
 #[derive(Clone, Copy)]
 struct KnownHash {
     algorithm: HashAlgorithm,
@@ -56,10 +58,11 @@ impl DerivationHashes {
         Self::default()
     }
 
-    /// Remembers the hash of `derivation`, whose `.drv` is `path`; its inputs are asked for from `load` when unknown.
+    /// Caches the hash of `derivation`, whose `.drv` is `path`; `load` returns inputs that are not
+    /// cached.
     ///
     /// # Errors
-    /// When an input cannot be read or lacks an output that is asked for.
+    /// When an input cannot be read or lacks a required output.
     pub fn insert(
         &self,
         model: StoreModel,
@@ -78,7 +81,7 @@ impl DerivationHashes {
         Ok(hash)
     }
 
-    /// Returns the hash of a derivation already seen.
+    /// Returns the cached hash of a derivation.
     pub fn get(&self, path: &StorePath) -> Option<DerivationHash> {
         let known = *self.lock().get(path.digits())?;
         Some(DerivationHash { hash: known.hash(), deferred: known.deferred })
@@ -88,7 +91,8 @@ impl DerivationHashes {
         self.lock().insert(*path.digits(), KnownHash::new(hash));
     }
 
-    /// Returns the hash from which the output paths of `derivation` are made: its own output paths are left out.
+    /// Returns the hash from which the output paths of `derivation` are made: its own output paths
+    /// are omitted.
     pub(super) fn of_masked(
         &self,
         model: StoreModel,
@@ -108,7 +112,7 @@ impl DerivationHashes {
         derivation.input_derivations.keys().filter(|input| !known.contains_key(input.digits())).cloned().collect()
     }
 
-    /// Makes sure that the hash of every input is known, in depth first order on an explicit stack.
+    /// Computes missing hashes of all inputs, depth first on an explicit stack.
     fn learn_inputs(
         &self,
         model: StoreModel,
@@ -142,7 +146,8 @@ impl DerivationHashes {
         Ok(())
     }
 
-    /// What stands for the input derivations in the text that is hashed, in order, and whether one of them is deferred.
+    /// Returns the replacements of the input derivations in the hashed text, in order, and true
+    /// when one of them is deferred.
     fn inputs<'a>(&self, derivation: &'a Derivation) -> (Vec<HashedInput<'a>>, bool) {
         let mut deferred = false;
         let mut inputs: Vec<HashedInput<'a>> = Vec::with_capacity(derivation.input_derivations.len());
@@ -153,7 +158,7 @@ impl DerivationHashes {
             inputs.push((hash.hash().hex(), Cow::Borrowed(outputs)));
         }
         inputs.sort_by(|(one, _), (other, _)| one.cmp(other));
-        // Derivations that come to the same count as one.
+        // Derivations with the same hash are treated as one.
         inputs.dedup_by(|(hash, outputs), (kept_hash, kept)| {
             let same = hash == kept_hash;
             if same {
@@ -164,11 +169,11 @@ impl DerivationHashes {
         (inputs, deferred)
     }
 
-    /// Fills in the output paths of a derivation all whose outputs are named by its own hash, remembers its hash for
-    /// those that need it, and returns the path and the text of its `.drv`.
+    /// Fills in the output paths of a derivation whose outputs are all named by its own hash,
+    /// caches its hash for its dependents, and returns the path and the text of its `.drv`.
     ///
-    /// Three texts are hashed for that. From the input sources on they are the same but for the own output paths, so
-    /// that part is written once.
+    /// This hashes three texts. From the input sources on they differ in their own output paths
+    /// only, so that part is written once.
     pub(super) fn complete_addressed(
         &self,
         model: StoreModel,
@@ -209,7 +214,7 @@ impl DerivationHashes {
         Ok((path, text))
     }
 
-    /// Computes the hash of a derivation whose inputs' hashes are known.
+    /// Computes the hash of a derivation from the hashes of its inputs.
     fn compute(
         &self,
         model: StoreModel,
@@ -225,7 +230,7 @@ impl DerivationHashes {
         }
         let (inputs, deferred) = self.inputs(derivation);
         let text = derivation.write_aterm(model, &Masking { outputs: masked, inputs: Some(&inputs) })?;
-        // Outputs without a path of their own make everything above wait for contents.
+        // Dependents of outputs without a path of their own wait for contents.
         let floating =
             derivation.outputs.values().any(|output| matches!(output, Output::Floating { .. } | Output::Impure { .. }));
         Ok(DerivationHash { hash: algorithm.hash(&text), deferred: deferred || (floating && !masked) })

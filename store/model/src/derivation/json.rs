@@ -1,6 +1,7 @@
-//! A derivation as JSON, in the shape of `nix derivation show`.
+//! A derivation as JSON, in the form of `nix derivation show`.
 //!
-//! JSON has no byte strings: what is not UTF-8 is shown with replacement characters. Nothing is read back from here.
+//! JSON has no byte strings: bytes that are not UTF-8 become replacement characters. This crate
+//! does not parse this form.
 
 use super::{Derivation, DerivationError, Output};
 use crate::path::StoreModel;
@@ -10,7 +11,7 @@ impl Derivation {
     /// Returns the value that `nix derivation show` prints below the path of the derivation.
     ///
     /// # Errors
-    /// When the path of a fixed output cannot be made.
+    /// When the path of a fixed output cannot be computed.
     pub fn to_json(&self, model: StoreModel) -> Result<Value, DerivationError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut outputs = Map::new();

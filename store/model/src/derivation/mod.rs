@@ -1,7 +1,7 @@
 //! Store derivations: one build action as data, as written to a `.drv`.
 //!
-//! Everything that a build reads is a byte string, as in Nix: arguments and environment need not be UTF-8. The maps
-//! are ordered, so the text written for a derivation is the only one there is.
+//! Builders read byte strings, as in Nix: arguments and environment need not be UTF-8. The maps are
+//! ordered, so each derivation has exactly one text.
 
 pub mod aterm;
 pub mod hash;
@@ -22,9 +22,9 @@ pub struct Derivation {
     /// The name, without `.drv`. Not part of the `.drv`'s text but of its path.
     pub name: StorePathName,
     pub outputs: BTreeMap<String, Output>,
-    /// Which outputs of which derivations are needed.
+    /// The outputs that are needed of each input derivation.
     pub input_derivations: BTreeMap<StorePath, BTreeSet<String>>,
-    /// Store objects needed that no derivation makes.
+    /// Inputs that no derivation makes.
     pub input_sources: BTreeSet<StorePath>,
     pub system: Vec<u8>,
     pub builder: Vec<u8>,
@@ -32,22 +32,24 @@ pub struct Derivation {
     pub env: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// What is known of an output before it is built.
+/// The path of an output, as far as it is known before the build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Named by the hash of the derivation.
     InputAddressed(StorePath),
-    /// Named by what it must hold.
+    /// Named by its expected contents.
     Fixed { ingestion: Ingestion, hash: Hash },
-    /// Named by what it will turn out to hold.
+    /// Named by its contents, once it is built.
     Floating { ingestion: Ingestion, algorithm: HashAlgorithm },
-    /// As `Floating`, of a builder that may see the world: the result is never taken for another run's.
+    /// As `Floating`, of a builder with access to the network: its result is never reused for
+    /// another run.
     Impure { ingestion: Ingestion, algorithm: HashAlgorithm },
-    /// Named by the hash of the derivation, which waits for an input that is floating, or is not computed yet.
+    /// Named by the hash of the derivation, which waits for a floating input, or is not computed
+    /// yet.
     Deferred,
 }
 
-/// What is wrong with a derivation.
+/// Defects of a derivation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DerivationError {
     #[error("the text of derivation `{name}` is not valid at byte {offset}: expected {expected}")]
@@ -71,7 +73,7 @@ pub enum DerivationError {
 }
 
 impl Derivation {
-    /// Returns the fixed output, when that is what this derivation makes.
+    /// Returns the fixed output, when this is a fixed-output derivation.
     pub fn fixed_output(&self) -> Option<(Ingestion, &Hash)> {
         match self.outputs.iter().next() {
             Some((name, Output::Fixed { ingestion, hash })) if name == "out" && self.outputs.len() == 1 => {
@@ -81,10 +83,10 @@ impl Derivation {
         }
     }
 
-    /// Returns where output `output` will be, when that is known.
+    /// Returns the path of output `output`, when it is known.
     ///
     /// # Errors
-    /// When the name of the output does not make a store path.
+    /// When the name of the output is not a valid name of a store path.
     pub fn output_path(&self, model: StoreModel, output: &str) -> Result<Option<StorePath>, DerivationError> {
         match self.outputs.get(output) {
             Some(Output::InputAddressed(path)) => Ok(Some(path.clone())),
@@ -107,13 +109,15 @@ impl Derivation {
         self.outputs.keys().map(|name| Ok((name.clone(), self.output_path(model, name)?))).collect()
     }
 
-    /// Computes the output paths and puts them into `outputs` and into the environment variable named as the output.
+    /// Computes the output paths and writes them to `outputs` and to the environment variables
+    /// named as the outputs.
     ///
-    /// Deferred outputs become input-addressed unless an input is floating; outputs of other kinds keep theirs. The
-    /// hashes of the input derivations must be in `hashes` already, or come from `load`.
+    /// Deferred outputs become input-addressed unless an input is floating; outputs of other kinds
+    /// do not change. The hashes of the input derivations must be in `hashes` already, or come from
+    /// `load`.
     ///
     /// # Errors
-    /// When an input cannot be read, lacks an output that is asked for, or a path cannot be made.
+    /// When an input cannot be read or lacks a required output, or a path cannot be computed.
     pub fn fill_output_paths(
         &mut self,
         model: StoreModel,
@@ -149,7 +153,7 @@ impl Derivation {
         Ok(())
     }
 
-    /// Names all outputs by a hash, and says so in the environment.
+    /// Names all outputs by a hash, and writes their paths to the environment.
     fn name_outputs(&mut self, model: StoreModel, hash: &Hash) -> Result<(), DerivationError> {
         let names: Vec<String> = self.outputs.keys().cloned().collect();
         for name in names {
@@ -161,8 +165,8 @@ impl Derivation {
         Ok(())
     }
 
-    /// Computes the output paths as [`Derivation::fill_output_paths`], remembers the hash of the result in `hashes`, and
-    /// returns the path of the `.drv` and its text.
+    /// Computes the output paths as [`Derivation::fill_output_paths`], caches the hash of the
+    /// result in `hashes`, and returns the path of the `.drv` and its text.
     ///
     /// # Errors
     /// As [`Derivation::fill_output_paths`] and [`Derivation::path_and_text`].
@@ -182,7 +186,7 @@ impl Derivation {
         Ok((path, text))
     }
 
-    /// Returns everything the `.drv` refers to: input derivations and input sources.
+    /// Returns all references of the `.drv`: input derivations and input sources.
     pub fn references(&self) -> BTreeSet<StorePath> {
         self.input_derivations.keys().chain(&self.input_sources).cloned().collect()
     }
@@ -214,7 +218,7 @@ impl Derivation {
     }
 }
 
-/// Returns the name a derivation has by its path: without `.drv`.
+/// Returns the name of a derivation from its path: without `.drv`.
 ///
 /// # Errors
 /// When the path is not that of a derivation.

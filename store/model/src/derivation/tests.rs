@@ -1,5 +1,5 @@
-//! Compared with what Nix 2.8 writes for the same four derivations (one fixed recursive, one fixed flat, one with two
-//! outputs and a source, and one that uses it).
+//! Compares with the text that Nix 2.8 writes for the same four derivations (one fixed recursive,
+//! one fixed flat, one with two outputs and a source, and one that uses it).
 
 use super::*;
 use proptest::prelude::*;
@@ -58,7 +58,7 @@ fn output_paths_are_those_of_nix() {
             }
             bare.env.remove(name.as_bytes());
         }
-        // With the hashes of the inputs learnt on the way, and with them known beforehand.
+        // The hashes of the inputs are computed on the way, and known beforehand.
         let hashes = DerivationHashes::new();
         let mut cold = bare.clone();
         cold.fill_output_paths(MODEL, &hashes, load).unwrap();
@@ -162,7 +162,7 @@ proptest! {
         }
     }
 
-    /// Whatever looks at many bytes at once escapes as one byte after the other does.
+    /// Code that tests many bytes at once escapes as one that tests them one by one.
     #[test]
     fn every_byte_is_escaped_by_itself(
         text in prop::collection::vec(prop_oneof![6 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'\\'), 2 => 0u8..0x20], 0..150),

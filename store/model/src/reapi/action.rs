@@ -297,7 +297,7 @@ mod tests {
             prop_assert_eq!(Action::decode(&action.encode()).unwrap(), action);
         }
 
-        /// Whatever is decoded has been canonical, and no bytes make the decoders panic.
+        /// Bytes that can be decoded are canonical, and no bytes make the decoders panic.
         #[test]
         fn decoded_bytes_are_canonical(bytes in bytes(), command in any_command(), at in any::<prop::sample::Index>(), byte: u8) {
             let mut changed = command.encode();

@@ -39,7 +39,8 @@ impl Digest {
     }
 }
 
-/// A digest with the length of the bytes that it names: message `Digest` of the Remote Execution API.
+/// A digest with the length of the bytes that it names: message `Digest` of the Remote Execution
+/// API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizedDigest {
     pub digest: Digest,

@@ -1,10 +1,10 @@
 //! Trees: Merkle directories in the Remote Execution API's encoding, named by blake3.
 //!
-//! A [`Node`] is a file, a directory or a symbolic link; a [`Directory`] maps names to nodes and is itself a blob, so
-//! equal directories have equal digests and are stored once. Work on trees is work on these nodes: [`union`] merges
-//! and [`select`] filters them without touching a file.
+//! A [`Node`] is a file, a directory or a symbolic link; a [`Directory`] maps names to nodes and is
+//! itself a blob, so equal directories have equal digests and are stored once. Operations on trees
+//! work on these nodes: [`union`] merges and [`select`] filters them without touching a file.
 //!
-//! Where the nodes are kept is the caller's: [`Directories`].
+//! Callers choose the store of the nodes: [`Directories`].
 
 pub mod digest;
 pub mod directories;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// How deep directories may be nested. Bounds what recurses over trees, here and in archives.
+/// The deepest nesting of directories, which bounds recursion over trees, here and in archives.
 pub const DEPTH_MAX: usize = 256;
 
 /// Checks a depth against [`DEPTH_MAX`]; `path` is for the message.
@@ -32,21 +32,22 @@ pub fn check_depth(depth: usize, path: &Path) -> Result<(), TreeError> {
     if depth > DEPTH_MAX { Err(TreeError::Depth { path: path.display().to_string() }) } else { Ok(()) }
 }
 
-/// One object of a tree: what a name stands for, and what a store path holds.
+/// One object of a tree: the value of a name, and the content of a store path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Node {
     /// A regular file; `digest` is that of its bytes, `size` their number.
     File { digest: Digest, executable: bool, size: u64 },
     /// A directory; `digest` is that of its encoding, `size` the encoding's length in bytes.
     Directory { digest: Digest, size: u64 },
-    /// A symbolic link; the target is what the link says, not resolved.
+    /// A symbolic link, with its unresolved target.
     Symlink { target: Vec<u8> },
 }
 
 impl Node {
     /// Returns the one digest that names this node and all below it.
     ///
-    /// For a directory it is the directory's; for others that of [`Node::to_bytes`], which is never a directory's.
+    /// For a directory it is the directory's; for others that of [`Node::to_bytes`], which is never
+    /// a directory's.
     pub fn fingerprint(&self) -> Digest {
         match self {
             Node::Directory { digest, .. } => *digest,
@@ -54,7 +55,7 @@ impl Node {
         }
     }
 
-    /// Returns the digest of what is stored as a blob for this node, if anything is.
+    /// Returns the digest of the blob that is stored for this node, if there is one.
     pub fn digest(&self) -> Option<Digest> {
         match self {
             Node::File { digest, .. } | Node::Directory { digest, .. } => Some(*digest),
@@ -66,7 +67,7 @@ impl Node {
         matches!(self, Node::Directory { .. })
     }
 
-    /// Returns what messages call this kind of node.
+    /// Returns the name of this kind of node in messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Node::File { executable: false, .. } => "file",
@@ -77,7 +78,7 @@ impl Node {
     }
 }
 
-/// What is wrong with a tree.
+/// Defects of a tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     #[error("`{}` is not a name in a directory: it is empty, `.`, `..`, or holds a slash or NUL", name.escape_ascii())]
@@ -100,15 +101,15 @@ pub enum TreeError {
     Union(#[from] union::Conflicts),
 }
 
-/// Returns whether `name` can be that of an entry.
+/// Returns true when `name` is valid for an entry.
 pub fn is_entry_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|&byte| byte == b'/' || byte == 0)
 }
 
 /// The entries of one directory, by name in order of bytes.
 ///
-/// Names are bytes, as on disk. The Remote Execution API wants UTF-8; a directory with other names is stored and built
-/// with all the same, but a remote engine may refuse it.
+/// Names are bytes, as on disk. The Remote Execution API requires UTF-8; a directory with other
+/// names is stored and built all the same, but a remote engine may refuse it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     entries: BTreeMap<Vec<u8>, Node>,
@@ -122,7 +123,7 @@ impl Directory {
     /// Adds an entry; returns the one it replaces.
     ///
     /// # Errors
-    /// [`TreeError::Name`] when the name cannot be that of an entry.
+    /// [`TreeError::Name`] when the name is not valid for an entry.
     pub fn insert(&mut self, name: impl Into<Vec<u8>>, node: Node) -> Result<Option<Node>, TreeError> {
         let name = name.into();
         if is_entry_name(&name) { Ok(self.entries.insert(name, node)) } else { Err(TreeError::Name { name }) }
@@ -149,29 +150,30 @@ impl Directory {
         self.entries.is_empty()
     }
 
-    /// Returns the node that names this directory.
+    /// Returns the node of this directory.
     pub fn node(&self) -> Node {
         let bytes = self.encode();
         Node::Directory { digest: Digest::of(&bytes), size: bytes.len() as u64 }
     }
 }
 
-/// Where directories are kept.
+/// A store of directories.
 pub trait Directories: Sync {
     /// Returns the directory with this digest.
     ///
     /// # Errors
-    /// [`TreeError::Missing`], or [`TreeError::Access`] and [`TreeError::Encoding`] when it cannot be read.
+    /// [`TreeError::Missing`], or [`TreeError::Access`] and [`TreeError::Encoding`] when it cannot
+    /// be read.
     fn load(&self, digest: &Digest) -> Result<Arc<Directory>, TreeError>;
 
-    /// Keeps `directory` and returns its node.
+    /// Stores `directory` and returns its node.
     ///
     /// # Errors
     /// [`TreeError::Access`] when it cannot be written.
     fn save(&self, directory: &Directory) -> Result<Node, TreeError>;
 }
 
-/// Directories kept in memory: for trees that are worked on before, or without, being stored.
+/// Directories in memory: for trees before, or without, a store.
 #[derive(Default)]
 pub struct MemoryDirectories {
     known: Mutex<HashMap<Digest, Arc<Directory>>>,
@@ -197,10 +199,11 @@ impl Directories for MemoryDirectories {
     }
 }
 
-/// Returns the node at `path` below `root`, a path of names separated by slashes; links are not followed.
+/// Returns the node at `path` below `root`, a path of names separated by slashes; links are not
+/// followed.
 ///
 /// # Errors
-/// When there is nothing, or something on the way is no directory.
+/// When there is no such node, or a component of the path is not a directory.
 pub fn lookup(directories: &dyn Directories, root: &Node, path: &[u8]) -> Result<Node, TreeError> {
     let mut node = root.clone();
     let text = || String::from_utf8_lossy(path).into_owned();

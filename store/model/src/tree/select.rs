@@ -1,8 +1,10 @@
-//! A part of a tree: the files of some domains, without what is excluded, from below one path to below another.
+//! A part of a tree: the files of some domains, without the excluded ones, from below one path to
+//! below another.
 //!
-//! Every file and link belongs to one domain: that of the first rule whose glob matches its path, else the domain `""`.
-//! Globs are relative to the root of the tree as it is given, also when only a part below `subdir` is taken.
-//! Directories that become empty because files are left out vanish; those that were empty stay.
+//! Every file and link belongs to one domain: that of the first rule whose glob matches its path,
+//! else the domain `""`. Globs are relative to the root of the given tree, also when only the part
+//! below `subdir` is selected. Directories that become empty because files are left out vanish;
+//! those that were empty stay.
 
 use super::union::glob_set;
 use super::walk::join;
@@ -12,7 +14,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Which part of a tree to take, and where to put it.
+/// The part of a tree to select, and its new path.
 #[derive(Clone, Debug)]
 pub struct Selection {
     rules: GlobSet,
@@ -26,7 +28,7 @@ pub struct Selection {
 }
 
 impl Default for Selection {
-    /// Everything, where it is.
+    /// Selects everything, at its own path.
     fn default() -> Self {
         Self {
             rules: GlobSet::empty(),
@@ -51,7 +53,7 @@ impl Selection {
         Ok(self)
     }
 
-    /// Leaves out what matches; a directory that matches goes with all below it.
+    /// Excludes matches; a directory that matches goes with all below it.
     ///
     /// # Errors
     /// [`TreeError::Glob`].
@@ -60,13 +62,13 @@ impl Selection {
         Ok(self)
     }
 
-    /// Takes only what is below this path of the tree.
+    /// Selects only the part below this path of the tree.
     pub fn subdir(mut self, path: impl Into<Vec<u8>>) -> Self {
         self.subdir = path.into();
         self
     }
 
-    /// Puts the result below this path.
+    /// Moves the result below this path.
     pub fn at(mut self, path: impl Into<Vec<u8>>) -> Self {
         self.at = path.into();
         self
@@ -83,10 +85,11 @@ impl Selection {
     }
 }
 
-/// Returns the part of `root` that `selection` says.
+/// Returns the selected part of `root`.
 ///
 /// # Errors
-/// When there is nothing at `subdir`, a path of `at` has a component that is no name, or a directory cannot be read or written.
+/// When there is nothing at `subdir`, a path of `at` has an invalid component, or a directory
+/// cannot be read or written.
 pub fn select(directories: &dyn Directories, root: &Node, selection: &Selection) -> Result<Node, TreeError> {
     let start = lookup(directories, root, &selection.subdir)?;
     let names = |path: &[u8]| -> Vec<Vec<u8>> {

@@ -3,7 +3,8 @@ use super::*;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-/// Makes a tree of a text: lines `path`, `path/` (a directory), `path -> target`, `path = content`, `path * content` (executable).
+/// Makes a tree of a text: lines `path`, `path/` (a directory), `path -> target`, `path = content`,
+/// `path * content` (executable).
 fn tree(directories: &MemoryDirectories, text: &str) -> Node {
     fn make(directories: &MemoryDirectories, lines: &[(Vec<&str>, Node)]) -> Node {
         let mut groups: BTreeMap<&str, Vec<(Vec<&str>, Node)>> = BTreeMap::new();
@@ -99,7 +100,7 @@ fn directories_and_identical_files_merge() {
 }
 
 #[test]
-fn a_link_to_a_directory_counts_as_that_directory() {
+fn a_link_to_a_directory_is_treated_as_that_directory() {
     assert_snapshot!(check(&["lib -> usr/lib\nusr/lib/a = 1", "lib/b = 1\nlib/d/e = 1", "usr/lib/d/f = 1"], ""), @"
     redirected
     lib -> usr/lib
@@ -108,14 +109,15 @@ fn a_link_to_a_directory_counts_as_that_directory() {
     usr/lib/d/e d63b
     usr/lib/d/f d63b
     ");
-    // The directory comes before the link, the link is absolute, the directory it leads to is in a third tree.
+    // The directory comes before the link, the link is absolute, the directory it leads to is in a
+    // third tree.
     assert_snapshot!(check(&["lib/b = 1", "lib -> /usr/lib", "usr/lib/a = 1"], ""), @"
     redirected
     lib -> /usr/lib
     usr/lib/a d63b
     usr/lib/b d63b
     ");
-    // A link within what is moved, and a link on the way to where it is moved.
+    // A link within the moved directory, and a link on the way to its target.
     assert_snapshot!(check(&["lib -> usr/lib\nusr -> system/usr\nsystem/usr/lib/a = 1", "lib/b = 1\nlib/l -> b", "usr/lib/c/d = 1\nlib/c/e = 1"], ""), @"
     redirected
     lib -> usr/lib
@@ -126,7 +128,7 @@ fn a_link_to_a_directory_counts_as_that_directory() {
     system/usr/lib/l -> b
     usr -> system/usr
     ");
-    // Moved twice: what moves to `b` meets a link there.
+    // Moved twice: a link at `b` meets the directory that moves there.
     assert_snapshot!(check(&["a -> b\nb/x/k = 1\nc/k2 = 1", "a/x -> ../c", "a/x/m = 1"], ""), @"
     redirected
     a -> b
@@ -153,7 +155,7 @@ fn conflicts_name_path_and_owners() {
 }
 
 #[test]
-fn where_trees_may_overlap_the_later_wins() {
+fn later_trees_win_where_they_may_overlap() {
     assert_snapshot!(check(&["a = 1\nb/c = 1", "a = 2", "b/c * 1"], "** nothing"), @"
     a 813e
     b/c * d63b
@@ -272,7 +274,7 @@ proptest! {
         }
     }
 
-    /// Files hold their own path, so nothing conflicts.
+    /// Files hold their own path, so there are no conflicts.
     #[test]
     fn union_is_associative_commutative_and_idempotent(
         layers in prop::collection::vec(prop::collection::btree_set("[ab](/[ab]){0,3}/[xy]", 0..8), 3)

@@ -1,14 +1,18 @@
-//! The union of trees: several roots laid over each other, computed on Merkle nodes.
+//! The union of trees: several roots merged, computed on Merkle nodes.
 //!
-//! - Directories merge. Where only one distinct directory is at a path it is taken over whole, without being read.
+//! - Directories merge. Where only one distinct directory is at a path, it is reused whole, without
+//!   being read.
 //! - Identical files and links merge.
-//! - A symbolic link to a directory counts as that directory: where one tree has `lib -> usr/lib` and another a
-//!   directory `lib`, the link stays and what the other has below `lib` moves to `usr/lib`. Two links that lead to the same
-//!   directory merge too; the later one stays.
-//! - Anything else at one path is a conflict, unless the path matches a pattern of [`Overlap`]: then the later tree wins.
+//! - A symbolic link to a directory is treated as that directory: where one tree has
+//!   `lib -> usr/lib` and another a directory `lib`, the link stays and the other's entries below
+//!   `lib` move to `usr/lib`. Two links that lead to the same directory merge too; the later one
+//!   stays.
+//! - Everything else at one path is a conflict, unless the path matches a pattern of [`Overlap`]:
+//!   then the later tree wins.
 //!
-//! Links are followed in the union, so the directory may come from a third tree. Moves are found first, in rounds, until
-//! there is nothing more to move; then the result is built. All conflicts are reported, not the first alone.
+//! Links are followed in the union, so the directory may come from a third tree. Moves are found
+//! first, in rounds, until there are no more; then the result is built. All conflicts are reported,
+//! not the first alone.
 
 use super::walk::join;
 use super::{DEPTH_MAX, Digest, Directories, Directory, Node, TreeError};
@@ -19,7 +23,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-/// One of the trees, and what messages call it.
+/// One of the trees, and its name in messages.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub root: Node,
@@ -30,11 +34,12 @@ pub struct Layer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Union {
     pub root: Node,
-    /// Whether a link counted as a directory: then an overlay mount of the layers shows something else than `root`.
+    /// Set when a link was treated as a directory: then an overlay mount of the layers differs from
+    /// `root`.
     pub redirected: bool,
 }
 
-/// The paths at which a later tree may replace what earlier ones have.
+/// The paths at which a later tree may replace the nodes of earlier ones.
 #[derive(Clone, Debug)]
 pub struct Overlap(GlobSet);
 
@@ -44,7 +49,8 @@ impl Overlap {
         Self(GlobSet::empty())
     }
 
-    /// Parses globs separated by white space, relative to the root; `**` matches everything, `*` no slash.
+    /// Parses globs separated by white space, relative to the root; `**` matches everything, `*` no
+    /// slash.
     ///
     /// # Errors
     /// [`TreeError::Glob`].
@@ -57,7 +63,8 @@ impl Overlap {
     }
 }
 
-/// Builds a set of globs relative to a root: a leading slash is ignored, `*` and `?` match no slash.
+/// Builds a set of globs relative to a root: a leading slash is ignored, `*` and `?` match no
+/// slash.
 pub(super) fn glob_set<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet, TreeError> {
     let mut set = GlobSetBuilder::new();
     for text in globs {
@@ -70,7 +77,7 @@ pub(super) fn glob_set<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<G
     set.build().map_err(|reason| TreeError::Glob { glob: String::new(), reason: reason.kind().to_string() })
 }
 
-/// Two things at one path that do not merge.
+/// Two nodes at one path that do not merge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     pub path: String,
@@ -93,7 +100,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Everything at which a union failed, in order of path.
+/// All conflicts of a union, in order of path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflicts(pub Vec<Conflict>);
 
@@ -117,8 +124,8 @@ impl std::error::Error for Conflicts {}
 /// Returns the union of `layers`, later ones on top.
 ///
 /// # Errors
-/// [`TreeError::Union`] with every conflict; [`TreeError::NotADirectory`] when a layer is no directory; or when a directory
-/// cannot be read or written.
+/// [`TreeError::Union`] with every conflict; [`TreeError::NotADirectory`] when a layer is not a
+/// directory; or when a directory cannot be read or written.
 pub fn union(directories: &dyn Directories, layers: &[Layer], overlap: &Overlap) -> Result<Union, TreeError> {
     for layer in layers {
         if !layer.root.is_directory() {
@@ -162,14 +169,14 @@ pub fn union(directories: &dyn Directories, layers: &[Layer], overlap: &Overlap)
     }
 }
 
-/// What one layer has at a path.
+/// The node that one layer has at a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     layer: usize,
     node: Node,
 }
 
-/// How often links are followed before a path counts as a loop, as in the kernel.
+/// The number of links after which a path is treated as a loop, as in the kernel.
 const LINKS_MAX: usize = 40;
 
 struct Merge<'a> {
@@ -178,22 +185,22 @@ struct Merge<'a> {
     overlap: &'a Overlap,
     roots: Vec<Part>,
     loaded: HashMap<Digest, Arc<Directory>>,
-    /// Directories that count as being at a path because a link elsewhere leads to it.
+    /// Directories that are treated as being at a path because a link elsewhere leads to it.
     grafts: BTreeMap<Vec<u8>, BTreeSet<Part>>,
-    /// From where to where anything was moved so far. Only ever grows, so the rounds come to an end.
+    /// All moves so far, from path to path. The set only grows, so the rounds end.
     moved: BTreeSet<(Vec<u8>, Vec<u8>, Part)>,
     changed: bool,
-    /// Whether directories are written, or only moves and conflicts looked for.
+    /// Set when directories are written; otherwise only moves and conflicts are searched.
     building: bool,
     conflicts: Vec<Conflict>,
     redirected: bool,
 }
 
-/// What is at a path, once all layers are considered.
+/// The result at a path, once all layers are considered.
 enum Outcome {
     Take(Node),
     Descend(Vec<Part>),
-    /// A link stays; directories of other layers are to move to where it leads.
+    /// A link stays; directories of other layers must move to its target.
     Redirect {
         link: Node,
         to: Vec<u8>,
@@ -203,7 +210,8 @@ enum Outcome {
 }
 
 impl Merge<'_> {
-    /// Merges directories at `path`; returns the result's node, which means nothing unless building.
+    /// Merges directories at `path`; returns the result's node, which is meaningless unless
+    /// building.
     fn directory(&mut self, path: &[u8], mut parts: Vec<Part>, depth: usize) -> Result<Node, TreeError> {
         if depth > DEPTH_MAX {
             return Err(TreeError::Depth { path: String::from_utf8_lossy(path).into_owned() });
@@ -240,7 +248,8 @@ impl Merge<'_> {
         if self.building { self.directories.save(&result) } else { Ok(parts.remove(0).node) }
     }
 
-    /// Decides what is at `path`, of which `parts` (in order of layers, at least one) have something.
+    /// Decides the result at `path`, given the nodes `parts` of some layers (in order, at least
+    /// one).
     fn outcome(&mut self, path: &[u8], parts: Vec<Part>) -> Result<Outcome, TreeError> {
         let top = parts.last().expect("a name comes from a part").clone();
         if !top.node.is_directory() && parts.iter().all(|part| part.node == top.node) {
@@ -271,9 +280,9 @@ impl Merge<'_> {
         Ok(Outcome::Redirect { link: link.node.clone(), to, directories: others })
     }
 
-    /// Returns the conflict, or what the later tree has where it may win.
+    /// Returns the conflict, or the later tree's node where it may win.
     ///
-    /// As in an overlay mount, directories above the last thing that is none merge.
+    /// As in an overlay mount, directories above the last other node merge.
     fn conflict(&self, path: &[u8], parts: &[Part], first: Part, second: Part) -> Outcome {
         if !self.overlap.matches(path) {
             return Outcome::Conflict(first, second);
@@ -286,7 +295,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Makes `directories` at `from`, and whatever was moved to `from` or below it, count as being at `to`.
+    /// Moves `directories` at `from`, and all that was moved to `from` or below it, to `to`.
     fn redirect(&mut self, from: &[u8], to: &[u8], directories: Vec<Part>) {
         let mut below = from.to_vec();
         below.push(b'/');
@@ -317,7 +326,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Follows `link` at `path` in the union; returns the directory it leads to, if it leads to one.
+    /// Follows `link` at `path` in the union; returns the directory at its end, if there is one.
     fn resolve(&mut self, path: &[u8], link: &Node) -> Result<Option<Vec<u8>>, TreeError> {
         let Node::Symlink { target } = link else { return Ok(None) };
         let mut here: Vec<Vec<u8>> = components(path);
@@ -362,7 +371,7 @@ impl Merge<'_> {
         Ok(Some(here.join(&b'/')))
     }
 
-    /// Returns the directories at a path without links in it.
+    /// Returns the directories at a path that contains no links.
     fn view(&mut self, path: &[Vec<u8>]) -> Result<Vec<Part>, TreeError> {
         let mut parts = self.roots.clone();
         let mut here = Vec::new();
@@ -376,7 +385,7 @@ impl Merge<'_> {
         Ok(parts)
     }
 
-    /// Adds what was moved to `path`, and drops all but the latest of equal directories.
+    /// Adds directories that were moved to `path`, and drops all but the latest of equal ones.
     fn add_grafts(&self, path: &[u8], parts: &mut Vec<Part>) {
         if let Some(grafts) = self.grafts.get(path) {
             parts.extend(grafts.iter().cloned());
@@ -398,7 +407,7 @@ impl Merge<'_> {
             .is_some_and(|(graft, _)| graft.starts_with(&below))
     }
 
-    /// Returns what the directories `parts` have by name, each in order of layers.
+    /// Returns the entries of the directories `parts` by name, each in order of layers.
     fn entries(&mut self, parts: &[Part]) -> Result<BTreeMap<Vec<u8>, Vec<Part>>, TreeError> {
         let mut entries: BTreeMap<Vec<u8>, Vec<Part>> = BTreeMap::new();
         for part in parts {

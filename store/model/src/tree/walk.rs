@@ -1,9 +1,10 @@
-//! Visiting every node of a tree.
+//! Visits every node of a tree.
 
 use super::{DEPTH_MAX, Directories, Node, TreeError};
 
-/// Calls `visit` for `root` (with an empty path) and everything below it, a directory before its entries, in order of
-/// name. When `visit` returns `false` for a directory, what is below it is passed over.
+/// Calls `visit` for `root` (with an empty path) and everything below it, a directory before its
+/// entries, in order of name. When `visit` returns `false` for a directory, its entries are
+/// skipped.
 ///
 /// # Errors
 /// When a directory cannot be read, the tree is too deep, or `visit` fails.

@@ -1,4 +1,4 @@
--- The outputs of a valid derivation that have a path, and whether the path is valid.
+-- The outputs of a valid derivation that have a path, and true where that path is valid.
 SELECT derivation_outputs.output, derivation_outputs.path, output_path.id IS NOT NULL
 FROM valid_paths
 JOIN derivation_outputs ON derivation_outputs.derivation = valid_paths.id

@@ -2,15 +2,15 @@
 CREATE TABLE valid_paths (
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,           -- <hash>-<name>, without the store directory
-    node BLOB NOT NULL,                  -- what is there: tree::Node::to_bytes
+    node BLOB NOT NULL,                  -- the tree: tree::Node::to_bytes
     bytes INTEGER NOT NULL,              -- of all files together
-    nar_size_bytes INTEGER,              -- of the NAR, once it was asked for
-    nar_hash TEXT,                       -- SRI, once it was asked for
+    nar_size_bytes INTEGER,              -- of the NAR, once computed
+    nar_hash TEXT,                       -- SRI, once computed
     registered_at INTEGER NOT NULL,      -- seconds since 1970
     deriver TEXT                         -- <hash>-<name>.drv
 ) STRICT;
 
--- "referrer mentions reference". A path that is mentioned cannot go before those that mention it.
+-- "referrer refers to reference". A referenced path cannot be deleted before its referrers.
 CREATE TABLE path_references (
     referrer INTEGER NOT NULL REFERENCES valid_paths (id) ON DELETE CASCADE,
     reference INTEGER NOT NULL REFERENCES valid_paths (id) ON DELETE RESTRICT,
@@ -18,7 +18,7 @@ CREATE TABLE path_references (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX path_references_by_reference ON path_references (reference);
 
--- Which path a derivation's output has; rows exist while the derivation is valid.
+-- Paths of the outputs of derivations; rows exist while the derivation is valid.
 CREATE TABLE derivation_outputs (
     derivation INTEGER NOT NULL REFERENCES valid_paths (id) ON DELETE CASCADE,
     output TEXT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE derivation_outputs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX derivation_outputs_by_path ON derivation_outputs (path);
 
--- The action cache: what came out of running an action.
+-- The action cache: the outputs of actions.
 CREATE TABLE actions (
     action BLOB NOT NULL,                -- digest, 32 bytes
     output TEXT NOT NULL,
@@ -36,7 +36,7 @@ CREATE TABLE actions (
     PRIMARY KEY (action, output)
 ) STRICT, WITHOUT ROWID;
 
--- Which action realised a derivation's output, and where that output is.
+-- The action that realised a derivation's output, and the path of that output.
 CREATE TABLE realisations (
     derivation TEXT NOT NULL,
     output TEXT NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE realisations (
     PRIMARY KEY (derivation, output)
 ) STRICT, WITHOUT ROWID;
 
--- One row for each time something was run.
+-- One row for each run of an action.
 CREATE TABLE builds (
     id INTEGER PRIMARY KEY,
     derivation TEXT NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE builds (
 CREATE INDEX builds_by_derivation ON builds (derivation, id);
 CREATE INDEX builds_by_action ON builds (action, id);
 
--- What source files held when they were last read, to not read them again.
+-- Digests of source files when they were last read, so that unchanged files are not read again.
 CREATE TABLE source_files (
     device INTEGER NOT NULL,
     inode INTEGER NOT NULL,

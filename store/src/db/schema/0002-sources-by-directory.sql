@@ -1,4 +1,4 @@
--- What sources held when they were last added, directory by directory; see sources.rs.
+-- A cache of the trees of sources, by directory; see sources.rs.
 DROP TABLE source_files;
 CREATE TABLE sources (
     device INTEGER NOT NULL,

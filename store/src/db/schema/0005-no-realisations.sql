@@ -1,2 +1,2 @@
--- No command ever read this table: actions and derivation_outputs hold all that it said.
+-- No command ever read this table: actions and derivation_outputs have all of its content.
 DROP TABLE realisations;

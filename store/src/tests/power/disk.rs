@@ -1,9 +1,11 @@
-//! A disk whose writes and flushes are recorded: a FUSE file system with one file, on which a loop device lies.
+//! A disk whose writes and flushes are recorded: a FUSE file system with one file, below a loop
+//! device.
 //!
-//! What a disk owes to those who write to it is little: what was written before a flush is there after it; of what was
-//! written since, any part may be, in any order. [`Record::image`] makes what a disk can hold after the power failed.
+//! A disk promises little: writes before a flush are on it after the flush; of later writes, any
+//! part may be, in any order. [`Record::image`] makes an image that a disk can hold after the power
+//! failed.
 //!
-//! The protocol is that of `linux/fuse.h`, version 7.31, as little of it as a loop device asks for.
+//! The protocol is that of `linux/fuse.h`, version 7.31, as far as a loop device needs it.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -17,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What is written as a whole or not at all.
+/// The unit that is written as a whole or not at all.
 const BLOCK: usize = 4096;
 const MAX_WRITE: usize = 32 * BLOCK;
 const ROOT: u64 = 1;
 const DISK: u64 = 2;
 
-/// One step of what was done to the disk.
+/// One event of the disk.
 pub enum Event {
     Write(u64, Vec<u8>),
     Flush,
@@ -75,7 +77,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk of `size` bytes, all of them zero, below the empty directory `place`.
+    /// Returns a disk of `size` bytes, all of them zero, below the empty directory `place`.
     pub fn new(place: &Path, size: u64) -> Result<Disk, Errno> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(errno)?;
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
@@ -90,12 +92,12 @@ impl Disk {
         self.place.join("disk")
     }
 
-    /// How much has been recorded.
+    /// The number of recorded events.
     pub fn len(&self) -> usize {
         self.state.lock().unwrap().events.len()
     }
 
-    /// What was recorded; the disk is gone then.
+    /// Returns the record; the disk is gone then.
     pub fn take(self) -> Record {
         let state = Arc::clone(&self.state);
         drop(self);
@@ -103,8 +105,8 @@ impl Disk {
     }
 }
 
-/// Waits for those who let go of a file when they like: the kernel of a loop device's, programs that another thread is just
-/// starting of what this process has open.
+/// Waits for holders that close a file later: the kernel's for a loop device, programs that another
+/// thread is starting with files of this process.
 pub fn unmount(place: &Path) {
     let begin = Instant::now();
     while let Err(error) = umount2(place, MntFlags::empty()) {
@@ -124,14 +126,15 @@ impl Drop for Disk {
     }
 }
 
-/// All that was done to a disk.
+/// All events of a disk.
 pub struct Record {
     pub events: Vec<Event>,
 }
 
 impl Record {
-    /// Writes to the new file `to` what a disk of `size` bytes holds when the power fails after `count` events: all that
-    /// was written before the last flush, and those of the later blocks that `keep` wants.
+    /// Writes to the new file `to` the content of a disk of `size` bytes when the power fails after
+    /// `count` events: all writes before the last flush, and those of the later blocks that `keep`
+    /// selects.
     pub fn image(&self, to: &Path, size: u64, count: usize, mut keep: impl FnMut() -> bool) {
         let events = &self.events[..count];
         let flushed = events.iter().rposition(|event| matches!(event, Event::Flush)).unwrap_or(0);
@@ -195,7 +198,7 @@ fn serve(mut device: File, size: u64, state: &Mutex<State>) {
                 state.lock().unwrap().events.push(Event::Flush);
                 Ok(Vec::new())
             }
-            // STATFS, with sizes that nobody asks for
+            // STATFS, with sizes that no program reads
             17 => Ok(vec![0; 80]),
             // RELEASE, FLUSH, RELEASEDIR, DESTROY
             18 | 25 | 29 | 38 => Ok(Vec::new()),
@@ -221,7 +224,7 @@ fn serve(mut device: File, size: u64, state: &Mutex<State>) {
         reply.extend(error.to_ne_bytes());
         reply.extend(unique.to_ne_bytes());
         reply.extend(body);
-        // One that was interrupted is not waited for any more.
+        // An interrupted request is not waited for any more.
         let _ = device.write_all(&reply);
     }
 }

@@ -1,11 +1,13 @@
-//! The power fails at any moment: a store on a disk whose writes are recorded, and then opened from what that disk could
-//! hold at each flush, and at moments between them with a part of what was written since.
+//! The power fails at any moment: a store on a disk whose writes are recorded, and then opened from
+//! the possible contents of that disk at each flush, and at moments between them with a part of the
+//! later writes.
 //!
-//! Whatever the moment: the file system is repaired by mounting it, all that was registered is there, what is valid is
-//! whole, the same work succeeds, and nothing half is taken for whole by it.
+//! After any moment: mounting repairs the file system, all registered paths exist, valid paths are
+//! whole, the same work succeeds, and it treats no partial file as whole.
 //!
-//! `EVAL_POWER_LOSS=300 cargo test -p store --release power -- --ignored --nocapture`, as root, makes that many images on each
-//! of ext4, xfs and btrfs, whose `mkfs` have to be installed.
+//! `EVAL_POWER_LOSS=300 cargo test -p store --release power -- --ignored
+//! --nocapture`, as root, makes that many images on each of ext4, xfs and btrfs, whose `mkfs` must
+//! be installed.
 
 mod disk;
 
@@ -17,10 +19,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use test_support::mutate;
 
-/// How many images are made of each file system.
+/// The number of images of each file system.
 const IMAGES: &str = "EVAL_POWER_LOSS";
 
-/// A path that was registered, and between which moments it must be there.
+/// A registered path, and the moments between which it must exist.
 struct Kept {
     path: StorePath,
     from: usize,
@@ -42,7 +44,7 @@ fn tool(program: &str, arguments: &[&str]) -> String {
 impl Mounted {
     fn new(kind: &str, file: &Path, at: &Path) -> Mounted {
         let device = tool("losetup", &["--find", "--show", file.to_str().unwrap()]);
-        // The file system before this one has the same number, and may not be gone from all namespaces.
+        // The previous file system has the same number, and may still exist in a namespace.
         let options = if kind == "xfs" { "nouuid" } else { "defaults" };
         tool("mount", &["-t", kind, "-o", options, &device, at.to_str().unwrap()]);
         Mounted { at: at.to_owned(), device }
@@ -60,21 +62,21 @@ fn open_safe(root: &Path) -> LocalStore {
     LocalStore::open_with(root, OpenOptions { durability: Durability::Full }).unwrap()
 }
 
-/// Opens a store as if the machine had been started after all that is in it was written.
+/// Opens a store as if the machine had been started after the last write to it.
 fn open_after_start(root: &Path) -> LocalStore {
     let mut store = open(root);
     store.booted_at = store.now() as i64 + 1;
     store
 }
 
-/// Files of the tree that round `round` adds: small and larger ones, some that other rounds have, too.
+/// Files of the tree that round `round` adds: small and larger ones, some shared with other rounds.
 fn files(round: usize) -> String {
     let long = |n: usize| format!("{n} {round}").repeat(10_000 + n * 777);
     let many: String = (0..8).map(|n| format!("d{}/f{n} = {round} {n}\n", n % 3)).collect();
     format!("same = as ever\nbin/x * run {round}\nlink -> same\nlong = {}\nlonger = {}\n{many}", long(1), long(2))
 }
 
-/// Does the work of one round; what is registered goes to `kept` as soon as that is said.
+/// Does the work of one round; adds registered paths to `kept` as soon as they are.
 fn round(store: &LocalStore, outside: &Path, number: usize, kept: &mut dyn FnMut(StorePath)) {
     let source = outside.join(format!("source-{number}"));
     if !source.exists() {
@@ -119,7 +121,7 @@ fn record(kind: &str, mkfs: &[&str], size: u64, place: &Path) -> (Record, Vec<Ke
     for gone in &mut kept[1..] {
         gone.until = now;
     }
-    // What was collected is made again, and new things by several at a time.
+    // Collected paths are made again, and new ones by several threads at a time.
     let more = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for number in 2..6 {
@@ -140,7 +142,7 @@ fn record(kind: &str, mkfs: &[&str], size: u64, place: &Path) -> (Record, Vec<Ke
     (record, kept, begin)
 }
 
-/// Opens the store in an image, and checks all that must hold.
+/// Opens the store in an image, and checks all invariants.
 fn check_image(kind: &str, image: &Path, place: &Path, must: &[&StorePath], case: &str) {
     let at = place.join("image");
     std::fs::create_dir_all(&at).unwrap();
@@ -151,7 +153,7 @@ fn check_image(kind: &str, image: &Path, place: &Path, must: &[&StorePath], case
         assert!(store.is_valid(path).unwrap(), "{case}: `{path}` was registered and is lost");
     }
     assert_eq!(store.verify(false).unwrap().damage, [], "{case}: something half is registered");
-    // Whatever lies about of what was not finished, doing it again finds no use for what is not whole.
+    // The same work does not reuse partial files of any kind.
     for number in 0..6 {
         round(&store, place, number, &mut |_| {});
     }
@@ -180,7 +182,8 @@ fn lose_power(kind: &str, mkfs: &[&str], size: u64) {
     let mut random = mutate::Random::new(1);
     let (mut at_flushes, mut between) = (0, 0);
     for n in 0..wanted {
-        // Half of them at flushes, spread evenly, with nothing or with all that was written since the one before.
+        // Half of them at flushes, spread evenly, with no write or with all writes since the
+        // previous flush.
         let (count, share) = if n % 2 == 0 {
             at_flushes += 1;
             let flush = flushes[n * flushes.len() / wanted];
@@ -223,8 +226,8 @@ fn btrfs() {
     lose_power("btrfs", &["mkfs.btrfs", "-q", "-f"], 192 << 20);
 }
 
-/// What ext4 does when it meets an error of its disk: nothing can be written from one moment to the next, with the store in
-/// use. What is registered can be read on, all else is an error that is told, and nothing is lost.
+/// An ext4 file system after an error of its disk: it becomes read-only while the store is in use.
+/// Registered paths can still be read, everything else is a reported error, and nothing is lost.
 #[test]
 #[ignore = "needs root and a loop device"]
 fn a_file_system_that_becomes_read_only() {
@@ -251,7 +254,7 @@ fn a_file_system_that_becomes_read_only() {
         assert_eq!(show(&store.physical_path(path)), *whole);
     }
     drop(store);
-    // Opening it anew is possible or an error, and changes nothing.
+    // Opening it again succeeds or is an error, and changes nothing.
     if let Ok(store) = LocalStore::open(&root) {
         let _ = store.all_paths();
     }

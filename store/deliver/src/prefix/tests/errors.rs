@@ -1,10 +1,10 @@
-//! What errors say, and what to do: of the root, never what would help a store.
+//! Messages of errors and their help, which never gives a store's advice for a root.
 
 use super::*;
 use nix::errno::Errno;
 
 #[test]
-fn remedies_are_the_root_s() {
+fn help_is_about_the_root() {
     let at = |name: &str, errno| PrefixError::from(SysError::new("write", format!("/r/.p.generations/{name}"), errno));
     let cases = [
         (at("copying/a", Errno::ENOSPC), "the file system of the root is full"),
@@ -34,7 +34,7 @@ fn the_argument_is_named() {
     }
 }
 
-/// What removes an empty hidden directory says what the next command says that does not find it.
+/// A removal of the hidden directory leads to the same error as the next command that misses it.
 #[test]
 fn nothing_but_a_hidden_directory() {
     type Command = fn(&World) -> Result<()>;
@@ -69,15 +69,15 @@ fn a_damaged_marker() {
             let (text, help) = (error.to_string(), error.help().unwrap());
             assert!(text.contains(".eval-generation` is damaged") && help.contains("--force"), "{text}: {help}");
         }
-        // As it says.
+        // The command of the help is run.
         let force = InstallOptions { force: true, ..InstallOptions::default() };
-        let installed = world.install_with("two", Mode::Copy, &force).unwrap();
+        let installed = world.install_with("two", InstallMode::Copy, &force).unwrap();
         assert_eq!((world.version().as_str(), installed.kept.len()), ("two", 1));
     }
 }
 
 #[test]
-fn links_in_place_of_the_hidden_directory() {
+fn the_hidden_directory_is_a_link() {
     let world = World::new();
     fs::create_dir_all(world.hidden().parent().unwrap()).unwrap();
     symlink("/nowhere", world.hidden()).unwrap();
@@ -85,7 +85,7 @@ fn links_in_place_of_the_hidden_directory() {
     assert!(error.help().unwrap().ends_with(&format!("`rm {}`", world.hidden().display())), "{error}");
 }
 
-/// A directory that is opened once more is called as before.
+/// A directory that is opened a second time has the same path.
 #[test]
 fn paths_have_no_dots() {
     let world = World::new();

@@ -1,30 +1,32 @@
-//! Prefixes, roots and commands at random: packages with reserved names as anything, roots with odd things at odd places.
+//! Prefixes, roots and commands at random: packages with reserved names of every kind, roots with
+//! odd entries at odd paths.
 //!
-//! Whatever they are, each command ends in a value or an error, nothing outside of the root and nothing of the trees
-//! changes, what is the user's is found again, and in the end every command works. `EVAL_PREFIX_TREES=10000` makes that many
-//! rounds, `FUZZ_SECS` as many as fit; `FUZZ_SEED` is the first.
+//! In every case each command ends in a value or an error, nothing outside of the root and nothing
+//! of the trees changes, the user's files are found again, and in the end every command works.
+//! `EVAL_PREFIX_TREES=10000` makes that many rounds, `FUZZ_SECS` as many as fit; `FUZZ_SEED` is the
+//! first.
 
 use super::hostile::NAMES;
 use super::shapes::{self, Shape};
 use super::*;
 use test_support::mutate::{Random, Rounds};
 
-const MODES: [Mode; 3] = [Mode::Copy, Mode::Symlink, Mode::Hardlink];
+const MODES: [InstallMode; 3] = [InstallMode::Copy, InstallMode::Symlink, InstallMode::Hardlink];
 
-/// A tree of one round: a program, and sometimes a reserved name where it is refused, or where it is not.
+/// A tree of one round: a program, and sometimes a reserved name, where it is refused or allowed.
 fn make_tree(world: &World, number: usize, random: &mut Random) {
     let tree = world.tree(&format!("random{number}"));
     let prefix = tree.join("opt/my/stuff");
     if random.one_in(3) {
         let shape = shapes::ALL[random.below(shapes::ALL.len())];
         let name = [MARKER, "bin/odd", "bin/.eval-generation", "lock"][random.below(4)];
-        // Nobody is to copy what would fill the memory.
+        // A copy of these shapes would fill the memory.
         let shape = if matches!(shape, Shape::Huge) { Shape::Empty } else { shape };
         shape.put(&prefix.join(name), &world.outside());
     }
 }
 
-/// Puts something at an odd place; returns what of it has to be found again.
+/// Makes an entry at an odd path; returns the bytes that must be found again.
 fn disturb(world: &World, random: &mut Random) -> Option<&'static str> {
     let shape = shapes::ALL[random.below(shapes::ALL.len())];
     fs::create_dir_all(world.hidden().parent().unwrap()).unwrap();
@@ -38,7 +40,7 @@ fn disturb(world: &World, random: &mut Random) -> Option<&'static str> {
             (world.hidden().join(name), is_ours)
         }
     };
-    // What a link leads to is not ours to disturb.
+    // The target of a link is not ours to change.
     let is_below_links = at.ancestors().skip(1).take_while(|path| path.starts_with(world.root())).any(Path::is_symlink);
     if is_below_links || !at.parent().unwrap().is_dir() || fs::symlink_metadata(&at).is_ok() {
         return None;
@@ -68,7 +70,7 @@ fn command(world: &World, random: &mut Random) -> String {
     format!("{result:?}")
 }
 
-/// What must not change: what is outside, and the trees, but for the number of their names.
+/// The state that must not change: everything outside, and the trees, except link counts.
 fn untouched(world: &World) -> Vec<String> {
     let mut lines = shapes::seen(&world.outside());
     for number in 0..3 {
@@ -80,7 +82,7 @@ fn untouched(world: &World) -> Vec<String> {
 #[test]
 fn fuzz_trees_and_roots() {
     let count = std::env::var("EVAL_PREFIX_TREES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    let (mut done, mut told) = (0, 0);
+    let (mut done, mut reported) = (0, 0);
     let mut rounds = Rounds::new("prefix", count);
     while let Some(mut random) = rounds.next() {
         let world = World::new();
@@ -100,7 +102,7 @@ fn fuzz_trees_and_roots() {
             for text in kept {
                 assert!(shapes::is_somewhere(&world.root(), text), "{text} is lost: {said:#?}");
             }
-            told += u64::from(said.last().unwrap().starts_with("Err"));
+            reported += u64::from(said.last().unwrap().starts_with("Err"));
             done += 1;
         }
         let before = untouched(&world);
@@ -108,13 +110,13 @@ fn fuzz_trees_and_roots() {
         ends("fuzz", || world.check_that_all_works(&case));
         assert_eq!(untouched(&world), before, "{case}");
     }
-    println!("{done} commands, {told} of them ended in an error");
-    assert!(told > 0 && told < done);
+    println!("{done} commands, {reported} of them ended in an error");
+    assert!(reported > 0 && reported < done);
 }
 
-/// Shapes are made as they are called, so that what is found to hold is not found for nothing.
+/// Each shape has the content of its name, so that searches for it mean something.
 #[test]
-fn shapes_are_what_they_say() {
+fn shapes_have_the_content_of_their_name() {
     let world = World::new();
     for (number, shape) in shapes::ALL.into_iter().enumerate() {
         let at = world.root().join(number.to_string());

@@ -1,9 +1,9 @@
-//! Roots that are up to something: nothing outside of them is changed, made or taken for truth, and nothing is waited for.
+//! Hostile roots: nothing outside of them is changed, made or trusted, and no command blocks.
 
 use super::shapes::{self, Shape};
 use super::*;
 
-/// Names in the hidden directory that mean something to this version or to an earlier one.
+/// Names in the hidden directory that this version or an earlier one reserves.
 pub const NAMES: [&str; 20] = [
     "lock",
     "copying",
@@ -36,7 +36,7 @@ fn check(world: &World, case: &str) {
         results.push(ends(case, || switch(&world.root(), PREFIX.as_ref(), Wanted::Previous, force).map(drop)));
         results.push(ends(case, || {
             let options = InstallOptions { force, ..InstallOptions::default() };
-            world.install_with("one", Mode::Copy, &options).map(drop)
+            world.install_with("one", InstallMode::Copy, &options).map(drop)
         }));
         results.push(ends(case, || generations(&world.root(), PREFIX.as_ref()).map(drop)));
     }
@@ -44,9 +44,10 @@ fn check(world: &World, case: &str) {
     assert_eq!(shapes::seen(&world.outside()), outside, "{case}: {results:?}");
 }
 
-/// Each name as each thing, in a hidden directory that has nothing else, and in one of two generations.
+/// Each name with each kind, in a hidden directory that is otherwise empty, and in one of two
+/// generations.
 #[test]
-fn each_name_as_anything() {
+fn each_name_with_each_kind() {
     for name in NAMES {
         for shape in shapes::ALL {
             for installed in [0, 2] {
@@ -69,9 +70,9 @@ fn each_name_as_anything() {
     }
 }
 
-/// The path of the prefix as each thing: what is the user's is found again.
+/// The path of the prefix with each kind: the user's files are found again.
 #[test]
-fn the_path_as_anything() {
+fn the_path_with_each_kind() {
     for shape in shapes::ALL {
         let world = World::new();
         fs::create_dir_all(world.prefix().parent().unwrap()).unwrap();
@@ -84,9 +85,9 @@ fn the_path_as_anything() {
     }
 }
 
-/// The marker of the current generation as each thing.
+/// The marker of the current generation with each kind.
 #[test]
-fn the_marker_as_anything() {
+fn the_marker_with_each_kind() {
     for shape in shapes::ALL {
         let world = World::new();
         world.install("a");
@@ -96,7 +97,7 @@ fn the_marker_as_anything() {
     }
 }
 
-/// A link anywhere between the root and the prefix, or in place of the hidden directory.
+/// A link anywhere between the root and the prefix, or as the hidden directory.
 #[test]
 fn links_on_the_way() {
     for link in ["opt", "opt/my", "opt/my/.stuff.generations"] {
@@ -108,7 +109,7 @@ fn links_on_the_way() {
             let (root, outside) = (world.seen(), shapes::seen(&world.outside()));
             for force in [false, true] {
                 let options = InstallOptions { force, ..InstallOptions::default() };
-                for mode in [Mode::Copy, Mode::Symlink] {
+                for mode in [InstallMode::Copy, InstallMode::Symlink] {
                     let result = world.install_with("one", mode, &options);
                     assert!(matches!(result, Err(PrefixError::LinkOnTheWay { .. })), "{link} {shape:?}: {result:?}");
                 }
@@ -126,7 +127,8 @@ fn links_on_the_way() {
     }
 }
 
-/// Of `/` itself, links of the machine's own are followed; nobody else's, and none into what was put at a path.
+/// Of `/` itself, the machine's own links are followed; links of other users are not, nor links
+/// into a directory of generations.
 #[test]
 fn links_of_the_machine_itself() {
     let world = World::new();
@@ -145,7 +147,7 @@ fn links_of_the_machine_itself() {
         let tree = world.directory.path().join(format!("machine-{way}"));
         fs::create_dir_all(tree.join(prefix.strip_prefix("/").unwrap()).join("bin")).unwrap();
         let options = InstallOptions { prefix: Some(&prefix), durable: false, ..InstallOptions::default() };
-        install(&tree, Path::new("/"), Mode::Copy, &options)
+        install(&tree, Path::new("/"), InstallMode::Copy, &options)
     };
     install_at("own").unwrap();
     assert!(top.join("real/stuff/bin").is_dir());
@@ -156,15 +158,15 @@ fn links_of_the_machine_itself() {
     assert_eq!(fs::read_dir(top.join(".stuff.generations/1")).unwrap().count(), 0);
 }
 
-/// Where a file is in place of a directory, there is nothing to repair; it stays.
+/// A file as the hidden directory is not repaired; it stays.
 #[test]
-fn a_file_in_place_of_the_hidden_directory() {
+fn the_hidden_directory_is_a_file() {
     for shape in [Shape::File("precious file"), Shape::Fifo] {
         let world = World::new();
         fs::create_dir_all(world.hidden().parent().unwrap()).unwrap();
         shape.put(&world.hidden(), &world.outside());
         let root = world.seen();
-        let result = ends("hidden", || world.install_with("one", Mode::Copy, &InstallOptions::default()));
+        let result = ends("hidden", || world.install_with("one", InstallMode::Copy, &InstallOptions::default()));
         assert!(matches!(result, Err(PrefixError::System(_))), "{result:?}");
         assert_eq!(world.seen(), root);
     }
@@ -178,7 +180,7 @@ fn the_highest_number() {
     let marker = format!("{{\"generation\":{},\"mode\":\"copy\",\"source\":\"/x\"}}", names::NUMBER_MAX);
     fs::create_dir(world.hidden().join("999999999")).unwrap();
     fs::write(world.hidden().join("999999999").join(MARKER), marker).unwrap();
-    let error = world.install_with("two", Mode::Copy, &InstallOptions::default()).unwrap_err();
+    let error = world.install_with("two", InstallMode::Copy, &InstallOptions::default()).unwrap_err();
     assert!(matches!(error, PrefixError::NoNumber { .. }), "{error}");
     assert_eq!(world.version(), "one");
     prune(&world.root(), PREFIX.as_ref(), 0, None).unwrap();
@@ -197,7 +199,8 @@ fn numbers_are_written_in_one_way() {
     }
 }
 
-/// Root trusts a hidden directory of another user only where that user has the directory above as well.
+/// Root trusts a hidden directory of another user only where that user owns the parent directory as
+/// well.
 #[test]
 fn generations_of_another_user() {
     if !nix::unistd::geteuid().is_root() {
@@ -211,7 +214,7 @@ fn generations_of_another_user() {
     for result in [
         world.rollback(None).map(drop),
         world.uninstall(true).map(drop),
-        world.install_with("three", Mode::Copy, &InstallOptions::default()).map(drop),
+        world.install_with("three", InstallMode::Copy, &InstallOptions::default()).map(drop),
         prune(&world.root(), PREFIX.as_ref(), 0, None).map(drop),
     ] {
         assert!(matches!(result, Err(PrefixError::OtherOwner { user: 65534, .. })), "{result:?}");
@@ -222,9 +225,9 @@ fn generations_of_another_user() {
     world.rollback(None).unwrap();
 }
 
-/// A hidden directory that everybody can write to, as an earlier version made it under some umasks.
+/// A hidden directory that everyone can write, as an earlier version made it under some umasks.
 #[test]
-fn a_hidden_directory_for_everybody() {
+fn a_hidden_directory_that_everyone_can_write() {
     let world = World::new();
     world.install("one");
     fs::set_permissions(world.hidden(), fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,4 +1,5 @@
-//! What the user has changed or added is kept, and where it is is said, whatever removes the generation.
+//! Files that the user has changed or added are kept, and their new path is reported, by every
+//! command that removes the generation.
 
 use super::*;
 
@@ -20,7 +21,7 @@ fn check(world: &World, kept: &[PathBuf]) {
     assert_eq!(fs::read_to_string(aside.join("bin/tool")).unwrap(), "edited");
     assert_eq!(fs::read_to_string(aside.join("etc/deep/er/mine")).unwrap(), "added");
     assert_eq!(fs::read_link(aside.join("bin/alias")).unwrap(), Path::new("elsewhere"));
-    // What was installed, and what comes by itself, is not.
+    // Installed files and compiled files do not.
     assert_eq!(fs::read_dir(&aside).unwrap().count(), 2);
     assert_eq!(fs::read_dir(aside.join("bin")).unwrap().count(), 2);
 }
@@ -47,7 +48,7 @@ fn by_an_uninstall_after_a_forced_install() {
     world.install("one");
     change(&world);
     let forced = InstallOptions { force: true, ..InstallOptions::default() };
-    world.install_with("two", Mode::Copy, &forced).unwrap();
+    world.install_with("two", InstallMode::Copy, &forced).unwrap();
     let removed = world.uninstall(false).unwrap();
     assert_eq!(removed.generations, [1, 2]);
     check(&world, &removed.kept);
@@ -59,18 +60,18 @@ fn by_pruning() {
     world.install("one");
     change(&world);
     let options = InstallOptions { force: true, keep: 0, ..InstallOptions::default() };
-    check(&world, &world.install_with("two", Mode::Copy, &options).unwrap().kept);
+    check(&world, &world.install_with("two", InstallMode::Copy, &options).unwrap().kept);
     let world = World::new();
     world.install("one");
     change(&world);
-    world.install_with("two", Mode::Copy, &InstallOptions { keep: 1, ..options }).unwrap();
+    world.install_with("two", InstallMode::Copy, &InstallOptions { keep: 1, ..options }).unwrap();
     let removed = prune(&world.root(), PREFIX.as_ref(), 0, None).unwrap();
     assert_eq!(removed.generations, [1]);
     check(&world, &removed.kept);
     assert_eq!(world.version(), "two");
 }
 
-/// When nobody knows any more what was installed, all of it could be the user's.
+/// When the list of installed files is lost, all of them may be the user's.
 #[test]
 fn without_a_list() {
     let world = World::new();
@@ -85,9 +86,9 @@ fn without_a_list() {
     assert_eq!(fs::read_to_string(kept[1].join("bin/tool")).unwrap(), "two");
 }
 
-/// A directory that is nested too deep to be looked into, and one that cannot be read, go as they are.
+/// A directory that is too deep, and one that cannot be read, move as a whole.
 #[test]
-fn what_cannot_be_looked_into() {
+fn directories_that_cannot_be_read() {
     let world = World::new();
     world.install("one");
     let mut dir = os::dir::Dir::open(world.prefix()).unwrap();
@@ -111,10 +112,10 @@ fn what_cannot_be_looked_into() {
     os::dir::Dir::open(world.hidden()).unwrap().remove_all(b"kept-1").unwrap();
 }
 
-/// A link that the user has put at the path is moved aside as a link, whatever comes in its opened.
+/// A link that the user has put at the path is moved aside as a link, in every mode.
 #[test]
 fn a_link_of_the_users() {
-    for mode in [Mode::Copy, Mode::Symlink] {
+    for mode in [InstallMode::Copy, InstallMode::Symlink] {
         let world = World::new();
         fs::create_dir_all(world.prefix().parent().unwrap()).unwrap();
         symlink(world.outside(), world.prefix()).unwrap();
@@ -129,9 +130,9 @@ fn a_link_of_the_users() {
     }
 }
 
-/// Moved aside, files are open to nobody who could not get at them before.
+/// Files that are moved aside stay closed to users who could not read them before.
 #[test]
-fn what_was_shut_stays_shut() {
+fn closed_directories_stay_closed() {
     let world = World::new();
     world.install("one");
     fs::create_dir_all(world.prefix().join("etc/keys")).unwrap();
@@ -140,7 +141,7 @@ fn what_was_shut_stays_shut() {
     let kept = world.uninstall(true).unwrap().kept;
     let mode = |path: &str| fs::metadata(kept[0].join(path)).unwrap().mode() & 0o777;
     assert_eq!((mode("etc/keys"), mode("etc") & 0o055), (0o700, 0o055));
-    // So does a prefix that is shut as a whole.
+    // So does a prefix that is closed as a whole.
     world.install("two");
     fs::write(world.prefix().join("mine"), "secret").unwrap();
     fs::set_permissions(world.prefix(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -148,10 +149,10 @@ fn what_was_shut_stays_shut() {
     assert_eq!(fs::metadata(&kept[0]).unwrap().mode() & 0o777, 0o700);
 }
 
-/// Installing what is current makes no copy, unless it is no longer as it was installed.
+/// Installing the current generation again makes no copy, unless it has changed.
 #[test]
-fn what_is_installed_is_not_installed_again() {
-    for mode in [Mode::Copy, Mode::Symlink, Mode::Hardlink] {
+fn an_unchanged_generation_is_not_installed_again() {
+    for mode in [InstallMode::Copy, InstallMode::Symlink, InstallMode::Hardlink] {
         let world = World::new();
         let again = |force| {
             let options = InstallOptions { force, ..InstallOptions::default() };
@@ -163,7 +164,7 @@ fn what_is_installed_is_not_installed_again() {
         assert_eq!((same.generation, same.previous), (1, Some(1)), "{mode:?}");
         assert_eq!(fs::metadata(world.prefix().join("bin/tool")).unwrap().ino(), tool);
         assert_eq!(world.list(), [(1, true)]);
-        if mode == Mode::Copy {
+        if mode == InstallMode::Copy {
             fs::remove_file(world.prefix().join("bin/tool")).unwrap();
             assert_eq!(again(false).generation, 2, "what is gone comes back");
             fs::write(world.prefix().join("bin/tool"), "edited").unwrap();

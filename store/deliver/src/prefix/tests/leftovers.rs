@@ -1,4 +1,4 @@
-//! What killed processes leave, and anything else that has a name it should not have.
+//! Leftovers of killed processes, and other entries with reserved names.
 
 use super::super::names::SWITCHING;
 use super::*;
@@ -9,7 +9,8 @@ fn switching(world: &World) -> PathBuf {
     world.hidden().join(OsStr::from_bytes(SWITCHING))
 }
 
-/// A kill between the exchange and the renaming leaves the old generation under the new one's number.
+/// A kill between the exchange and the renaming leaves the old generation under the new one's
+/// number.
 #[test]
 fn killed_after_the_exchange() {
     let world = World::new();
@@ -24,7 +25,7 @@ fn killed_after_the_exchange() {
 }
 
 #[test]
-fn killed_while_copying() {
+fn killed_during_the_copy() {
     let world = World::new();
     world.install("one");
     fs::create_dir_all(world.hidden().join("incoming/bin")).unwrap();

@@ -1,4 +1,5 @@
-//! Symlink mode: the collector keeps what a link leads to, from before it is there until it is gone.
+//! Symlink mode: the collector keeps the target of a link, from before the link exists until it is
+//! removed.
 
 use super::*;
 use store::{GcOptions, StorePath};
@@ -12,15 +13,15 @@ fn tree(store: &TempStore, version: &str) -> StorePath {
 
 fn install(store: &TempStore, path: &StorePath, root: &Path) -> u32 {
     let options = InstallOptions { store: Some(&store.store), durable: false, keep: 1, ..InstallOptions::default() };
-    super::install(&store.physical_path(path), root, Mode::Symlink, &options).unwrap().generation
+    super::install(&store.physical_path(path), root, InstallMode::Symlink, &options).unwrap().generation
 }
 
-/// Collects as another process would, which knows nothing of what this one still uses.
+/// Collects as another process would, without the temporary roots of this one.
 fn collect(store: &TempStore) {
     open(store.root()).gc(GcOptions::default(), &mut |_| {}).unwrap();
 }
 
-/// A store that has forgotten what this process used.
+/// A store opened again, without this process's temporary roots.
 fn reopened(store: TempStore) -> TempStore {
     let TempStore { store, dir } = store;
     drop(store);
@@ -55,7 +56,7 @@ fn a_root_for_each_link() {
     assert_eq!(fs::read_dir(store.root().join("gcroots")).unwrap().count(), 1);
 }
 
-/// When the link is made, its root is there, and no collection can be under way.
+/// The root exists before the link, and no collection can run in between.
 #[test]
 fn the_root_comes_first() {
     let store = temp_store();
@@ -94,12 +95,12 @@ fn a_root_that_was_lost() {
     assert!(store.is_valid(&one).unwrap());
 }
 
-/// A generation whose tree is gone is not gone back to.
+/// A generation whose tree is gone is not switched to.
 #[test]
 fn a_tree_that_is_gone() {
     let world = World::new();
     let options = InstallOptions::default();
-    world.install_with("one", Mode::Symlink, &options).unwrap();
+    world.install_with("one", InstallMode::Symlink, &options).unwrap();
     world.install("two");
     fs::remove_dir_all(world.directory.path().join("tree-one")).unwrap();
     let error = world.rollback(None).unwrap_err();
@@ -107,13 +108,13 @@ fn a_tree_that_is_gone() {
     assert_eq!(world.version(), "two");
 }
 
-/// What is not in the store is not linked to as if it were.
+/// A tree that is not in the store is not linked as if it were.
 #[test]
 fn a_tree_outside_of_the_store() {
     let store = temp_store();
     let world = World::new();
     let options = InstallOptions { store: Some(&store.store), ..InstallOptions::default() };
-    let error = world.install_with("one", Mode::Symlink, &options).unwrap_err();
+    let error = world.install_with("one", InstallMode::Symlink, &options).unwrap_err();
     assert!(matches!(error, PrefixError::Store(_)), "{error}");
     assert!(fs::symlink_metadata(world.prefix()).is_err());
 }

@@ -1,7 +1,7 @@
 //! Installing into temporary roots.
 //!
-//! `stops` kills at each system call, `leftovers` makes what kills leave and what nobody leaves, `hostile` has roots and
-//! packages that are up to something, and `fuzz` has all of it at random.
+//! `stops` kills at each system call, `leftovers` makes leftovers of kills and others, `hostile`
+//! has hostile roots and packages, and `fuzz` has all of it at random.
 
 mod errors;
 mod fuzz;
@@ -27,7 +27,7 @@ fn must<T>(case: &str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
-/// Runs something that must not wait for anything, on a thread of its own.
+/// Runs a closure that must not block, on a thread of its own.
 #[track_caller]
 fn ends<T: Send>(case: &str, work: impl FnOnce() -> T + Send) -> T {
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -51,7 +51,7 @@ fn ends<T: Send>(case: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// What is promised holds without root.
+/// The promises hold without root.
 #[test]
 fn as_an_ordinary_user() {
     let left = test_support::ordinary::run_again(&["prefix::tests::"], &[]);
@@ -60,7 +60,7 @@ fn as_an_ordinary_user() {
 
 const PREFIX: &str = "/opt/my/stuff";
 
-/// A store in a temporary directory, and room beside it.
+/// A store in a temporary directory, and space beside it.
 struct TempStore {
     store: LocalStore,
     dir: test_support::Temporary,
@@ -110,7 +110,7 @@ impl World {
         self.root().join("opt/my/.stuff.generations")
     }
 
-    /// A prefix root as the store has it: read-only, one program that says its version.
+    /// A prefix root in the form of the store: read-only, one program that prints its version.
     fn tree(&self, version: &str) -> PathBuf {
         let tree = self.directory.path().join(format!("tree-{version}"));
         let bin = tree.join("opt/my/stuff/bin");
@@ -124,12 +124,12 @@ impl World {
         tree
     }
 
-    fn install_with(&self, version: &str, mode: Mode, options: &InstallOptions<'_>) -> Result<Installed> {
+    fn install_with(&self, version: &str, mode: InstallMode, options: &InstallOptions<'_>) -> Result<Installed> {
         install(&self.tree(version), &self.root(), mode, options)
     }
 
     fn install(&self, version: &str) -> Installed {
-        self.install_with(version, Mode::Copy, &InstallOptions::default()).unwrap()
+        self.install_with(version, InstallMode::Copy, &InstallOptions::default()).unwrap()
     }
 
     fn version(&self) -> String {
@@ -148,12 +148,12 @@ impl World {
         switch(&self.root(), PREFIX.as_ref(), to.map_or(Wanted::Previous, Wanted::Number), false)
     }
 
-    /// Everything in the root, to tell whether anything has changed.
+    /// Everything in the root, to detect changes.
     fn seen(&self) -> Vec<String> {
         shapes::seen(&self.root())
     }
 
-    /// What no command may change: beside the root, with the trees that are installed.
+    /// Everything that no command may change: beside the root, with the installed trees.
     fn outside(&self) -> PathBuf {
         let outside = self.directory.path().join("outside");
         if !outside.exists() {
@@ -165,12 +165,13 @@ impl World {
         outside
     }
 
-    /// The commands that must work in the end, whatever was there: one whole generation is installed, and removed again.
+    /// Commands that must work in the end, in every case: one whole generation is installed, and
+    /// removed again.
     #[track_caller]
     fn check_that_all_works(&self, case: &str) {
         let forced = InstallOptions { force: true, ..InstallOptions::default() };
         let (root, prefix) = (&self.root(), PREFIX.as_ref());
-        let generation = must(case, install(&self.tree("last"), root, Mode::Copy, &forced)).generation;
+        let generation = must(case, install(&self.tree("last"), root, InstallMode::Copy, &forced)).generation;
         assert_eq!(self.version(), "last", "{case}");
         let list = must(case, generations(root, prefix));
         let current: Vec<u32> = list.iter().filter(|one| one.current).map(|one| one.number).collect();
@@ -206,7 +207,7 @@ fn install_switch_and_roll_back() {
     assert_eq!(world.rollback(Some(2)).unwrap().previous, Some(1));
     assert_eq!(world.version(), "two");
     assert!(world.rollback(Some(7)).is_err());
-    // Numbers are not given twice.
+    // Numbers are not reused.
     world.rollback(Some(1)).unwrap();
     assert_eq!(world.install("three").generation, 3);
 }
@@ -215,12 +216,16 @@ fn install_switch_and_roll_back() {
 fn modes_can_follow_each_other() {
     let world = World::new();
     let options = InstallOptions::default();
-    for (version, mode) in
-        [("a", Mode::Symlink), ("b", Mode::Symlink), ("c", Mode::Copy), ("d", Mode::Hardlink), ("e", Mode::Symlink)]
-    {
+    for (version, mode) in [
+        ("a", InstallMode::Symlink),
+        ("b", InstallMode::Symlink),
+        ("c", InstallMode::Copy),
+        ("d", InstallMode::Hardlink),
+        ("e", InstallMode::Symlink),
+    ] {
         world.install_with(version, mode, &options).unwrap();
         assert_eq!(world.version(), version);
-        assert_eq!(world.prefix().is_symlink(), mode == Mode::Symlink, "{version}");
+        assert_eq!(world.prefix().is_symlink(), mode == InstallMode::Symlink, "{version}");
     }
     assert_eq!(world.list(), [(1, false), (2, false), (3, false), (4, false), (5, true)]);
     let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
@@ -240,13 +245,13 @@ fn foreign_directory_is_refused_then_kept() {
     let world = World::new();
     fs::create_dir_all(world.prefix().join("bin")).unwrap();
     fs::write(world.prefix().join("bin/mine"), "precious").unwrap();
-    let error = world.install_with("one", Mode::Copy, &InstallOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("--force") && error.contains("stuff/bin/mine"), "{error}");
+    let error = world.install_with("one", InstallMode::Copy, &InstallOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("stuff/bin/mine") && error.help().unwrap().contains("--force"), "{error}");
     assert!(world.prefix().join("bin/mine").exists());
 
     fs::remove_dir_all(world.directory.path().join("tree-one")).unwrap();
     let forced = InstallOptions { force: true, ..InstallOptions::default() };
-    let replaced = world.install_with("one", Mode::Copy, &forced).unwrap().kept.remove(0);
+    let replaced = world.install_with("one", InstallMode::Copy, &forced).unwrap().kept.remove(0);
     assert_eq!(world.version(), "one");
     assert_eq!(fs::read_to_string(replaced.join("bin/mine")).unwrap(), "precious");
     world.uninstall(false).unwrap();
@@ -270,7 +275,7 @@ fn changes_by_hand_are_named() {
     world.install("two");
     fs::write(world.prefix().join("bin/tool"), "edited").unwrap();
     fs::write(world.prefix().join("added"), "").unwrap();
-    let error = world.install_with("three", Mode::Copy, &InstallOptions::default()).unwrap_err();
+    let error = world.install_with("three", InstallMode::Copy, &InstallOptions::default()).unwrap_err();
     let PrefixError::Foreign { files, more, .. } = &error else { panic!("{error}") };
     assert_eq!((files, *more), (&vec![world.prefix().join("added"), world.prefix().join("bin/tool")], 0));
     assert!(matches!(world.rollback(None), Err(PrefixError::Foreign { .. })));
@@ -281,11 +286,11 @@ fn changes_by_hand_are_named() {
 }
 
 #[test]
-fn old_generations_go() {
+fn old_generations_are_removed() {
     let world = World::new();
     let options = InstallOptions { keep: 1, ..InstallOptions::default() };
     for version in ["a", "b", "c", "d"] {
-        world.install_with(version, Mode::Copy, &options).unwrap();
+        world.install_with(version, InstallMode::Copy, &options).unwrap();
     }
     assert_eq!(world.list(), [(3, false), (4, true)]);
     assert!(!world.hidden().join("2.files").exists());
@@ -296,15 +301,15 @@ fn trees_and_roots_that_do_not_fit() {
     let world = World::new();
     let tree = world.tree("one");
     let wrong = InstallOptions { prefix: Some("/opt/other".as_ref()), ..InstallOptions::default() };
-    let error = install(&tree, &world.root(), Mode::Copy, &wrong).unwrap_err().to_string();
-    assert!(error.ends_with("is no prefix root: it does not hold `/opt/other`"), "{error}");
+    let error = install(&tree, &world.root(), InstallMode::Copy, &wrong).unwrap_err().to_string();
+    assert!(error.ends_with("is not a prefix root: it does not hold `/opt/other`"), "{error}");
     fs::write(tree.join("stray"), "").unwrap();
     assert!(matches!(
-        install(&tree, &world.root(), Mode::Copy, &InstallOptions::default()),
+        install(&tree, &world.root(), InstallMode::Copy, &InstallOptions::default()),
         Err(PrefixError::NoPrefix { .. })
     ));
     symlink("/tmp", world.root().join("opt")).unwrap();
     let fine = InstallOptions { prefix: Some(PREFIX.as_ref()), ..InstallOptions::default() };
-    assert!(matches!(install(&tree, &world.root(), Mode::Copy, &fine), Err(PrefixError::LinkOnTheWay { .. })));
+    assert!(matches!(install(&tree, &world.root(), InstallMode::Copy, &fine), Err(PrefixError::LinkOnTheWay { .. })));
     assert!(matches!(generations(&world.root(), Path::new("/never/installed")), Err(PrefixError::NotInstalled { .. })));
 }

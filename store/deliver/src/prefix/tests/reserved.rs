@@ -1,11 +1,12 @@
-//! Names that delivery needs for itself: a package that brings one is refused before anything changes.
+//! Reserved names: a package that brings one is refused before anything changes.
 
 use super::shapes::{self, Shape};
 use super::*;
 
-const MODES: [Mode; 3] = [Mode::Copy, Mode::Symlink, Mode::Hardlink];
+const MODES: [InstallMode; 3] = [InstallMode::Copy, InstallMode::Symlink, InstallMode::Hardlink];
 
-/// The name of the marker in a tree, as anything, in every mode: with nothing installed, and over something.
+/// The name of the marker in a tree, as any kind, in every mode: in an empty root, and over a
+/// generation.
 #[test]
 fn a_marker_in_a_tree() {
     for (number, shape) in shapes::ALL.into_iter().chain([Shape::Relative("bin/tool")]).enumerate() {
@@ -34,7 +35,7 @@ fn a_marker_in_a_tree() {
     }
 }
 
-/// Deeper down, and in names that only look like it, there is nothing of ours.
+/// Deeper down, and in similar names, nothing is reserved.
 #[test]
 fn other_names_are_the_packages() {
     for mode in MODES {
@@ -51,9 +52,9 @@ fn other_names_are_the_packages() {
     }
 }
 
-/// A package whose prefix is called as the directory for the generations of another would have them all.
+/// A package whose prefix has the name of another's directory of generations would own them all.
 #[test]
-fn a_prefix_in_the_place_of_generations() {
+fn a_prefix_named_as_a_directory_of_generations() {
     for prefix in ["/opt/my/.stuff.generations", "/opt/my/.stuff.generations/1", "/opt/.my.generations/stuff"] {
         let world = World::new();
         let tree = world.directory.path().join("evil");
@@ -63,7 +64,7 @@ fn a_prefix_in_the_place_of_generations() {
         for options in
             [InstallOptions::default(), InstallOptions { prefix: Some(prefix.as_ref()), ..Default::default() }]
         {
-            let error = install(&tree, &world.root(), Mode::Copy, &options).unwrap_err();
+            let error = install(&tree, &world.root(), InstallMode::Copy, &options).unwrap_err();
             assert!(matches!(error, PrefixError::Reserved { .. }), "{prefix}: {error}");
         }
         assert_eq!(world.seen(), root, "{prefix}");
@@ -79,7 +80,7 @@ fn a_prefix_in_the_place_of_generations() {
     }
 }
 
-/// The way to the prefix in a tree goes through directories of the tree only.
+/// The path to the prefix in a tree leads through directories of the tree only.
 #[test]
 fn a_tree_whose_prefix_is_elsewhere() {
     let world = World::new();
@@ -95,11 +96,11 @@ fn a_tree_whose_prefix_is_elsewhere() {
     assert_eq!(fs::read_dir(world.root()).unwrap().count(), 0);
 }
 
-/// A store has no such things; a directory that somebody names may.
+/// A store has no such entries; a directory that a user names may have them.
 #[test]
 fn special_files_in_a_tree() {
     for shape in [Shape::Fifo, Shape::Socket] {
-        for mode in [Mode::Copy, Mode::Hardlink] {
+        for mode in [InstallMode::Copy, InstallMode::Hardlink] {
             let world = World::new();
             world.install("good");
             let tree = world.tree("odd");

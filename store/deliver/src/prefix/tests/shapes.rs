@@ -1,24 +1,24 @@
-//! What can have a name that it should not have.
+//! Kinds of entries that can have a reserved name.
 
 use super::*;
 use nix::sys::stat::Mode as Bits;
 
-/// Something to put at a path.
+/// An entry to make at a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// An empty file.
     Empty,
     /// A file of these bytes.
     File(&'static str),
-    /// A file that is said to be large, and has no bytes on the disk.
+    /// A sparse file of a large size.
     Huge,
     /// A link to a file outside.
     LinkToFile,
     /// A link to a directory outside.
     LinkToDirectory,
-    /// A link to where nothing is, outside.
+    /// A dangling link, outside.
     Dangling,
-    /// A link to something in the same directory.
+    /// A link to an entry of the same directory.
     Relative(&'static str),
     /// A link to itself.
     Circle,
@@ -66,7 +66,7 @@ pub const ALL: [Shape; 27] = [
 ];
 
 impl Shape {
-    /// Makes it at a path where nothing is; `outside` is what links lead to.
+    /// Makes it at a free path; links lead to `outside`.
     pub fn put(self, at: &Path, outside: &Path) {
         match self {
             Empty => fs::write(at, "").unwrap(),
@@ -93,7 +93,7 @@ impl Shape {
             }
             Fifo => nix::unistd::mkfifo(at, Bits::from_bits_truncate(0o644)).unwrap(),
             Socket => {
-                // A path may be longer than an address can be.
+                // A path may be longer than the address of a socket.
                 let directory = fs::File::open(at.parent().unwrap()).unwrap();
                 let descriptor = std::os::fd::AsRawFd::as_raw_fd(&directory);
                 let short = format!("/proc/self/fd/{descriptor}/{}", at.file_name().unwrap().display());
@@ -102,7 +102,7 @@ impl Shape {
         }
     }
 
-    /// The bytes of the user's that it holds, which have to be found again; none where it is one of our own notes.
+    /// The user's bytes in it, which must be found again; none for one of our own notes.
     pub fn precious(self) -> Option<&'static str> {
         match self {
             File("precious file") => Some("precious file"),
@@ -113,7 +113,8 @@ impl Shape {
     }
 }
 
-/// Says all there is to see of what is below a directory, following nothing: kinds, permissions, times, contents.
+/// Lists everything below a directory, without following links: kinds, permissions, times,
+/// contents.
 pub fn seen(top: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut pending = vec![top.to_owned()];
@@ -136,7 +137,7 @@ pub fn seen(top: &Path) -> Vec<String> {
     lines
 }
 
-/// Whether a file with these bytes is somewhere below a directory.
+/// Returns true when a file with these bytes is anywhere below a directory.
 pub fn is_somewhere(top: &Path, text: &str) -> bool {
     seen(top).iter().any(|line| line.ends_with(text))
 }

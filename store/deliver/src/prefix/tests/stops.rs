@@ -1,9 +1,11 @@
-//! Kills a process at its N-th system call while it installs, switches, removes or prunes, or has that call fail.
+//! Kills a process at its N-th system call while it installs, switches, removes or prunes, or has
+//! that call fail.
 //!
-//! Whatever the call: the path holds one whole generation, the one before or the one after; nothing outside of the root has
-//! changed, the collector leaves what is linked to, what is the user's is found again, every command works, and nothing
-//! stays of what was under way. `EVAL_PREFIX_STOPS=10000 cargo test -p store --release prefix::tests::stops` makes that many
-//! stops, later ones in roots with odd things in them; without the variable there are some.
+//! After any call: the path holds one whole generation, the old or the new one; nothing outside of
+//! the root has changed, the collector leaves linked trees, the user's files are found again, every
+//! command works, and no partial work is left.
+//! `EVAL_PREFIX_STOPS=10000 cargo test -p deliver --release prefix::tests::stops` makes that many
+//! stops, later ones in roots with odd entries; without the variable there are some.
 
 use super::hostile::NAMES;
 use super::shapes;
@@ -17,13 +19,14 @@ use test_support::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 
 const WORK: &str = "EVAL_PREFIX_TEST_STOPS_WORK";
 const DIRECTORY: &str = "EVAL_PREFIX_TEST_STOPS_DIRECTORY";
-/// How many stops all works make together.
+/// The number of stops of all works together.
 const STOPS: &str = "EVAL_PREFIX_STOPS";
 
-/// How a child ends that met an error and said so.
+/// The exit status of a child that reported an error.
 const FAILED: i32 = 3;
 
-/// What is done, what is there before, what the path may show before and after, `""` for nothing.
+/// The command, the state before it, and the versions that the path may show before and after, `""`
+/// for none.
 const WORKS: [(&str, &[&str], &str, &str); 13] = [
     ("install copy new", &[], "", "new"),
     ("install symlink new", &[], "", "new"),
@@ -40,11 +43,11 @@ const WORKS: [(&str, &[&str], &str, &str); 13] = [
     ("prune", &["copy old", "change", "symlink old2", "copy old3"], "old3", "old3"),
 ];
 
-fn mode(word: &str) -> Mode {
+fn mode(word: &str) -> InstallMode {
     match word {
-        "copy" => Mode::Copy,
-        "symlink" => Mode::Symlink,
-        "hardlink" => Mode::Hardlink,
+        "copy" => InstallMode::Copy,
+        "symlink" => InstallMode::Symlink,
+        "hardlink" => InstallMode::Hardlink,
         _ => unreachable!("{word}"),
     }
 }
@@ -83,7 +86,7 @@ fn work(directory: &Path, what: &str) -> Result<()> {
     }
 }
 
-/// Not a test by itself: what the tests below run in a process of its own.
+/// Not a test by itself: the tests below run it in a process of its own.
 #[test]
 fn child() {
     if let (Ok(directory), Ok(what)) = (std::env::var(DIRECTORY), std::env::var(WORK)) {
@@ -100,12 +103,12 @@ fn child() {
 }
 
 fn prepare(before: &[&str], odd: u64) -> World {
-    // Killing a process loses nothing of any file system.
+    // A kill loses no data on any file system.
     let world = World::new();
     fs::create_dir_all(world.prefix().parent().unwrap()).unwrap();
     let directory = world.directory.path();
     let store = open(&directory.join("store"));
-    // Kept by nothing but the links of prefixes.
+    // Kept by the links of prefixes only.
     tree(&store, directory, "new");
     drop(store);
     for step in before {
@@ -141,7 +144,7 @@ fn start(world: &World, what: &str, plan: Plan) -> Ended {
     run(&mut command, plan)
 }
 
-/// What the path shows: a version, or nothing. Panics when it is neither, nor whole.
+/// The version at the path, or none. Panics when it is neither, or not whole.
 #[track_caller]
 fn shown(world: &World, case: &str) -> String {
     shown_at(&world.prefix(), case)
@@ -163,7 +166,7 @@ fn shown_at(prefix: &Path, case: &str) -> String {
     version
 }
 
-/// What must hold after any end: see the head of this file.
+/// Checks the invariants after any end: see the head of this file.
 #[track_caller]
 fn check_after(world: &World, (what, before, old, new): (&str, &[&str], &str, &str), odd: u64, case: &str) {
     let has_precious = before.iter().any(|step| ["foreign", "change"].contains(step));
@@ -190,7 +193,7 @@ fn check_after(world: &World, (what, before, old, new): (&str, &[&str], &str, &s
     if what != "switch" || odd == 0 {
         match work(world.directory.path(), what) {
             Ok(()) | Err(PrefixError::NotInstalled { .. }) => {}
-            // There are other generations than were installed.
+            // There are other generations than the installed ones.
             Err(_) if odd > 0 => {}
             Err(PrefixError::NoGeneration { .. }) if what == "switch" => {}
             Err(error) => panic!("{case}: doing it again: {error}"),
@@ -211,7 +214,7 @@ fn check_after(world: &World, (what, before, old, new): (&str, &[&str], &str, &s
     }
 }
 
-/// How many stops one of the works is to make.
+/// The number of stops of one work.
 fn wanted(short: u64) -> u64 {
     let all = std::env::var(STOPS).ok().and_then(|text| text.parse::<u64>().ok());
     all.map_or(short, |all| all.div_ceil(WORKS.len() as u64))
@@ -226,7 +229,7 @@ fn at_each_call() {
             let world = prepare(before, odd);
             let whole = start(&world, what, Plan::Count);
             assert!(odd > 0 || whole.status == Some(0), "{}", whole.printed);
-            // The first calls are those of the process that starts.
+            // The first calls are those of the starting process.
             let stops = (wanted(8) - made).min(whole.calls.max(1));
             for n in 0..stops {
                 let at = n * whole.calls / stops;
@@ -265,11 +268,12 @@ const DISK_BROKEN: Fault = Fault {
     ],
 };
 
-/// Has calls fail, one a run: the command ends well or with an error, and leaves what a kill may leave.
+/// Makes calls fail, one a run: the command succeeds or ends with an error, and leaves no more than
+/// a kill may.
 #[test]
 fn with_a_failing_disk() {
     for fault in [&DISK_FULL, &DISK_BROKEN] {
-        let (mut made, mut told) = (0, 0);
+        let (mut made, mut reported) = (0, 0);
         for all_of_it @ (what, before, ..) in WORKS {
             let whole = start(&prepare(before, 0), what, Plan::Fail(u64::MAX - 1, fault));
             assert_eq!(whole.status, Some(0), "{}", whole.printed);
@@ -282,8 +286,8 @@ fn with_a_failing_disk() {
                 let case = format!("`{what}` after {before:?} with {} at call {at} of {}", fault.errno, whole.calls);
                 match ended.status {
                     Some(0) => {}
-                    Some(FAILED) => told += 1,
-                    // The store of the child is set up with what must not fail.
+                    Some(FAILED) => reported += 1,
+                    // The store of the child is set up with calls that must not fail.
                     Some(101) if ended.printed.contains("tests/stops.rs") || ended.printed.contains("tests/mod.rs") => {
                     }
                     other => panic!("{case}: ended with {other:?}: {}", ended.printed),
@@ -293,7 +297,7 @@ fn with_a_failing_disk() {
                 assert_eq!(shapes::seen(&world.outside()), outside, "{case}: outside");
             }
         }
-        println!("{}: {made} faults, {told} of them told", fault.errno);
-        assert!(told > 0 && told <= made);
+        println!("{}: {made} faults, {reported} of them reported", fault.errno);
+        assert!(reported > 0 && reported <= made);
     }
 }

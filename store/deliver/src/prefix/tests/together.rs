@@ -1,9 +1,10 @@
-//! Several at once: who waits for another gets on when that one has removed everything.
+//! Concurrent commands: a process that waits for another continues when that one has removed
+//! everything.
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Installs, switches and removals at the same time end well, or as they would one after the other.
+/// Concurrent installs, switches and removals end well, or as they would one after the other.
 #[test]
 fn installs_and_removals() {
     let world = World::new();
@@ -17,7 +18,7 @@ fn installs_and_removals() {
                 for round in 0..60 {
                     let options = InstallOptions { durable: false, keep: round % 3, ..InstallOptions::default() };
                     let result = match (thread + round) % 3 {
-                        0 => install(tree, root, Mode::Copy, &options).map(|_| {
+                        0 => install(tree, root, InstallMode::Copy, &options).map(|_| {
                             installed.fetch_add(1, Ordering::Relaxed);
                         }),
                         1 => uninstall(root, prefix, false).map(drop),
@@ -40,7 +41,7 @@ fn installs_and_removals() {
     assert!(!world.hidden().exists());
 }
 
-/// The lock of a place that was removed meanwhile is none: the next one has a lock of its own.
+/// The lock of a removed prefix is void: the next process has a lock of its own.
 #[test]
 fn a_lock_without_a_name() {
     let world = World::new();

@@ -1,9 +1,9 @@
-//! What earlier versions wrote is read.
+//! Files of earlier versions are read.
 
 use super::*;
 
-/// Two generations and a link, as the first version left them: lists that name the marker and do not say where links lead,
-/// a lock for everybody, a foreign directory as `replaced-1`.
+/// Two generations and a link, as the first version left them: lists that name the marker and do
+/// not have targets of links, a lock for everyone, a foreign directory as `replaced-1`.
 fn installed_by_the_first_version() -> World {
     let world = World::new();
     let hidden = world.hidden();
@@ -46,9 +46,9 @@ fn the_first_version() {
     assert!(world.hidden().join("replaced-1").exists(), "what it moved aside stays");
 }
 
-/// The first version called a copy being made and the link that comes to the path alike.
+/// The first version had one name for a partial copy and for the link that moves to the path.
 #[test]
-fn what_the_first_version_left() {
+fn leftovers_of_the_first_version() {
     let world = installed_by_the_first_version();
     fs::create_dir_all(world.hidden().join("incoming/bin")).unwrap();
     assert_eq!(world.list().len(), 3);
