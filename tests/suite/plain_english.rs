@@ -303,7 +303,7 @@ fn prose(kind: Kind, text: &str) -> Vec<Prose<'_>> {
 /// The comment that ends a line of code, unless its sign is inside of quotes.
 fn trailing<'a>(line: &'a str, sign: &str) -> Option<(&'a str, &'a str)> {
     line.match_indices(sign)
-        .filter(|(at, _)| line[..*at].ends_with(' ') && line[..*at].matches('"').count() % 2 == 0)
+        .filter(|(at, _)| line[..*at].ends_with(' ') && line[..*at].matches('"').count().is_multiple_of(2))
         .find(|(at, _)| line[at + sign.len()..].starts_with(' '))
         .map(|(at, _)| (&line[..at], &line[at + sign.len()..]))
 }
