@@ -67,7 +67,7 @@ pub(super) fn add_drv_output_dependencies(ev: &mut Evaluator, arguments: &[Value
 }
 
 #[derive(Default)]
-struct Info {
+struct PathContext {
     path: bool,
     all_outputs: bool,
     outputs: Vec<Symbol>,
@@ -75,7 +75,7 @@ struct Info {
 
 pub(super) fn get_context(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let text = ev.expect_string(arguments[0])?;
-    let mut infos: BTreeMap<Symbol, Info> = BTreeMap::new();
+    let mut infos: BTreeMap<Symbol, PathContext> = BTreeMap::new();
     for &element in text.context().elements() {
         match element {
             ContextElement::Opaque(path) => infos.entry(path).or_default().path = true,

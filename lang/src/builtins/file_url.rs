@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_path_a_url_means() {
+    fn a_url_means_one_path() {
         let shown = |url: &str| local_file(url).map(|path| path.display().to_string());
         for (url, path) in [
             ("/a b", Some("/a b")),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn which_urls_are_refused() {
+    fn other_hosts_and_relative_paths_are_refused() {
         let said = |url: &str, kind| check(url, kind).err().map(|error| error.to_string());
         for kind in [FetchKind::File, FetchKind::Tarball, FetchKind::Git, FetchKind::Tree] {
             assert_eq!(said("file:///a", kind), None);

@@ -131,7 +131,7 @@ impl Evaluator {
 
 pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let text = ev.expect_plain(arguments[0])?;
-    let mut builder = Builder::default();
+    let mut builder = ValueBuilder::default();
     match json::read(text, &mut builder) {
         Ok(()) => builder.root.ok_or_else(|| Error::other("lang::json", "the JSON text is empty")),
         Err(json::ReadError::Visitor(error)) => Err(error),
@@ -144,8 +144,8 @@ pub(super) fn from_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
 /// Makes values from the events of a document. Consecutive objects with the same keys share one
 /// shape.
 #[derive(Default)]
-struct Builder {
-    open: Vec<Open>,
+struct ValueBuilder {
+    open: Vec<OpenContainer>,
     values: Vec<Value>,
     keys: Vec<Symbol>,
     root: Option<Value>,
@@ -159,7 +159,7 @@ struct Layout {
     order: Box<[u32]>,
 }
 
-struct Open {
+struct OpenContainer {
     values: usize,
     keys: usize,
 }
@@ -174,7 +174,7 @@ pub(super) fn nul_byte(text: &[u8]) -> Error {
     )
 }
 
-impl Builder {
+impl ValueBuilder {
     fn add(&mut self, value: Value) -> Result<()> {
         if self.open.is_empty() {
             self.root = Some(value);
@@ -192,7 +192,7 @@ impl Builder {
     }
 }
 
-impl json::Visitor for Builder {
+impl json::Visitor for ValueBuilder {
     type Error = Error;
 
     fn null(&mut self) -> Result<()> {
@@ -219,18 +219,18 @@ impl json::Visitor for Builder {
     }
 
     fn string(&mut self, value: Cow<'_, [u8]>) -> Result<()> {
-        let value = Builder::text(&value)?;
+        let value = ValueBuilder::text(&value)?;
         self.add(value)
     }
 
     fn key(&mut self, value: Cow<'_, [u8]>) -> Result<()> {
-        Builder::text(&value)?;
+        ValueBuilder::text(&value)?;
         self.keys.push(Symbol::new(&value));
         Ok(())
     }
 
     fn begin_array(&mut self) -> Result<()> {
-        self.open.push(Open { values: self.values.len(), keys: self.keys.len() });
+        self.open.push(OpenContainer { values: self.values.len(), keys: self.keys.len() });
         Ok(())
     }
 

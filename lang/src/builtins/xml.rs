@@ -13,42 +13,44 @@ use crate::vm::Evaluator;
 
 pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let mut context = ContextBuilder::default();
-    let text = document(ev, arguments[0], Str::buffer(), false, true, &mut context)?;
+    let printer = Printer::new(Str::buffer(), false, true, &mut context);
+    let text = printer.document(ev, arguments[0])?;
     Ok(Value::string_from_buffer(text, context.finish()))
 }
 
 impl Evaluator {
-    /// Returns a value as XML. With `strict` it is evaluated deeply; otherwise thunks are printed
-    /// as `unevaluated`.
+    /// Returns a value as XML, with positions of attributes and functions if `location` is set.
+    /// With `strict` it is evaluated deeply; otherwise thunks are printed as `unevaluated`.
     pub fn xml(&mut self, value: Value, location: bool, strict: bool) -> Result<Vec<u8>> {
         let mut context = ContextBuilder::default();
-        self.on_large_stack(|ev| document(ev, value, Vec::new(), location, strict, &mut context))
+        let printer = Printer::new(Vec::new(), location, strict, &mut context);
+        self.on_large_stack(|ev| printer.document(ev, value))
     }
-}
-
-fn document(
-    ev: &mut Evaluator,
-    value: Value,
-    out: Vec<u8>,
-    location: bool,
-    strict: bool,
-    context: &mut ContextBuilder,
-) -> Result<Vec<u8>> {
-    let mut printer =
-        Printer { writer: Writer::after(out), location, strict, context, derivations: HashSet::default() };
-    printer.writer.open("expr", &[]);
-    printer.value(ev, value)?;
-    printer.writer.close();
-    Ok(printer.writer.finish())
 }
 
 struct Printer<'c> {
     writer: Writer,
+    /// Print positions.
     location: bool,
+    /// Evaluate thunks.
     strict: bool,
     context: &'c mut ContextBuilder,
     /// `drvPath`s of derivations that are printed already.
     derivations: HashSet<Vec<u8>, FxBuildHasher>,
+}
+
+impl<'c> Printer<'c> {
+    /// Prints to the end of `out`.
+    fn new(out: Vec<u8>, location: bool, strict: bool, context: &'c mut ContextBuilder) -> Printer<'c> {
+        Printer { writer: Writer::after(out), location, strict, context, derivations: HashSet::default() }
+    }
+
+    fn document(mut self, ev: &mut Evaluator, value: Value) -> Result<Vec<u8>> {
+        self.writer.open("expr", &[]);
+        self.value(ev, value)?;
+        self.writer.close();
+        Ok(self.writer.finish())
+    }
 }
 
 impl Printer<'_> {

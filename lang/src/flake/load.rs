@@ -230,7 +230,7 @@ fn load(
         // An input is locked by the flake that has it, not by itself.
         let lock = if overrides.is_none() { LockedInputs::read(ev, dir, own)? } else { None };
         let scope = Scope { own, all: Value::thunk_unfilled(&ALL_INPUTS), dir };
-        scope.inputs(ev, flake, outputs, &Given { overrides, lock })
+        scope.inputs(ev, flake, outputs, &InputSources { overrides, lock })
     })
 }
 
@@ -278,13 +278,13 @@ fn source_string(ev: &Evaluator, path: &[u8]) -> Value {
 }
 
 /// Sources of inputs that come before the flake's own declarations.
-struct Given {
+struct InputSources {
     /// By the flake that has this one as an input.
     overrides: Option<Attrs>,
     lock: Option<LockedInputs>,
 }
 
-impl Given {
+impl InputSources {
     /// Returns the override of an input.
     fn override_of(&self, ev: &mut Evaluator, name: Symbol) -> Result<Option<Attrs>> {
         match self.overrides.and_then(|overrides| overrides.get(name)) {
@@ -318,11 +318,11 @@ struct Scope<'d> {
 impl Scope<'_> {
     /// Returns the set of inputs: those that the flake declares, and those that its function takes
     /// by name.
-    fn inputs(&self, ev: &mut Evaluator, flake: Attrs, outputs: Value, given: &Given) -> Result<Value> {
+    fn inputs(&self, ev: &mut Evaluator, flake: Attrs, outputs: Value, sources: &InputSources) -> Result<Value> {
         let mut members: Vec<(String, Value)> = Vec::new();
         if let Some(declared) = flake.get(Symbol::new(b"inputs")) {
             for attr in ev.expect_attrs(declared)?.sorted() {
-                members.push((lossy(attr.name.name()), self.declared_input(ev, attr.name, attr.value, given)?));
+                members.push((lossy(attr.name.name()), self.declared_input(ev, attr.name, attr.value, sources)?));
             }
         }
         for (symbol, _, optional) in ev.formal_positions(outputs) {
@@ -330,9 +330,9 @@ impl Scope<'_> {
             if name == "self" || optional || members.iter().any(|(known, _)| *known == name) {
                 continue;
             }
-            let mut value = given.overridden(ev, symbol)?;
+            let mut value = sources.overridden(ev, symbol)?;
             if value.is_none() {
-                value = given.locked(ev, symbol, None)?;
+                value = sources.locked(ev, symbol, None)?;
             }
             let value = value.ok_or_else(|| {
                 let dir = lossy(self.dir);
@@ -347,15 +347,21 @@ impl Scope<'_> {
         Ok(set)
     }
 
-    fn declared_input(&self, ev: &mut Evaluator, symbol: Symbol, declared: Value, given: &Given) -> Result<Value> {
-        if let Some(value) = given.overridden(ev, symbol)? {
+    fn declared_input(
+        &self,
+        ev: &mut Evaluator,
+        symbol: Symbol,
+        declared: Value,
+        sources: &InputSources,
+    ) -> Result<Value> {
+        if let Some(value) = sources.overridden(ev, symbol)? {
             return Ok(value);
         }
         let declared = ev.expect_attrs(declared)?;
-        if let Some(value) = given.locked(ev, symbol, Some(declared))? {
+        if let Some(value) = sources.locked(ev, symbol, Some(declared))? {
             return Ok(value);
         }
-        let nested = match given.override_of(ev, symbol)?.and_then(|given| given.get(Symbol::new(b"inputs"))) {
+        let nested = match sources.override_of(ev, symbol)?.and_then(|given| given.get(Symbol::new(b"inputs"))) {
             Some(inputs) => Some(ev.expect_attrs(inputs)?),
             None => None,
         };

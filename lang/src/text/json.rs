@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_placed() {
+    fn errors_have_an_offset() {
         assert_eq!(check(""), "1:1: unexpected end of the text");
         assert_eq!(check("[1,]"), "1:4: expected a value");
         assert_eq!(check("[\n1 2]"), "2:3: expected `,` or `]`");
@@ -476,7 +476,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn strings_come_back(text in ".{0,20}") {
+        fn strings_round_trip(text in ".{0,20}") {
             let mut written = Vec::new();
             write_string(text.as_bytes(), &mut written).unwrap();
             let parsed: String = serde_json::from_slice(&written).unwrap();

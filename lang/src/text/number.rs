@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn json_reads_back() {
+    fn json_round_trips() {
         let cases = [
             (1.0, "1.0"),
             (0.1, "0.1"),

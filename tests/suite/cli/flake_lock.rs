@@ -295,7 +295,9 @@ fn mistakes_leave_the_lock_as_it_was() {
     assert_snapshot!(check("inputs.a.url = \"nixpkgs\";"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: looking up 'nixpkgs' in a registry of flakes is not possible here; say where it is, as in 'github:owner/nixpkgs'
+    error[lang::host]: looking up 'nixpkgs' in a registry of flakes is not possible here
+     |
+     = help: say where it is, as in `github:owner/nixpkgs`
       … while locking the input 'a'
     "#);
     assert_snapshot!(check("inputs.a = 1;"), @r#"

@@ -10,7 +10,7 @@ const STEPS_FREE: usize = 32;
 
 /// The most frames of a walk, and the most words of its memory: half a gigabyte each.
 const FRAMES_MAX: usize = if cfg!(test) { 4 << 20 } else { 16 << 20 };
-const MEMORY_WORDS_MAX: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
+const MEMO_WORDS_MAX: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 #[derive(Debug)]
 pub struct Run<'t> {
@@ -31,7 +31,7 @@ pub struct Run<'t> {
     steps: usize,
     /// Number of steps after which failures are memoised.
     steps_free: usize,
-    memory: Option<Memory>,
+    memo: Option<Memo>,
     /// Set when the walk was aborted, which makes its result invalid.
     out_of_memory: bool,
 }
@@ -79,7 +79,7 @@ enum Frame {
         least: usize,
     },
     /// Memoise the result; a failure holds at the next `length` offsets too.
-    Remember {
+    Memoise {
         bit: usize,
         length: usize,
     },
@@ -87,7 +87,7 @@ enum Frame {
 
 /// Results of branches at offsets: two bits each.
 #[derive(Debug)]
-struct Memory {
+struct Memo {
     failed: Vec<u64>,
     found: Vec<u64>,
     /// The bits of `found`, which are valid for one `begin` only.
@@ -109,7 +109,7 @@ impl<'t> Run<'t> {
             stack: Vec::new(),
             steps: 0,
             steps_free: STEPS_FREE * (text.len() + 64),
-            memory: None,
+            memo: None,
             out_of_memory: false,
         }
     }
@@ -178,8 +178,8 @@ impl<'t> Run<'t> {
         self.entered.fill((usize::MAX, 0));
         self.stack.clear();
         self.best = None;
-        if let Some(memory) = &mut self.memory {
-            memory.forget_found();
+        if let Some(memo) = &mut self.memo {
+            memo.clear_found();
         }
         let (mut step, mut at) = (self.program.start, self.begin);
         loop {
@@ -208,11 +208,11 @@ impl<'t> Run<'t> {
                     step = next;
                 }
                 Step::Run { set, next, branch } => {
-                    if let Some(found) = self.recall(branch, at) {
+                    if let Some(found) = self.memoised(branch, at) {
                         return Some(found);
                     }
                     let length = self.run_length(&set, branch, at);
-                    self.remember(branch, at, length);
+                    self.memoise(branch, at, length);
                     if length > 0 {
                         self.stack.push(Frame::Fewer { step: next, at: at + length, least: at });
                     }
@@ -247,10 +247,10 @@ impl<'t> Run<'t> {
                     if self.stack.len() > FRAMES_MAX {
                         return Some(false);
                     }
-                    if let Some(found) = self.recall(branch, at) {
+                    if let Some(found) = self.memoised(branch, at) {
                         return Some(found);
                     }
-                    self.remember(branch, at, 0);
+                    self.memoise(branch, at, 0);
                     self.stack.push(Frame::Other { step: other, at });
                     step = one;
                 }
@@ -258,10 +258,10 @@ impl<'t> Run<'t> {
                     if self.stack.len() > FRAMES_MAX {
                         return Some(false);
                     }
-                    if let Some(found) = self.recall(branch, at) {
+                    if let Some(found) = self.memoised(branch, at) {
                         return Some(found);
                     }
-                    self.remember(branch, at, 0);
+                    self.memoise(branch, at, 0);
                     let old = self.entered[branch as usize];
                     let count = if old.0 == at { old.1 + 1 } else { 1 };
                     if count > 2 {
@@ -317,9 +317,9 @@ impl<'t> Run<'t> {
                         return Ok((step, at));
                     }
                 }
-                Frame::Remember { bit, length } => {
-                    let memory = self.memory.as_mut().expect("frames that remember are pushed with the memory");
-                    memory.remember(bit, length, found);
+                Frame::Memoise { bit, length } => {
+                    let memo = self.memo.as_mut().expect("frames that memoise are pushed with the memo");
+                    memo.memoise(bit, length, found);
                 }
             }
         }
@@ -333,7 +333,7 @@ impl<'t> Run<'t> {
     /// its bytes once, not once each.
     fn run_length(&self, set: &ByteSet, branch: u32, at: usize) -> usize {
         let rest = self.text[at..].iter();
-        match &self.memory {
+        match &self.memo {
             None => rest.take_while(|&&byte| set.contains(byte)).count(),
             Some(memory) => {
                 let bit = self.bit(branch, at);
@@ -351,44 +351,44 @@ impl<'t> Run<'t> {
     }
 
     /// Returns the memoised result of a branch at an offset.
-    fn recall(&mut self, branch: u32, at: usize) -> Option<bool> {
+    fn memoised(&mut self, branch: u32, at: usize) -> Option<bool> {
         self.steps += 1;
-        if self.memory.is_none() {
+        if self.memo.is_none() {
             if self.steps < self.steps_free {
                 return None;
             }
             let words = self.program.branch_count.saturating_mul(self.text.len() + 1).div_ceil(64);
-            if words > MEMORY_WORDS_MAX {
+            if words > MEMO_WORDS_MAX {
                 self.out_of_memory = true;
                 return Some(false);
             }
-            self.memory = Some(Memory { failed: vec![0; words], found: vec![0; words], found_bits: Vec::new() });
+            self.memo = Some(Memo { failed: vec![0; words], found: vec![0; words], found_bits: Vec::new() });
         }
-        self.memory.as_ref()?.recall(self.bit(branch, at))
+        self.memo.as_ref()?.memoised(self.bit(branch, at))
     }
 
     /// Makes the walk memoise the result of a branch at an offset, and a failure at the `length`
     /// offsets after it too.
-    fn remember(&mut self, branch: u32, at: usize, length: usize) {
-        if self.memory.is_some() {
-            self.stack.push(Frame::Remember { bit: self.bit(branch, at), length });
+    fn memoise(&mut self, branch: u32, at: usize, length: usize) {
+        if self.memo.is_some() {
+            self.stack.push(Frame::Memoise { bit: self.bit(branch, at), length });
         }
     }
 }
 
-impl Memory {
+impl Memo {
     fn has_failed(&self, bit: usize) -> bool {
         self.failed[bit / 64] >> (bit % 64) & 1 != 0
     }
 
-    fn recall(&self, bit: usize) -> Option<bool> {
+    fn memoised(&self, bit: usize) -> Option<bool> {
         if self.has_failed(bit) {
             return Some(false);
         }
         (self.found[bit / 64] >> (bit % 64) & 1 != 0).then_some(true)
     }
 
-    fn remember(&mut self, bit: usize, length: usize, found: bool) {
+    fn memoise(&mut self, bit: usize, length: usize, found: bool) {
         if found {
             self.found[bit / 64] |= 1 << (bit % 64);
             self.found_bits.push(bit);
@@ -397,7 +397,7 @@ impl Memory {
         }
     }
 
-    fn forget_found(&mut self) {
+    fn clear_found(&mut self) {
         for bit in self.found_bits.drain(..) {
             self.found[bit / 64] &= !(1 << (bit % 64));
         }

@@ -171,7 +171,7 @@ proptest::proptest! {
 
     /// Memoising makes a walk shorter and changes no match.
     #[test]
-    fn what_is_remembered_changes_nothing(
+    fn memoising_changes_no_match(
         pattern in "(([abx]|[.]|\\[ab\\]|\\(([ax][+*?]?){1,3}(\\|[bx][+*?]?){0,2}\\))([+*?]|[{][12],3[}])?){1,5}",
         text in "[abx]{0,14}",
     ) {

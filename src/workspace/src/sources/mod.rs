@@ -25,9 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use archive::UnpackError;
 use fetch::{Fetch, FetchConfig, Fetcher, redact};
 use lang::builtins::local_file as local;
-use lang::host::{
-    FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
-};
+use lang::host::{FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostResult, Severity, SourceFilter};
 use model::path::Ingestion;
 use model::{Hash, HashAlgorithm, Hasher, StorePathName};
 use os::private;
@@ -268,10 +266,8 @@ impl Sources {
             "hg" => return Err(mercurial()),
             "indirect" => {
                 let id = text(request, "id").unwrap_or_default();
-                let message = format!(
-                    "looking up '{id}' in a registry of flakes is not possible here; say where it is, as in 'github:owner/{id}'"
-                );
-                return Err(HostError::new(HostErrorKind::Unsupported, message));
+                let what = format!("looking up '{id}' in a registry of flakes");
+                return Err(HostError::unsupported(&what).help(format!("say where it is, as in `github:owner/{id}`")));
             }
             kind => return Err(HostError::unsupported(&format!("fetching a tree of the type '{kind}'"))),
         };
