@@ -267,7 +267,7 @@ fn writers_stop_before_the_disk_is_full() {
     let kept = (48 << 20) / 50;
     for name in ["endless", "sized", "local", "bomb"] {
         let said = part(&text, &format!("build -f {name}.nix --no-link"));
-        assert!(said.contains("no room for "), "{said}\n\nof\n{text}");
+        assert!(said.contains("not enough space for "), "{said}\n\nof\n{text}");
         assert!(said.contains(" are free where `[STORE]") && said.contains("are kept so that"), "{said}");
         assert!(said.contains("`ev store gc`") && said.contains("EVAL_ROOT"), "{said}");
         assert!(number(&text, name) >= kept, "{name} left too little:\n{text}");
@@ -275,12 +275,12 @@ fn writers_stop_before_the_disk_is_full() {
     }
     for name in ["tarball", "file"] {
         let said = part(&text, &format!("expr --impure -f {name}.nix"));
-        assert!(said.contains("no room for "), "{said}\n\nof\n{text}");
+        assert!(said.contains("not enough space for "), "{said}\n\nof\n{text}");
         assert!(number(&text, name) >= (32 << 20) / 50, "{name} left too little:\n{text}");
     }
     assert!(part(&text, "expr --impure -f tarball.nix").contains("XDG_CACHE_HOME"), "{text}");
     for (words, name) in [("expr --impure -f path.nix", "path"), ("store add large", "add")] {
-        assert!(part(&text, words).contains("no room for "), "{text}");
+        assert!(part(&text, words).contains("not enough space for "), "{text}");
         assert!(number(&text, name) >= kept, "{text}");
     }
     // All files are gone again.
@@ -336,7 +336,7 @@ fn repositories_that_do_not_fit() {
     );
     for name in ["sent", "packed"] {
         let said = part(&text, &format!("expr --impure -f {name}.nix"));
-        assert!(!said.contains(".nix: 0\n") && said.contains("no room for "), "{said}\n\nof\n{text}");
+        assert!(!said.contains(".nix: 0\n") && said.contains("not enough space for "), "{said}\n\nof\n{text}");
         // With the files that Git itself writes beside it, without a check.
         assert!(number(&text, name) >= (6 << 20) / 100, "{name} left too little:\n{text}");
     }
