@@ -179,7 +179,7 @@ fn changed_texts_are_parsed_and_printed() {
 
 /// Returns a program with some words exchanged, doubled or removed.
 fn shuffled(random: &mut Random) -> String {
-    let mut program = || Generator { random: programs::Random::new(random.next()) }.program();
+    let mut program = || Generator { random: programs::Random::new(random.next_u64()) }.program();
     let (program, other) = (program(), program());
     let split = |text: &str| -> Vec<String> {
         let mut words: Vec<String> = Vec::new();

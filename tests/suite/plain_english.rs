@@ -13,21 +13,21 @@ const PAGE: &str = "docs/src/style.md";
 /// Words left in each top-level directory; `other` is all else.
 const BUDGETS: [(&str, usize); 8] = [
     // the language
-    ("lang", 425),
+    ("lang", 0),
     // the store and its crates
     ("store", 0),
     // builds, and the crates that fetch, unpack and confine
     ("builder", 365),
     // the command and the library below it
-    ("src", 458),
+    ("src", 0),
     // tests of the whole, and the oracles
-    ("tests", 5),
+    ("tests", 0),
     // the book
-    ("docs", 38),
+    ("docs", 0),
     // the package set
     ("corpus", 0),
     // files at the top
-    ("other", 1),
+    ("other", 0),
 ];
 
 /// First words of clauses that must not be the subject of a sentence.

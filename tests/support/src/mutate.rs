@@ -16,11 +16,11 @@ impl Random {
     pub fn new(seed: u64) -> Random {
         // Mixes the seed, since seeds are small numbers.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03);
-        random.next();
+        random.next_u64();
         random
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -31,7 +31,7 @@ impl Random {
 
     /// Returns a number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.next_u64() % bound as u64) as usize
     }
 
     pub fn one_in(&mut self, bound: usize) -> bool {
@@ -128,7 +128,7 @@ pub fn mutate(seed: &[u8], other: &[u8], words: &[&[u8]], random: &mut Random) -
             }
             1 if !bytes.is_empty() => {
                 let at = random.below(bytes.len());
-                bytes[at] = random.next() as u8;
+                bytes[at] = random.next_u64() as u8;
             }
             2 => bytes.truncate(start),
             3 => drop(bytes.drain(start..end)),
