@@ -5,6 +5,7 @@
 //! real sandbox, in a root of pinned packages that the corpus names, so the first run fetches a few
 //! megabytes.
 
+mod book;
 mod fetchers;
 mod file_urls;
 mod git;
