@@ -104,11 +104,12 @@ impl TextTree {
     }
 
     /// Builds the tree from the nodes that `file` and `directory` return for its parts.
-    fn build<E: From<TreeError>>(
-        &self,
-        file: &dyn Fn(&[u8], bool) -> Result<Node, E>,
-        directory: &dyn Fn(&Directory) -> Result<Node, E>,
-    ) -> Result<Node, E> {
+    fn build<E, F, D>(&self, file: &F, directory: &D) -> Result<Node, E>
+    where
+        E: From<TreeError>,
+        F: Fn(&[u8], bool) -> Result<Node, E>,
+        D: Fn(&Directory) -> Result<Node, E>,
+    {
         match self {
             TextTree::File { text, executable } => file(text.as_bytes(), *executable),
             TextTree::Link { target } => Ok(Node::Symlink { target: target.clone().into_bytes() }),

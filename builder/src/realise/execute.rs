@@ -61,13 +61,13 @@ pub struct Executed<'a> {
 
 /// The end of an action that did not succeed.
 pub struct ExecutionFailure<'a> {
-    pub error: BuildError,
+    pub error: Box<BuildError>,
     pub directories: Option<Box<dyn BuildDirectories + 'a>>,
 }
 
 impl<E: Into<BuildError>> From<E> for ExecutionFailure<'_> {
     fn from(error: E) -> Self {
-        ExecutionFailure { error: error.into(), directories: None }
+        ExecutionFailure { error: Box::new(error.into()), directories: None }
     }
 }
 
@@ -136,7 +136,7 @@ impl Realiser<'_> {
                 return Ok((executed, log));
             }
             (Ok(executed), Some(error)) => (error, executed.directories),
-            (Err(failure), log_error) => (log_error.unwrap_or(failure.error), failure.directories),
+            (Err(failure), log_error) => (log_error.unwrap_or(*failure.error), failure.directories),
         };
         if !started {
             return Err(error.into());

@@ -82,7 +82,7 @@ impl Executor for LocalExecutor {
         let directories: Option<Box<dyn BuildDirectories>> = Some(Box::new(LocalDirectories { scratch, request }));
         match ran {
             Ok((outputs, usage)) => Ok(Executed { outputs, usage, directories }),
-            Err(error) => Err(ExecutionFailure { error, directories }),
+            Err(error) => Err(ExecutionFailure { error: Box::new(error), directories }),
         }
     }
 }
