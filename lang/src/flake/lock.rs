@@ -201,10 +201,10 @@ fn pin(node: &Value, locked: &Value) -> Result<Pin, LockError> {
 }
 
 /// The members of a set that may be missing.
-fn members<'f>(
-    set: Option<&'f Value>,
+fn members(
+    set: Option<&Value>,
     why: impl FnOnce() -> String,
-) -> Result<impl Iterator<Item = (&'f String, &'f Value)>, LockError> {
+) -> Result<impl Iterator<Item = (&String, &Value)>, LockError> {
     let set = set.map(|set| set.as_object().ok_or_else(|| unusable(why()))).transpose()?;
     Ok(set.into_iter().flatten())
 }
