@@ -28,6 +28,8 @@ pub enum BuildError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
+    Sys(#[from] os::SysError),
+    #[error(transparent)]
     Sandbox(#[from] sandbox::SandboxError),
     #[error(transparent)]
     Fetch(#[from] fetch::FetchError),
@@ -110,7 +112,7 @@ impl BuildError {
             Self::Audit(_) | Self::AuditFindings { .. } => "build::audit",
             Self::Tree(_) => "build::tree",
             Self::DiskFull { .. } | Self::DiskReserve { .. } => "build::disk_full",
-            Self::Io { .. } | Self::Archive(_) | Self::Blob(_) => "build::io",
+            Self::Io { .. } | Self::Sys(_) | Self::Archive(_) | Self::Blob(_) => "build::io",
             Self::WrongSystem { .. } | Self::MissingFeatures { .. } => "build::platform",
             Self::NotADerivation { .. }
             | Self::UnknownOutput { .. }
@@ -164,6 +166,7 @@ impl BuildError {
             Self::NothingToCompare { .. } => Some("build it without `--rebuild` first".to_owned()),
             Self::Io { cause, .. } => os::io_help(cause).map(str::to_owned),
             Self::Store(error) => error.help().map(str::to_owned),
+            Self::Sys(error) => error.help().map(str::to_owned),
             Self::Archive(ArchiveError::Sys(error)) => error.help().map(str::to_owned),
             Self::Unpack(error) => error.help().map(str::to_owned),
             Self::Failed(report) => report.help(),

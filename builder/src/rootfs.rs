@@ -280,7 +280,7 @@ impl Roots {
         if part.exists() {
             // Left over after a lost race or an error; when it stays, clearing the cache removes
             // it.
-            let _ = sandbox::remove_tree(&part);
+            let _ = os::remove_tree(&part);
         }
         made.map(|()| path)
     }
@@ -314,7 +314,7 @@ pub(crate) fn clear(store: &LocalStore) -> Result<bool, BuildError> {
     for kind in ["layers", "unions"] {
         let directory = store.root().join("cache").join(kind);
         if directory.exists() {
-            sandbox::remove_tree(&directory)?;
+            os::remove_tree(&directory)?;
         }
     }
     drop(lock);

@@ -12,7 +12,6 @@
 use crate::{
     error::{BuildError, io_error},
     request::{OutputPlace, Request},
-    sandbox,
 };
 use nix::time::{ClockId, clock_gettime};
 use os::lock;
@@ -74,7 +73,7 @@ impl Scratch<'_> {
     /// Moves both directories to `dest`, in place of others there, and writes the request beside
     /// them.
     pub fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
-        sandbox::remove_tree(dest)?;
+        os::remove_tree(dest)?;
         // Only the user who ran a failed build may read its files.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
         for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
@@ -98,7 +97,7 @@ impl Drop for Scratch<'_> {
         let untouched = self.before.filter(|before| Snapshot::at(&self.build).is_ok_and(|now| now == *before));
         // A build may leave directories that only `remove_tree` can empty. A collection removes the
         // rest.
-        let gone = |path: &Path| sandbox::remove_tree(path).is_ok();
+        let gone = |path: &Path| os::remove_tree(path).is_ok();
         if (untouched.is_some() || gone(&self.build))
             && gone(&self.output)
             && (!self.fifo_made.get() || fs::remove_file(self.build.with_file_name("jobserver")).is_ok())

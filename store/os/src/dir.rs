@@ -22,9 +22,6 @@ use std::path::{Path, PathBuf};
 /// tools.
 pub const MTIME: TimeSpec = TimeSpec::new(1, 0);
 
-/// The number of directories that [`Dir::remove_all`] keeps open at once.
-const REMOVE_DEPTH_MAX: usize = 100;
-
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// An open directory.
@@ -140,6 +137,14 @@ impl Dir {
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok((Self::open(parent)?, name.as_bytes().to_vec()))
+    }
+
+    /// As [`Dir::open_typed`], of a directory that may not be readable; the handle serves for names
+    /// in it, not to list it.
+    pub(crate) fn open_to_search(path: &Path) -> Result<Self, SysError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty()).context("open directory", path)?;
+        Ok(Self { fd, path: path.to_owned() })
     }
 
     /// Opens the directory `name` in this one, and follows a link of this name.
@@ -303,7 +308,12 @@ impl Dir {
         if is_meant(&stat) { Ok(fd) } else { Err(SysError::new(call, self.join(name), Errno::ESTALE)) }
     }
 
-    fn chmod(&self, name: &[u8], mode: u32, is_meant: impl FnOnce(&FileStat) -> bool) -> Result<(), SysError> {
+    pub(crate) fn chmod(
+        &self,
+        name: &[u8],
+        mode: u32,
+        is_meant: impl FnOnce(&FileStat) -> bool,
+    ) -> Result<(), SysError> {
         let fd = self.open_seen(name, "chmod", is_meant)?;
         // A handle opened with O_PATH can change permissions only through its name in /proc.
         let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
@@ -314,6 +324,11 @@ impl Dir {
             nix::sys::stat::FchmodatFlags::FollowSymlink,
         )
         .context("chmod", self.at(name))
+    }
+
+    /// Sets this directory's permissions.
+    pub(crate) fn chmod_self(&self, mode: u32) -> Result<(), SysError> {
+        nix::sys::stat::fchmod(&self.fd, Mode::from_bits_truncate(mode)).context("chmod", &self.path)
     }
 
     /// Sets this directory's permissions and its modification time to that of the store.
@@ -371,77 +386,6 @@ impl Dir {
 
     pub fn remove_file(&self, name: &[u8]) -> Result<(), SysError> {
         nix::unistd::unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir).context("remove", self.at(name))
-    }
-
-    /// Removes `name` and all below it, which becomes writable for that; a missing one is not an
-    /// error. Returns the bytes freed: those of files that had no other name.
-    ///
-    /// Works on an explicit stack of open directories. A directory deeper than
-    /// [`REMOVE_DEPTH_MAX`] is first moved up into this directory, so that neither the stack nor
-    /// the limit on open files is ever reached.
-    pub fn remove_all(&self, name: &[u8]) -> Result<u64, SysError> {
-        let mut freed = 0;
-        let mut pending = vec![name.to_vec()];
-        let mut moved = 0;
-        while let Some(next) = pending.pop() {
-            freed += self.remove_one(&next, |dir, inner| {
-                let mut up = name.to_vec();
-                up.extend_from_slice(format!(".deep{moved}").as_bytes());
-                moved += 1;
-                dir.make_movable(inner)?;
-                dir.rename_new(inner, self, &up)?;
-                pending.push(up);
-                Ok(())
-            })?;
-        }
-        Ok(freed)
-    }
-
-    fn remove_one(
-        &self,
-        name: &[u8],
-        mut too_deep: impl FnMut(&Dir, &[u8]) -> Result<(), SysError>,
-    ) -> Result<u64, SysError> {
-        let Some(stat) = self.find(name)? else { return Ok(0) };
-        if kind(&stat) != Kind::Directory {
-            self.remove_file(name)?;
-            return Ok(if stat.st_nlink == 1 && kind(&stat) == Kind::File { stat.st_size as u64 } else { 0 });
-        }
-        let mut freed = 0;
-        let mut first = self.open_to_empty(name)?;
-        let entries = first.list()?;
-        let mut stack: Vec<(Dir, Vec<Entry>, Vec<u8>)> = vec![(first, entries, name.to_vec())];
-        while let Some(depth) = stack.len().checked_sub(1) {
-            let (dir, entries, own) = &mut stack[depth];
-            let Some(Entry { name: inner, .. }) = entries.pop() else {
-                let own = std::mem::take(own);
-                stack.pop();
-                let parent = stack.last().map_or(self, |(dir, ..)| dir);
-                nix::unistd::unlinkat(&parent.fd, own.as_slice(), UnlinkatFlags::RemoveDir)
-                    .context("remove directory", parent.at(&own))?;
-                continue;
-            };
-            let stat = dir.stat(&inner)?;
-            if kind(&stat) != Kind::Directory {
-                dir.remove_file(&inner)?;
-                if stat.st_nlink == 1 && kind(&stat) == Kind::File {
-                    freed += stat.st_size as u64;
-                }
-            } else if depth + 1 == REMOVE_DEPTH_MAX {
-                too_deep(dir, &inner)?;
-            } else {
-                let mut next = dir.open_to_empty(&inner)?;
-                let entries = next.list()?;
-                stack.push((next, entries, inner));
-            }
-        }
-        Ok(freed)
-    }
-
-    fn open_to_empty(&self, name: &[u8]) -> Result<Self, SysError> {
-        let dir = self.open_dir(name)?;
-        nix::sys::stat::fchmod(&dir.fd, Mode::from_bits_truncate(0o700)).context("chmod", &dir.path)?;
-        Ok(dir)
     }
 }
 
