@@ -6,7 +6,7 @@
 
 use crate::{
     derivation::{BUILD_DIR, Invocation},
-    request::Mode,
+    request::SandboxMode,
 };
 use model::{
     Derivation,
@@ -31,11 +31,11 @@ pub(crate) fn sandboxed(
     derivation: &Derivation,
     invocation: &Invocation,
     input_root: &Node,
-    mode: Mode,
+    mode: SandboxMode,
 ) -> (Command, Action) {
     let mut properties =
         BTreeMap::from([("system".to_owned(), String::from_utf8_lossy(&derivation.system).into_owned())]);
-    if mode == Mode::Relaxed {
+    if mode == SandboxMode::Relaxed {
         properties.insert("sandbox".into(), "relaxed".into());
     }
     let command = Command {

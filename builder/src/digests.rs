@@ -7,7 +7,7 @@ use crate::{
     builtin::{FetchTask, Task, union, write},
     derivation,
     inputs::{InputTree, Inputs},
-    request::Mode,
+    request::SandboxMode,
 };
 use model::{
     Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName,
@@ -126,7 +126,7 @@ fn sandboxed_builds() {
     let outputs = BTreeMap::from([("out".to_owned(), path(8, "x")), ("dev".to_owned(), path(9, "x-dev"))]);
     let env = [("text", "in /eval/store/and"), ("passAsFile", "text"), ("name", "x"), ("__jobserver", "fifo")];
     let structured = [("__json", r#"{"name": "x", "list": ["a", 1], "__rootfs": "none"}"#)];
-    let key = |env: &[(&str, &str)], rooted: bool, mode: Mode| {
+    let key = |env: &[(&str, &str)], rooted: bool, mode: SandboxMode| {
         let derivation = recipe("/bin/sh", env);
         let attributes = Attributes::of(&derivation).unwrap();
         let invocation = derivation::invocation(&derivation, &attributes, &outputs, rooted).unwrap();
@@ -140,10 +140,10 @@ fn sandboxed_builds() {
     };
     check(
         &[
-            ("on a root", key(&env, true, Mode::Strict)),
-            ("in the store", key(&env, false, Mode::Strict)),
-            ("relaxed", key(&env, true, Mode::Relaxed)),
-            ("structured attributes", key(&structured, true, Mode::Strict)),
+            ("on a root", key(&env, true, SandboxMode::Strict)),
+            ("in the store", key(&env, false, SandboxMode::Strict)),
+            ("relaxed", key(&env, true, SandboxMode::Relaxed)),
+            ("structured attributes", key(&structured, true, SandboxMode::Strict)),
         ],
         "
         95cd7d98f8b92710c8fcf54be196bbb407c83ca52afd3b8094f015a235becd78 on a root

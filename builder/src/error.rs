@@ -167,6 +167,8 @@ impl BuildError {
             Self::Io { cause, .. } => os::io_help(cause).map(str::to_owned),
             Self::Store(error) => error.help().map(str::to_owned),
             Self::Sys(error) => error.help().map(str::to_owned),
+            Self::Sandbox(error) => error.help().map(str::to_owned),
+            Self::Fetch(error) => error.help().map(str::to_owned),
             Self::Archive(ArchiveError::Sys(error)) => error.help().map(str::to_owned),
             Self::Unpack(error) => error.help().map(str::to_owned),
             Self::Failed(report) => report.help(),

@@ -103,7 +103,7 @@ pub struct Options {
     /// in the store when it names no directory for them.
     pub fetch: fetch::FetchConfig,
     /// Relaxed when parts of the sandbox that the kernel lacks may be left out.
-    pub sandbox_mode: request::Mode,
+    pub sandbox_mode: request::SandboxMode,
     /// The executable that has [`sandbox::child_entry`] first in its `main`; this one when `None`.
     pub sandbox_child: Option<PathBuf>,
 }
@@ -129,7 +129,7 @@ impl Default for Options {
             system: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             system_features: BTreeSet::new(),
             fetch: fetch::FetchConfig::new(PathBuf::new()),
-            sandbox_mode: request::Mode::Strict,
+            sandbox_mode: request::SandboxMode::Strict,
             sandbox_child: None,
         }
     }

@@ -135,8 +135,8 @@ impl Building {
             timeout: self.timeout.map(Duration::from_secs),
             max_silent: self.max_silent_time.map(Duration::from_secs),
             sandbox_mode: match self.sandbox {
-                SandboxChoice::Strict => sandbox::request::Mode::Strict,
-                SandboxChoice::Relaxed => sandbox::request::Mode::Relaxed,
+                SandboxChoice::Strict => sandbox::request::SandboxMode::Strict,
+                SandboxChoice::Relaxed => sandbox::request::SandboxMode::Relaxed,
             },
             ..defaults
         }

@@ -1,7 +1,8 @@
 //! Decompression by a thread of its own, some blocks ahead of the thread that writes the files.
 //!
-//! Each block comes with the number of bytes of the archive that were read for it. So limits, and the offsets in
-//! messages, follow the blocks that were taken, and do not depend on the lead of the other thread.
+//! Each block comes with the number of bytes of the archive that were read for it. So limits, and
+//! the offsets in messages, follow the blocks that were taken, and do not depend on the lead of the
+//! other thread.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -31,8 +32,8 @@ impl<R: Read> Read for Counted<'_, R> {
 /// Bytes read of `plain`, and the value of `read` after them.
 type Block = io::Result<(Vec<u8>, u64)>;
 
-/// Calls `work` with the bytes of `plain`, which another thread reads. `position` follows the blocks that `work` has
-/// taken; `read` counts the bytes of the archive that `plain` has taken.
+/// Calls `work` with the bytes of `plain`, which another thread reads. `position` follows the
+/// blocks that `work` has taken; `read` counts the bytes of the archive that `plain` has taken.
 pub fn with<T>(
     plain: impl Read + Send,
     read: &AtomicU64,

@@ -1,5 +1,6 @@
-//! The `ar` format, as far as Debian packages use it: a magic line, then members with a 60-byte header each, padded to
-//! even lengths. Names have at most 16 characters; the long-name tables of object libraries do not occur.
+//! The `ar` format, as far as Debian packages use it: a magic line, then members with a 60-byte
+//! header each, padded to even lengths. Names have at most 16 characters; the long-name tables of
+//! object libraries do not occur.
 
 use std::io::{self, Read};
 
@@ -31,7 +32,8 @@ impl<R: Read> Reader<R> {
         Ok(Self { inner, left: 0 })
     }
 
-    /// Skips the rest of the current member and reads the next header; none at the end of the archive.
+    /// Skips the rest of the current member and reads the next header; none at the end of the
+    /// archive.
     pub fn next_member(&mut self) -> io::Result<Option<Member>> {
         let skipped = io::copy(&mut (&mut self.inner).take(self.left), &mut io::sink())?;
         // The padding of the last member is left out by some writers.

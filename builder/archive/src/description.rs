@@ -1,8 +1,8 @@
 //! Pax headers and number fields of tar entries, where readers may disagree.
 //!
-//! The `tar` crate takes the first record of a kind and skips one that is no number, then believes the header. Other
-//! readers take the last, or stop. All readers must see one archive, so a description that can be read in two ways is an
-//! error.
+//! The `tar` crate takes the first record of a kind and skips one that is no number, then believes
+//! the header. Other readers take the last, or stop. All readers must see one archive, so a
+//! description that can be read in two ways is an error.
 
 use crate::error::EntryError;
 use crate::format::BLOCK;
@@ -53,9 +53,9 @@ impl Described {
         Ok(described)
     }
 
-    /// Reads the pax header and the metadata of an entry from the blocks before it, ending in its own. The crate splits
-    /// records at line ends, which values of attributes may have; so it may not see names and sizes after such a value,
-    /// and then the entry is refused.
+    /// Reads the pax header and the metadata of an entry from the blocks before it, ending in its
+    /// own. The crate splits records at line ends, which values of attributes may have; so it may
+    /// not see names and sizes after such a value, and then the entry is refused.
     pub fn of_bytes<R: Read>(blocks: &[u8], entry: &tar::Entry<R>) -> Result<Self, EntryError> {
         let mut described = Self::default();
         for (key, value) in records(pax_header(blocks)).map_err(EntryError::Read)? {
@@ -139,9 +139,9 @@ impl Described {
         })
     }
 
-    /// Returns a name from the one that the crate gives, which is that of the pax record `record` or GNU's long name. GNU
-    /// tar reads the latter as C does and so ignores zero bytes at its end, which it writes itself; in a record they
-    /// belong to the name.
+    /// Returns a name from the one that the crate gives, which is that of the pax record `record`
+    /// or GNU's long name. GNU tar reads the latter as C does and so ignores zero bytes at its end,
+    /// which it writes itself; in a record they belong to the name.
     pub fn name<'n>(&self, name: &'n [u8], record: &[u8]) -> &'n [u8] {
         if self.records.contains(&record) {
             return name;
@@ -155,8 +155,8 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, EntryError> {
     Err(EntryError::Refused(reason.into()))
 }
 
-/// Refuses a pax header of the whole archive with facts that decide what each entry is: some readers believe it, and
-/// others do not.
+/// Refuses a pax header of the whole archive with facts that decide what each entry is: some
+/// readers believe it, and others do not.
 pub fn check_global<R: Read>(entry: &mut tar::Entry<R>) -> Result<(), EntryError> {
     if entry.size() > GLOBAL_BYTES_MAX {
         return refused("it describes the whole archive with more than 1 MiB");
@@ -175,7 +175,8 @@ fn no_time() -> EntryError {
     EntryError::Refused("its time is no number of 64 bits".to_owned())
 }
 
-/// Returns the time of the last change in a header, in seconds since 1970; 0 for earlier times and an empty field.
+/// Returns the time of the last change in a header, in seconds since 1970; 0 for earlier times and
+/// an empty field.
 pub fn header_time(header: &Header) -> Result<u64, EntryError> {
     let field = &header.as_old().mtime;
     if is_negative(field) || is_blank(field) {
@@ -205,9 +206,11 @@ fn is_blank(field: &[u8]) -> bool {
     field.iter().all(|&byte| matches!(byte, 0 | b' '))
 }
 
-/// Returns the contents of the pax header among the blocks that describe an entry; empty when there is none.
+/// Returns the contents of the pax header among the blocks that describe an entry; empty when there
+/// is none.
 fn pax_header(blocks: &[u8]) -> &[u8] {
-    // Blocks before the first header are padding of the entry before, less than one; the own header comes last.
+    // Blocks before the first header are padding of the entry before, less than one; the own header
+    // comes last.
     let mut rest = &blocks[blocks.len() % BLOCK..];
     while let Some((block, after)) = rest.split_at_checked(BLOCK) {
         let header = Header::from_byte_slice(block);
@@ -224,7 +227,8 @@ fn pax_header(blocks: &[u8]) -> &[u8] {
     &[]
 }
 
-/// Splits the records of a pax header: a length in decimal digits, a space, key, `=` and value, and a line end.
+/// Splits the records of a pax header: a length in decimal digits, a space, key, `=` and value, and
+/// a line end.
 fn records(mut bytes: &[u8]) -> io::Result<Vec<Record<'_>>> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed pax extension");
     let mut records = Vec::new();

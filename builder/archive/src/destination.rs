@@ -1,13 +1,14 @@
 //! The sink that writes entries below one directory of a disk, and nowhere else.
 //!
-//! An entry's parent directory is opened with `openat2` as if the destination were the root of the file system: a
-//! symbolic link on the way is followed, as real packages need (`lib` → `usr/lib`), but `..` and absolute targets end
-//! at the destination, and the kernel enforces it even against a TOCTOU race with another process. On a kernel without
-//! `openat2` links on the way are refused instead. The last component is never followed: an entry of that name is
-//! removed first, and files are only ever created exclusively.
+//! An entry's parent directory is opened with `openat2` as if the destination were the root of the
+//! file system: a symbolic link on the way is followed, as real packages need (`lib` → `usr/lib`),
+//! but `..` and absolute targets end at the destination, and the kernel enforces it even against a
+//! TOCTOU race with another process. On a kernel without `openat2` links on the way are refused
+//! instead. The last component is never followed: an entry of that name is removed first, and files
+//! are only ever created exclusively.
 //!
-//! The result depends on the entries alone: modes are 755 and 644, owners and times are the writer's; devices and
-//! pipes are refused.
+//! The result depends on the entries alone: modes are 755 and 644, owners and times are the
+//! writer's; devices and pipes are refused.
 
 use crate::error::EntryError;
 use crate::progress::Progress;
@@ -102,7 +103,8 @@ impl<'a> Destination<'a> {
         SysError::new(call, self.host_path(path), errno).into()
     }
 
-    /// Makes a directory; one that is there, or a symbolic link to one inside the tree, stays as it is.
+    /// Makes a directory; one that is there, or a symbolic link to one inside the tree, stays as it
+    /// is.
     fn directory(&mut self, path: &TreePath) -> Result<(), EntryError> {
         let name = path.name().to_owned();
         for _ in 0..RACES_MAX {
@@ -169,8 +171,8 @@ impl<'a> Destination<'a> {
         Err(self.system("make link", path.as_bytes(), Errno::EEXIST))
     }
 
-    /// Gives an earlier file another name. Where the file system allows no further link the file is copied; returns the
-    /// number of bytes that were copied.
+    /// Gives an earlier file another name. Where the file system allows no further link the file is
+    /// copied; returns the number of bytes that were copied.
     fn hard_link(&mut self, path: &TreePath, target: &TreePath) -> Result<u64, EntryError> {
         let missing = || {
             EntryError::Refused(format!(
@@ -278,7 +280,8 @@ impl<'a> Destination<'a> {
         if self.has_openat2 {
             let how =
                 OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-            // EAGAIN: another process renamed something, so the kernel cannot promise that `..` stayed inside.
+            // EAGAIN: another process renamed something, so the kernel cannot promise that `..`
+            // stayed inside.
             for _ in 0..RACES_MAX {
                 match openat2(&self.root, path, how) {
                     Err(Errno::EAGAIN) => {}

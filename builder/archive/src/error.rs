@@ -1,13 +1,14 @@
 //! The errors of reading archives.
 
-use filesystem::BuildError;
+use filesystem::TreeBuildError;
 use os::SysError;
 use os::space::OutOfSpace;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// An archive that was not read to its end. Files written before the error stay for the caller to remove.
+/// An archive that was not read to its end. Files written before the error stay for the caller to
+/// remove.
 #[derive(Debug, Error)]
 pub enum UnpackError {
     /// The archive or the destination cannot be opened.
@@ -125,8 +126,8 @@ impl From<filesystem::PathError> for EntryError {
     }
 }
 
-impl From<BuildError> for EntryError {
-    fn from(error: BuildError) -> Self {
+impl From<TreeBuildError> for EntryError {
+    fn from(error: TreeBuildError) -> Self {
         Self::Refused(error.to_string())
     }
 }

@@ -42,7 +42,8 @@ impl Compression {
     }
 }
 
-/// Returns the format by the first bytes: up to [`BLOCK`] of them, fewer only if the stream ends there.
+/// Returns the format by the first bytes: up to [`BLOCK`] of them, fewer only if the stream ends
+/// there.
 pub fn detect(start: &[u8]) -> Format {
     const MAGICS: [(&[u8], Format); 8] = [
         (ar::MAGIC, Format::Deb),
@@ -54,14 +55,16 @@ pub fn detect(start: &[u8]) -> Format {
         (b"\x28\xb5\x2f\xfd", Format::Compressed(Compression::Zstd)),
         (b"\x50\x2a\x4d\x18", Format::Compressed(Compression::Zstd)),
     ];
-    // A tar starts with a file name, which may happen to be one of the magics: its checksum is the stronger sign.
+    // A tar starts with a file name, which may happen to be one of the magics: its checksum is the
+    // stronger sign.
     if is_tar_block(start) {
         return Format::Tar;
     }
     MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Format::Unknown, |(_, format)| *format)
 }
 
-/// Returns true for a tar header with a valid checksum, and for the zeros that an empty tar starts with.
+/// Returns true for a tar header with a valid checksum, and for the zeros that an empty tar starts
+/// with.
 fn is_tar_block(block: &[u8]) -> bool {
     let Some(block) = block.first_chunk::<BLOCK>() else { return false };
     if block.iter().all(|byte| *byte == 0) {
@@ -91,7 +94,8 @@ pub fn peek<R: Read>(mut inner: R) -> io::Result<(Vec<u8>, impl Read)> {
     Ok((start.clone(), io::Cursor::new(start).chain(inner)))
 }
 
-/// Returns a reader of the decompressed bytes. Several streams one after the other are one, as in all these tools.
+/// Returns a reader of the decompressed bytes. Several streams one after the other are one, as in
+/// all these tools.
 pub fn decompress<'a>(compression: Compression, inner: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let buffered = BufReader::with_capacity(1 << 17, inner);
     Ok(match compression {
@@ -108,7 +112,8 @@ pub fn decompress<'a>(compression: Compression, inner: impl Read + Send + 'a) ->
     })
 }
 
-/// Gzip members one after the other; bytes after the last one, mostly padding, are ignored, as gzip does.
+/// Gzip members one after the other; bytes after the last one, mostly padding, are ignored, as gzip
+/// does.
 struct Gzip<R: BufRead>(Option<flate2::bufread::GzDecoder<R>>);
 
 impl<R: BufRead> Read for Gzip<R> {

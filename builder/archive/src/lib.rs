@@ -1,18 +1,20 @@
 //! Archives: what `builtin:unpack` does, and what imports read.
 //!
-//! The format is found by content, never by name: Debian packages (their data archive), tar with pax and GNU
-//! extensions, zip; each plain or compressed. Parsers (`tarball.rs`, `zipfile.rs`) turn an archive into a stream of
-//! [`filesystem::Entry`], and a [`Sink`] takes it: a directory on a disk ([`unpack`], `destination.rs`), or another,
-//! such as [`filesystem::TreeBuilder`] ([`read`]). Everything is streamed; only the windows of the decoders and the
-//! description of one entry are held in memory.
+//! The format is found by content, never by name: Debian packages (their data archive), tar with
+//! pax and GNU extensions, zip; each plain or compressed. Parsers (`tarball.rs`, `zipfile.rs`) turn
+//! an archive into a stream of [`filesystem::Entry`], and a [`Sink`] takes it: a directory on a
+//! disk ([`unpack`], `destination.rs`), or another, such as [`filesystem::TreeBuilder`] ([`read`]).
+//! Everything is streamed; only the windows of the decoders and the description of one entry are
+//! held in memory.
 //!
-//! Archives are hostile until shown otherwise, and the invariant is that no content of theirs makes [`unpack`] read,
-//! write or link to anything outside of the destination, and that sizes are bounded ([`Limits`]). The result is a
-//! function of the archives' content: later entries replace earlier ones of the same name, as tar does it. On a disk
-//! only the executable bit of the owner is kept of the metadata; set-id bits and owners are dropped.
+//! Archives are hostile until shown otherwise, and the invariant is that no content of theirs makes
+//! [`unpack`] read, write or link to anything outside of the destination, and that sizes are
+//! bounded ([`Limits`]). The result is a function of the archives' content: later entries replace
+//! earlier ones of the same name, as tar does it. On a disk only the executable bit of the owner is
+//! kept of the metadata; set-id bits and owners are dropped.
 //!
-//! An archive is one stream, as xz and gzip cannot be split: one thread decompresses it and another writes the files
-//! (`ahead.rs`). Callers run several archives in parallel.
+//! An archive is one stream, as xz and gzip cannot be split: one thread decompresses it and another
+//! writes the files (`ahead.rs`). Callers run several archives in parallel.
 
 mod error;
 
@@ -47,7 +49,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Choices for one call.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Number of leading components that are dropped of each path; entries with no more than these vanish.
+    /// Number of leading components that are dropped of each path; entries with no more than these
+    /// vanish.
     pub strip: usize,
     /// Bounds on the result.
     pub limits: Limits,
@@ -64,8 +67,8 @@ pub struct Limits {
     pub entries_max: u64,
     /// Bytes of all files together.
     pub bytes_max: u64,
-    /// Number of bytes that may come out of one byte of an archive; checked once 64 MiB have come out of it. Gzip cannot do
-    /// more than 1,032, and honest xz and zstd archives stay far below.
+    /// Number of bytes that may come out of one byte of an archive; checked once 64 MiB have come
+    /// out of it. Gzip cannot do more than 1,032, and honest xz and zstd archives stay far below.
     pub ratio_max: u64,
 }
 
@@ -81,7 +84,8 @@ const RATIO_FROM_BYTES: u64 = 64 << 20;
 /// Metadata that a parser reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Metadata {
-    /// The executable bit of the owner. Other fields are not even looked at: an archive with a wrong owner unpacks.
+    /// The executable bit of the owner. Other fields are not even looked at: an archive with a
+    /// wrong owner unpacks.
     Executable,
     /// Owners, permissions, times, extended attributes and devices.
     Full,
@@ -102,8 +106,8 @@ pub struct Stats {
     pub special: u64,
     /// Bytes of files.
     pub bytes: u64,
-    /// Time of the last change in any entry, in seconds since 1970. 0 when no entry says, as those of a zip file
-    /// need not.
+    /// Time of the last change in any entry, in seconds since 1970. 0 when no entry says, as those
+    /// of a zip file need not.
     pub newest: u64,
 }
 
@@ -116,7 +120,8 @@ impl Stats {
 /// Unpacks the archives one over the other into `dest`, which is made if need be.
 ///
 /// # Errors
-/// Names the archive and the entry or offset. Files written before the error stay: the caller removes the directory.
+/// Names the archive and the entry or offset. Files written before the error stay: the caller
+/// removes the directory.
 pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<Stats, UnpackError> {
     let own_room = FreeSpace::new(dest, STORE_FULL);
     let room = options.room.as_deref().unwrap_or(&own_room);
@@ -128,10 +133,11 @@ pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<St
     Ok(progress.stats())
 }
 
-/// Reads the archives one after the other, and gives all their entries with full metadata to `sink`. The room of
-/// [`Options`] is not used: a sink knows where it writes.
+/// Reads the archives one after the other, and gives all their entries with full metadata to
+/// `sink`. The room of [`Options`] is not used: a sink knows where it writes.
 ///
-/// Of the extended attributes, those in records `SCHILY.xattr.*` are read, as GNU tar and bsdtar write them.
+/// Of the extended attributes, those in records `SCHILY.xattr.*` are read, as GNU tar and bsdtar
+/// write them.
 ///
 /// # Errors
 /// Names the archive and the entry or offset.

@@ -84,7 +84,8 @@ impl<'a> Progress<'a> {
         }
         let mut contents = BoundedContents { inner: contents, progress: self, left: size, error: None };
         let taken = sink.entry(entry, &mut contents);
-        // A sink that failed because its reader did knows the reason only as an error of the reader.
+        // A sink that failed because its reader did knows the reason only as an error of the
+        // reader.
         if let Some(error) = contents.error {
             return Err(error);
         }

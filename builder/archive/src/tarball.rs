@@ -1,7 +1,8 @@
 //! The entries of a tar stream.
 //!
-//! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format are written in full;
-//! pax sparse maps are refused, since without them such an entry would silently be a file of holes and headers.
+//! Long names and sizes of GNU and pax come from the `tar` crate. Sparse files in GNU's old format
+//! are written in full; pax sparse maps are refused, since without them such an entry would
+//! silently be a file of holes and headers.
 
 use crate::description::{self, Described};
 use crate::error::{EntryError, UnpackError};
@@ -14,10 +15,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use tar::EntryType;
 
-/// The most bytes that may describe one entry: its header, long names, attributes, sparse map. They are held in memory.
+/// The most bytes that may describe one entry: its header, long names, attributes, sparse map. They
+/// are held in memory.
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 
-/// Gives the entries of a stream that starts with a tar header to `sink`, and reads the stream to its end.
+/// Gives the entries of a stream that starts with a tar header to `sink`, and reads the stream to
+/// its end.
 pub fn read<S: Sink<Error: Into<EntryError>>>(
     archive: &Path,
     stream: impl Read,
@@ -28,7 +31,8 @@ pub fn read<S: Sink<Error: Into<EntryError>>>(
     let position = &progress.position;
     let broken = |source| UnpackError::Broken { archive: archive.to_owned(), offset: position.get(), source };
     let zeros = Cell::new(0);
-    // Bytes between two entries are description; contents are only counted by the code that reads them.
+    // Bytes between two entries are description; contents are only counted by the code that reads
+    // them.
     let description_left = Cell::new(DESCRIPTION_BYTES_MAX);
     let captured = RefCell::new(Vec::new());
     let mut tar = tar::Archive::new(Watched {
@@ -175,8 +179,9 @@ fn device(header: &tar::Header, metadata: Metadata) -> Result<Device, EntryError
     }
 }
 
-/// A reader that counts the zero bytes at the end (a whole tar ends with two blocks of them, and one is required), and
-/// stops when the description of an entry is too long, or when little unpacks to very much that is not part of a file.
+/// A reader that counts the zero bytes at the end (a whole tar ends with two blocks of them, and
+/// one is required), and stops when the description of an entry is too long, or when little unpacks
+/// to very much that is not part of a file.
 struct Watched<'a, R> {
     inner: R,
     zeros: &'a Cell<usize>,

@@ -187,7 +187,8 @@ fn paths_that_leave() {
     check_refused(&[file("a", b""), file("a/b", b"")], "its parent `a` is not a directory");
 }
 
-/// A link first, then something through it: it ends inside the destination, as if that were the root.
+/// A link first, then something through it: it ends inside the destination, as if that were the
+/// root.
 #[test]
 fn links_that_leave() {
     for target in ["..", "../..", "/", "/../.."] {
@@ -428,7 +429,8 @@ fn cancelling() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Any damage to an archive's bytes makes unpacking end without a panic, and nothing changes outside.
+    /// Any damage to an archive's bytes makes unpacking end without a panic, and nothing changes
+    /// outside.
     #[test]
     fn damaged_archives(changes in proptest::collection::vec((0usize..8000, any::<u8>()), 1..20), which in 0usize..4) {
         let tar = tar_of(&[
@@ -455,7 +457,8 @@ proptest! {
     }
 }
 
-/// Root can do what an archive must not: as an ordinary user, too, all of it is refused for what it is.
+/// Root can do what an archive must not: as an ordinary user, too, all of it is refused for what it
+/// is.
 #[test]
 fn as_an_ordinary_user() {
     test_support::ordinary::run_again(&["tests::"], &[]);

@@ -109,7 +109,8 @@ fn give_entry<R: Read, S: Sink<Error: Into<EntryError>>>(
     Ok(())
 }
 
-/// Returns the time of the last change that an entry gives, in seconds since 1970: the latest, as fields may repeat.
+/// Returns the time of the last change that an entry gives, in seconds since 1970: the latest, as
+/// fields may repeat.
 fn changed<R: Read>(entry: &zip::read::ZipFile<'_, R>) -> Option<u64> {
     let times = entry.extra_data_fields().filter_map(|field| match field {
         ExtraField::ExtendedTimestamp(times) => times.mod_time().map(u64::from),

@@ -1,8 +1,9 @@
 //! The Debian mirrors this machine already uses: the base URIs in apt's own sources.
 //!
-//! Both formats of `sources.list(5)` are read, one line an entry and deb822. Kept are http, https and file URIs whose
-//! path ends in `/debian`, which is the main archive and neither its security twin nor a foreign repository; every file
-//! fetched from them is checked against a pinned hash, so keys and suites do not matter.
+//! Both formats of `sources.list(5)` are read, one line an entry and deb822. Kept are http, https
+//! and file URIs whose path ends in `/debian`, which is the main archive and neither its security
+//! twin nor a foreign repository; every file fetched from them is checked against a pinned hash, so
+//! keys and suites do not matter.
 
 use std::fs;
 use std::path::{Path, PathBuf};

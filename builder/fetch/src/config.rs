@@ -1,8 +1,9 @@
 //! Where files come from and how patient we are: the settings of a [`Fetcher`](super::Fetcher).
 //!
-//! Nothing here reads the process environment: the root crate passes the variables in, and the directory that stands
-//! for `/`, so that a test can show a whole machine. Building a configuration touches a handful of small files;
-//! certificates are only read when the first https connection is made.
+//! Nothing here reads the process environment: the root crate passes the variables in, and the
+//! directory that stands for `/`, so that a test can show a whole machine. Building a configuration
+//! touches a handful of small files; certificates are only read when the first https connection is
+//! made.
 
 use super::apt;
 use super::netrc::Netrc;
@@ -31,41 +32,44 @@ const BUNDLE_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "NIX_SSL_CERT_FILE", "CURL
 /// The settings of a [`Fetcher`](super::Fetcher).
 #[derive(Clone, Debug)]
 pub struct FetchConfig {
-    /// `(name, base URL)`: what `mirror://name/path` stands for, in the order to try. One name may come several times.
+    /// `(name, base URL)` of `mirror://name/path`, in the order to try. One name may come several
+    /// times.
     pub mirrors: Vec<(String, String)>,
-    /// How long name resolution and connecting may take together.
+    /// The longest time for name resolution and connecting together.
     pub connect_timeout: Duration,
-    /// How long a server may be silent, before its answer or in the middle of it.
+    /// The longest silence of a server, before its answer or in the middle of it.
     pub idle_timeout: Duration,
-    /// How often one URL is tried again after an error that may pass; the count starts anew whenever bytes arrive.
+    /// Number of retries of one URL after an error that may pass; the count starts again whenever
+    /// bytes arrive.
     pub retries: u32,
     /// The wait before the first retry; it doubles each time, up to eight seconds.
     pub backoff: Duration,
-    /// How many transfers run at the same time; further ones wait.
+    /// Number of transfers at the same time; further ones wait.
     pub parallel: usize,
-    /// How many redirects one request follows.
+    /// Number of redirects that one request follows.
     pub redirects_max: u32,
     /// The largest file accepted, in bytes.
     pub size_max_bytes: u64,
-    /// Which requests go through which proxy.
+    /// The proxy of each request.
     pub proxies: ProxyRules,
-    /// Files of PEM certificates to trust. Empty, with [`ca_directories`](Self::ca_directories) empty: the compiled-in
-    /// Mozilla roots.
+    /// Files of PEM certificates to trust. Empty, with [`ca_directories`](Self::ca_directories)
+    /// empty: the compiled-in Mozilla roots.
     pub ca_files: Vec<PathBuf>,
     /// Directories whose files are PEM certificates to trust.
     pub ca_directories: Vec<PathBuf>,
     /// User names and passwords by host.
     pub netrc: Netrc,
-    /// Where unfinished downloads wait to be continued, even by another process.
+    /// Directory in which unfinished downloads wait to be continued, even by another process.
     pub partial_dir: PathBuf,
-    /// What to do when the file system of [`partial_dir`](Self::partial_dir) is full, as a message says it.
+    /// The help of an error when the file system of [`partial_dir`](Self::partial_dir) is full.
     pub space_help: &'static str,
-    /// Set to `true`, by a signal handler say, to make every transfer end at once.
+    /// Set to `true`, by a signal handler for example, to end every transfer at once.
     pub cancel: Arc<AtomicBool>,
 }
 
 impl FetchConfig {
-    /// Returns the settings of a machine without configuration: no mirrors, no proxies, the compiled-in roots.
+    /// Returns the settings of a machine without configuration: no mirrors, no proxies, the
+    /// compiled-in roots.
     pub fn new(partial_dir: impl Into<PathBuf>) -> Self {
         Self {
             mirrors: Vec::new(),
@@ -86,13 +90,14 @@ impl FetchConfig {
         }
     }
 
-    /// Reads the settings of this machine from the environment variables given and the files below `root`, which is `/`
-    /// except in tests.
+    /// Reads the settings of this machine from the environment variables given and the files below
+    /// `root`, which is `/` except in tests.
     ///
-    /// Read are `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy` and their capitals (but not `HTTP_PROXY` inside a
-    /// CGI, where a client sets it), `SSL_CERT_FILE`, `NIX_SSL_CERT_FILE`, `CURL_CA_BUNDLE`, `SSL_CERT_DIR`, `NETRC`,
-    /// the system's certificate bundle, and apt's sources for `mirror://debian/`. Files that are absent or unreadable
-    /// count as not there: a machine without apt is not an error.
+    /// Read are `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy` and their capitals (but not
+    /// `HTTP_PROXY` inside a CGI, where a client sets it), `SSL_CERT_FILE`, `NIX_SSL_CERT_FILE`,
+    /// `CURL_CA_BUNDLE`, `SSL_CERT_DIR`, `NETRC`, the system's certificate bundle, and apt's
+    /// sources for `mirror://debian/`. Files that are absent or unreadable count as not there: a
+    /// machine without apt is not an error.
     pub fn from_environment(
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         root: &Path,
@@ -110,7 +115,8 @@ impl FetchConfig {
         if let Some(bundle) = BUNDLE_VARIABLES.iter().find_map(|name| environment.get(*name)) {
             config.ca_files.push(PathBuf::from(bundle));
         }
-        // The directory usually repeats the bundle, certificate by certificate: it counts only when it is all there is.
+        // The directory usually repeats the bundle, certificate by certificate: it counts only when
+        // it is all there is.
         if config.ca_files.is_empty()
             && let Some(directories) = environment.get("SSL_CERT_DIR")
         {

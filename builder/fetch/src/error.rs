@@ -1,60 +1,68 @@
-//! What can go wrong with a fetch, told URL by URL.
+//! The errors of a fetch, with the reason of each URL.
 
 use model::hash::Hash;
+use nix::errno::Errno;
+use os::SysError;
 use os::space::OutOfSpace;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// A fetch that gave no file.
 #[derive(Debug, Error)]
 pub enum FetchError {
-    /// Every URL failed. The message lists them all, and what each said.
+    /// Every URL failed. The message lists them all, each with its reason.
     #[error("cannot fetch `{name}`{}", Listed(attempts))]
     Failed {
-        /// What was wanted.
+        /// Name of the wanted file.
         name: String,
         /// In the order tried.
         attempts: Vec<Attempt>,
     },
     /// The list of URLs is empty.
-    #[error("cannot fetch `{name}`: no URL is given; set `url` or `urls`")]
+    #[error("cannot fetch `{name}`: no URL is given")]
     NoUrl {
-        /// What was wanted.
+        /// Name of the wanted file.
         name: String,
     },
-    /// The fetch was told to stop; what had arrived is kept for the next time.
+    /// The fetch was cancelled; the bytes that have arrived are kept for the next fetch.
     #[error("fetching `{name}` was cancelled")]
     Cancelled {
-        /// What was wanted.
+        /// Name of the wanted file.
         name: String,
     },
-    /// The file, or what the server sends without end, does not fit on the disk; what had arrived is removed.
-    #[error("cannot fetch `{name}`: {reason}")]
+    /// The file, or the endless answer of a server, does not fit on the disk; the bytes that have
+    /// arrived are removed.
+    #[error("cannot fetch `{name}`: {source}")]
     OutOfSpace {
-        /// What was wanted.
+        /// Name of the wanted file.
         name: String,
-        /// How much room there is, and what to do about it.
-        reason: String,
+        /// The room that there is, and the next step.
+        source: OutOfSpace,
     },
     /// A local file could not be written or read.
-    #[error("cannot {call} `{path}` while fetching `{name}`: {source}{}", os::io_remedy(source))]
+    #[error("cannot fetch `{name}`: {source}")]
     Local {
-        /// What was wanted.
+        /// Name of the wanted file.
         name: String,
-        /// The system call, as a verb.
-        call: &'static str,
-        /// Its argument.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// The failed system call.
+        source: SysError,
     },
 }
 
 impl FetchError {
-    /// Returns the hash that was expected and the one that came, when some URL delivered a whole file with another
-    /// hash: then the pin, rather than the network, may be what is wrong.
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NoUrl { .. } => Some("set `url` or `urls`"),
+            Self::OutOfSpace { source, .. } => Some(source.help),
+            Self::Local { source, .. } => source.help(),
+            Self::Failed { .. } | Self::Cancelled { .. } => None,
+        }
+    }
+
+    /// Returns the expected hash and the actual one, when some URL delivered a whole file with
+    /// another hash: then the pin, rather than the network, may be wrong.
     pub fn mismatch(&self) -> Option<(&Hash, &Hash)> {
         match self {
             Self::Failed { attempts, .. } => attempts
@@ -65,14 +73,14 @@ impl FetchError {
     }
 }
 
-/// What one URL said.
+/// The failure of one URL.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The URL, its password hidden.
     pub url: String,
-    /// How many requests were made.
+    /// Number of requests.
     pub tries: u32,
-    /// Why the last of them failed.
+    /// Reason for which the last of them failed.
     pub reason: String,
     /// Set when a whole file came, with another hash.
     pub mismatch: Option<Mismatch>,
@@ -81,9 +89,9 @@ pub struct Attempt {
 /// Two hashes of one algorithm that should have been equal.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
-    /// What the derivation says.
+    /// The hash in the derivation.
     pub expected: Hash,
-    /// What the file has.
+    /// The hash of the file.
     pub got: Hash,
 }
 
@@ -102,16 +110,16 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Why one transfer ended early, and whether trying again can help.
+/// A transfer that ended early. The kind says whether a retry can help.
 #[derive(Debug)]
 pub(super) struct TransferError {
     pub kind: TransferErrorKind,
     pub reason: String,
-    /// What the server asked for in `Retry-After`.
+    /// The value of `Retry-After` in the answer of the server.
     pub retry_after: Option<std::time::Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TransferErrorKind {
     /// May pass by itself: a timeout, a broken connection, an overloaded server.
     Flaky,
@@ -119,12 +127,12 @@ pub(super) enum TransferErrorKind {
     Unreachable,
     /// Will stay: the file is not there, the server is not to be trusted.
     Final,
-    /// We were told to stop.
+    /// The caller asked to stop.
     Cancelled,
     /// Our own disk; no other URL can help.
-    Local(io::ErrorKind),
-    /// Our own disk would be full; the reason says all.
-    OutOfSpace,
+    Local(Errno),
+    /// Our own disk would be full.
+    OutOfSpace(OutOfSpace),
 }
 
 impl TransferError {
@@ -132,11 +140,14 @@ impl TransferError {
         Self { kind, reason: reason.into(), retry_after: None }
     }
 
-    /// Writing the part failed; `what` says what was done, as in "cannot write `x`".
+    /// Returns the error of writing the part; `what` says what failed, as in "cannot write `x`".
     pub fn local(what: &str, error: &io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<OutOfSpace>()) {
-            Some(no_room) => Self::new(TransferErrorKind::OutOfSpace, no_room.to_string()),
-            None => Self::new(TransferErrorKind::Local(error.kind()), format!("{what}: {error}")),
+            Some(full) => Self::new(TransferErrorKind::OutOfSpace(full.clone()), full.to_string()),
+            None => {
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32));
+                Self::new(TransferErrorKind::Local(errno), format!("{what}: {error}"))
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! One request: connections, redirects, ranges, and the body into the part file.
 //!
-//! Redirects are followed here and not in the client, because what may follow what is our promise: https never becomes
-//! http, a user name and password never reach another host, and `file:` is out of a server's reach. Compressed transfer
-//! is never asked for: what is hashed is the file as it lies on the server.
+//! Redirects are followed here and not in the client, because their limits are our promise: https
+//! never becomes http, a user name and password never reach another host, and `file:` is out of a
+//! server's reach. Compressed transfer is never asked for: the hash is that of the file as the
+//! server stores it.
 //!
-//! Plain http goes through a proxy in the absolute form (`GET http://host/path`), since many proxies open tunnels for
-//! https only; the client library always tunnels. So such a connection is one to the proxy's address, and the first line
-//! of each request is completed on its way out.
+//! Plain http goes through a proxy in the absolute form (`GET http://host/path`), since many
+//! proxies open tunnels for https only; the client library always tunnels. So such a connection is
+//! one to the proxy's address, and the first line of each request is completed on its way out.
 
 use super::FetchConfig;
 use super::error::{TransferError, TransferErrorKind};
@@ -30,7 +31,8 @@ use ureq::{Agent, Proxy};
 const TO_ENCODE: &percent_encoding::AsciiSet =
     &percent_encoding::CONTROLS.add(b'"').add(b'<').add(b'>').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
-/// The connections of a fetcher, kept alive between requests; one pool for each way out of this machine.
+/// The connections of a fetcher, kept alive between requests; one pool for each way out of this
+/// machine.
 pub(super) struct Client {
     agents: Mutex<BTreeMap<Route, Agent>>,
     roots: OnceLock<Result<RootCerts, String>>,
@@ -51,10 +53,10 @@ impl Client {
         Self { agents: Mutex::default(), roots: OnceLock::new() }
     }
 
-    /// Appends the body of `start` to `part`, continuing what is there if the server can.
+    /// Appends the body of `start` to `part`, and continues the bytes there if the server can.
     ///
     /// # Errors
-    /// Whatever kept the body from being complete; what arrived until then is in `part`.
+    /// The reason for which the body is not complete; the bytes that arrived are in `part`.
     pub fn transfer(
         &self,
         config: &FetchConfig,
@@ -159,7 +161,8 @@ impl Client {
         }
     }
 
-    /// Asks, with a body to post or without one, and returns the answer, if it is a good one, with where it came from.
+    /// Asks, with a body to post or without one, and returns the answer, if it is a good one, with
+    /// where it came from.
     ///
     /// # Errors
     /// When there is no answer, or it says that it is none.
@@ -177,7 +180,8 @@ impl Client {
         }
     }
 
-    /// Sends the request and follows redirects to the answer that is none. What is posted is not posted elsewhere.
+    /// Sends the request and follows redirects to the answer that is none. A posted body is not
+    /// posted elsewhere.
     fn request(
         &self,
         config: &FetchConfig,
@@ -308,7 +312,8 @@ fn bad_proxy(proxy: &str, reason: &str) -> TransferError {
     TransferError::last(format!("the proxy `{}` cannot be used: {reason}", url::redact(proxy)))
 }
 
-/// Returns what to log in to `url` with: what the first URL says, as long as it is the same server, else the netrc.
+/// Returns what to log in to `url` with: what the first URL says, as long as it is the same server,
+/// else the netrc.
 fn login(config: &FetchConfig, start: &Url, url: &Url) -> Option<(String, String)> {
     let user_info = url.user_info.as_deref().or(start.user_info.as_deref().filter(|_| url.same_origin(start)));
     match user_info {
@@ -396,7 +401,8 @@ fn classify(error: ureq::Error, config: &FetchConfig) -> TransferError {
                     | ErrorKind::AddrNotAvailable
                     | ErrorKind::NetworkDown
             ) || error.to_string().contains("failed to lookup address");
-            // A certificate that is not trusted arrives as an input error from the TLS layer, and stays.
+            // A certificate that is not trusted arrives as an input error from the TLS layer, and
+            // stays.
             let kind = match error.kind() {
                 _ if unreachable => TransferErrorKind::Unreachable,
                 ErrorKind::InvalidData => TransferErrorKind::Final,
@@ -495,7 +501,8 @@ impl<In: Transport> Transport for AbsoluteFormTransport<In> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        // Whatever starts so is the head of a request: what Git posts starts with the length of a line in hexadecimal digits.
+        // Only the head of a request starts so: a body that Git posts starts with the length of a
+        // line in hexadecimal digits.
         let output = self.inner.buffers().output();
         let start = ["GET /", "POST /"].into_iter().find(|start| output[..amount].starts_with(start.as_bytes()));
         let Some(start) = start else { return self.inner.transmit_output(amount, timeout) };

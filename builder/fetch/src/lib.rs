@@ -1,11 +1,12 @@
-//! Files from the network: in parallel, resumable, verified, from whichever URL has them.
+//! Files from the network: in parallel, resumable, verified, from any URL that has them.
 //!
-//! A [`Fetcher`] is made once and shared by all threads; it keeps connections alive and bounds how many transfers run.
-//! [`Fetcher::fetch`] tries the URLs of one file in order. The invariant: a file appears at its destination whole, with
-//! the expected hash, or not at all. What arrived of an unfinished one waits in the partial directory under the expected
-//! hash, so that any URL, and any later process, can continue it.
+//! A [`Fetcher`] is made once and shared by all threads; it keeps connections alive and bounds the
+//! number of transfers. [`Fetcher::fetch`] tries the URLs of one file in order. The invariant: a
+//! file appears at its destination whole, with the expected hash, or not at all. The bytes of an
+//! unfinished one wait in the partial directory under the expected hash, so that any URL, and any
+//! later process, can continue it.
 //!
-//! Which hosts there are is none of this module's knowledge: see `mirrors.rs`. Setting the executable bit and putting
+//! No host is known here: see `mirrors.rs`. Setting the executable bit and putting
 //! the file into the store is left to the caller.
 //!
 //! ```text
@@ -36,6 +37,7 @@ pub use url::redact;
 
 use error::{TransferError, TransferErrorKind};
 use model::hash::{Hash, HashAlgorithm};
+use os::SysError;
 use os::space::OutOfSpace;
 use partial::Partial;
 use std::collections::BTreeMap;
@@ -47,20 +49,20 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// The longest wait between two tries, whatever a server asks for.
+/// The longest wait between two tries, also when a server asks for more.
 const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
-/// How long a host that could not be reached is asked last.
+/// Time for which a host that could not be reached is tried last.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(120);
 
 /// One file to fetch.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    /// Where it can be had: http, https, file and mirror URLs, best first.
+    /// Its http, https, file and mirror URLs, best first.
     pub urls: Vec<String>,
     /// The hash of the file's bytes; none only where the caller pins the result in another way.
     pub expected: Option<Hash>,
-    /// What messages call the file.
+    /// The name of the file in messages.
     pub name: String,
 }
 
@@ -75,9 +77,9 @@ pub struct Fetched {
     pub hash: Hash,
 }
 
-/// What a server said to [`Fetcher::exchange`].
+/// The answer of a server to [`Fetcher::exchange`].
 pub struct Answer {
-    /// Where it came from, after redirects.
+    /// The URL that gave it, after redirects.
     pub redirected: Option<String>,
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body, at most [`FetchConfig::size_max_bytes`] of it.
@@ -112,11 +114,12 @@ impl Fetcher {
 
     /// Fetches one file to `dest`, whose directory must exist; a file there is replaced.
     ///
-    /// `progress` is called with the bytes at hand and, when the server tells, the size of the file. It is called often,
-    /// and the first number falls when a URL turns out to be useless. The call waits while `parallel` others run.
+    /// `progress` is called with the bytes at hand and, when the server says it, the size of the
+    /// file. It is called often, and the first number falls when a URL turns out to be useless. The
+    /// call waits while `parallel` others run.
     ///
     /// # Errors
-    /// [`FetchError::Failed`] names every URL tried and what it said.
+    /// [`FetchError::Failed`] names every URL tried, with the reason.
     pub fn fetch(
         &self,
         fetch: &Fetch,
@@ -135,7 +138,7 @@ impl Fetcher {
         let key = part_key(fetch);
         let local = |call, path: &Path| {
             let (path, name) = (path.to_owned(), fetch.name.clone());
-            move |source| FetchError::Local { name, call, path, source }
+            move |error: io::Error| FetchError::Local { name, source: SysError::io(call, path, &error) }
         };
         let mut part = Partial::open(&self.config, &key, algorithm)
             .map_err(local("open", &self.config.partial_dir.join(format!("{key}.part"))))?
@@ -145,15 +148,16 @@ impl Fetcher {
             match self.try_url(fetch, &candidate, &mut part, progress) {
                 Ok(hash) => {
                     let size_bytes = part.len();
-                    part.finish(dest)
-                        .map_err(|source| no_room(&source, name()).unwrap_or_else(|| local("write", dest)(source)))?;
+                    part.finish(dest).map_err(|source| {
+                        out_of_space(&source, name()).unwrap_or_else(|| local("write", dest)(source))
+                    })?;
                     return Ok(Fetched { url: url::redact(&candidate).into_owned(), size_bytes, hash });
                 }
                 Err(Stop::Attempt(attempt)) => attempts.push(*attempt),
                 Err(Stop::Cancelled) => return Err(FetchError::Cancelled { name: name() }),
-                Err(Stop::OutOfSpace(reason)) => {
+                Err(Stop::OutOfSpace(source)) => {
                     part.discard();
-                    return Err(FetchError::OutOfSpace { name: name(), reason });
+                    return Err(FetchError::OutOfSpace { name: name(), source });
                 }
                 Err(Stop::Local(source)) => {
                     let error = local("write", part.path());
@@ -168,13 +172,14 @@ impl Fetcher {
         Err(FetchError::Failed { name: name(), attempts })
     }
 
-    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it is posted. Nothing is kept:
-    /// whoever keeps what is answered asks for the room.
+    /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it
+    /// is posted. Nothing is stored: a caller that stores the answer asks for the room.
     ///
-    /// Redirects of what is not posted are followed, logins and proxies are those of [`Fetcher::fetch`], and what may pass is tried again.
+    /// Redirects of a request that is not posted are followed, logins and proxies are those of
+    /// [`Fetcher::fetch`], and errors that may pass are retried.
     ///
     /// # Errors
-    /// [`FetchError::Failed`] with what the server said, when that is not 200 OK.
+    /// [`FetchError::Failed`] with the answer of the server, when that is not 200 OK.
     pub fn exchange(&self, url: &str, headers: &[(String, String)], body: Option<&[u8]>) -> Result<Answer, FetchError> {
         let name = || url::redact(url).into_owned();
         let failed = |tries, reason| {
@@ -200,7 +205,7 @@ impl Fetcher {
             let retries = match error.kind {
                 TransferErrorKind::Flaky => self.config.retries,
                 TransferErrorKind::Unreachable => self.config.retries.min(1),
-                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::OutOfSpace => 0,
+                TransferErrorKind::Final | TransferErrorKind::Local(_) | TransferErrorKind::OutOfSpace(_) => 0,
                 TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
             };
             if tries > retries {
@@ -269,7 +274,8 @@ impl Fetcher {
                     match fetch.expected {
                         Some(expected) if expected != got => {
                             part.restart().map_err(Stop::Local)?;
-                            // The beginning may have come from elsewhere: this URL has not shown its own file yet.
+                            // The beginning may have come from elsewhere: this URL has not shown
+                            // its own file yet.
                             if inherited {
                                 (inherited, furthest) = (false, 0);
                                 continue;
@@ -290,8 +296,8 @@ impl Fetcher {
                         TransferErrorKind::Unreachable => self.config.retries.min(1),
                         TransferErrorKind::Final => 0,
                         TransferErrorKind::Cancelled => return Err(Stop::Cancelled),
-                        TransferErrorKind::OutOfSpace => return Err(Stop::OutOfSpace(error.reason)),
-                        TransferErrorKind::Local(kind) => return Err(Stop::Local(io::Error::new(kind, error.reason))),
+                        TransferErrorKind::OutOfSpace(full) => return Err(Stop::OutOfSpace(full)),
+                        TransferErrorKind::Local(errno) => return Err(Stop::Local(errno.into())),
                     };
                     // Every byte gained is a sign of life.
                     failures = if part.len() > furthest { 1 } else { failures + 1 };
@@ -354,20 +360,21 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// Why one URL gave no file.
+/// Reason for which one URL gave no file.
 enum Stop {
     Attempt(Box<Attempt>),
     Cancelled,
     Local(io::Error),
-    OutOfSpace(String),
+    OutOfSpace(OutOfSpace),
 }
 
-fn no_room(error: &io::Error, name: String) -> Option<FetchError> {
-    let no_room = error.get_ref()?.downcast_ref::<OutOfSpace>()?;
-    Some(FetchError::OutOfSpace { name, reason: no_room.to_string() })
+fn out_of_space(error: &io::Error, name: String) -> Option<FetchError> {
+    let source = error.get_ref()?.downcast_ref::<OutOfSpace>()?.clone();
+    Some(FetchError::OutOfSpace { name, source })
 }
 
-/// The name of the part: the hash the file will have, so that all derivations that want it share one download.
+/// The name of the part: the hash the file will have, so that all derivations that want it share
+/// one download.
 fn part_key(fetch: &Fetch) -> String {
     match &fetch.expected {
         Some(hash) => format!("{}-{}", hash.algorithm(), hash.hex()),
@@ -375,7 +382,8 @@ fn part_key(fetch: &Fetch) -> String {
     }
 }
 
-/// Copies a `file:` URL: a local file is read anew each time, as that costs less than to know whether it changed.
+/// Copies a `file:` URL: a local file is read again each time, as that costs less than to detect a
+/// change.
 fn copy_local(
     config: &FetchConfig,
     candidate: &str,

@@ -1,8 +1,9 @@
 //! `mirror://NAME/path`: one URL for many hosts.
 //!
-//! No host name is compiled in. A name stands for the mirrors the user configured, and `debian` falls back on the
-//! mirrors this machine's apt uses. The last resort, an archive that never forgets a file, is given by the derivation
-//! itself as a further URL in its list: which archive can be trusted to keep a package is the package's knowledge.
+//! No host name is compiled in. A name stands for the mirrors the user configured, and `debian`
+//! falls back on the mirrors this machine's apt uses. The last resort, an archive that never
+//! forgets a file, is given by the derivation itself as a further URL in its list: which archive
+//! can be trusted to keep a package is the package's knowledge.
 
 use super::FetchConfig;
 

@@ -1,7 +1,8 @@
 //! User names and passwords by host, as in `.netrc`.
 //!
-//! The words `machine`, `default`, `login`, `password` and `account` are known; macros (`macdef`) end at an empty line
-//! and are skipped. Secrets are kept out of `Debug` output, and messages never show them.
+//! The words `machine`, `default`, `login`, `password` and `account` are known; macros (`macdef`)
+//! end at an empty line and are skipped. Secrets are kept out of `Debug` output, and messages never
+//! show them.
 
 use std::fmt;
 
@@ -56,7 +57,8 @@ impl Netrc {
         Self { entries }
     }
 
-    /// Returns login and password for `host`: the first entry that names it, else the `default` entry.
+    /// Returns login and password for `host`: the first entry that names it, else the `default`
+    /// entry.
     pub fn lookup(&self, host: &str) -> Option<(&str, &str)> {
         self.entries
             .iter()

@@ -1,9 +1,11 @@
 //! A download in progress: bytes that survive the process, and their hash so far.
 //!
-//! `<partial_dir>/<key>.part` holds the bytes, `<key>.from` the URL they come from and the validator (`ETag` or
-//! `Last-Modified`) the server gave. The key is the expected hash, else a hash of the URLs. The file is locked while a
-//! process writes it, and one that does not fit on the disk is removed, as it would only keep the disk full. Nothing is ever believed because it lies here: bytes found are hashed again, and a whole file
-//! only leaves this place when its hash is the expected one.
+//! `<partial_dir>/<key>.part` holds the bytes, `<key>.from` the URL they come from and the
+//! validator (`ETag` or `Last-Modified`) the server gave. The key is the expected hash, else a hash
+//! of the URLs. The file is locked while a process writes it, and one that does not fit on the disk
+//! is removed, as it would only keep the disk full. Nothing is trusted because it is stored here:
+//! bytes found are hashed again, and a whole file only leaves this directory when its hash is the
+//! expected one.
 
 use super::FetchConfig;
 use model::hash::{Hash, HashAlgorithm, Hasher};
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What the bytes on disk are a beginning of.
+/// The file of which the bytes on disk are the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub url: String,
@@ -42,11 +44,11 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Opens or makes the part of this key and hashes what is there; waits while another process has it. Returns none
-    /// when `cancel` is set meanwhile.
+    /// Opens or makes the part of this key and hashes its bytes; waits while another process has
+    /// the lock. Returns none when `cancel` is set while it waits.
     pub fn open(config: &FetchConfig, key: &str, algorithm: HashAlgorithm) -> io::Result<Option<Self>> {
         let (dir, cancel) = (config.partial_dir.as_path(), &*config.cancel);
-        // Nobody else's business: what is fetched with a password lies here as well.
+        // Private: files fetched with a password are stored here as well.
         private::make_directories(dir)?;
         let path = dir.join(format!("{key}.part"));
         let origin_path = dir.join(format!("{key}.from"));
@@ -63,7 +65,7 @@ impl Partial {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             };
-            // Whoever had the lock may have finished, and moved the file away.
+            // The last holder of the lock may have finished, and moved the file away.
             let ours = file.metadata()?;
             match fs::symlink_metadata(&path) {
                 Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => break file,
@@ -93,7 +95,7 @@ impl Partial {
         Ok(Some(Self { file, path, origin_path, origin, algorithm, hasher, len, room }))
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes so far.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -106,7 +108,7 @@ impl Partial {
         self.origin.as_ref()
     }
 
-    /// Throws the bytes away.
+    /// Discards the bytes.
     pub fn restart(&mut self) -> io::Result<()> {
         self.origin = None;
         match fs::remove_file(&self.origin_path) {
@@ -120,7 +122,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Notes where the bytes about to be written come from.
+    /// Records the source of the bytes that are written next.
     pub fn set_origin(&mut self, origin: Origin) -> io::Result<()> {
         private::write_file(&self.origin_path, format!("{}\n{}\n", origin.url, origin.validator).as_bytes())?;
         self.origin = Some(origin);
@@ -140,25 +142,26 @@ impl Partial {
         Ok(())
     }
 
-    /// Returns the hash of all bytes; the file is to be restarted or moved afterwards.
+    /// Returns the hash of all bytes; the file must be restarted or moved afterwards.
     pub fn hash(&mut self) -> Hash {
         std::mem::replace(&mut self.hasher, Hasher::new(self.algorithm)).finish()
     }
 
-    /// Leaves nothing behind when nothing has arrived.
+    /// Removes the file when nothing has arrived.
     pub fn drop_if_empty(self) {
         if self.len == 0 {
             self.discard();
         }
     }
 
-    /// Removes what has arrived. The error that led here is the one to tell.
+    /// Removes the bytes that have arrived. Errors are ignored, as the caller reports the one that
+    /// led here.
     pub fn discard(self) {
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(&self.origin_path);
     }
 
-    /// Moves the file to `dest`, replacing what is there in one step.
+    /// Moves the file to `dest`, and replaces a file there in one step.
     pub fn finish(self, dest: &Path) -> io::Result<()> {
         match fs::rename(&self.path, dest) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {

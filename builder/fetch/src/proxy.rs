@@ -1,8 +1,9 @@
-//! Which proxy a request goes through, by the variables every downloader knows.
+//! The proxy of a request, by the variables that every downloader knows.
 //!
-//! `http_proxy` is for http URLs, `https_proxy` for https ones, `all_proxy` for both; `no_proxy` lists what is reached
-//! directly: `*`, host names (which cover their subdomains, with or without a dot in front), addresses, address ranges
-//! (`10.0.0.0/8`), each with an optional port. An address matches only as written; names are not resolved for it.
+//! `http_proxy` is for http URLs, `https_proxy` for https ones, `all_proxy` for both; `no_proxy`
+//! lists the hosts that are reached directly: `*`, host names (which cover their subdomains, with
+//! or without a dot in front), addresses, address ranges (`10.0.0.0/8`), each with an optional
+//! port. An address matches only as written; names are not resolved for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,7 +44,7 @@ impl ProxyRules {
         }
     }
 
-    /// Returns the proxy for a URL of this scheme, host and port; none when it is to be reached directly.
+    /// Returns the proxy for a URL of this scheme, host and port; none when it is reached directly.
     pub fn proxy_for(&self, scheme: &str, host: &str, port: u16) -> Option<&str> {
         let proxy = match scheme {
             "http" => self.http.as_deref(),

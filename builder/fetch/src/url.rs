@@ -1,8 +1,10 @@
-//! The little that fetching needs to know about URLs: their parts, relative references, and hiding passwords.
+//! The little that fetching needs to know about URLs: their parts, relative references, and hiding
+//! passwords.
 
 use std::borrow::Cow;
 
-/// An http or https URL in parts. The path keeps its query; a fragment is dropped, as it never travels.
+/// An http or https URL in parts. The path keeps its query; a fragment is dropped, as it never
+/// travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
     /// `http` or `https`.
@@ -84,7 +86,7 @@ impl Url {
         Ok(joined)
     }
 
-    /// Tells whether credentials for this URL may also be sent to `other`.
+    /// Returns true when credentials for this URL may also be sent to `other`.
     pub fn same_origin(&self, other: &Self) -> bool {
         (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
     }

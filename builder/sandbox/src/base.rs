@@ -1,12 +1,13 @@
-//! What the builds of one spawner have in common, as it costs more to make than all the rest of a sandbox: the outer user
-//! namespace and the one below it that builders are in, what does not differ in their file systems (`mounts`), a network
-//! namespace, and the compiled filter.
+//! The parts that the builds of one spawner share, as they cost more to make than all the rest of a
+//! sandbox: the outer user namespace and the one below it that builders are in, the equal parts of
+//! their file systems (`mounts`), a network namespace, and the compiled filter.
 //!
-//! Invariant: no build can tell that there was one before it. What is shared of the file system is read-only to all of them. The
-//! network namespace serves the next build only when it is as it was when it was new: no process is left in it, as they are
-//! all dead by then; nobody in a build may configure it; and of what else could be left, sockets that outlive their
-//! process (`TIME_WAIT`), what the kernel remembers of connections, labels and names that it holds, each comes with a
-//! difference in the texts of [`TRACES`]. One differing byte, and there is a new one.
+//! Invariant: no build can detect that there was one before it. Shared parts of the file system are
+//! read-only to all of them. The network namespace serves the next build only when it is as it was
+//! when it was new: no process is left in it, as all are dead; no process of a build may configure
+//! it; and everything else that could be left, sockets that outlive their process (`TIME_WAIT`),
+//! the kernel's memory of connections, labels and names, shows as a difference in the texts of
+//! [`TRACES`]. One differing byte, and there is a new one.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -20,11 +21,12 @@ use super::error::Named;
 use super::inputs::View;
 use super::mounts::{Contents, Machine, Template};
 use super::{devices, filter, limits, mounts, namespaces, sys};
-use crate::request::{Mode, Request};
+use crate::request::{Request, SandboxMode};
 
-/// What `/proc/self/net` tells of a network namespace's past and of what is in it: packets by device, each that was sent
-/// among them, as there is but the loopback device; what was not sent for want of a route, in the counts of the protocols;
-/// labels; names of Unix sockets. A file that this kernel lacks is a facility that it lacks.
+/// Files of `/proc/self/net` that show the past and the contents of a network namespace: packets by
+/// device, with each that was sent, as there is only the loopback device; packets that were not
+/// sent for want of a route, in the counts of the protocols; labels; names of Unix sockets. A file
+/// that this kernel lacks is a facility that it lacks.
 const TRACES: [&str; 5] = ["dev", "snmp", "snmp6", "ip6_flowlabel", "unix"];
 
 /// Made once, by the spawner.
@@ -40,9 +42,9 @@ pub struct Base {
     pub machine: Machine,
     /// The mount namespace of this process.
     host: OwnedFd,
-    /// What inits are to put themselves under, besides what this process is under.
+    /// The filter of inits, besides the one of this process.
     pub filter: Vec<sys::Instruction>,
-    /// Where inits report.
+    /// The end of the pipe to which inits report.
     pub report: OwnedFd,
     reports: File,
     /// For the time namespaces.
@@ -52,41 +54,43 @@ pub struct Base {
 
 /// The network namespace that this process is in.
 struct Network {
-    /// Of [`TRACES`], those that there are.
+    /// Those of [`TRACES`] that exist.
     files: Vec<File>,
-    /// What they held when it was new.
+    /// Their contents when it was new.
     new: Vec<u8>,
-    /// Room for a piece of what they hold now.
+    /// A buffer for a piece of their contents now.
     piece: Box<[u8]>,
 }
 
-/// How much is read of a trace at once.
+/// Number of bytes of a trace that are read at once.
 const PIECE: usize = 16 << 10;
 
 impl Base {
-    /// Enters the outer user namespace and prepares what builds share.
+    /// Enters the outer user namespace and prepares the parts that builds share.
     pub fn make() -> Result<Base, SandboxError> {
         limits::raise_hard_limits();
         limits::raise_open_files()?;
-        // What is made for builds has the same modes whoever calls.
+        // Files made for builds have the same modes for every caller.
         limits::fix_umask();
-        limits::volunteer();
-        // Where it is refused, as to every ordinary user, builds see the host's, which they cannot change.
+        limits::raise_oom_score();
+        // Where it is refused, as to every ordinary user, builds see the host's, which they cannot
+        // change.
         let own_nodes = devices::make_own_nodes().is_ok();
         namespaces::enter_outer()?;
-        limits::share_out();
+        limits::limit_user_counts();
         mounts::prepare(own_nodes)?;
         let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
         let inner = namespaces::make_inner()?;
-        // Where the kernel refuses this one, each build tries the whole and tells, or does without if it may.
+        // Where the kernel refuses this one, each build tries the whole and reports it, or does
+        // without if it may.
         let filtered = sys::set_seccomp_filter(&filter::for_spawner()).is_ok();
         Ok(Base {
             inner,
             template: None,
             view: None,
             last_root: None,
-            machine: Machine::look(),
+            machine: Machine::read(),
             host: mounts::open_own_mounts()?,
             filter: if filtered { filter::for_init() } else { filter::whole() },
             report,
@@ -97,19 +101,21 @@ impl Base {
     }
 
     /// Makes new clocks for the next process that is started.
-    pub fn set_clocks(&self, mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+    pub fn set_clocks(&self, mode: SandboxMode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
         namespaces::enter_clocks(self.clock_offsets.as_ref(), mode, skipped)
     }
 
-    /// Adds to `told` what the processes of a build have reported, all of which are dead.
-    pub fn take_reports(&mut self, told: &mut Vec<u8>) {
-        // It ends with the error that there is nothing more at the moment, as this process could still write.
-        let _ = self.reports.read_to_end(told);
+    /// Adds the messages of a build's processes, all of which are dead, to `reports`.
+    pub fn take_reports(&mut self, reports: &mut Vec<u8>) {
+        // It ends with the error that there is nothing more at the moment, as this process could
+        // still write.
+        let _ = self.reports.read_to_end(reports);
     }
 
-    /// Sees to it that the template is that of `request`, or that there is none. There is one from the second build in a row with the
-    /// same root on, as one that nobody uses costs more than it saves.
-    pub fn settle_root(&mut self, request: &Request) -> Result<(), SandboxError> {
+    /// Keeps the template if it is that of `request`, and drops it otherwise. One is made for the
+    /// second build in a row with the same root, as one that is not reused costs more than it
+    /// saves.
+    pub fn prepare_root(&mut self, request: &Request) -> Result<(), SandboxError> {
         let contents = Contents::of(request);
         if let (Some(template), Some(contents)) = (&self.template, &contents)
             && template.serves(contents)
@@ -128,25 +134,25 @@ impl Base {
         Ok(())
     }
 
-    /// Sees to it that what `request` shows of the store can be taken.
-    pub fn settle_view(&mut self, request: &Request) -> Result<(), SandboxError> {
-        self.view = View::settle(self.view.take(), request)?;
+    /// Prepares the view of the store that `request` needs.
+    pub fn prepare_view(&mut self, request: &Request) -> Result<(), SandboxError> {
+        self.view = View::renew(self.view.take(), request)?;
         Ok(())
     }
 
-    /// Sees to it that this process is in a network namespace that nobody has used.
-    pub fn settle_network(&mut self) -> Result<(), SandboxError> {
+    /// Puts this process into a network namespace that no build has used.
+    pub fn prepare_network(&mut self) -> Result<(), SandboxError> {
         if self.network.as_mut().is_some_and(Network::is_as_new) {
             return Ok(());
         }
         namespaces::enter_network()?;
-        self.network = Network::look().ok();
+        self.network = Network::read().ok();
         Ok(())
     }
 }
 
 impl Network {
-    fn look() -> std::io::Result<Network> {
+    fn read() -> std::io::Result<Network> {
         let mut files = Vec::with_capacity(TRACES.len());
         for name in TRACES {
             match File::open(format!("/proc/self/net/{name}")) {
@@ -164,7 +170,8 @@ impl Network {
         if network.new.is_empty() { Err(ErrorKind::NotFound.into()) } else { Ok(network) }
     }
 
-    /// Whether the traces hold what they did when it was new. What cannot be read is not.
+    /// Returns true when the traces are as they were when it was new. A trace that cannot be read
+    /// is not.
     fn is_as_new(&mut self) -> bool {
         let Network { files, new, piece } = self;
         let mut rest = new.as_slice();
@@ -179,8 +186,9 @@ impl Network {
     }
 }
 
-/// Hands what the files hold at this moment to `each`, which says whether to go on, a piece at a time; returns whether it always
-/// did. Nothing is kept, as each page that the spawner has written to is copied for each build.
+/// Passes the contents of the files to `each`, a piece at a time, until it returns false; returns
+/// true when it never did. Nothing is stored, as each page that the spawner has written to is
+/// copied for each build.
 fn read(files: &[File], piece: &mut [u8], mut each: impl FnMut(&[u8]) -> bool) -> std::io::Result<bool> {
     /// The kernel ends a piece when the next record, which is a line or two, does not fit its page.
     const SURELY_LAST: usize = 2 << 10;

@@ -1,13 +1,16 @@
-//! A control group for one build: memory and processes of everything in it together, where this user may make one.
+//! A control group for one build: memory and processes of everything in it together, where this
+//! user may make one.
 //!
-//! Version 2 is used where a group above has both controllers handed down to its children, version 1 where the hierarchies
-//! are mounted and the group this process is in can be written to. Where neither is the case, nothing here fails: the
-//! sandbox then sets resource limits instead (`limits`), which bind each process by itself.
+//! Version 2 is used where a group above has both controllers handed down to its children, version
+//! 1 where the hierarchies are mounted and the group this process is in can be written to. Where
+//! neither is the case, nothing here fails: the sandbox then sets resource limits instead
+//! (`limits`), which bind each process by itself.
 //!
-//! What is put into a group is the spawner, before it forks the first init: so nothing of a build ever runs outside, and
-//! no process is moved for a build, for which the kernel stops the world. Invariant: a group is removed after its
-//! spawner has ended, and holds nothing else then, as a build's processes are dead when [`super::Sandbox::run`] returns;
-//! groups of callers that were killed are removed by the next one.
+//! The spawner is put into a group before it forks the first init: so nothing of a build ever runs
+//! outside, and no process is moved for a build, for which the kernel stops the world. Invariant: a
+//! group is removed after its spawner has ended, and holds nothing else then, as a build's
+//! processes are dead when [`super::Sandbox::run`] returns; groups of callers that were killed are
+//! removed by the next one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +21,11 @@ use nix::unistd::Pid;
 
 use crate::request::Limits;
 
-/// What the groups are called: this, the caller's process id, a number.
+/// Start of the names of groups; the caller's process id and a number follow.
 const NAME: &str = "eval-build-";
 
-/// What a build was refused, and by whose limit: its own, or one further up, of a group above it or of the machine.
+/// The resource that a build was refused, and the owner of the limit: the build, or a group above
+/// it or the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     Memory(Whose),
@@ -31,10 +35,10 @@ pub enum Exhausted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     Own,
-    FurtherUp,
+    Ancestor,
 }
 
-/// Where groups can be made.
+/// Directories in which groups can be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parents {
     memory: Option<Parent>,
@@ -48,12 +52,12 @@ struct Parent {
 }
 
 impl Parents {
-    /// Looks where this process may make groups.
+    /// Finds the directories in which this process may make groups.
     pub fn find() -> Parents {
         parents_in(&Membership::all())
     }
 
-    /// Says in a few words what limits memory and processes.
+    /// Describes the limits of memory and processes in a few words.
     pub fn describe(&self) -> [(&'static str, Option<String>); 2] {
         let text = |parent: &Option<Parent>| {
             parent.as_ref().map(|parent| format!("version {} below {}", parent.version, parent.directory.display()))
@@ -66,14 +70,14 @@ impl Parents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     pub version: u8,
-    /// What the hierarchy's mount names: of version 1 its controllers, among other things.
+    /// Options of the hierarchy's mount: of version 1 its controllers, among other things.
     options: Vec<String>,
     point: PathBuf,
     directory: PathBuf,
 }
 
 impl Membership {
-    /// All that this process has.
+    /// Returns all hierarchies of this process.
     pub fn all() -> Vec<Membership> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Membership::in_texts(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
@@ -105,23 +109,26 @@ impl Membership {
         mounts.lines().filter_map(of_line).collect()
     }
 
-    /// Whether this hierarchy may have `controller`: each group of version 2 says for itself.
+    /// Returns true when this hierarchy may have `controller`: each group of version 2 says for
+    /// itself.
     pub fn may_have(&self, controller: &str) -> bool {
         self.version == 2 || self.options.iter().any(|option| option == controller)
     }
 
-    /// The directories of the group and of those above it, whose limits bind it too, as far as they can be seen.
+    /// Returns the directories of the group and of those above it, whose limits bind it too, as far
+    /// as they are visible.
     pub fn groups(&self) -> impl Iterator<Item = &Path> {
         self.directory.ancestors().take_while(|directory| directory.starts_with(&self.point))
     }
 }
 
-/// Finds where groups can be made.
+/// Finds the directories in which groups can be made.
 fn parents_in(memberships: &[Membership]) -> Parents {
     let mut parents = Parents::default();
     for membership in memberships {
         if membership.version == 2 {
-            // A group with processes of its own can hand nothing down, so it is usually the parent that has.
+            // A group with processes of its own can hand nothing down, so it is usually the parent
+            // that has.
             for directory in membership.groups().take(2) {
                 let handed_down = fs::read_to_string(directory.join("cgroup.subtree_control")).unwrap_or_default();
                 let has = |controller: &str| handed_down.split_whitespace().any(|word| word == controller);
@@ -141,7 +148,8 @@ fn parents_in(memberships: &[Membership]) -> Parents {
     parents
 }
 
-/// Whether groups can be made here and processes of the group that this process is in moved there.
+/// Returns true when groups can be made here and processes of the group that this process is in can
+/// be moved to them.
 fn usable(directory: &Path) -> bool {
     let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     writable(directory) && writable(&directory.join("cgroup.procs"))
@@ -155,8 +163,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Makes groups with `limits` below `parents`. What cannot be made is left out: see [`Groups::limits_memory`] and
-    /// [`Groups::limits_processes`].
+    /// Makes groups with `limits` below `parents`. A group that cannot be made is left out: see
+    /// [`Groups::limits_memory`] and [`Groups::limits_processes`].
     pub fn make(parents: &Parents, limits: &Limits) -> Groups {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -192,30 +200,31 @@ impl Groups {
         Groups { memory, processes }
     }
 
-    /// Puts a process, and all it will start, into the groups. Where that is refused the group is given up.
+    /// Puts a process, and all it will start, into the groups. Where that is refused the group is
+    /// given up.
     pub fn add(&mut self, pid: u32) {
         for group in [&mut self.memory, &mut self.processes] {
             let added = group
                 .as_ref()
                 .is_some_and(|group| fs::write(group.directory.join("cgroup.procs"), pid.to_string()).is_ok());
             if !added && let Some(refused) = group.take() {
-                // What cannot be removed now is swept up by the next caller.
+                // A group that cannot be removed now is swept up by the next caller.
                 let _ = fs::remove_dir(refused.directory);
             }
         }
     }
 
-    /// Whether the memory of all processes together is limited.
+    /// Returns true when the memory of all processes together is limited.
     pub fn limits_memory(&self) -> bool {
         self.memory.is_some()
     }
 
-    /// Whether the number of processes is limited.
+    /// Returns true when the number of processes is limited.
     pub fn limits_processes(&self) -> bool {
         self.processes.is_some()
     }
 
-    /// Which limit the build ran into, if any; to be asked when it has ended.
+    /// Returns the limit that the build met, if any; to be called when it has ended.
     pub fn exhausted(&self) -> Option<Exhausted> {
         let memory = self.memory.as_ref().and_then(Parent::taken_memory).map(Exhausted::Memory);
         memory.or_else(|| self.processes.as_ref().and_then(Parent::refused_processes).map(Exhausted::Processes))
@@ -231,13 +240,15 @@ impl Parent {
         self.read(file)?.trim().parse().ok()
     }
 
-    /// Whether a file with a word and a number a line has anything but 0 for `word`.
+    /// Returns true when a file with a word and a number in each line has anything but 0 for
+    /// `word`.
     fn has_counted(&self, file: &str, word: &str) -> bool {
         let text = self.read(file).unwrap_or_default();
         text.lines().any(|line| line.split_once(' ').is_some_and(|(name, count)| name == word && count.trim() != "0"))
     }
 
-    /// By whose limit a process of this group was ended. The group counts it whoever was out of memory.
+    /// Returns the owner of the limit by which a process of this group was killed. The group counts
+    /// it for any limit.
     fn taken_memory(&self) -> Option<Whose> {
         let file = if self.version == 1 { "memory.oom_control" } else { "memory.events" };
         if !self.has_counted(file, "oom_kill") {
@@ -247,11 +258,12 @@ impl Parent {
             1 => self.number("memory.failcnt") != Some(0),
             _ => self.has_counted("memory.events", "oom"),
         };
-        Some(if met { Whose::Own } else { Whose::FurtherUp })
+        Some(if met { Whose::Own } else { Whose::Ancestor })
     }
 
-    /// By whose limit a process of this group was refused another. Kernels of before 6.12, and groups of version 1, count that where it
-    /// was refused; the most that there ever were tells whether it was there (from Linux 6.11 on).
+    /// Returns the owner of the limit by which a process of this group was refused another. Kernels
+    /// before 6.12, and groups of version 1, count that in the refused group; from Linux 6.11 on,
+    /// the highest number of processes shows if it was this group's limit.
     fn refused_processes(&self) -> Option<Whose> {
         if !self.has_counted("pids.events", "max") {
             return None;
@@ -260,20 +272,22 @@ impl Parent {
             (Some(peak), Some(max)) => peak >= max,
             _ => true,
         };
-        Some(if met { Whose::Own } else { Whose::FurtherUp })
+        Some(if met { Whose::Own } else { Whose::Ancestor })
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
         for group in [&self.memory, &self.processes].into_iter().flatten() {
-            // Both may be one directory; what cannot be removed now is swept up by the next caller.
+            // Both may be one directory; a group that cannot be removed now is swept up by the next
+            // caller.
             let _ = fs::remove_dir(&group.directory);
         }
     }
 }
 
-/// Removes the empty groups of callers that are dead; the kernel refuses to remove one with processes.
+/// Removes the empty groups of callers that are dead; the kernel refuses to remove one with
+/// processes.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -319,7 +333,7 @@ mod tests {
     #[test]
     fn a_limit_is_called_the_builds_when_it_was_met() {
         use Exhausted::{Memory, Processes};
-        use Whose::{FurtherUp, Own};
+        use Whose::{Ancestor, Own};
         let found = |version: u8, files: &[(&str, &str)]| {
             let place = tempfile::tempdir().unwrap();
             for (name, text) in files {
@@ -332,14 +346,11 @@ mod tests {
         let events = |oom, oom_kill| format!("low 0\nhigh 0\nmax 7\noom {oom}\noom_kill {oom_kill}\n");
         assert_eq!(found(2, &[("memory.events", &events(0, 0))]), None, "what was reclaimed was not missing");
         assert_eq!(found(2, &[("memory.events", &events(1, 1))]), Some(Memory(Own)));
-        assert_eq!(found(2, &[("memory.events", &events(0, 1))]), Some(Memory(FurtherUp)));
+        assert_eq!(found(2, &[("memory.events", &events(0, 1))]), Some(Memory(Ancestor)));
         let control = |oom_kill| format!("oom_kill_disable 0\nunder_oom 0\noom_kill {oom_kill}\n");
         assert_eq!(found(1, &[("memory.oom_control", &control(0)), ("memory.failcnt", "3\n")]), None);
         assert_eq!(found(1, &[("memory.oom_control", &control(1)), ("memory.failcnt", "3\n")]), Some(Memory(Own)));
-        assert_eq!(
-            found(1, &[("memory.oom_control", &control(1)), ("memory.failcnt", "0\n")]),
-            Some(Memory(FurtherUp))
-        );
+        assert_eq!(found(1, &[("memory.oom_control", &control(1)), ("memory.failcnt", "0\n")]), Some(Memory(Ancestor)));
 
         let pids = |max, peak| {
             let peak: Option<&str> = peak;
@@ -348,7 +359,7 @@ mod tests {
         };
         assert_eq!(pids("max 0\n", Some("7\n")), None);
         assert_eq!(pids("max 2\n", Some("100\n")), Some(Processes(Own)));
-        assert_eq!(pids("max 2\n", Some("21\n")), Some(Processes(FurtherUp)));
+        assert_eq!(pids("max 2\n", Some("21\n")), Some(Processes(Ancestor)));
         assert_eq!(pids("max 2\n", None), Some(Processes(Own)));
     }
 

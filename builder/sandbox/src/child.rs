@@ -1,8 +1,8 @@
-//! The two processes between the caller and the builder: the spawner outside the process-id namespace, the init inside.
-//! The order of the init's steps is told in [`super`].
+//! The two processes between the caller and the builder: the spawner outside the process-id
+//! namespace, the init inside. The order of the init's steps is in [`super`].
 //!
-//! Neither has a second thread. The spawner ends when its standard input closes, the init when the spawner does, by the
-//! parent-death signal.
+//! Neither has a second thread. The spawner ends when its standard input closes, the init when the
+//! spawner does, by the parent-death signal.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
@@ -28,7 +28,7 @@ use crate::request::{Jobserver, JobserverForm, Request};
 /// Descriptor on which the init and the builder's process before `execve` report.
 const REPORT: RawFd = 3;
 
-/// Becomes the sandbox's spawner when that is what this process was started as, and does not return then.
+/// Becomes the sandbox's spawner when this process was started as one, and does not return then.
 ///
 /// It must be the first thing in `main`, before any thread exists.
 pub fn child_entry() {
@@ -41,61 +41,62 @@ pub fn child_entry() {
 fn serve() -> ! {
     let socket = std::io::stdin();
     let socket = socket.as_fd();
-    // Nothing of the caller's is to be held open by this process, which may outlive what it was meant for.
+    // This process must not hold the caller's files open, as it may outlive their purpose.
     if sys::close_from(3).is_err() || !sys::is_single_threaded() {
         sys::exit_now(1);
     }
-    // What the caller, or what started it, ignores or blocks is not to be ignored by the builders.
+    // Builders must not ignore the signals that the caller, or its parent, ignores or blocks.
     sys::reset_signals();
     let mut base = None;
     while let Some((head, log)) = receive_head(socket) {
         let size = match head {
-            // What was to be killed had ended by itself.
+            // The build to kill had ended by itself.
             Head::End => continue,
             Head::Run(size) => size,
         };
         let Ok(request) = receive_request(socket, size) else { break };
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), &log) {
-            (Ok(base), Some(log)) => build(base, &request, log, socket, &mut told),
+            (Ok(base), Some(log)) => build(base, &request, log, socket, &mut reports),
             (Ok(_), None) => Err(SandboxError::Request { reason: "it comes without a place for the log".into() }),
             (Err(error), _) => Err(error.clone()),
         });
         let usage = match ran {
             Ok(usage) => usage,
             Err(error) => {
-                Message::Failed(error).append_to(&mut told);
+                Message::Failed(error).append_to(&mut reports);
                 Message::Usage { user: Duration::ZERO, system: Duration::ZERO, max_rss_bytes: 0 }
             }
         };
-        usage.append_to(&mut told);
-        report(socket, &told);
+        usage.append_to(&mut reports);
+        report(socket, &reports);
         // Not before, so that the caller is not woken once more by the end of the log.
         drop(log);
     }
     sys::exit_now(0)
 }
 
-/// Runs one build to its end: when this returns, nothing of it is alive. What its processes have told is added to `told`.
+/// Runs one build to its end: when this returns, none of its processes is alive. Their messages are
+/// added to `reports`.
 fn build(
     base: &mut Base,
     request: &Request,
     log: &OwnedFd,
     socket: BorrowedFd,
-    told: &mut Vec<u8>,
+    reports: &mut Vec<u8>,
 ) -> Result<Message, SandboxError> {
     let mut skipped = Vec::new();
-    // What can be made beforehand is: the init would make it in pages that it first has to copy.
+    // Made before the fork: the init would make it in pages that it first has to copy.
     let command = Command::new(request)?;
-    base.settle_network()?;
-    base.settle_view(request)?;
-    base.settle_root(request)?;
+    base.prepare_network()?;
+    base.prepare_view(request)?;
+    base.prepare_root(request)?;
     base.set_clocks(request.mode, &mut skipped)?;
     let Some(init) = namespaces::start_init(base.template.is_none())? else {
         let logging = dup2_stderr(log);
         let (Ok(()), Ok(to_spawner)) = (logging, sys::place_at(base.report.as_fd(), REPORT)) else { sys::exit_now(1) };
         let Err(error) = self::init(base, request, &command, skipped, to_spawner.as_fd());
-        tell(to_spawner.as_fd(), &Message::Failed(error));
+        send(to_spawner.as_fd(), &Message::Failed(error));
         sys::exit_now(1);
     };
     let watched = watch(init.as_fd(), socket);
@@ -105,21 +106,22 @@ fn build(
             Err(errno) => return Err(errno).named("kill the build", || "pidfd_send_signal(SIGKILL)".into()),
         }
     }
-    // The init counts as dead only when all of its namespace is.
+    // The init is reaped only when all processes of its namespace are dead.
     let waited = sys::wait_any().named("wait for the init of the sandbox", || "wait4".into())?;
-    base.take_reports(told);
+    base.take_reports(reports);
     watched?;
     Ok(Message::Usage { user: waited.user, system: waited.system, max_rss_bytes: waited.max_rss_bytes })
 }
 
-/// Tells the spawner, which reads it when the init is dead. Should there not be room for it, the spawner finds nothing told.
-fn tell(to_spawner: BorrowedFd, message: &Message) {
+/// Sends a message to the spawner, which reads it when the init is dead. A message that does not
+/// fit into the pipe is dropped.
+fn send(to_spawner: BorrowedFd, message: &Message) {
     let mut line = Vec::new();
     message.append_to(&mut line);
     let _ = write(to_spawner, &line);
 }
 
-/// What ends a build.
+/// The cause of a build's end.
 enum End {
     /// Its init has exited.
     Itself,
@@ -140,7 +142,8 @@ fn watch(init: BorrowedFd, socket: BorrowedFd) -> Result<End, SandboxError> {
             return Ok(End::Itself);
         }
         if called {
-            // While a build runs there is but one thing to say. When nobody is there any more, the next receive tells.
+            // While a build runs there is only one request. When the caller is gone, the next
+            // receive fails.
             receive_head(socket);
             return Ok(End::Caller);
         }
@@ -167,10 +170,10 @@ fn init(
     to_spawner: BorrowedFd,
 ) -> Result<Infallible, SandboxError> {
     die_with_parent()?;
-    limits::stand_back(&request.limits)?;
+    limits::lower_priority(&request.limits)?;
 
     mounts::assemble(request, base, &mut skipped)?;
-    namespaces::name_machine()?;
+    namespaces::set_hostname()?;
     namespaces::enter_inner(base.inner.as_fd())?;
 
     setsid().named("leave the caller's terminal", || "setsid".into())?;
@@ -184,16 +187,17 @@ fn init(
     limits::drop_privileges()?;
     // Again, as a change of credentials may clear it.
     die_with_parent()?;
-    // Process 1 is as confined as the builder; not dumpable, it also keeps its files and its executable to itself.
+    // Process 1 is as confined as the builder; not dumpable, it also keeps its files and its
+    // executable to itself.
     sys::prctl(libc::PR_SET_DUMPABLE, 0)
         .named("hide the init from the builder", || "prctl(PR_SET_DUMPABLE, 0)".into())?;
     let landlock_abi = landlock::restrict(request, &mut skipped)?;
     filter::apply(&base.filter, request.mode, &mut skipped)?;
 
-    tell(to_spawner, &Message::Ready { landlock_abi, skipped });
+    send(to_spawner, &Message::Ready { landlock_abi, skipped });
     let builder = sys::fork_until_exec(CloneFlags::empty(), &mut || {
         let Err(error) = command.become_builder();
-        tell(to_spawner, &Message::Failed(error));
+        send(to_spawner, &Message::Failed(error));
         sys::exit_now(127)
     })
     .named("start the builder", || "clone(CLONE_VM|CLONE_VFORK)".into())?;
@@ -205,19 +209,19 @@ fn init(
                 Ok(code) => Message::Exited { code, max_rss_bytes },
                 Err(signal) => Message::Signalled { signal, max_rss_bytes },
             };
-            tell(to_spawner, &message);
+            send(to_spawner, &message);
             sys::exit_now(0);
         }
     }
 }
 
-/// What the builder is started with.
+/// Program, arguments and surroundings of the builder.
 struct Command {
     program: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     working_dir: CString,
-    /// Whether it has descriptors of the job server.
+    /// Set when it has descriptors of the job server.
     job_tokens: bool,
 }
 
@@ -258,7 +262,7 @@ impl Command {
         }
         let errno = sys::execute(&self.program, &self.arguments, &self.environment);
         let program = self.program.to_string_lossy().into_owned();
-        let remedy = match errno {
+        let help = match errno {
             Errno::ENOENT if std::fs::symlink_metadata(&program).is_ok() => Some(
                 "the file is there: the interpreter named in its first line or in its ELF header is not".to_owned(),
             ),
@@ -269,14 +273,15 @@ impl Command {
             Errno::EACCES => Some("the file is not executable".to_owned()),
             _ => None,
         };
-        Err(SandboxError::Builder { program, errno: errno as i32, remedy })
+        Err(SandboxError::Builder { program, errno: errno as i32, help })
     }
 }
 
-/// Opens the FIFO of the job server for the program that is started next, under the numbers that `MAKEFLAGS` names.
+/// Opens the FIFO of the job server for the program that is started next, under the numbers that
+/// `MAKEFLAGS` names.
 fn open_job_tokens() -> Result<(), SandboxError> {
     for (number, flags) in Jobserver::DESCRIPTORS.into_iter().zip([OFlag::O_RDONLY, OFlag::O_WRONLY]) {
-        let place = Jobserver::PLACE;
+        let place = Jobserver::PATH;
         // The caller has it open at both ends, so this does not wait.
         open(place, flags | OFlag::O_CLOEXEC, Mode::empty())
             .and_then(|file| fcntl(&file, FcntlArg::F_DUPFD(number)))

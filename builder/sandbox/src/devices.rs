@@ -1,12 +1,15 @@
-//! What is to be `/dev`.
+//! `/dev` of builds.
 //!
-//! Whoever owns an inode changes its mode and its times, and everybody may set the times of a file that he may write to. Device nodes can be
-//! written to by all, and where root builds they belong to the build's user. So no build gets the host's with a mount that allows it:
+//! The owner of an inode changes its mode and its times, and any user may set the times of a file
+//! that can be written. Device nodes can be written by all, and where root builds they belong to
+//! the build's user. So no build gets the host's with a mount that allows it:
 //!
-//! - Where this process may make device nodes, which takes root outside of any user namespace, builds have nodes of their own:
-//!   nothing that a build does to one reaches the host or a build of another spawner, locks and watches included.
-//! - An ordinary user cannot have any, as the kernel opens no device on a file system of a user namespace. Builds see the
-//!   host's inodes then, read-only: that keeps their metadata as they are and lets devices be written to all the same.
+//! - Where this process may make device nodes, which takes root outside of any user namespace,
+//!   builds have nodes of their own: nothing that a build does to one reaches the host or a build
+//!   of another spawner, locks and watches included.
+//! - An ordinary user cannot have any, as the kernel opens no device on a file system of a user
+//!   namespace. Builds see the host's inodes then, read-only: that keeps their metadata as they are
+//!   and lets devices be written to all the same.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,20 +27,21 @@ use super::mounts::{PLAIN, attach, fresh, host_tree, read_only};
 use super::sys::{self, attr};
 use crate::request::Jobserver;
 
-/// Where the spawner keeps what it has made, below [`super::mounts::STOCK`].
-pub const STOCKED_DEV: &str = "/sys/dev";
-/// Where nodes of our own are until the stock is there. Nothing of what the host has there is needed.
+/// The directory of the `/dev` that the spawner prepares, below [`super::mounts::PREPARED`].
+pub const PREPARED_DEV: &str = "/sys/dev";
+/// The directory of nodes of our own until the prepared directories are there. Nothing of the
+/// host's is needed there.
 const OWN_NODES: &str = "/sys";
 /// The device nodes that every build sees: name, major and minor number.
 const DEVICES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 const READ_ONLY: u64 = attr::NOSUID | attr::RDONLY;
 
-/// Makes device nodes of our own, for [`take_nodes`], where that can be done: before the process enters a user namespace, as what is
-/// mounted there opens no devices.
+/// Makes device nodes of our own, for [`take_nodes`], where that can be done: before the process
+/// enters a user namespace, as what is mounted there opens no devices.
 ///
 /// # Errors
-/// What the kernel refuses: nodes are the host's then.
+/// The kernel's refusal: nodes are the host's then.
 pub fn make_own_nodes() -> Result<(), Errno> {
     let everywhere = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -49,7 +53,7 @@ pub fn make_own_nodes() -> Result<(), Errno> {
     let mode = Mode::from_bits_truncate(0o666);
     for (name, major, minor) in DEVICES {
         mknodat(&nodes, name, SFlag::S_IFCHR, mode, makedev(major, minor))?;
-        // Whatever the caller's umask was.
+        // In spite of the caller's umask.
         fchmodat(&nodes, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
         // A container may let nodes be made and not opened.
         let path = format!("/proc/self/fd/{}/{name}", nodes.as_raw_fd());
@@ -61,20 +65,21 @@ pub fn make_own_nodes() -> Result<(), Errno> {
     sys::move_mount(nodes.as_fd(), OWN_NODES.as_ref())
 }
 
-/// The device nodes for builds, as mounts that are attached nowhere: ours, if they were made, or the host's.
+/// Returns the device nodes for builds, as mounts that are attached nowhere: ours, if they were
+/// made, or the host's.
 pub fn take_nodes(own: bool) -> Result<Vec<OwnedFd>, SandboxError> {
     let directory = Path::new(if own { OWN_NODES } else { "/dev" });
     DEVICES.iter().map(|(name, ..)| host_tree(&directory.join(name), READ_ONLY)).collect()
 }
 
-/// Puts what is to be `/dev` into the stock, over what is there.
-pub fn stock(nodes: &[OwnedFd], jobserver: Option<&Path>) -> Result<(), SandboxError> {
-    let doing = "furnish /dev";
+/// Prepares the `/dev` of builds, over an earlier one.
+pub fn populate_dev(nodes: &[OwnedFd], jobserver: Option<&Path>) -> Result<(), SandboxError> {
+    let doing = "populate /dev";
     // A FIFO can be written to where its metadata cannot.
     let fifo = jobserver.map(|fifo| host_tree(fifo, PLAIN | attr::NOEXEC | attr::RDONLY)).transpose()?;
     let mount = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
-    attach(mount.as_fd(), STOCKED_DEV)?;
-    let dev = Path::new(STOCKED_DEV);
+    attach(mount.as_fd(), PREPARED_DEV)?;
+    let dev = Path::new(PREPARED_DEV);
     let named = DEVICES.iter().map(|(name, ..)| *name).zip(nodes);
     for (name, node) in named.chain(fifo.as_ref().map(|fifo| (Jobserver::NAME, fifo))) {
         let path = dev.join(name);
@@ -96,16 +101,16 @@ pub fn stock(nodes: &[OwnedFd], jobserver: Option<&Path>) -> Result<(), SandboxE
     read_only(mount.as_fd(), "/dev")
 }
 
-/// The same for one build, with the FIFO of its job server.
-pub fn stock_with(jobserver: &Path) -> Result<(), SandboxError> {
-    let stocked = Path::new(STOCKED_DEV);
+/// As [`populate_dev`], for one build, with the FIFO of its job server.
+pub fn populate_dev_with(jobserver: &Path) -> Result<(), SandboxError> {
+    let prepared = Path::new(PREPARED_DEV);
     let nodes: Vec<OwnedFd> =
-        DEVICES.iter().map(|(name, ..)| host_tree(&stocked.join(name), READ_ONLY)).collect::<Result<_, _>>()?;
-    stock(&nodes, Some(jobserver))
+        DEVICES.iter().map(|(name, ..)| host_tree(&prepared.join(name), READ_ONLY)).collect::<Result<_, _>>()?;
+    populate_dev(&nodes, Some(jobserver))
 }
 
-/// A copy of what is to be `/dev`, attached nowhere.
-pub fn stocked() -> Result<OwnedFd, SandboxError> {
-    sys::clone_tree(STOCKED_DEV.as_ref(), true)
-        .named("furnish /dev", || format!("open_tree({STOCKED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))
+/// Returns a copy of the prepared `/dev`, attached nowhere.
+pub fn clone_dev() -> Result<OwnedFd, SandboxError> {
+    sys::clone_tree(PREPARED_DEV.as_ref(), true)
+        .named("populate /dev", || format!("open_tree({PREPARED_DEV}, OPEN_TREE_CLONE|AT_RECURSIVE)"))
 }

@@ -1,6 +1,6 @@
-//! What can go wrong before, around and after the builder itself runs.
+//! Errors before, around and after the run of the builder itself.
 //!
-//! The errors cross from the child to the caller as JSON, so causes are kept as errno numbers rather than as values.
+//! They cross from the child to the caller as JSON, so causes are errno numbers rather than values.
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -9,31 +9,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum SandboxError {
     /// A system call that sets the sandbox up was refused.
-    #[error("cannot {doing}: {call}: {}{}", errno_text(*.errno), remedy_text(.remedy))]
+    #[error("cannot {doing}: {call}: {}", errno_text(*.errno))]
     Call {
-        /// What it was for, as in "cannot …".
+        /// The purpose, as in "cannot …".
         doing: String,
         /// The call and its arguments.
         call: String,
-        /// Why the kernel refused.
+        /// The answer of the kernel.
         errno: i32,
-        /// What the user can do, where that is known.
-        remedy: Option<String>,
+        /// The next step of the user, where there is one.
+        help: Option<String>,
     },
     /// The builder could not be started inside.
-    #[error("cannot start the builder `{program}` in the sandbox: {}{}", errno_text(*.errno), remedy_text(.remedy))]
+    #[error("cannot start the builder `{program}` in the sandbox: {}", errno_text(*.errno))]
     Builder {
         /// Path of the builder inside.
         program: String,
-        /// Why `execve` failed.
+        /// The error of `execve`.
         errno: i32,
-        /// What is likely to be missing.
-        remedy: Option<String>,
+        /// The part that is likely to be missing.
+        help: Option<String>,
     },
     /// More trees than one overlay can hold.
-    #[error(
-        "the root is the union of {count} trees and the kernel unites at most {max}; unite some of them first, as with `builtin:union`"
-    )]
+    #[error("the root is the union of {count} trees, and the kernel unites at most {max}")]
     TooManyLayers {
         /// Trees asked for.
         count: usize,
@@ -41,25 +39,38 @@ pub enum SandboxError {
         max: usize,
     },
     /// The derivation is for another kind of machine.
-    #[error("the build is for `{wanted}` and this machine is `{here}`; build it on a machine of that kind")]
+    #[error("the build is for `{wanted}`, and this machine is `{here}`")]
     ForeignSystem {
         /// The derivation's system.
         wanted: String,
         /// This machine's.
         here: String,
     },
-    /// A request that makes no sense: a broken promise of the caller.
+    /// A request that contradicts itself: a bug of the caller.
     #[error("the build request is not usable: {reason}")]
     Request {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The child ended without a report.
-    #[error("the sandbox process ended without a report ({how}); the end of the build log may say more")]
+    #[error("the sandbox process ended without a report ({how})")]
     Lost {
-        /// What is known of it.
+        /// The known facts.
         how: String,
     },
+}
+
+impl SandboxError {
+    /// Returns the next step of the user, where there is one.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Call { help, .. } | Self::Builder { help, .. } => help.as_deref(),
+            Self::TooManyLayers { .. } => Some("unite some of the trees first, as with `builtin:union`"),
+            Self::ForeignSystem { .. } => Some("build it on a machine of that kind"),
+            Self::Lost { .. } => Some("the end of the build log may say more"),
+            Self::Request { .. } => None,
+        }
+    }
 }
 
 fn errno_text(errno: i32) -> String {
@@ -67,55 +78,57 @@ fn errno_text(errno: i32) -> String {
     format!("{errno:?} ({})", errno.desc())
 }
 
-fn remedy_text(remedy: &Option<String>) -> String {
-    remedy.as_ref().map(|text| format!("; {text}")).unwrap_or_default()
+/// An error with the number of a failed system call.
+pub(super) trait HasErrno {
+    fn errno(&self) -> Errno;
 }
 
-/// Puts the name and the arguments of a call on its errno.
+impl HasErrno for Errno {
+    fn errno(&self) -> Errno {
+        *self
+    }
+}
+
+impl HasErrno for std::io::Error {
+    fn errno(&self) -> Errno {
+        Errno::from_raw(self.raw_os_error().unwrap_or(0))
+    }
+}
+
+impl HasErrno for os::SysError {
+    fn errno(&self) -> Errno {
+        self.errno
+    }
+}
+
+/// Names a failed call and its arguments.
 pub(super) trait Named<T> {
     /// `doing` completes "cannot …"; `call` is the call with its arguments.
     fn named(self, doing: &str, call: impl FnOnce() -> String) -> Result<T, SandboxError>;
 
-    /// The same, with what the user can do about the errno.
-    fn remedied(
+    /// The same, with the next step for the user.
+    fn named_with_help(
         self,
         doing: &str,
         call: impl FnOnce() -> String,
-        remedy: impl FnOnce(Errno) -> Option<String>,
+        help: impl FnOnce(Errno) -> Option<String>,
     ) -> Result<T, SandboxError>;
 }
 
-impl<T> Named<T> for Result<T, Errno> {
+impl<T, E: HasErrno> Named<T> for Result<T, E> {
     fn named(self, doing: &str, call: impl FnOnce() -> String) -> Result<T, SandboxError> {
-        self.remedied(doing, call, |_| None)
+        self.named_with_help(doing, call, |_| None)
     }
 
-    fn remedied(
+    fn named_with_help(
         self,
         doing: &str,
         call: impl FnOnce() -> String,
-        remedy: impl FnOnce(Errno) -> Option<String>,
+        help: impl FnOnce(Errno) -> Option<String>,
     ) -> Result<T, SandboxError> {
-        self.map_err(|errno| SandboxError::Call {
-            doing: doing.into(),
-            call: call(),
-            errno: errno as i32,
-            remedy: remedy(errno),
+        self.map_err(|error| {
+            let errno = error.errno();
+            SandboxError::Call { doing: doing.into(), call: call(), errno: errno as i32, help: help(errno) }
         })
-    }
-}
-
-impl<T> Named<T> for std::io::Result<T> {
-    fn named(self, doing: &str, call: impl FnOnce() -> String) -> Result<T, SandboxError> {
-        self.remedied(doing, call, |_| None)
-    }
-
-    fn remedied(
-        self,
-        doing: &str,
-        call: impl FnOnce() -> String,
-        remedy: impl FnOnce(Errno) -> Option<String>,
-    ) -> Result<T, SandboxError> {
-        self.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))).remedied(doing, call, remedy)
     }
 }

@@ -1,15 +1,18 @@
-//! The system calls that a build has no business with, as a seccomp filter.
+//! The system calls that a build must not make, as a seccomp filter.
 //!
-//! Made by hand rather than with `seccompiler`, which knows neither x32, whose calls share the native architecture's
-//! name, nor several errno numbers in one filter. Whatever is not listed is allowed: namespaces and Landlock confine,
-//! this removes ways around them and what would make outputs dangerous or depend on the machine.
+//! Made by hand rather than with `seccompiler`, which knows neither x32, whose calls share the
+//! native architecture's name, nor several errno numbers in one filter. Calls that are not listed
+//! are allowed: namespaces and Landlock confine, this removes ways around them and calls that would
+//! make outputs dangerous or depend on the machine.
 //!
-//! What the sandbox itself can do without is refused to the spawner already, once, and all that it starts inherits that; what
-//! furnishing a root takes is refused by a second, short filter that each init puts itself under. Either is a program that
-//! the kernel compiles when it is set, so the long one is not compiled for each build. Of two answers the kernel takes the
-//! stricter, so together they are one.
+//! Calls that the sandbox itself does not need are refused to the spawner already, once, and all
+//! its processes inherit that; calls that populate a root are refused by a second, short filter
+//! that each init puts itself under. Either is a program that the kernel compiles when it is set,
+//! so the long one is not compiled for each build. Of two answers the kernel takes the stricter, so
+//! together they are one.
 //!
-//! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not supported by the file system".
+//! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not
+//! supported by the file system".
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, EINVAL,
@@ -19,7 +22,7 @@ use libc::{
 use super::SandboxError;
 use super::error::Named;
 use super::sys::{self, Instruction};
-use crate::request::Mode;
+use crate::request::SandboxMode;
 
 /// The native architecture in `seccomp_data.arch`, `AUDIT_ARCH_*`.
 #[cfg(target_arch = "x86_64")]
@@ -30,10 +33,12 @@ const ARCH: u32 = 0xc000_00b7;
 const X32_BIT: u32 = 0x4000_0000;
 
 const SETID: u32 = libc::S_ISUID | libc::S_ISGID;
-/// Flags of `open` with which its mode argument counts: `O_CREAT` and the bit that makes `O_TMPFILE`.
+/// Flags of `open` with which its mode argument counts: `O_CREAT` and the bit that makes
+/// `O_TMPFILE`.
 const CREATING: u32 = 0o100 | 0o20_000_000;
 
-/// When a rule applies; arguments are numbered from 0 and compared in their lower half, as the kernel's are 32 bits wide.
+/// When a rule applies; arguments are numbered from 0 and compared in their lower half, as the
+/// kernel's are 32 bits wide.
 #[derive(Clone, Copy)]
 enum When {
     Always,
@@ -58,17 +63,18 @@ const OPEN_TREE_ATTR: libc::c_long = 467;
 const SETXATTRAT: libc::c_long = 463;
 const REMOVEXATTRAT: libc::c_long = 466;
 const FCHMODAT2: libc::c_long = 452;
-/// How long what is written is likely to stay, of an inode and of an open file.
+/// Hints about the lifetime of written data, of an inode and of an open file.
 const F_SET_RW_HINT: libc::c_int = 1036;
 const F_SET_FILE_RW_HINT: libc::c_int = 1038;
 /// A lease on a directory, of Linux 6.19.
 const F_SETDELEG: libc::c_int = 1040;
-/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`, `FS_IOC_REMOVE_ENCRYPTION_KEY`, the same for all users, and
-/// `FS_IOC_GET_ENCRYPTION_KEY_STATUS`.
+/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`, `FS_IOC_REMOVE_ENCRYPTION_KEY`, the
+/// same for all users, and `FS_IOC_GET_ENCRYPTION_KEY_STATUS`.
 const FSCRYPT: [u32; 5] = [0x800c_6613, 0xc050_6617, 0xc040_6618, 0xc040_6619, 0xc080_661a];
 
-/// What a build's root is made with, and the spawner enters namespaces with.
-fn furnishing() -> Vec<Rule> {
+/// Returns the rules for calls that make a build's root, and with which the spawner enters
+/// namespaces.
+fn mounting_calls() -> Vec<Rule> {
     let calls = [
         libc::SYS_mount,
         libc::SYS_umount2,
@@ -86,8 +92,9 @@ fn furnishing() -> Vec<Rule> {
     calls.map(|call| Rule { call, when: When::Always, errno: EPERM }).into()
 }
 
-/// What neither a build nor the sandbox has any business with, once the spawner is in its user namespace.
-fn foreign() -> Vec<Rule> {
+/// Returns the rules for calls that neither a build nor the sandbox needs, once the spawner is in
+/// its user namespace.
+fn always_refused() -> Vec<Rule> {
     use When::{Always, Any, AnyOfBoth, Is, NoneOf};
     let mut rules = Vec::new();
     let mut deny = |errno: i32, when: When, calls: &[libc::c_long]| {
@@ -100,7 +107,7 @@ fn foreign() -> Vec<Rule> {
     deny(EPERM, Is(2, libc::S_IFMT, libc::S_IFCHR), &[libc::SYS_mknodat]);
     deny(EPERM, Is(2, libc::S_IFMT, libc::S_IFBLK), &[libc::SYS_mknodat]);
     deny(EPERM, AnyOfBoth([(2, CREATING), (3, SETID)]), &[libc::SYS_openat]);
-    // Its mode lies in memory, out of a filter's sight; the C library then uses `openat`.
+    // Its mode is in memory, out of a filter's sight; the C library then uses `openat`.
     deny(ENOSYS, Always, &[libc::SYS_openat2]);
     #[cfg(target_arch = "x86_64")]
     {
@@ -148,25 +155,28 @@ fn foreign() -> Vec<Rule> {
             libc::SYS_syslog,
         ],
     );
-    // What a process attaches to an inode or reads of it concerns all that have the inode: a lease makes them wait, a hint about its
-    // writing stays. The answers are those of kernels and file systems that have none of this.
+    // A process that attaches something to an inode affects all processes that have the inode: a
+    // lease makes them wait, a hint about its writing stays. The answers are those of kernels and
+    // file systems without such features.
     for command in [libc::F_SETLEASE, F_SETDELEG, F_SET_RW_HINT, F_SET_FILE_RW_HINT] {
         deny(EINVAL, Is(1, u32::MAX, command.unsigned_abs()), &[libc::SYS_fcntl]);
     }
     deny(EPERM, Always, &[libc::SYS_fanotify_init]);
-    // Keys of a file system belong to the user and outlive the build; what is encrypted is no output.
+    // Keys of a file system belong to the user and outlive the build; an encrypted file is no
+    // output.
     for request in FSCRYPT {
         deny(EOPNOTSUPP, Is(1, u32::MAX, request), &[libc::SYS_ioctl]);
     }
     // With a user namespace come capabilities, and with them most of the kernel.
     let new_user = libc::CLONE_NEWUSER.unsigned_abs();
     deny(EPERM, Any(0, new_user), &[libc::SYS_unshare, libc::SYS_clone]);
-    // Its flags lie in memory; the C library then uses `clone`.
+    // Its flags are in memory; the C library then uses `clone`.
     deny(ENOSYS, Always, &[libc::SYS_clone3]);
     // These put words into a terminal.
     deny(EPERM, Is(1, u32::MAX, 0x5412), &[libc::SYS_ioctl]);
     deny(EPERM, Is(1, u32::MAX, 0x541c), &[libc::SYS_ioctl]);
-    // Other families are not all divided by network namespaces: vsock reaches the host of a virtual machine.
+    // Other families are not all divided by network namespaces: vsock reaches the host of a virtual
+    // machine.
     const FAMILIES: &[u32] = &[1, 2, 10, 16];
     deny(EAFNOSUPPORT, NoneOf(0, FAMILIES), &[libc::SYS_socket, libc::SYS_socketpair]);
     rules
@@ -194,11 +204,12 @@ fn load(offset: u32) -> Instruction {
     op(BPF_LD | BPF_W | BPF_ABS, offset)
 }
 
-/// The instructions that go on to the next rule, with the call's number loaded, unless the condition holds.
+/// The instructions that go on to the next rule, with the call's number loaded, unless the
+/// condition holds.
 fn condition(when: When) -> Vec<Instruction> {
     let any = |index: u8, mask: u32| [load(argument(index)), op(BPF_ALU | BPF_AND | BPF_K, mask)];
-    // Each block ends with a jump of two kinds: on to the following instruction, or to the end of the rule, whose
-    // distance is known when the block is whole; until then it is marked 255.
+    // Each block ends with a jump of two kinds: on to the following instruction, or to the end of
+    // the rule, whose distance is known when the block is whole; until then it is marked 255.
     const OUT: u8 = u8::MAX;
     let to = |k: u32, jt: u8, jf: u8| Instruction { code: (BPF_JMP | BPF_K | BPF_JEQ) as u16, jt, jf, k };
     match when {
@@ -215,28 +226,29 @@ fn condition(when: When) -> Vec<Instruction> {
     }
 }
 
-/// The filter for the spawner, which is in its user namespaces by then.
+/// Returns the filter for the spawner, once it is in its user namespaces.
 pub fn for_spawner() -> Vec<Instruction> {
-    program(foreign())
+    program(always_refused())
 }
 
-/// The filter for the init of a build whose spawner is under [`for_spawner`]. The architecture is looked at there.
+/// Returns the filter for the init of a build whose spawner is under [`for_spawner`], which checks
+/// the architecture.
 pub fn for_init() -> Vec<Instruction> {
     let mut program = vec![load(NUMBER)];
-    append_sorted(furnishing(), &mut program);
+    append_sorted(mounting_calls(), &mut program);
     program
 }
 
-/// Both in one.
+/// Returns both in one.
 pub fn whole() -> Vec<Instruction> {
-    program(foreign().into_iter().chain(furnishing()).collect())
+    program(always_refused().into_iter().chain(mounting_calls()).collect())
 }
 
 fn program(rules: Vec<Rule>) -> Vec<Instruction> {
     let mut program = vec![
         load(4),
         jump(BPF_JEQ, ARCH, 1, 0),
-        // A 32-bit program has another table of calls; it cannot be told so by an error it would understand.
+        // A 32-bit program has another table of calls; no error that it understands would say so.
         op(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
         load(NUMBER),
     ];
@@ -253,11 +265,11 @@ fn append_sorted(mut rules: Vec<Rule>, program: &mut Vec<Instruction>) {
     search(&rules, program);
 }
 
-/// Calls that are looked at one by one.
+/// Number of calls that are compared one by one.
 const LEAF: usize = 4;
 
-/// Adds a search for the call by halves: the kernel runs the program for each call there is when it is loaded, to remember
-/// those that it always allows.
+/// Adds a binary search for the call: the kernel runs the program for each call when it is loaded,
+/// to cache those that it always allows.
 fn search(rules: &[Rule], program: &mut Vec<Instruction>) {
     let half = rules.len() / 2;
     // The rules of one call stay together.
@@ -310,13 +322,13 @@ fn append(rule: &Rule, program: &mut Vec<Instruction>) {
 }
 
 /// Puts the calling process and all it starts under the filter, for good.
-pub fn apply(program: &[Instruction], mode: Mode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
+pub fn apply(program: &[Instruction], mode: SandboxMode, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
     let applied = sys::set_seccomp_filter(program);
-    if applied.is_err() && mode == Mode::Relaxed {
+    if applied.is_err() && mode == SandboxMode::Relaxed {
         skipped.push("seccomp".into());
         return Ok(());
     }
-    applied.remedied(
+    applied.named_with_help(
         "filter system calls",
         || "seccomp(SECCOMP_SET_MODE_FILTER)".into(),
         |_| Some("the kernel needs CONFIG_SECCOMP_FILTER; relaxed mode does without".into()),
@@ -327,7 +339,8 @@ pub fn apply(program: &[Instruction], mode: Mode, skipped: &mut Vec<String>) -> 
 mod tests {
     use super::*;
 
-    /// What a build gets to hear, whether the filter is in two parts or in one.
+    /// Returns the answer to a call, which is the same whether the filter is in two parts or in
+    /// one.
     #[track_caller]
     fn verdict(arch: u32, call: libc::c_long, arguments: [u32; 6]) -> u32 {
         let [spawner, init, whole] =
@@ -417,10 +430,10 @@ mod tests {
         }
     }
 
-    /// The search finds what a look at one rule after the other finds.
+    /// The binary search finds the same rule as a linear one.
     #[test]
     fn every_call_meets_its_own_rules() {
-        let rules: Vec<Rule> = foreign().into_iter().chain(furnishing()).collect();
+        let rules: Vec<Rule> = always_refused().into_iter().chain(mounting_calls()).collect();
         for call in 0..600 {
             let always = rules.iter().find(|rule| rule.call == call && matches!(rule.when, When::Always));
             if always.is_some() || !rules.iter().any(|rule| rule.call == call) {

@@ -1,8 +1,9 @@
 //! Landlock: a second wall, behind the mounts, in case one of those has a hole.
 //!
-//! Reading and executing is allowed everywhere in the root, writing only where a build may write. Abstract sockets and
-//! signals of processes outside are out of reach. TCP is left alone: the network namespace holds nothing but the
-//! build's own loopback device, and test suites talk to themselves over it.
+//! Reading and executing is allowed everywhere in the root, writing only where a build may write.
+//! Abstract sockets and signals of processes outside are out of reach. TCP is left alone: the
+//! network namespace holds nothing but the build's own loopback device, and test suites talk to
+//! themselves over it.
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, RestrictSelfAttr, Ruleset,
@@ -14,13 +15,14 @@ use std::path::Path;
 use super::SandboxError;
 use super::error::Named;
 use super::sys;
-use crate::request::{Mode, Request};
+use crate::request::{Request, SandboxMode};
 
 /// The newest level whose rights are asked for; older kernels give what they have.
 const NEWEST: ABI = ABI::V9;
-/// Where every build may write.
+/// Directories in which every build may write.
 const WRITABLE: [&str; 3] = ["/build", "/tmp", "/dev/shm"];
-/// Where devices may be opened for writing, and the job server's FIFO: nothing can be made in it.
+/// The directory in which devices may be opened for writing, and the job server's FIFO: nothing can
+/// be made in it.
 const DEVICES: &str = "/dev";
 
 /// Restricts the calling process and all it starts, for good; returns the level in force.
@@ -28,12 +30,12 @@ pub fn restrict(request: &Request, skipped: &mut Vec<String>) -> Result<Option<i
     const DOING: &str = "restrict the build with Landlock";
     let level = match sys::landlock_abi() {
         Ok(level) => level,
-        Err(_) if request.mode == Mode::Relaxed => {
+        Err(_) if request.mode == SandboxMode::Relaxed => {
             skipped.push("landlock".into());
             return Ok(None);
         }
         Err(errno) => {
-            return Err(errno).remedied(
+            return Err(errno).named_with_help(
                 DOING,
                 || "landlock_create_ruleset(LANDLOCK_CREATE_RULESET_VERSION)".into(),
                 |_| Some("the kernel needs CONFIG_SECURITY_LANDLOCK and `landlock` in its `lsm=` parameter (5.13 or newer); relaxed mode does without".into()),
@@ -44,7 +46,7 @@ pub fn restrict(request: &Request, skipped: &mut Vec<String>) -> Result<Option<i
         doing: DOING.into(),
         call: format!("landlock_restrict_self: {error}"),
         errno: Errno::last_raw(),
-        remedy: None,
+        help: None,
     })?;
     match status {
         RulesetStatus::NotEnforced => Err(Errno::ENOTSUP).named(DOING, || "landlock_restrict_self".into()),
@@ -68,7 +70,7 @@ fn apply(request: &Request) -> Result<RulesetStatus, Box<dyn std::error::Error>>
         rules = rules.add_rule(beneath(path, write)?)?;
     }
     rules = rules.add_rule(beneath(Path::new(DEVICES), device)?)?;
-    // What a build is refused is its own affair, not the machine's audit log's.
+    // Refusals of a build do not belong into the machine's audit log.
     let restricted = rules.log_same_exec(false)?.log_new_exec(false)?.log_subdomains(false)?.restrict_self()?;
     Ok(restricted.ruleset)
 }

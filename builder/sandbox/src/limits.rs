@@ -1,5 +1,5 @@
-//! What a process inherits and a build should find the same everywhere: umask, resource limits, huge pages,
-//! personality; and the capabilities, all of which go.
+//! State that a process inherits and a build should find the same everywhere: umask, resource
+//! limits, huge pages, personality; and the capabilities, all of which are dropped.
 //!
 //! Memory and processes are limited here where no control group does it (`cgroup`).
 
@@ -24,12 +24,13 @@ const PID_LIMIT: u64 = 4 << 20;
 type Limit = (Resource, &'static str, u64, u64);
 const NONE: u64 = libc::RLIM_INFINITY;
 
-/// The limits of every build, whoever calls. The hard ones of the caller that are lower stay, where nobody may raise them
-/// ([`raise_hard_limits`]). Most of those of the caller depend on how much memory the machine has, or on what started it.
+/// The limits of every build, for every caller. Lower hard limits of the caller stay, where this
+/// process may not raise them ([`raise_hard_limits`]). Most of those of the caller depend on the
+/// memory of the machine, or on its parent.
 ///
-/// One byte of a core is none, and is how the kernel is told not to start the host's program for cores either, which 0 does not
-/// say (see core(5)). Pending signals and messages in queues are also counted for the user as a whole, on the host as well:
-/// what a build may have is little of what a user has.
+/// One byte of a core is none, and keeps the kernel from starting the host's program for cores as
+/// well, which 0 does not (see core(5)). Pending signals and messages in queues are also counted
+/// for the user as a whole, on the host as well: a build may have a small part of a user's.
 const LIMITS: [Limit; 14] = [
     (Resource::RLIMIT_AS, "RLIMIT_AS", NONE, NONE),
     (Resource::RLIMIT_CORE, "RLIMIT_CORE", 1, 1),
@@ -47,8 +48,9 @@ const LIMITS: [Limit; 14] = [
     (Resource::RLIMIT_STACK, "RLIMIT_STACK", 8 << 20, NONE),
 ];
 
-/// The limits of one build: its memory, where no control group limits that, and its processes. Of these two more are the
-/// sandbox's own, so that a control group is the first to refuse one, and says so.
+/// The limits of one build: its memory, where no control group limits that, and its processes. Of
+/// these two more are the sandbox's own, so that a control group is the first to refuse one, and
+/// says so.
 fn own_limits(limits: &Limits) -> [Limit; 2] {
     let memory = limits.memory_max_bytes.unwrap_or(NONE);
     let processes = limits.processes_max.map_or(NONE, |max| max.saturating_add(2));
@@ -58,8 +60,8 @@ fn own_limits(limits: &Limits) -> [Limit; 2] {
     ]
 }
 
-/// Raises hard limits to what builds have, where this process may, which is before it enters a user namespace; and those soft limits
-/// that the kernel takes for limits of the namespace.
+/// Raises hard limits to what builds have, where this process may, which is before it enters a user
+/// namespace; and those soft limits that the kernel takes for limits of the namespace.
 pub fn raise_hard_limits() {
     let of_one = own_limits(&Limits::default());
     for (resource, _, _, wanted) in LIMITS.into_iter().chain(of_one) {
@@ -75,7 +77,8 @@ pub fn raise_hard_limits() {
     }
 }
 
-/// Lets this process open as many files as its hard limit allows; one is needed for each layer and bind.
+/// Lets this process open as many files as its hard limit allows; one is needed for each layer and
+/// bind.
 pub fn raise_open_files() -> Result<(), SandboxError> {
     let set = || -> Result<(), Errno> {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -84,8 +87,9 @@ pub fn raise_open_files() -> Result<(), SandboxError> {
     set().named("raise the limit on open files", || "setrlimit(RLIMIT_NOFILE)".into())
 }
 
-/// What the kernel counts for a user in all, on the host and in every build, with what the builds of one spawner may have of it at a
-/// time: files of `/proc/sys/user`. Else one build could take all that its user has.
+/// Resources that the kernel counts for a user in all, on the host and in every build, with the
+/// share of the builds of one spawner at a time: files of `/proc/sys/user`. Without this, one build
+/// could take all that its user has.
 const SHARES: [(&str, u32); 4] = [
     ("max_inotify_instances", 16),
     ("max_inotify_watches", 8192),
@@ -93,27 +97,29 @@ const SHARES: [(&str, u32); 4] = [
     ("max_fanotify_marks", 0),
 ];
 
-/// Bounds what builds may have of [`SHARES`], for a process that is root in its user namespace. Where `/proc/sys` cannot be written
-/// to, as in many containers, they have what their user has.
-pub fn share_out() {
+/// Bounds the part of [`SHARES`] that builds may have, for a process that is root in its user
+/// namespace. Where `/proc/sys` cannot be written to, as in many containers, they have the limits
+/// of their user.
+pub fn limit_user_counts() {
     for (name, max) in SHARES {
         let _ = fs::write(format!("/proc/sys/user/{name}"), max.to_string());
     }
 }
 
-/// How much sooner than others a build's processes are ended when the machine is out of memory, of 1000.
+/// The kernel's preference, of 1000, for killing a build's processes when the machine is out of
+/// memory.
 const OOM_SCORE: &str = "500";
 /// Process ids below this are given out once and not again.
 const RESERVED_PIDS: u64 = 300;
 
-/// Volunteers this process and all it starts to be ended first when the machine has no memory left.
-pub fn volunteer() {
-    // Raising the score is always allowed; where something above has set a higher one, that stays.
+/// Makes the kernel prefer this process, and all it starts, when it kills for want of memory.
+pub fn raise_oom_score() {
+    // Raising the score is always allowed; a higher one that a parent has set stays.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
 }
 
 /// Lowers the priority as asked.
-pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
+pub fn lower_priority(limits: &Limits) -> Result<(), SandboxError> {
     if limits.niceness == 0 {
         return Ok(());
     }
@@ -121,11 +127,12 @@ pub fn stand_back(limits: &Limits) -> Result<(), SandboxError> {
         .named("lower the priority of the build", || format!("setpriority({})", limits.niceness))
 }
 
-/// Limits how many processes there can be at a time by the numbers that there are for them, for a build of the root
-/// user, whom `RLIMIT_NPROC` does not bind. The bound is coarse: [`RESERVED_PIDS`] more may be had on the first round.
+/// Limits how many processes there can be at a time by the numbers that there are for them, for a
+/// build of the root user, whom `RLIMIT_NPROC` does not bind. The bound is coarse:
+/// [`RESERVED_PIDS`] more may be had on the first round.
 ///
-/// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere. Kernels before 6.14
-/// have one limit for the whole machine and refuse; `doctor` says so.
+/// `proc` is a writable `/proc` of this process-id namespace that need not be attached anywhere.
+/// Kernels before 6.14 have one limit for the whole machine and refuse; `doctor` says so.
 pub fn limit_process_ids(proc: &OwnedFd, max: u64) {
     let text = max.saturating_add(RESERVED_PIDS).min(PID_LIMIT).to_string();
     let _ = openat(proc.as_fd(), "sys/kernel/pid_max", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -145,7 +152,8 @@ pub fn fix_surroundings(limits: &Limits) -> Result<(), SandboxError> {
             .and_then(|(_, most)| setrlimit(resource, soft.min(most), hard.min(most)))
             .named("set a resource limit", || format!("setrlimit({name}, {soft}, {hard})"))?;
     }
-    // `eval` wants no huge pages for itself, and a process that has switched them off hands that on to all it starts.
+    // `eval` wants no huge pages for itself, and a process that has switched them off hands that on
+    // to all it starts.
     sys::prctl(libc::PR_SET_THP_DISABLE, 0)
         .named("allow huge pages again", || "prctl(PR_SET_THP_DISABLE, 0)".into())?;
     // Addresses that change from run to run find their way into outputs.

@@ -1,23 +1,25 @@
-//! How much memory there is: the machine's, less where a control group of this process allows less.
+//! The amount of memory: the machine's, or less where a control group of this process allows less.
 
 use crate::Membership;
 use std::{fs, path::Path};
 
-/// What this process and all it starts may use together, in bytes; `None` where the kernel does not tell.
+/// Returns the bytes that this process and all it starts may use together; `None` where the kernel
+/// does not say it.
 pub fn total_bytes() -> Option<u64> {
     let [total] = machine(["MemTotal:"])?;
     Some(groups(&Membership::all()).map(|group| group.limit).fold(total, u64::min))
 }
 
-/// What the machine has, in bytes; `None` where the kernel does not tell.
+/// Returns the machine's memory in bytes; `None` where the kernel does not say it.
 pub fn machine_bytes() -> Option<u64> {
     machine(["MemTotal:"]).map(|[total]| total)
 }
 
-/// What of it is free, or would be if caches of files were given up, in bytes; `None` where the kernel does not tell.
+/// Returns the bytes that are free, or would be without caches of files; `None` where the kernel
+/// does not say it.
 pub fn available_bytes() -> Option<u64> {
     let [total, available] = machine(["MemTotal:", "MemAvailable:"])?;
-    // To ask a group what it uses takes long, and one that may have all of the machine binds nobody.
+    // Reading a group's usage takes long, and a group that may have all of the machine is no limit.
     let memberships = Membership::all();
     let binding = groups(&memberships).filter(|group| group.limit < total);
     Some(binding.filter_map(|group| group.available()).fold(available, u64::min))
@@ -56,7 +58,7 @@ fn groups(memberships: &[Membership]) -> impl Iterator<Item = Group<'_>> {
 }
 
 impl Group<'_> {
-    /// What is left of the limit. What is used only to keep files at hand does not count.
+    /// Returns the rest of the limit. Caches of files do not count as used.
     fn available(&self) -> Option<u64> {
         let [used, cached] = match self.version {
             1 => ["memory.usage_in_bytes", "total_inactive_file"],

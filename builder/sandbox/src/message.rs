@@ -1,4 +1,4 @@
-//! What the sandbox tells of a build to the process that asked for it: JSON, one message a line.
+//! The sandbox's messages about a build to the process that asked for it: JSON, one message a line.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::SandboxError;
 /// One line of the report, in the order of the variants.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// The sandbox stands and the builder is about to start.
+    /// The sandbox is ready and the builder is about to start.
     Ready {
         /// Level of Landlock in force, if any.
         landlock_abi: Option<i32>,
@@ -22,14 +22,14 @@ pub(super) enum Message {
     Exited {
         /// Its status.
         code: i32,
-        /// Largest resident set of the builder and what it waited for, in bytes.
+        /// Largest resident set of the builder and the processes that it waited for, in bytes.
         max_rss_bytes: u64,
     },
     /// A signal ended the builder.
     Signalled {
         /// The signal's number.
         signal: i32,
-        /// Largest resident set of the builder and what it waited for, in bytes.
+        /// Largest resident set of the builder and the processes that it waited for, in bytes.
         max_rss_bytes: u64,
     },
     /// Everything inside is dead. This comes last, and always, unless the spawner is dead too.
@@ -49,7 +49,7 @@ impl Message {
         let start = lines.len();
         match serde_json::to_writer(&mut *lines, self) {
             Ok(()) => lines.push(b'\n'),
-            // Nothing that a message holds fails to be written; half a line would spoil the others.
+            // No part of a message fails to be written; half a line would spoil the others.
             Err(_) => lines.truncate(start),
         }
     }

@@ -11,12 +11,14 @@
 //! └── tmp            tmpfs
 //! ```
 //!
-//! What does not differ from build to build, the skeleton and the devices, the spawner makes once ([`prepare`]); builds have copies of
-//! the mounts, all of them read-only. The whole root is one of them ([`Template`]) when a build wants the same as the one before.
+//! The parts that do not differ from build to build, the skeleton and the devices, are made once by
+//! the spawner ([`prepare`]); builds have copies of the mounts, all of them read-only. The whole
+//! root is one of them ([`Template`]) when a build wants the same as the one before.
 //!
-//! Everything of the host is opened before the root changes and attached after, so that no path of the host is looked
-//! up inside and no symbolic link of a layer can lead out. Invariants: all mounts are `nosuid`; all but the device
-//! nodes are `nodev`; the skeleton lies at the bottom, so that a layer's own `/etc/passwd` wins.
+//! Everything of the host is opened before the root changes and attached after, so that no path of
+//! the host is looked up inside and no symbolic link of a layer can lead out. Invariants: all
+//! mounts are `nosuid`; all but the device nodes are `nodev`; the skeleton is at the bottom, so
+//! that a layer's own `/etc/passwd` wins.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -34,28 +36,29 @@ use nix::unistd::{AccessFlags, access, chdir, fchdir, pivot_root};
 use super::SandboxError;
 use super::base::Base;
 use super::error::Named;
-use super::inputs::{self, Identity, Source};
+use super::inputs::{self, BindKind, Identity};
 use super::sys::{self, attr};
 use super::unite::{self, UNITING};
 use super::{devices, limits};
 use crate::memory;
 use crate::request::{Bind, Limits, OutputPlace, Request};
 
-/// Where the spawner keeps what it has prepared: a directory that every machine has and no build needs anything of. Only the
-/// spawner's mount namespace, and those of its builds until they have their root, have this there.
-pub const STOCK: &str = "/sys";
-/// The mount points and files of the skeleton, in the stock.
+/// The directory of everything that the spawner prepares: one that every machine has and no build
+/// needs anything of. Only the spawner's mount namespace, and those of its builds until they have
+/// their root, have these mounts there.
+pub const PREPARED: &str = "/sys";
+/// The mount points and files of the skeleton, below [`PREPARED`].
 const SKELETON: &str = "/sys/skeleton";
-/// Where the new root is attached for a moment, in the stock.
+/// The directory at which the new root is attached for a moment, below [`PREPARED`].
 pub const STAGING: &str = "/sys/root";
-/// An empty file, in the stock.
+/// An empty file, below [`PREPARED`].
 const NOTHING: &str = "/sys/nothing";
-/// Where the overlay over the store is, in the stock.
-pub const STOCKED_VIEW: &str = "/sys/inputs";
-/// An empty directory, in the stock.
+/// The directory of the overlay over the store, below [`PREPARED`].
+pub const PREPARED_VIEW: &str = "/sys/inputs";
+/// An empty directory, below [`PREPARED`].
 pub const EMPTY: &str = "/sys/empty";
-/// Of what `/proc` tells of the whole machine, the files that everybody may read and that are about the keys of the user who builds, and
-/// about files of others on which there are locks of open files (`F_OFD_SETLK`): those are shown whoever has them.
+/// Files of `/proc` about the whole machine that every user may read: the keys of the user who
+/// builds, and the locks of open files (`F_OFD_SETLK`), which are shown for all users.
 const OF_OTHERS: [&str; 3] = ["keys", "key-users", "locks"];
 /// No link is among them, so that no mount point is made through one.
 const MOUNT_POINTS: [&str; 10] =
@@ -70,7 +73,7 @@ const ETC: [(&str, &str); 3] = [
 ];
 pub const PLAIN: u64 = attr::NOSUID | attr::NODEV;
 
-/// Prepares what all builds share, in the mount namespace of the calling process.
+/// Prepares the mounts that all builds share, in the mount namespace of the calling process.
 ///
 /// `own_nodes` says whether [`devices::make_own_nodes`] has succeeded.
 pub fn prepare(own_nodes: bool) -> Result<(), SandboxError> {
@@ -78,18 +81,18 @@ pub fn prepare(own_nodes: bool) -> Result<(), SandboxError> {
     mount(everywhere, "/", everywhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, everywhere)
         .named("detach the sandbox's mounts from the host's", || "mount(/, MS_REC|MS_PRIVATE)".into())?;
     let nodes = devices::take_nodes(own_nodes)?;
-    let stock = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
-    attach(stock.as_fd(), STOCK)?;
-    for place in [SKELETON, devices::STOCKED_DEV, STAGING, STOCKED_VIEW, EMPTY] {
+    let prepared = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
+    attach(prepared.as_fd(), PREPARED)?;
+    for place in [SKELETON, devices::PREPARED_DEV, STAGING, PREPARED_VIEW, EMPTY] {
         fs::create_dir(place).named("prepare the root", || format!("mkdir({place})"))?;
     }
     fs::write(NOTHING, "").named("prepare the root", || format!("write({NOTHING})"))?;
-    furnish(Path::new(SKELETON))?;
-    devices::stock(&nodes, None)?;
-    read_only(stock.as_fd(), STOCK)
+    populate_skeleton(Path::new(SKELETON))?;
+    devices::populate_dev(&nodes, None)?;
+    read_only(prepared.as_fd(), PREPARED)
 }
 
-/// What is looked up once of this machine.
+/// Facts about this machine that are looked up once.
 pub struct Machine {
     /// Files of `/proc` that are empty for builds.
     hidden: Vec<PathBuf>,
@@ -97,13 +100,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn look() -> Machine {
+    pub fn read() -> Machine {
         Machine { hidden: hidden_of_proc(), memory_bytes: memory::machine_bytes() }
     }
 }
 
-/// The files of `/proc` that are empty for builds: what other users of this machine may not read there, which matters where root
-/// builds, and [`OF_OTHERS`]. They are the same for every process, so they are looked up once.
+/// Returns the files of `/proc` that are empty for builds: those that other users of this machine
+/// may not read, which matters where root builds, and [`OF_OTHERS`]. They are the same for every
+/// process, so they are looked up once.
 fn hidden_of_proc() -> Vec<PathBuf> {
     let others_may_read = |mode: u32| mode & 0o004 != 0;
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -116,30 +120,31 @@ fn hidden_of_proc() -> Vec<PathBuf> {
     closed.map(|entry| entry.path()).chain(of_others).collect()
 }
 
-/// A root that is ready but for what belongs to one build, in a mount namespace of its own that no process is in. Builds enter
-/// copies of it.
+/// A root that is ready but for what belongs to one build, in a mount namespace of its own that no
+/// process is in. Builds enter copies of it.
 ///
-/// What is united is read-only, so a build leaves nothing in it. The numbers of inodes are those of the layers and not given
-/// out as directories are first looked at, where the layers' file systems allow it (`xino`).
+/// The union is read-only, so a build leaves nothing in it. The numbers of inodes are those of the
+/// layers and not assigned when directories are first read, where the layers' file systems allow it
+/// (`xino`).
 pub struct Template {
     namespace: OwnedFd,
     of: Contents,
     made: Instant,
 }
 
-/// What decides how a root looks.
+/// The facts that decide the contents of a root.
 #[derive(PartialEq, Eq)]
 pub struct Contents {
     layers: Vec<PathBuf>,
     outputs: PathBuf,
-    /// Where binds need a mount point or a link of their own, and for what.
+    /// Paths at which binds need a mount point or a link of their own, with their sources.
     places: Vec<(PathBuf, PathBuf)>,
-    /// Each layer and what is at the places.
+    /// The layers, and the sources of the places.
     trees: Vec<Identity>,
 }
 
 impl Contents {
-    /// `None` for a root that no other build could have.
+    /// Returns the contents of a request's root; `None` for a root that no other build could have.
     pub fn of(request: &Request) -> Option<Contents> {
         if request.root_layers.is_empty() || request.jobserver.is_some() {
             return None;
@@ -159,13 +164,14 @@ impl Contents {
 }
 
 impl Template {
-    /// How long one is used: what is offline wrong with a layer, and mended in place, may be remembered as long as that.
+    /// The longest use of one: a layer that is damaged offline and repaired in place may stay
+    /// damaged in it as long.
     const AGE_MAX: Duration = Duration::from_secs(1);
 
-    /// Makes the root of `request`, which has the contents `of`, ready. The calling process is in the mount namespace `host` before
-    /// and after.
+    /// Makes the root of `request`, which has the contents `of`, ready. The calling process is in
+    /// the mount namespace `host` before and after.
     ///
-    /// `None` when it could not be made: the build then tries by itself, and tells why.
+    /// `None` when it could not be made: the build then tries by itself, and reports the reason.
     pub fn make(request: &Request, of: Contents, host: BorrowedFd) -> Result<Option<Template>, SandboxError> {
         let made = Template::prepare(request);
         enter_mounts(host)?;
@@ -179,7 +185,7 @@ impl Template {
         Ok(namespace)
     }
 
-    /// Whether a root with these contents is a copy of it, at this moment.
+    /// Returns true when a root with these contents is a copy of it, at this moment.
     pub fn serves(&self, contents: &Contents) -> bool {
         self.of == *contents && self.made.elapsed() < Template::AGE_MAX
     }
@@ -190,7 +196,7 @@ impl Template {
     }
 }
 
-/// The mount namespace that this process is in.
+/// Opens the mount namespace that this process is in.
 pub fn open_own_mounts() -> Result<OwnedFd, SandboxError> {
     const OWN: &str = "/proc/self/ns/mnt";
     open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).named(UNITING, || format!("open({OWN})"))
@@ -200,7 +206,8 @@ fn enter_mounts(namespace: BorrowedFd) -> Result<(), SandboxError> {
     setns(namespace, CloneFlags::CLONE_NEWNS).named("enter a mount namespace", || "setns(NEWNS)".into())
 }
 
-/// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the spawner's.
+/// Replaces the root, of a process in a mount namespace of its own; with a template, of one in the
+/// spawner's.
 pub fn assemble(request: &Request, base: &Base, skipped: &mut Vec<String>) -> Result<(), SandboxError> {
     let machine = &base.machine;
     let proc = proc(&request.limits)?;
@@ -231,7 +238,7 @@ pub fn assemble(request: &Request, base: &Base, skipped: &mut Vec<String>) -> Re
     }
     for ((bind, source), mount) in binds.iter().zip(&inputs) {
         if hidden_in_skeleton(request, &bind.inside) {
-            stand_in(Path::new("/"), &bind.inside, source)?;
+            make_mount_point(Path::new("/"), &bind.inside, source)?;
         }
         if let Some(mount) = mount {
             attach(mount.as_fd(), &bind.inside)?;
@@ -241,18 +248,18 @@ pub fn assemble(request: &Request, base: &Base, skipped: &mut Vec<String>) -> Re
 }
 
 /// Replaces the root by one for this build alone, with `/dev` in it.
-fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), SandboxError> {
+fn assemble_root(request: &Request, binds: &[(&Bind, BindKind)]) -> Result<(), SandboxError> {
     if let Some(jobserver) = &request.jobserver {
-        devices::stock_with(&jobserver.fifo)?;
+        devices::populate_dev_with(&jobserver.fifo)?;
     }
-    let dev = devices::stocked()?;
+    let dev = devices::clone_dev()?;
     let layers = open_layers(request)?;
-    let own = own_places(request, binds)?;
+    let own = own_mount_points(request, binds)?;
     let root = if layers.is_empty() {
         let root = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
         attach(root.as_fd(), STAGING)?;
-        furnish(Path::new(STAGING))?;
-        furnish_for(Path::new(STAGING), &own)?;
+        populate_skeleton(Path::new(STAGING))?;
+        populate_for(Path::new(STAGING), &own)?;
         read_only(root.as_fd(), "/")?;
         root
     } else if own.is_empty() {
@@ -261,7 +268,7 @@ fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), San
         let places = fresh("tmpfs", &[("mode", "0755")], PLAIN)?;
         // An overlay takes no layer that is attached nowhere.
         attach(places.as_fd(), STAGING)?;
-        furnish_for(Path::new(STAGING), &own)?;
+        populate_for(Path::new(STAGING), &own)?;
         let skeleton = (open_layer(Path::new(SKELETON))?, Path::new("skeleton"));
         overlay(&[(places, Path::new("places of inputs")), skeleton], &layers, request)?
     };
@@ -269,7 +276,7 @@ fn assemble_root(request: &Request, binds: &[(&Bind, Source)]) -> Result<(), San
     attach(dev.as_fd(), "/dev")
 }
 
-/// The `/proc` that builds see.
+/// Returns the `/proc` that builds see.
 fn proc(limits: &Limits) -> Result<OwnedFd, SandboxError> {
     let hardened = PLAIN | attr::NOEXEC;
     let Some(max) = limits.processes_max.filter(|_| !limits.processes_counted) else {
@@ -281,7 +288,8 @@ fn proc(limits: &Limits) -> Result<OwnedFd, SandboxError> {
     Ok(proc)
 }
 
-/// Gives a directory that the caller has made the mode that it has for every caller, whatever the umask was.
+/// Gives a directory that the caller has made the mode that it has for every caller, in spite of
+/// the umask.
 fn open_to_all(directory: &Path) -> Result<(), SandboxError> {
     const MODE: u32 = 0o755;
     let doing = || format!("set the mode of `{}`", directory.display());
@@ -293,8 +301,9 @@ fn open_to_all(directory: &Path) -> Result<(), SandboxError> {
         .named(&doing(), || format!("chmod({}, {MODE:o})", directory.display()))
 }
 
-/// A file system in memory for a build. Where no control group counts it as memory, both that a build has take at most what a process
-/// of it may, with a page for each file; else, and without a limit, either takes at most half of what there is, as usual.
+/// Returns a file system in memory for a build. Where no control group counts it as memory, the two
+/// of a build together take at most as much as a process of it may, with a page for each file;
+/// else, and without a limit, each takes at most half of the machine's memory, as usual.
 fn temporary(limits: &Limits, machine: &Machine) -> Result<OwnedFd, SandboxError> {
     const PAGE: u64 = 4096;
     let half = limits.memory_max_bytes.map(|bytes| (bytes / 2).max(PAGE));
@@ -304,7 +313,7 @@ fn temporary(limits: &Limits, machine: &Machine) -> Result<OwnedFd, SandboxError
     fresh("tmpfs", &[("mode", "1777"), ("size", &size), ("nr_inodes", &files)], PLAIN)
 }
 
-/// A new file system of `kind`, attached nowhere.
+/// Returns a new file system of `kind`, attached nowhere.
 pub fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, SandboxError> {
     let doing = format!("make a {kind} file system");
     let remedy = |errno| {
@@ -316,14 +325,15 @@ pub fn fresh(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<Ow
     for (key, value) in options {
         sys::fsconfig_string(fs.as_fd(), key, value).named(&doing, || format!("fsconfig({kind}, {key}={value})"))?;
     }
-    sys::fsconfig_create(fs.as_fd()).remedied(&doing, || format!("fsconfig({kind}, CMD_CREATE)"), remedy)?;
-    sys::fsmount(fs.as_fd(), attributes).remedied(&doing, || format!("fsmount({kind})"), remedy)
+    sys::fsconfig_create(fs.as_fd()).named_with_help(&doing, || format!("fsconfig({kind}, CMD_CREATE)"), remedy)?;
+    sys::fsmount(fs.as_fd(), attributes).named_with_help(&doing, || format!("fsmount({kind})"), remedy)
 }
 
-/// A copy of what the host has at `path`, attached nowhere.
+/// Returns a copy of the host's tree at `path`, attached nowhere.
 pub fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, SandboxError> {
     let doing = format!("take `{}` into the sandbox", path.display());
-    // Recursive, as the kernel does not let a user namespace uncover what is below a mount of its parent.
+    // Recursive, as the kernel does not let a user namespace uncover what is below a mount of its
+    // parent.
     let tree = sys::clone_tree(path.as_os_str(), true)
         .named(&doing, || format!("open_tree({}, OPEN_TREE_CLONE|AT_RECURSIVE)", path.display()))?;
     sys::set_tree_attributes(tree.as_fd(), attributes)
@@ -353,62 +363,67 @@ pub fn attach(mount: BorrowedFd, target: impl AsRef<Path>) -> Result<(), Sandbox
         }
         _ => None,
     };
-    sys::move_mount(mount, target.as_os_str()).remedied(
+    sys::move_mount(mount, target.as_os_str()).named_with_help(
         &format!("attach a mount at `{}`", target.display()),
         || format!("move_mount({}, {})", mount.as_raw_fd(), target.display()),
         remedy,
     )
 }
 
-/// What has to be made in the root of one build for it alone.
-enum Place<'a> {
+/// A path that has to be made in the root of one build for it alone.
+enum MountPoint<'a> {
     Directory(&'a Path),
-    StandIn(&'a Path, &'a Source),
+    ForBind(&'a Path, &'a BindKind),
 }
 
-/// The mount points that the skeleton lacks, and the links; those last, so that no mount point is made through one.
-fn own_places<'a>(request: &'a Request, binds: &'a [(&Bind, Source)]) -> Result<Vec<Place<'a>>, SandboxError> {
+/// Returns the mount points that the skeleton lacks, and the links; those last, so that no mount
+/// point is made through one.
+fn own_mount_points<'a>(
+    request: &'a Request,
+    binds: &'a [(&Bind, BindKind)],
+) -> Result<Vec<MountPoint<'a>>, SandboxError> {
     let outputs = request.outputs.inside();
-    let stocked = relative(outputs)?.to_str().is_some_and(|place| MOUNT_POINTS.contains(&place));
+    let is_prepared = relative(outputs)?.to_str().is_some_and(|place| MOUNT_POINTS.contains(&place));
     let (links, mounts): (Vec<_>, Vec<_>) = binds
         .iter()
         .filter(|(bind, _)| !hidden_in_skeleton(request, &bind.inside))
-        .map(|(bind, source)| Place::StandIn(&bind.inside, source))
-        .partition(|place| matches!(place, Place::StandIn(_, Source::Link(_))));
-    let outputs = (!stocked).then_some(Place::Directory(outputs));
+        .map(|(bind, source)| MountPoint::ForBind(&bind.inside, source))
+        .partition(|place| matches!(place, MountPoint::ForBind(_, BindKind::Link(_))));
+    let outputs = (!is_prepared).then_some(MountPoint::Directory(outputs));
     Ok(outputs.into_iter().chain(mounts).chain(links).collect())
 }
 
-/// Makes the places that a build has for itself.
-fn furnish_for(top: &Path, places: &[Place]) -> Result<(), SandboxError> {
+/// Makes the mount points that a build has for itself.
+fn populate_for(top: &Path, places: &[MountPoint]) -> Result<(), SandboxError> {
     for place in places {
         match place {
-            Place::Directory(path) => make_directories(top, &relative(path)?)?,
-            Place::StandIn(inside, source) => stand_in(top, inside, source)?,
+            MountPoint::Directory(path) => make_directories(top, &relative(path)?)?,
+            MountPoint::ForBind(inside, source) => make_mount_point(top, inside, source)?,
         }
     }
     Ok(())
 }
 
 /// Makes the mount points and the few files that programs expect.
-fn furnish(top: &Path) -> Result<(), SandboxError> {
+fn populate_skeleton(top: &Path) -> Result<(), SandboxError> {
     for directory in MOUNT_POINTS {
         make_directories(top, Path::new(directory))?;
     }
     for (name, text) in ETC {
-        fs::write(top.join(name), text).named("furnish the root", || format!("write(/{name})"))?;
+        fs::write(top.join(name), text).named("populate the root", || format!("write(/{name})"))?;
     }
     Ok(())
 }
 
-/// Whether a directory of its own is mounted above `inside`, so that its mount point must be made there.
+/// Returns true when a directory of its own is mounted above `inside`, so that its mount point must
+/// be made there.
 fn hidden_in_skeleton(request: &Request, inside: &Path) -> bool {
     let in_store = matches!(&request.outputs, OutputPlace::InStore { store_dir, .. } if inside.starts_with(store_dir));
     in_store || ["/build", "/tmp", "/output"].iter().any(|place| inside.starts_with(place))
 }
 
-/// Makes what `source` is to be mounted on, or the symbolic link that it is.
-fn stand_in(top: &Path, inside: &Path, source: &Source) -> Result<(), SandboxError> {
+/// Makes the mount point of `source`, or the symbolic link that it is.
+fn make_mount_point(top: &Path, inside: &Path, source: &BindKind) -> Result<(), SandboxError> {
     let inside = relative(inside)?;
     let doing = || format!("make a place for `/{}`", inside.display());
     if let Some(parent) = inside.parent() {
@@ -416,16 +431,16 @@ fn stand_in(top: &Path, inside: &Path, source: &Source) -> Result<(), SandboxErr
     }
     let at = top.join(&inside);
     match source {
-        Source::Link(target) => {
+        BindKind::Link(target) => {
             symlink(target, &at).named(&doing(), || format!("symlink({}, /{})", target.display(), inside.display()))
         }
-        Source::Directory => make_directories(top, &inside),
-        Source::File if fs::symlink_metadata(&at).is_ok() => Ok(()),
-        Source::File => fs::write(&at, "").named(&doing(), || format!("open(/{}, O_CREAT)", inside.display())),
+        BindKind::Directory => make_directories(top, &inside),
+        BindKind::File if fs::symlink_metadata(&at).is_ok() => Ok(()),
+        BindKind::File => fs::write(&at, "").named(&doing(), || format!("open(/{}, O_CREAT)", inside.display())),
     }
 }
 
-/// `path` below the root, refused when it could lead elsewhere.
+/// Returns `path` below the root, or an error when it could lead elsewhere.
 fn relative(path: &Path) -> Result<PathBuf, SandboxError> {
     let mut below = PathBuf::new();
     for component in path.components() {
@@ -447,7 +462,7 @@ fn make_directories(top: &Path, below: &Path) -> Result<(), SandboxError> {
         .named(&format!("make a place for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
 }
 
-/// Attaches the union of the layers and what lies below them, topmost first, at the staging place.
+/// Attaches the union of the layers and those below them, topmost first, at [`STAGING`].
 fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) -> Result<OwnedFd, SandboxError> {
     // The kernel takes the topmost first.
     let named: Vec<(&OwnedFd, &Path)> = layers
@@ -459,12 +474,13 @@ fn overlay(below: &[(OwnedFd, &Path)], layers: &[OwnedFd], request: &Request) ->
     unite::at(STAGING, &named)
 }
 
-/// Makes `root` the root and forgets the old one.
+/// Makes `root` the root and detaches the old one.
 fn enter(root: &OwnedFd) -> Result<(), SandboxError> {
     const DOING: &str = "enter the root of the sandbox";
     fchdir(root.as_fd()).named(DOING, || "fchdir(root)".into())?;
-    // With the same directory twice the old root comes to lie over the new one, whence it is taken off.
-    pivot_root(".", ".").remedied(
+    // With the same directory twice the old root is mounted over the new one, from which it is
+    // detached.
+    pivot_root(".", ".").named_with_help(
         DOING,
         || "pivot_root(., .)".into(),
         |errno| {

@@ -1,4 +1,4 @@
-//! What this machine offers to the sandbox, for a user who wonders why builds do not run.
+//! The features of this machine that the sandbox needs, for a user whose builds do not run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use nix::errno::Errno;
 
 use super::cgroup::Parents;
 use super::error::Named;
-use super::{Sandbox, SandboxError, namespaces, remove_tree, sys};
-use crate::request::{Limits, Mode, OutputPlace, Request};
+use super::{Sandbox, SandboxError, namespaces, sys};
+use crate::request::{Limits, OutputPlace, Request, SandboxMode};
 
 /// One thing that builds need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// Which level or version there is, or what is wrong.
+    /// Its level or version, or the problem.
     pub level: String,
-    /// Whether it is enough.
+    /// Set when it is enough.
     pub ok: bool,
-    /// Whether builds do not run without it; else they run with less, as `level` says.
+    /// Set when builds do not run without it; else they run with less, as `level` says.
     pub required: bool,
-    /// What to do where it is not.
+    /// The next step where it is not.
     pub remedy: Option<String>,
 }
 
@@ -31,21 +31,23 @@ pub fn probe() -> Vec<Feature> {
     Sandbox::default().probe()
 }
 
-/// The oldest kernel that builds run on: before, Landlock keeps them from moving files between directories.
+/// The oldest kernel that builds run on: before, Landlock keeps them from moving files between
+/// directories.
 const KERNEL_MIN: (u32, u32) = (5, 19);
 
-/// The kinds of namespaces besides the user's: what they are called, their file in `/proc/self/ns`, the kernel's option.
+/// The kinds of namespaces besides the user's: what they are called, their file in `/proc/self/ns`,
+/// the kernel's option.
 const NAMESPACES: [(&str, &str, &str); 7] = [
     ("mount namespaces", "mnt", "CONFIG_NAMESPACES"),
     ("process namespaces", "pid", "CONFIG_PID_NS"),
     ("network namespaces", "net", "CONFIG_NET_NS"),
     ("ipc namespaces", "ipc", "CONFIG_IPC_NS"),
-    ("host name namespaces", "uts", "CONFIG_UTS_NS"),
+    ("hostname namespaces", "uts", "CONFIG_UTS_NS"),
     ("cgroup namespaces", "cgroup", "CONFIG_CGROUPS"),
     ("time namespaces", "time", "CONFIG_TIME_NS; relaxed mode does without"),
 ];
 
-/// What Landlock of this level adds to the other walls.
+/// Returns the protection that Landlock of this level adds.
 fn landlock_walls(level: i32) -> &'static str {
     match level {
         ..=1 => "files, but no moving between directories, which many builds need; Linux 5.19 has level 2",
@@ -56,7 +58,8 @@ fn landlock_walls(level: i32) -> &'static str {
     }
 }
 
-/// What limits the memory and the processes of a build: without these it runs, with weaker limits.
+/// Returns the features that limit memory and processes of a build: without these it runs, with
+/// weaker limits.
 fn limits() -> Vec<Feature> {
     let feature = |name, found: Result<String, &str>, remedy: &str| {
         let ok = found.is_ok();
@@ -83,7 +86,7 @@ fn version(release: &str) -> (u32, u32) {
     (number(), number())
 }
 
-/// What a kernel of this release is to builds.
+/// Returns the fitness of a kernel of this release for builds.
 fn kernel(release: &str) -> Feature {
     let ok = version(release) >= KERNEL_MIN;
     let (major, minor) = KERNEL_MIN;
@@ -92,7 +95,8 @@ fn kernel(release: &str) -> Feature {
 }
 
 impl Sandbox {
-    /// Looks at each part by itself, and last sets up a whole sandbox, with a builder that does not exist.
+    /// Probes each part by itself, and last sets up a whole sandbox, with a builder that does not
+    /// exist.
     pub fn probe(&self) -> Vec<Feature> {
         let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
         let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -113,7 +117,7 @@ impl Sandbox {
             None if Path::new("/proc/self/ns/user").exists() => Ok("available".into()),
             None => Err("the kernel has none".into()),
         };
-        add("user namespaces", user, &|| namespaces::user_namespace_remedy(Errno::EINVAL));
+        add("user namespaces", user, &|| namespaces::user_namespace_help(Errno::EINVAL));
         for (name, file, option) in NAMESPACES {
             let exists = Path::new("/proc/self/ns").join(file).exists();
             let level = if exists { Ok("available".into()) } else { Err("missing".into()) };
@@ -134,7 +138,7 @@ impl Sandbox {
 
         let (ok, level, remedy) = match self.trial() {
             Ok(()) => (true, "works".to_owned(), None),
-            Err(SandboxError::Call { remedy: Some(remedy), doing, call, errno }) => {
+            Err(SandboxError::Call { help: Some(remedy), doing, call, errno }) => {
                 (false, format!("cannot {doing}: {call}: {:?}", Errno::from_raw(errno)), Some(remedy))
             }
             Err(error) => (false, error.to_string(), None),
@@ -144,9 +148,9 @@ impl Sandbox {
         features
     }
 
-    /// Sets up a sandbox whose builder is missing, which is the last thing to be found out.
+    /// Sets up a sandbox whose builder is missing, which is its last step to fail.
     fn trial(&self) -> Result<(), SandboxError> {
-        // Its name cannot be foretold, and nobody else gets in.
+        // Its name cannot be foretold, and no other user gets in.
         let place = nix::unistd::mkdtemp(&std::env::temp_dir().join("eval-probe-XXXXXX"))
             .named("make a directory for a trial", || format!("mkdtemp({})", std::env::temp_dir().display()))?;
         let directory = |name: &str| -> Result<PathBuf, SandboxError> {
@@ -168,10 +172,11 @@ impl Sandbox {
             cores: 1,
             jobserver: None,
             limits: Limits::default(),
-            mode: Mode::Strict,
+            mode: SandboxMode::Strict,
         };
         let ran = self.run(&request, &mut |_| {}, &AtomicBool::new(false));
-        remove_tree(&place)?;
+        os::remove_tree(&place)
+            .named("remove the directory of a trial", || format!("unlinkat({})", place.display()))?;
         match ran {
             Err(SandboxError::Builder { errno, .. }) if errno == Errno::ENOENT as i32 => Ok(()),
             Err(error) => Err(error),
@@ -185,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_that_are_too_old_are_told() {
+    fn kernels_that_are_too_old_are_reported() {
         for (release, ok) in [
             ("5.10.0-46-amd64", false),
             ("5.18.19", false),

@@ -1,8 +1,8 @@
 //! A [`Request`]: everything one sandboxed build needs, with nothing left to look up.
 //!
-//! It is plain data and crosses two processes: the scheduler fills it in, this crate hands it to its child as
-//! JSON. Invariant: all host paths are absolute, as the child resolves them from a different working directory. What
-//! the paths hold, and who removes them afterwards, is the caller's business.
+//! It is plain data and crosses two processes: the scheduler fills it in, this crate hands it to
+//! its child as JSON. Invariant: all host paths are absolute, as the child resolves them from a
+//! different working directory. The caller fills the paths and removes them afterwards.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,53 +13,56 @@ use serde::{Deserialize, Serialize};
 /// One build, ready to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
-    /// Host directories whose union is the root, bottom to top. May be empty: the root then holds mount points only.
+    /// Host directories whose union is the root, bottom to top. May be empty: the root then holds
+    /// mount points only.
     #[serde(with = "wire::paths")]
     pub root_layers: Vec<PathBuf>,
     /// Store paths and sources to be seen beside the root.
     pub binds: Vec<Bind>,
-    /// Host directory in which most of those lie, the store: they are shown through one file system then, and each other one
-    /// through one of its own.
+    /// Host directory of most of them, the store: these are shown through one file system, and each
+    /// other one through one of its own.
     #[serde(default, with = "wire::optional_path")]
     pub store: Option<PathBuf>,
-    /// Where the builder puts what it makes.
+    /// The directory of the builder's outputs.
     pub outputs: OutputPlace,
     /// Host directory seen as `/build`, writable.
     #[serde(with = "wire::path")]
     pub build_dir: PathBuf,
-    /// The builder and its arguments; the first is a path inside the sandbox, never searched for in `PATH`.
+    /// The builder and its arguments; the first is a path inside the sandbox, never searched for in
+    /// `PATH`.
     #[serde(with = "wire::strings")]
     pub argv: Vec<OsString>,
-    /// The whole environment, save for `EVAL_CORES` and `NIX_BUILD_CORES`, and `MAKEFLAGS` with a [`Jobserver`], which
-    /// the sandbox adds where missing.
+    /// The whole environment, except for `EVAL_CORES` and `NIX_BUILD_CORES`, and `MAKEFLAGS` with a
+    /// [`Jobserver`], which the sandbox adds where missing.
     #[serde(with = "wire::pairs")]
     pub env: Vec<(OsString, OsString)>,
     /// Directory inside the sandbox in which the builder starts, usually `/build`.
     #[serde(with = "wire::path")]
     pub working_dir: PathBuf,
-    /// The system the build is for, such as `x86_64-linux`; another than this machine's is an error.
+    /// The system the build is for, such as `x86_64-linux`; another than this machine's is an
+    /// error.
     pub system: String,
-    /// How many cores the build is told it may use.
+    /// Number of cores that the build may use, as its environment says.
     pub cores: u32,
-    /// Where it gets tokens for more processes, if it asks for that.
+    /// The source of job tokens for more processes, if it wants any.
     #[serde(default)]
     pub jobserver: Option<Jobserver>,
-    /// What ends the build early.
+    /// Limits that end the build early.
     pub limits: Limits,
-    /// Whether steps this kernel cannot do are errors.
-    pub mode: Mode,
+    /// Says whether steps that this kernel lacks are errors.
+    pub mode: SandboxMode,
 }
 
 /// A file, directory or symbolic link of the host that the build sees.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bind {
-    /// What is shown. A symbolic link is not followed but made again inside.
+    /// The host's path. A symbolic link is not followed but made again inside.
     #[serde(with = "wire::path")]
     pub host: PathBuf,
     /// Absolute path at which it is seen.
     #[serde(with = "wire::path")]
     pub inside: PathBuf,
-    /// Whether the build may change it. False for everything that comes from the store.
+    /// Set when the build may change it. False for everything from the store.
     pub writable: bool,
 }
 
@@ -73,14 +76,15 @@ impl Bind {
 /// The directory in which the builder creates its outputs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum OutputPlace {
-    /// `host_dir`, initially empty, is seen as `/output`; the builder makes `/output/out` and so on, of any file type.
+    /// `host_dir`, initially empty, is seen as `/output`; the builder makes `/output/out` and so
+    /// on, of any file type.
     Rooted {
         /// The directory that receives the outputs.
         #[serde(with = "wire::path")]
         host_dir: PathBuf,
     },
-    /// `host_dir`, initially empty, is seen as the store directory; the inputs are bound in it, so that after the build
-    /// it also holds an empty stand-in for each of them.
+    /// `host_dir`, initially empty, is seen as the store directory; the inputs are bound in it, so
+    /// that after the build it also holds an empty mount point for each of them.
     InStore {
         /// The directory that receives the outputs.
         #[serde(with = "wire::path")]
@@ -108,32 +112,33 @@ impl OutputPlace {
     }
 }
 
-/// A FIFO with tokens for processes that a build runs beside its first one, by the protocol of GNU make.
+/// A FIFO with tokens for processes that a build runs beside its first one, by the protocol of GNU
+/// make.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Jobserver {
     /// The FIFO on the host, seen as `/dev/jobserver`.
     #[serde(with = "wire::path")]
     pub fifo: PathBuf,
-    /// How the variable `MAKEFLAGS` names it.
+    /// Its form in the variable `MAKEFLAGS`.
     pub form: JobserverForm,
-    /// The most processes that the build can come to run.
+    /// The most processes that the build can run at a time.
     pub jobs: u32,
 }
 
 impl Jobserver {
     /// The FIFO's path inside.
-    pub const PLACE: &str = "/dev/jobserver";
+    pub const PATH: &str = "/dev/jobserver";
     /// Its name in `/dev`.
     pub(crate) const NAME: &str = "jobserver";
     /// Open descriptors of the FIFO, to read from and to write to, that a build has in the form
     /// [`JobserverForm::Descriptors`]: numbers that scripts do not use for their own.
     pub const DESCRIPTORS: [i32; 2] = [198, 199];
 
-    /// Returns what `MAKEFLAGS` is set to.
+    /// Returns the value of `MAKEFLAGS`.
     pub fn make_flags(&self) -> String {
         let jobs = self.jobs;
         match self.form {
-            JobserverForm::Fifo => format!("-j{jobs} --jobserver-auth=fifo:{}", Self::PLACE),
+            JobserverForm::Fifo => format!("-j{jobs} --jobserver-auth=fifo:{}", Self::PATH),
             JobserverForm::Descriptors => {
                 let [read, write] = Self::DESCRIPTORS;
                 format!("-j{jobs} --jobserver-auth={read},{write}")
@@ -142,7 +147,7 @@ impl Jobserver {
     }
 }
 
-/// How a build's programs know where the tokens are.
+/// The form in which a build's programs find the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobserverForm {
     /// As a path: GNU make 4.4, ninja 1.13.
@@ -151,7 +156,7 @@ pub enum JobserverForm {
     Descriptors,
 }
 
-/// What ends a build before it ends itself; `None` is no limit.
+/// Limits that end a build early; `None` is no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Wall time of the whole build.
@@ -160,31 +165,34 @@ pub struct Limits {
     pub max_silent: Option<Duration>,
     /// Bytes of output.
     pub max_log_bytes: Option<u64>,
-    /// Bytes of memory: of all processes together where a control group can be made, else of each process.
+    /// Bytes of memory: of all processes together where a control group can be made, else of each
+    /// process.
     pub memory_max_bytes: Option<u64>,
     /// Processes and threads at a time.
     pub processes_max: Option<u64>,
-    /// Whether a control group counts them; the sandbox sets this.
+    /// Set by the sandbox when a control group counts them.
     #[serde(default)]
     pub processes_counted: bool,
-    /// Bytes that stay free on the file system of the build directory: a build is ended when there are fewer.
+    /// Bytes that stay free on the file system of the build directory: a build is ended when there
+    /// are fewer.
     pub disk_reserve_bytes: Option<u64>,
     /// By how much the build's priority is below the caller's, 0 to 19.
     pub niceness: u8,
 }
 
-/// What to do where the kernel lacks a part of the sandbox.
+/// The treatment of parts of the sandbox that the kernel lacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mode {
+pub enum SandboxMode {
     /// Every part must be there.
     #[default]
     Strict,
-    /// Landlock, seccomp, the time namespace and the inputs' own inodes may be missing; [`crate::Outcome::skipped`] says which were.
+    /// Landlock, seccomp, the time namespace and the inputs' own inodes may be missing;
+    /// [`crate::Outcome::skipped`] lists them.
     Relaxed,
 }
 
-/// Bytes of the operating system as JSON strings, one character a byte: exact for names that are no UTF-8, and
-/// short for all others.
+/// Bytes of the operating system as JSON strings, one character a byte: exact for names that are no
+/// UTF-8, and short for all others.
 mod wire {
     use std::ffi::OsStr;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -301,7 +309,7 @@ mod tests {
             cores: 2,
             jobserver: None,
             limits: Limits { timeout: Some(Duration::from_millis(1500)), ..Limits::default() },
-            mode: Mode::Strict,
+            mode: SandboxMode::Strict,
         };
         let json = serde_json::to_string(&request).expect("byte strings are characters");
         let back: Request = serde_json::from_str(&json).expect("what was written can be read");

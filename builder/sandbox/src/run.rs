@@ -1,4 +1,5 @@
-//! The caller's side: hands a spawner the request, carries the log, and ends the build at its limits.
+//! The caller's side: hands a spawner the request, carries the log, and ends the build at its
+//! limits.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -21,16 +22,16 @@ use super::spawner::Spawner;
 use super::{LAYERS_MAX, SandboxError};
 use crate::request::{Limits, Request};
 
-/// How often `cancelled` is looked at.
+/// Time between two checks of `cancelled`.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
-/// How often, at the most, the space that is left is looked at.
+/// The least time between two checks of the free space.
 const DISK_POLL: Duration = Duration::from_millis(25);
-/// Who does not look for so long, though it looks every [`CANCEL_POLL`], was stopped.
+/// A process that does not check for so long, though it checks every [`CANCEL_POLL`], was stopped.
 const SUSPENSION: Duration = Duration::from_secs(5);
-/// How long the spawner may take to bury the dead before it is killed itself.
-const BURIAL: Duration = Duration::from_secs(20);
+/// The longest time in which the spawner must reap a killed build before it is killed itself.
+const REAP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a build ended.
+/// The end of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The builder exited with this status.
@@ -43,9 +44,11 @@ pub enum Status {
     Silent,
     /// Killed when the log reached [`crate::request::Limits::max_log_bytes`].
     LogTooLong,
-    /// The kernel ended a process of it, as [`crate::request::Limits::memory_max_bytes`] was reached.
+    /// The kernel ended a process of it, as [`crate::request::Limits::memory_max_bytes`] was
+    /// reached.
     OutOfMemory,
-    /// The kernel ended a process of it, as the machine was out of memory, or a control group that the caller is in.
+    /// The kernel ended a process of it, as the machine was out of memory, or a control group that
+    /// the caller is in.
     MachineOutOfMemory,
     /// It was refused a process, as [`crate::request::Limits::processes_max`] was reached.
     TooManyProcesses,
@@ -57,7 +60,7 @@ pub enum Status {
     Cancelled,
 }
 
-/// What a build took.
+/// The resources that a build used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// From the request to the death of the last process.
@@ -66,16 +69,17 @@ pub struct Usage {
     pub user: Duration,
     /// Processor time in the kernel, of all processes.
     pub system: Duration,
-    /// Largest resident set of a single process, in bytes; the sandbox's own few megabytes are its lower bound.
+    /// Largest resident set of a single process, in bytes; the sandbox's own few megabytes are its
+    /// lower bound.
     pub max_rss_bytes: u64,
 }
 
-/// What came of a build that could be run.
+/// The outcome of a build that could be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// How it ended.
+    /// Its end.
     pub status: Status,
-    /// What it took.
+    /// The resources that it used.
     pub usage: Usage,
     /// Level of Landlock that was in force.
     pub landlock_abi: Option<i32>,
@@ -87,13 +91,13 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Sandbox {
     child_exe: PathBuf,
-    /// What no build uses at the moment.
-    idle: Mutex<Vec<Workplace>>,
+    /// Spawners that no build uses at the moment.
+    idle: Mutex<Vec<PooledSpawner>>,
 }
 
-/// What one build at a time is started from.
+/// A spawner, which runs one build at a time, in its control groups.
 #[derive(Debug)]
-struct Workplace {
+struct PooledSpawner {
     /// Before the groups, which it is in.
     spawner: Spawner,
     groups: Groups,
@@ -116,28 +120,29 @@ pub fn run(request: &Request, on_log: &mut dyn FnMut(&[u8]), cancelled: &AtomicB
 }
 
 impl Sandbox {
-    /// A sandbox whose processes are of `child_exe`, an executable whose `main` calls [`super::child_entry`] first.
+    /// A sandbox whose processes are of `child_exe`, an executable whose `main` calls
+    /// [`super::child_entry`] first.
     pub fn new(child_exe: PathBuf) -> Sandbox {
         Sandbox { child_exe, idle: Mutex::default() }
     }
 
-    fn workplace(&self, limits: &Limits) -> Result<Workplace, SandboxError> {
+    fn take_spawner(&self, limits: &Limits) -> Result<PooledSpawner, SandboxError> {
         let wanted = (limits.memory_max_bytes, limits.processes_max);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = idle.iter().position(|workplace| workplace.limits == wanted) {
+        if let Some(at) = idle.iter().position(|pooled| pooled.limits == wanted) {
             return Ok(idle.swap_remove(at));
         }
         drop(idle);
         let mut groups = Groups::make(control_groups(), limits);
         let spawner = Spawner::start(&self.child_exe)?;
         groups.add(spawner.id());
-        Ok(Workplace { spawner, groups, limits: wanted })
+        Ok(PooledSpawner { spawner, groups, limits: wanted })
     }
 
     /// Runs one build to its end and returns how it ended.
     ///
-    /// `on_log` gets what the builder writes to its standard output and error, in order, in pieces that need not be
-    /// lines. Setting `cancelled` ends the build within a fraction of a second.
+    /// `on_log` gets what the builder writes to its standard output and error, in order, in pieces
+    /// that need not be lines. Setting `cancelled` ends the build within a fraction of a second.
     ///
     /// # Errors
     /// [`SandboxError`] when the sandbox could not be set up or the builder not started.
@@ -149,9 +154,9 @@ impl Sandbox {
     ) -> Result<Outcome, SandboxError> {
         check(request)?;
         let started = Instant::now();
-        let mut workplace = self.workplace(&request.limits)?;
+        let mut pooled = self.take_spawner(&request.limits)?;
         let (log, log_end) = pipe()?;
-        workplace.spawner.run(&limited_by_itself(request, &workplace.groups), log_end.as_fd())?;
+        pooled.spawner.run(&limited_by_itself(request, &pooled.groups), log_end.as_fd())?;
         drop(log_end);
         let log = never_blocking(log)?;
         let mut watch = Watch {
@@ -163,21 +168,21 @@ impl Sandbox {
             killed: None,
             killed_at: started,
             report: Vec::new(),
-            disk_looked: started,
-            looked: started,
+            disk_checked: started,
+            checked: started,
         };
-        watch.supervise(&mut workplace.spawner, &log, cancelled)?;
+        watch.supervise(&mut pooled.spawner, &log, cancelled)?;
         let (killed, report) = (watch.killed, watch.report);
-        let exhausted = workplace.groups.exhausted();
+        let exhausted = pooled.groups.exhausted();
         let mut outcome = match conclude(&report, killed, started.elapsed()) {
-            // A group may be ended as a whole, and then there is nobody left to tell.
+            // The kernel may kill a group as a whole, and then no process is left to report.
             Err(SandboxError::Lost { .. }) if matches!(exhausted, Some(Exhausted::Memory(_))) => Outcome {
                 status: Status::Signalled(libc::SIGKILL),
                 usage: Usage { wall: started.elapsed(), ..Usage::default() },
                 landlock_abi: None,
                 skipped: Vec::new(),
             },
-            // What ends a whole session or group ends the spawner as well.
+            // A signal to a whole session or group kills the spawner as well.
             Err(SandboxError::Lost { .. }) if cancelled.load(Ordering::Relaxed) => Outcome {
                 status: Status::Cancelled,
                 usage: Usage { wall: started.elapsed(), ..Usage::default() },
@@ -186,30 +191,33 @@ impl Sandbox {
             },
             concluded => concluded?,
         };
-        // Also of a builder that takes no notice: what it made without a process may not be what it makes with it.
+        // Also of a builder that takes no notice: what it made without a process may not be what it
+        // makes with it.
         if let (Status::Exited(_) | Status::Signalled(_), Some(exhausted)) = (outcome.status, exhausted) {
             outcome.status = match exhausted {
                 Exhausted::Memory(Whose::Own) => Status::OutOfMemory,
-                Exhausted::Memory(Whose::FurtherUp) => Status::MachineOutOfMemory,
+                Exhausted::Memory(Whose::Ancestor) => Status::MachineOutOfMemory,
                 Exhausted::Processes(Whose::Own) => Status::TooManyProcesses,
-                Exhausted::Processes(Whose::FurtherUp) => Status::MachineTooManyProcesses,
+                Exhausted::Processes(Whose::Ancestor) => Status::MachineTooManyProcesses,
             };
         }
-        // The next build would be blamed for what this one has used up, and not be started by a spawner that is dead.
+        // The next build would be blamed for what this one has used up, and not be started by a
+        // spawner that is dead.
         if exhausted.is_none() && is_complete(&report) {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workplace);
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(pooled);
         }
         Ok(outcome)
     }
 }
 
-/// Where this process may make control groups, looked up once.
+/// Returns the directories in which this process may make control groups, looked up once.
 fn control_groups() -> &'static Parents {
     static PARENTS: OnceLock<Parents> = OnceLock::new();
     PARENTS.get_or_init(Parents::find)
 }
 
-/// The request with the limits that the sandbox has to set itself: those for which there is no control group.
+/// Returns the request with the limits that the sandbox has to set itself: those for which there is
+/// no control group.
 fn limited_by_itself<'a>(request: &'a Request, groups: &Groups) -> Cow<'a, Request> {
     let mut request = Cow::Borrowed(request);
     if groups.limits_memory() {
@@ -231,10 +239,10 @@ struct Watch<'a> {
     killed: Option<Status>,
     killed_at: Instant,
     report: Vec<u8>,
-    /// When it was last asked how much space is left.
-    disk_looked: Instant,
-    /// When it was last looked whether there is a reason to end.
-    looked: Instant,
+    /// Time of the last check of the free space.
+    disk_checked: Instant,
+    /// Time of the last check for a reason to end.
+    checked: Instant,
 }
 
 impl Watch<'_> {
@@ -247,14 +255,14 @@ impl Watch<'_> {
                     self.killed_at = Instant::now();
                     spawner.end();
                 }
-            } else if self.killed_at.elapsed() > BURIAL {
+            } else if self.killed_at.elapsed() > REAP_TIMEOUT {
                 spawner.kill();
             }
             let mut polled = vec![PollFd::new(spawner.socket(), PollFlags::POLLIN)];
             if log_open {
                 polled.push(PollFd::new(log.as_fd(), PollFlags::POLLIN));
             }
-            match poll(&mut polled, self.patience()) {
+            match poll(&mut polled, self.poll_timeout()) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).named("watch the build", || "poll".into()),
             }
@@ -288,33 +296,33 @@ impl Watch<'_> {
         } else if over(limits.max_silent, self.last_output) {
             Some(Status::Silent)
         } else if let Some(reserve) = limits.disk_reserve_bytes
-            && self.disk_looked.elapsed() >= DISK_POLL
+            && self.disk_checked.elapsed() >= DISK_POLL
         {
-            self.disk_looked = Instant::now();
+            self.disk_checked = Instant::now();
             (self.free_bytes() < reserve).then_some(Status::DiskFull)
         } else {
             None
         }
     }
 
-    /// Leaves the time out of the limits in which this process was stopped, as by Ctrl-Z: a build goes on meanwhile, but waits as
-    /// soon as its log is full that nobody reads.
+    /// Leaves the time out of the limits in which this process was stopped, as by Ctrl-Z: a build
+    /// goes on at that time, but waits as soon as the pipe of its log is full.
     fn skip_suspension(&mut self) {
-        let stopped = self.looked.elapsed();
+        let stopped = self.checked.elapsed();
         if stopped > SUSPENSION {
             self.started += stopped;
             self.last_output += stopped;
         }
-        self.looked = Instant::now();
+        self.checked = Instant::now();
     }
 
-    /// Where the build writes. What cannot be asked is not full.
+    /// Returns the free bytes of the build's file system. One that gives no answer is not full.
     fn free_bytes(&self) -> u64 {
         statvfs(&self.request.build_dir).map_or(u64::MAX, |stat| stat.blocks_available() * stat.fragment_size())
     }
 
-    /// How long nothing can be due.
-    fn patience(&self) -> PollTimeout {
+    /// Returns the time until the next limit can be met.
+    fn poll_timeout(&self) -> PollTimeout {
         let limits = &self.request.limits;
         let left = |limit: Option<Duration>, since: Instant| limit.map(|limit| limit.saturating_sub(since.elapsed()));
         let mut wait = CANCEL_POLL;
@@ -327,7 +335,7 @@ impl Watch<'_> {
         PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO)
     }
 
-    /// Passes on what is there; false at the end.
+    /// Passes on the available log; false at its end.
     fn read_log(&mut self, mut log: &File) -> Result<bool, SandboxError> {
         let mut buffer = [0; 32 << 10];
         match log.read(&mut buffer) {
@@ -394,14 +402,14 @@ fn never_blocking(end: OwnedFd) -> Result<File, SandboxError> {
     Ok(File::from(end))
 }
 
-/// Whether the last message of a report has come.
+/// Returns true when the last message of a report has come.
 fn is_complete(report: &[u8]) -> bool {
     let Some(report) = report.strip_suffix(b"\n") else { return false };
     let last = report.rsplit(|&byte| byte == b'\n').next().unwrap_or(report);
     matches!(serde_json::from_slice(last), Ok(Message::Usage { .. }))
 }
 
-/// Makes the outcome of the report's messages.
+/// Returns the outcome that the report's messages give.
 fn conclude(report: &[u8], killed: Option<Status>, wall: Duration) -> Result<Outcome, SandboxError> {
     let mut status = killed;
     let mut usage = Usage { wall, ..Usage::default() };

@@ -1,11 +1,13 @@
-//! The caller's end of a spawner. To start this executable anew costs as much as all the rest of a sandbox, so it is not done
-//! for each build: the *spawner* is this executable without threads and with next to nothing in memory, which runs one build
-//! after the other (`child`). It is in the control groups of these builds.
+//! The caller's end of a spawner. Starting this executable costs as much as all the rest of a
+//! sandbox, so it is not done for each build: the *spawner* is this executable without threads and
+//! with next to nothing in memory, which runs one build after the other (`child`). It is in the
+//! control groups of these builds.
 //!
-//! The two talk over a stream socket. Either kind of request is a [`Head`]; that of a build comes with the write end of the log, and
-//! is followed by the [`crate::request::Request`] as JSON. The answers to it are [`super::message::Message`]s, a line each, of
-//! which the last says that nothing of the build is alive. When the socket closes, because the caller is done or dead, the
-//! spawner ends what is running, and itself.
+//! The two talk over a stream socket. Either kind of request is a [`Head`]; that of a build comes
+//! with the write end of the log, and is followed by the [`crate::request::Request`] as JSON. The
+//! answers to it are [`super::message::Message`]s, a line each, of which the last says that nothing
+//! of the build is alive. When the socket closes, because the caller is done or dead, the spawner
+//! ends what is running, and itself.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -36,7 +38,7 @@ pub struct Spawner {
     process: Child,
 }
 
-/// What comes before a request: its kind, and how many bytes follow.
+/// The head of a request: its kind, and the number of bytes that follow.
 pub enum Head {
     /// Run a build; the request has this many bytes.
     Run(u64),
@@ -78,7 +80,8 @@ impl Spawner {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Out of the terminal's foreground: Ctrl-C there is for the caller, who then ends the builds and knows why they ended.
+            // Out of the terminal's foreground: Ctrl-C there is for the caller, who then ends the
+            // builds and knows why they ended.
             .process_group(0)
             .spawn()
             .named(DOING, || format!("execve({})", executable.display()))?;
@@ -90,7 +93,7 @@ impl Spawner {
         self.process.id()
     }
 
-    /// What becomes readable when there is something to [`Spawner::read`].
+    /// Returns the socket, which becomes readable when there is something to [`Spawner::read`].
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_ref().expect("it is there until the drop").as_fd()
     }
@@ -116,19 +119,19 @@ impl Spawner {
             None => Err(Errno::EIO),
         });
         match rest {
-            // It is gone; reading will tell.
+            // It is gone; reading will show it.
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno).named("hand the request to the sandbox process", || "sendmsg(spawner)".into()),
         }
     }
 
-    /// Has the build that is running killed.
+    /// Asks the spawner to kill the running build.
     pub fn end(&self) {
-        // One that is gone has nothing to kill any more.
+        // One that is gone has nothing to kill.
         let _ = self.send(&Head::End.encode());
     }
 
-    /// Kills the spawner itself, and by that the build.
+    /// Kills the spawner itself, and with it the build.
     pub fn kill(&mut self) {
         // One that is gone need not be killed.
         let _ = self.process.kill();
@@ -145,7 +148,7 @@ impl Spawner {
         Ok(())
     }
 
-    /// Adds to `report` what there is to read; false when the spawner is gone.
+    /// Adds the available bytes to `report`; false when the spawner is gone.
     pub fn read(&self, report: &mut Vec<u8>) -> Result<bool, SandboxError> {
         let mut buffer = [0; 4 << 10];
         match rustix::net::recv(self.socket(), &mut buffer, RecvFlags::DONTWAIT) {
@@ -163,7 +166,8 @@ impl Spawner {
 impl Drop for Spawner {
     fn drop(&mut self) {
         drop(self.socket.take());
-        // It ends now that the socket is closed; there is nothing to be done about one that could not be waited for.
+        // It ends now that the socket is closed; there is nothing to be done about one that could
+        // not be waited for.
         let _ = self.process.wait();
     }
 }
@@ -172,8 +176,8 @@ fn from_rustix(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
 }
 
-/// The spawner's end: the next head, and the descriptor that came with it. `None` when the caller has closed its end, or was no
-/// caller.
+/// Receives the next head at the spawner's end, and the descriptor that came with it. `None` when
+/// the caller has closed its end, or sends anything else.
 pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
     let mut head = [0; Head::BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -194,7 +198,7 @@ pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
     Head::decode(head).map(|head| (head, descriptor))
 }
 
-/// The body that follows a head. The outer error is that nobody is there any more.
+/// Receives the body that follows a head. The outer error means that the caller is gone.
 pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<Request, SandboxError>> {
     let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(BODY_AT_ONCE));
     Reader(socket).take(size).read_to_end(&mut body)?;
@@ -206,7 +210,7 @@ pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<
 
 /// Sends messages to the caller.
 pub fn report(to: BorrowedFd, lines: &[u8]) {
-    // To nobody when the caller is dead.
+    // It is lost when the caller is dead.
     let _ = Writer(to).write_all(lines);
 }
 

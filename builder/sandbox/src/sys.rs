@@ -1,9 +1,9 @@
 #![allow(unsafe_code)]
-//! System calls for which `nix` has no function, as safe functions: the mount interface of Linux 5.2 and later, forking
-//! the single-threaded spawner, capabilities, seccomp.
+//! System calls for which `nix` has no function, as safe functions: the mount interface of Linux
+//! 5.2 and later, forking the single-threaded spawner, capabilities, seccomp.
 //!
-//! Unsafe code is needed because these are raw system calls. Each function checks what it passes; none keeps a pointer
-//! beyond the call.
+//! Unsafe code is needed because these are raw system calls. Each function checks what it passes;
+//! none keeps a pointer beyond the call.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -37,7 +37,8 @@ fn cstring(bytes: &OsStr) -> Result<CString> {
 /// The kernel's answer to a raw call, as a descriptor that is ours.
 fn new_fd(answer: libc::c_long) -> Result<OwnedFd> {
     let fd = RawFd::try_from(Errno::result(answer)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the call that just succeeded returned `fd` as a new descriptor, which nothing else owns.
+    // SAFETY: the call that just succeeded returned `fd` as a new descriptor, which nothing else
+    // owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -84,8 +85,8 @@ pub fn fsmount(fs: BorrowedFd, attributes: u64) -> Result<OwnedFd> {
     new_fd(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1, attributes) })
 }
 
-/// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)`: a copy of what is mounted there, attached nowhere; symbolic links at
-/// the end of the path are not followed.
+/// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)`: a copy of what is mounted there, attached nowhere;
+/// symbolic links at the end of the path are not followed.
 pub fn clone_tree(path: &OsStr, recursive: bool) -> Result<OwnedFd> {
     let path = cstring(path)?;
     let flags = 1 | libc::O_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW | if recursive { libc::AT_RECURSIVE } else { 0 };
@@ -123,14 +124,16 @@ pub fn set_mount_attributes(mount: BorrowedFd, set: u64) -> Result<()> {
     mount_setattr(mount, set, 0)
 }
 
-/// `mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, set)`: adds attributes to a mount and all below it.
+/// `mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, set)`: adds attributes to a mount and
+/// all below it.
 pub fn set_tree_attributes(mount: BorrowedFd, set: u64) -> Result<()> {
     mount_setattr(mount, set, libc::AT_RECURSIVE)
 }
 
 fn mount_setattr(mount: BorrowedFd, set: u64, flags: libc::c_int) -> Result<()> {
     let attributes = MountAttr { set, clear: 0, propagation: 0, userns: 0 };
-    // SAFETY: the structure is that of the kernel's first version, its size is passed, and it outlives the call.
+    // SAFETY: the structure is that of the kernel's first version, its size is passed, and it
+    // outlives the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -144,20 +147,21 @@ fn mount_setattr(mount: BorrowedFd, set: u64, flags: libc::c_int) -> Result<()> 
     Errno::result(answer).map(drop)
 }
 
-/// Whether this process has one thread only.
+/// Returns true when this process has one thread only.
 pub fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) == 1
 }
 
-/// `clone` with new namespaces (`CLONE_NEW*`): `None` in the child, a descriptor of that process in the parent. Only for the
-/// spawner, which has looked that it is [`is_single_threaded`].
+/// `clone` with new namespaces (`CLONE_NEW*`): `None` in the child, a descriptor of that process in
+/// the parent. Only for the spawner, which has checked that it is [`is_single_threaded`].
 pub fn fork_into(namespaces: CloneFlags) -> Result<Option<OwnedFd>> {
     let flags = libc::c_long::from(namespaces.bits() | libc::CLONE_PIDFD | libc::SIGCHLD);
     let mut pidfd: RawFd = -1;
     let none = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: without a stack and without CLONE_VM this is `fork`: the child goes on in a copy of the memory. The process has
-    // one thread, as the spawner looked and starts none, so no lock can be held by a thread that does not exist in the
-    // child. The third argument is, on all machines, where the descriptor is written, and outlives the call.
+    // SAFETY: without a stack and without CLONE_VM this is `fork`: the child goes on in a copy of
+    // the memory. The process has one thread, as the spawner has checked and starts none, so no
+    // lock can be held by a thread that does not exist in the child. The third argument is, on all
+    // machines, where the descriptor is written, and outlives the call.
     let answer = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) };
     match Errno::result(answer)? {
         0 => Ok(None),
@@ -165,8 +169,9 @@ pub fn fork_into(namespaces: CloneFlags) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Starts a process that shares this one's memory, which stands still until `work` has called `execve` or [`exit_now`]:
-/// nothing is copied that would be thrown away. For a process of one thread.
+/// Starts a process that shares this one's memory, which stands still until `work` has called
+/// `execve` or [`exit_now`]: nothing is copied that would be thrown away. For a process of one
+/// thread.
 ///
 /// `sharing` is what else the two have in common, of `CLONE_FILES`.
 pub fn fork_until_exec(sharing: CloneFlags, mut work: &mut dyn FnMut()) -> Result<libc::pid_t> {
@@ -174,7 +179,8 @@ pub fn fork_until_exec(sharing: CloneFlags, mut work: &mut dyn FnMut()) -> Resul
     const ALIGNMENT: usize = 16;
     type Work<'a> = &'a mut dyn FnMut();
     extern "C" fn start(work: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: the pointer is that of `work` below, whose function waits in `clone` and so outlives this one.
+        // SAFETY: the pointer is that of `work` below, whose function waits in `clone` and so
+        // outlives this one.
         let work = unsafe { &mut *work.cast::<Work<'_>>() };
         work();
         127
@@ -184,9 +190,9 @@ pub fn fork_until_exec(sharing: CloneFlags, mut work: &mut dyn FnMut()) -> Resul
     let top = STACK_BYTES + bottom.wrapping_add(STACK_BYTES).align_offset(ALIGNMENT);
     let argument = (&raw mut work).cast::<libc::c_void>();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | (sharing & CloneFlags::CLONE_FILES).bits();
-    // SAFETY: `top` is aligned and lies in the allocation of `stack`, of which nothing else is used; it and `work` outlive
-    // the other process's use of them, as CLONE_VFORK has this one wait. As both have one thread, nothing runs at the same
-    // time in the memory that they share.
+    // SAFETY: `top` is aligned and in the allocation of `stack`, of which nothing else is used; it
+    // and `work` outlive the other process's use of them, as CLONE_VFORK has this one wait. As both
+    // have one thread, nothing runs at the same time in the memory that they share.
     Errno::result(unsafe { libc::clone(start, bottom.add(top).cast(), flags, argument) })
 }
 
@@ -198,7 +204,7 @@ pub fn pidfd_kill(pidfd: BorrowedFd) -> Result<()> {
     Errno::result(answer).map(drop)
 }
 
-/// What `wait4` tells of a dead process and of those it waited for.
+/// The facts that `wait4` gives of a dead process and of those it waited for.
 pub struct Waited {
     /// The process.
     pub pid: libc::pid_t,
@@ -240,18 +246,21 @@ pub fn exit_now(status: i32) -> ! {
 
 /// Closes all descriptors from `first` on.
 pub fn close_from(first: libc::c_uint) -> Result<()> {
-    // SAFETY: closing is sound here because the callers are about to start another program or only to wait and exit;
-    // values that own one of these descriptors are not used, nor dropped, any more.
+    // SAFETY: closing is sound here because the callers are about to start another program or only
+    // to wait and exit; values that own one of these descriptors are not used, nor dropped, any
+    // more.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }).map(drop)
 }
 
-/// Makes descriptor `to` a copy of `from` that is closed when a program is started. What was open under this number is closed.
+/// Makes descriptor `to` a copy of `from` that is closed when a program is started. The file that
+/// was open under this number is closed.
 pub fn place_at(from: BorrowedFd, to: RawFd) -> Result<OwnedFd> {
     if from.as_raw_fd() == to {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: closing is sound here because the caller is a new process that runs on until it exits; values that own the
-    // descriptor of the process that it is a copy of are not used, nor dropped, any more.
+    // SAFETY: closing is sound here because the caller is a new process that runs on until it
+    // exits; values that own the descriptor of the process that it is a copy of are not used, nor
+    // dropped, any more.
     new_fd(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }.into())
 }
 
@@ -261,7 +270,8 @@ pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
-    // SAFETY: both arrays end with a null pointer and point to NUL-terminated strings that outlive the call.
+    // SAFETY: both arrays end with a null pointer and point to NUL-terminated strings that outlive
+    // the call.
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     Errno::last()
 }
@@ -269,8 +279,8 @@ pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -
 /// Gives every signal its default action and unblocks all.
 pub fn reset_signals() {
     for signal in 1..=64 {
-        // SAFETY: the default action refers to no code of ours. The calls that fail (SIGKILL, SIGSTOP, numbers that the
-        // C library keeps) leave what cannot be changed anyway.
+        // SAFETY: the default action refers to no code of ours. The calls that fail (SIGKILL,
+        // SIGSTOP, numbers that the C library keeps) leave what cannot be changed anyway.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: `sigset_t` is plain integers and is initialised by `sigemptyset` before use.
@@ -284,8 +294,8 @@ pub fn reset_signals() {
 /// `prctl` with integer arguments.
 pub fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<libc::c_int> {
     let zero: libc::c_ulong = 0;
-    // SAFETY: the options used here take integers only: the parent-death signal, the dumpable flag, no_new_privs,
-    // the capability bounding set, huge pages.
+    // SAFETY: the options used here take integers only: the parent-death signal, the dumpable flag,
+    // no_new_privs, the capability bounding set, huge pages.
     Errno::result(unsafe { libc::prctl(option, argument, zero, zero, zero) })
 }
 
@@ -319,7 +329,8 @@ pub fn personality(persona: libc::c_ulong) -> Result<()> {
 /// Lowers the priority of this process and of all it starts by `steps`, 1 to 19.
 pub fn add_niceness(steps: libc::c_int) -> Result<()> {
     Errno::clear();
-    // SAFETY: only an integer is passed. The answer may be -1 without an error, hence the cleared errno.
+    // SAFETY: only an integer is passed. The answer may be -1 without an error, hence the cleared
+    // errno.
     match unsafe { libc::nice(steps) } {
         -1 if Errno::last() != Errno::UnknownErrno => Err(Errno::last()),
         _ => Ok(()),
@@ -350,16 +361,18 @@ pub fn set_device_up(socket: BorrowedFd, name: &str) -> Result<()> {
 /// One instruction of a classic BPF program.
 pub type Instruction = libc::sock_filter;
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER)`; `no_new_privs` must be set, or the caller be root in its user namespace.
+/// `seccomp(SECCOMP_SET_MODE_FILTER)`; `no_new_privs` must be set, or the caller be root in its
+/// user namespace.
 pub fn set_seccomp_filter(program: &[Instruction]) -> Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: length and pointer are those of one slice, which the kernel copies and does not write to.
+    // SAFETY: length and pointer are those of one slice, which the kernel copies and does not write
+    // to.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     Errno::result(answer).map(drop)
 }
 
-/// The level of Landlock that the kernel has, or why it has none.
+/// Returns the level of Landlock that the kernel has, or the error when it has none.
 pub fn landlock_abi() -> Result<i32> {
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: with the version flag the call takes no structure.

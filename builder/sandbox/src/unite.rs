@@ -14,17 +14,18 @@ use super::error::Named;
 use super::mounts::{PLAIN, attach};
 use super::sys::{self, attr};
 
-/// What is done here, in messages.
+/// The purpose of the calls here, in messages.
 pub const UNITING: &str = "unite the trees of the root";
 
-/// An open directory, and what it is called in messages.
+/// An open directory, and its name in messages.
 pub type Layer<'a> = (&'a OwnedFd, &'a Path);
 
 /// Attaches the read-only union of the layers, topmost first, at a directory.
 ///
 /// # Errors
-/// What the kernel refuses. It takes a layer an option from Linux 6.8 on. Before, there is no such option: 6.5 to 6.7 say so when it is
-/// set; older ones when the union is made, or when all the options are longer than a page.
+/// The kernel's refusals. It takes a layer an option from Linux 6.8 on. Before, there is no such
+/// option: 6.5 to 6.7 say so when it is set; older ones when the union is made, or when all the
+/// options are longer than a page.
 pub fn at(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
     match layer_by_layer(place, layers) {
         Err(refused @ SandboxError::Call { errno, .. }) if errno == Errno::EINVAL as i32 => {
@@ -36,7 +37,7 @@ pub fn at(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
 }
 
 fn layer_by_layer(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
-    let fs = sys::fsopen("overlay").remedied(UNITING, || "fsopen(overlay)".into(), no_overlay)?;
+    let fs = sys::fsopen("overlay").named_with_help(UNITING, || "fsopen(overlay)".into(), no_overlay_help)?;
     for (layer, path) in layers {
         sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd()))
             .named(UNITING, || {
@@ -45,41 +46,42 @@ fn layer_by_layer(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError
     }
     sys::fsconfig_string(fs.as_fd(), "xino", "on")
         .named(UNITING, || format!("fsconfig(overlay, xino=on): {}", sys::fs_messages(fs.as_fd())))?;
-    sys::fsconfig_create(fs.as_fd()).remedied(
+    sys::fsconfig_create(fs.as_fd()).named_with_help(
         UNITING,
         || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
-        overlay_remedy,
+        overlay_help,
     )?;
     let root = sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())?;
     attach(root.as_fd(), place)?;
     Ok(root)
 }
 
-/// The same through `mount(2)`, whose options must fit a page: the layers are named by their descriptors' numbers,
-/// relative to the directory that lists those, which takes some two thousand bytes for as many as are allowed.
+/// The same through `mount(2)`, whose options must fit a page: the layers are named by their
+/// descriptors' numbers, relative to the directory that lists those, which takes some two thousand
+/// bytes for as many as are allowed.
 fn in_one_string(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
     const DESCRIPTORS: &str = "/proc/self/fd";
     chdir(DESCRIPTORS).named(UNITING, || format!("chdir({DESCRIPTORS})"))?;
     let numbers: Vec<String> = layers.iter().map(|(layer, _)| layer.as_raw_fd().to_string()).collect();
     let options = format!("xino=on,lowerdir={}", numbers.join(":"));
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str())).remedied(
+    mount(Some("overlay"), place, Some("overlay"), flags, Some(options.as_str())).named_with_help(
         UNITING,
         || {
             let paths: Vec<String> = layers.iter().map(|(_, path)| path.display().to_string()).collect();
             format!("mount(overlay, lowerdir={})", paths.join(":"))
         },
-        overlay_remedy,
+        overlay_help,
     )?;
     open(place, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .named(UNITING, || format!("open({place})"))
 }
 
-/// What to do where there are no overlays.
-pub fn no_overlay(errno: Errno) -> Option<String> {
+/// Returns the next step where there are no overlays.
+pub fn no_overlay_help(errno: Errno) -> Option<String> {
     (errno == Errno::ENODEV).then(|| "the kernel needs CONFIG_OVERLAY_FS: run `modprobe overlay` as root".into())
 }
 
-fn overlay_remedy(errno: Errno) -> Option<String> {
+fn overlay_help(errno: Errno) -> Option<String> {
     (errno == Errno::EPERM).then(|| "the kernel must be 5.11 or newer to unite trees without root".into())
 }

@@ -1,19 +1,20 @@
-//! What the sandbox promises, one promise a file: what is allowed works *and* what is forbidden fails.
+//! The promises of the sandbox, one a file: allowed calls work *and* forbidden calls fail.
 //!
-//! [`attacks`] holds what builds with bad intentions try, [`promises`] what every build finds and how it ends, [`successive`]
-//! what builds that follow one another could leave to each other. The root is made of this machine's `/usr`, so the scripts
-//! have a shell and perl. Where the tests run as root, the one below runs all the others again as an ordinary user.
+//! [`attacks`] has the attempts of hostile builds, [`promises`] the surroundings and the end of
+//! every build, [`successive`] the traces that successive builds could leave to each other. The
+//! root is made of this machine's `/usr`, so the scripts have a shell and perl. Where the tests run
+//! as root, the one below runs all the others again as an ordinary user.
 
 mod attacks;
 mod promises;
 mod successive;
 
-mod place;
 mod relaxed;
+mod scene;
 mod support;
 
-/// Nothing of it is owed to being root.
+/// No promise depends on being root.
 #[test]
 fn as_an_ordinary_user() {
-    test_support::ordinary::run_again(&[], &[("SANDBOX_RUN", &place::child_exe())]);
+    test_support::ordinary::run_again(&[], &[("SANDBOX_RUN", &scene::child_exe())]);
 }

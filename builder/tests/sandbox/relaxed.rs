@@ -1,5 +1,6 @@
-//! What `--sandbox=relaxed` still promises where the kernel lacks walls: the attacks, run again under a kernel that says that it has no
-//! Landlock, or neither Landlock nor seccomp filters nor time namespaces.
+//! The promises of `--sandbox=relaxed` where the kernel lacks features: the attacks, run again
+//! under a kernel that says that it has no Landlock, or neither Landlock nor seccomp filters nor
+//! time namespaces.
 //!
 //! The page has the table (`docs/src/sandbox.md`, "Relaxed mode").
 
@@ -8,10 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use builder::request::{Bind, Mode};
+use builder::request::{Bind, SandboxMode};
 use builder::sandbox::Status;
 
-use crate::place::{Place, child_exe, try_run};
+use crate::scene::{Scene, child_exe, try_run};
 
 /// Tests that start the child by itself, and bombs, which are the caller's affair.
 const LEFT_OUT: [&str; 4] = ["bomb", "leftover_processes", "of_a_caller_that_has_one", "attacks::request"];
@@ -33,7 +34,7 @@ const WITHOUT_ANY: [&str; 27] = [
     "io_uring::is_no_call_of_this_kernel",
     "keyrings::cannot_be_used",
     "keyrings::keys_of_the_user_cannot_be_had",
-    "memfd::gets_no_privileges_for_whoever_runs_it",
+    "memfd::gets_no_privileges_for_a_user_who_runs_it",
     "nested_namespaces::come_with_no_new_process",
     "nested_namespaces::of_every_kind_are_refused",
     "nested_namespaces::of_others_cannot_be_entered",
@@ -48,9 +49,10 @@ const WITHOUT_ANY: [&str; 27] = [
     "userfaultfd::cannot_be_opened",
 ];
 
-/// A program that is started as the sandbox's child, and starts it under a filter that answers as such a kernel would.
+/// A program that is started as the sandbox's child, and starts it under a filter that answers as
+/// such a kernel would.
 fn pretending(directory: &Path, calls: &str) -> std::path::PathBuf {
-    // It may be written to, where nothing forbids that.
+    // A copy, as nothing may forbid to write to it.
     let child = directory.join("child");
     fs::copy(child_exe(), &child).unwrap();
     let script = format!(
@@ -80,11 +82,11 @@ fn pretending(directory: &Path, calls: &str) -> std::path::PathBuf {
 /// Runs the attacks under such a kernel, and returns those that succeed.
 #[track_caller]
 fn open_under(calls: &str) -> Vec<String> {
-    let place = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let ran = Command::new(std::env::current_exe().unwrap())
         .args(["attacks::", "--test-threads", "2"])
         .args(LEFT_OUT.iter().flat_map(|left_out| ["--skip", left_out]))
-        .env("SANDBOX_RUN", pretending(place.path(), calls))
+        .env("SANDBOX_RUN", pretending(directory.path(), calls))
         .env("SANDBOX_MODE", "relaxed")
         .output()
         .unwrap();
@@ -96,7 +98,7 @@ fn open_under(calls: &str) -> Vec<String> {
     open
 }
 
-/// A run within a run would have no end.
+/// A run within a run would not end.
 fn is_within() -> bool {
     std::env::var_os("SANDBOX_MODE").is_some()
 }
@@ -124,13 +126,14 @@ fn without_an_overlay_inputs_are_shown_as_they_are_or_not_at_all() {
     if !fs::read_to_string("/proc/self/mountinfo").unwrap().lines().any(|line| line.contains(" /dev/")) {
         return;
     }
-    let place = Place::new();
-    let mut request = place.request("[ -e /source/dev/null ] && echo there");
+    let scene = Scene::new();
+    let mut request = scene.request("[ -e /source/dev/null ] && echo there");
     request.binds.push(Bind::read_only("/dev", "/source/dev"));
-    request.mode = Mode::Strict;
-    let refused = try_run(&request).err().expect("there is no such overlay").to_string();
-    assert!(refused.contains("overlay of /dev") && refused.contains("set EVAL_ROOT"), "{refused}");
-    request.mode = Mode::Relaxed;
+    request.mode = SandboxMode::Strict;
+    let refused = try_run(&request).err().expect("there is no such overlay");
+    assert!(refused.to_string().contains("overlay of /dev"), "{refused}");
+    assert!(refused.help().is_some_and(|help| help.contains("set EVAL_ROOT")), "{refused:?}");
+    request.mode = SandboxMode::Relaxed;
     let ran = try_run(&request).unwrap();
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "there\n"));
     assert_eq!(ran.outcome.skipped, ["inodes of the build's own for inputs"]);

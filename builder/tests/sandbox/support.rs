@@ -1,4 +1,4 @@
-//! What tests of several promises need: processes outside, and builds with limits.
+//! Helpers for tests of several promises: processes outside, and builds with limits.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use builder::request::Limits;
 use builder::sandbox::Sandbox;
 
-use crate::place::{Place, Ran, child_exe, try_run};
+use crate::scene::{Ran, Scene, child_exe, try_run};
 
 /// A process of this user outside.
 pub struct Victim(Child);
@@ -45,12 +45,13 @@ pub fn perl_outside(script: &str) -> String {
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// How many seconds the sleeping processes of a test sleep: a number that no other test's have.
+/// Returns the number of seconds that the sleeping processes of a test sleep, which no other test's
+/// have.
 pub fn unique_seconds(test: u8) -> String {
     format!("{test}{}", std::process::id())
 }
 
-/// Whether a process of this machine sleeps for so many seconds.
+/// Returns true when a process of this machine sleeps for so many seconds.
 pub fn is_sleeping(seconds: &str) -> bool {
     let line = format!("sleep\0{seconds}\0");
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
@@ -60,24 +61,25 @@ pub fn is_sleeping(seconds: &str) -> bool {
     })
 }
 
-/// Runs a script with limits, which must have ended by then, in whatever way.
+/// Runs a script with limits, which must end within `within_secs`, with any status.
 #[track_caller]
 pub fn limited(script: &str, limits: Limits, within_secs: u64) -> Ran {
     let started = Instant::now();
-    let place = Place::new();
-    let mut request = place.request(script);
+    let scene = Scene::new();
+    let mut request = scene.request(script);
     request.limits = limits;
     let ran = try_run(&request).unwrap_or_else(|error| panic!("{error}"));
     assert!(started.elapsed() < Duration::from_secs(within_secs), "it took {:?}", started.elapsed());
     ran
 }
 
-/// Whether this machine lets this user limit the memory of all processes of a build together.
+/// Returns true when this machine lets this user limit the memory of all processes of a build
+/// together.
 pub fn memory_is_limited_together() -> bool {
     has_feature("memory control group")
 }
 
-/// Whether this machine lets this user count the processes of a build.
+/// Returns true when this machine lets this user count the processes of a build.
 pub fn processes_are_counted() -> bool {
     has_feature("process control group")
 }
@@ -109,13 +111,13 @@ impl Group {
     /// Runs a caller with a build in the group, and returns what it prints of the outcome.
     #[track_caller]
     pub fn run(&self, script: &str, limit: impl FnOnce(&mut Limits)) -> String {
-        let place = Place::new();
-        let mut request = place.request(script);
+        let scene = Scene::new();
+        let mut request = scene.request(script);
         limit(&mut request.limits);
-        fs::write(place.path("request.json"), serde_json::to_string(&request).unwrap()).unwrap();
+        fs::write(scene.path("request.json"), serde_json::to_string(&request).unwrap()).unwrap();
         let ran = Command::new("sh")
             .args(["-c", "echo $$ > \"$1/cgroup.procs\" && exec \"$2\" < \"$3\"", "sh"])
-            .args([self.0.clone(), child_exe(), place.path("request.json")])
+            .args([self.0.clone(), child_exe(), scene.path("request.json")])
             .output()
             .unwrap();
         format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
@@ -135,8 +137,8 @@ impl Drop for Group {
 }
 
 /// A sandbox whose spawner is started by a shell that has run `commands`.
-pub fn after(place: &Place, name: &str, commands: &str) -> Sandbox {
-    let path = place.path(name);
+pub fn after(scene: &Scene, name: &str, commands: &str) -> Sandbox {
+    let path = scene.path(name);
     let script = format!("#!/bin/bash\n{commands}\nexec -a eval-sandbox {} \"$@\"\n", child_exe().display());
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();

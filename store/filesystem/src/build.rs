@@ -1,9 +1,10 @@
 //! Builds a file system from the entries of an archive, as unpacking into a directory would.
 //!
-//! The rules are those of a hostile archive on a disk: a parent that is missing is made; symbolic links among the
-//! parents are followed as if the tree were `/`, as packages need (`lib` → `usr/lib`), so `..` and absolute targets end
-//! at its root; the last component is never followed. A later entry replaces an earlier one of its name, except that a
-//! directory with entries is only ever joined by another directory.
+//! The rules are those of a hostile archive on a disk: a parent that is missing is made; symbolic
+//! links among the parents are followed as if the tree were `/`, as packages need (`lib` →
+//! `usr/lib`), so `..` and absolute targets end at its root; the last component is never followed.
+//! A later entry replaces an earlier one of its name, except that a directory with entries is only
+//! ever joined by another directory.
 
 use crate::path::printable;
 use crate::tree::Found;
@@ -18,7 +19,7 @@ const LINKS_MAX: usize = 40;
 
 /// An entry that does not fit into the tree.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub enum TreeBuildError {
     #[error("its parent `{parent}` leads through a symbolic link to nowhere")]
     DanglingParent { parent: String },
     #[error("its parent `{parent}` is not a directory")]
@@ -46,7 +47,8 @@ pub enum BuildError {
 
 /// A sink that builds a [`FileSystem`].
 ///
-/// `keep` stores the contents of a file and returns a name for them. It must read them to their end.
+/// `keep` stores the contents of a file and returns a name for them. It must read them to their
+/// end.
 pub struct TreeBuilder<T, K> {
     file_system: FileSystem<T>,
     defaults: Defaults,
@@ -54,7 +56,8 @@ pub struct TreeBuilder<T, K> {
 }
 
 impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
-    /// Starts with an empty root directory. `defaults` are the metadata of directories that no entry describes.
+    /// Starts with an empty root directory. `defaults` are the metadata of directories that no
+    /// entry describes.
     pub fn new(defaults: Defaults, keep: K) -> Self {
         let root = defaults.stat(defaults.directory_mode);
         Self { file_system: FileSystem::new(root), defaults, keep }
@@ -66,10 +69,10 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
     }
 
     /// Returns the directory that holds the entry at `path`, made if it is missing.
-    fn parent(&mut self, path: &TreePath) -> Result<&mut Directory<T>, BuildError> {
+    fn parent(&mut self, path: &TreePath) -> Result<&mut Directory<T>, TreeBuildError> {
         let Resolved { existing, missing } = resolve(&self.file_system.root, path.parent(), true)?;
         if existing.len() + missing.len() >= DEPTH_MAX {
-            return Err(BuildError::Depth);
+            return Err(TreeBuildError::Depth);
         }
         let mut directory = &mut self.file_system.root;
         for name in &existing {
@@ -88,7 +91,7 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
         Ok(directory)
     }
 
-    fn directory(&mut self, entry: Entry<'_>) -> Result<(), BuildError> {
+    fn directory(&mut self, entry: Entry<'_>) -> Result<(), TreeBuildError> {
         if entry.path.is_root() {
             self.file_system.root.stat = entry.stat.clone();
             return Ok(());
@@ -105,9 +108,9 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
         Ok(())
     }
 
-    fn hard_link_target(&self, target: &TreePath) -> Result<Arc<Inode<T>>, BuildError> {
-        let missing = || BuildError::HardLinkToNothing { target: printable(target.as_bytes()) };
-        let is_directory = || BuildError::HardLinkToDirectory { target: printable(target.as_bytes()) };
+    fn hard_link_target(&self, target: &TreePath) -> Result<Arc<Inode<T>>, TreeBuildError> {
+        let missing = || TreeBuildError::HardLinkToNothing { target: printable(target.as_bytes()) };
+        let is_directory = || TreeBuildError::HardLinkToDirectory { target: printable(target.as_bytes()) };
         if target.is_root() {
             return Err(is_directory());
         }
@@ -121,13 +124,15 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
         }
     }
 
-    fn inode(&mut self, path: &TreePath, inode: Arc<Inode<T>>) -> Result<(), BuildError> {
+    fn inode(&mut self, path: &TreePath, inode: Arc<Inode<T>>) -> Result<(), TreeBuildError> {
         if path.is_root() {
-            return Err(BuildError::Root);
+            return Err(TreeBuildError::Root);
         }
         let parent = self.parent(path)?;
         match parent.entries.get(path.name()) {
-            Some(Child::Directory(there)) if !there.entries.is_empty() => return Err(BuildError::DirectoryInTheWay),
+            Some(Child::Directory(there)) if !there.entries.is_empty() => {
+                return Err(TreeBuildError::DirectoryInTheWay);
+            }
             _ => drop(parent.entries.insert(path.name().to_owned(), Child::Inode(inode))),
         }
         Ok(())
@@ -135,9 +140,9 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> TreeBuilder<T, K> {
 }
 
 impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> Sink for TreeBuilder<T, K> {
-    type Error = BuildError;
+    type Error = TreeBuildError;
 
-    fn entry(&mut self, entry: Entry<'_>, contents: &mut dyn Read) -> Result<(), BuildError> {
+    fn entry(&mut self, entry: Entry<'_>, contents: &mut dyn Read) -> Result<(), TreeBuildError> {
         entry.stat.check()?;
         let content = match entry.kind {
             EntryKind::Directory => return self.directory(entry),
@@ -146,7 +151,7 @@ impl<T, K: FnMut(u64, &mut dyn Read) -> io::Result<T>> Sink for TreeBuilder<T, K
                 return self.inode(entry.path, inode);
             }
             EntryKind::Symlink { target } if target.is_empty() || target.contains(&0) => {
-                return Err(BuildError::LinkTarget);
+                return Err(TreeBuildError::LinkTarget);
             }
             EntryKind::Symlink { target } => Content::Symlink { target: target.to_owned() },
             EntryKind::File { size } => Content::File { size, blob: (self.keep)(size, contents)? },
@@ -167,9 +172,9 @@ struct Resolved {
     missing: Vec<Vec<u8>>,
 }
 
-/// Follows `path` from the root through directories and symbolic links. With `may_make`, the components at its end may
-/// be missing; those that the target of a link names may not.
-fn resolve<T>(root: &Directory<T>, path: &[u8], may_make: bool) -> Result<Resolved, BuildError> {
+/// Follows `path` from the root through directories and symbolic links. With `may_make`, the
+/// components at its end may be missing; those that the target of a link names may not.
+fn resolve<T>(root: &Directory<T>, path: &[u8], may_make: bool) -> Result<Resolved, TreeBuildError> {
     let parent = || printable(path);
     let split = |path: &[u8]| path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
     // Each component, and whether the target of a link named it.
@@ -190,18 +195,18 @@ fn resolve<T>(root: &Directory<T>, path: &[u8], may_make: bool) -> Result<Resolv
             Some(Child::Directory(next)) => above.push((name, next)),
             Some(Child::Inode(inode)) => {
                 let Content::Symlink { target } = &inode.content else {
-                    return Err(BuildError::ParentNotDirectory { parent: parent() });
+                    return Err(TreeBuildError::ParentNotDirectory { parent: parent() });
                 };
                 links += 1;
                 if links > LINKS_MAX {
-                    return Err(BuildError::LinkLoop { parent: parent() });
+                    return Err(TreeBuildError::LinkLoop { parent: parent() });
                 }
                 if target.starts_with(b"/") {
                     above.clear();
                 }
                 split(target).into_iter().rev().for_each(|name| todo.push_front((name, true)));
             }
-            None if of_link || !may_make => return Err(BuildError::DanglingParent { parent: parent() }),
+            None if of_link || !may_make => return Err(TreeBuildError::DanglingParent { parent: parent() }),
             None => {
                 let rest = todo.into_iter().map(|(name, _)| name);
                 let missing = std::iter::once(name).chain(rest).collect();

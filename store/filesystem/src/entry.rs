@@ -36,14 +36,14 @@ pub enum EntryKind<'a> {
 
 /// A consumer of entries, such as the writer of an image.
 ///
-/// A [`FileSystem`](crate::FileSystem) gives each path once, a directory before its entries, names by their bytes, and
-/// a file before its hard links. A parser gives entries as the archive has them: a path may come twice, and directories
-/// may be missing.
+/// A [`FileSystem`](crate::FileSystem) gives each path once, a directory before its entries, names
+/// by their bytes, and a file before its hard links. A parser gives entries as the archive has
+/// them: a path may come twice, and directories may be missing.
 pub trait Sink {
     type Error;
 
-    /// Takes one entry. `contents` gives the bytes of a regular file, exactly as many as the entry says or an error,
-    /// and nothing for other kinds.
+    /// Takes one entry. `contents` gives the bytes of a regular file, exactly as many as the entry
+    /// says or an error, and nothing for other kinds.
     ///
     /// # Errors
     /// When the sink cannot keep the entry; the stream ends then.

@@ -1,8 +1,9 @@
 //! File systems with metadata: images are made from them, and archives give them.
 //!
-//! A [`model::Node`] knows files, an executable bit, directories and symbolic links, so that equal contents have equal
-//! digests and a build is cut off by content. Owners, permissions, times, extended attributes, devices and hard links
-//! are not part of it; a [`Manifest`] keeps them beside the tree, as a small text.
+//! A [`model::Node`] knows files, an executable bit, directories and symbolic links, so that equal
+//! contents have equal digests and a build is cut off by content. Owners, permissions, times,
+//! extended attributes, devices and hard links are not part of it; a [`Manifest`] keeps them beside
+//! the tree, as a small text.
 //!
 //! ```text
 //! Node + Manifest ──from_tree──▶ FileSystem ──send──▶ Sink: tar writer, other image writers
@@ -10,9 +11,10 @@
 //! archive ──parser──▶ Sink: TreeBuilder, or a directory on a disk
 //! ```
 //!
-//! Invariants: an image writer takes a [`FileSystem`] or a stream of [`Entry`], never a path of the host, so no image
-//! depends on the user, the umask or the clock of the machine. Entries leave a [`FileSystem`] in one order: a directory
-//! before its entries, names by their bytes. Nothing here reads or writes a file.
+//! Invariants: an image writer takes a [`FileSystem`] or a stream of [`Entry`], never a path of the
+//! host, so no image depends on the user, the umask or the clock of the machine. Entries leave a
+//! [`FileSystem`] in one order: a directory before its entries, names by their bytes. Nothing here
+//! reads or writes a file.
 
 mod path;
 mod stat;
@@ -29,7 +31,7 @@ mod tar_writer;
 #[cfg(test)]
 mod tests;
 
-pub use build::{BuildError, TreeBuilder};
+pub use build::{TreeBuildError, TreeBuilder};
 pub use entry::{Entry, EntryKind, Sink};
 pub use manifest::{Attributes, LineError, Manifest, ManifestError, Special};
 pub use nodes::NodesError;

@@ -1,7 +1,7 @@
 //! The manifest: metadata of a tree's entries, and the entries that a tree cannot hold.
 //!
-//! The format is specified in `docs/src/manifest.md`. A manifest has one form: reading refuses each text that printing
-//! would not give, so equal manifests have equal digests.
+//! The format is specified in `docs/src/manifest.md`. A manifest has one form: reading refuses each
+//! text that printing would not give, so equal manifests have equal digests.
 
 use crate::path::{COMPONENTS_MAX, printable};
 use crate::stat::{PERMISSIONS, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, check_xattr};
@@ -43,8 +43,8 @@ pub enum Special {
     BlockDevice(Device),
     Fifo,
     Socket,
-    /// A further name of the object at this path, which comes before in the order of paths. The tree has an equal node
-    /// at both; the metadata is that of the first.
+    /// A further name of the object at this path, which comes before in the order of paths. The
+    /// tree has an equal node at both; the metadata is that of the first.
     HardLink(TreePath),
 }
 
@@ -199,7 +199,8 @@ fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads what [`escape`] writes. Accepts other forms of the same bytes, which the comparison of the line then refuses.
+/// Reads what [`escape`] writes. Accepts other forms of the same bytes, which the comparison of the
+/// line then refuses.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

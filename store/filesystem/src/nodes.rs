@@ -32,12 +32,12 @@ pub enum NodesError {
 }
 
 impl FileSystem<Digest> {
-    /// Makes a file system of a tree and a manifest. An object that the manifest does not mention, and each fact that
-    /// it leaves out, has the value of `defaults`.
+    /// Makes a file system of a tree and a manifest. An object that the manifest does not mention,
+    /// and each fact that it leaves out, has the value of `defaults`.
     ///
     /// # Errors
-    /// [`NodesError`] with the path when the manifest mentions an object that the tree does not have, or puts one where
-    /// it has another.
+    /// [`NodesError`] with the path when the manifest mentions an object that the tree does not
+    /// have, or puts one where it has another.
     pub fn from_tree(
         root: &Node,
         directories: &dyn Directories,
@@ -60,8 +60,8 @@ impl FileSystem<Digest> {
         Ok(file_system)
     }
 
-    /// Splits a file system into its tree, saved in `directories`, and a manifest with all that differs from
-    /// `defaults`: the opposite of [`FileSystem::from_tree`].
+    /// Splits a file system into its tree, saved in `directories`, and a manifest with all that
+    /// differs from `defaults`: the opposite of [`FileSystem::from_tree`].
     ///
     /// # Errors
     /// When a directory cannot be saved, or has a name that no directory can have.
@@ -170,7 +170,8 @@ fn place(
     Ok(())
 }
 
-/// Makes `path` a further name of the object at `target`. Builds see the tree alone, so it has the object at both.
+/// Makes `path` a further name of the object at `target`. Builds see the tree alone, so it has the
+/// object at both.
 fn link(file_system: &mut FileSystem<Digest>, path: &TreePath, target: &TreePath) -> Result<(), NodesError> {
     let wrong = || NodesError::HardLink { path: path.clone(), target: target.clone() };
     let Some(Found::Inode(first)) = file_system.get(target) else { return Err(wrong()) };

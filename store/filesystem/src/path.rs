@@ -9,8 +9,8 @@ pub const COMPONENTS_MAX: usize = 200;
 /// The longest name of an entry, in bytes, as Linux has it.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// A path below the root of a tree, in its canonical form: components joined by slashes, none of them empty, `.` or
-/// `..`. The root is the empty path.
+/// A path below the root of a tree, in its canonical form: components joined by slashes, none of
+/// them empty, `.` or `..`. The root is the empty path.
 ///
 /// Paths are ordered by component, which is the order of a walk: `a`, `a/z`, `a.b`.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -45,7 +45,8 @@ impl TreePath {
         Self::parse_stripped(path, 0).map(Option::unwrap_or_default)
     }
 
-    /// As [`TreePath::parse`], without the first `strip` components; `None` when the path has fewer.
+    /// As [`TreePath::parse`], without the first `strip` components; `None` when the path has
+    /// fewer.
     ///
     /// # Errors
     /// As [`TreePath::parse`].
@@ -131,7 +132,8 @@ fn push(joined: &mut Vec<u8>, name: &[u8]) {
 
 impl Ord for TreePath {
     fn cmp(&self, other: &Self) -> Ordering {
-        // No component holds a zero byte, so a slash that sorts first gives the order of components.
+        // No component holds a zero byte, so a slash that sorts first gives the order of
+        // components.
         let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
         self.0.iter().map(key).cmp(other.0.iter().map(key))
     }

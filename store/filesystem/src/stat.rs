@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// The bits of a mode that are permissions: read, write and execute, set-user-id, set-group-id and sticky.
+/// The bits of a mode that are permissions: read, write and execute, set-user-id, set-group-id and
+/// sticky.
 pub const PERMISSIONS: u32 = 0o7777;
 
 /// The longest name of an extended attribute, in bytes, as Linux has it.
@@ -81,8 +82,8 @@ const NANOSECONDS: u32 = 1_000_000_000;
 
 /// A point in time, as `timespec` has it: the nanoseconds count forward, also before 1970.
 ///
-/// Prints as the number of seconds since 1970, with as many decimals as it needs: `-1.5` is half a second before
-/// `-1`.
+/// Prints as the number of seconds since 1970, with as many decimals as it needs: `-1.5` is half a
+/// second before `-1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Time {
     pub seconds: i64,
@@ -118,7 +119,8 @@ impl fmt::Display for Time {
 #[error("not a number of seconds since 1970")]
 pub struct TimeError;
 
-/// Reads a decimal number of seconds. Decimals after the ninth are dropped, as file systems do not keep them.
+/// Reads a decimal number of seconds. Decimals after the ninth are dropped, as file systems do not
+/// keep them.
 impl FromStr for Time {
     type Err = TimeError;
 
@@ -154,7 +156,8 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Everything belongs to root, who may write: permissions 0755 and 0644, as most systems install files.
+    /// Everything belongs to root, who may write: permissions 0755 and 0644, as most systems
+    /// install files.
     pub const fn writable(mtime: Time) -> Self {
         Self {
             uid: 0,
@@ -167,7 +170,8 @@ impl Defaults {
         }
     }
 
-    /// Everything belongs to root, and nothing can be written: permissions 0555 and 0444, as in a store.
+    /// Everything belongs to root, and nothing can be written: permissions 0555 and 0444, as in a
+    /// store.
     pub const fn read_only(mtime: Time) -> Self {
         Self { directory_mode: 0o555, file_mode: 0o444, executable_mode: 0o555, ..Self::writable(mtime) }
     }

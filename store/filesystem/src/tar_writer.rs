@@ -1,9 +1,10 @@
 //! Writes a file system as a tar stream, in the pax format of POSIX.1-2001.
 //!
-//! Equal file systems give equal bytes, on each machine: entries come in the order of the walk, records of a pax header
-//! in one order, and such a header is there only where the fields of the entry's own header cannot hold a value. Names
-//! of owners are left out. Extended attributes are records `SCHILY.xattr.*`, as GNU tar, bsdtar and container tools read
-//! them. The stream ends with two blocks of zeros and no further padding.
+//! Equal file systems give equal bytes, on each machine: entries come in the order of the walk,
+//! records of a pax header in one order, and such a header is there only where the fields of the
+//! entry's own header cannot hold a value. Names of owners are left out. Extended attributes are
+//! records `SCHILY.xattr.*`, as GNU tar, bsdtar and container tools read them. The stream ends with
+//! two blocks of zeros and no further padding.
 
 use crate::{Contents, Device, Entry, EntryKind, FileSystem, SendError, Sink, Stat, Time, TreePath};
 use std::io::{self, Read, Write};
@@ -13,7 +14,8 @@ use tar::{EntryType, Header};
 const BLOCK: usize = 512;
 /// Lengths of the fields for the name and the target of a link.
 const NAME_BYTES: usize = 100;
-/// The largest values that the octal digits of a field hold: size and time, and the numbers of owners and devices.
+/// The largest values that the octal digits of a field hold: size and time, and the numbers of
+/// owners and devices.
 const ELEVEN_DIGITS_MAX: u64 = (1 << 33) - 1;
 const SEVEN_DIGITS_MAX: u32 = (1 << 21) - 1;
 
@@ -44,7 +46,8 @@ pub enum TarError {
 /// Writes `file_system` to `out`.
 ///
 /// # Errors
-/// [`SendError`] when contents cannot be opened or read, an entry does not fit into tar, or writing fails.
+/// [`SendError`] when contents cannot be opened or read, an entry does not fit into tar, or writing
+/// fails.
 pub fn write_tar<T>(
     file_system: &FileSystem<T>,
     contents: &dyn Contents<T>,
@@ -232,7 +235,8 @@ impl Member {
         fields.set_device_minor(device.minor);
     }
 
-    /// Appends a record: its length in decimal digits, which counts itself, a space, key and value, a line end.
+    /// Appends a record: its length in decimal digits, which counts itself, a space, key and value,
+    /// a line end.
     fn record(&mut self, key: &[u8], value: &[u8]) {
         let rest = key.len() + value.len() + 3;
         let mut len = rest + 1;

@@ -91,8 +91,8 @@ impl<T> FileSystem<T> {
         Self { root: Directory::new(root) }
     }
 
-    /// Gives all entries to `sink`, the root first. Directories are in the order of the walk; of several names of one
-    /// inode the first is the file and the others are hard links to it.
+    /// Gives all entries to `sink`, the root first. Directories are in the order of the walk; of
+    /// several names of one inode the first is the file and the others are hard links to it.
     ///
     /// # Errors
     /// When contents cannot be opened, or the sink fails.
@@ -116,8 +116,8 @@ impl<T> FileSystem<T> {
             .directory(&self.root)
     }
 
-    /// Returns the object at `path`; `None` when there is none, or the path leads through another object than a
-    /// directory.
+    /// Returns the object at `path`; `None` when there is none, or the path leads through another
+    /// object than a directory.
     pub fn get(&self, path: &TreePath) -> Option<Found<'_, T>> {
         let mut found = Found::Directory(&self.root);
         for name in path.components() {
@@ -154,7 +154,8 @@ impl<T> Directory<T> {
     }
 }
 
-/// The state of [`FileSystem::walk`]. Recursion is bounded, as trees are: [`model::tree::DEPTH_MAX`].
+/// The state of [`FileSystem::walk`]. Recursion is bounded, as trees are:
+/// [`model::tree::DEPTH_MAX`].
 struct Walk<'v, T, E> {
     path: TreePath,
     /// The first name of each inode that may have several, by its address.

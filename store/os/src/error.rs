@@ -85,11 +85,6 @@ pub fn io_help(error: &std::io::Error) -> Option<&'static str> {
     }
 }
 
-/// As [`io_help`], for the end of a message that has no help field.
-pub fn io_remedy(error: &std::io::Error) -> String {
-    io_help(error).map(|help| format!("; {help}")).unwrap_or_default()
-}
-
 /// Names the call and the path of a failed system call.
 pub trait Context<T> {
     fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError>;

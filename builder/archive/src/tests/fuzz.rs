@@ -1,5 +1,5 @@
-//! Archives changed at random: unpacking ends in a tree or an error, within its limits, and nothing outside of the
-//! destination changes.
+//! Archives changed at random: unpacking ends in a tree or an error, within its limits, and nothing
+//! outside of the destination changes.
 //!
 //! ```text
 //! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p archive fuzz -- --nocapture
@@ -152,7 +152,8 @@ fn changed_archives() {
     assert!(whole > 20 && reasons.len() > 10, "{whole} whole, {reasons:?}");
 }
 
-/// A link that comes first leads elsewhere for a moment only: each name is resolved when it is used.
+/// A link that comes first leads elsewhere for a moment only: each name is resolved when it is
+/// used.
 #[test]
 fn a_link_and_a_directory_of_one_name() {
     let world = World::new();

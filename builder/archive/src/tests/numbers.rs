@@ -1,5 +1,5 @@
-//! Names, numbers and their encodings where readers of archives disagree: anything that can be read in two ways is
-//! refused, and the forms that GNU tar writes are read as GNU tar reads them.
+//! Names, numbers and their encodings where readers of archives disagree: anything that can be read
+//! in two ways is refused, and the forms that GNU tar writes are read as GNU tar reads them.
 
 use super::*;
 

@@ -102,7 +102,7 @@ fn a_broken_connection_is_continued() {
     assert_eq!(seen[1].header("if-range"), Some("\"v1\""));
 }
 
-/// What a killed process left is continued by the next, from whatever URL it has.
+/// The part of a killed process is continued by the next, from any URL.
 #[test]
 fn another_process_continues() {
     let (world, content) = (World::new(), content());
@@ -271,7 +271,7 @@ fn plain_http_through_a_proxy() {
     assert_eq!(seen[0].header("proxy-authorization"), Some("Basic dXNlcjp3b3Jk"));
     assert_eq!(seen[1].line, "GET http://never.invalid:8080/y HTTP/1.1");
     assert_eq!(*proxy.connections.lock().unwrap(), 1, "connections to a proxy are kept, too");
-    // What is excepted goes straight.
+    // Hosts that are excepted are reached directly.
     let direct = Server::start(|_, _| Answer::new("200 OK", b"content"));
     world.fetch(&[direct.url("/x")], b"content").unwrap();
     assert_eq!(direct.seen()[0].path(), "/x");

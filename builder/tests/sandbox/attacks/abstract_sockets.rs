@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, run};
+use crate::scene::{Scene, run};
 
 #[test]
 fn lead_neither_out_nor_in() {
@@ -20,8 +20,8 @@ fn lead_neither_out_nor_in() {
             print connect(C, pack("Sa*", AF_UNIX, "\0{inside}")) ? "own\n" : "not even own: $!\n";
             $| = 1; print "ready\n"; sleep 2'"#
     );
-    let place = Place::new();
-    let request = place.request(&script);
+    let scene = Scene::new();
+    let request = scene.request(&script);
     let running = std::thread::spawn(move || run(&request));
     let until = Instant::now() + Duration::from_millis(1500);
     let address = SocketAddr::from_abstract_name(&inside).unwrap();

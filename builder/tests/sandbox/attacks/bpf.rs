@@ -1,6 +1,6 @@
 //! A build loads no programs into the kernel, but may filter its own system calls.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn programs_and_maps_cannot_be_made() {

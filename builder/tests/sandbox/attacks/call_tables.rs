@@ -1,12 +1,14 @@
-//! A build calls the kernel through the native table of calls only: the filter's numbers mean something else in the others.
+//! A build calls the kernel through the native table of calls only: the filter's numbers mean
+//! something else in the others.
 #![cfg(target_arch = "x86_64")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::place::{Place, run, syscall};
+use crate::scene::{Scene, run, syscall};
 
-/// `mov eax, number; mov ebx, 7; mov edi, 7`, which is "exit with status 7" if `call` is of a table where `number` is "exit".
+/// `mov eax, number; mov ebx, 7; mov edi, 7`, which is "exit with status 7" if `call` is of a table
+/// where `number` is "exit".
 fn exits(number: u8, call: [u8; 2]) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
@@ -27,13 +29,13 @@ fn exits(number: u8, call: [u8; 2]) -> Vec<u8> {
 
 #[test]
 fn of_i386_ends_the_program() {
-    let place = Place::new();
+    let scene = Scene::new();
     for (name, program) in [("native", exits(60, [0x0f, 0x05])), ("i386", exits(1, [0xcd, 0x80]))] {
-        let path = place.path("layer").join(name);
+        let path = scene.path("layer").join(name);
         fs::write(&path, program).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let seen = run(&place.request("for name in native i386; do /$name 2>/dev/null; echo $?; done"));
+    let seen = run(&scene.request("for name in native i386; do /$name 2>/dev/null; echo $?; done"));
     let (native, i386) = seen.trim_end().split_once('\n').expect(&seen);
     assert_eq!(native, "7");
     // `SIGSYS` of the filter; `SIGSEGV` where the kernel has no such table.

@@ -1,15 +1,16 @@
-//! A build hands no descriptor to anybody outside.
+//! A build passes no descriptor to a process outside.
 
 use std::os::unix::net::UnixListener;
 
-use crate::place::{Place, run, shell};
+use crate::scene::{Scene, run, shell};
 
-/// CVE-2024-27297 and -2025-46416: a descriptor handed to a helper outside keeps the output writable after the check.
+/// CVE-2024-27297 and -2025-46416: a descriptor handed to a helper outside keeps the output
+/// writable after the check.
 #[test]
 fn cannot_be_handed_out() {
-    let place = Place::new();
+    let scene = Scene::new();
     // A socket of the host that the build may even know the name of.
-    let socket = place.path("helper");
+    let socket = scene.path("helper");
     let listener = UnixListener::bind(&socket).unwrap();
     listener.set_nonblocking(true).unwrap();
     let script = format!(
@@ -19,7 +20,7 @@ fn cannot_be_handed_out() {
             socketpair(A, B, AF_UNIX, SOCK_STREAM, 0) or die; syswrite A, "own"; sysread B, my $x, 3; print "$x\n"'"#,
         path = socket.display()
     );
-    assert_eq!(run(&place.request(&script)), "refused\nrefused\nrefused\nrefused\nown\n");
+    assert_eq!(run(&scene.request(&script)), "refused\nrefused\nrefused\nrefused\nown\n");
     assert!(listener.accept().is_err(), "nobody came");
 }
 

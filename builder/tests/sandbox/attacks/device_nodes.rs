@@ -1,6 +1,6 @@
 //! A build makes no device nodes.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn cannot_be_made_and_fifos_can() {

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use builder::sandbox::Status;
 use nix::sys::statvfs::statvfs;
 
-use crate::place::{Place, try_run};
+use crate::scene::{Scene, try_run};
 
 #[test]
 fn ends_before_the_disk_is_full() {
-    let place = Place::new();
+    let scene = Scene::new();
     let free = || {
-        let stat = statvfs(&place.path("build")).unwrap();
+        let stat = statvfs(&scene.path("build")).unwrap();
         stat.blocks_available() * stat.fragment_size()
     };
-    let mut request = place.request("for i in $(seq 80); do fallocate -l 10M f$i; sleep 0.05; done; sleep 600");
+    let mut request = scene.request("for i in $(seq 80); do fallocate -l 10M f$i; sleep 0.05; done; sleep 600");
     let before = free();
     request.limits.disk_reserve_bytes = Some(before - (200 << 20));
     let started = Instant::now();
@@ -24,7 +24,7 @@ fn ends_before_the_disk_is_full() {
     assert!(free() > before - (600 << 20), "{before} bytes were free, now {}", free());
 
     // A build that leaves the space may use the rest.
-    let mut request = place.request("fallocate -l 20M f && echo fits");
+    let mut request = scene.request("fallocate -l 20M f && echo fits");
     request.limits.disk_reserve_bytes = Some(before / 2);
     let ran = try_run(&request).unwrap();
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "fits\n"));

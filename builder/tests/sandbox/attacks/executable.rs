@@ -1,21 +1,21 @@
-//! The program that watches over a build is out of its reach.
+//! The program that supervises a build is out of its reach.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::place::{Place, run, try_run};
+use crate::scene::{Scene, run, try_run};
 
 /// The escape of containers whose process keeps the runtime's executable open (CVE-2019-5736).
 #[test]
 fn of_the_monitor_is_out_of_reach() {
-    let place = Place::new();
-    let mut request = place.request("");
+    let scene = Scene::new();
+    let mut request = scene.request("");
     request.argv = vec!["/proc/self/exe".into()];
-    let error = try_run(&request).err().expect("it lies outside of the root");
+    let error = try_run(&request).err().expect("it is outside of the root");
     assert!(error.to_string().contains("EACCES"), "{error}");
     let script = |interpreter: &str| {
-        fs::write(place.path("layer/script"), format!("#!{interpreter}\necho run\n")).unwrap();
-        fs::set_permissions(place.path("layer/script"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(scene.path("layer/script"), format!("#!{interpreter}\necho run\n")).unwrap();
+        fs::set_permissions(scene.path("layer/script"), fs::Permissions::from_mode(0o755)).unwrap();
     };
     request.argv = vec!["/script".into()];
     script("/proc/self/exe");

@@ -1,6 +1,6 @@
 //! A build sets no extended attributes, and so neither capabilities nor access lists.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[track_caller]
 fn assert_unsupported(call: libc::c_long, arguments: &str) {

@@ -1,6 +1,6 @@
-//! A build makes no file that has capabilities for whoever runs it.
+//! A build makes no file that gives capabilities to a user who runs it.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 /// They are extended attributes.
 #[test]

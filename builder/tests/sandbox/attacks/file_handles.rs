@@ -1,6 +1,7 @@
-//! A build opens files by their names only: handles would lead around its root to any file of the file system.
+//! A build opens files by their names only: handles would lead around its root to any file of the
+//! file system.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn cannot_be_opened() {

@@ -23,7 +23,8 @@ fn cannot_start_more_than_its_share() {
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "ten\n"));
 }
 
-/// What a builder makes of it does not matter: without a process that it wanted, its outputs may be others.
+/// The builder's own status does not matter: without a process that it wanted, its outputs may
+/// differ.
 #[test]
 fn fails_though_its_script_takes_no_notice() {
     let limits = Limits { processes_max: Some(60), timeout: Some(Duration::from_secs(40)), ..Limits::default() };
@@ -36,7 +37,8 @@ fn fails_though_its_script_takes_no_notice() {
     assert_eq!(limited(fits, limits, 60).outcome.status, Status::Exited(0));
 }
 
-/// The classic, without an end of its own: it has to leave the machine usable, and end with the time limit at the latest.
+/// The classic, without an end of its own: it has to leave the machine usable, and end with the
+/// time limit at the latest.
 #[test]
 fn without_end_is_ended() {
     let limits = Limits { processes_max: Some(200), timeout: Some(Duration::from_secs(3)), ..Limits::default() };
@@ -51,9 +53,9 @@ fn without_a_limit_on_processes_ends_with_its_timeout() {
     assert_eq!(ran.outcome.status, Status::TimedOut);
 }
 
-/// A limit further up is not called the build's.
+/// The limit of a group above is not reported as the build's.
 #[test]
-fn of_somebody_else_is_not_called_the_builds() {
+fn with_the_limit_of_a_group_above_is_not_the_builds_failure() {
     let Some(above) = Group::make("pids", &[("pids.max", 40)]) else { return };
     let ran = above.run("for i in $(seq 100); do sleep 1 & done 2>/dev/null; wait; exit 1", |limits| {
         limits.processes_max = Some(1000);

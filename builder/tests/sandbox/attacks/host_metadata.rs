@@ -1,7 +1,9 @@
-//! No inode of the host changes by what a build does to it: neither mode, owner, times and attributes, nor flags, leases and hints.
+//! No build changes an inode of the host: neither mode, owner, times and attributes, nor flags,
+//! leases and hints.
 //!
-//! The build walks all of its mounts and tries each call on what is mounted, and on a file and a directory in it. What it may change
-//! is what is its own: the places that it writes to, and file systems that were made for it.
+//! The build walks all of its mounts and tries each call on the mounted object, and on a file and a
+//! directory in it. It may change its own objects only: the directories that it writes to, and file
+//! systems that were made for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +14,13 @@ use builder::request::{Bind, Jobserver, JobserverForm, OutputPlace, Request};
 use nix::sys::stat::Mode;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
-use crate::place::{Place, run, shell};
+use crate::scene::{Scene, run, shell};
 
-/// Calls whose success changes metadata, by name, as perl: `$p` is a path, `$fd` a descriptor of it, opened for reading.
+/// Calls whose success changes metadata, by name, as perl: `$p` is a path, `$fd` a descriptor of
+/// it, opened for reading.
 ///
-/// They give what there is already, so a call that works does no harm but to the time of the last change.
+/// They give what there is already, so a call that works does no harm but to the time of the last
+/// change.
 const CALLS: &str = r#"
     my ($mode, $uid, $gid) = ((stat $p)[2] & 07777, (stat _)[4, 5]);
     my $times = pack 'q4', (stat _)[8], 1, (stat _)[9], 1;
@@ -31,7 +35,7 @@ const CALLS: &str = r#"
         fchmod => sub { syscall SYS_fchmod, fileno $fd, $mode },
         other_mode => sub { syscall SYS_fchmodat, -100, $p, -d $p ? 0755 : 0666 },
         fchownat => sub { syscall SYS_fchownat, -100, $p, $uid, $gid, 0 },
-        fchownat_of_nobody => sub { syscall SYS_fchownat, -100, $p, -1, -1, 0 },
+        fchownat_unchanged => sub { syscall SYS_fchownat, -100, $p, -1, -1, 0 },
         fchown => sub { syscall SYS_fchown, fileno $fd, $uid, $gid },
         utimensat => sub { syscall SYS_utimensat, -100, $p, $times, 0 },
         utimensat_now => sub { syscall SYS_utimensat, -100, $p, 0, 0 },
@@ -59,7 +63,8 @@ const CALLS: &str = r#"
     sysread $fd, my $read, 1;
     if (opendir my $d, $p) { readdir $d }"#;
 
-/// Tries [`CALLS`] on what is mounted at each place, and on the first file and the first directory that is found there.
+/// Tries [`CALLS`] on the object mounted at each place, and on the first file and the first
+/// directory there.
 fn walk(own: &[&str]) -> String {
     let numbers = [
         ("fchmodat", libc::SYS_fchmodat),
@@ -107,17 +112,17 @@ fn walk(own: &[&str]) -> String {
     )
 }
 
-/// What the host says of inodes, all of it but what is in them.
+/// The host's metadata of an inode, without its contents.
 #[derive(Debug, PartialEq, Eq)]
 struct Metadata(String);
 
-fn look(paths: &[PathBuf]) -> BTreeMap<PathBuf, Metadata> {
+fn metadata(paths: &[PathBuf]) -> BTreeMap<PathBuf, Metadata> {
     let of = |path: &PathBuf| {
         let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::ALL).unwrap();
         let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, time.tv_nsec);
         let mut times = [found.stx_atime, found.stx_mtime, found.stx_ctime].map(time).to_vec();
         if path.ends_with("tty") {
-            // Whoever uses a terminal moves two of them, other tests included.
+            // Any use of a terminal changes two of them, that of other tests included.
             times.drain(..2);
         }
         let (mode, links, attributes) = (found.stx_mode, found.stx_nlink, found.stx_attributes);
@@ -131,37 +136,37 @@ fn look(paths: &[PathBuf]) -> BTreeMap<PathBuf, Metadata> {
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// A build with one of everything, and what of it is the host's.
-fn furnished(place: &Place) -> (Request, Vec<PathBuf>) {
+/// Returns a build with one object of each kind, and the paths of the host among them.
+fn populated(scene: &Scene) -> (Request, Vec<PathBuf>) {
     let mut hosts: Vec<PathBuf> = DEVICES.iter().map(|name| Path::new("/dev").join(name)).collect();
     for directory in ["layer/sub", "store/aaa-input/sub", "source/tree/sub"] {
-        fs::create_dir_all(place.path(directory)).unwrap();
-        hosts.extend([place.path(directory), place.path(directory).parent().unwrap().to_owned()]);
+        fs::create_dir_all(scene.path(directory)).unwrap();
+        hosts.extend([scene.path(directory), scene.path(directory).parent().unwrap().to_owned()]);
     }
     for file in ["layer/file", "store/aaa-input/file", "store/bbb-single", "source/tree/file"] {
-        fs::write(place.path(file), "content\n").unwrap();
-        hosts.push(place.path(file));
+        fs::write(scene.path(file), "content\n").unwrap();
+        hosts.push(scene.path(file));
     }
-    let mut request = place.request("");
-    request.store = Some(place.path("store"));
+    let mut request = scene.request("");
+    request.store = Some(scene.path("store"));
     request.binds.extend([
-        Bind::read_only(place.path("store/aaa-input"), "/eval/store/aaa-input"),
-        Bind::read_only(place.path("store/bbb-single"), "/eval/store/bbb-single"),
-        Bind::read_only(place.path("source/tree"), "/source/tree"),
+        Bind::read_only(scene.path("store/aaa-input"), "/eval/store/aaa-input"),
+        Bind::read_only(scene.path("store/bbb-single"), "/eval/store/bbb-single"),
+        Bind::read_only(scene.path("source/tree"), "/source/tree"),
     ]);
     hosts.push("/usr".into());
     (request, hosts)
 }
 
 #[track_caller]
-fn check(place: &Place, mut request: Request, hosts: &[PathBuf], places: &[&str]) {
+fn check(scene: &Scene, mut request: Request, hosts: &[PathBuf], places: &[&str]) {
     let outputs = request.outputs.inside().to_str().unwrap();
-    let script = place.path("build").join("walk.pl");
+    let script = scene.path("build").join("walk.pl");
     fs::write(&script, walk(&["/build", "/tmp", "/dev/shm", "/dev/pts", outputs])).unwrap();
     request.argv = ["/usr/bin/perl", "/build/walk.pl"].map(Into::into).to_vec();
-    let before = look(hosts);
+    let before = metadata(hosts);
     let log = run(&request);
-    let changed: Vec<String> = look(hosts)
+    let changed: Vec<String> = metadata(hosts)
         .into_iter()
         .filter(|(path, now)| before[path] != *now)
         .map(|(path, now)| format!("{}: {:?}, was {:?}", path.display(), now.0, before[&path].0))
@@ -192,40 +197,40 @@ const EVERYWHERE: [&str; 13] = [
 
 #[test]
 fn stays_as_it_is_on_every_mount() {
-    let place = Place::new();
-    let (request, hosts) = furnished(&place);
-    check(&place, request, &hosts, &EVERYWHERE);
+    let scene = Scene::new();
+    let (request, hosts) = populated(&scene);
+    check(&scene, request, &hosts, &EVERYWHERE);
 }
 
 #[test]
 fn stays_as_it_is_where_outputs_are_in_the_store() {
-    let place = Place::new();
-    let (mut request, hosts) = furnished(&place);
-    request.outputs = OutputPlace::InStore { host_dir: place.path("output"), store_dir: "/eval/store".into() };
-    check(&place, request, &hosts, &EVERYWHERE);
+    let scene = Scene::new();
+    let (mut request, hosts) = populated(&scene);
+    request.outputs = OutputPlace::InStore { host_dir: scene.path("output"), store_dir: "/eval/store".into() };
+    check(&scene, request, &hosts, &EVERYWHERE);
 }
 
 #[test]
 fn stays_as_it_is_without_layers() {
-    let place = Place::new();
-    let (mut request, hosts) = furnished(&place);
+    let scene = Scene::new();
+    let (mut request, hosts) = populated(&scene);
     request.root_layers.clear();
-    check(&place, request, &hosts, &EVERYWHERE);
+    check(&scene, request, &hosts, &EVERYWHERE);
 }
 
 #[test]
 fn of_the_job_servers_fifo_stays_as_it_is() {
-    let place = Place::new();
-    let (mut request, mut hosts) = furnished(&place);
-    let fifo = place.path("jobserver");
+    let scene = Scene::new();
+    let (mut request, mut hosts) = populated(&scene);
+    let fifo = scene.path("jobserver");
     nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     hosts.push(fifo.clone());
     request.jobserver = Some(Jobserver { fifo, form: JobserverForm::Fifo, jobs: 2 });
-    check(&place, request, &hosts, &["/dev/jobserver", "/dev/null"]);
+    check(&scene, request, &hosts, &["/dev/jobserver", "/dev/null"]);
 }
 
-/// The kernel notes on each node that a terminal was opened by when it was last used, to eight seconds. An ordinary user's builds have
-/// the host's node, so this is what remains for them.
+/// The kernel records the last use of a terminal, to eight seconds, on the node by which it was
+/// opened. An ordinary user's builds have the host's node, so this covert channel remains for them.
 #[test]
 fn is_not_that_of_a_terminals_node_where_root_builds() {
     let script = "script -qec 'sh -c \"echo used > /dev/tty; stty -a < /dev/tty >/dev/null\"' /dev/null; stat -c '%d %i' /dev/tty";
@@ -237,12 +242,12 @@ fn is_not_that_of_a_terminals_node_where_root_builds() {
     assert_eq!(is_the_hosts, !nix::unistd::geteuid().is_root(), "{node}");
 }
 
-/// What is a build's own it does change: or the walk would prove nothing.
+/// A build does change its own objects: otherwise the walk would prove nothing.
 #[test]
 fn changes_where_the_build_writes() {
-    let place = Place::new();
-    let mut request = place.request("");
-    let script = place.path("build").join("walk.pl");
+    let scene = Scene::new();
+    let mut request = scene.request("");
+    let script = scene.path("build").join("walk.pl");
     fs::write(&script, walk(&[])).unwrap();
     request.argv = ["/usr/bin/perl", "/build/walk.pl"].map(Into::into).to_vec();
     let log = run(&request);

@@ -1,6 +1,7 @@
-//! A file that is only said to be large costs nothing, and one that is larger than can be is refused.
+//! A file that is only said to be large costs nothing, and one that is larger than can be is
+//! refused.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 /// By the file system, not by a crash.
 #[test]

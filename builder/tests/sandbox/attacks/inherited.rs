@@ -1,11 +1,11 @@
-//! A build inherits nothing of its caller but what its request names.
+//! A build inherits nothing of its caller except the files that its request names.
 
 use std::fs;
 use std::io::Read;
 
 use builder::sandbox::Status;
 
-use crate::place::{Place, run, shell, try_run};
+use crate::scene::{Scene, run, shell, try_run};
 
 #[test]
 fn descriptors_are_the_three_of_every_program() {
@@ -23,9 +23,9 @@ fn environment_is_the_requests() {
     let mut own = String::new();
     fs::File::open("/proc/self/environ").unwrap().read_to_string(&mut own).unwrap();
     assert!(own.contains("CARGO") || own.contains("SANDBOX_RUN"), "there is something that could leak");
-    let place = Place::new();
+    let scene = Scene::new();
     let mut request =
-        place.request("env | cut -d= -f1 | grep -vE '^(EVAL_CORES|NIX_BUILD_CORES|PATH|PWD|_|SHLVL|OLDPWD)$' || true");
+        scene.request("env | cut -d= -f1 | grep -vE '^(EVAL_CORES|NIX_BUILD_CORES|PATH|PWD|_|SHLVL|OLDPWD)$' || true");
     assert_eq!(run(&request), "");
     request.env.push(("ASKED_FOR".into(), "x".into()));
     assert_eq!(run(&request), "ASKED_FOR\n");
@@ -34,7 +34,7 @@ fn environment_is_the_requests() {
 /// This program, as every one of Rust's, ignores `SIGPIPE`.
 #[test]
 fn signals_have_their_default_actions() {
-    let ended = |script: &str| try_run(&Place::new().request(script)).unwrap().outcome.status;
+    let ended = |script: &str| try_run(&Scene::new().request(script)).unwrap().outcome.status;
     assert_eq!(ended("kill -PIPE $$"), Status::Signalled(13));
     assert_eq!(ended("trap '' PIPE; kill -PIPE $$"), Status::Exited(0), "what a build ignores is ignored");
 }

@@ -1,6 +1,6 @@
 //! The queues of io_uring, whose calls no filter sees, are closed.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn is_no_call_of_this_kernel() {
@@ -9,7 +9,7 @@ fn is_no_call_of_this_kernel() {
     assert_eq!(syscall(libc::SYS_io_uring_register, "0, 0, 0, 0"), "ENOSYS");
 }
 
-/// What programs fall back to is there.
+/// Programs find the calls to which they fall back.
 #[test]
 fn other_ways_to_wait_for_many_files_work() {
     assert_eq!(syscall(libc::SYS_epoll_create1, "0"), "OK");

@@ -1,6 +1,6 @@
-//! What the kernel logs is neither read nor written by a build.
+//! A build neither reads nor writes the kernel's log.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn cannot_be_read() {

@@ -1,6 +1,6 @@
 //! Keyrings, which belong to the user and outlive a build, are closed.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 use crate::support::perl_outside;
 
 #[test]
@@ -10,7 +10,7 @@ fn cannot_be_used() {
     assert_eq!(syscall(libc::SYS_request_key, "my $a = 'user', my $b = 'x', 0, 0"), "ENOSYS");
 }
 
-/// A key that whatever runs as this user may read, outside.
+/// A key outside that every process of this user may read.
 #[test]
 fn keys_of_the_user_cannot_be_had() {
     const REVOKE: u32 = 3;
@@ -31,7 +31,7 @@ fn keys_of_the_user_cannot_be_had() {
     assert_eq!((outside.as_str(), inside.as_str()), ("secret", "none"));
 }
 
-/// What can keep a secret among the build's own processes is left.
+/// Calls that keep a secret among the build's own processes still work.
 #[test]
 fn files_without_a_name_work_instead() {
     assert_eq!(syscall(libc::SYS_memfd_create, "my $a = 'own', 0"), "OK");

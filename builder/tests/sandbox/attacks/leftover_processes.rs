@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use builder::request::Limits;
 use builder::sandbox::Status;
 
-use crate::place::{Place, child_exe, run_until, shell};
+use crate::scene::{Scene, child_exe, run_until, shell};
 use crate::support::{is_sleeping, limited, unique_seconds};
 
 #[test]
@@ -45,8 +45,8 @@ fn are_dead_when_a_build_is_stopped() {
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::TimedOut, "begun\n"));
     assert!(!is_sleeping(&seconds), "after its time");
 
-    let (place, stop) = (Place::new(), AtomicBool::new(false));
-    let request = place.request(&script);
+    let (scene, stop) = (Scene::new(), AtomicBool::new(false));
+    let request = scene.request(&script);
     let ran = std::thread::scope(|scope| {
         let running = scope.spawn(|| run_until(&request, &stop).unwrap());
         wait_until_sleeping(&seconds, true);
@@ -60,8 +60,8 @@ fn are_dead_when_a_build_is_stopped() {
 #[test]
 fn are_dead_when_the_caller_dies() {
     let seconds = unique_seconds(8);
-    let place = Place::new();
-    let request = place.request(&format!("setsid sleep {seconds} & sleep {seconds}"));
+    let scene = Scene::new();
+    let request = scene.request(&format!("setsid sleep {seconds} & sleep {seconds}"));
     let json = serde_json::to_vec(&request).unwrap();
     let mut caller = Command::new(child_exe())
         .arg0("sandbox-run")

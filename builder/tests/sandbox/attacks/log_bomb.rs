@@ -1,9 +1,9 @@
-//! A build that prints without end is ended, and what it prints within its limit arrives whole.
+//! A build that prints without end is ended, and output within its limit arrives whole.
 
 use builder::request::Limits;
 use builder::sandbox::Status;
 
-use crate::place::{Place, try_run};
+use crate::scene::{Scene, try_run};
 use crate::support::limited;
 
 #[test]
@@ -17,7 +17,7 @@ fn ends_at_the_limit() {
 
 #[test]
 fn a_long_log_arrives_whole() {
-    let ran = try_run(&Place::new().request("seq 1 200000; (seq 1 1000 >&2)")).unwrap();
+    let ran = try_run(&Scene::new().request("seq 1 200000; (seq 1 1000 >&2)")).unwrap();
     assert_eq!(ran.log.lines().count(), 201_000);
     assert!(ran.log.ends_with("\n1000\n"));
 }

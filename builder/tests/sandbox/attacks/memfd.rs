@@ -1,7 +1,7 @@
-//! A file without a name (`memfd`) is a file of the build's own: it can be sealed and run, as test suites do, and gives what it is run as
-//! nothing that the build did not have.
+//! A file without a name (`memfd`) is a file of the build's own: it can be sealed and run, as test
+//! suites do, and gives the program that runs nothing that the build did not have.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 /// Perl that makes one, `$fd`, with the bytes of a program in it.
 fn with_program(flags: u32, rest: &str) -> String {
@@ -41,7 +41,7 @@ fn runs_as_confined_as_any_program() {
 }
 
 #[test]
-fn gets_no_privileges_for_whoever_runs_it() {
+fn gets_no_privileges_for_a_user_who_runs_it() {
     let set = "for (04755, 02755, 06755) { print fchmod_of($_) == 0 ? qq(set\\n) : qq(refused\\n) }
         printf qq(%o\\n), (stat $file)[2] & 07777;";
     assert_eq!(shell(&with_program(0, set)), "refused\nrefused\nrefused\n777\n");

@@ -3,14 +3,15 @@
 use builder::request::Limits;
 use builder::sandbox::Status;
 
-use crate::place::Ran;
+use crate::scene::Ran;
 use crate::support::{Group, limited, memory_is_limited_together};
 
 fn with_200_mib(script: &str) -> Ran {
     limited(script, Limits { memory_max_bytes: Some(200 << 20), ..Limits::default() }, 60)
 }
 
-/// Where there is no control group, the allocation fails and with it the program; else the kernel ends it.
+/// Where there is no control group, the allocation fails and with it the program; else the kernel
+/// ends it.
 #[test]
 fn fails_and_a_small_program_does_not() {
     let ran = with_200_mib("perl -e 'my @x; push @x, \"a\" x 10_000_000 for 1..200; print qq(survived\\n)'");
@@ -44,7 +45,8 @@ fn of_many_small_processes_fails() {
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "survived\n"));
 }
 
-/// What lies in `/tmp` and `/dev/shm` is memory. It counts as such where a control group can be made; else both have a bound.
+/// Files in `/tmp` and `/dev/shm` take memory, which is counted where a control group can be made;
+/// else both have a bound.
 #[test]
 fn in_temporary_files_fails() {
     for place in ["/tmp", "/dev/shm"] {
@@ -60,8 +62,8 @@ fn in_temporary_files_fails() {
     assert!(!with_200_mib(files).log.contains("survived"));
 }
 
-/// Memory that processes share: files that have no name, mappings, segments of System V. What there is of it is counted by control
-/// groups and by nothing else, so where there is none it is bounded by the machine alone.
+/// Memory that processes share: files without a name, mappings, segments of System V. Only control
+/// groups count it, so where there is none it is bounded by the machine alone.
 #[test]
 fn in_shared_memory_fails_where_it_is_counted() {
     let bombs = [
@@ -89,9 +91,9 @@ fn in_shared_memory_fails_where_it_is_counted() {
     }
 }
 
-/// A limit further up, which stands here for that of the machine, is not called the build's.
+/// The limit of a group above, here in place of the machine's, is not reported as the build's.
 #[test]
-fn of_somebody_else_is_not_called_the_builds() {
+fn with_the_limit_of_a_group_above_is_not_the_builds_failure() {
     let Some(above) = Group::make("memory", &[("memory.limit_in_bytes", 200 << 20)]) else { return };
     let ran = above.run("perl -e 'my @x; push @x, qq(a) x 10_000_000 for 1 .. 200'", |limits| {
         limits.memory_max_bytes = Some(2 << 30);

@@ -1,5 +1,5 @@
-//! Builds with bad intentions, a promise a file. Those that once succeeded against another build system are named by their
-//! number.
+//! Builds with bad intentions, a promise a file. Those that once succeeded against another build
+//! system are named by their number.
 
 mod abstract_sockets;
 mod bpf;

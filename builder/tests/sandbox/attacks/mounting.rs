@@ -1,6 +1,6 @@
 //! A build mounts nothing, uncovers nothing, and makes nothing else its root.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn is_refused_in_every_call() {

@@ -1,6 +1,7 @@
-//! A build makes and enters no namespaces: with them come capabilities that reach most of the kernel.
+//! A build makes and enters no namespaces: with them come capabilities that reach most of the
+//! kernel.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn of_every_kind_are_refused() {

@@ -1,6 +1,6 @@
-//! A build does not measure the processor, and with it everybody else; it may measure its own time.
+//! A build does not measure the processor, and with it other users; it may measure its own time.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn cannot_be_opened() {
@@ -13,6 +13,6 @@ fn cannot_be_opened() {
 }
 
 #[test]
-fn ones_own_time_is_told() {
+fn a_builds_own_time_can_be_read() {
     assert_eq!(shell("perl -e '1 while times < 0.05; print qq(measured\\n)'"), "measured\n");
 }

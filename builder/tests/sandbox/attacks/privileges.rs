@@ -1,6 +1,6 @@
 //! A build has no privileges and gets none.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn are_none() {

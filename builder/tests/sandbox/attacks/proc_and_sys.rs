@@ -1,10 +1,11 @@
-//! `/proc` and `/sys` tell and change nothing of the host.
+//! `/proc` and `/sys` show and change nothing of the host.
 
-use crate::place::shell;
+use crate::scene::shell;
 
-/// When root builds, the numbers of the init's descriptors can be listed; what they are, and they themselves, cannot be had.
+/// When root builds, the numbers of the init's descriptors can be listed; their targets cannot be
+/// read, nor opened.
 #[test]
-fn tell_and_change_nothing_of_the_host() {
+fn show_and_change_nothing_of_the_host() {
     let refused = "for f in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /proc/sys/kernel/hostname /proc/sys/vm/drop_caches \
             /proc/self/uid_map /proc/1/mem /proc/sys/kernel/pid_max /proc/sys/user/max_user_namespaces; do
             (echo 1 > $f) 2>/dev/null && echo written $f; done
@@ -16,9 +17,10 @@ fn tell_and_change_nothing_of_the_host() {
     assert_eq!(shell("(echo x > /proc/sys/kernel/core_pattern) 2>/dev/null || echo refused"), "refused\n");
 }
 
-/// What other users may not read in `/proc` is not told to a build either, whoever calls; nor what it says of the user's keys.
+/// A build of any caller reads in `/proc` no file that other users may not read, and nothing about
+/// the user's keys.
 #[test]
-fn tell_what_everybody_may_read_and_nothing_of_the_user() {
+fn show_what_every_user_may_read_and_nothing_of_the_user() {
     assert_eq!(shell("cat /proc/keys /proc/key-users /proc/locks 2>/dev/null | wc -c"), "0\n");
     let closed = "for f in /proc/*; do [ -f $f ] && [ -r $f ] && [ -z \"$(find $f -maxdepth 0 -perm -004)\" ] && echo $f; done; true";
     assert_eq!(shell(closed), "");
@@ -43,5 +45,5 @@ fn lead_to_no_file_of_the_host() {
 
 #[test]
 fn do_not_tell_the_control_group() {
-    assert_eq!(shell("cat /proc/self/cgroup | cut -d: -f3 | sort -u"), "/\n", "the group's name is not told");
+    assert_eq!(shell("cat /proc/self/cgroup | cut -d: -f3 | sort -u"), "/\n", "the group's name is hidden");
 }

@@ -1,4 +1,4 @@
-//! The spawner, run by hand, runs what is a request, and says of what is none that it is none.
+//! The spawner, started by hand, runs a request, and reports an error for anything else.
 
 use std::io::{BufRead, BufReader, IoSlice, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use crate::place::{Place, child_exe};
+use crate::scene::{Scene, child_exe};
 
 fn start(stdin: Stdio) -> Child {
     Command::new(child_exe()).arg0("eval-sandbox").stdin(stdin).spawn().unwrap()
@@ -64,15 +64,15 @@ fn that_is_garbage_is_an_error() {
 
 #[test]
 fn that_is_whole_is_run() {
-    let place = Place::new();
-    let body = serde_json::to_vec(&place.request("echo by hand")).unwrap();
+    let scene = Scene::new();
+    let body = serde_json::to_vec(&scene.request("echo by hand")).unwrap();
     let (mut log, end) = std::io::pipe().unwrap();
     let (socket, mut spawner) = send(run(body.len() as u64), &body, Some(end.as_fd()));
     drop(end);
     let mut printed = String::new();
     log.read_to_string(&mut printed).unwrap();
     assert_eq!(printed, "by hand\n");
-    // Who hangs up before the last message wants the build to end.
+    // A caller that closes its end before the last message wants the build to end.
     let messages: Vec<String> =
         BufReader::new(&socket).lines().map(Result::unwrap).take_while(|message| !message.contains("Usage")).collect();
     assert!(messages.last().is_some_and(|message| message.contains("Exited")), "{messages:?}");

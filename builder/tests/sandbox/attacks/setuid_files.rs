@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt;
 
 use builder::sandbox::Status;
 
-use crate::place::{Place, shell, syscall, try_run};
+use crate::scene::{Scene, shell, syscall, try_run};
 
-/// CVE-2024-38531 and the setuid half of CVE-2024-27297: a file that would run as its owner when started from outside.
+/// CVE-2024-38531 and the setuid half of CVE-2024-27297: a file that would run as its owner when
+/// started from outside.
 #[test]
 fn cannot_be_made() {
     assert_eq!(
@@ -29,12 +30,12 @@ fn cannot_be_made() {
 
 #[test]
 fn are_not_left_by_a_failing_build() {
-    let place = Place::new();
+    let scene = Scene::new();
     let ran =
-        try_run(&place.request("cp /bin/sh sh; chmod 4755 sh; cp sh /output/out; chmod 6755 /output/out; exit 1"))
+        try_run(&scene.request("cp /bin/sh sh; chmod 4755 sh; cp sh /output/out; chmod 6755 /output/out; exit 1"))
             .unwrap();
     assert_eq!(ran.outcome.status, Status::Exited(1));
-    for file in [place.path("build/sh"), place.output("out")] {
+    for file in [scene.path("build/sh"), scene.output("out")] {
         assert_eq!(fs::metadata(file).unwrap().mode() & 0o6000, 0);
     }
 }

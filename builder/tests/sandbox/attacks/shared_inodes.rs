@@ -1,8 +1,9 @@
-//! Two builds that run at the same time tell each other nothing through what both see: neither by locks, leases and hints on its
-//! inodes, nor by watching who reads it, nor by its metadata.
+//! Objects that two concurrent builds see are no covert channel: neither by locks, leases and hints
+//! on their inodes, nor by watches on their readers, nor by their metadata.
 //!
-//! The one holds on to every object that both have, by every call that takes an inode; the other tries all of them, alone and beside it, and
-//! has to find the same. Then the first says what its watches have seen.
+//! One build holds every object that both have, by every call that takes an inode; the other tries
+//! all of them, alone and beside it, and has to find the same. Then the first prints the events
+//! that its watches have seen.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant};
 use builder::request::{Bind, Request};
 use builder::sandbox::{Sandbox, Status};
 
-use crate::place::{Place, child_exe, run};
+use crate::scene::{Scene, child_exe, run};
 
-/// What both builds see: of the store, of a source, of the root's layers and skeleton, of the kernel.
+/// Objects that both builds see: of the store, of a source, of the root's layers and skeleton, of
+/// the kernel.
 const OBJECTS: [&str; 17] = [
     "/eval/store/aaa-input",
     "/eval/store/aaa-input/file",
@@ -38,7 +40,8 @@ const OBJECTS: [&str; 17] = [
 /// Inodes of the host, where an ordinary user builds.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// Perl that both scripts begin with. `each_object` gives a new descriptor of each object to a function.
+/// Perl that both scripts begin with. `each_object` gives a new descriptor of each object to a
+/// function.
 fn preamble(objects: &[&str]) -> String {
     let numbers = [
         ("fcntl", libc::SYS_fcntl),
@@ -69,7 +72,7 @@ fn preamble(objects: &[&str]) -> String {
     )
 }
 
-/// Holds on to all, says so in `/build`, and tells of what its watches saw when it may end.
+/// Holds all objects, says so in `/build`, and prints the events of its watches when it may end.
 const HOLD: &str = r#"
     my $inotify = syscall SYS_inotify_init1, O_NONBLOCK;
     my $fanotify = syscall SYS_fanotify_init, 0x200 | O_NONBLOCK, 0;
@@ -78,7 +81,7 @@ const HOLD: &str = r#"
     for my $path (@objects) {
         my $fd = opened($path) // next;
         syscall SYS_flock, $fd, LOCK_EX | LOCK_NB;
-        # Whoever may not write may not lock against readers.
+        # A process that may not write may not lock against readers.
         for my $command (6, 37) {
             for my $type (F_WRLCK, F_RDLCK) {
                 my $lock = lock_of($type);
@@ -121,7 +124,7 @@ const HOLD: &str = r#"
     }
     print "watched $_\n" for sort keys %seen;"#;
 
-/// Tells, object by object, what can be felt of others.
+/// Prints, object by object, the effects of other builds that it can detect.
 const FEEL: &str = r#"
     for my $path (@objects) {
         my $fd = opened($path);
@@ -149,16 +152,16 @@ const FEEL: &str = r#"
     open my $locks, '<', '/proc/locks';
     print "locks: ", scalar(grep { / (WRITE|READ) / } <$locks>), "\n";"#;
 
-fn furnish(place: &Place) {
+fn populate(scene: &Scene) {
     for directory in ["store/aaa-input", "source/tree"] {
-        fs::create_dir_all(place.path(directory)).unwrap();
+        fs::create_dir_all(scene.path(directory)).unwrap();
     }
     for file in ["layer/of-a-layer", "store/aaa-input/file", "store/bbb-single", "source/tree/file"] {
-        fs::write(place.path(file), "content\n").unwrap();
+        fs::write(scene.path(file), "content\n").unwrap();
     }
 }
 
-/// What both builds have, and what of it is their own.
+/// Returns the objects that both builds have, and those among them that are their own.
 fn objects() -> (Vec<&'static str>, Vec<&'static str>) {
     let all = [OBJECTS.as_slice(), &DEVICES].concat();
     // The kernel lets no ordinary user have device nodes of his own.
@@ -166,10 +169,11 @@ fn objects() -> (Vec<&'static str>, Vec<&'static str>) {
     (all, own)
 }
 
-/// A build that runs `script` in `place`, with what [`furnish`] made in `shared`.
-fn request(place: &Place, shared: &Place, script: &str) -> Request {
-    let mut request = place.request("");
-    fs::write(place.path("build").join("script.pl"), script).unwrap();
+/// Returns a build that runs `script` in `scene`, with the files that [`populate`] made in
+/// `shared`.
+fn request(scene: &Scene, shared: &Scene, script: &str) -> Request {
+    let mut request = scene.request("");
+    fs::write(scene.path("build").join("script.pl"), script).unwrap();
     request.argv = ["/usr/bin/perl", "/build/script.pl"].map(Into::into).to_vec();
     request.root_layers = vec![shared.path("layer")];
     request.store = Some(shared.path("store"));
@@ -199,16 +203,16 @@ fn wait_for(path: &Path) {
     }
 }
 
-/// What was felt of each object.
+/// Returns the effects that were detected, by object.
 fn felt(log: &str) -> BTreeMap<&str, &str> {
     log.lines().map(|line| line.split_once(": ").unwrap()).collect()
 }
 
 #[test]
 fn carry_nothing_from_one_build_to_another() {
-    let shared = Place::new();
-    furnish(&shared);
-    let (holder, feeler) = (Place::new(), Place::new());
+    let shared = Scene::new();
+    populate(&shared);
+    let (holder, feeler) = (Scene::new(), Scene::new());
     let sandbox = Sandbox::new(child_exe());
     let (all, own) = objects();
     let feel = request(&feeler, &shared, &(preamble(&all) + FEEL));
@@ -237,19 +241,20 @@ fn carry_nothing_from_one_build_to_another() {
     }
 }
 
-/// Within one build all of these calls do what they are for: or the above would prove nothing.
+/// Within one build all of these calls have their effects: otherwise the test above would prove
+/// nothing.
 #[test]
 fn carry_something_within_one_build() {
-    let shared = Place::new();
-    furnish(&shared);
-    let place = Place::new();
+    let shared = Scene::new();
+    populate(&shared);
+    let scene = Scene::new();
     let script = "if (!fork) { while (!-e '/build/held') { select undef, undef, undef, 0.01 }
             exec '/usr/bin/perl', '/build/feel.pl' }\n";
     // Others' tests have the same devices where they are not the build's own.
     let (_, own) = objects();
-    let request = request(&place, &shared, &(preamble(&own) + script + HOLD));
+    let request = request(&scene, &shared, &(preamble(&own) + script + HOLD));
     let end = "open my $end, '>', '/build/end';";
-    fs::write(place.path("build").join("feel.pl"), preamble(&own) + FEEL + end).unwrap();
+    fs::write(scene.path("build").join("feel.pl"), preamble(&own) + FEEL + end).unwrap();
     let log = run(&request);
     for object in ["/eval/store/aaa-input/file", "/of-a-layer", "/source/tree", "/etc/passwd", "/proc/version"] {
         let line = log.lines().find(|line| line.starts_with(&format!("{object}: "))).expect(&log);
@@ -260,11 +265,12 @@ fn carry_something_within_one_build() {
     }
 }
 
-/// A lease would make whoever opens the file wait: other builds, and the store that reads it to check it.
+/// A lease would make every process that opens the file wait: other builds, and the store that
+/// reads it to check it.
 #[test]
 fn cannot_be_kept_from_those_who_open_them() {
-    let place = Place::new();
-    furnish(&place);
+    let scene = Scene::new();
+    populate(&scene);
     let script = r#"
         my @own = ('/build/own', '/output/out');
         for (@own) { open my $new, '>', $_ }
@@ -278,20 +284,20 @@ fn cannot_be_kept_from_those_who_open_them() {
         }
         open my $held, '>', '/build/held'; close $held;
         for (1 .. 600) { last if -e '/build/end'; select undef, undef, undef, 0.1 }"#;
-    let request = request(&place, &place, &(preamble(&OBJECTS) + script));
+    let request = request(&scene, &scene, &(preamble(&OBJECTS) + script));
     let log = std::thread::scope(|scope| {
         let holding = scope.spawn(|| build(&Sandbox::new(child_exe()), &request));
-        wait_for(&place.path("build/held"));
+        wait_for(&scene.path("build/held"));
         // Such an opening does not wait, but says that it would have to.
         use std::os::unix::fs::OpenOptionsExt;
         for file in ["store/aaa-input/file", "store/bbb-single", "source/tree/file", "build/own", "output/out"] {
             for write in [false, true] {
                 let opened =
-                    fs::File::options().read(true).write(write).custom_flags(libc::O_NONBLOCK).open(place.path(file));
+                    fs::File::options().read(true).write(write).custom_flags(libc::O_NONBLOCK).open(scene.path(file));
                 assert!(opened.is_ok(), "{file}: {opened:?}");
             }
         }
-        fs::write(place.path("build/end"), "").unwrap();
+        fs::write(scene.path("build/end"), "").unwrap();
         holding.join().unwrap()
     });
     assert_eq!(log, "");

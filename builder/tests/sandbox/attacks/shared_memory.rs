@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::place::shell;
+use crate::scene::shell;
 use crate::support::perl_outside;
 
 const OWN: &str = r#"perl -e 'my $id = shmget(0x4556414c, 4096, 01600) // die; shmwrite($id, "own", 0, 3);

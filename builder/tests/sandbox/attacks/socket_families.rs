@@ -1,7 +1,7 @@
-//! A build has sockets of those families only that its network namespace divides from the host's: vsock would reach the host of a
-//! virtual machine.
+//! A build has sockets of those families only that its network namespace divides from the host's:
+//! vsock would reach the host of a virtual machine.
 
-use crate::place::syscall;
+use crate::scene::syscall;
 
 #[track_caller]
 fn check(family: i32, kind: i32, expected: &str) {

@@ -1,9 +1,10 @@
-//! A build types nothing into a terminal: it has none but those it makes, and the calls that put words into one are refused.
+//! A build types nothing into a terminal: it has none but those it makes, and the calls that put
+//! words into one are refused.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::place::{Place, child_exe, shell, syscall};
+use crate::scene::{Scene, child_exe, shell, syscall};
 
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
@@ -37,9 +38,9 @@ fn of_the_caller_is_not_inherited() {
 /// The same when the caller has one, where what is typed would become commands.
 #[test]
 fn of_a_caller_that_has_one_is_out_of_reach() {
-    let place = Place::new();
-    let request = place.request("tty; (: < /dev/tty) 2>/dev/null || echo no terminal; ls /dev/pts");
-    let json = place.path("request");
+    let scene = Scene::new();
+    let request = scene.request("tty; (: < /dev/tty) 2>/dev/null || echo no terminal; ls /dev/pts");
+    let json = scene.path("request");
     fs::write(&json, serde_json::to_vec(&request).unwrap()).unwrap();
     let command = format!("tty; '{}' < '{}'", child_exe().display(), json.display());
     let ran = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();

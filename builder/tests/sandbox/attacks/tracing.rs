@@ -1,6 +1,6 @@
 //! A build traces its own processes only.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 use crate::support::Victim;
 
 const ATTACH: i32 = 16;

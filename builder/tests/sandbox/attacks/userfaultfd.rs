@@ -1,6 +1,6 @@
 //! A build does not hold the kernel up in the middle of a copy, which makes its races winnable.
 
-use crate::place::{shell, syscall};
+use crate::scene::{shell, syscall};
 
 #[test]
 fn cannot_be_opened() {
@@ -10,7 +10,7 @@ fn cannot_be_opened() {
     assert_eq!(shell("ls /dev/userfaultfd /dev/fuse 2>/dev/null; true"), "");
 }
 
-/// What programs handle their faults with otherwise.
+/// The other way in which programs handle their faults.
 #[test]
 fn a_signal_for_a_fault_works() {
     assert_eq!(shell("perl -e '$SIG{SEGV} = sub { print qq(caught\\n); exit }; kill SEGV => $$; sleep 9'"), "caught\n");

@@ -1,6 +1,6 @@
 //! Addresses in memory are the same each time, as they find their way into outputs.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn are_not_random() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use builder::sandbox::Status;
 
-use crate::place::{Place, run_until};
+use crate::scene::{Scene, run_until};
 
 #[test]
 fn ends_a_build() {
@@ -16,17 +16,17 @@ fn ends_a_build() {
         std::thread::sleep(Duration::from_millis(300));
         later.store(true, Ordering::Relaxed);
     });
-    let place = Place::new();
+    let scene = Scene::new();
     let started = Instant::now();
-    let ran = run_until(&place.request("sleep 600"), &cancelled).unwrap();
+    let ran = run_until(&scene.request("sleep 600"), &cancelled).unwrap();
     assert_eq!(ran.outcome.status, Status::Cancelled);
     assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
 fn that_comes_too_late_changes_nothing() {
-    let (place, cancelled) = (Place::new(), AtomicBool::new(false));
-    let ran = run_until(&place.request("echo done"), &cancelled).unwrap();
+    let (scene, cancelled) = (Scene::new(), AtomicBool::new(false));
+    let ran = run_until(&scene.request("echo done"), &cancelled).unwrap();
     cancelled.store(true, Ordering::Relaxed);
     assert_eq!((ran.outcome.status, ran.log.as_str()), (Status::Exited(0), "done\n"));
 }

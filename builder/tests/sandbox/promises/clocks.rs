@@ -1,8 +1,9 @@
-//! The clock that counts from boot starts anew with each build, and the one of the day is the machine's.
+//! The clock that counts from boot starts at zero with each build, and the one of the day is the
+//! machine's.
 
 use std::time::SystemTime;
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn start_at_about_zero() {

@@ -1,6 +1,6 @@
 //! The devices that programs expect work, and no others exist.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn work() {

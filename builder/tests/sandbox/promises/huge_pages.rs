@@ -1,8 +1,8 @@
-//! Huge pages are as the machine has them, whatever the caller has chosen for itself.
+//! Huge pages are as the machine has them, regardless of the caller's own setting.
 
 use std::fs;
 
-use crate::place::shell;
+use crate::scene::shell;
 
 /// The command's allocator switches them off for its own process.
 #[test]

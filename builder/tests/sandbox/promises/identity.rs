@@ -1,9 +1,9 @@
-//! A build is nobody in particular: user 1000, whoever calls, and no one else exists.
+//! A build is user 1000 for every caller, and no other user exists.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::place::{Place, run, shell};
+use crate::scene::{Scene, run, shell};
 
 #[test]
 fn is_user_1000() {
@@ -14,8 +14,8 @@ fn is_user_1000() {
 /// Outside, what it makes is the caller's.
 #[test]
 fn files_belong_to_it_inside_and_to_the_caller_outside() {
-    let place = Place::new();
-    assert_eq!(run(&place.request("touch /output/out; stat -c %u:%g /output/out")), "1000:1000\n");
-    let (made, own) = (fs::metadata(place.output("out")).unwrap(), fs::metadata("/proc/self").unwrap());
+    let scene = Scene::new();
+    assert_eq!(run(&scene.request("touch /output/out; stat -c %u:%g /output/out")), "1000:1000\n");
+    let (made, own) = (fs::metadata(scene.output("out")).unwrap(), fs::metadata("/proc/self").unwrap());
     assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
 }

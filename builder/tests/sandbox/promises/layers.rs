@@ -4,29 +4,29 @@ use std::fs;
 
 use builder::sandbox::{LAYERS_MAX, SandboxError};
 
-use crate::place::{Place, run, try_run};
+use crate::scene::{Scene, run, try_run};
 
 #[test]
-fn that_come_later_lie_on_top_and_directories_merge() {
-    let place = Place::new();
+fn that_come_later_are_on_top_and_directories_merge() {
+    let scene = Scene::new();
     let mut request =
-        place.request("cat /data/both; ls /data | tr '\\n' ' '; head -n 1 /etc/passwd; cat /etc/hosts | wc -l");
+        scene.request("cat /data/both; ls /data | tr '\\n' ' '; head -n 1 /etc/passwd; cat /etc/hosts | wc -l");
     for (name, file) in [("one", "first"), ("two", "second")] {
-        let layer = place.path(name);
+        let layer = scene.path(name);
         fs::create_dir_all(layer.join("data")).unwrap();
         fs::write(layer.join("data/both"), format!("{name}\n")).unwrap();
         fs::write(layer.join("data").join(file), "").unwrap();
         request.root_layers.push(layer);
     }
-    fs::create_dir(place.path("two/etc")).unwrap();
-    fs::write(place.path("two/etc/passwd"), "own:x:1000:1000::/:\n").unwrap();
+    fs::create_dir(scene.path("two/etc")).unwrap();
+    fs::write(scene.path("two/etc/passwd"), "own:x:1000:1000::/:\n").unwrap();
     assert_eq!(run(&request), "two\nboth first second own:x:1000:1000::/:\n2\n");
 }
 
 #[test]
 fn may_be_none_at_all() {
-    let place = Place::new();
-    let mut request = place.request("ls / | tr '\\n' ' '; touch /x 2>/dev/null || echo read-only");
+    let scene = Scene::new();
+    let mut request = scene.request("ls / | tr '\\n' ' '; touch /x 2>/dev/null || echo read-only");
     request.root_layers.clear();
     let seen = run(&request);
     assert!(seen.contains("build dev etc") && seen.ends_with("read-only\n"), "{seen}");
@@ -34,18 +34,18 @@ fn may_be_none_at_all() {
 
 #[test]
 fn may_be_hundreds_and_the_limit_has_a_name() {
-    let place = Place::new();
-    let mut request = place.request("ls /many | wc -l");
+    let scene = Scene::new();
+    let mut request = scene.request("ls /many | wc -l");
     request.root_layers = (0..LAYERS_MAX)
         .map(|index| {
-            let layer = place.path(&format!("many/{index}"));
+            let layer = scene.path(&format!("many/{index}"));
             fs::create_dir_all(layer.join("many")).unwrap();
             fs::write(layer.join("many").join(index.to_string()), "").unwrap();
             layer
         })
         .collect();
     assert_eq!(run(&request), format!("{LAYERS_MAX}\n"));
-    request.root_layers.push(place.path("layer"));
+    request.root_layers.push(scene.path("layer"));
     let error = try_run(&request).err().unwrap();
     assert_eq!(error, SandboxError::TooManyLayers { count: LAYERS_MAX + 1, max: LAYERS_MAX });
 }

@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use builder::sandbox::Sandbox;
 
-use crate::place::{Place, child_exe, shell};
+use crate::scene::{Scene, child_exe, shell};
 use crate::support::after;
 
-/// What a build finds, without the words around it.
+/// Returns the limits that a build finds, without the words around them.
 fn limits_of(sandbox: &Sandbox) -> Vec<(String, String, String)> {
     let mut log = Vec::new();
-    let place = Place::new();
-    let mut request = place.request("cat /proc/self/limits");
+    let scene = Scene::new();
+    let mut request = scene.request("cat /proc/self/limits");
     request.limits.processes_max = Some(5000);
     sandbox.run(&request, &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false)).unwrap();
     let text = String::from_utf8(log).unwrap();
@@ -44,7 +44,7 @@ const EXPECTED: [(&str, &str, &str); 16] = [
     ("Max realtime timeout", "unlimited", "unlimited"),
 ];
 
-/// What is above a hard limit of the caller's is out of an ordinary user's reach.
+/// An ordinary user cannot raise a hard limit of the caller.
 fn expected(hard_of_caller: impl Fn(&str) -> Option<u64>) -> Vec<(String, String, String)> {
     let bounded = |name: &str, value: &str| match (hard_of_caller(name), value.parse::<u64>()) {
         (Some(hard), Ok(value)) => value.min(hard).to_string(),
@@ -55,7 +55,7 @@ fn expected(hard_of_caller: impl Fn(&str) -> Option<u64>) -> Vec<(String, String
     EXPECTED.map(of).into()
 }
 
-/// Whether this user may raise hard limits: root, but for many containers'.
+/// Returns true when this user may raise hard limits: root, except in many containers.
 fn may_raise() -> bool {
     Command::new("bash").args(["-c", "ulimit -n 300 && ulimit -n 301 2>/dev/null"]).status().unwrap().success()
 }
@@ -68,7 +68,7 @@ fn hard_of_this_process(name: &str) -> Option<u64> {
 
 #[test]
 fn are_the_same_for_every_caller() {
-    let place = Place::new();
+    let scene = Scene::new();
     let may_raise = may_raise();
     let expected = expected(|name| if may_raise { None } else { hard_of_this_process(name) });
     assert_eq!(limits_of(&Sandbox::new(child_exe())), expected);
@@ -76,22 +76,22 @@ fn are_the_same_for_every_caller() {
     let softer =
         "ulimit -Sn 300; ulimit -Ss 2000; ulimit -Sc 0; ulimit -Si 500; ulimit -Sl 32; ulimit -Sq 1000; ulimit -Su 4000
         ulimit -Sf 100000; ulimit -St 500; ulimit -Sv 9000000; ulimit -Sd 8000000";
-    assert_eq!(limits_of(&after(&place, "softer", softer)), expected);
+    assert_eq!(limits_of(&after(&scene, "softer", softer)), expected);
     let more = "ulimit -Sn hard; ulimit -Ss hard; ulimit -Sc hard; ulimit -Si hard; ulimit -Sl hard; ulimit -Sq hard";
-    assert_eq!(limits_of(&after(&place, "more", more)), expected);
+    assert_eq!(limits_of(&after(&scene, "more", more)), expected);
     if may_raise {
-        assert_eq!(limits_of(&after(&place, "harder", &softer.replace("-S", "-"))), expected);
+        assert_eq!(limits_of(&after(&scene, "harder", &softer.replace("-S", "-"))), expected);
     }
 }
 
-/// Who may raise them does so for builds; else they are bounded by the caller's.
+/// A caller that may raise limits does so for builds; else they are bounded by the caller's.
 #[test]
 fn are_never_more_than_the_hard_limits_of_an_ordinary_caller() {
     if may_raise() {
         return;
     }
-    let place = Place::new();
-    let found = limits_of(&after(&place, "harder", "ulimit -n 300; ulimit -i 500; ulimit -l 32"));
+    let scene = Scene::new();
+    let found = limits_of(&after(&scene, "harder", "ulimit -n 300; ulimit -i 500; ulimit -l 32"));
     let caller = |name: &str| match name {
         "Max open files" => Some(300),
         "Max pending signals" => Some(500),
@@ -101,7 +101,8 @@ fn are_never_more_than_the_hard_limits_of_an_ordinary_caller() {
     assert_eq!(found, expected(caller));
 }
 
-/// Of what the kernel counts by user one build does not take all: it would be missing on the host, and to other builds.
+/// One build does not take all of a resource that the kernel counts by user: the host and other
+/// builds would lack it.
 #[test]
 fn leave_watches_to_others() {
     let take = format!(

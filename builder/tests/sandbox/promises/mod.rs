@@ -1,4 +1,4 @@
-//! What every build finds and how it ends, a promise a file.
+//! The surroundings and the end of every build, a promise a file.
 
 mod accounting;
 mod addresses;

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn is_a_loopback_device() {

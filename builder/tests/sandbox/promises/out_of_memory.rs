@@ -1,6 +1,6 @@
-//! When the whole machine is out of memory, the killer of last resort comes to builds first.
+//! When the whole machine is out of memory, the OOM killer prefers builds.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn ends_builds_before_others() {

@@ -2,7 +2,7 @@
 
 use builder::request::Limits;
 
-use crate::place::shell;
+use crate::scene::shell;
 use crate::support::limited;
 
 #[test]

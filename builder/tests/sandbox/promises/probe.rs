@@ -1,8 +1,8 @@
-//! A user who wonders why builds do not run is told what the machine lacks.
+//! The probe shows the features that the machine lacks, for a user whose builds do not run.
 
 use builder::sandbox::Sandbox;
 
-use crate::place::child_exe;
+use crate::scene::child_exe;
 
 #[test]
 fn finds_everything_this_machine_needs() {

@@ -1,6 +1,6 @@
 //! A build sees its own processes only.
 
-use crate::place::shell;
+use crate::scene::shell;
 use crate::support::Victim;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Host name, umask, limits, directory and environment are the same for every caller.
+//! Hostname, umask, limits, directory and environment are the same for every caller.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use builder::sandbox::Sandbox;
 
-use crate::place::{Place, run, shell};
+use crate::scene::{Scene, run, shell};
 use crate::support::after;
 
 #[test]
@@ -15,7 +15,8 @@ fn are_the_same_everywhere() {
         shell("hostname; umask; ulimit -c; ulimit -s; pwd; env | grep -E '^(EVAL|NIX)' | sort"),
         "localhost\n0022\n0\n8192\n/build\nEVAL_CORES=2\nNIX_BUILD_CORES=2\n"
     );
-    // Less than a page of a core is none, and 1 keeps the kernel from starting the host's program for cores, as 0 does not.
+    // Less than a page of a core is none, and 1 keeps the kernel from starting the host's program
+    // for cores, as 0 does not.
     let limits = shell("grep -E 'core file|priority' /proc/self/limits");
     let limits: Vec<Vec<&str>> = limits.lines().map(|line| line.split_whitespace().collect()).collect();
     let values = |line: &[&str]| line.iter().filter_map(|word| word.parse().ok()).collect::<Vec<u64>>();
@@ -24,8 +25,8 @@ fn are_the_same_everywhere() {
 
 #[test]
 fn can_be_asked_for() {
-    let place = Place::new();
-    let mut request = place.request("pwd; echo $EVAL_CORES $NIX_BUILD_CORES");
+    let scene = Scene::new();
+    let mut request = scene.request("pwd; echo $EVAL_CORES $NIX_BUILD_CORES");
     request.working_dir = "/tmp".into();
     request.cores = 3;
     request.env.push(("NIX_BUILD_CORES".into(), "1".into()));
@@ -33,22 +34,22 @@ fn can_be_asked_for() {
 }
 
 #[test]
-fn have_the_same_modes_whatever_the_umask_was() {
-    let place = Place::new();
+fn have_the_same_modes_for_every_umask() {
+    let scene = Scene::new();
     let script = "stat -c '%a %n' / /build /dev /etc /etc/passwd /eval/store /output /source /tmp /usr/bin";
     let modes = |sandbox: &Sandbox| {
         let mut log = Vec::new();
-        let request = place.request(script);
+        let request = scene.request(script);
         sandbox.run(&request, &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false)).unwrap();
         String::from_utf8(log).unwrap()
     };
-    let usual = modes(&after(&place, "usual", "umask 022"));
+    let usual = modes(&after(&scene, "usual", "umask 022"));
     for umask in ["077", "000", "777"] {
         // As the caller makes them.
         for directory in ["build", "output"] {
             let mode = 0o777 & !u32::from_str_radix(umask, 8).unwrap();
-            fs::set_permissions(place.path(directory), fs::Permissions::from_mode(mode | 0o700)).unwrap();
+            fs::set_permissions(scene.path(directory), fs::Permissions::from_mode(mode | 0o700)).unwrap();
         }
-        assert_eq!(modes(&after(&place, umask, &format!("umask {umask}"))), usual, "{umask}");
+        assert_eq!(modes(&after(&scene, umask, &format!("umask {umask}"))), usual, "{umask}");
     }
 }

@@ -1,6 +1,6 @@
 //! Neither temporary directory can take more than its half of the memory.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn are_bounded() {

@@ -1,6 +1,6 @@
 //! A build writes to `/build`, `/tmp`, `/dev/shm` and its outputs only.
 
-use crate::place::shell;
+use crate::scene::shell;
 
 #[test]
 fn are_build_tmp_shm_and_output_only() {

@@ -3,7 +3,7 @@
 use builder::sandbox::Sandbox;
 
 use super::build;
-use crate::place::child_exe;
+use crate::scene::child_exe;
 
 #[test]
 fn start_with_each_build() {

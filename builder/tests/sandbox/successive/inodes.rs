@@ -5,18 +5,18 @@ use std::fs;
 use builder::sandbox::Sandbox;
 
 use super::build_in;
-use crate::place::{Place, child_exe};
+use crate::scene::{Scene, child_exe};
 
 #[test]
 fn do_not_tell_what_was_looked_at_first() {
     let sandbox = Sandbox::new(child_exe());
-    let place = Place::new();
+    let scene = Scene::new();
     for name in ["a", "b", "etc/x", "etc/y"] {
-        fs::create_dir_all(place.path("layer").join(name)).unwrap();
+        fs::create_dir_all(scene.path("layer").join(name)).unwrap();
     }
     let numbers = |first: &str| {
         let script = format!("ls -d {first} >/dev/null; stat -c %i /etc/y /b /etc /a /etc/x");
-        build_in(&place, &sandbox, &script)
+        build_in(&scene, &sandbox, &script)
     };
     let one = numbers("/a /etc/x");
     for first in ["/b /etc/y", "/a", "/etc /b"] {

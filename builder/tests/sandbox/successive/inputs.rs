@@ -1,5 +1,5 @@
-//! What builds see of the store is what is there, though those that follow one another have the same view of it; and none finds what another did
-//! with it.
+//! Builds see the store as it is, though successive builds share a view of it; and none finds the
+//! traces of another.
 
 use std::fs;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::path::Path;
 use builder::request::Bind;
 use builder::sandbox::Sandbox;
 
-use crate::place::{Place, child_exe};
+use crate::scene::{Scene, child_exe};
 
-fn run(place: &Place, sandbox: &Sandbox, script: &str, inputs: &[&str]) -> String {
-    let mut request = place.request(script);
-    request.store = Some(place.path("store"));
-    let bind = |name: &&str| Bind::read_only(place.path("store").join(name), Path::new("/eval/store").join(name));
+fn run(scene: &Scene, sandbox: &Sandbox, script: &str, inputs: &[&str]) -> String {
+    let mut request = scene.request(script);
+    request.store = Some(scene.path("store"));
+    let bind = |name: &&str| Bind::read_only(scene.path("store").join(name), Path::new("/eval/store").join(name));
     request.binds.extend(inputs.iter().map(bind));
     let mut log = Vec::new();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -20,41 +20,41 @@ fn run(place: &Place, sandbox: &Sandbox, script: &str, inputs: &[&str]) -> Strin
     String::from_utf8(log).unwrap()
 }
 
-fn make(place: &Place, name: &str, text: &str) {
-    fs::create_dir_all(place.path("store").join(name)).unwrap();
-    fs::write(place.path("store").join(name).join("file"), text).unwrap();
+fn make(scene: &Scene, name: &str, text: &str) {
+    fs::create_dir_all(scene.path("store").join(name)).unwrap();
+    fs::write(scene.path("store").join(name).join("file"), text).unwrap();
 }
 
 #[test]
 fn are_those_that_are_there() {
-    let (place, sandbox) = (Place::new(), Sandbox::new(child_exe()));
-    make(&place, "a", "one\n");
+    let (scene, sandbox) = (Scene::new(), Sandbox::new(child_exe()));
+    make(&scene, "a", "one\n");
     let list = "cat /eval/store/*/file; ls /eval/store | tr '\\n' ' '";
-    assert_eq!(run(&place, &sandbox, list, &["a"]), "one\na ");
-    // What has come since.
-    make(&place, "b", "two\n");
-    assert_eq!(run(&place, &sandbox, list, &["a", "b"]), "one\ntwo\na b ");
-    // What is another under its old name.
-    fs::remove_dir_all(place.path("store/a")).unwrap();
-    make(&place, "a", "new\n");
-    assert_eq!(run(&place, &sandbox, list, &["b", "a"]), "new\ntwo\na b ");
-    // What is not asked for.
-    assert_eq!(run(&place, &sandbox, list, &["b"]), "two\nb ");
+    assert_eq!(run(&scene, &sandbox, list, &["a"]), "one\na ");
+    // An addition.
+    make(&scene, "b", "two\n");
+    assert_eq!(run(&scene, &sandbox, list, &["a", "b"]), "one\ntwo\na b ");
+    // A replacement with the old name.
+    fs::remove_dir_all(scene.path("store/a")).unwrap();
+    make(&scene, "a", "new\n");
+    assert_eq!(run(&scene, &sandbox, list, &["b", "a"]), "new\ntwo\na b ");
+    // An input that is not in the request.
+    assert_eq!(run(&scene, &sandbox, list, &["b"]), "two\nb ");
     // Another store.
-    fs::rename(place.path("store"), place.path("before")).unwrap();
-    make(&place, "b", "other\n");
-    assert_eq!(run(&place, &sandbox, list, &["b"]), "other\nb ");
+    fs::rename(scene.path("store"), scene.path("before")).unwrap();
+    make(&scene, "b", "other\n");
+    assert_eq!(run(&scene, &sandbox, list, &["b"]), "other\nb ");
 }
 
 #[test]
 fn keep_nothing_of_a_build() {
-    let (place, sandbox) = (Place::new(), Sandbox::new(child_exe()));
-    make(&place, "a", "one\n");
+    let (scene, sandbox) = (Scene::new(), Sandbox::new(child_exe()));
+    make(&scene, "a", "one\n");
     let look = "stat -c '%n %i %h %a %x %y %z' /eval/store/a /eval/store/a/file; flock -n /eval/store/a/file echo free";
-    let first = run(&place, &sandbox, look, &["a"]);
+    let first = run(&scene, &sandbox, look, &["a"]);
     assert!(first.ends_with("free\n"), "{first}");
     let hold =
         "flock -n /eval/store/a/file sleep 600 & sleep 0.1; cat /eval/store/a/file; ls -la /eval/store/a >/dev/null";
-    assert_eq!(run(&place, &sandbox, hold, &["a"]), "one\n");
-    assert_eq!(run(&place, &sandbox, look, &["a"]), first);
+    assert_eq!(run(&scene, &sandbox, hold, &["a"]), "one\n");
+    assert_eq!(run(&scene, &sandbox, look, &["a"]), first);
 }

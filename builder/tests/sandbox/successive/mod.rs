@@ -1,5 +1,5 @@
-//! Builds that follow one another in one slot, and so share what is costly to make, find nothing of those before; a promise a
-//! file.
+//! Successive builds of one slot, which share the costly parts, find no traces of those before; a
+//! promise a file.
 
 mod clocks;
 mod inodes;
@@ -12,25 +12,25 @@ use std::sync::atomic::AtomicBool;
 
 use builder::sandbox::{Sandbox, Status};
 
-use crate::place::Place;
+use crate::scene::Scene;
 
 /// Runs the next build, with directories of its own.
 #[track_caller]
 fn build(sandbox: &Sandbox, script: &str) -> String {
-    build_in(&Place::new(), sandbox, script)
+    build_in(&Scene::new(), sandbox, script)
 }
 
-/// Runs the next build in this place.
+/// Runs the next build in this scene.
 #[track_caller]
-fn build_in(place: &Place, sandbox: &Sandbox, script: &str) -> String {
+fn build_in(scene: &Scene, sandbox: &Sandbox, script: &str) -> String {
     let mut log = Vec::new();
-    let ran = sandbox.run(&place.request(script), &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false));
+    let ran = sandbox.run(&scene.request(script), &mut |bytes| log.extend_from_slice(bytes), &AtomicBool::new(false));
     let log = String::from_utf8_lossy(&log).into_owned();
     assert_eq!(ran.unwrap().status, Status::Exited(0), "log:\n{log}");
     log
 }
 
-/// A connection leaves a socket in `TIME_WAIT`, and counters; what was not reached leaves counters too.
+/// A connection leaves a socket in `TIME_WAIT`, and counters; a failed one leaves counters too.
 const CONNECT: &str = r#"perl -MIO::Socket::INET -e '
     my $l = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => 4711) or die $!;
     my $c = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => 4711) or die $!;

@@ -3,7 +3,7 @@
 use builder::sandbox::Sandbox;
 
 use super::{CONNECT, MISS, build};
-use crate::place::child_exe;
+use crate::scene::child_exe;
 
 #[test]
 fn serves_again_only_when_nothing_has_used_it() {

@@ -3,10 +3,10 @@
 use builder::sandbox::Sandbox;
 
 use super::{CONNECT, MISS, build};
-use crate::place::child_exe;
+use crate::scene::child_exe;
 
-/// All that a build could leave, as the next one sees it. How many TCP sockets there are and what they take of memory is told of the
-/// whole machine.
+/// All traces that a build could leave, as the next one sees it. The number of TCP sockets and
+/// their memory are those of the whole machine.
 const LOOK: &str = "cd /proc/net; for file in dev snmp snmp6 netstat sockstat unix; do cat $file; done 2>/dev/null | sed 's/ alloc [0-9]* mem [0-9]*$//'
     ls -la /dev /dev/shm /dev/pts /tmp /etc /eval /var | sed 's/ [A-Z][a-z][a-z] .*:[0-9]* / /'
     cat /etc/passwd; find /build /output /tmp /dev/shm; there=$(ls /proc); echo \"$there\" | grep -c '^[0-9]'";

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use archive::UnpackError;
-use fetch::{Fetch, FetchConfig, Fetcher, redact};
+use fetch::{Fetch, FetchConfig, FetchError, Fetcher, redact};
 use lang::builtins::local_file as local;
 use lang::host::{FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostResult, Severity, SourceFilter};
 use model::path::Ingestion;
@@ -99,6 +99,12 @@ fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
 
 /// Makes the error of an archive, with its advice.
 fn unpack_failed(error: UnpackError) -> HostError {
+    let help = error.help().map(str::to_owned);
+    HostError { help, ..HostError::from_cause(error) }
+}
+
+/// Makes the error of a fetch, with its advice.
+fn fetch_failed(error: FetchError) -> HostError {
     let help = error.help().map(str::to_owned);
     HostError { help, ..HostError::from_cause(error) }
 }
@@ -294,7 +300,7 @@ impl Sources {
         }
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
         let waiting = self.waiting(&redact(url));
-        self.fetcher().fetch(&fetch, &place, &|bytes, _| waiting.set(bytes)).map_err(other)?;
+        self.fetcher().fetch(&fetch, &place, &|bytes, _| waiting.set(bytes)).map_err(fetch_failed)?;
         Ok(place)
     }
 

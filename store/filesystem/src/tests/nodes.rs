@@ -111,7 +111,8 @@ fn further_names_of_a_device_are_hard_links() {
     assert!(listed(&file_system).contains("/d/zero 0600 0:0 1000000000 = /d/null\n"));
 }
 
-/// A file that one manifest describes and another does not has one node: metadata does not change a tree.
+/// A file that one manifest describes and another does not has one node: metadata does not change a
+/// tree.
 #[test]
 fn metadata_is_not_part_of_the_tree() {
     let directories = MemoryDirectories::new();

@@ -104,7 +104,8 @@ fn records_hold_values_that_headers_cannot() {
     );
     assert_eq!(records, expected);
     assert_eq!(&bytes[..15], b"PaxHeaders/name");
-    // Bytes that are no text fit into a header as they are, and need a record of their character set if they do not.
+    // Bytes that are no text fit into a header as they are, and need a record of their character
+    // set if they do not.
     let binary = |name: &[u8]| {
         let mut at = TreePath::ROOT;
         at.push(name);

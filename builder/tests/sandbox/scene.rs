@@ -1,11 +1,11 @@
-//! A directory for one test, and how a script is run in it.
+//! A scratch directory for one test, and the runs of scripts in it.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use builder::request::{Bind, Limits, Mode, OutputPlace, Request};
+use builder::request::{Bind, Limits, OutputPlace, Request, SandboxMode};
 use builder::sandbox::{Outcome, Sandbox, SandboxError, Status};
 
 /// The monitor's executable; the run as an ordinary user has a copy elsewhere.
@@ -13,28 +13,33 @@ pub fn child_exe() -> PathBuf {
     std::env::var_os("SANDBOX_RUN").map_or_else(|| env!("CARGO_BIN_EXE_sandbox-run").into(), PathBuf::from)
 }
 
-/// How builds are run: [`crate::relaxed`] runs the tests again in the other way.
-fn mode() -> Mode {
-    if std::env::var_os("SANDBOX_MODE").is_some_and(|mode| mode == "relaxed") { Mode::Relaxed } else { Mode::Strict }
+/// The mode of builds: [`crate::relaxed`] runs the tests again in the other one.
+fn mode() -> SandboxMode {
+    if std::env::var_os("SANDBOX_MODE").is_some_and(|mode| mode == "relaxed") {
+        SandboxMode::Relaxed
+    } else {
+        SandboxMode::Strict
+    }
 }
 
-pub struct Place {
+/// The scratch directory of one test, with the directories of a build in it.
+pub struct Scene {
     directory: tempfile::TempDir,
 }
 
-/// How a build went.
+/// The outcome and the log of a build.
 pub struct Ran {
     pub outcome: Outcome,
     pub log: String,
 }
 
-impl Place {
-    pub fn new() -> Place {
+impl Scene {
+    pub fn new() -> Scene {
         let directory = tempfile::tempdir().expect("the temporary directory can be written to");
         for name in ["build", "output", "layer"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Place { directory }
+        Scene { directory }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -72,10 +77,11 @@ pub fn try_run(request: &Request) -> Result<Ran, SandboxError> {
 
 pub fn run_until(request: &Request, cancelled: &AtomicBool) -> Result<Ran, SandboxError> {
     let sandbox = Sandbox::new(child_exe());
-    // Twice the same root, and what is tested gets a copy of one that was made ready. Their failing is not what is tested.
+    // Twice the same root, so that the tested build gets a copy of a prepared one. Failures of
+    // these are not tested.
     let mut before = request.clone();
     before.argv = ["/bin/sh", "-c", ":"].map(OsString::from).to_vec();
-    // But for outputs in the store: a build finds links there that are made for it.
+    // Except with outputs in the store: a build finds links there that are made for it.
     let builds = if matches!(request.outputs, OutputPlace::Rooted { .. }) { 2 } else { 0 };
     for _ in 0..builds {
         let _ = sandbox.run(&before, &mut |_| {}, &AtomicBool::new(false));
@@ -91,7 +97,7 @@ pub fn run(request: &Request) -> String {
     match try_run(request) {
         Ok(ran) => {
             assert_eq!(ran.outcome.status, Status::Exited(0), "log:\n{}", ran.log);
-            assert!(mode() == Mode::Relaxed || ran.outcome.skipped.is_empty(), "{:?}", ran.outcome.skipped);
+            assert!(mode() == SandboxMode::Relaxed || ran.outcome.skipped.is_empty(), "{:?}", ran.outcome.skipped);
             ran.log
         }
         Err(error) => panic!("{error}"),
@@ -101,7 +107,7 @@ pub fn run(request: &Request) -> String {
 /// Runs a script that must end with status 0, and returns what it wrote.
 #[track_caller]
 pub fn shell(script: &str) -> String {
-    run(&Place::new().request(script))
+    run(&Scene::new().request(script))
 }
 
 /// Runs a system call inside and returns the name of its errno, or `OK`; `arguments` is perl.
@@ -109,8 +115,8 @@ pub fn shell(script: &str) -> String {
 pub fn syscall(call: libc::c_long, arguments: &str) -> String {
     let script =
         format!("my $r = syscall({call}, {arguments}); print $r == -1 ? (grep {{ $!{{$_}} }} keys %!)[0] : 'OK'");
-    let place = Place::new();
-    let mut request = place.request("");
+    let scene = Scene::new();
+    let mut request = scene.request("");
     request.argv = ["/usr/bin/perl", "-MErrno", "-e", &script].map(OsString::from).to_vec();
     run(&request)
 }
