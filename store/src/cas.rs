@@ -23,36 +23,10 @@ use nix::sys::stat::FileStat;
 use os::dir::{Dir, file_mode, finish_file, finish_made_file, is_finished, make_dir, touch_finished};
 use os::mode;
 use os::{Context, SysError};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The number of directory entries that are cached in memory.
-const CACHED_MAX: usize = 1 << 17;
-
-/// Directories of trees that were read or written last.
-#[derive(Default)]
-pub(crate) struct DirectoryCache {
-    known: HashMap<Digest, Arc<Directory>>,
-    entries: usize,
-}
-
-impl DirectoryCache {
-    fn insert(&mut self, digest: Digest, directory: Arc<Directory>) {
-        if self.entries > CACHED_MAX {
-            self.clear();
-        }
-        self.entries += directory.len();
-        self.known.insert(digest, directory);
-    }
-
-    pub fn clear(&mut self) {
-        self.known.clear();
-        self.entries = 0;
-    }
-}
 
 impl LocalStore {
     /// Returns the path of a blob on this machine, which need not exist.
@@ -266,7 +240,7 @@ impl LocalStore {
     /// # Errors
     /// [`TreeError::Missing`] when it is not in the store.
     pub fn load_directory(&self, digest: &Digest) -> Result<Arc<Directory>, StoreError> {
-        if let Some(directory) = os::lock(&self.directories).known.get(digest) {
+        if let Some(directory) = os::lock(&self.directories).get(digest) {
             return Ok(directory.clone());
         }
         let bytes = self.read_blob(digest).map_err(|error| match error {

@@ -23,11 +23,11 @@
 //! **Collector.** A writer locks the collector shared while an object is neither registered nor
 //! rooted. Roots of a process ([`LocalStore::temp_root`]) last until it ends.
 
-use crate::cas::DirectoryCache;
+use crate::batch::Registrar;
 use crate::db::{Database, Durability};
+use crate::directory_cache::DirectoryCache;
 use crate::error::StoreError;
 use crate::lock::{CollectorGuard, CollectorLock, Lock, LockHolder, Locks};
-use crate::register::Registrar;
 use crate::scratch::{Scratch, ScratchPath, TempRoot};
 use model::path::{StoreModel, StorePath};
 use model::tree::Digest;

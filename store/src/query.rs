@@ -1,6 +1,8 @@
 //! Queries: paths, derivations, actions, builds and NARs.
 
-use crate::db::{ALL_PATHS, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, BuildRecord, DERIVERS_OF_PATH, PATH_REFERENCES};
+use crate::db::{
+    ALL_PATHS, ActionResult, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, BuildRecord, DERIVERS_OF_PATH, PATH_REFERENCES,
+};
 use crate::db::{PATH_REFERRERS, SET_NAR, ValidPath, store_path};
 use crate::error::StoreError;
 use crate::local::LocalStore;
@@ -18,12 +20,6 @@ use std::path::Path;
 
 /// Most derivations fit into a buffer of this size, and so are read in one call.
 const DERIVATION_BYTES: usize = 16 << 10;
-
-/// The outputs of an action, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActionResult {
-    pub outputs: BTreeMap<String, Node>,
-}
 
 impl LocalStore {
     /// Returns the store path that contains `text`, a path on this machine or a logical one, and

@@ -1,90 +1,21 @@
 //! Makes paths valid: moves the tree into place, makes its bytes durable, then writes the row.
 //!
-//! Concurrent registrations share one sync and one transaction: the first does the work for all
-//! that wait, which makes full durability cheap. A registration that nothing is blocked on waits up
-//! to `GATHERING` for others to join its batch.
+//! Concurrent registrations share one sync and one transaction; see [`crate::batch`].
 
+use crate::batch::{Registration, Run};
 use crate::blob::blob_name;
 use crate::checkout::BlobCheck;
-use crate::db::{BuildRecord, ValidPath};
+use crate::db::ValidPath;
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::lock::Lock;
-use crate::query::ActionResult;
 use crate::scratch::TempRoot;
 use model::path::StorePath;
 use model::tree::{Digest, Node};
 use nix::errno::Errno;
 use os::dir::{Dir, Kind, kind};
 use os::mode;
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// The longest time that a patient registration waits for others.
-const GATHERING: Duration = Duration::from_millis(50);
-/// A batch of this size does not wait for more.
-const GATHERED: usize = 16;
-
-/// Batches concurrent registrations.
-#[derive(Debug, Default)]
-pub(crate) struct Registrar {
-    queue: Mutex<Queue>,
-    /// Signalled when the queue grows.
-    came: Condvar,
-    done: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    tickets: u64,
-    waiting: Vec<(u64, Registration)>,
-    results: HashMap<u64, Result<(), StoreError>>,
-    busy: bool,
-}
-
-impl Queue {
-    fn may_wait(&self) -> bool {
-        let patient = |registration: &Registration| registration.run.as_ref().is_some_and(|run| run.patient);
-        self.waiting.len() < GATHERED && self.waiting.iter().all(|(_, registration)| patient(registration))
-    }
-}
-
-/// Paths and a run that are registered together or not at all.
-#[derive(Debug)]
-struct Registration {
-    paths: Vec<ValidPath>,
-    run: Option<Run>,
-}
-
-/// One run of an action: its result, and its costs.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub result: ActionResult,
-    pub record: BuildRecord,
-    /// The compressed output, when it is short; a long one is a file that the record names.
-    pub log: Option<Vec<u8>>,
-    /// Set when the registration may wait some milliseconds to share a batch, since there is other
-    /// work to do.
-    pub patient: bool,
-}
-
-impl ValidPath {
-    /// Returns a record of `node` at `path`, without references and deriver, which the caller adds.
-    pub fn new(path: StorePath, node: Node, bytes: u64) -> Self {
-        Self {
-            path,
-            node,
-            references: Default::default(),
-            deriver: None,
-            bytes,
-            nar_hash: None,
-            nar_size_bytes: None,
-            registered_at: 0,
-        }
-    }
-}
 
 impl LocalStore {
     /// Makes `info.path` valid by moving the tree at `staged` there, which
@@ -240,45 +171,16 @@ impl LocalStore {
         if paths.is_empty() && run.is_none() {
             return Ok(());
         }
-        let registrar = &self.registrar;
-        let mut queue = os::lock(&registrar.queue);
-        let ticket = queue.tickets;
-        queue.tickets += 1;
-        queue.waiting.push((ticket, Registration { paths, run }));
-        registrar.came.notify_one();
-        loop {
-            if let Some(result) = queue.results.remove(&ticket) {
-                return result;
-            }
-            if queue.busy {
-                queue = registrar.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            queue.busy = true;
-            let since = Instant::now();
-            while queue.may_wait()
-                && let Some(left) = GATHERING.checked_sub(since.elapsed())
-            {
-                queue = registrar.came.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
-            let batch = std::mem::take(&mut queue.waiting);
-            drop(queue);
-            let results = self.commit(&batch);
-            queue = os::lock(&registrar.queue);
-            queue.busy = false;
-            queue.results.extend(batch.iter().map(|(ticket, _)| *ticket).zip(results));
-            registrar.done.notify_all();
-        }
+        self.registrar.register(Registration { paths, run }, &|batch| self.commit(batch))
     }
 
     /// Commits a batch; when that fails, commits each part by itself, so that the error of one does
     /// not fail another.
-    fn commit(&self, batch: &[(u64, Registration)]) -> Vec<Result<(), StoreError>> {
-        let all: Vec<&Registration> = batch.iter().map(|(_, registration)| registration).collect();
-        match self.commit_all(&all) {
+    fn commit(&self, batch: &[&Registration]) -> Vec<Result<(), StoreError>> {
+        match self.commit_all(batch) {
             Ok(()) => batch.iter().map(|_| Ok(())).collect(),
             Err(error) if batch.len() == 1 => vec![Err(error)],
-            Err(_) => all.iter().map(|registration| self.commit_all(&[registration])).collect(),
+            Err(_) => batch.iter().map(|registration| self.commit_all(&[registration])).collect(),
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! Every statement is a file beside this one. A migration is `schema/NNNN-name.sql`, applied in
 //! order; the number of those applied is SQLite's `user_version`. Nothing here writes other files:
-//! [`crate::register`] keeps the promise that a row is written only after its bytes are durable.
+//! `register.rs` keeps the promise that a row is written only after its bytes are durable.
 
 mod records;
 mod reserve;
 
 pub(crate) use records::store_path;
-pub use records::{BuildRecord, ValidPath};
+pub use records::{ActionResult, BuildRecord, ValidPath};
 
 use crate::error::StoreError;
 use os::SysError;

@@ -38,6 +38,28 @@ pub struct BuildRecord {
     pub status: String,
 }
 
+/// The outputs of an action, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionResult {
+    pub outputs: BTreeMap<String, Node>,
+}
+
+impl ValidPath {
+    /// Returns a record of `node` at `path`, without references and deriver, which the caller adds.
+    pub fn new(path: StorePath, node: Node, bytes: u64) -> Self {
+        Self {
+            path,
+            node,
+            references: Default::default(),
+            deriver: None,
+            bytes,
+            nar_hash: None,
+            nar_size_bytes: None,
+            registered_at: 0,
+        }
+    }
+}
+
 pub(crate) fn bad(what: impl Into<String>) -> StoreError {
     StoreError::Record { what: what.into() }
 }
