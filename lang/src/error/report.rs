@@ -129,3 +129,22 @@ pub fn origin_name(origin: &Origin) -> String {
         Origin::Internal(name) => format!("«{name}»"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::HostError;
+    use crate::source::SourceMap;
+
+    #[test]
+    fn an_error_of_the_host_keeps_its_code_help_and_cause() {
+        let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let host = HostError::from_cause(cause).code("store::disk_full").help("free some space");
+        let report = Error::from(host).note("while building").report(&SourceMap::default());
+        assert_eq!((report.code, report.help.as_deref()), ("store::disk_full", Some("free some space")));
+        let cause = report.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull));
+        let plain = Error::from(HostError::unsupported("building")).report(&SourceMap::default());
+        assert_eq!((plain.code, plain.help, plain.cause.is_none()), ("lang::host", None, true));
+    }
+}

@@ -272,3 +272,36 @@ fn reference_to_json(reference: &FlakeRef) -> Value {
     };
     reference.attributes().iter().map(|(name, member)| (name.clone(), value(member))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the node that the input `a` of the root is, or the error.
+    fn target(inputs: &str) -> Result<String, String> {
+        let text = format!(
+            "{{ \"nodes\": {{ \"root\": {{ \"inputs\": {{ {inputs} }} }}, \"n\": {{ \"inputs\": {{ \"top\": [ ] }} }} }}, \"root\": \"root\", \"version\": 7 }}"
+        );
+        let file = LockFile::parse(text.as_bytes()).unwrap();
+        file.target(&file.nodes["root"].inputs["a"]).map(str::to_owned).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn inputs_are_found_by_what_they_follow() {
+        assert_eq!(target(r#""a": "n""#), Ok("n".to_owned()));
+        assert_eq!(target(r#""a": [ "b" ], "b": "n""#), Ok("n".to_owned()));
+        assert_eq!(target(r#""a": [ "b", "top" ], "b": "n""#), Ok("root".to_owned()));
+        assert_eq!(target(r#""a": [ "c" ], "b": "n""#), Err("'root' has no input 'c'".to_owned()));
+    }
+
+    #[test]
+    fn following_ends() {
+        let cycle = "inputs follow each other in a cycle".to_owned();
+        assert_eq!(target(r#""a": [ "a" ]"#), Err(cycle.clone()));
+        assert_eq!(target(r#""a": [ "b" ], "b": [ "a" ]"#), Err(cycle));
+        // Each input follows the next one twice, so the paths have 2^40 steps together.
+        let doubling: Vec<String> = (0..40).map(|n| format!(r#""i{n}": [ "i{0}", "i{0}" ]"#, n + 1)).collect();
+        let inputs = format!(r#""a": [ "i0" ], {}, "i40": [ ]"#, doubling.join(", "));
+        assert_eq!(target(&inputs), Err("inputs follow each other too often".to_owned()));
+    }
+}
