@@ -27,7 +27,9 @@ fn missing_user_namespaces_name_the_setting() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device); run `sysctl -w user.max_user_namespaces=10000` as root
+    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device)
+     |
+     = help: run `sysctl -w user.max_user_namespaces=10000` as root
     "#);
 }
 
@@ -51,7 +53,9 @@ fn full_disk_while_fetching() {
     plan: 1 file to fetch
     failed   big
     1 failed in [TIME]
-    error: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned; free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
+    error: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned
+     |
+     = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
 }
 
