@@ -31,6 +31,9 @@ fn missing_user_namespaces_name_the_setting() {
      |
      = help: run `sysctl -w user.max_user_namespaces=10000` as root
     "#);
+    // A script can distinguish that from a build that failed.
+    let json = check_after(&workspace, "echo 0 > /proc/sys/user/max_user_namespaces", "build -f default.nix --json");
+    assert!(json.contains("build::sandbox"), "{json}");
 }
 
 const SMALL: &str = "mkdir -p store; mount -t tmpfs -o size=2m small store";
