@@ -1,11 +1,10 @@
 //! Warnings, traces and slow downloads of a session, on standard error.
 
-use lang::host::Severity;
-use workspace::Reporter;
-
 use crate::nix_text;
 use crate::print::remark;
 use crate::progress::bytes as in_words;
+use lang::host::Severity;
+use workspace::Reporter;
 
 /// Prints reports in this program's form.
 pub struct Console {

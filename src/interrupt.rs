@@ -11,17 +11,15 @@
 //!
 //! A second signal ends the process at once. The exit status is 128 and the number of the signal.
 
+use crate::exit::Exit;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use workspace::Interrupts;
-
-use crate::exit::Exit;
 
 /// Time that builds and fetches have to stop. Those that take longer die with the process.
 const GRACE: Duration = Duration::from_millis(400);

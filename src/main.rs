@@ -17,18 +17,16 @@ mod print;
 mod progress;
 mod report;
 
-use std::ffi::OsString;
-use std::io::Write;
-use std::path::Path;
-
 use clap::builder::Styles;
 use clap::{CommandFactory, Parser};
-
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
 use exit::Exit;
 use print::say;
 use report::Failure;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -8,16 +8,14 @@
 //! pass [`builder::terminal`] where standard output is one, remarks always, because the logs of a
 //! CI are shown on terminals too.
 
+use crate::exit::Exit;
+use crate::report::Failure;
+use builder::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
 use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use builder::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
-
-use crate::exit::Exit;
-use crate::report::Failure;
 
 /// Prints a line of the result.
 macro_rules! say {
@@ -29,7 +27,8 @@ macro_rules! remark {
     ($($part:tt)*) => { $crate::print::remark_line(format_args!($($part)*)) };
 }
 
-pub(crate) use {remark, say};
+pub(crate) use remark;
+pub(crate) use say;
 
 /// Set once a part of the result was printed.
 static BEGUN: AtomicBool = AtomicBool::new(false);

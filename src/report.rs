@@ -2,18 +2,16 @@
 //!
 //! Libraries return their own errors, which become a [`Failure`] here.
 
+use crate::exit::Exit;
+use crate::interrupt;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use builder::BuildError;
+use builder::terminal::{is_active, visible};
 use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use builder::BuildError;
-use builder::terminal::{is_active, visible};
 use workspace::installable::InstallableError;
-
-use crate::exit::Exit;
-use crate::interrupt;
 
 /// Codes of failures that come from no library.
 #[cfg(test)]

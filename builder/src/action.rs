@@ -4,15 +4,11 @@
 //! machine. The version of the sandbox's own promises ([`LAYOUT`]) is in, so that a build reuses an
 //! old result only when it would find the same surroundings.
 
-use crate::{
-    derivation::{BUILD_DIR, Invocation},
-    request::SandboxMode,
-};
-use model::{
-    Derivation,
-    reapi::{Action, Command, Platform},
-    tree::{Node, SizedDigest},
-};
+use crate::derivation::{BUILD_DIR, Invocation};
+use crate::request::SandboxMode;
+use model::Derivation;
+use model::reapi::{Action, Command, Platform};
+use model::tree::{Node, SizedDigest};
 use std::collections::BTreeMap;
 
 /// Raised whenever builds find other surroundings than before: mount points, default environment,

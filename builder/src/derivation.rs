@@ -1,9 +1,7 @@
 //! The command that a derivation asks the sandbox to run, before its inputs are read.
 
-use crate::{
-    attributes::{Attributes, shell_declarations},
-    error::{BuildError, attribute},
-};
+use crate::attributes::{Attributes, shell_declarations};
+use crate::error::{BuildError, attribute};
 use model::{Derivation, HashAlgorithm, Output, StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 

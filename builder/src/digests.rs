@@ -1,18 +1,13 @@
 //! Keys of the action cache that must never change by accident: what they key would be built again
 //! everywhere.
 
-use crate::{
-    action,
-    attributes::{Attributes, TreeName},
-    builtin::{FetchTask, Task, union, write},
-    derivation,
-    inputs::{InputTree, Inputs},
-    request::SandboxMode,
-};
-use model::{
-    Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName,
-    tree::{Digest, Directories, Directory, MemoryDirectories, Node},
-};
+use crate::attributes::{Attributes, TreeName};
+use crate::builtin::{FetchTask, Task, union, write};
+use crate::inputs::{InputTree, Inputs};
+use crate::request::SandboxMode;
+use crate::{action, derivation};
+use model::tree::{Digest, Directories, Directory, MemoryDirectories, Node};
+use model::{Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[track_caller]

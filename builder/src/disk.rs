@@ -1,11 +1,9 @@
 //! Free space on the store's disk, as far as builds themselves write there; for the rest see
 //! [`os::space`].
 
-use std::path::Path;
-
-use os::space::{capacity_bytes_at, free_bytes_at};
-
 use crate::error::LogSummary;
+use os::space::{capacity_bytes_at, free_bytes_at};
+use std::path::Path;
 
 /// Returns how much of `bytes` to keep free on the file system of the store: up to a fiftieth of
 /// it, and `None` on a small one.

@@ -6,14 +6,16 @@
 //! Rendering beyond plain text is the root crate's work.
 
 use crate::BuildReport;
-use model::{Hash, StorePath, blobs::BlobError, derivation::DerivationError, tree::TreeError};
+use model::blobs::BlobError;
+use model::derivation::DerivationError;
+use model::tree::TreeError;
+use model::{Hash, StorePath};
 use os::space::STORE_FULL;
-use std::{
-    collections::BTreeSet,
-    fmt, io,
-    path::{Path, PathBuf},
-};
-use store::{StoreError, archive::ArchiveError};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+use store::StoreError;
+use store::archive::ArchiveError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

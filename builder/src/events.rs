@@ -9,7 +9,8 @@
 
 use crate::DerivationFailure;
 use model::StorePath;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Index of a node in [`Plan::nodes`](crate::Plan::nodes).
 pub type NodeId = usize;

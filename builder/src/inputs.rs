@@ -1,19 +1,13 @@
 //! The inputs of a build: the store paths that a derivation names, their contents, and the root
 //! they make together.
 
-use crate::{
-    attributes::{Attributes, TreeName},
-    error::BuildError,
-};
-use model::{
-    Derivation, StoreModel, StorePath,
-    references::ReferenceScanner,
-    tree::{self, Directories, Directory, Node, SizedDigest, TreeError},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use crate::attributes::{Attributes, TreeName};
+use crate::error::BuildError;
+use model::references::ReferenceScanner;
+use model::tree::{self, Directories, Directory, Node, SizedDigest, TreeError};
+use model::{Derivation, StoreModel, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use store::LocalStore;
 
 /// A tree that goes into a build.

@@ -23,27 +23,20 @@
 //! Invariant: the tokens in the pool, of builds and in FIFOs are as many as there were at first,
 //! plus `debt`: the builds that had to start without one (see [`STALL_TIMEOUT`]).
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
-        stat::Mode,
-    },
-    unistd::mkfifo,
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use os::lock;
-use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
-    path::Path,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Time after which a token that is unused in a FIFO goes to another build that may need it.
 const UNUSED_MAX: Duration = Duration::from_millis(20);

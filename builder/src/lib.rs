@@ -51,12 +51,11 @@ pub use repair::Repaired;
 
 use model::{StoreModel, StorePath};
 use schedule::{Budgets, Ended, SchedulePolicy};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use store::LocalStore;
 
 /// Choices of a user about building. None of them is part of an action's key, except for a relaxed

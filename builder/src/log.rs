@@ -13,15 +13,12 @@
 use crate::error::{BuildError, LogSummary, io_error};
 use crate::terminal::screen_line;
 use model::StorePath;
-use os::lock;
-use os::public;
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io::{Read, Write},
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use os::{lock, public};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use store::{LocalStore, StoreError};
 
 /// Number of last lines that a failure report quotes.

@@ -6,16 +6,15 @@
 //! output. So a plan with nothing to do costs one query for each target, and the depth of a graph
 //! costs no stack.
 
-use crate::{error::BuildError, events::NodeId};
+use crate::error::BuildError;
+use crate::events::NodeId;
 use model::{Derivation, StorePath};
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 use store::{BuildRecord, LocalStore};
 
 /// The status in records of builds that succeeded.

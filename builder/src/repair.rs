@@ -2,10 +2,8 @@
 
 use crate::{BuildError, Builder, DerivationFailure, Target};
 use model::{StoreModel, StorePath};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The result of a repair.
 #[derive(Debug, Default)]

@@ -16,35 +16,24 @@
 //! entry would change the contents that a build sees, so each entry is on the disk before it gets
 //! its name.
 
-use crate::{
-    error::{BuildError, io_error},
-    inputs::InputTree,
-    sandbox,
-};
-use model::tree::{
-    Digest, Directories, Node, TreeError,
-    directories::OverlaidDirectories,
-    union::{Layer, Overlap, union},
-    walk::{join, walk},
-};
+use crate::error::{BuildError, io_error};
+use crate::inputs::InputTree;
+use crate::sandbox;
+use model::tree::directories::OverlaidDirectories;
+use model::tree::union::{Layer, Overlap, union};
+use model::tree::walk::{join, walk};
+use model::tree::{Digest, Directories, Node, TreeError};
 use nix::fcntl::{Flock, FlockArg};
-use os::lock;
-use os::public;
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    ffi::OsStr,
-    fs::{self, File, Permissions},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt},
-    },
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use os::{lock, public};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime};
 use store::{LocalStore, StoreError};
 
 /// The store's directories, and above them those of unions, which need not be stored.

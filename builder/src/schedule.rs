@@ -15,20 +15,14 @@
 //!
 //! Invariant: a node is started at most once, and only when all its needs have succeeded.
 
-use crate::{
-    events::NodeId,
-    plan::{NodeKind, Plan, PlanNode},
-};
+use crate::events::NodeId;
+use crate::plan::{NodeKind, Plan, PlanNode};
 use os::lock;
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    sync::{
-        Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Number of threads of a kind beyond its slots, for nodes that released their slot.
 const WAITING_MAX: usize = 16;

@@ -9,19 +9,15 @@
 //! Invariant: only the user who builds can reach them, since files that a build makes there may be
 //! set-uid for a moment; and no build finds anything of another in them.
 
-use crate::{
-    error::{BuildError, io_error},
-    request::{OutputPlace, Request},
-};
+use crate::error::{BuildError, io_error};
+use crate::request::{OutputPlace, Request};
 use nix::time::{ClockId, clock_gettime};
 use os::lock;
-use std::{
-    cell::Cell,
-    fs,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use store::{LocalStore, ScratchPath};
 
 /// Scratch directories that no build uses at the moment.

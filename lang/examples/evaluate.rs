@@ -3,11 +3,9 @@
 //! selects our own store paths instead of Nix's.
 #![allow(clippy::disallowed_methods, reason = "this is an embedder, who does the reading for the language")]
 
-use std::sync::Arc;
-
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
-
+use std::sync::Arc;
 use test_support::files::Files;
 
 fn main() -> std::process::ExitCode {

@@ -3,12 +3,11 @@
 //! Arguments: `--style 2.8`, `--time` (parses only, and says how long it took), files.
 #![allow(clippy::disallowed_methods, reason = "an example is a program: it reads files and its environment")]
 
-use std::io::{Read, Write};
-use std::time::Instant;
-
 use lang::source::{Origin, SourceText};
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
+use std::io::{Read, Write};
+use std::time::Instant;
 
 fn main() -> std::io::Result<()> {
     let mut style = Style::Current;

@@ -6,14 +6,12 @@
 //! store object, regardless of its physical location. Pure mode is enforced here in `lang`: the
 //! host receives only paths that may be read.
 
+use crate::syntax::Lints;
+use model::path::Ingestion;
+use model::{Derivation, Hash, StoreModel, StorePath, StorePathName};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use model::path::Ingestion;
-use model::{Derivation, Hash, StoreModel, StorePath, StorePathName};
-
-use crate::syntax::Lints;
 
 /// Failure of the host to do what the language asked of it.
 ///

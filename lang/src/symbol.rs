@@ -7,14 +7,12 @@
 //! The table is the process's, not an evaluator's: the symbols in compiled code and shapes mean the
 //! same in each.
 
+use crate::value::{AtomicValue, Value};
+use rustc_hash::FxBuildHasher;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
-
-use rustc_hash::FxBuildHasher;
-
-use crate::value::{AtomicValue, Value};
 
 /// An interned name. Symbols order by age, not by text: sort by [`Symbol::name`] for output and
 /// hashes.

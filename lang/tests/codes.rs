@@ -2,15 +2,13 @@
 //! sections. The page of builtins equals their table; `UPDATE_EXP=1` writes it.
 #![allow(clippy::disallowed_methods, reason = "a test reads the page and the sources")]
 
+use lang::source::Origin;
+use lang::{EvalOptions, Evaluator};
+use model::StoreModel;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use lang::source::Origin;
-use lang::{EvalOptions, Evaluator};
-use model::StoreModel;
-
 use test_support::files::Files;
 
 fn page() -> String {

@@ -6,17 +6,15 @@
 //! ```
 #![allow(clippy::disallowed_methods, reason = "a test reads its seeds from files and runs against the clock")]
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::Duration;
-
 use lang::source::Origin;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{LintLevel, Lints, ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
-
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 use test_support::files::Files;
 use test_support::mutate::{Random, Rounds, mutate};
 use test_support::programs::{self, Generator};

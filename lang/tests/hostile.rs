@@ -4,13 +4,11 @@
 //! `memory.rs` tests the limit on memory.
 #![allow(clippy::disallowed_methods, reason = "the host of a test reads real files")]
 
-use std::path::Path;
-use std::sync::Arc;
-
 use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
-
+use std::path::Path;
+use std::sync::Arc;
 use test_support::files::Files;
 
 /// Length of the longest useful message: editors hang on much longer ones.

@@ -11,13 +11,6 @@
 //! expectations; compare the values of new `eval-okay` files with Nix then.
 #![allow(clippy::disallowed_methods, reason = "a test reads its cases from files")]
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use lang::host::CodeCache;
 use lang::source::{Origin, SourceText};
 use lang::symbol::Symbol;
@@ -25,7 +18,12 @@ use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator, Report};
 use model::StoreModel;
-
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use test_support::files::Files;
 
 /// Frames of a trace that an expectation shows.

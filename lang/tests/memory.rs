@@ -1,13 +1,11 @@
 //! Memory has a limit, which is each evaluator's own, and reaching it is an error with a position.
 #![allow(clippy::disallowed_methods, reason = "a test host reads files")]
 
-use std::path::Path;
-use std::sync::Arc;
-
 use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
-
+use std::path::Path;
+use std::sync::Arc;
 use test_support::files::Files;
 
 /// Expressions that allocate without end, or very much at once.

@@ -11,14 +11,12 @@
 //! ```
 #![allow(clippy::disallowed_methods, reason = "a test that runs another evaluator")]
 
+use lang::{EvalOptions, Evaluator};
+use model::StoreModel;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-
-use lang::{EvalOptions, Evaluator};
-use model::StoreModel;
-
 use test_support::files::Files;
 
 /// Files about features newer than Nix 2.8: there, overrides of an input's input need a `url`,

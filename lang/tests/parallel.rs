@@ -2,12 +2,11 @@
 //! every cycle.
 #![allow(clippy::disallowed_methods, reason = "the host of a test reads files")]
 
-use std::path::Path;
-use std::sync::Arc;
-
 use lang::source::Origin;
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
+use std::path::Path;
+use std::sync::Arc;
 
 #[allow(dead_code, reason = "shared with tests that look at messages, too")]
 use test_support::files::Files;

@@ -1,15 +1,13 @@
 //! Pure and restricted evaluation see only the allowed roots, regardless of links in them.
 #![allow(clippy::disallowed_methods, reason = "the test writes its files")]
 
+use lang::source::Origin;
+use lang::{EvalOptions, Evaluator};
+use model::StoreModel;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
-
-use lang::source::Origin;
-use lang::{EvalOptions, Evaluator};
-use model::StoreModel;
-
 use test_support::files::Files;
 
 struct Roots {

@@ -1,15 +1,5 @@
 //! `build`: builds packages, and links the results.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use builder::{BuildError, Origin, Plan, Target};
-use clap::Args;
-use model::{StoreModel, StorePath};
-use store::LocalStore;
-use workspace::Wanted;
-
 use super::session::CommandSession;
 use super::{Global, Installables};
 use crate::exit::Exit;
@@ -17,6 +7,14 @@ use crate::interrupt::interrupts;
 use crate::print::{remark, say};
 use crate::progress::Progress;
 use crate::report::Failure;
+use builder::{BuildError, Origin, Plan, Target};
+use clap::Args;
+use model::{StoreModel, StorePath};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::LocalStore;
+use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Build {

@@ -1,9 +1,8 @@
 //! `completions SHELL`: a completion script on standard output.
 
-use clap::{Args, CommandFactory};
-
 use crate::print;
 use crate::report::Failure;
+use clap::{Args, CommandFactory};
 
 #[derive(Debug, Args)]
 pub struct Completions {

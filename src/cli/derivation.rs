@@ -1,15 +1,13 @@
 //! `derivation show`: prints store derivations as JSON.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use clap::{Args, Subcommand};
-use model::{StoreModel, StorePath};
-use workspace::Wanted;
-
 use super::session::CommandSession;
 use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
+use clap::{Args, Subcommand};
+use model::{StoreModel, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use workspace::Wanted;
 
 #[derive(Debug, Subcommand)]
 pub enum Derivation {

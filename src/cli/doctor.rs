@@ -1,11 +1,10 @@
 //! `doctor`: compares the features that builds need with those of this machine, and prints
 //! remedies.
 
-use clap::Args;
-
 use super::Global;
 use crate::print::say;
 use crate::report::Failure;
+use clap::Args;
 
 /// Version of the JSON that `--json` prints.
 const JSON_VERSION: u32 = 1;

@@ -1,9 +1,8 @@
 //! `explain`: prints the meaning of an error code, from the book's page of errors.
 
-use clap::Args;
-
 use crate::print;
 use crate::report::Failure;
+use clap::Args;
 
 const PAGE: &str = include_str!("../../docs/src/errors.md");
 
@@ -45,14 +44,12 @@ fn explanation(wanted: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use builder::BuildError;
-    use deliver::prefix::PrefixError;
-    use store::StoreError;
-
     use super::sections;
     use crate::report::CODES;
+    use builder::BuildError;
+    use deliver::prefix::PrefixError;
+    use std::collections::BTreeSet;
+    use store::StoreError;
 
     #[test]
     fn every_code_is_explained_and_no_other() {

@@ -1,12 +1,11 @@
 //! `expr`: evaluates an expression or a flake output, and prints its value.
 
-use clap::Args;
-use lang::flake::FlakeRef;
-
 use super::session::CommandSession;
 use super::{Evaluation, Global};
 use crate::print;
 use crate::report::Failure;
+use clap::Args;
+use lang::flake::FlakeRef;
 
 #[derive(Debug, Args)]
 pub struct Expr {

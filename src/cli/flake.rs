@@ -1,17 +1,15 @@
 //! `flake`: writes the lock file of a flake.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use clap::Subcommand;
-use workspace::Access;
-use workspace::lock_file::{self, Node, Update};
-
 use super::session::CommandSession;
 use super::{Evaluation, Global};
 use crate::print::remark;
 use crate::report::Failure;
+use clap::Subcommand;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use workspace::Access;
+use workspace::lock_file::{self, Node, Update};
 
 #[derive(Debug, Subcommand)]
 pub enum Flake {

@@ -1,15 +1,13 @@
 //! `instantiate`: writes store derivations, and prints their paths.
 
-use std::sync::Arc;
-
-use clap::{Args, ValueEnum};
-use model::StoreModel;
-use workspace::Wanted;
-
 use super::session::CommandSession;
 use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
+use clap::{Args, ValueEnum};
+use model::StoreModel;
+use std::sync::Arc;
+use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Instantiate {

@@ -1,12 +1,11 @@
 //! `log`: prints the log of a build.
 
-use clap::Args;
-use workspace::Wanted;
-
 use super::session::CommandSession;
 use super::{Evaluation, Global};
 use crate::print;
 use crate::report::Failure;
+use clap::Args;
+use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Log {

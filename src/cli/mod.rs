@@ -5,9 +5,8 @@
 //! output. `settings` converts the flags to the plain settings of the libraries; no other module
 //! sees them.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 pub mod build;
 pub mod completions;

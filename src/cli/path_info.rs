@@ -1,15 +1,13 @@
 //! `path-info`: prints the store's records of paths.
 
-use std::collections::BTreeSet;
-
-use clap::Args;
-use model::{StoreModel, StorePath};
-use workspace::Wanted;
-
 use super::session::CommandSession;
 use super::{Global, Installables};
 use crate::print::say;
 use crate::report::Failure;
+use clap::Args;
+use model::{StoreModel, StorePath};
+use std::collections::BTreeSet;
+use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct PathInfo {

@@ -3,11 +3,11 @@
 //! On a terminal lines are edited, completed and stored in a history; from a pipe they are read as
 //! they arrive and only results are printed, so the same commands work in a script.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
-use std::path::{Path, PathBuf};
-
+use super::session::CommandSession;
+use super::{Evaluation, Global};
+use crate::interrupt::interrupts;
+use crate::print::{has_failed, say};
+use crate::report::Failure;
 use clap::Args;
 use lang::source::Origin;
 use lang::symbol::Symbol;
@@ -18,14 +18,12 @@ use os::private;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
 use workspace::installable::Outputs;
 use workspace::{Environment, Wanted};
-
-use super::session::CommandSession;
-use super::{Evaluation, Global};
-use crate::interrupt::interrupts;
-use crate::print::{has_failed, say};
-use crate::report::Failure;
 
 #[derive(Debug, Args)]
 pub struct Repl {

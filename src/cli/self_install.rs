@@ -1,12 +1,10 @@
 //! `self install`: installs this program under its three names.
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-
-use clap::{Args, Subcommand};
-
 use crate::print::say;
 use crate::report::Failure;
+use clap::{Args, Subcommand};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub enum SelfCommand {

@@ -1,17 +1,15 @@
 //! The session of one command: profile, warnings and interrupts are those of this process.
 
-use std::ops::Deref;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-use builder::EventSink;
-use workspace::{Hooks, Session, Settings};
-
 use super::{Evaluation, Global, ProgressStyle};
 use crate::console::Console;
 use crate::interrupt;
 use crate::report::Failure;
+use builder::EventSink;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use workspace::{Hooks, Session, Settings};
 
 /// Unit of the numbers in a profile.
 const PROFILE_TICK: Duration = Duration::from_millis(1);

@@ -1,15 +1,13 @@
 //! Conversion of flags to the plain settings of the libraries.
 
-use std::io::{Read, stdin};
-use std::path::Path;
-use std::time::Duration;
-
-use workspace::settings::TextOrigin;
-use workspace::{Access, Argument, Environment, EvalSettings, ExpressionSource, Settings, StoreSettings};
-
 use super::{Building, Durability, Evaluation, Global, ProgressStyle, SandboxChoice, Source};
 use crate::progress::{Display, Style};
 use crate::report::Failure;
+use std::io::{Read, stdin};
+use std::path::Path;
+use std::time::Duration;
+use workspace::settings::TextOrigin;
+use workspace::{Access, Argument, Environment, EvalSettings, ExpressionSource, Settings, StoreSettings};
 
 impl Global {
     /// Returns the settings of a session.

@@ -7,15 +7,14 @@
 mod plan;
 mod tree;
 
+use builder::terminal::visible;
+use builder::{BuildError, Event, EventSink, NodeId, NodeKind, Origin, Plan};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use builder::terminal::visible;
-use builder::{BuildError, Event, EventSink, NodeId, NodeKind, Origin, Plan};
 
 /// Snapshot of one realisation.
 #[derive(Default)]

@@ -1,10 +1,8 @@
 //! The plan as text, printed once before anything starts.
 
-use std::time::Duration;
-
-use builder::{NodeKind, Plan};
-
 use super::seconds;
+use builder::{NodeKind, Plan};
+use std::time::Duration;
 
 /// Most names listed; the rest is only counted.
 const NAMES_MAX: usize = 24;

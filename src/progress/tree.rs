@@ -1,13 +1,11 @@
 //! The live view: running nodes below those that wait for them, and a line of totals.
 
+use super::{Done, Running, View, bytes, seconds};
+use builder::terminal::visible;
+use builder::{NodeId, NodeKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
-
-use builder::terminal::visible;
-use builder::{NodeId, NodeKind};
-
-use super::{Done, Running, View, bytes, seconds};
 
 /// Begin and end of a synchronised update: the terminal shows the frame at once.
 const BEGIN: &str = "\x1b[?2026h";

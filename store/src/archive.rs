@@ -5,9 +5,8 @@
 
 use model::nar::{self, NarError, Sink, Writer};
 use model::tree::DEPTH_MAX;
-use os::SysError;
 use os::dir::{Dir, Kind, finish_file, kind};
-use os::mode;
+use os::{SysError, mode};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -32,10 +32,10 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Derivation, DerivationHashes, Output};
-pub use model::{Digest, Directories, Directory, Node};
-pub use model::{Hash, HashAlgorithm, Hasher};
-pub use model::{Ingestion, StoreModel, StorePath, StorePathName};
+pub use model::{
+    Derivation, DerivationHashes, Digest, Directories, Directory, Hash, HashAlgorithm, Hasher, Ingestion, Node, Output,
+    StoreModel, StorePath, StorePathName,
+};
 
 pub use add::{SourceFilter, SourceKind, Text};
 pub use batch::Run;

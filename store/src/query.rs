@@ -2,8 +2,8 @@
 
 use crate::db::{
     ALL_PATHS, ActionResult, BUILDS_OF_DERIVATION, BUILDS_OF_NAME, BuildRecord, DERIVERS_OF_PATH, PATH_REFERENCES,
+    PATH_REFERRERS, SET_NAR, ValidPath, store_path,
 };
-use crate::db::{PATH_REFERRERS, SET_NAR, ValidPath, store_path};
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use crate::read::with_small_file;

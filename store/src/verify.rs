@@ -17,9 +17,8 @@ use crate::local::LocalStore;
 use crate::read::hash_file;
 use model::path::StorePath;
 use model::tree::{Digest, Directory, Node};
-use os::Context;
 use os::dir::{Dir, Entry, Kind, file_mode, is_finished, kind};
-use os::mode;
+use os::{Context, mode};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 

@@ -1,13 +1,11 @@
 //! Fetchers of the language: their results for files, archives, directories and repositories of
 //! this machine, in each mode of evaluation.
 
-use std::fs;
-use std::path::Path;
-
+use crate::workspace::Workspace;
 use gix::objs::tree::EntryKind;
 use insta::assert_snapshot;
-
-use crate::workspace::Workspace;
+use std::fs;
+use std::path::Path;
 use test_support::server::{Answer, Server};
 
 /// Makes a repository of two commits. Its working tree:

@@ -1,10 +1,9 @@
 //! `file:` URLs at evaluation: every fetcher takes them for absolute paths of this machine, or
 //! reports an error.
 
-use std::fs;
-
 use crate::fetchers::{repository, run};
 use crate::workspace::Workspace;
+use std::fs;
 
 /// Makes a workspace with a file, an archive and a repository, and the same below a directory with
 /// the name of a host.

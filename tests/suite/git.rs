@@ -1,15 +1,13 @@
 //! Remote repositories: fetched contents, the cache, and hostile repositories.
 
-use std::fs;
-use std::path::Path;
-
-use gix::objs::Write;
-use gix::objs::tree::EntryKind;
-use insta::assert_snapshot;
-
 use crate::fetchers::{commit, nix, with_repository};
 use crate::git_server;
 use crate::workspace::Workspace;
+use gix::objs::Write;
+use gix::objs::tree::EntryKind;
+use insta::assert_snapshot;
+use std::fs;
+use std::path::Path;
 
 const WRITTEN: &str = "the repository can be written";
 

@@ -2,17 +2,15 @@
 //! problem, nothing is written outside, nothing runs, and the next fetch from an honest server
 //! works.
 
+use crate::fetchers::{commit, with_repository};
+use crate::git_server::{self, line, object_header, sealed};
+use crate::workspace::Workspace;
+use gix::ObjectId;
+use gix::objs::tree::{Entry, EntryKind};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Output;
-
-use gix::ObjectId;
-use gix::objs::tree::{Entry, EntryKind};
-
-use crate::fetchers::{commit, with_repository};
-use crate::git_server::{self, line, object_header, sealed};
-use crate::workspace::Workspace;
 use test_support::server::{Answer, Request, Server};
 
 const WRITTEN: &str = "the repository can be written";

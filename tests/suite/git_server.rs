@@ -2,13 +2,11 @@
 //! `fetch`, as in `gitprotocol-v2` and `gitformat-pack`), over HTTP, for a repository of this
 //! machine. Every pack has all requested objects, even those that the client has already.
 
+use gix::ObjectId;
+use gix::objs::Kind;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use gix::ObjectId;
-use gix::objs::Kind;
-
 use test_support::server::{Answer, Request, Server};
 
 /// Serves the repositories of a directory, each under its name.

@@ -1,12 +1,10 @@
 //! Files larger than an evaluation's memory limit.
 
+use crate::workspace::Workspace;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
-
 use store::{HashAlgorithm, Hasher};
-
-use crate::workspace::Workspace;
 
 const FILE_BYTES: u64 = 384 << 20;
 /// The same as an argument.

@@ -11,6 +11,7 @@ mod file_urls;
 mod git;
 mod git_hostile;
 mod git_server;
+mod imports;
 mod large_files;
 mod modules;
 mod normal;

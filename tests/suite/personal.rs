@@ -1,14 +1,13 @@
 //! Files of one user below the XDG directories: closed to other users, independently of the umask.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use crate::fetchers::with_repository;
 use crate::git_server;
 use crate::signals::terminal::Terminal;
 use crate::workspace::{PROGRAM, Workspace};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const HOME: &str = "home";
 

@@ -1,5 +1,6 @@
 //! A directory with files, a store, and the program run in it.
 
+use crate::normal::normalise;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -9,10 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
 use tempfile::TempDir;
-
-use crate::normal::normalise;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_eval");

@@ -4,8 +4,7 @@ use model::hash::Hash;
 use nix::errno::Errno;
 use os::SysError;
 use os::space::OutOfSpace;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 use thiserror::Error;
 
 /// A fetch that gave no file.

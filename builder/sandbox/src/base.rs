@@ -9,19 +9,16 @@
 //! the kernel's memory of connections, labels and names, shows as a difference in the texts of
 //! [`TRACES`]. One differing byte, and there is a new one.
 
+use super::error::Named;
+use super::inputs::View;
+use super::mounts::{Contents, Machine, Template};
+use super::{SandboxError, devices, filter, limits, mounts, namespaces, sys};
+use crate::request::{Request, SandboxMode};
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-
-use nix::fcntl::OFlag;
-
-use super::SandboxError;
-use super::error::Named;
-use super::inputs::View;
-use super::mounts::{Contents, Machine, Template};
-use super::{devices, filter, limits, mounts, namespaces, sys};
-use crate::request::{Request, SandboxMode};
 
 /// Files of `/proc/self/net` that show the past and the contents of a network namespace: packets by
 /// device, with each that was sent, as there is only the loopback device; packets that were not

@@ -12,14 +12,12 @@
 //! processes are dead when [`super::Sandbox::run`] returns; groups of callers that were killed are
 //! removed by the next one.
 
+use crate::request::Limits;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-
-use crate::request::Limits;
 
 /// Start of the names of groups; the caller's process id and a number follow.
 const NAME: &str = "eval-build-";

@@ -4,26 +4,23 @@
 //! Neither has a second thread. The spawner ends when its standard input closes, the init when the
 //! spawner does, by the parent-death signal.
 
-use std::convert::Infallible;
-use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
-
+use super::base::Base;
+use super::error::Named;
+use super::message::Message;
+use super::spawner::{Head, receive_head, receive_request, report};
+use super::{SPAWNER_NAME, SandboxError, filter, landlock, limits, mounts, namespaces, sys};
+use crate::request::{Jobserver, JobserverForm, Request};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid, write};
-
-use super::base::Base;
-use super::error::Named;
-use super::message::Message;
-use super::spawner::{Head, receive_head, receive_request, report};
-use super::{SPAWNER_NAME, SandboxError};
-use super::{filter, landlock, limits, mounts, namespaces, sys};
-use crate::request::{Jobserver, JobserverForm, Request};
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// Descriptor on which the init and the builder's process before `execve` report.
 const REPORT: RawFd = 3;

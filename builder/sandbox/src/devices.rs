@@ -11,21 +11,19 @@
 //!   namespace. Builds see the host's inodes then, read-only: that keeps their metadata as they are
 //!   and lets devices be written to all the same.
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::symlink;
-use std::path::Path;
-
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, SFlag, fchmodat, makedev, mknodat};
-
 use super::SandboxError;
 use super::error::Named;
 use super::mounts::{PLAIN, attach, fresh, host_tree, read_only};
 use super::sys::{self, attr};
 use crate::request::Jobserver;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, fchmodat, makedev, mknodat};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 /// The directory of the `/dev` that the spawner prepares, below [`super::mounts::PREPARED`].
 pub const PREPARED_DEV: &str = "/sys/dev";

@@ -14,15 +14,14 @@
 //! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not
 //! supported by the file system".
 
-use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, EINVAL,
-    ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
-};
-
 use super::SandboxError;
 use super::error::Named;
 use super::sys::{self, Instruction};
 use crate::request::SandboxMode;
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, EINVAL,
+    ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+};
 
 /// The native architecture in `seccomp_data.arch`, `AUDIT_ARCH_*`.
 #[cfg(target_arch = "x86_64")]

@@ -9,20 +9,18 @@
 //!
 //! An overlay wants two layers. The second is empty.
 
+use super::SandboxError;
+use super::error::Named;
+use super::mounts::{EMPTY, PLAIN, PREPARED_VIEW, STAGING, attach, host_tree, open_layer};
+use super::sys::{self, attr};
+use crate::request::{Bind, Request, SandboxMode};
+use nix::mount::{MntFlags, umount2};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use nix::mount::{MntFlags, umount2};
-
-use super::SandboxError;
-use super::error::Named;
-use super::mounts::{EMPTY, PLAIN, PREPARED_VIEW, STAGING, attach, host_tree, open_layer};
-use super::sys::{self, attr};
-use crate::request::{Bind, Request, SandboxMode};
 
 const DOING: &str = "give the inputs inodes of the build's own";
 

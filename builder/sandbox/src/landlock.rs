@@ -5,17 +5,15 @@
 //! network namespace holds nothing but the build's own loopback device, and test suites talk to
 //! themselves over it.
 
+use super::error::Named;
+use super::{SandboxError, sys};
+use crate::request::{Request, SandboxMode};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, RestrictSelfAttr, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
 use std::path::Path;
-
-use super::SandboxError;
-use super::error::Named;
-use super::sys;
-use crate::request::{Request, SandboxMode};
 
 /// The newest level whose rights are asked for; older kernels give what they have.
 const NEWEST: ABI = ABI::V9;

@@ -3,19 +3,16 @@
 //!
 //! Memory and processes are limited here where no control group does it (`cgroup`).
 
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-
+use super::error::Named;
+use super::{SandboxError, sys};
+use crate::request::Limits;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::write;
-
-use super::SandboxError;
-use super::error::Named;
-use super::sys;
-use crate::request::Limits;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// The most that `pid_max` can be.
 const PID_LIMIT: u64 = 4 << 20;

@@ -1,7 +1,8 @@
 //! The amount of memory: the machine's, or less where a control group of this process allows less.
 
 use crate::Membership;
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 /// Returns the bytes that this process and all it starts may use together; `None` where the kernel
 /// does not say it.

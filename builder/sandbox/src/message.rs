@@ -1,10 +1,8 @@
 //! The sandbox's messages about a build to the process that asked for it: JSON, one message a line.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
 use super::SandboxError;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One line of the report, in the order of the variants.
 #[derive(Debug, Serialize, Deserialize)]

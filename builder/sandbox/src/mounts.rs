@@ -20,28 +20,25 @@
 //! mounts are `nosuid`; all but the device nodes are `nodev`; the skeleton is at the bottom, so
 //! that a layer's own `/etc/passwd` wins.
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, Instant};
-
+use super::base::Base;
+use super::error::Named;
+use super::inputs::{self, BindKind, Identity};
+use super::sys::{self, attr};
+use super::unite::{self, UNITING};
+use super::{SandboxError, devices, limits};
+use crate::memory;
+use crate::request::{Bind, Limits, OutputPlace, Request};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, chdir, fchdir, pivot_root};
-
-use super::SandboxError;
-use super::base::Base;
-use super::error::Named;
-use super::inputs::{self, BindKind, Identity};
-use super::sys::{self, attr};
-use super::unite::{self, UNITING};
-use super::{devices, limits};
-use crate::memory;
-use crate::request::{Bind, Limits, OutputPlace, Request};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The directory of everything that the spawner prepares: one that every machine has and no build
 /// needs anything of. Only the spawner's mount namespace, and those of its builds until they have

@@ -7,21 +7,18 @@
 //! device. In both the map has one entry, the user who runs the build, so that no setuid program
 //! could lead to another user, and no privilege is needed to set it up.
 
-use std::fs;
-use std::io::{Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
+use super::error::Named;
+use super::{SandboxError, sys};
+use crate::request::SandboxMode;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::stat::Mode as Permissions;
 use nix::unistd::{getegid, geteuid, sethostname};
-
-use super::SandboxError;
-use super::error::Named;
-use super::sys;
-use crate::request::SandboxMode;
+use std::fs;
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The user and the group as which a build runs.
 const BUILD_ID: u32 = 1000;

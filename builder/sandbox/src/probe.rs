@@ -1,15 +1,13 @@
 //! The features of this machine that the sandbox needs, for a user whose builds do not run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-
-use nix::errno::Errno;
-
 use super::cgroup::Parents;
 use super::error::Named;
 use super::{Sandbox, SandboxError, namespaces, sys};
 use crate::request::{Limits, OutputPlace, Request, SandboxMode};
+use nix::errno::Errno;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// One thing that builds need.
 #[derive(Debug, Clone, PartialEq, Eq)]

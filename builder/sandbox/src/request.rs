@@ -4,11 +4,10 @@
 //! its child as JSON. Invariant: all host paths are absolute, as the child resolves them from a
 //! different working directory. The caller fills the paths and removes them afterwards.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 /// One build, ready to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -194,13 +193,11 @@ pub enum SandboxMode {
 /// Bytes of the operating system as JSON strings, one character a byte: exact for names that are no
 /// UTF-8, and short for all others.
 mod wire {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
+    use super::OsString;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
-
-    use super::OsString;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
     fn encode(text: &OsStr) -> String {
         text.as_bytes().iter().map(|&byte| char::from(byte)).collect()
@@ -216,9 +213,8 @@ mod wire {
     }
 
     pub mod path {
-        use std::path::{Path, PathBuf};
-
         use serde::{Deserialize, Deserializer, Serializer};
+        use std::path::{Path, PathBuf};
 
         pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
             to.serialize_str(&super::encode(path.as_os_str()))
@@ -230,9 +226,8 @@ mod wire {
     }
 
     pub mod optional_path {
-        use std::path::PathBuf;
-
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
+        use std::path::PathBuf;
 
         pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
             path.as_ref().map(|path| super::encode(path.as_os_str())).serialize(to)
@@ -244,9 +239,8 @@ mod wire {
     }
 
     pub mod paths {
-        use std::path::PathBuf;
-
         use serde::{Deserializer, Serializer};
+        use std::path::PathBuf;
 
         pub fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
             to.collect_seq(paths.iter().map(|path| super::encode(path.as_os_str())))
@@ -258,9 +252,8 @@ mod wire {
     }
 
     pub mod strings {
-        use std::ffi::OsString;
-
         use serde::{Deserializer, Serializer};
+        use std::ffi::OsString;
 
         pub fn serialize<S: Serializer>(strings: &[OsString], to: S) -> Result<S::Ok, S::Error> {
             to.collect_seq(strings.iter().map(|string| super::encode(string)))
@@ -272,9 +265,8 @@ mod wire {
     }
 
     pub mod pairs {
-        use std::ffi::OsString;
-
         use serde::{Deserialize, Deserializer, Serializer};
+        use std::ffi::OsString;
 
         pub fn serialize<S: Serializer>(pairs: &[(OsString, OsString)], to: S) -> Result<S::Ok, S::Error> {
             to.collect_seq(pairs.iter().map(|(name, value)| (super::encode(name), super::encode(value))))
@@ -289,9 +281,8 @@ mod wire {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStringExt;
-
     use super::*;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn names_that_are_no_utf8_survive_the_wire() {

@@ -1,6 +1,16 @@
 //! The caller's side: hands a spawner the request, carries the log, and ends the build at its
 //! limits.
 
+use super::cgroup::{Exhausted, Groups, Parents, Whose};
+use super::error::Named;
+use super::message::Message;
+use super::spawner::Spawner;
+use super::{LAYERS_MAX, SandboxError};
+use crate::request::{Limits, Request};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statvfs::statvfs;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -9,18 +19,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::statvfs::statvfs;
-
-use super::cgroup::{Exhausted, Groups, Parents, Whose};
-use super::error::Named;
-use super::message::Message;
-use super::spawner::Spawner;
-use super::{LAYERS_MAX, SandboxError};
-use crate::request::{Limits, Request};
 
 /// Time between two checks of `cancelled`.
 const CANCEL_POLL: Duration = Duration::from_millis(50);

@@ -9,6 +9,14 @@
 //! of the build is alive. When the socket closes, because the caller is done or dead, the spawner
 //! ends what is running, and itself.
 
+use super::error::Named;
+use super::{SPAWNER_NAME, SandboxError};
+use crate::request::Request;
+use nix::errno::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,16 +24,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-use nix::errno::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
-
-use super::error::Named;
-use super::{SPAWNER_NAME, SandboxError};
-use crate::request::Request;
 
 /// Requests up to this size are read without growing a buffer for them.
 const BODY_AT_ONCE: usize = 1 << 20;

@@ -5,13 +5,12 @@
 //! Unsafe code is needed because these are raw system calls. Each function checks what it passes;
 //! none keeps a pointer beyond the call.
 
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
-
-use nix::errno::Errno;
-use nix::sched::CloneFlags;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -1,18 +1,16 @@
 //! The union of trees, by overlayfs.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
-
+use super::SandboxError;
+use super::error::Named;
+use super::mounts::{PLAIN, attach};
+use super::sys::{self, attr};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::Mode;
 use nix::unistd::chdir;
-
-use super::SandboxError;
-use super::error::Named;
-use super::mounts::{PLAIN, attach};
-use super::sys::{self, attr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// The purpose of the calls here, in messages.
 pub const UNITING: &str = "unite the trees of the root";

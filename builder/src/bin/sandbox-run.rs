@@ -5,12 +5,11 @@
 //! `sandbox-run ROUNDS < …` repeats it and prints the time each takes, in milliseconds. Also serves
 //! as the monitor of the crate's own tests.
 
+use builder::request::Request;
+use builder::sandbox;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-
-use builder::request::Request;
-use builder::sandbox;
 
 fn main() -> ExitCode {
     sandbox::child_entry();

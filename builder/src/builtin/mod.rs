@@ -8,24 +8,18 @@
 pub(crate) mod union;
 pub(crate) mod write;
 
-use crate::{
-    action::action,
-    attributes::{Attributes, TreeName},
-    audit,
-    error::{BuildError, attribute},
-    inputs::{InputTree, resolve},
-    unpack,
-};
-use model::{
-    Derivation, Hash, Ingestion, StoreModel, StorePath,
-    reapi::{Action, Command},
-    tree::{Directory, Node, SizedDigest},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
-};
+use crate::action::action;
+use crate::attributes::{Attributes, TreeName};
+use crate::error::{BuildError, attribute};
+use crate::inputs::{InputTree, resolve};
+use crate::{audit, unpack};
+use model::reapi::{Action, Command};
+use model::tree::{Directory, Node, SizedDigest};
+use model::{Derivation, Hash, Ingestion, StoreModel, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use store::LocalStore;
 
 const KNOWN: [&str; 5] = ["builtin:audit", "builtin:fetchurl", "builtin:union", "builtin:unpack", "builtin:write"];

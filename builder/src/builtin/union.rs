@@ -1,16 +1,12 @@
 //! `builtin:union`: a tree from trees, or from parts of them. Only Merkle nodes are worked on: no
 //! file is touched.
 
-use crate::{
-    attributes::Attributes,
-    error::{BuildError, attribute},
-    inputs::InputTree,
-};
-use model::tree::{
-    Node,
-    select::{Selection, select},
-    union::{Layer, Overlap, union},
-};
+use crate::attributes::Attributes;
+use crate::error::{BuildError, attribute};
+use crate::inputs::InputTree;
+use model::tree::Node;
+use model::tree::select::{Selection, select};
+use model::tree::union::{Layer, Overlap, union};
 use std::collections::BTreeMap;
 use store::LocalStore;
 

@@ -1,9 +1,7 @@
 //! `builtin:write`: a tree from text given in the derivation itself.
 
-use crate::{
-    attributes::Attributes,
-    error::{BuildError, attribute},
-};
+use crate::attributes::Attributes;
+use crate::error::{BuildError, attribute};
 use model::tree::{Digest, Directory, Node, TreeError};
 use serde_json::Value;
 use std::collections::BTreeMap;

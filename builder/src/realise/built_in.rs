@@ -1,27 +1,21 @@
 //! Steps 2 to 4 for the builders that run in this process.
 
-use super::{
-    MadeOutput, Realiser,
-    job::{Cost, Job, Stopped},
-    register::Product,
-};
-use crate::{
-    BuildError,
-    builtin::{FetchTask, Task, TaskOutput},
-    error::io_error,
-    events::{Event, Origin},
-    fetch::{Fetch, FetchError},
-};
+use super::job::{Cost, Job, Stopped};
+use super::register::Product;
+use super::{MadeOutput, Realiser};
+use crate::BuildError;
+use crate::builtin::{FetchTask, Task, TaskOutput};
+use crate::error::io_error;
+use crate::events::{Event, Origin};
+use crate::fetch::{Fetch, FetchError};
 use model::Ingestion;
 use os::lock;
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// The least time between two reports of a download's progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(80);

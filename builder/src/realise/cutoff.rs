@@ -3,16 +3,13 @@
 //! The key covers contents, not recipes. When an input was built again and came out byte-identical,
 //! the actions above it have the keys they had before, and their recorded trees become the outputs.
 
-use super::{
-    MadeOutput, Realiser,
-    job::{Cost, Job, Stopped},
-    register::Product,
-};
-use crate::{BuildError, events::Origin};
-use model::{
-    StorePath,
-    tree::{Digest, TreeError},
-};
+use super::job::{Cost, Job, Stopped};
+use super::register::Product;
+use super::{MadeOutput, Realiser};
+use crate::BuildError;
+use crate::events::Origin;
+use model::StorePath;
+use model::tree::{Digest, TreeError};
 use std::collections::BTreeSet;
 use store::StoreError;
 

@@ -1,10 +1,9 @@
 //! Differences between two builds of an output, found on their trees.
 
-use crate::{
-    BuildError,
-    error::{Change, Difference},
-};
-use model::tree::{Directories, Node, walk::join};
+use crate::BuildError;
+use crate::error::{Change, Difference};
+use model::tree::walk::join;
+use model::tree::{Directories, Node};
 use std::collections::BTreeSet;
 
 /// Most differences of two trees that are listed.

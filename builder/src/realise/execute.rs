@@ -5,22 +5,17 @@
 //! executor is one implementation of [`Executor`]: an engine on other machines gets its input by
 //! [`PreparedAction::upload`] and stores the outputs it downloads.
 
-use super::{
-    PreparedAction, Realiser,
-    job::{Job, Stopped},
-};
-use crate::{
-    BuildError, disk,
-    events::{Event, EventSink, NodeId},
-    log::{self, Line, LogWriter},
-};
-use model::{StorePath, tree::Node};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use super::job::{Job, Stopped};
+use super::{PreparedAction, Realiser};
+use crate::events::{Event, EventSink, NodeId};
+use crate::log::{self, Line, LogWriter};
+use crate::{BuildError, disk};
+use model::StorePath;
+use model::tree::Node;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use store::{Bounds, LocalStore};
 
 /// Runs actions.

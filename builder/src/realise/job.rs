@@ -1,24 +1,19 @@
 //! A job: one node of the plan while it is realised, the locks it waits for, and the way it fails.
 
 use super::{BuildDirectories, Realiser, ResourceUsage};
-use crate::{
-    BuildError,
-    attributes::Attributes,
-    derivation,
-    error::LogSummary,
-    events::{Event, LockHolder, NodeId},
-    log,
-    plan::PlanNode,
-    schedule::{Load, Slot},
-};
+use crate::attributes::Attributes;
+use crate::error::LogSummary;
+use crate::events::{Event, LockHolder, NodeId};
+use crate::plan::PlanNode;
+use crate::schedule::{Load, Slot};
+use crate::{BuildError, derivation, log};
 use model::{Derivation, StorePath};
 use os::lock;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
 use store::{Lock, StoreError};
 
 /// A wait for a lock that is shorter than this is not reported: no person would notice it.

@@ -1,33 +1,27 @@
 //! The executor of this machine: builds in the sandbox, on the store's file system.
 
-use super::ResourceUsage;
-use super::{BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, MadeOutput, PreparedAction};
-use crate::{
-    BuildError, Options,
-    attributes::Attributes,
-    derivation::{BUILD_DIR, OUTPUT_DIR},
-    disk,
-    error::{BuilderFailure, attribute, io_error},
-    jobserver::{ServedTokens, TokenPool},
-    request::{Bind, Jobserver, JobserverForm, Limits, OutputPlace, Request},
-    rootfs::Roots,
-    sandbox::{Sandbox, Status},
-    schedule::{Load, cpus},
-    scratch::{IdleScratch, Scratch},
+use super::{
+    BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, MadeOutput, PreparedAction, ResourceUsage,
 };
+use crate::attributes::Attributes;
+use crate::derivation::{BUILD_DIR, OUTPUT_DIR};
+use crate::error::{BuilderFailure, attribute, io_error};
+use crate::jobserver::{ServedTokens, TokenPool};
+use crate::request::{Bind, Jobserver, JobserverForm, Limits, OutputPlace, Request};
+use crate::rootfs::Roots;
+use crate::sandbox::{Sandbox, Status};
+use crate::schedule::{Load, cpus};
+use crate::scratch::{IdleScratch, Scratch};
+use crate::{BuildError, Options, disk};
 use model::StoreModel;
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use store::LocalStore;
 
 /// Runs actions in the sandbox of this machine.

@@ -31,23 +31,20 @@ pub use execute::{
 pub use local::LocalExecutor;
 pub use prepare::PreparedAction;
 
-use crate::{
-    DerivationFailure, Options,
-    attributes::Attributes,
-    events::{Event, EventSink, NodeId, Origin},
-    fetch::Fetcher,
-    plan::Plan,
-    rootfs::Roots,
-    schedule::{Load, Slot},
-};
+use crate::attributes::Attributes;
+use crate::events::{Event, EventSink, NodeId, Origin};
+use crate::fetch::Fetcher;
+use crate::plan::Plan;
+use crate::rootfs::Roots;
+use crate::schedule::{Load, Slot};
+use crate::{DerivationFailure, Options};
 use job::{Job, Stopped};
 use model::StorePath;
 use register::Product;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, atomic::AtomicBool},
-    time::{Duration, Instant, SystemTime},
-};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 use store::LocalStore;
 
 /// Services that all nodes of a builder use.

@@ -3,28 +3,21 @@
 //! Outputs are checked after they were imported into the store, so no process that a builder left
 //! running can change them between check and registration.
 
-use super::{
-    Realiser,
-    job::{Job, Stopped},
-    register::Product,
-    rules::{Rules, check_rules},
-};
-use crate::{
-    BuildError,
-    error::{io_error, with_article},
-    events::Origin,
-};
-use model::{
-    Hash, HashAlgorithm, Hasher, Ingestion, StoreModel, StorePath,
-    references::ReferenceScanner,
-    tree::{Node, TreeError, walk::walk},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::BufReader,
-    path::Path,
-};
+use super::Realiser;
+use super::job::{Job, Stopped};
+use super::register::Product;
+use super::rules::{Rules, check_rules};
+use crate::BuildError;
+use crate::error::{io_error, with_article};
+use crate::events::Origin;
+use model::references::ReferenceScanner;
+use model::tree::walk::walk;
+use model::tree::{Node, TreeError};
+use model::{Hash, HashAlgorithm, Hasher, Ingestion, StoreModel, StorePath};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
 use store::{BlobCheck, LocalStore, StoreError, archive};
 
 /// Facts about outputs that passed their checks, by output.

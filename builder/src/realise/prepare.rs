@@ -1,22 +1,17 @@
 //! Prepares an action: finds its inputs and computes its key, so that an executor can run it.
 
-use super::{Realiser, job::Job};
-use crate::{
-    BuildError, action,
-    derivation::{self, Invocation},
-    inputs::Inputs,
-    rootfs::United,
-};
-use model::{
-    Derivation, StorePath,
-    blobs::Blobs,
-    reapi::{Action, Command},
-    tree::{
-        Digest, Directories, Node,
-        directories::{DigestsOnly, OverlaidDirectories},
-        walk::walk,
-    },
-};
+use super::Realiser;
+use super::job::Job;
+use crate::derivation::{self, Invocation};
+use crate::inputs::Inputs;
+use crate::rootfs::United;
+use crate::{BuildError, action};
+use model::blobs::Blobs;
+use model::reapi::{Action, Command};
+use model::tree::directories::{DigestsOnly, OverlaidDirectories};
+use model::tree::walk::walk;
+use model::tree::{Digest, Directories, Node};
+use model::{Derivation, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An action with everything that an executor needs to run it.

@@ -1,17 +1,15 @@
 //! Step 4, registration: moves outputs to their store paths and records the action that made them.
 
-use super::{
-    MadeOutput, Realiser,
-    differences::differences,
-    job::{Cost, Job, Stopped},
-    outputs::Checked,
-};
-use crate::{BuildError, events::Origin, plan};
-use model::{StorePath, tree::Digest};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, SystemTime},
-};
+use super::differences::differences;
+use super::job::{Cost, Job, Stopped};
+use super::outputs::Checked;
+use super::{MadeOutput, Realiser};
+use crate::events::Origin;
+use crate::{BuildError, plan};
+use model::StorePath;
+use model::tree::Digest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 use store::{ActionResult, BuildRecord, Run, ValidPath};
 
 /// The outputs of a job on their way to registration.

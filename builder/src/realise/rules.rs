@@ -3,7 +3,9 @@
 //! attributes they are under `outputChecks.<output>`.
 
 use super::outputs::Checked;
-use crate::{BuildError, attributes::Attributes, error::attribute};
+use crate::BuildError;
+use crate::attributes::Attributes;
+use crate::error::attribute;
 use model::{StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use store::LocalStore;

@@ -1,13 +1,11 @@
 //! A store, derivations in a line or two, and a record of the events.
 
 use builder::{BuildError, BuildReport, Builder, Event, Executor, Options, Plan, Target};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Read,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, Mutex},
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 use store::{
     Derivation, DerivationHashes, Durability, Hash, Ingestion, LocalStore, OpenOptions, Output, StoreError, StoreModel,
     StorePath, StorePathName,

@@ -2,7 +2,8 @@ use crate::common::{World, recipe};
 use builder::BuildError;
 use insta::assert_snapshot;
 use serde_json::json;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Returns the error without the parts that differ from run to run.
 #[track_caller]

@@ -4,15 +4,13 @@
 //!
 //! The page has the table (`docs/src/sandbox.md`, "Relaxed mode").
 
+use crate::scene::{Scene, child_exe, try_run};
+use builder::request::{Bind, SandboxMode};
+use builder::sandbox::Status;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-
-use builder::request::{Bind, SandboxMode};
-use builder::sandbox::Status;
-
-use crate::scene::{Scene, child_exe, try_run};
 
 /// Tests that start the child by itself, and bombs, which are the caller's affair.
 const LEFT_OUT: [&str; 4] = ["bomb", "leftover_processes", "of_a_caller_that_has_one", "attacks::request"];

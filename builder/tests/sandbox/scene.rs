@@ -1,12 +1,11 @@
 //! A scratch directory for one test, and the runs of scripts in it.
 
+use builder::request::{Bind, Limits, OutputPlace, Request, SandboxMode};
+use builder::sandbox::{Outcome, Sandbox, SandboxError, Status};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-
-use builder::request::{Bind, Limits, OutputPlace, Request, SandboxMode};
-use builder::sandbox::{Outcome, Sandbox, SandboxError, Status};
 
 /// The monitor's executable; the run as an ordinary user has a copy elsewhere.
 pub fn child_exe() -> PathBuf {

@@ -1,16 +1,14 @@
 //! Helpers for tests of several promises: processes outside, and builds with limits.
 
+use crate::scene::{Ran, Scene, child_exe, try_run};
+use builder::request::Limits;
+use builder::sandbox::Sandbox;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-use builder::request::Limits;
-use builder::sandbox::Sandbox;
-
-use crate::scene::{Ran, Scene, child_exe, try_run};
 
 /// A process of this user outside.
 pub struct Victim(Child);

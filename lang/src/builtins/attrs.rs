@@ -1,8 +1,5 @@
 //! Builtins over attribute sets.
 
-use hashbrown::{HashMap, HashSet};
-use rustc_hash::FxBuildHasher;
-
 use super::lists::APPLY_2;
 use crate::error::Result;
 use crate::source::Pos;
@@ -10,6 +7,8 @@ use crate::symbol::Symbol;
 use crate::value::{Attr, Value};
 use crate::vm::Evaluator;
 use crate::vm::inspect::missing_attribute;
+use hashbrown::{HashMap, HashSet};
+use rustc_hash::FxBuildHasher;
 
 pub(super) fn attr_names(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let set = ev.expect_attrs(arguments[0])?;

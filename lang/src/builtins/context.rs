@@ -1,13 +1,12 @@
 //! Builtins over string contexts.
 
-use std::collections::BTreeMap;
-
 use super::expect::lossy;
 use crate::error::{Error, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
+use std::collections::BTreeMap;
 
 pub(super) fn has_context(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     Ok(Value::bool(!ev.expect_string(arguments[0])?.context().is_empty()))

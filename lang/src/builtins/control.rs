@@ -4,8 +4,7 @@ use crate::error::{Error, ErrorKind, FrameKind, Result};
 use crate::host::Severity;
 use crate::source::Pos;
 use crate::symbol::Symbol;
-use crate::value::type_name;
-use crate::value::{Attr, Value, View};
+use crate::value::{Attr, Value, View, type_name};
 use crate::vm::Evaluator;
 
 fn message(ev: &mut Evaluator, value: Value) -> Result<String> {

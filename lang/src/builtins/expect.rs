@@ -1,10 +1,8 @@
 //! Checks of arguments, each with the message of Nix.
 
 use crate::error::{Error, Result};
-use crate::value::type_with_article;
-use crate::value::{Attrs, List, Str, Value, View};
-use crate::vm::Coercion;
-use crate::vm::Evaluator;
+use crate::value::{Attrs, List, Str, Value, View, type_with_article};
+use crate::vm::{Coercion, Evaluator};
 
 impl Evaluator {
     pub(crate) fn expect_attrs(&mut self, value: Value) -> Result<Attrs> {

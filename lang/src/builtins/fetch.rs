@@ -1,9 +1,5 @@
 //! Fetchers. They check the arguments and make a request; the host fetches.
 
-use std::collections::BTreeMap;
-
-use model::{Hash, HashAlgorithm, StorePath};
-
 use super::expect::lossy;
 use super::file_url;
 use super::json::plain_attrs;
@@ -13,6 +9,8 @@ use crate::host::{FetchKind, FetchRequest, FetchValue, Fetched};
 use crate::text::path::base_name;
 use crate::value::{Value, View};
 use crate::vm::Evaluator;
+use model::{Hash, HashAlgorithm, StorePath};
+use std::collections::BTreeMap;
 
 impl FetchValue {
     pub(crate) fn to_value(&self) -> Value {

@@ -4,10 +4,9 @@
 //! the path that is read. A host other than this machine is an error: dropping its name would turn
 //! the rest into another path.
 
-use std::path::PathBuf;
-
 use crate::error::{Error, Result};
 use crate::host::FetchKind;
+use std::path::PathBuf;
 
 /// Makes the error for an invalid URL.
 fn invalid(message: String) -> Error {

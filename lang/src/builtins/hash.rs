@@ -1,7 +1,5 @@
 //! Builtins over hashes.
 
-use model::{Hash, HashAlgorithm, Hasher};
-
 use super::expect::lossy;
 use super::features::require;
 use crate::error::{Error, Result};
@@ -9,6 +7,7 @@ use crate::host::{HostError, HostErrorKind};
 use crate::symbol::Symbol;
 use crate::value::Value;
 use crate::vm::Evaluator;
+use model::{Hash, HashAlgorithm, Hasher};
 
 fn algorithm(ev: &mut Evaluator, value: Value) -> Result<HashAlgorithm> {
     let name = lossy(ev.expect_plain(value)?);

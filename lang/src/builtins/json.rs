@@ -1,14 +1,12 @@
 //! `toJSON` and `fromJSON`.
 
-use std::borrow::Cow;
-
 use crate::error::{Error, FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::{json, number};
-use crate::value::type_with_article;
-use crate::value::{Attr, ContextBuilder, Str, Value, View};
+use crate::value::{Attr, ContextBuilder, Str, Value, View, type_with_article};
 use crate::vm::{Ahead, Evaluator};
+use std::borrow::Cow;
 
 pub(super) fn to_json(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let mut out = Str::buffer();

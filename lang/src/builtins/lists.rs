@@ -1,10 +1,5 @@
 //! Builtins over lists.
 
-use std::cmp::Ordering;
-
-use hashbrown::HashSet;
-use rustc_hash::FxBuildHasher;
-
 use crate::compile::code::{Body, Code};
 use crate::compile::op::{Op, Reg};
 use crate::error::{Error, FrameKind, Result};
@@ -13,6 +8,9 @@ use crate::symbol::Symbol;
 use crate::value::{Attr, Value, View};
 use crate::vm::Evaluator;
 use crate::vm::inspect::missing_attribute;
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
+use std::cmp::Ordering;
 
 /// Suspended `f x`.
 pub(crate) static APPLY: Code = Code::native(2, |ev, captures| ev.apply(captures[0], &captures[1..]));

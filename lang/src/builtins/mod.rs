@@ -25,12 +25,6 @@ mod xml;
 
 pub use file_url::local_file;
 
-use paths::internal_file;
-
-use std::sync::Arc;
-
-use hashbrown::HashMap;
-
 use crate::compile::Globals;
 use crate::compile::code::Code;
 use crate::flake;
@@ -40,6 +34,9 @@ use crate::symbol::Symbol;
 use crate::value::{Attr, Value, View};
 pub use crate::vm::Builtin;
 use crate::vm::Evaluator;
+use hashbrown::HashMap;
+use paths::internal_file;
+use std::sync::Arc;
 
 /// Value of `builtins.nixVersion`: the version of Nix whose language this crate implements.
 pub const NIX_VERSION: &str = "2.34.8";

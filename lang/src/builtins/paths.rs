@@ -1,9 +1,5 @@
 //! Builtins that read files, and the search path.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
-
 use super::expect::lossy;
 use crate::error::{Error, Result};
 use crate::host::FileType;
@@ -12,6 +8,9 @@ use crate::symbol::Symbol;
 use crate::text::path::{base_name, dir_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 /// Directory of the files that are part of the evaluator: `<nix/…>`.
 const INTERNAL_DIR: &[u8] = b"/__corepkgs__/";

@@ -1,12 +1,11 @@
 //! `match` and `split`.
 
-use std::sync::Arc;
-
 use super::expect::lossy;
 use crate::error::{Error, Result};
 use crate::text::regex::{Groups, Regex, TooMuchMemory};
 use crate::value::Value;
 use crate::vm::{Evaluator, LOCK};
+use std::sync::Arc;
 
 impl Evaluator {
     /// Returns the compiled form of a pattern, from a cache.

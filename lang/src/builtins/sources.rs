@@ -1,12 +1,5 @@
 //! Builtins that import files or put them into the store.
 
-use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use model::path::Ingestion;
-use model::{Hash, HashAlgorithm, StorePath};
-
 use super::expect::lossy;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
@@ -15,6 +8,11 @@ use crate::symbol::Symbol;
 use crate::text::path::{base_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
+use model::path::Ingestion;
+use model::{Hash, HashAlgorithm, StorePath};
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 pub(super) fn import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let path = ev.realise_path(arguments[0])?;

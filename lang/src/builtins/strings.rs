@@ -5,8 +5,7 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::version;
 use crate::value::{Attr, ContextBuilder, Value};
-use crate::vm::Coercion;
-use crate::vm::Evaluator;
+use crate::vm::{Coercion, Evaluator};
 
 pub(super) fn to_string(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     Ok(ev.coerce_to_string(arguments[0], Coercion { copy_to_store: false, more: true })?.value())

@@ -1,8 +1,5 @@
 //! `toXML` and `--xml`.
 
-use hashbrown::HashSet;
-use rustc_hash::FxBuildHasher;
-
 use crate::error::{FrameKind, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -10,6 +7,8 @@ use crate::text::number;
 use crate::text::xml::Writer;
 use crate::value::{Attrs, ContextBuilder, Str, Value, View};
 use crate::vm::Evaluator;
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
 
 pub(super) fn to_xml(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let mut context = ContextBuilder::default();

@@ -4,15 +4,14 @@
 //! which yields the captures; members that are captured before their turn are allocated up front
 //! and filled later, the others are made in one operation.
 
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::op::{CodeIndex, ConstantIndex, Op, Reg, ShapeIndex};
 use super::{Compiler, Location, ScopeEntry};
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Binding, BindingValue, Bindings, DynamicBinding, Expr, ExprKind};
 use crate::value::attrs::Shape;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 /// Names that end with a scope.
 pub(super) struct OpenScope(Vec<Symbol>);

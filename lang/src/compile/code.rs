@@ -1,7 +1,5 @@
 //! Result of compiling a file: code for every function and thunk, and the tables they share.
 
-use std::sync::OnceLock;
-
 use super::lazy::Lazy;
 use super::op::{CodeIndex, ConstantIndex, Op, PatternIndex, Reg, ShapeIndex, SiteIndex, WithIndex};
 use crate::error::Result;
@@ -10,6 +8,7 @@ use crate::symbol::Symbol;
 use crate::value::attrs::{Shape, ShapeCache};
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
+use std::sync::OnceLock;
 
 /// A suspended computation written in Rust; takes the thunk's captures.
 pub(crate) type Native = fn(&mut Evaluator, &[Value]) -> Result<Value>;

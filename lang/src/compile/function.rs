@@ -1,13 +1,12 @@
 //! One function (or thunk) being compiled: its registers, captures and operations.
 
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::op::{CodeIndex, Op, OpIndex, PatternIndex, Reg};
 use super::{CodeDraft, Compiler, Location, ScopeEntry};
 use crate::error::Error;
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 #[derive(Default)]
 pub(super) struct FunctionState {

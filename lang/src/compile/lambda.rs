@@ -6,11 +6,10 @@
 use super::code::{DefaultValue, FormalSlot, MASK_BITS, Pattern};
 use super::op::{CodeIndex, Op, PatternIndex, Reg};
 use super::{Compiler, Location};
-use smallvec::SmallVec;
-
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{Expr, ExprKind, Formals, Lambda};
+use smallvec::SmallVec;
 
 /// The most arguments of one function.
 const ARITY_MAX: usize = 16;

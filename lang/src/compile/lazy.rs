@@ -6,8 +6,6 @@
 //! compiled with the captures it has. Long parts of it are lazy again, except those of more than
 //! half of its length: so a text is parsed at most as often as the logarithm of its length.
 
-use std::sync::{Arc, OnceLock};
-
 use super::code::Code;
 use super::function::FunctionState;
 use super::op::{CodeIndex, Reg};
@@ -19,6 +17,7 @@ use crate::syntax::ast::{
 };
 use crate::syntax::{ParseOptions, parse_piece};
 use crate::value::Value;
+use std::sync::{Arc, OnceLock};
 
 /// Texts shorter than this many bytes are compiled at once: searching them costs as much. The texts
 /// of tests are short.
@@ -355,10 +354,9 @@ impl Walk<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use bumpalo::Bump;
-
     use super::*;
     use crate::syntax::parse;
+    use bumpalo::Bump;
 
     /// Parses every piece of a text that may be lazy by itself, and compares; returns the number of
     /// pieces.

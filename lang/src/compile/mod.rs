@@ -33,12 +33,6 @@ mod select;
 pub(crate) mod stored;
 mod suspend;
 
-use std::sync::{Arc, OnceLock};
-
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-use smallvec::SmallVec;
-
 use crate::error::Error;
 use crate::source::{Pos, SourceText, Span};
 use crate::symbol::Symbol;
@@ -47,7 +41,11 @@ use crate::value::{Attr, Value};
 use crate::vm::Builtin;
 use code::{Body, Code, Module};
 use function::FunctionState;
+use hashbrown::HashMap;
 use op::{CodeIndex, ConstantIndex, Op, PatternIndex, Reg};
+use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
+use std::sync::{Arc, OnceLock};
 
 /// Names that are in scope without a definition.
 pub(crate) struct Globals {

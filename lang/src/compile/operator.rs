@@ -1,8 +1,7 @@
 //! Binary operators, and conditions that jump.
 
 use super::Compiler;
-use super::op::Reg;
-use super::op::{Op, OpIndex};
+use super::op::{Op, OpIndex, Reg};
 use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
 use crate::value::Value;
 

@@ -21,19 +21,17 @@ mod decode;
 mod encode;
 mod rows;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::code::Code;
 use super::{File, Globals};
 use crate::symbol::Symbol;
 use crate::value::Value;
 use decode::Decoder;
 pub(crate) use encode::encode;
+use hashbrown::HashMap;
 use rows::{Head, Piece};
+use rustc_hash::FxBuildHasher;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Digest of the source of this crate.
 const BUILD: &str = env!("LANG_SOURCE_HASH");

@@ -8,12 +8,11 @@ pub(crate) mod absent;
 mod codes;
 mod report;
 
-use std::fmt;
-
 use crate::host::{HostError, HostErrorKind};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::syntax::SyntaxError;
+use std::fmt;
 
 pub use crate::text::suggest::suggest;
 pub use codes::CODES;

@@ -1,10 +1,9 @@
 //! Errors in the form that programs print: places resolved to files and lines, frames as text.
 
-use std::sync::Arc;
-
 use super::{Error, ErrorKind, Mark};
 use crate::source::{Origin, Pos, SourceText, Span};
 use crate::syntax::SyntaxError;
+use std::sync::Arc;
 
 /// An error with its places resolved and its frames as text.
 #[derive(Debug, Clone)]

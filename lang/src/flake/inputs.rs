@@ -3,9 +3,6 @@
 //!
 //! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use super::load::{allow, lock_text, reference_of_set};
 use super::lock::InputPath;
 use super::reference::FlakeRef;
@@ -17,6 +14,8 @@ use crate::symbol::Symbol;
 use crate::text::path::resolve;
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// An input as a flake declares it, or as it overrides an input of its input.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -5,12 +5,10 @@
 //! be shared, but none may be an input of itself; the number of inputs along all paths is bounded,
 //! so walking the graph as a tree is safe.
 
-use std::collections::{BTreeMap, HashMap};
-
-use serde_json::{Map, Value, json};
-
 use super::reference::FlakeRef;
 use crate::host::FetchValue;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
 
 /// Names of inputs from the root to one of them; empty for the root itself.
 pub type InputPath = Vec<String>;

@@ -4,8 +4,6 @@
 //! in Nix. An input whose declaration has changed since it was locked is taken as declared, so pure
 //! evaluation refuses it instead of using the tree that an older declaration named.
 
-use std::collections::BTreeMap;
-
 use super::inputs::declared_reference;
 use super::load::{Asker, allow, fetch_tree, flake_of, lock_text, plain_tree, reference_of_set};
 use super::lock::{LockError, LockFile, LockInput, LockNode};
@@ -17,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::symbol::Symbol;
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
+use std::collections::BTreeMap;
 
 /// A node of the lock file, fetched when it is forced: its name, its locked reference, the flake at
 /// which a relative path starts, its inputs (null when it is not a flake).

@@ -7,11 +7,9 @@
 //! { type = "indirect"; id = "nixpkgs"; }                       flake:nixpkgs    nixpkgs
 //! ```
 
-use std::collections::BTreeMap;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
 use crate::host::FetchValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::collections::BTreeMap;
 
 /// The source tree that a flake or another input is in, as attributes; `type` says which others
 /// have a meaning.

@@ -4,16 +4,15 @@
 //! merge in either notation; the result is `rec` if the first of them is. Any other name that is
 //! defined twice is a mistake, reported with both spans.
 
-use bumpalo::Bump;
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::ast::*;
 use super::error::{SyntaxError, excerpt};
 use super::parser::{Parser, STACK_RESERVE, STACK_SEGMENT};
 use super::token::TokenKind;
 use crate::source::Span;
 use crate::symbol::Symbol;
+use bumpalo::Bump;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 /// One binding as written.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,10 @@
 //! strings that the file leaves open are closed there, and every byte that starts no token has been
 //! reported; the grammar of tokens is the parser's.
 
+use super::ERRORS_MAX;
+use super::error::{SyntaxError, excerpt};
+use super::token::{self, CLASS, Token, TokenKind, is};
+use crate::source::Span;
 use memchr::{memchr2, memchr3, memmem};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while1};
@@ -13,11 +17,6 @@ use nom::character::complete::{digit0, digit1, one_of};
 use nom::combinator::{opt, recognize};
 use nom::multi::many0_count;
 use nom::{IResult, Parser};
-
-use super::ERRORS_MAX;
-use super::error::{SyntaxError, excerpt};
-use super::token::{self, CLASS, Token, TokenKind, is};
-use crate::source::Span;
 
 /// The construct that the current text is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

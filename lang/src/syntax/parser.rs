@@ -9,8 +9,6 @@ mod cursor;
 mod quoted;
 mod reports;
 
-use bumpalo::Bump;
-
 use super::ast::*;
 use super::bindings::WrittenBinding;
 use super::error::{SyntaxError, excerpt};
@@ -20,6 +18,7 @@ use super::token::{Token, TokenKind};
 use super::{DEPTH_MAX, ERRORS_MAX, ParseOptions, Parsed};
 use crate::source::Span;
 use crate::symbol::Symbol;
+use bumpalo::Bump;
 
 /// Stack that one step of nesting may use before the next step checks again, and size of a further
 /// stack.

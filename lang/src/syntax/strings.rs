@@ -1,9 +1,8 @@
 //! Meaning of the text between quotes: escapes, and the indentation of `''…''` strings.
 
+use super::ast::StringPart;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
-
-use super::ast::StringPart;
 
 /// Returns the bytes a piece of a `"…"` string stands for.
 ///

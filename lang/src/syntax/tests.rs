@@ -1,10 +1,9 @@
 //! Trees of valid texts, and reports of mistakes.
 
-use bumpalo::Bump;
-use proptest::prelude::*;
-
 use super::print::{PrintOptions, Style, print};
 use super::{ParseOptions, parse};
+use bumpalo::Bump;
+use proptest::prelude::*;
 
 /// Returns the tree of a text as text, or its mistakes, one per line: offsets, message, labels,
 /// help.

@@ -10,13 +10,12 @@
 //! ([`crate::symbol`]), whose names are charged to the evaluation that first uses them, and the
 //! list of accounts that [`interrupt`] ends.
 
+use super::heap;
+use super::thunk::Waiters;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-
-use super::heap;
-use super::thunk::Waiters;
 
 /// Bytes beyond the limit, for code on its way to the next call, where the evaluation ends with a
 /// position.

@@ -12,13 +12,12 @@
 //! shape; a shape's address keys the inline caches of selections ([`ShapeCache`]). Names sort by
 //! symbol number, which is age; [`Attrs::sorted`] gives the order of their texts.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-
 use super::heap;
 use super::merge::merge;
 use super::word::Value;
 use crate::source::Pos;
 use crate::symbol::Symbol;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 const LAYERED: u64 = 1;
 const FLATTENED: u64 = 2;

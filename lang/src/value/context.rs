@@ -1,10 +1,9 @@
 #![allow(unsafe_code)] // reason: a context is kept in a string's head as one word.
 //! String context: the store paths that a string carries.
 
-use std::ptr::NonNull;
-
 use super::heap;
 use crate::symbol::Symbol;
+use std::ptr::NonNull;
 
 /// One store path in a context. Paths and output names are interned, so an element has at most
 /// three words.

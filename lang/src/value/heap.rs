@@ -8,10 +8,9 @@
 //! those words for the next objects of that size. A collector would replace this module and
 //! [`super::word`]; no other module knows where objects are.
 
+use super::account;
 use std::alloc::{Layout, alloc};
 use std::cell::Cell;
-
-use super::account;
 
 /// Bytes requested from the system at a time. Pages that are not reached are never touched, so the
 /// size costs nothing.

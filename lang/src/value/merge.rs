@@ -1,9 +1,8 @@
 //! The operator `//` on two flat sets.
 
-use std::cmp::Ordering as Order;
-
 use super::attrs::{Attr, Flat, Shape};
 use super::word::Value;
+use std::cmp::Ordering as Order;
 
 /// Result of `//` for two shapes: merging sets of these shapes again only copies values.
 struct MergePlan {

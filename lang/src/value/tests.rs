@@ -1,9 +1,6 @@
 //! The representation of values, access by access: these tests run under Miri too
 //! (`tests/soundness/run`).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::account::{self, Account};
 use super::attrs::{Shape, ShapeCache};
 use super::thunk::{Claim, Worker};
@@ -11,6 +8,8 @@ use super::*;
 use crate::compile::code::Code;
 use crate::source::Pos;
 use crate::symbol::Symbol;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 static PLAIN: Code = Code::native(0, |_, _| Ok(Value::NULL));
 static PAIR: Code = Code::native(2, |_, captures| Ok(captures[0]));

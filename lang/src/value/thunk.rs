@@ -13,13 +13,12 @@
 //! Waiting for another thread, and finding cycles through several threads, is in
 //! [`claim`](Thunk::claim) and [`Waiters`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
-
 use super::account::Account;
 use super::heap;
 use super::word::{AtomicValue, Value};
 use crate::compile::code::Code;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 
 const BLACKHOLE: u64 = 1;
 const DONE: u64 = 2;

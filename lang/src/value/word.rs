@@ -16,14 +16,12 @@
 //! thunks ([`super::thunk`]) and the flattening of layered sets ([`super::attrs`]), which are
 //! atomic. So words can be shared between threads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::account;
 use super::attrs::Attrs;
 use super::context::Context;
-use super::heap;
 use super::thunk::Thunk;
+use super::{account, heap};
 use crate::compile::code::Code;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const TAG: u64 = 7;
 const THUNK: u64 = 0;

@@ -1,10 +1,9 @@
 //! The operators `==` and `<`.
 
-use std::cmp::Ordering;
-
 use super::Evaluator;
 use crate::error::{Error, Result};
 use crate::value::{Value, View, type_with_article};
+use std::cmp::Ordering;
 
 impl Evaluator {
     /// Returns `a == b`.

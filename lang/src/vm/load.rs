@@ -1,9 +1,5 @@
 //! Texts and files to values, and checks of the files that may be read.
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use super::{Evaluation, Evaluator, LOCK};
 use crate::compile;
 use crate::compile::code::Code;
@@ -16,6 +12,9 @@ use crate::syntax::print::{PrintOptions, Style, print};
 use crate::syntax::{Lints, ParseOptions, parse};
 use crate::text::path;
 use crate::value::{ContextElement, Value};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Number of symbolic links that are followed for one path.
 const LINKS_MAX: usize = 64;

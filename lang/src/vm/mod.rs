@@ -52,14 +52,6 @@ mod print;
 pub mod profile;
 pub(crate) mod run;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
-
-use hashbrown::{HashMap, HashSet};
-use model::{DerivationHashes, StorePath};
-use rustc_hash::FxBuildHasher;
-
 use crate::compile::code::Code;
 use crate::compile::{File, Globals, stored};
 use crate::error::{Error, Report, Result};
@@ -69,6 +61,12 @@ use crate::symbol::Symbol;
 use crate::value::account::Account;
 use crate::value::thunk::Worker;
 use crate::value::{Interrupter, Value};
+use hashbrown::{HashMap, HashSet};
+use model::{DerivationHashes, StorePath};
+use rustc_hash::FxBuildHasher;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 pub use builtin::Builtin;
 pub(crate) use coerce::Coercion;

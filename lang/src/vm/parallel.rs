@@ -10,11 +10,10 @@
 //! A thread that needs a thunk that another is forcing waits for it; a cycle through several
 //! threads is found when the last one would begin to wait ([`crate::value::thunk`]).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-
 use super::Evaluator;
 use crate::value::{Value, View};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 const PROMISE: &str = "no thread panics while it holds the table of batches";
 

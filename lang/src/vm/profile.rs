@@ -9,14 +9,12 @@
 //! that is used up, and the limit of a profiled evaluator pretends that it always is
 //! ([`super::run`]).
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::Evaluator;
 use crate::compile::code::Code;
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 static TICKS: AtomicU64 = AtomicU64::new(0);
 

@@ -1,15 +1,13 @@
 //! The two evaluators that are compared: the program Nix, and this crate.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-
 use lang::source::Origin;
 use lang::syntax::print::{PrintOptions, Style, print};
 use lang::syntax::{ParseOptions, parse};
 use lang::{EvalOptions, Evaluator};
 use model::StoreModel;
-
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use test_support::files::Files;
 
 pub struct Nix {

@@ -3,11 +3,9 @@
 //!
 //! Settings come from `nix.conf` first, then `$NIX_CONFIG`, then the flags; the last one wins.
 
-use std::path::Path;
-
-use workspace::settings::search_path_entry;
-
 use super::settings::Settings;
+use std::path::Path;
+use workspace::settings::search_path_entry;
 
 /// Format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

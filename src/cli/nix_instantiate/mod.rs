@@ -8,29 +8,26 @@
 mod arguments;
 mod settings;
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use clap::Args;
-use lang::host::EvalOptions;
-use lang::source::Origin;
-use lang::{Error, Evaluator, Symbol, Value};
-use model::StoreModel;
-use workspace::Environment;
-use workspace::code_cache::CodeCache;
-use workspace::environment::{current_system, free_memory_bytes};
-use workspace::host::{ReadOnlyHost, Surroundings};
-use workspace::sources::Sources;
-use workspace::walk;
-
 use super::settings::{environment, parse_size};
 use crate::console::NixConsole;
 use crate::exit::Exit;
 use crate::interrupt::{self, interrupts};
 use crate::{nix_text, print};
 use arguments::{Action, Argument, Arguments, Output};
+use clap::Args;
+use lang::host::EvalOptions;
+use lang::source::Origin;
+use lang::{Error, Evaluator, Symbol, Value};
+use model::StoreModel;
 use settings::Settings;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use workspace::code_cache::CodeCache;
+use workspace::environment::{current_system, free_memory_bytes};
+use workspace::host::{ReadOnlyHost, Surroundings};
+use workspace::sources::Sources;
+use workspace::{Environment, walk};
 
 /// The command for `--help` and completions; [`Arguments`] reads its words.
 #[derive(Debug, Args)]

@@ -1,10 +1,9 @@
 //! Nix's settings that change the result of an evaluation, from `nix.conf`, `$NIX_CONFIG` and the
 //! command line. Settings about builds and the network are accepted without effect.
 
-use std::path::{Path, PathBuf};
-
 use lang::host::Features;
 use lang::syntax::{LintLevel, Lints};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default)]
 pub struct Settings {

@@ -1,14 +1,12 @@
 //! `prefix check`: finds everything that leads out of a prefix.
 
-use std::path::PathBuf;
-
+use crate::print::say;
+use crate::report::Failure;
 use builder::terminal::in_line;
 use clap::Args;
 use deliver::audit::{self, Policy};
 use deliver::prefix;
-
-use crate::print::say;
-use crate::report::Failure;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Check {

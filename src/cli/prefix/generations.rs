@@ -1,11 +1,10 @@
 //! `prefix generations`: lists the generations of a prefix.
 
-use clap::Args;
-use deliver::prefix;
-
 use super::{At, failed};
 use crate::print::{path_in_line, say};
 use crate::report::Failure;
+use clap::Args;
+use deliver::prefix;
 
 #[derive(Debug, Args)]
 pub struct Generations {

@@ -1,12 +1,5 @@
 //! `prefix install`: builds a prefix and installs it.
 
-use std::path::PathBuf;
-
-use clap::{Args, ValueEnum};
-use deliver::prefix;
-use model::StorePath;
-use workspace::Wanted;
-
 use super::{failed, remark_kept, remark_refresh};
 use crate::cli::session::CommandSession;
 use crate::cli::{Evaluation, Global};
@@ -14,6 +7,11 @@ use crate::interrupt::interrupts;
 use crate::print::{path_in_line, remark, say};
 use crate::progress::Progress;
 use crate::report::Failure;
+use clap::{Args, ValueEnum};
+use deliver::prefix;
+use model::StorePath;
+use std::path::PathBuf;
+use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Install {

@@ -7,14 +7,12 @@ mod prune;
 mod switch;
 mod uninstall;
 
-use std::path::{Component, Path, PathBuf};
-
-use clap::{Args, Subcommand};
-use deliver::prefix::{PrefixError, Wanted};
-
 use super::Global;
 use crate::print::{path_in_line, remark};
 use crate::report::Failure;
+use clap::{Args, Subcommand};
+use deliver::prefix::{PrefixError, Wanted};
+use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub enum Prefix {

@@ -1,13 +1,11 @@
 //! `prefix prune`: removes old generations.
 
-use std::time::Duration;
-
-use clap::Args;
-use deliver::prefix;
-
 use super::{At, failed, remark_kept};
 use crate::print::{path_in_line, say};
 use crate::report::Failure;
+use clap::Args;
+use deliver::prefix;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, args = ["keep", "older_than"])]

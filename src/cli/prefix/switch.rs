@@ -1,12 +1,11 @@
 //! `prefix switch` and `prefix rollback`: change the current generation.
 
-use clap::Args;
-use deliver::prefix;
-
 use super::{Change, failed, remark_kept, remark_refresh};
 use crate::cli::Global;
 use crate::print::{path_in_line, say};
 use crate::report::Failure;
+use clap::Args;
+use deliver::prefix;
 
 #[derive(Debug, Args)]
 pub struct Switch {

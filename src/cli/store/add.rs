@@ -1,14 +1,12 @@
 //! `store add`: adds a file or a directory.
 
-use std::path::PathBuf;
-
-use clap::Args;
-use model::StorePathName;
-
 use crate::cli::Global;
 use crate::cli::session::console;
 use crate::print::say;
 use crate::report::Failure;
+use clap::Args;
+use model::StorePathName;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Add {

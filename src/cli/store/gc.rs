@@ -1,15 +1,13 @@
 //! `store gc`: deletes everything that is not needed.
 
-use std::sync::Arc;
-
-use clap::Args;
-
 use super::days;
 use crate::cli::Global;
 use crate::cli::session::console;
 use crate::print::{remark, say};
 use crate::progress::bytes;
 use crate::report::Failure;
+use clap::Args;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub struct Gc {

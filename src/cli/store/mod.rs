@@ -5,12 +5,10 @@ mod gc;
 mod rebuild_db;
 mod verify;
 
-use std::time::Duration;
-
-use clap::Subcommand;
-
 use super::Global;
 use crate::report::Failure;
+use clap::Subcommand;
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub enum Store {

@@ -1,11 +1,10 @@
 //! `store rebuild-db`: rebuilds the database from the files on disk.
 
-use clap::Args;
-use store::LocalStore;
-
 use crate::cli::Global;
 use crate::print::remark;
 use crate::report::Failure;
+use clap::Args;
+use store::LocalStore;
 
 #[derive(Debug, Args)]
 pub struct RebuildDb {

@@ -1,11 +1,5 @@
 //! `store verify`: compares everything with its checksums, and repairs damage.
 
-use std::sync::Arc;
-
-use builder::Repaired;
-use clap::Args;
-use store::{LocalStore, VerifyReport};
-
 use super::rebuild_db::rebuild;
 use crate::cli::Global;
 use crate::cli::session::console;
@@ -14,6 +8,10 @@ use crate::interrupt::interrupts;
 use crate::print::{remark, say};
 use crate::progress::bytes;
 use crate::report::Failure;
+use builder::Repaired;
+use clap::Args;
+use std::sync::Arc;
+use store::{LocalStore, VerifyReport};
 
 #[derive(Debug, Args)]
 pub struct Verify {

@@ -5,12 +5,11 @@
 //! treated as absent, a failed write is dropped, and a damaged database is removed. The last writes
 //! may be lost when the machine stops.
 
+use os::private;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-use os::private;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 /// Size of the database beyond which the older half of its rows is deleted.
 const BYTES_MAX: i64 = 256 << 20;
@@ -145,9 +144,8 @@ impl lang::host::CodeCache for CodeCache {
 
 #[cfg(test)]
 mod tests {
-    use lang::host::CodeCache as _;
-
     use super::*;
+    use lang::host::CodeCache as _;
 
     fn row(number: u8, length: usize) -> ([u8; 32], Vec<u8>) {
         ([number; 32], vec![number; length])

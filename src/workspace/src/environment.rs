@@ -1,15 +1,13 @@
 //! The user's environment as data: variables, and the directories and settings that follow from
 //! them.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-
-use fetch::FetchConfig;
-
 use crate::error::Error;
 use crate::hooks::Interrupts;
 use crate::sources::CACHE_REMEDY;
+use fetch::FetchConfig;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 /// The store's root on machines that have one for all users.
 const SYSTEM_ROOT: &str = "/eval";

@@ -1,13 +1,11 @@
 //! Errors of a session.
 
-use std::io;
-use std::path::PathBuf;
-
+use crate::installable::InstallableError;
 use builder::BuildError;
 use model::path::PathError;
+use std::io;
+use std::path::PathBuf;
 use store::StoreError;
-
-use crate::installable::InstallableError;
 
 /// Error of a session. Errors of store and builder pass through as they are.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,9 @@
 //! Connections of a session to its caller: warnings and traces out, interrupts in.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use builder::EventSink;
 use lang::host::Severity;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Receives what a session reports besides its results and errors.
 pub trait Reporter: Send + Sync {

@@ -1,10 +1,9 @@
 //! Arguments of commands: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file
 //! or expression, or a store path.
 
-use std::path::{Path, PathBuf};
-
 use lang::flake::{FlakeRef, FlakeRefError};
 use lang::host::FetchValue;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// One thing to build or to inspect.

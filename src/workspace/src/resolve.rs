@@ -1,20 +1,18 @@
 //! From installables to values and derivations, by way of the evaluation cache.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
+use crate::error::Error;
+use crate::eval_cache::KeyWriter;
+use crate::installable::{FlakeAttr, Installable, Outputs};
+use crate::session::{Session, Wanted};
+use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, TextOrigin};
 use lang::flake::FlakeRef;
 use lang::host::FetchValue;
 use lang::{Evaluator, Value};
 use model::tree::Digest;
 use model::{StoreModel, StorePath};
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
-use crate::eval_cache::KeyWriter;
-use crate::installable::{FlakeAttr, Installable, Outputs};
-use crate::session::{Session, Wanted};
-use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, TextOrigin};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Most symbolic links followed from an argument to a store path, as many as the kernel follows.
 const LINKS_MAX: usize = 40;

@@ -1,17 +1,5 @@
 //! A session: one evaluator, store and builder with the settings of one user.
 
-use std::cell::{RefCell, RefMut};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use builder::Builder;
-use fetch::FetchConfig;
-use lang::host::EvalOptions;
-use lang::{Evaluator, Symbol, Value};
-use model::{StoreModel, StorePath};
-use store::LocalStore;
-
 use crate::code_cache::CodeCache;
 use crate::environment::{current_system, free_memory_bytes};
 use crate::error::Error;
@@ -20,6 +8,16 @@ use crate::hooks::Hooks;
 use crate::host::{StoreHost, Surroundings};
 use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, TextOrigin};
 use crate::sources::Sources;
+use builder::Builder;
+use fetch::FetchConfig;
+use lang::host::EvalOptions;
+use lang::{Evaluator, Symbol, Value};
+use model::{StoreModel, StorePath};
+use std::cell::{RefCell, RefMut};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::LocalStore;
 
 /// Everything that a command or a request evaluates and builds with.
 pub struct Session {

@@ -1,14 +1,12 @@
 //! Settings of a session as plain data. The command makes them from its flags, a service from its
 //! requests.
 
-use std::path::{Path, PathBuf};
-
-use lang::source::Origin;
-use model::StoreModel;
-use store::{Durability, LocalStore, OpenOptions, StoreError};
-
 use crate::environment::Environment;
 use crate::hooks::Reporter;
+use lang::source::Origin;
+use model::StoreModel;
+use std::path::{Path, PathBuf};
+use store::{Durability, LocalStore, OpenOptions, StoreError};
 
 /// Everything that decides what a session does.
 #[derive(Debug, Clone)]

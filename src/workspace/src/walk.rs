@@ -2,10 +2,9 @@
 //! set is its attributes by name. Sets within sets are searched only when they have
 //! `recurseForDerivations = true`.
 
-use std::collections::HashSet;
-
 use lang::error::Result;
 use lang::{Ahead, DerivationRef, Evaluator, Symbol, Value};
+use std::collections::HashSet;
 
 /// Returns them, each set once; `None` when the value cannot contain derivations. Functions with
 /// defaults are called.

@@ -1,10 +1,9 @@
 //! Several sessions in one process do not see each other's roots, directories, environments and
 //! messages.
 
+use lang::host::Severity;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-
-use lang::host::Severity;
 use workspace::{Access, Environment, EvalSettings, Hooks, Reporter, Session, Settings, StoreSettings, Wanted};
 
 #[derive(Default)]

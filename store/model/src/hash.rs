@@ -5,9 +5,8 @@
 
 use crate::base32::{self, Base32Error};
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
-use std::fmt;
-use std::io;
 use std::str::FromStr;
+use std::{fmt, io};
 
 /// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

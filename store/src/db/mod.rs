@@ -11,8 +11,7 @@ pub(crate) use records::store_path;
 pub use records::{ActionResult, BuildRecord, ValidPath};
 
 use crate::error::StoreError;
-use os::SysError;
-use os::public;
+use os::{SysError, public};
 use reserve::Reserve;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 use std::os::unix::fs::MetadataExt;

@@ -7,11 +7,11 @@
 //! ```
 
 use super::{TempStore, make, name, open, temp_store};
-use crate::archive as nar;
-use crate::{Derivation, Digest, Directory, Durability, LocalStore, Node, OpenOptions, StoreModel, StorePath};
+use crate::{
+    Derivation, Digest, Directory, Durability, LocalStore, Node, OpenOptions, StoreModel, StorePath, archive as nar,
+};
 use std::io::Read;
 use std::path::Path;
-
 use test_support::mutate::{Rounds, mutate};
 
 const TREE: &str = "

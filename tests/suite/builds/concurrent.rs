@@ -1,8 +1,7 @@
 //! Two concurrent processes with the same target: one builds, the other waits for its result.
 
-use insta::assert_snapshot;
-
 use crate::workspace::{Workspace, finish};
+use insta::assert_snapshot;
 
 #[test]
 fn one_builds_and_the_other_waits() {

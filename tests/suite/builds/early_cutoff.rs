@@ -1,9 +1,8 @@
 //! Unchanged derivations are not built, and an output that came out the same rebuilds nothing above
 //! it.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 fn recipe(comment: &str, library: &str) -> String {
     format!(

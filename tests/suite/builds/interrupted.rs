@@ -1,8 +1,7 @@
 //! Ctrl-C and `kill -9` in the middle of a build: nothing is lost, nothing is left over.
 
-use insta::assert_snapshot;
-
 use crate::workspace::{Workspace, finish, send};
+use insta::assert_snapshot;
 
 /// `first` ends at once; `second`, above it, takes a while.
 const CHAIN: &str = r#"

@@ -1,13 +1,11 @@
 //! The same contents for every user who builds: root, or a user without any rights.
 
+use crate::workspace::{PROGRAM, Workspace, open_to_all};
+use insta::assert_snapshot;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-
-use insta::assert_snapshot;
-
-use crate::workspace::{PROGRAM, Workspace, open_to_all};
 
 const TOY: &str = r##"
 (import ./prelude.nix).sh {

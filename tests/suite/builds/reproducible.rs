@@ -1,8 +1,7 @@
 //! `--rebuild`: the same outputs again, or a report of the differences.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 #[test]
 fn the_same_again() {

@@ -1,10 +1,8 @@
 //! `build`: links, paths, JSON, plans.
 
-use std::fs;
-
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
+use std::fs;
 
 const TOYS: &str = r#"
 let

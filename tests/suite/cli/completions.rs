@@ -1,8 +1,7 @@
 //! Completions, as the shells themselves understand them.
 
-use std::process::Command;
-
 use crate::workspace::Workspace;
+use std::process::Command;
 
 #[test]
 fn bash_completes_commands_and_flags() {

@@ -4,12 +4,11 @@
 //! The witness is a message of the evaluation: the test changes it in the record, so a run that
 //! prints the changed one has not evaluated.
 
+use crate::fetchers::with_repository;
+use crate::workspace::Workspace;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-
-use crate::fetchers::with_repository;
-use crate::workspace::Workspace;
 
 const EXPRESSION: &str = r#"
 builtins.trace "evaluated" (derivation {

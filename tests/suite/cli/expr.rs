@@ -1,8 +1,7 @@
 //! `expr` and `instantiate`: values and derivations without a build.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 #[test]
 fn values() {

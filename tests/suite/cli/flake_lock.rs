@@ -1,13 +1,11 @@
 //! `flake lock` and `flake update`: written entries, unchanged entries, and errors.
 
-use std::fs;
-use std::time::{Duration, UNIX_EPOCH};
-
-use insta::assert_snapshot;
-
 use crate::fetchers::{run, with_repository};
 use crate::git_server;
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
+use std::fs;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Writes a flake with inputs of several kinds. `dep` has its own lock file and is beside it.
 fn flake(workspace: &Workspace, more: &str) {

@@ -1,10 +1,9 @@
 //! Entries of lock files that do not identify their tree: pure evaluation refuses them, kind by
 //! kind, and `flake lock` adds the missing attributes.
 
-use std::fs;
-
 use crate::fetchers::{repository, run_whole as run, with_repository};
 use crate::workspace::Workspace;
+use std::fs;
 
 /// Writes a flake with one input, locked with the given members.
 fn write(workspace: &Workspace, url: &str, original: &str, locked: &str) {

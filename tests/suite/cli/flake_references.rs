@@ -1,11 +1,10 @@
 //! Flake references and lock files, each through both doors: `builtins.getFlake` and the command
 //! line.
 
-use std::fs;
-
 use crate::fetchers::{commit, run};
 use crate::workspace::Workspace;
 use gix::objs::tree::EntryKind;
+use std::fs;
 
 const WRITTEN: &str = "the repository can be written";
 

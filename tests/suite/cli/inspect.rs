@@ -1,8 +1,7 @@
 //! `path-info`, `derivation show`, `log`: queries of the store.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 const TOYS: &str = r#"
 let

@@ -1,11 +1,9 @@
 //! The names that the program has: `eval`, `ev` and `build`.
 
+use crate::workspace::{PROGRAM, Workspace};
+use insta::assert_snapshot;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-
-use insta::assert_snapshot;
-
-use crate::workspace::{PROGRAM, Workspace};
 
 const TOY: &str = "(import ./prelude.nix).write { name = \"toy\"; files.x.text = \"x\"; }";
 

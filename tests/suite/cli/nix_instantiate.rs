@@ -1,8 +1,7 @@
 //! `nix-instantiate`: arguments and output as other tools expect them.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 const DERIVATIONS: &str = r#"
 let

@@ -1,9 +1,8 @@
 //! Readers that close the pipe early, and full outputs.
 
+use crate::workspace::Workspace;
 use std::fs::File;
 use std::process::Stdio;
-
-use crate::workspace::Workspace;
 
 /// Returns a pipe without a reader.
 fn closed() -> Stdio {

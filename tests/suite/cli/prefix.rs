@@ -1,12 +1,10 @@
 //! `prefix install` and the commands after it.
 
+use crate::workspace::Workspace;
+use insta::assert_snapshot;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
-
-use insta::assert_snapshot;
-
-use crate::workspace::Workspace;
 
 const TOYS: &str = r##"
 let

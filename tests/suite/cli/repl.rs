@@ -1,8 +1,7 @@
 //! `repl`, driven by a pipe.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 /// Returns the output for lines that are piped in.
 fn piped(workspace: &Workspace, lines: &str) -> String {

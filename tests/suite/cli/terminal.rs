@@ -1,11 +1,10 @@
 //! Output on a terminal: control characters of builds, expressions and file names have no effect
 //! there.
 
+use crate::workspace::Workspace;
 use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
-
-use crate::workspace::Workspace;
 
 /// Active characters of every kind: C0 and sequences they begin, C1 ones, bidirectional controls.
 const HOSTILE: &str = "[\u{1b}[31m|\u{1b}]0;owned\u{7}|\u{1b}P1$r\u{1b}\\|\u{9b}5n|\u{9d}0;owned\u{9c}|\u{202e}evil|\u{2066}|\u{200f}|\u{8}\u{7f}]";

@@ -1,8 +1,7 @@
 //! Wrong usage: exit status 2, and a correct form.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 #[track_caller]
 fn check(words: &str) -> String {

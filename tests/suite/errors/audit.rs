@@ -1,8 +1,7 @@
 //! Prefixes that lead out of themselves.
 
-use insta::assert_snapshot;
-
 use crate::workspace::{Workspace, open_to_all};
+use insta::assert_snapshot;
 
 #[test]
 fn leak_names_file_and_offset() {

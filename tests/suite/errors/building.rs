@@ -1,8 +1,7 @@
 //! Builds that fail, and builds that attempt forbidden operations.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 /// Builds one script, traced, as `set -x` shows the command that failed.
 #[track_caller]

@@ -1,8 +1,7 @@
 //! Expressions that do not evaluate: position, cause and help.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 #[track_caller]
 fn check(source: &str) -> String {

@@ -1,10 +1,8 @@
 //! Machines without free space, user namespaces or a writable store.
 
-use std::process::Command;
-
-use insta::assert_snapshot;
-
 use crate::workspace::{PROGRAM, Workspace};
+use insta::assert_snapshot;
+use std::process::Command;
 
 /// Runs the program in its own user and mount namespaces, after the commands of `setup`.
 fn check_after(workspace: &Workspace, setup: &str, words: &str) -> String {

@@ -1,8 +1,7 @@
 //! Trees that do not fit over each other.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 const TREES: &str = r#"
 let

@@ -1,13 +1,11 @@
 //! An interrupted build is stopped, not failed, for every source of the signal; none of its
 //! processes stays.
 
-use std::fs::{self, File};
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::{Signal, killpg};
-
 use super::terminal::{CTRL_C, SIGNALS, Terminal};
 use crate::workspace::{HANG_TIMEOUT, Workspace};
+use nix::sys::signal::{Signal, killpg};
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
 
 /// Eight builds that take a while, and one above them.
 const MANY: &str = r#"

@@ -1,19 +1,17 @@
 //! One signal ends every endless or long operation: an evaluation, a wait for a lock, for a server,
 //! for SQLite, for input.
 
+use super::terminal::{CTRL_C, SIGNALS, Terminal};
+use crate::workspace::Workspace;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
-
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-
-use super::terminal::{CTRL_C, SIGNALS, Terminal};
-use crate::workspace::Workspace;
 
 /// Moment of the signal.
 #[derive(Clone, Copy)]

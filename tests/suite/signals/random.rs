@@ -5,12 +5,10 @@
 //! `EVAL_SIGNAL_ROUNDS` is the number of times that each command gets each signal; without it each
 //! command gets one or two.
 
-use std::time::{Duration, Instant};
-
-use nix::sys::signal::Signal;
-
 use super::terminal::{CTRL_C, SIGNALS, Terminal};
 use crate::workspace::Workspace;
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
 
 const FILES: &str = r#"
 { n ? "" }: let inherit (import ./prelude.nix) sh write; in {

@@ -1,9 +1,8 @@
 //! `repl` on a terminal: Ctrl-C is for the line, other signals for the program.
 
-use nix::sys::signal::Signal;
-
 use super::terminal::{CTRL_C, Terminal};
 use crate::workspace::Workspace;
+use nix::sys::signal::Signal;
 
 fn start(workspace: &Workspace) -> Terminal {
     let terminal = Terminal::start(workspace, "repl --max-eval-memory 1G");

@@ -1,5 +1,12 @@
 //! The program in its own pseudo terminal, as for a user.
 
+use crate::workspace::{HANG_TIMEOUT, Workspace};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,15 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{Termios, tcgetattr};
-use nix::unistd::Pid;
-
-use crate::workspace::{HANG_TIMEOUT, Workspace};
 
 /// The signals that end a command, with the exit status for each.
 pub const SIGNALS: [(Signal, i32); 3] = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)];

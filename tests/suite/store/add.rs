@@ -1,8 +1,7 @@
 //! `store add`: a path that its contents name.
 
-use insta::assert_snapshot;
-
 use crate::workspace::Workspace;
+use insta::assert_snapshot;
 
 #[test]
 fn equal_contents_are_one_path() {

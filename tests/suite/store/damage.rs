@@ -1,14 +1,12 @@
 //! A damaged store, or one of another user: each message names the command that repairs it, or
 //! another next step.
 
+use crate::workspace::{PROGRAM, Workspace, open_to_all};
+use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-
-use rusqlite::Connection;
-
-use crate::workspace::{PROGRAM, Workspace, open_to_all};
 
 const TOY: &str = "(import ./prelude.nix).write { name = \"toy\"; files.x.text = \"toy\"; }";
 

@@ -3,14 +3,13 @@
 //!
 //! The disk is a small file system in memory, in the test's own user and mount namespaces.
 
+use crate::fetchers::commit;
+use crate::git_server;
+use crate::workspace::{PROGRAM, Workspace};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-
-use crate::fetchers::commit;
-use crate::git_server;
-use crate::workspace::{PROGRAM, Workspace};
 use test_support::server::{Answer, Server};
 
 const TOYS: &str = r#"

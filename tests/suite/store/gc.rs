@@ -1,11 +1,9 @@
 //! `store gc`: links keep their targets alive, with all references.
 
+use crate::workspace::Workspace;
+use insta::assert_snapshot;
 use std::fs;
 use std::path::Path;
-
-use insta::assert_snapshot;
-
-use crate::workspace::Workspace;
 
 const TOYS: &str = r#"
 let

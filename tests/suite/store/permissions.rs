@@ -1,12 +1,11 @@
 //! A store's permissions do not depend on the umask of its user.
 
+use crate::workspace::{PROGRAM, Workspace};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-
-use crate::workspace::{PROGRAM, Workspace};
 
 /// Commands that make every kind of file of a store, except those of the sandbox.
 const WORK: &str = r#"

@@ -1,12 +1,10 @@
 //! `store verify`: damage is found, and repaired or invalidated.
 
+use crate::workspace::Workspace;
+use insta::assert_snapshot;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-use insta::assert_snapshot;
-
-use crate::workspace::Workspace;
 
 const TOY: &str = "(import ./prelude.nix).write { name = \"toy\"; files.x.text = \"as it was written\"; }";
 

@@ -2,14 +2,13 @@
 //! builds nothing and fetches nothing. Store paths are computed; derivations and texts are held in
 //! memory.
 
+use lang::host::*;
+use model::path::{Ingestion, References};
+use model::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-use lang::host::*;
-use model::path::{Ingestion, References};
-use model::{Derivation, Hash, HashAlgorithm, StoreModel, StorePath, StorePathName};
 
 /// The file system as it is, and a store of names without files.
 pub struct Files {

@@ -7,7 +7,6 @@
 
 use super::*;
 use std::collections::BTreeSet;
-
 use test_support::mutate::{Rounds, mutate};
 
 /// More than any archive here unpacks to by accident.

@@ -1,10 +1,9 @@
 //! SOCKS proxies: an honest one, and answers that are none.
 
+use super::World;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-
-use super::World;
 use test_support::server::{Answer, Server};
 
 /// Starts a proxy that does with each connection what `serve` does, and returns its address.

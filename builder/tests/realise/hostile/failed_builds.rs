@@ -1,9 +1,8 @@
 //! The directories of a failed build are removed, or kept for its user alone (CVE-2025-52992).
 
+use crate::common::{World, text};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-use crate::common::{World, text};
 
 const FAILING: &str =
     "mkdir $out; echo x > $out/f; chmod 777 $out $out/f /build; touch /build/tool; chmod 777 /build/tool; exit 1";

@@ -1,10 +1,9 @@
 //! A build whose output is known beforehand has no more network than others (CVE-2024-27297).
 
+use crate::common::{World, text};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-
-use crate::common::{World, text};
 use store::{HashAlgorithm, Ingestion};
 
 #[test]

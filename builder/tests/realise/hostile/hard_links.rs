@@ -1,13 +1,12 @@
 //! Hard links are separated: no name in the store shares an inode that another process could
 //! change.
 
+use super::{assert_clean, not_normalised};
+use crate::common::{World, text};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use super::{assert_clean, not_normalised};
-use crate::common::{World, text};
 
 #[test]
 fn within_an_output_come_apart() {

@@ -1,10 +1,9 @@
 //! Links in an output are kept and not followed: neither the store's permissions nor its times
 //! reach a file outside.
 
-use std::fs;
-
 use super::Precious;
 use crate::common::World;
+use std::fs;
 
 #[test]
 fn are_not_followed() {

@@ -1,10 +1,9 @@
 //! A link at the path of an output is the output, and nothing is written to its target
 //! (CVE-2026-39860).
 
-use std::fs;
-
 use super::Precious;
 use crate::common::{World, text};
+use std::fs;
 
 #[test]
 fn are_taken_as_links() {

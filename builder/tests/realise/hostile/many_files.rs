@@ -3,10 +3,9 @@
 //! `EVAL_MANY_FILES=1000000 cargo test -p builder --release --test realise many_files` makes that
 //! many.
 
-use std::fs;
-
 use super::assert_clean;
 use crate::common::World;
+use std::fs;
 
 const FILES: &str = "EVAL_MANY_FILES";
 

@@ -19,11 +19,10 @@ mod sparse_and_huge_files;
 mod swapped_files;
 mod times_and_permissions;
 
+use crate::common::World;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use crate::common::World;
 
 /// Everything below `root` that could be written, run with privileges, or carries a time of its
 /// own.

@@ -1,10 +1,9 @@
 //! Names are bytes: line ends and other than UTF-8 survive.
 
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-
 use super::assert_clean;
 use crate::common::World;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 #[test]
 fn are_bytes() {

@@ -1,10 +1,9 @@
 //! Other users cannot reach the files of a running build, regardless of the permissions that it
 //! gives them (CVE-2024-38531).
 
+use crate::common::World;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-use crate::common::World;
 
 /// While a build runs, no other user enters its directories; when it is done, all users can read
 /// the store.

@@ -1,10 +1,9 @@
 //! Files with holes and files of more than four gigabytes are adopted as they are.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-
 use super::assert_clean;
 use crate::common::{World, text};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Makes an output of one sparse file: so many zeros, and some bytes at its end.
 #[track_caller]

@@ -4,15 +4,13 @@
 //! No process of a build is alive at that point; this is the second line of defence. Directories
 //! and symbolic links are swapped in `swaps` of the store's tests.
 
+use super::assert_clean;
+use crate::common::World;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-
-use super::assert_clean;
-use crate::common::World;
 
 const FILES: usize = 100;
 

@@ -1,10 +1,9 @@
 //! Times and permissions are the store's, not those that the build left.
 
-use std::fs;
-use std::time::{Duration, SystemTime};
-
 use super::not_normalised;
 use crate::common::{World, text};
+use std::fs;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn are_the_stores() {

@@ -1,10 +1,9 @@
 //! Abstract sockets lead neither out of a build nor into one (CVE-2024-27297).
 
+use crate::scene::{Scene, run};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
-
-use crate::scene::{Scene, run};
 
 #[test]
 fn lead_neither_out_nor_in() {

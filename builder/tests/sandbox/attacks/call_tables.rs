@@ -2,10 +2,9 @@
 //! something else in the others.
 #![cfg(target_arch = "x86_64")]
 
+use crate::scene::{Scene, run, syscall};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
-use crate::scene::{Scene, run, syscall};
 
 /// `mov eax, number; mov ebx, 7; mov edi, 7`, which is "exit with status 7" if `call` is of a table
 /// where `number` is "exit".

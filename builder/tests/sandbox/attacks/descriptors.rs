@@ -1,8 +1,7 @@
 //! A build passes no descriptor to a process outside.
 
-use std::os::unix::net::UnixListener;
-
 use crate::scene::{Scene, run, shell};
+use std::os::unix::net::UnixListener;
 
 /// CVE-2024-27297 and -2025-46416: a descriptor handed to a helper outside keeps the output
 /// writable after the check.

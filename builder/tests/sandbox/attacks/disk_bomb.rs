@@ -1,11 +1,9 @@
 //! A build leaves some space on the disk to others.
 
-use std::time::{Duration, Instant};
-
+use crate::scene::{Scene, try_run};
 use builder::sandbox::Status;
 use nix::sys::statvfs::statvfs;
-
-use crate::scene::{Scene, try_run};
+use std::time::{Duration, Instant};
 
 #[test]
 fn ends_before_the_disk_is_full() {

@@ -1,9 +1,8 @@
 //! The program that supervises a build is out of its reach.
 
+use crate::scene::{Scene, run, try_run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
-use crate::scene::{Scene, run, try_run};
 
 /// The escape of containers whose process keeps the runtime's executable open (CVE-2019-5736).
 #[test]

@@ -1,11 +1,9 @@
 //! A build that multiplies without end fails, and leaves the machine usable.
 
-use std::time::Duration;
-
+use crate::support::{Group, limited, processes_are_counted};
 use builder::request::Limits;
 use builder::sandbox::Status;
-
-use crate::support::{Group, limited, processes_are_counted};
+use std::time::Duration;
 
 #[test]
 fn cannot_start_more_than_its_share() {

@@ -1,9 +1,8 @@
 //! No file of an input is linked into an output.
 
+use crate::scene::{Scene, run};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-use crate::scene::{Scene, run};
 
 /// The classic of 2013: a hard link to a file of the host, whose permissions are then changed with
 /// the output's.

@@ -5,16 +5,14 @@
 //! directory in it. It may change its own objects only: the directories that it writes to, and file
 //! systems that were made for it.
 
+use crate::scene::{Scene, run, shell};
+use builder::request::{Bind, Jobserver, JobserverForm, OutputPlace, Request};
+use nix::sys::stat::Mode;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use builder::request::{Bind, Jobserver, JobserverForm, OutputPlace, Request};
-use nix::sys::stat::Mode;
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-
-use crate::scene::{Scene, run, shell};
 
 /// Calls whose success changes metadata, by name, as perl: `$p` is a path, `$fd` a descriptor of
 /// it, opened for reading.

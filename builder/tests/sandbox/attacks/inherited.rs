@@ -1,11 +1,9 @@
 //! A build inherits nothing of its caller except the files that its request names.
 
+use crate::scene::{Scene, run, shell, try_run};
+use builder::sandbox::Status;
 use std::fs;
 use std::io::Read;
-
-use builder::sandbox::Status;
-
-use crate::scene::{Scene, run, shell, try_run};
 
 #[test]
 fn descriptors_are_the_three_of_every_program() {

@@ -1,16 +1,14 @@
 //! All processes of a build are dead when it ends, when it is stopped, and when its caller dies.
 
+use crate::scene::{Scene, child_exe, run_until, shell};
+use crate::support::{is_sleeping, limited, unique_seconds};
+use builder::request::Limits;
+use builder::sandbox::Status;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-use builder::request::Limits;
-use builder::sandbox::Status;
-
-use crate::scene::{Scene, child_exe, run_until, shell};
-use crate::support::{is_sleeping, limited, unique_seconds};
 
 #[test]
 fn are_dead_when_a_build_ends() {

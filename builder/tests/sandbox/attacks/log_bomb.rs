@@ -1,10 +1,9 @@
 //! A build that prints without end is ended, and output within its limit arrives whole.
 
-use builder::request::Limits;
-use builder::sandbox::Status;
-
 use crate::scene::{Scene, try_run};
 use crate::support::limited;
+use builder::request::Limits;
+use builder::sandbox::Status;
 
 #[test]
 fn ends_at_the_limit() {

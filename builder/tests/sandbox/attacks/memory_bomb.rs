@@ -1,10 +1,9 @@
 //! A build that takes memory without end fails, alone.
 
-use builder::request::Limits;
-use builder::sandbox::Status;
-
 use crate::scene::Ran;
 use crate::support::{Group, limited, memory_is_limited_together};
+use builder::request::Limits;
+use builder::sandbox::Status;
 
 fn with_200_mib(script: &str) -> Ran {
     limited(script, Limits { memory_max_bytes: Some(200 << 20), ..Limits::default() }, 60)

@@ -1,15 +1,13 @@
 //! Removal of a build's tree touches nothing else, even while another process changes the tree
 //! (CVE-2025-46415, -52991).
 
+use crate::scene::{Scene, run};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use os::remove_tree;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use os::remove_tree;
-
-use crate::scene::{Scene, run};
 
 /// A directory that must stay as it is, with files in and below it.
 fn precious(scene: &Scene) -> PathBuf {

@@ -1,14 +1,12 @@
 //! The spawner, started by hand, runs a request, and reports an error for anything else.
 
+use crate::scene::{Scene, child_exe};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::{BufRead, BufReader, IoSlice, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-
-use crate::scene::{Scene, child_exe};
 
 fn start(stdin: Stdio) -> Child {
     Command::new(child_exe()).arg0("eval-sandbox").stdin(stdin).spawn().unwrap()

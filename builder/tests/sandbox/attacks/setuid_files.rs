@@ -1,11 +1,9 @@
 //! A build makes no file that runs as its owner, and gets nothing from those that there are.
 
+use crate::scene::{Scene, shell, syscall, try_run};
+use builder::sandbox::Status;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-use builder::sandbox::Status;
-
-use crate::scene::{Scene, shell, syscall, try_run};
 
 /// CVE-2024-38531 and the setuid half of CVE-2024-27297: a file that would run as its owner when
 /// started from outside.

@@ -5,16 +5,14 @@
 //! all of them, alone and beside it, and has to find the same. Then the first prints the events
 //! that its watches have seen.
 
+use crate::scene::{Scene, child_exe, run};
+use builder::request::{Bind, Request};
+use builder::sandbox::{Sandbox, Status};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-use builder::request::{Bind, Request};
-use builder::sandbox::{Sandbox, Status};
-
-use crate::scene::{Scene, child_exe, run};
 
 /// Objects that both builds see: of the store, of a source, of the root's layers and skeleton, of
 /// the kernel.

@@ -1,9 +1,8 @@
 //! Shared memory and message queues are a build's own.
 
-use std::fs;
-
 use crate::scene::shell;
 use crate::support::perl_outside;
+use std::fs;
 
 const OWN: &str = r#"perl -e 'my $id = shmget(0x4556414c, 4096, 01600) // die; shmwrite($id, "own", 0, 3);
     shmread($id, my $x, 0, 3); print "$x\n"'"#;

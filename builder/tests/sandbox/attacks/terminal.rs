@@ -1,10 +1,9 @@
 //! A build types nothing into a terminal: it has none but those it makes, and the calls that put
 //! words into one are refused.
 
+use crate::scene::{Scene, child_exe, shell, syscall};
 use std::fs;
 use std::process::{Command, Stdio};
-
-use crate::scene::{Scene, child_exe, shell, syscall};
 
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;

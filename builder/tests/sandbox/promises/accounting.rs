@@ -1,8 +1,7 @@
 //! The outcome has the time and the memory that a build used.
 
-use std::time::Duration;
-
 use crate::scene::{Scene, try_run};
+use std::time::Duration;
 
 #[test]
 fn time_and_memory_are_accounted() {

@@ -1,11 +1,9 @@
 //! Sources and store paths are seen where the request says, and can be changed only if it says so.
 
+use crate::scene::{Scene, run};
+use builder::request::Bind;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
-use builder::request::Bind;
-
-use crate::scene::{Scene, run};
 
 #[test]
 fn appear_where_asked() {

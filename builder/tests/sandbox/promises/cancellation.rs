@@ -1,12 +1,10 @@
 //! A build that is no longer wanted ends at once.
 
+use crate::scene::{Scene, run_until};
+use builder::sandbox::Status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use builder::sandbox::Status;
-
-use crate::scene::{Scene, run_until};
 
 #[test]
 fn ends_a_build() {

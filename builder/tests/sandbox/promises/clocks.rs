@@ -1,9 +1,8 @@
 //! The clock that counts from boot starts at zero with each build, and the one of the day is the
 //! machine's.
 
-use std::time::SystemTime;
-
 use crate::scene::shell;
+use std::time::SystemTime;
 
 #[test]
 fn start_at_about_zero() {

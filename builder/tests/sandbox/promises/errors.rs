@@ -1,12 +1,10 @@
 //! Errors name the call and the kernel's answer, and their help the next step.
 
+use crate::scene::{Scene, try_run};
+use builder::sandbox::SandboxError;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
-use builder::sandbox::SandboxError;
-
-use crate::scene::{Scene, try_run};
 
 /// The message and the help of an error.
 fn text(error: &SandboxError) -> String {

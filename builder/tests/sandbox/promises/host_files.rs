@@ -1,10 +1,8 @@
 //! Files of the host are not there: a build sees its root, and what its request names.
 
-use std::fs;
-
-use builder::request::Bind;
-
 use crate::scene::{Scene, run, shell};
+use builder::request::Bind;
+use std::fs;
 
 #[test]
 fn are_not_there() {

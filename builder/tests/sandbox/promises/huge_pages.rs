@@ -1,8 +1,7 @@
 //! Huge pages are as the machine has them, regardless of the caller's own setting.
 
-use std::fs;
-
 use crate::scene::shell;
+use std::fs;
 
 /// The command's allocator switches them off for its own process.
 #[test]

@@ -1,9 +1,8 @@
 //! A build is user 1000 for every caller, and no other user exists.
 
+use crate::scene::{Scene, run, shell};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-
-use crate::scene::{Scene, run, shell};
 
 #[test]
 fn is_user_1000() {

@@ -1,10 +1,8 @@
 //! A build sees its declared inputs and cannot change them.
 
-use std::fs;
-
-use builder::request::{Bind, OutputPlace};
-
 use crate::scene::{Scene, run};
+use builder::request::{Bind, OutputPlace};
+use std::fs;
 
 #[test]
 fn can_be_read_and_not_changed() {

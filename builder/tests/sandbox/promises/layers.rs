@@ -1,10 +1,8 @@
 //! A root is the union of its layers.
 
-use std::fs;
-
-use builder::sandbox::{LAYERS_MAX, SandboxError};
-
 use crate::scene::{Scene, run, try_run};
+use builder::sandbox::{LAYERS_MAX, SandboxError};
+use std::fs;
 
 #[test]
 fn that_come_later_are_on_top_and_directories_merge() {

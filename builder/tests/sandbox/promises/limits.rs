@@ -1,13 +1,11 @@
 //! Resource limits are the same for every caller, soft and hard.
 
+use crate::scene::{Scene, child_exe, shell};
+use crate::support::after;
+use builder::sandbox::Sandbox;
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-
-use builder::sandbox::Sandbox;
-
-use crate::scene::{Scene, child_exe, shell};
-use crate::support::after;
 
 /// Returns the limits that a build finds, without the words around them.
 fn limits_of(sandbox: &Sandbox) -> Vec<(String, String, String)> {

@@ -1,9 +1,8 @@
 //! Links in layers are followed within the root, and lead nowhere else.
 
+use crate::scene::{Scene, run, try_run};
 use std::fs;
 use std::os::unix::fs::symlink;
-
-use crate::scene::{Scene, run, try_run};
 
 #[test]
 fn do_not_lead_out() {

@@ -1,8 +1,7 @@
 //! The network of a build is a loopback device of its own.
 
-use std::net::{TcpListener, UdpSocket};
-
 use crate::scene::shell;
+use std::net::{TcpListener, UdpSocket};
 
 #[test]
 fn is_a_loopback_device() {

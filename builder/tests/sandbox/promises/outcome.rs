@@ -1,10 +1,8 @@
 //! Outputs, status and log of a build come out.
 
-use std::fs;
-
-use builder::sandbox::Status;
-
 use crate::scene::{Scene, run, try_run};
+use builder::sandbox::Status;
+use std::fs;
 
 #[test]
 fn outputs_and_log_come_out() {

@@ -1,9 +1,8 @@
 //! The priority of a build is the caller's, or as far below as was asked.
 
-use builder::request::Limits;
-
 use crate::scene::shell;
 use crate::support::limited;
+use builder::request::Limits;
 
 #[test]
 fn is_lowered_as_asked() {

@@ -1,11 +1,9 @@
 //! A build that prints nothing for too long ends, and one that talks goes on.
 
-use std::time::Duration;
-
+use crate::support::limited;
 use builder::request::Limits;
 use builder::sandbox::Status;
-
-use crate::support::limited;
+use std::time::Duration;
 
 #[test]
 fn ends_a_build_and_talking_keeps_it() {

@@ -1,13 +1,11 @@
 //! Hostname, umask, limits, directory and environment are the same for every caller.
 
+use crate::scene::{Scene, run, shell};
+use crate::support::after;
+use builder::sandbox::Sandbox;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicBool;
-
-use builder::sandbox::Sandbox;
-
-use crate::scene::{Scene, run, shell};
-use crate::support::after;
 
 #[test]
 fn are_the_same_everywhere() {

@@ -1,11 +1,9 @@
 //! A build that takes longer than it may is ended.
 
-use std::time::Duration;
-
+use crate::support::limited;
 use builder::request::Limits;
 use builder::sandbox::Status;
-
-use crate::support::limited;
+use std::time::Duration;
 
 #[test]
 fn ends_even_a_build_that_ignores_signals() {

@@ -1,9 +1,8 @@
 //! The clocks that count from boot start with each build, not with the first of its slot.
 
-use builder::sandbox::Sandbox;
-
 use super::build;
 use crate::scene::child_exe;
+use builder::sandbox::Sandbox;
 
 #[test]
 fn start_with_each_build() {

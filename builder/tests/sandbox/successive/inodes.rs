@@ -1,11 +1,9 @@
 //! The order in which a build looks at directories does not show in their inodes' numbers.
 
-use std::fs;
-
-use builder::sandbox::Sandbox;
-
 use super::build_in;
 use crate::scene::{Scene, child_exe};
+use builder::sandbox::Sandbox;
+use std::fs;
 
 #[test]
 fn do_not_tell_what_was_looked_at_first() {

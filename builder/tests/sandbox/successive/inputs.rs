@@ -1,13 +1,11 @@
 //! Builds see the store as it is, though successive builds share a view of it; and none finds the
 //! traces of another.
 
-use std::fs;
-use std::path::Path;
-
+use crate::scene::{Scene, child_exe};
 use builder::request::Bind;
 use builder::sandbox::Sandbox;
-
-use crate::scene::{Scene, child_exe};
+use std::fs;
+use std::path::Path;
 
 fn run(scene: &Scene, sandbox: &Sandbox, script: &str, inputs: &[&str]) -> String {
     let mut request = scene.request(script);

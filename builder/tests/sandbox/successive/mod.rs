@@ -8,11 +8,9 @@ mod network;
 mod roots;
 mod traces;
 
-use std::sync::atomic::AtomicBool;
-
-use builder::sandbox::{Sandbox, Status};
-
 use crate::scene::Scene;
+use builder::sandbox::{Sandbox, Status};
+use std::sync::atomic::AtomicBool;
 
 /// Runs the next build, with directories of its own.
 #[track_caller]

@@ -1,9 +1,8 @@
 //! A network serves again only when nothing has used it.
 
-use builder::sandbox::Sandbox;
-
 use super::{CONNECT, MISS, build};
 use crate::scene::child_exe;
+use builder::sandbox::Sandbox;
 
 #[test]
 fn serves_again_only_when_nothing_has_used_it() {

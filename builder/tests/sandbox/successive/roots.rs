@@ -1,11 +1,9 @@
 //! A root serves again while its layers are the same, and no longer.
 
-use std::fs;
-
-use builder::sandbox::Sandbox;
-
 use super::build_in;
 use crate::scene::{Scene, child_exe};
+use builder::sandbox::Sandbox;
+use std::fs;
 
 #[test]
 fn serve_again_while_their_layers_are_the_same() {

@@ -1,9 +1,8 @@
 //! A build finds nothing of the one that ran before it.
 
-use builder::sandbox::Sandbox;
-
 use super::{CONNECT, MISS, build};
 use crate::scene::child_exe;
+use builder::sandbox::Sandbox;
 
 /// All traces that a build could leave, as the next one sees it. The number of TCP sockets and
 /// their memory are those of the whole machine.

@@ -1,13 +1,11 @@
 //! Inputs of a derivation, from the context of its attributes.
 
-use std::collections::BTreeSet;
-
-use model::{Derivation, StorePath};
-
 use crate::builtins::expect::lossy;
 use crate::error::Result;
 use crate::value::{Context, ContextElement};
 use crate::vm::Evaluator;
+use model::{Derivation, StorePath};
+use std::collections::BTreeSet;
 
 pub(super) fn add_inputs(ev: &mut Evaluator, context: Context, derivation: &mut Derivation) -> Result<()> {
     for &element in context.elements() {

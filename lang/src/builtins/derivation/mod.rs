@@ -7,11 +7,6 @@ mod attributes;
 mod inputs;
 mod outputs;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use model::derivation::DerivationError;
-use model::{Derivation, Output, StorePath, StorePathName};
-
 use self::attributes::read_attributes;
 use self::inputs::add_inputs;
 use self::outputs::{fixed_output, floating_output, own_placeholder};
@@ -23,6 +18,9 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Attr, Attrs, Context, ContextBuilder, ContextElement, Str, Value};
 use crate::vm::Evaluator;
+use model::derivation::DerivationError;
+use model::{Derivation, Output, StorePath, StorePathName};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use outputs::downstream_placeholder;
 

@@ -1,11 +1,10 @@
 //! Outputs of a derivation: methods, hashes and placeholders.
 
-use model::path::Ingestion;
-use model::{Hash, HashAlgorithm, StorePath};
-
 use crate::error::{Error, Result};
 use crate::host::Severity;
 use crate::vm::Evaluator;
+use model::path::Ingestion;
+use model::{Hash, HashAlgorithm, StorePath};
 
 /// Parses `outputHashMode`.
 pub(super) fn ingestion(mode: &str) -> Result<Ingestion> {

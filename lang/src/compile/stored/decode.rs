@@ -1,7 +1,5 @@
 //! Bytes to code.
 
-use std::sync::Arc;
-
 use super::rows::*;
 use crate::compile::File;
 use crate::compile::code::{Body, Code, DefaultValue, FormalSlot, Module, Pattern, Site, WithSite};
@@ -12,6 +10,7 @@ use crate::symbol::Symbol;
 use crate::text::path::{join, normalise};
 use crate::value::Value;
 use crate::value::attrs::Shape;
+use std::sync::Arc;
 
 /// Makes the code of one file, with the symbols of this process.
 pub(super) struct Decoder<'d> {

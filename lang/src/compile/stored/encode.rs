@@ -1,8 +1,5 @@
 //! Code to bytes.
 
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
-
 use super::rows::*;
 use super::{CHECKSUM_BYTES, surroundings};
 use crate::compile::File;
@@ -12,6 +9,8 @@ use crate::compile::op::ShapeIndex;
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::value::{Value, View};
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 /// Returns the bytes of a file's code, and of its pieces that have run; `None` when a constant
 /// cannot be stored.

@@ -1,8 +1,7 @@
 //! The format: rows of plain data, as serde writes them.
 
-use serde::{Deserialize, Serialize};
-
 use crate::compile::op::{CodeIndex, Op, PatternIndex, Reg};
+use serde::{Deserialize, Serialize};
 
 /// Number of a name in the table of the head.
 pub(super) type Name = u32;

@@ -14,9 +14,8 @@ mod parse;
 mod program;
 mod run;
 
-use std::ops::Range;
-
 use program::Program;
+use std::ops::Range;
 
 /// A compiled expression.
 #[derive(Debug)]

@@ -14,18 +14,16 @@
 mod observe;
 mod question;
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
+use crate::host::StoreHost;
 use lang::host::{Host, Severity};
 use model::tree::Digest;
 use model::{HashAlgorithm, Hasher};
-use os::public;
-use serde::{Deserialize, Serialize};
-
-use crate::host::StoreHost;
 pub use observe::Observer;
+use os::public;
 use question::{Observation, Stat};
+use serde::{Deserialize, Serialize};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Most records kept; beyond that the older half is removed.
 const RECORDS_MAX: usize = 1000;

@@ -1,19 +1,17 @@
 //! A host that records the questions it is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use super::Seen;
+use super::question::{self, CopiedSource, Observation, Question};
+use crate::host::StoreHost;
+use crate::sources;
 use lang::error::Report;
 use lang::host::{FetchRequest, Fetched, FileType, Host, HostErrorKind, HostResult, Severity, SourceFilter};
 use model::path::Ingestion;
 use model::tree::Digest;
 use model::{Derivation, Hash, StorePath, StorePathName};
-
-use super::Seen;
-use super::question::{self, CopiedSource, Observation, Question};
-use crate::host::StoreHost;
-use crate::sources;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Passes questions to the real host, and records them with digests of the answers.
 pub struct Observer {

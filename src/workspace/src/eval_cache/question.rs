@@ -1,20 +1,18 @@
 //! Questions of an evaluation to the world, in a form that can be stored and asked again.
 
+use super::KeyWriter;
+use crate::host::StoreHost;
+use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult};
+use model::path::Ingestion;
+use model::tree::Digest;
+use model::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult};
-use model::path::Ingestion;
-use model::tree::Digest;
-use model::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
-use serde::{Deserialize, Serialize};
-
-use super::KeyWriter;
-use crate::host::StoreHost;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Question {

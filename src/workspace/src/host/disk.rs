@@ -3,12 +3,11 @@
 //! The path that is read and the path in an error may differ: the first is physical, the second is
 //! the one of the expression.
 
+use lang::host::{FileType, HostError, HostErrorKind, HostResult};
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-
-use lang::host::{FileType, HostError, HostErrorKind, HostResult};
 use store::SourceKind;
 
 /// Size of the pieces that a file is read in.

@@ -7,15 +7,14 @@ mod disk;
 mod read_only;
 mod store;
 
+use ::store::StoreError;
+use builder::BuildError;
+use lang::host::{FetchRequest, Fetched, Host, HostError, HostErrorKind, HostResult};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use ::store::StoreError;
-use builder::BuildError;
-use lang::host::{FetchRequest, Fetched, Host, HostError, HostErrorKind, HostResult};
 
 pub use self::store::StoreHost;
 pub use read_only::ReadOnlyHost;

@@ -5,18 +5,16 @@
 //! filter refused; texts and derivations are kept in memory, and downloads in a cache. Nothing is
 //! built; an output that another program put into Nix's store can be read.
 
+use super::disk::{self, failed, missing, source_type};
+use super::{Surroundings, current_time, other};
+use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
+use model::path::{Ingestion, References};
+use model::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName, nar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
-use model::path::{Ingestion, References};
-use model::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName, nar};
 use store::archive;
-
-use super::disk::{self, failed, missing, source_type};
-use super::{Surroundings, current_time, other};
 
 pub struct ReadOnlyHost {
     surroundings: Surroundings,

@@ -4,10 +4,9 @@
 //! Nix's model nothing is written, because those paths belong to a store that is not ours: they are
 //! computed, and kept in memory for reading back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use super::disk::{self, failed, source_type};
+use super::{Surroundings, build_failed, current_time, other, store_failed};
+use crate::sources;
 use builder::Builder;
 use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity,
@@ -15,11 +14,10 @@ use lang::host::{
 };
 use model::path::{Ingestion, References};
 use model::{Derivation, Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{LocalStore, SourceKind, StoreError, Text, ValidPath};
-
-use super::disk::{self, failed, source_type};
-use super::{Surroundings, build_failed, current_time, other, store_failed};
-use crate::sources;
 
 /// The world of one session.
 pub struct StoreHost {

@@ -8,10 +8,9 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use lang::Error;
 use lang::flake::{FlakeRef, InputPath, LockError, LockFile, LockInput, LockNode, Pin};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use update::{Update, lock};
 

@@ -1,7 +1,6 @@
 //! Reading a lock file of any bytes ends in a value or an error.
 
 use super::*;
-
 use test_support::mutate::{Rounds, mutate};
 
 const SEED: &[u8] = br#"{

@@ -4,12 +4,10 @@
 //! that is new or declared differently is fetched, and its own lock file pins its inputs. A flake
 //! may override the inputs of its inputs, and the outermost override wins.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::{Edge, Node, wrong_input};
 use lang::flake::{FlakeInput, FlakeTree, InputPath, Pin};
 use lang::{Error, Evaluator};
-
-use super::{Edge, Node, wrong_input};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Inputs to resolve again.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,14 +14,8 @@
 mod git;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
+use crate::hooks::Reporter;
+use crate::host::other;
 use archive::UnpackError;
 use fetch::{Fetch, FetchConfig, FetchError, Fetcher, redact};
 use lang::builtins::local_file as local;
@@ -30,12 +24,16 @@ use model::path::Ingestion;
 use model::{Hash, HashAlgorithm, Hasher, StorePathName};
 use os::private;
 use os::space::{FreeSpace, OutOfSpace};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::SourceKind;
 use store::archive::{ArchiveError, write_filtered};
 use waiting::Waiting;
-
-use crate::hooks::Reporter;
-use crate::host::other;
 
 /// Time that a download without a hash is reused for.
 const FRESH_FOR: Duration = Duration::from_secs(3600);

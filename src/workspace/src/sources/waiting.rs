@@ -1,12 +1,11 @@
 //! Reports downloads that take long.
 
+use crate::hooks::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crate::hooks::Reporter;
 
 /// Shorter downloads are not reported.
 const FIRST: Duration = Duration::from_secs(2);

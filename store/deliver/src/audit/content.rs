@@ -2,12 +2,11 @@
 //! The bytes of a file: small files are read, large ones mapped, so that no file is in memory
 //! whole.
 
+use memmap2::Mmap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::Path;
-
-use memmap2::Mmap;
 
 /// Files of this size and above are mapped; for smaller ones that takes longer than reading.
 const MAPPED_FROM_BYTES: u64 = 1 << 20;

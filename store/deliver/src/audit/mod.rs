@@ -21,9 +21,8 @@ mod tests;
 use content::Content;
 use globset::{GlobBuilder, GlobMatcher};
 use rayon::prelude::*;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 use thiserror::Error;
 use tree::{Node, Resolved, Tree};
 

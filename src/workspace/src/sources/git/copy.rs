@@ -9,19 +9,17 @@
 //!
 //! One process at a time changes a copy; the others wait for its lock.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-
+use super::{Request, chain, remote};
+use crate::sources::{Sources, failed, other};
 use gix::error::message;
 use gix::object::tree::EntryKind;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
 use model::HashAlgorithm;
 use os::private;
-
-use super::{Request, chain, remote};
-use crate::sources::{Sources, failed, other};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 /// A copy, locked exclusively.
 pub(super) struct LocalCopy {

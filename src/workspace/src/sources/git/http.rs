@@ -4,16 +4,13 @@
 //! Posts of Git are small, because nothing is ever pushed: they are collected, and sent when the
 //! answer is first read.
 
+use crate::sources::waiting::Waiting;
+use fetch::{Answer, Fetcher};
+use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
+use os::space::FreeSpace;
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use fetch::{Answer, Fetcher};
-use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
-
-use os::space::FreeSpace;
-
-use crate::sources::waiting::Waiting;
 
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,

@@ -13,13 +13,11 @@ mod submodules;
 mod tree;
 mod worktree;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
+use super::{Obtained, Sources, local, other};
 use gix::{ObjectId, Repository};
 use lang::host::{FetchValue, HostError, HostResult};
-
-use super::{Obtained, Sources, local, other};
+use std::collections::BTreeMap;
+use std::path::Path;
 use submodules::Submodules;
 use worktree::WorkingTree;
 

@@ -3,8 +3,9 @@
 //!
 //! A fetched revision is never fetched again; a branch is after an hour.
 
-use std::num::NonZeroU32;
-
+use super::copy::{LocalCopy, touch};
+use super::{Request, chain, http, revision};
+use crate::sources::{Sources, other, with_causes};
 use gix::error::message;
 use gix::progress::Discard;
 use gix::protocol::handshake::Ref;
@@ -16,10 +17,7 @@ use gix::remote::{Connection, Direction, ref_map};
 use gix::url::Scheme;
 use gix::{ObjectId, Repository};
 use lang::host::{HostError, HostErrorKind, HostResult};
-
-use super::copy::{LocalCopy, touch};
-use super::{Request, chain, http, revision};
-use crate::sources::{Sources, other, with_causes};
+use std::num::NonZeroU32;
 
 /// Fetches the commit of a request unless the copy has it. Returns the copy, the commit, and the
 /// branch that the requested name resolves to, if it is one.

@@ -1,14 +1,12 @@
 //! Repositories within repositories, from the file `.gitmodules` of a commit.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
-
+use super::{Request, open, remote, tree};
+use crate::sources::{Sources, local, other};
 use gix::bstr::{BStr, ByteSlice};
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
-
-use super::{Request, open, remote, tree};
-use crate::sources::{Sources, local, other};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// Repositories nested deeper than this are refused: a server can invent one more each time.
 const NESTING_MAX: usize = 32;

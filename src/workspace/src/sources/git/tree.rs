@@ -1,11 +1,8 @@
 //! Writes the files of a commit, with the bytes of the repository.
 
-use std::collections::HashMap;
-use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-
+use super::chain;
+use super::submodules::Submodules;
+use crate::sources::{Sources, failed, other, out_of_space};
 use gix::bstr::ByteSlice;
 use gix::index::entry::Mode;
 use gix::object::tree::EntryKind;
@@ -14,10 +11,11 @@ use gix::{ObjectId, Repository};
 use lang::host::HostResult;
 use os::private;
 use os::space::FreeSpace;
-
-use super::chain;
-use super::submodules::Submodules;
-use crate::sources::{Sources, failed, other, out_of_space};
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 /// Trees nested deeper than this are refused, because their paths could not be opened.
 const DEPTH_MAX: usize = 1024;

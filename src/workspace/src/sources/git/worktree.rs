@@ -1,12 +1,8 @@
 //! Working trees: their tracked files, and their differences from the last commit.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-
+use super::Request;
+use super::tree::{Ignored, check_depth};
+use crate::sources::{failed, other};
 use gix::bstr::ByteSlice;
 use gix::index::entry::Mode;
 use gix::object::tree::EntryKind;
@@ -14,10 +10,12 @@ use gix::progress::Discard;
 use gix::worktree::stack::state::attributes::Source as AttributeSource;
 use gix::{ObjectId, Repository};
 use lang::host::HostResult;
-
-use super::Request;
-use super::tree::{Ignored, check_depth};
-use crate::sources::{failed, other};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// A working tree.
 pub(super) struct WorkingTree {

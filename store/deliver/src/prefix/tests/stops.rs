@@ -8,8 +8,7 @@
 //! stops, later ones in roots with odd entries; without the variable there are some.
 
 use super::hostile::NAMES;
-use super::shapes;
-use super::*;
+use super::{shapes, *};
 use nix::errno::Errno;
 use nix::libc;
 use std::process::Command;
