@@ -24,9 +24,9 @@ use os::dir::{Dir, Entry, Kind, finish_file, kind};
 use os::{Context, mode};
 use rayon::prelude::*;
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// A tree that is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct TreeCounter<'a> {
     bounds: Option<Bounds<'a>>,
     /// Bytes of the files whose reading began.
     begun: AtomicU64,
+    /// The first file that was not admitted, for which all others stop being read.
+    refused: OnceLock<PathBuf>,
     /// Keys of the blobs that share their inode with a name of this tree. A collision costs a copy,
     /// no more.
     taken: Mutex<HashSet<u64>>,
@@ -67,13 +69,25 @@ impl TreeCounter<'_> {
         let size = stat.st_size as u64;
         let before = self.begun.fetch_add(size.min(bytes_max), Ordering::Relaxed);
         if before.checked_add(size).is_none_or(|all| all > bytes_max) {
-            return Err(StoreError::TooLarge { path: path.to_owned(), bytes_max });
+            let path = self.refused.get_or_init(|| path.to_owned()).clone();
+            return Err(StoreError::TooLarge { path, bytes_max });
         }
         Ok(())
     }
 
-    fn cancelled(&self) -> Option<&AtomicBool> {
-        self.bounds.map(|bounds| bounds.cancelled)
+    /// Returns true when files need not be read on.
+    fn is_stopped(&self) -> bool {
+        self.refused.get().is_some() || self.bounds.is_some_and(|bounds| bounds.cancelled.load(Ordering::Relaxed))
+    }
+
+    /// Returns the reason of `error`: that a file was refused, where this stopped the reading of another.
+    fn reason(&self, error: StoreError) -> StoreError {
+        match (self.refused.get(), self.bounds) {
+            (Some(path), Some(Bounds { bytes_max, .. })) if error.errno() == Some(Errno::ECANCELED) => {
+                StoreError::TooLarge { path: path.clone(), bytes_max }
+            }
+            _ => error,
+        }
     }
 
     /// Returns true when this name is the first for the blob in its tree.
@@ -116,7 +130,7 @@ impl LocalStore {
         let _shared = self.lock_shared()?;
         let (parent, name) = Dir::open_parent(path)?;
         let counter = TreeCounter { bounds: Some(bounds), ..TreeCounter::default() };
-        let node = self.adopt(&parent, &name, &counter, 0)?;
+        let node = self.adopt(&parent, &name, &counter, 0).map_err(|error| counter.reason(error))?;
         self.scratch.root(&TempRoot::Node(node.clone()))?;
         Ok(counter.imported(node))
     }
@@ -180,7 +194,7 @@ impl LocalStore {
         if (opened.st_dev, opened.st_ino) != (stat.st_dev, stat.st_ino) {
             return Err(StoreError::Changed { path });
         }
-        let (digest, size) = hash_file_unless(&mut file, &path, counter.cancelled())?;
+        let (digest, size) = hash_file_unless(&mut file, &path, || counter.is_stopped())?;
         counter.count(size);
         let node = Node::File { digest, executable, size };
         let first = counter.take(&digest, executable);

@@ -6,7 +6,6 @@ use os::SysError;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files up to this size are read into memory at once.
 pub(crate) const SMALL_MAX: u64 = 1 << 20;
@@ -48,13 +47,14 @@ pub(crate) fn with_small_file<T>(
 
 /// Returns the digest and the size of an open file, from its current position on.
 pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), SysError> {
-    hash_file_unless(file, path, None)
+    hash_file_unless(file, path, || false)
 }
 
+/// As [`hash_file`]; fails with `ECANCELED` soon after `stop` returns true.
 pub(crate) fn hash_file_unless(
     file: &mut File,
     path: &Path,
-    cancelled: Option<&AtomicBool>,
+    stop: impl Fn() -> bool,
 ) -> Result<(Digest, u64), SysError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -64,7 +64,7 @@ pub(crate) fn hash_file_unless(
         let mut hasher = blake3::Hasher::new();
         let mut size = 0;
         loop {
-            if cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+            if stop() {
                 return Err(SysError::new("read", path, Errno::ECANCELED));
             }
             match file.read(buffer) {
