@@ -8,7 +8,7 @@
 //!     db/reserve               space kept for the database; see db/reserve.rs
 //!     tmp/<process>/           files and trees being made; see scratch.rs
 //!     locks/                   files that locks are taken on; see lock.rs
-//!     log/                     logs of builds, written by the builder: long ones and those of failures
+//!     log/                     logs of builds, by the builder: long ones, and those of failures
 //!     gcroots/                 links that keep store objects alive
 //! ```
 //!
