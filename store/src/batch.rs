@@ -57,13 +57,16 @@ pub struct Run {
     pub patient: bool,
 }
 
+/// A result for each registration of a batch, in their order.
+pub(crate) type Results = Vec<Result<(), StoreError>>;
+
 impl Registrar {
     /// Registers in a batch that this thread or another commits. `commit` returns a result for each
     /// registration of a batch.
     pub fn register(
         &self,
         registration: Registration,
-        commit: &dyn Fn(&[&Registration]) -> Vec<Result<(), StoreError>>,
+        commit: &dyn Fn(&[&Registration]) -> Results,
     ) -> Result<(), StoreError> {
         let mut queue = os::lock(&self.queue);
         let ticket = queue.tickets;

@@ -2,7 +2,7 @@
 //!
 //! Concurrent registrations share one sync and one transaction; see [`crate::batch`].
 
-use crate::batch::{Registration, Run};
+use crate::batch::{Registration, Results, Run};
 use crate::blob::blob_name;
 use crate::checkout::BlobCheck;
 use crate::db::ValidPath;
@@ -176,7 +176,7 @@ impl LocalStore {
 
     /// Commits a batch; when that fails, commits each part by itself, so that the error of one does
     /// not fail another.
-    fn commit(&self, batch: &[&Registration]) -> Vec<Result<(), StoreError>> {
+    fn commit(&self, batch: &[&Registration]) -> Results {
         match self.commit_all(batch) {
             Ok(()) => batch.iter().map(|_| Ok(())).collect(),
             Err(error) if batch.len() == 1 => vec![Err(error)],
