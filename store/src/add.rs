@@ -11,7 +11,7 @@ use model::derivation::Derivation;
 use model::path::{References, StorePath, StorePathName};
 use model::tree::{Digest, Directory, Node, TreeError, check_depth};
 use nix::sys::stat::FileStat;
-use os::dir::{Dir, Entry, Kind, kind};
+use os::dir::{Dir, DirEntry, FileKind, kind};
 use os::{SysError, mode};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub struct Text {
 }
 
 /// The kind of an entry that a source filter decides on.
-pub use os::dir::Kind as SourceKind;
+pub use os::dir::FileKind as SourceKind;
 
 /// A filter of the entries of a source; paths are relative to it.
 pub type SourceFilter<'a> = dyn FnMut(&Path, SourceKind) -> Result<bool, StoreError> + 'a;
@@ -223,21 +223,21 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     /// Copies the entry `name`, which its directory lists as `known`.
-    fn node(&self, parent: &Dir, name: &[u8], known: Option<Kind>, depth: usize) -> Result<Node, StoreError> {
+    fn node(&self, parent: &Dir, name: &[u8], known: Option<FileKind>, depth: usize) -> Result<Node, StoreError> {
         // A directory is examined once it is open.
-        let stat = if known == Some(Kind::Directory) { None } else { Some(parent.stat(name)?) };
-        match stat.as_ref().map_or(Kind::Directory, kind) {
-            Kind::File => self.lone_file(parent, name, &stat.expect("a file has been looked at")),
-            Kind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
-            Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
-            Kind::Directory => {
+        let stat = if known == Some(FileKind::Directory) { None } else { Some(parent.stat(name)?) };
+        match stat.as_ref().map_or(FileKind::Directory, kind) {
+            FileKind::File => self.lone_file(parent, name, &stat.expect("a file has been looked at")),
+            FileKind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
+            FileKind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
+            FileKind::Directory => {
                 check_depth(depth, &parent.join(name))?;
                 let mut dir = parent.open_dir_as_is(name)?;
                 let entries = dir.list()?;
-                let below = |entry: &Entry| self.node(&dir, &entry.name, entry.kind, depth + 1);
-                let is_directory = |entry: &&Entry| entry.kind == Some(Kind::Directory);
+                let below = |entry: &DirEntry| self.node(&dir, &entry.name, entry.kind, depth + 1);
+                let is_directory = |entry: &&DirEntry| entry.kind == Some(FileKind::Directory);
                 let directories: Vec<Node> = if depth < PARALLEL_DEPTH_MAX {
-                    let directories: Vec<&Entry> = entries.iter().filter(is_directory).collect();
+                    let directories: Vec<&DirEntry> = entries.iter().filter(is_directory).collect();
                     directories.into_par_iter().map(below).collect::<Result<_, StoreError>>()?
                 } else {
                     entries.iter().filter(is_directory).map(below).collect::<Result<_, StoreError>>()?
@@ -246,7 +246,7 @@ impl Copier<'_> {
                 let mut found = Vec::with_capacity(entries.len());
                 for entry in &entries {
                     found.push(match entry.kind {
-                        Some(Kind::Directory) => Found::Node(directories.next().expect("one for each directory")),
+                        Some(FileKind::Directory) => Found::Node(directories.next().expect("one for each directory")),
                         _ => self.find(&dir, &entry.name, depth)?,
                     });
                 }
@@ -260,10 +260,10 @@ impl Copier<'_> {
     fn find(&self, dir: &Dir, name: &[u8], depth: usize) -> Result<Found, StoreError> {
         let stat = dir.stat(name)?;
         match kind(&stat) {
-            Kind::File => Ok(Found::File(stat)),
-            Kind::Symlink => Ok(Found::Symlink(stat)),
-            Kind::Directory => self.node(dir, name, Some(Kind::Directory), depth + 1).map(Found::Node),
-            Kind::Other(kind) => Err(StoreError::SpecialFile { path: dir.join(name), kind }),
+            FileKind::File => Ok(Found::File(stat)),
+            FileKind::Symlink => Ok(Found::Symlink(stat)),
+            FileKind::Directory => self.node(dir, name, Some(FileKind::Directory), depth + 1).map(Found::Node),
+            FileKind::Other(kind) => Err(StoreError::SpecialFile { path: dir.join(name), kind }),
         }
     }
 
@@ -278,23 +278,23 @@ impl Copier<'_> {
         depth: usize,
     ) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
-        if kind(&stat) != Kind::Directory {
+        if kind(&stat) != FileKind::Directory {
             return self.node(parent, name, None, depth);
         }
         check_depth(depth, &parent.join(name))?;
         let mut dir = parent.open_dir_as_is(name)?;
         let mut found = Vec::new();
-        for Entry { name, .. } in dir.list()? {
+        for DirEntry { name, .. } in dir.list()? {
             let relative = relative.join(std::ffi::OsStr::from_bytes(&name));
             let stat = dir.stat(&name)?;
             if !filter(&relative, kind(&stat))? {
                 continue;
             }
             let what = match kind(&stat) {
-                Kind::File => Found::File(stat),
-                Kind::Symlink => Found::Symlink(stat),
-                Kind::Directory => Found::Node(self.filtered(&dir, &name, &relative, filter, depth + 1)?),
-                Kind::Other(kind) => return Err(StoreError::SpecialFile { path: dir.join(&name), kind }),
+                FileKind::File => Found::File(stat),
+                FileKind::Symlink => Found::Symlink(stat),
+                FileKind::Directory => Found::Node(self.filtered(&dir, &name, &relative, filter, depth + 1)?),
+                FileKind::Other(kind) => return Err(StoreError::SpecialFile { path: dir.join(&name), kind }),
             };
             found.push((name, what));
         }
@@ -382,7 +382,7 @@ impl Copier<'_> {
         let path = || parent.join(name);
         let mut file = parent.open_file(name)?;
         let opened = nix::sys::stat::fstat(&file).map_err(|errno| SysError::new("stat", path(), errno))?;
-        if kind(&opened) != Kind::File {
+        if kind(&opened) != FileKind::File {
             return Err(StoreError::Changed { path: path() });
         }
         let executable = mode::is_executable(opened.st_mode);

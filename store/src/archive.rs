@@ -5,7 +5,7 @@
 
 use model::nar::{self, NarError, Sink, Writer};
 use model::tree::DEPTH_MAX;
-use os::dir::{Dir, Kind, finish_file, kind};
+use os::dir::{Dir, FileKind, finish_file, kind};
 use os::{SysError, mode};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -44,12 +44,12 @@ pub fn write(path: &Path, out: &mut dyn Write) -> Result<(), ArchiveError> {
 pub fn write_filtered<E: From<ArchiveError>>(
     path: &Path,
     out: &mut dyn Write,
-    keep: &mut dyn FnMut(&Path, Kind) -> Result<bool, E>,
+    keep: &mut dyn FnMut(&Path, FileKind) -> Result<bool, E>,
 ) -> Result<(), E> {
     write_kept(path, out, Some(keep))
 }
 
-type Keep<'a, E> = Option<&'a mut dyn FnMut(&Path, Kind) -> Result<bool, E>>;
+type Keep<'a, E> = Option<&'a mut dyn FnMut(&Path, FileKind) -> Result<bool, E>>;
 
 fn write_kept<E: From<ArchiveError>>(path: &Path, out: &mut dyn Write, mut keep: Keep<'_, E>) -> Result<(), E> {
     let name = path.file_name().map(|name| name.as_bytes().to_vec());
@@ -82,16 +82,16 @@ impl Walk<'_> {
         keep: &mut Keep<'_, E>,
     ) -> Result<(), E> {
         match kind(&parent.stat(name).map_err(ArchiveError::from)?) {
-            Kind::Directory => {
+            FileKind::Directory => {
                 let dir = parent.open_dir_as_is(name).map_err(ArchiveError::from)?;
                 self.directory(&dir, relative, depth, keep)
             }
-            Kind::Symlink => {
+            FileKind::Symlink => {
                 let target = parent.read_link(name).map_err(ArchiveError::from)?;
                 Ok(self.writer.link(&target).map_err(ArchiveError::from)?)
             }
-            Kind::File => Ok(self.file(parent, name)?),
-            Kind::Other(kind) => Err(ArchiveError::SpecialFile { path: parent.join(name), kind }.into()),
+            FileKind::File => Ok(self.file(parent, name)?),
+            FileKind::Other(kind) => Err(ArchiveError::SpecialFile { path: parent.join(name), kind }.into()),
         }
     }
 
@@ -99,7 +99,7 @@ impl Walk<'_> {
         let path = parent.join(name);
         let mut file = parent.open_file(name)?;
         let stat = nix::sys::stat::fstat(&file).map_err(|errno| SysError::new("stat", &path, errno))?;
-        if kind(&stat) != Kind::File {
+        if kind(&stat) != FileKind::File {
             return Err(ArchiveError::Changed { path });
         }
         match self.writer.file(mode::is_executable(stat.st_mode), stat.st_size as u64, &mut file) {
@@ -201,6 +201,26 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    /// Takes an archive without keeping it.
+    struct Ignored;
+
+    impl Sink for Ignored {
+        type Error = NarError;
+
+        fn enter(&mut self, _: &[u8]) -> Result<(), NarError> {
+            Ok(())
+        }
+        fn leave(&mut self) -> Result<(), NarError> {
+            Ok(())
+        }
+        fn file(&mut self, _: &[u8], _: bool, _: u64, _: &mut dyn Read) -> Result<(), NarError> {
+            Ok(())
+        }
+        fn link(&mut self, _: &[u8], _: &[u8]) -> Result<(), NarError> {
+            Ok(())
+        }
+    }
+
     proptest! {
         #[test]
         fn archives_unpack_to_the_same_tree(files in prop::collection::btree_map("[ab]{1,2}(/[cd]{1,2}){0,2}", (prop::collection::vec(any::<u8>(), 0..20), 0..3), 0..8)) {
@@ -226,8 +246,7 @@ mod tests {
             write(&temp.path().join("copy"), &mut second).unwrap();
             prop_assert_eq!(&first, &second);
             for end in 0..first.len() {
-                prop_assert!(unpack(&first[..end], &temp.path().join("part")).is_err());
-                os::dir::Dir::open(temp.path()).unwrap().remove_all(b"part").unwrap();
+                prop_assert!(nar::read(&first[..end], &mut Ignored).is_err());
             }
         }
     }

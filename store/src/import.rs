@@ -20,7 +20,7 @@ use crate::scratch::TempRoot;
 use model::tree::{Digest, Directory, Node, check_depth};
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
-use os::dir::{Dir, Entry, Kind, finish_file, kind};
+use os::dir::{Dir, DirEntry, FileKind, finish_file, kind};
 use os::{Context, mode};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -138,13 +138,13 @@ impl LocalStore {
     fn adopt(&self, parent: &Dir, name: &[u8], counter: &TreeCounter<'_>, depth: usize) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
-            Kind::File => self.adopt_file(parent, name, &stat, counter),
-            Kind::Symlink => {
+            FileKind::File => self.adopt_file(parent, name, &stat, counter),
+            FileKind::Symlink => {
                 let target = parent.read_link(name)?;
                 parent.touch_link(name, &stat)?;
                 Ok(Node::Symlink { target })
             }
-            Kind::Directory => {
+            FileKind::Directory => {
                 check_depth(depth, &parent.join(name))?;
                 let mut dir = parent.open_dir(name)?;
                 // Entries are replaced and renamed below; root needs no permission for that, other
@@ -153,7 +153,8 @@ impl LocalStore {
                     dir.finish(mode::DIRECTORY)?;
                 }
                 let entries = dir.list()?;
-                let adopt = |Entry { name, .. }| self.adopt(&dir, &name, counter, depth + 1).map(|node| (name, node));
+                let adopt =
+                    |DirEntry { name, .. }| self.adopt(&dir, &name, counter, depth + 1).map(|node| (name, node));
                 let nodes: Vec<(Vec<u8>, Node)> = if depth < PARALLEL_DEPTH_MAX {
                     entries.into_par_iter().map(adopt).collect::<Result<_, StoreError>>()?
                 } else {
@@ -166,7 +167,7 @@ impl LocalStore {
                 dir.finish(if depth == 0 { mode::DIRECTORY } else { mode::OBJECT_DIRECTORY })?;
                 self.write_directory(&directory)
             }
-            Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
+            FileKind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
         }
     }
 

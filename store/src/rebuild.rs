@@ -12,7 +12,7 @@ use model::path::StorePath;
 use model::references::ReferenceScanner;
 use model::tree::Node;
 use model::tree::walk::walk;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::{Context, SysError, mode};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +81,7 @@ impl LocalStore {
                 continue;
             };
             let stat = self.objects.stat(&name)?;
-            if kind(&stat) != Kind::Directory || stat.st_mode & mode::WRITE == 0 {
+            if kind(&stat) != FileKind::Directory || stat.st_mode & mode::WRITE == 0 {
                 candidates.push(path);
             }
         }

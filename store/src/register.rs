@@ -13,7 +13,7 @@ use crate::scratch::TempRoot;
 use model::path::StorePath;
 use model::tree::{Digest, Node};
 use nix::errno::Errno;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use std::path::Path;
 
@@ -129,7 +129,7 @@ impl LocalStore {
     /// valid already.
     fn move_into_place(&self, from: &Dir, name: &[u8], path: &StorePath) -> Result<Option<Lock>, StoreError> {
         let target = path.to_string();
-        let directory = kind(&from.stat(name)?) == Kind::Directory;
+        let directory = kind(&from.stat(name)?) == FileKind::Directory;
         let lock = self.locks.take(&format!("{path}.place"))?;
         if self.is_valid(path)? {
             from.remove_all(name)?;

@@ -17,7 +17,7 @@ use crate::local::LocalStore;
 use crate::read::hash_file;
 use model::path::StorePath;
 use model::tree::{Digest, Directory, Node};
-use os::dir::{Dir, Entry, Kind, file_mode, is_finished, kind};
+use os::dir::{Dir, DirEntry, FileKind, file_mode, is_finished, kind};
 use os::{Context, mode};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ impl LocalStore {
     fn verify_shard(&self, name: &[u8]) -> Result<Shard, StoreError> {
         let mut dir = self.cas.open_dir_as_is(name)?;
         let mut shard = Shard::default();
-        for Entry { name, .. } in dir.list()? {
+        for DirEntry { name, .. } in dir.list()? {
             let Some((digest, executable)) = parse_blob_name(&name) else { continue };
             let mut file = match dir.open_file(&name) {
                 Ok(file) => file,
@@ -245,14 +245,14 @@ impl LocalStore {
     fn salvage(&self, parent: &Dir, name: &[u8]) -> Result<Node, StoreError> {
         let stat = parent.stat(name)?;
         match kind(&stat) {
-            Kind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
-            Kind::File => {
+            FileKind::Symlink => Ok(Node::Symlink { target: parent.read_link(name)? }),
+            FileKind::File => {
                 let path = parent.join(name);
                 let executable = mode::is_executable(stat.st_mode);
                 let (digest, size) = self.stream_blob(&mut parent.open_file(name)?, executable, &path)?;
                 Ok(Node::File { digest, executable, size })
             }
-            Kind::Directory => {
+            FileKind::Directory => {
                 let dir = parent.open_dir_as_is(name)?;
                 let mut directory = Directory::new();
                 for name in dir.names()? {
@@ -261,7 +261,7 @@ impl LocalStore {
                 }
                 self.write_directory(&directory)
             }
-            Kind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
+            FileKind::Other(kind) => Err(StoreError::SpecialFile { path: parent.join(name), kind }),
         }
     }
 }
@@ -359,7 +359,7 @@ impl Check<'_> {
             return Ok(findings);
         };
         match (node, kind(&stat)) {
-            (Node::File { digest, executable, size }, Kind::File) => {
+            (Node::File { digest, executable, size }, FileKind::File) => {
                 if mode::is_executable(stat.st_mode) != *executable {
                     findings.damage.push(self.wrong(file, "its executable bit is wrong"));
                 }
@@ -382,12 +382,12 @@ impl Check<'_> {
                     }
                 }
             }
-            (Node::Symlink { target }, Kind::Symlink) => {
+            (Node::Symlink { target }, FileKind::Symlink) => {
                 if parent.read_link(name)? != *target {
                     findings.damage.push(self.wrong(file, "its target differs"));
                 }
             }
-            (Node::Directory { digest, .. }, Kind::Directory) => {
+            (Node::Directory { digest, .. }, FileKind::Directory) => {
                 if stat.st_mode & mode::WRITE != 0 {
                     findings.damage.push(self.wrong(file, "it is writable"));
                 }

@@ -45,25 +45,25 @@ impl ErrorPath for At<'_> {
 
 /// An entry of a directory, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirEntry {
     pub name: Vec<u8>,
     /// The inode; of a mount point, that of the directory below the mount.
     pub inode: u64,
     /// `None` where the file system does not report it.
-    pub kind: Option<Kind>,
+    pub kind: Option<FileKind>,
 }
 
 /// The buffer for one call that lists a directory: some hundreds of entries.
 const LIST_BYTES: usize = 32 << 10;
 
-fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<Entry>, SysError> {
+fn list(fd: &OwnedFd, path: &Path) -> Result<Vec<DirEntry>, SysError> {
     let mut entries = Vec::new();
-    each_entry(fd, path, |name, inode, kind| entries.push(Entry { name: name.to_vec(), inode, kind }))?;
+    each_entry(fd, path, |name, inode, kind| entries.push(DirEntry { name: name.to_vec(), inode, kind }))?;
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 
-fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option<Kind>)) -> Result<(), SysError> {
+fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option<FileKind>)) -> Result<(), SysError> {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
     }
@@ -80,9 +80,9 @@ fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option
                 continue;
             }
             let kind = match entry.file_type() {
-                rustix::fs::FileType::RegularFile => Some(Kind::File),
-                rustix::fs::FileType::Directory => Some(Kind::Directory),
-                rustix::fs::FileType::Symlink => Some(Kind::Symlink),
+                rustix::fs::FileType::RegularFile => Some(FileKind::File),
+                rustix::fs::FileType::Directory => Some(FileKind::Directory),
+                rustix::fs::FileType::Symlink => Some(FileKind::Symlink),
                 _ => None,
             };
             each(name, entry.ino(), kind);
@@ -93,24 +93,24 @@ fn each_entry(fd: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8], u64, Option
 
 /// The type of an entry, as far as a store distinguishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     File,
     Directory,
     Symlink,
     Other(&'static str),
 }
 
-pub fn kind(stat: &FileStat) -> Kind {
+pub fn kind(stat: &FileStat) -> FileKind {
     let format = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
     match format {
-        SFlag::S_IFREG => Kind::File,
-        SFlag::S_IFDIR => Kind::Directory,
-        SFlag::S_IFLNK => Kind::Symlink,
-        SFlag::S_IFIFO => Kind::Other("named pipe"),
-        SFlag::S_IFSOCK => Kind::Other("socket"),
-        SFlag::S_IFCHR => Kind::Other("character device"),
-        SFlag::S_IFBLK => Kind::Other("block device"),
-        _ => Kind::Other("special file"),
+        SFlag::S_IFREG => FileKind::File,
+        SFlag::S_IFDIR => FileKind::Directory,
+        SFlag::S_IFLNK => FileKind::Symlink,
+        SFlag::S_IFIFO => FileKind::Other("named pipe"),
+        SFlag::S_IFSOCK => FileKind::Other("socket"),
+        SFlag::S_IFCHR => FileKind::Other("character device"),
+        SFlag::S_IFBLK => FileKind::Other("block device"),
+        _ => FileKind::Other("special file"),
     }
 }
 
@@ -175,7 +175,7 @@ impl Dir {
 
     /// Makes `name` movable to another directory: its owner needs to be able to write it for that.
     pub fn make_movable(&self, name: &[u8]) -> Result<(), SysError> {
-        if kind(&self.stat(name)?) == Kind::Directory { self.chmod_dir(name, mode::DIRECTORY) } else { Ok(()) }
+        if kind(&self.stat(name)?) == FileKind::Directory { self.chmod_dir(name, mode::DIRECTORY) } else { Ok(()) }
     }
 
     /// Makes the directory `name`, writable by its owner for now, and opens it.
@@ -248,7 +248,7 @@ impl Dir {
 
     /// Returns the entries of the directory, sorted by the bytes of their names. Call it once: it
     /// reads from the position of the handle.
-    pub fn list(&mut self) -> Result<Vec<Entry>, SysError> {
+    pub fn list(&mut self) -> Result<Vec<DirEntry>, SysError> {
         list(&self.fd, &self.path)
     }
 
@@ -287,7 +287,7 @@ impl Dir {
 
     /// Sets the permissions of a directory, and never those of a replacement of another kind.
     pub fn chmod_dir(&self, name: &[u8], mode: u32) -> Result<(), SysError> {
-        self.chmod(name, mode, |found| kind(found) == Kind::Directory)
+        self.chmod(name, mode, |found| kind(found) == FileKind::Directory)
     }
 
     /// Sets the permissions of the file that was `seen`, and never those of a replacement.

@@ -8,7 +8,7 @@
 //! The directory above the tree must be one that no other process writes to: a TOCTOU race there
 //! could exchange the tree itself.
 
-use crate::dir::{Dir, Entry, Kind, kind};
+use crate::dir::{Dir, DirEntry, FileKind, kind};
 use crate::error::SysError;
 use nix::errno::Errno;
 use nix::sys::stat::FileStat;
@@ -25,7 +25,7 @@ const OWNER_ALL: u32 = 0o700;
 struct Level {
     dir: Dir,
     /// Entries that are still in it.
-    entries: Vec<Entry>,
+    entries: Vec<DirEntry>,
     /// Its name in the level above.
     name: Vec<u8>,
 }
@@ -60,7 +60,7 @@ impl Dir {
     /// `rmdir` gives it.
     pub fn remove_all(&self, name: &[u8]) -> Result<u64, SysError> {
         let Some(found) = self.find(name)? else { return Ok(0) };
-        if kind(&found) != Kind::Directory {
+        if kind(&found) != FileKind::Directory {
             self.remove_file(name)?;
             return Ok(freed_by(&found));
         }
@@ -76,7 +76,7 @@ impl Dir {
             let dir = &levels[levels.len() - 1].dir;
             // Another process may have removed it.
             let Some(stat) = dir.find(&next.name)? else { continue };
-            if kind(&stat) != Kind::Directory {
+            if kind(&stat) != FileKind::Directory {
                 dir.remove_file(&next.name)?;
                 freed += freed_by(&stat);
             } else if levels.len() < OPEN_LEVELS {
@@ -85,7 +85,7 @@ impl Dir {
             } else {
                 check_device(dir, &next.name, &stat, found.st_dev)?;
                 let name = move_up(dir, &next.name, &levels[0].dir, &mut moved)?;
-                levels[0].entries.push(Entry { name, ..next });
+                levels[0].entries.push(DirEntry { name, ..next });
             }
         }
         Ok(freed)
@@ -93,7 +93,7 @@ impl Dir {
 }
 
 fn freed_by(stat: &FileStat) -> u64 {
-    if stat.st_nlink == 1 && kind(stat) == Kind::File { stat.st_size as u64 } else { 0 }
+    if stat.st_nlink == 1 && kind(stat) == FileKind::File { stat.st_size as u64 } else { 0 }
 }
 
 /// Refuses a mount point: its contents are not part of the tree.
@@ -105,7 +105,7 @@ impl Level {
     /// Opens a directory of the file system `device` and lists it, giving its owner all permissions
     /// first.
     fn enter(parent: &Dir, name: &[u8], device: u64) -> Result<Self, SysError> {
-        let is_meant = |found: &FileStat| kind(found) == Kind::Directory && found.st_dev == device;
+        let is_meant = |found: &FileStat| kind(found) == FileKind::Directory && found.st_dev == device;
         let opened = match parent.open_dir_as_is(name) {
             Err(error) if error.errno == Errno::EACCES => {
                 parent.chmod(name, OWNER_ALL, is_meant)?;

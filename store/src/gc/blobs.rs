@@ -5,7 +5,7 @@ use crate::blob::{blob_key, parse_blob_name};
 use crate::error::StoreError;
 use crate::local::LocalStore;
 use model::tree::{Node, TreeError};
-use os::dir::Entry;
+use os::dir::DirEntry;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
@@ -69,7 +69,7 @@ pub(super) fn sweep(
         .map(|shard| {
             let mut dir = store.cas.open_dir(&shard)?;
             let (mut count, mut bytes) = (0, 0);
-            for Entry { name, .. } in dir.list()? {
+            for DirEntry { name, .. } in dir.list()? {
                 let blob = parse_blob_name(&name);
                 if blob.is_some_and(|(digest, executable)| marked.blobs.contains(&blob_key(&digest, executable))) {
                     continue;

@@ -5,7 +5,7 @@ use super::files::{join, open_below};
 use super::marker::set_mode;
 use super::names::{self, Below, COPYING};
 use super::{InstallMode, SysError};
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use rayon::prelude::*;
 use std::fs::File;
@@ -29,7 +29,7 @@ pub(super) struct PrefixSource {
 /// Some files of one directory.
 struct Files {
     below: Vec<u8>,
-    files: Vec<(Vec<u8>, Kind)>,
+    files: Vec<(Vec<u8>, FileKind)>,
 }
 
 impl PrefixSource {
@@ -71,12 +71,12 @@ impl PrefixSource {
                     None => kind(&from.stat(&entry.name)?),
                 };
                 match kind {
-                    Kind::Directory => {
+                    FileKind::Directory => {
                         to.make_dir_with(&entry.name, mode::DIRECTORY)?;
                         pending.push(join(&below, &entry.name));
                     }
-                    Kind::File | Kind::Symlink => files.push((entry.name, kind)),
-                    Kind::Other(what) => {
+                    FileKind::File | FileKind::Symlink => files.push((entry.name, kind)),
+                    FileKind::Other(what) => {
                         let reason = format!("`{}` is a {what}", from.join(&entry.name).display());
                         return Err(PrefixError::NoPrefix { tree: self.tree.clone(), reason });
                     }
@@ -93,8 +93,8 @@ impl PrefixSource {
     }
 }
 
-fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (Kind, InstallMode)) -> Result<()> {
-    if kind == Kind::Symlink {
+fn copy_one(from: &Dir, to: &Dir, name: &[u8], (kind, mode): (FileKind, InstallMode)) -> Result<()> {
+    if kind == FileKind::Symlink {
         return Ok(to.make_link(name, &from.read_link(name)?)?);
     }
     if mode == InstallMode::Hardlink {

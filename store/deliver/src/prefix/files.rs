@@ -11,7 +11,7 @@ use super::names::{self, MARKER};
 use super::switch::make_movable;
 use model::tree::Digest;
 use nix::errno::Errno;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use std::collections::BTreeMap;
 
 /// The longest list that is written or read: some millions of files.
@@ -38,15 +38,17 @@ impl List {
                 let path = join(&below, &name);
                 let stat = at.stat(&name)?;
                 let stamp = match kind(&stat) {
-                    Kind::Directory => match depth(&path) < DEPTH_MAX && can_be_read(&at, &name)? {
+                    FileKind::Directory => match depth(&path) < DEPTH_MAX && can_be_read(&at, &name)? {
                         true => {
                             pending.push(path);
                             continue;
                         }
                         false => b"deep".to_vec(),
                     },
-                    Kind::Symlink => format!("link:{}", &Digest::of(&at.read_link(&name)?).hex()[..16]).into_bytes(),
-                    Kind::File | Kind::Other(_) => {
+                    FileKind::Symlink => {
+                        format!("link:{}", &Digest::of(&at.read_link(&name)?).hex()[..16]).into_bytes()
+                    }
+                    FileKind::File | FileKind::Other(_) => {
                         format!("{}:{}:{:o}", stat.st_size, stat.st_mtime, stat.st_mode).into_bytes()
                     }
                 };

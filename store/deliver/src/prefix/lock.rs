@@ -12,7 +12,7 @@ use super::open::OpenPrefix;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, fstat};
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use std::fs::File;
 
@@ -65,7 +65,7 @@ fn wait(file: File, hidden: &Dir) -> Result<Flock<File>, SysError> {
 /// process at a time: otherwise one would remove the lock that another has just made and taken.
 fn remove_what_is_no_lock(opened: &OpenPrefix) -> Result<()> {
     let hidden = &opened.hidden;
-    let is_wrong = || -> Result<bool> { Ok(hidden.find(LOCK)?.is_some_and(|stat| kind(&stat) != Kind::File)) };
+    let is_wrong = || -> Result<bool> { Ok(hidden.find(LOCK)?.is_some_and(|stat| kind(&stat) != FileKind::File)) };
     if !is_wrong()? {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::error::Result;
 use super::names::{MARKER, NUMBER_MAX};
 use super::{InstallMode, SysError};
 use nix::errno::Errno;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
@@ -51,7 +51,7 @@ impl Marker {
 /// no such file. Never waits for another kind of file, nor follows a link.
 pub(super) fn read_small(dir: &Dir, name: &[u8], bytes_max: u64) -> Result<Option<(Vec<u8>, i64)>> {
     // Tested first, since opening a device can have an effect.
-    if !dir.find(name)?.is_some_and(|stat| kind(&stat) == Kind::File) {
+    if !dir.find(name)?.is_some_and(|stat| kind(&stat) == FileKind::File) {
         return Ok(None);
     }
     let file = match dir.open_file(name) {

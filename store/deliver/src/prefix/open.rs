@@ -8,7 +8,7 @@ use super::{Generation, InstallMode, SysError, files, lock};
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::sys::stat::FileStat;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -157,11 +157,11 @@ impl OpenPrefix {
     pub fn current(&self) -> Result<Current> {
         let Some(stat) = self.parent.find(&self.name)? else { return Ok(Current::Nothing) };
         match kind(&stat) {
-            Kind::Symlink => {
+            FileKind::Symlink => {
                 let number = self.own_link(&self.parent.read_link(&self.name)?);
                 Ok(number.map_or(Current::Foreign, Current::Linked))
             }
-            Kind::Directory => {
+            FileKind::Directory => {
                 let directory = match self.parent.open_dir_as_is(&self.name) {
                     Ok(directory) => directory,
                     Err(error) if error.errno == Errno::EACCES => return Ok(Current::Foreign),
@@ -172,7 +172,7 @@ impl OpenPrefix {
                 }
                 Ok(if directory.names()?.is_empty() { Current::Nothing } else { Current::Foreign })
             }
-            Kind::File | Kind::Other(_) => Ok(Current::Foreign),
+            FileKind::File | FileKind::Other(_) => Ok(Current::Foreign),
         }
     }
 
@@ -195,7 +195,7 @@ impl OpenPrefix {
     pub fn shape(&self, name: &[u8]) -> Result<Shape> {
         let Some(stat) = self.hidden.find(name)? else { return Ok(Shape::Nothing) };
         Ok(match kind(&stat) {
-            Kind::Symlink => {
+            FileKind::Symlink => {
                 let text = self.hidden.read_link(name)?;
                 if self.own_link(&text).is_some() {
                     Shape::OwnLink
@@ -203,12 +203,12 @@ impl OpenPrefix {
                     Shape::Link(PathBuf::from(OsStr::from_bytes(&text)))
                 }
             }
-            Kind::Directory => match self.hidden.open_dir_as_is(name) {
+            FileKind::Directory => match self.hidden.open_dir_as_is(name) {
                 Ok(directory) => Marker::read(&directory)?.map_or(Shape::Directory, Shape::Generation),
                 Err(error) if error.errno == Errno::EACCES => Shape::Directory,
                 Err(error) => return Err(error.into()),
             },
-            Kind::File | Kind::Other(_) => Shape::Other,
+            FileKind::File | FileKind::Other(_) => Shape::Other,
         })
     }
 
@@ -353,7 +353,7 @@ fn walk(root: &Path, way: &[&[u8]], access: Access) -> Result<Option<Dir>> {
                 made => made?,
             },
             None => return Ok(None),
-            Some(stat) if kind(&stat) == Kind::Symlink => follow(root, &at, name, &stat)?,
+            Some(stat) if kind(&stat) == FileKind::Symlink => follow(root, &at, name, &stat)?,
             Some(_) => at.open_dir_as_is(name)?,
         };
         at = next;
@@ -390,7 +390,7 @@ fn enter(parent: &Dir, name: &[u8], access: Access) -> Result<Option<Dir>> {
     match parent.find(name)? {
         None if access == Access::Make => Ok(Some(parent.make_dir_with(name, mode::DIRECTORY)?)),
         None => Ok(None),
-        Some(stat) if kind(&stat) == Kind::Symlink => Err(PrefixError::LinkOnTheWay { path: parent.join(name) }),
+        Some(stat) if kind(&stat) == FileKind::Symlink => Err(PrefixError::LinkOnTheWay { path: parent.join(name) }),
         Some(_) => Ok(Some(parent.open_dir_as_is(name)?)),
     }
 }

@@ -8,7 +8,7 @@ use super::marker::read_small;
 use super::names::{self, COPYING, INCOMING, LINK, OUTGOING, REMOVING, SWITCHING};
 use super::open::{Current, OpenPrefix, Shape};
 use nix::errno::Errno;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -46,8 +46,8 @@ impl OpenPrefix {
             let Some(number) = names::number_of_list(&name) else { continue };
             let exists = current == Some(number) || self.hidden.find(number.to_string().as_bytes())?.is_some();
             match self.hidden.find(&name)?.map(|stat| kind(&stat)) {
-                Some(Kind::File) if exists => {}
-                Some(Kind::File) => self.hidden.remove_file(&name)?,
+                Some(FileKind::File) if exists => {}
+                Some(FileKind::File) => self.hidden.remove_file(&name)?,
                 _ => self.clear(&name)?,
             }
         }
@@ -110,12 +110,12 @@ impl OpenPrefix {
     pub(super) fn clear(&self, name: &[u8]) -> Result<()> {
         let Some(stat) = self.hidden.find(name)? else { return Ok(()) };
         match kind(&stat) {
-            Kind::Directory => match self.hidden.remove_empty_dir(name) {
+            FileKind::Directory => match self.hidden.remove_empty_dir(name) {
                 Err(error) if matches!(error.errno, Errno::ENOTEMPTY | Errno::EEXIST) => self.keep_aside(name),
                 removed => Ok(removed?),
             },
-            Kind::File if stat.st_size > 0 => self.keep_aside(name),
-            Kind::File | Kind::Symlink | Kind::Other(_) => Ok(self.hidden.remove_file(name)?),
+            FileKind::File if stat.st_size > 0 => self.keep_aside(name),
+            FileKind::File | FileKind::Symlink | FileKind::Other(_) => Ok(self.hidden.remove_file(name)?),
         }
     }
 

@@ -6,7 +6,7 @@ use super::error::{PrefixError, Result};
 use super::names::{LINK, OUTGOING, SWITCHING};
 use super::open::{Current, OpenPrefix, Shape};
 use nix::errno::Errno;
-use os::dir::{Dir, Kind, kind};
+use os::dir::{Dir, FileKind, kind};
 use os::mode;
 use std::io::Write;
 
@@ -82,7 +82,7 @@ impl OpenPrefix {
 pub(super) fn make_movable(dir: &Dir, name: &[u8]) -> Result<()> {
     let stat = dir.stat(name)?;
     let is_own = stat.st_uid == nix::unistd::geteuid().as_raw();
-    if kind(&stat) == Kind::Directory && is_own && stat.st_mode & 0o200 == 0 {
+    if kind(&stat) == FileKind::Directory && is_own && stat.st_mode & 0o200 == 0 {
         dir.chmod_dir(name, stat.st_mode & 0o777 | 0o700)?;
     }
     Ok(())
