@@ -4,6 +4,7 @@
 //! the header. Other readers take the last, or stop. All readers must see one archive, so a
 //! description that can be read in two ways is an error.
 
+use crate::Metadata;
 use crate::error::EntryError;
 use crate::format::BLOCK;
 use filesystem::{Stat, Time};
@@ -43,20 +44,10 @@ struct DescribedMetadata {
 type Record<'r> = (&'r [u8], &'r [u8]);
 
 impl Described {
-    /// Reads the pax header of an entry, as far as a file on a disk needs it.
-    pub fn of_entry<R: Read>(entry: &mut tar::Entry<R>) -> Result<Self, EntryError> {
-        let mut described = Self::default();
-        for extension in entry.pax_extensions().map_err(EntryError::Read)?.into_iter().flatten() {
-            let extension = extension.map_err(EntryError::Read)?;
-            described.add((extension.key_bytes(), extension.value_bytes()))?;
-        }
-        Ok(described)
-    }
-
-    /// Reads the pax header and the metadata of an entry from the blocks before it, ending in its
-    /// own. The crate splits records at line ends, which values of attributes may have; so it may
+    /// Reads the pax header of an entry, with the `wanted` metadata, from the blocks before it, ending
+    /// in its own. The crate splits records at line ends, which values of attributes may have; so it may
     /// not see names and sizes after such a value, and then the entry is refused.
-    pub fn of_bytes<R: Read>(blocks: &[u8], entry: &tar::Entry<R>) -> Result<Self, EntryError> {
+    pub fn of_entry<R: Read>(blocks: &[u8], entry: &tar::Entry<R>, wanted: Metadata) -> Result<Self, EntryError> {
         let mut described = Self::default();
         for (key, value) in records(pax_header(blocks)).map_err(EntryError::Read)? {
             described.add((key, value))?;
@@ -68,6 +59,9 @@ impl Described {
             };
             if !is_seen {
                 return refused(format!("its pax header can be read in two ways: `{}`", key.escape_ascii()));
+            }
+            if wanted == Metadata::Executable {
+                continue;
             }
             let metadata = &mut described.metadata;
             match key {

@@ -39,7 +39,7 @@ pub fn read<S: Sink<Error: Into<EntryError>>>(
         inner: stream,
         zeros: &zeros,
         description_left: &description_left,
-        captured: (reader.metadata == Metadata::Full).then_some(&captured),
+        captured: &captured,
         read: 0,
         position,
         // Twice the bound of files, so that an error of a file names its entry.
@@ -78,7 +78,7 @@ struct TarEntry<'a, 'b, R: Read> {
     entry: &'a mut tar::Entry<'b, R>,
     /// Its name as the crate gives it.
     name: &'a [u8],
-    /// The bytes that describe it, with full metadata.
+    /// The bytes that describe it.
     captured: &'a [u8],
     progress: &'a Progress<'a>,
 }
@@ -95,10 +95,7 @@ impl<R: Read> TarEntry<'_, '_, R> {
             return Ok(());
         }
         progress.check_entry()?;
-        let described = match metadata {
-            Metadata::Executable => Described::of_entry(entry)?,
-            Metadata::Full => Described::of_bytes(captured, entry)?,
-        };
+        let described = Described::of_entry(captured, entry, metadata)?;
         let name = described.name(name, b"path");
         let changed = match described.changed {
             Some(changed) => changed,
@@ -186,8 +183,8 @@ struct Watched<'a, R> {
     inner: R,
     zeros: &'a Cell<usize>,
     description_left: &'a Cell<u64>,
-    /// A copy of the description of the next entry, for a reader of full metadata.
-    captured: Option<&'a RefCell<Vec<u8>>>,
+    /// A copy of the description of the next entry.
+    captured: &'a RefCell<Vec<u8>>,
     read: u64,
     /// Bytes read of the compressed archive.
     position: &'a Cell<u64>,
@@ -214,9 +211,7 @@ impl<R: Read> Read for Watched<'_, R> {
         self.read += n as u64;
         if left != u64::MAX {
             self.description_left.set(left - n as u64);
-            if let Some(captured) = self.captured {
-                captured.borrow_mut().extend_from_slice(&buffer[..n]);
-            }
+            self.captured.borrow_mut().extend_from_slice(&buffer[..n]);
         }
         let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
         self.zeros.set(if zeros == n { self.zeros.get().saturating_add(n) } else { zeros });

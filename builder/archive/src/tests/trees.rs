@@ -104,6 +104,17 @@ fn order_and_repetition_do_not_matter() {
     assert!(other == tree);
 }
 
+/// A capability is bytes, and among them may be those of a line end.
+#[test]
+fn attributes_with_line_ends_unpack() {
+    let world = World::new();
+    assert_eq!(world.unpack(&[&ended(&[members()[6].clone()])]).map(|stats| stats.files), Ok(1));
+    assert_eq!(world.read("usr/ping"), "program");
+    let hidden = pax(&[("SCHILY.xattr.user.a", b"\n\n"), ("path", b"other")]);
+    let error = World::new().unpack(&[&ended(&[hidden, plain(b"f", b"x")])]).unwrap_err();
+    assert!(error.contains("its pax header can be read in two ways: `path`"), "{error}");
+}
+
 #[test]
 fn metadata_with_two_readings_is_refused_and_unpacks() {
     let value: &[u8] = b"\n\n";
