@@ -10,7 +10,7 @@
 
 use crate::exit::Exit;
 use crate::report::Failure;
-use builder::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
+use model::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
 use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
 use std::path::Path;

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::interrupt;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use builder::BuildError;
-use builder::terminal::{is_active, visible};
+use model::terminal::{is_active, visible};
 use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;

@@ -17,7 +17,6 @@ pub mod events;
 pub mod plan;
 
 pub mod log;
-pub mod terminal;
 
 pub use archive as unpack;
 pub use deliver::audit;
@@ -28,8 +27,6 @@ mod action;
 mod attributes;
 mod builtin;
 mod derivation;
-#[cfg(test)]
-mod digests;
 mod disk;
 mod inputs;
 mod jobserver;
@@ -38,6 +35,8 @@ mod repair;
 mod rootfs;
 mod schedule;
 mod scratch;
+#[cfg(test)]
+mod tests;
 
 pub use error::{BuildError, BuilderFailure, DerivationFailure, HashMismatch};
 pub use events::{Event, EventSink, LockHolder, NodeId, Origin, Silent};

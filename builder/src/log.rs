@@ -11,8 +11,8 @@
 //! progress and control characters, since they are shown on terminals.
 
 use crate::error::{BuildError, LogSummary, io_error};
-use crate::terminal::screen_line;
 use model::StorePath;
+use model::terminal::screen_line;
 use os::{lock, public};
 use std::collections::VecDeque;
 use std::fs::File;

@@ -43,7 +43,8 @@ impl CommandSession {
     /// # Errors
     /// As [`Session::open`].
     pub fn open(global: &Global, settings: Settings, events: Arc<dyn EventSink>) -> Result<CommandSession, Failure> {
-        let hooks = Hooks { reporter: Arc::new(console(global)), events, interrupts: interrupt::interrupts().clone() };
+        let interrupts = interrupt::interrupts().clone();
+        let hooks = Hooks { reporter: Arc::new(console(global)), events, interrupts, executor: None };
         let session = Session::open(settings, &hooks)?;
         if global.eval_profile.is_some() {
             std::thread::spawn(|| {

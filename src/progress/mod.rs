@@ -7,8 +7,8 @@
 mod plan;
 mod tree;
 
-use builder::terminal::visible;
 use builder::{BuildError, Event, EventSink, NodeId, NodeKind, Origin, Plan};
+use model::terminal::visible;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

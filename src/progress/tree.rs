@@ -1,8 +1,8 @@
 //! The live view: running nodes below those that wait for them, and a line of totals.
 
 use super::{Done, Running, View, bytes, seconds};
-use builder::terminal::visible;
 use builder::{NodeId, NodeKind};
+use model::terminal::visible;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;

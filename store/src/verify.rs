@@ -156,7 +156,9 @@ impl LocalStore {
                     return Ok(Findings::default());
                 };
                 let check = Check { store: self, blobs, path: &path };
-                check.node(&self.objects, path.to_string().as_bytes(), None, "", &node, 0)
+                let name = path.to_string();
+                let at = Listed { parent: &self.objects, name: name.as_bytes(), inode: None };
+                check.node(&at, "", &node, 0)
             })
             .filter(|checked| !matches!(checked, Ok(findings) if findings.is_empty()))
             .collect::<Result<_, StoreError>>()?;
@@ -313,6 +315,13 @@ impl Findings {
     }
 }
 
+/// An entry of a directory, with its inode where the listing of the directory gave it.
+struct Listed<'a> {
+    parent: &'a Dir,
+    name: &'a [u8],
+    inode: Option<u64>,
+}
+
 struct Check<'a> {
     store: &'a LocalStore,
     blobs: &'a Blobs,
@@ -338,16 +347,9 @@ impl Check<'_> {
         Ok(hash_file(&mut file, &self.store.cas.join(&name))?.0 != *digest)
     }
 
-    /// Compares the entry `name` with `node`; `inode` comes from the listing of its directory.
-    fn node(
-        &self,
-        parent: &Dir,
-        name: &[u8],
-        inode: Option<u64>,
-        file: &str,
-        node: &Node,
-        depth: usize,
-    ) -> Result<Findings, StoreError> {
+    /// Compares an entry with `node`.
+    fn node(&self, at: &Listed<'_>, file: &str, node: &Node, depth: usize) -> Result<Findings, StoreError> {
+        let &Listed { parent, name, inode } = at;
         let mut findings = Findings::default();
         if let (Node::File { digest, executable, .. }, Some(inode)) = (node, inode)
             && self.blobs.is_at(inode, digest, *executable)
@@ -438,10 +440,13 @@ impl Check<'_> {
             let is_shared = matches!((node, inode), (Node::File { digest, executable, .. }, Some(inode))
                 if self.blobs.is_at(inode, digest, *executable));
             if !is_shared {
-                findings = findings.join(self.node(&dir, name, inode, &inner(name), node, depth + 1)?);
+                findings =
+                    findings.join(self.node(&Listed { parent: &dir, name, inode }, &inner(name), node, depth + 1)?);
             }
         }
-        let below = |(name, node): (&[u8], &Node)| self.node(&dir, name, None, &inner(name), node, depth + 1);
+        let below = |(name, node): (&[u8], &Node)| {
+            self.node(&Listed { parent: &dir, name, inode: None }, &inner(name), node, depth + 1)
+        };
         if depth < PARALLEL_DEPTH_MAX {
             let all = directories.into_par_iter().map(below);
             all.try_fold(Findings::default, |all, next| Ok::<_, StoreError>(all.join(next?)))

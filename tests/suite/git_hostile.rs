@@ -165,7 +165,7 @@ fn answers_of_every_kind_end_in_an_error() {
         let honest = git_server::start(workspace.path());
         let server = meddling(workspace.path(), meddle);
         let said = refused(case, &fetch(&workspace, &server.url("/repository"), ""));
-        assert!(!said.chars().any(builder::terminal::is_active), "{case}: {}", said.escape_debug());
+        assert!(!said.chars().any(model::terminal::is_active), "{case}: {}", said.escape_debug());
         let escaped = [
             "escaped",
             "home/escaped",

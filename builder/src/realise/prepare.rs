@@ -10,7 +10,7 @@ use model::blobs::Blobs;
 use model::reapi::{Action, Command};
 use model::tree::directories::{DigestsOnly, OverlaidDirectories};
 use model::tree::walk::walk;
-use model::tree::{Digest, Directories, Node};
+use model::tree::{Digest, Directories, Node, SizedDigest};
 use model::{Derivation, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,20 +70,26 @@ impl PreparedAction<'_> {
         let root = self.inputs.root_directory(&directories, base, &self.invocation.build_files)?;
         let made: BTreeMap<Digest, &[u8]> =
             self.invocation.build_files.values().map(|bytes| (Digest::of(bytes), bytes.as_slice())).collect();
+        let (mut trees, mut files) = (BTreeSet::new(), BTreeSet::new());
         walk(&directories, &root, |_, node| {
-            let Some(digest) = node.digest() else { return Ok::<_, BuildError>(true) };
-            if to.contains(&digest)? {
-                return Ok(true);
-            }
-            match (node, made.get(&digest)) {
-                (Node::Directory { .. }, _) => to.write(&mut directories.load(&digest)?.encode().as_slice())?,
-                (_, Some(bytes)) => to.write(&mut &**bytes)?,
-                (_, None) => to.write(&mut self.blobs.open(&digest)?)?,
+            match *node {
+                Node::Directory { digest, size } => trees.insert(SizedDigest { digest, size_bytes: size }),
+                Node::File { digest, size, .. } => files.insert(SizedDigest { digest, size_bytes: size }),
+                Node::Symlink { .. } => false,
             };
-            Ok(true)
+            Ok::<_, BuildError>(true)
         })?;
+        for file in to.missing(&Vec::from_iter(files))? {
+            match made.get(&file.digest) {
+                Some(bytes) => to.write_known(&file, &mut &**bytes)?,
+                None => to.write_known(&file, &mut self.blobs.open(&file.digest)?)?,
+            }
+        }
+        for tree in to.missing(&Vec::from_iter(trees))? {
+            to.write_known(&tree, &mut directories.load(&tree.digest)?.encode().as_slice())?;
+        }
         for message in [self.command.encode(), self.action.encode()] {
-            to.write(&mut message.as_slice())?;
+            to.write_known(&SizedDigest::of(&message), &mut message.as_slice())?;
         }
         Ok(())
     }

@@ -67,10 +67,6 @@ impl FlakeRef {
         FlakeRef::default().with("type", "path").with("path", path)
     }
 
-    pub fn from_attributes(attributes: BTreeMap<String, FetchValue>) -> FlakeRef {
-        FlakeRef { attributes }
-    }
-
     /// Parses the form of one line.
     ///
     /// # Errors

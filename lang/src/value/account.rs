@@ -209,7 +209,7 @@ pub fn resume() {
 
 /// Ends one evaluation from another thread
 /// ([`Evaluator::interrupter`](crate::Evaluator::interrupter)).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Interrupter(Weak<Account>);
 
 impl Interrupter {
@@ -222,6 +222,11 @@ impl Interrupter {
         if let Some(account) = self.0.upgrade() {
             account.interrupt();
         }
+    }
+
+    /// Returns true while the evaluator exists.
+    pub fn is_connected(&self) -> bool {
+        self.0.strong_count() > 0
     }
 
     /// Allows evaluation again after [`Interrupter::interrupt`].

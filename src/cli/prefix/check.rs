@@ -2,10 +2,10 @@
 
 use crate::print::say;
 use crate::report::Failure;
-use builder::terminal::in_line;
 use clap::Args;
 use deliver::audit::{self, Policy};
 use deliver::prefix;
+use model::terminal::in_line;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]

@@ -1,9 +1,10 @@
 //! Connections of a session to its caller: warnings and traces out, interrupts in.
 
-use builder::EventSink;
+use builder::{EventSink, Executor};
+use lang::Interrupter;
 use lang::host::Severity;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Receives what a session reports besides its results and errors.
 pub trait Reporter: Send + Sync {
@@ -42,9 +43,28 @@ pub struct Interrupts {
     pub requested: Arc<AtomicBool>,
     /// Number of operations running that stop by themselves soon after `requested` is set.
     pub cooperating: Arc<AtomicUsize>,
+    /// Evaluators of the sessions that were opened with this.
+    evaluators: Arc<Mutex<Vec<Interrupter>>>,
 }
 
 impl Interrupts {
+    /// Stops builds, fetches, unpacking and evaluations of all sessions that were opened with this.
+    /// May be called from any thread; a signal handler sets `requested` alone.
+    pub fn interrupt(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+        os::lock(&self.evaluators).iter().for_each(Interrupter::interrupt);
+    }
+
+    /// Has [`Interrupts::interrupt`] end the evaluations of an evaluator as well.
+    pub(crate) fn watch(&self, evaluator: Interrupter) {
+        let mut evaluators = os::lock(&self.evaluators);
+        evaluators.retain(Interrupter::is_connected);
+        if self.requested.load(Ordering::SeqCst) {
+            evaluator.interrupt();
+        }
+        evaluators.push(evaluator);
+    }
+
     /// Counts one more cooperating operation until the guard is dropped.
     pub fn cooperate(&self) -> Cooperating {
         self.cooperating.fetch_add(1, Ordering::SeqCst);
@@ -69,12 +89,15 @@ pub struct Hooks {
     /// Receives the events of builds.
     pub events: Arc<dyn EventSink>,
     pub interrupts: Interrupts,
+    /// Runs the actions of builds; the sandbox of this machine does without one.
+    pub executor: Option<Arc<dyn Executor>>,
 }
 
 impl Hooks {
     /// Returns hooks that report nothing and are never interrupted.
     pub fn silent() -> Hooks {
-        Hooks { reporter: Arc::new(Silent), events: Arc::new(builder::Silent), interrupts: Interrupts::default() }
+        let (reporter, events) = (Arc::new(Silent), Arc::new(builder::Silent));
+        Hooks { reporter, events, interrupts: Interrupts::default(), executor: None }
     }
 }
 

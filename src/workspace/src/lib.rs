@@ -12,7 +12,7 @@
 //! Invariant: this crate has no process-wide state of its own, so that a service can open sessions
 //! for several users in one process. Directory, environment and program arrive in [`Settings`];
 //! warnings and traces leave through a [`Reporter`], progress through a [`builder::EventSink`];
-//! interrupts are a flag in [`Interrupts`]. `clippy.toml` forbids the calls that would break this.
+//! interrupts come through [`Interrupts`]. `clippy.toml` forbids the calls that would break this.
 //! Parsing arguments, printing, signals and exit statuses are the command's.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]

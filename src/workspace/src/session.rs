@@ -59,7 +59,11 @@ impl Session {
         let partial = store.root().join("tmp").join("partial");
         let fetch = settings.environment.fetch_config(partial, &hooks.interrupts)?;
         let options = builder::Options { fetch: fetch.clone(), ..settings.building.clone() };
-        let builder = Arc::new(Builder::new(store.clone(), options, hooks.events.clone()));
+        let (owned, events) = (store.clone(), hooks.events.clone());
+        let builder = Arc::new(match &hooks.executor {
+            Some(executor) => Builder::with_executor(owned, options, events, executor.clone()),
+            None => Builder::new(owned, options, events),
+        });
         let model = settings.evaluation.store_model;
         let surroundings = surroundings(&settings, hooks, fetch);
         let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), model, surroundings));
@@ -67,6 +71,7 @@ impl Session {
         let editable: Vec<PathBuf> = directory_of_source(&settings).into_iter().collect();
         let observer = Arc::new(Observer::new(host.clone()));
         let mut evaluator = Evaluator::new(observer.clone(), evaluator_options(&settings, &editable, &system));
+        hooks.interrupts.watch(evaluator.interrupter());
         let EvalSettings { profile, use_caches, jobs, .. } = settings.evaluation;
         if profile {
             evaluator.start_profile();

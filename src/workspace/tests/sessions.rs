@@ -4,7 +4,9 @@
 use lang::host::Severity;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use workspace::{Access, Environment, EvalSettings, Hooks, Reporter, Session, Settings, StoreSettings, Wanted};
+use workspace::{
+    Access, Environment, EvalSettings, Hooks, Interrupts, Reporter, Session, Settings, StoreSettings, Wanted,
+};
 
 #[derive(Default)]
 struct Messages(Mutex<Vec<String>>);
@@ -24,6 +26,7 @@ struct User {
     home: tempfile::TempDir,
     messages: Arc<Messages>,
     session: Session,
+    interrupts: Interrupts,
 }
 
 const PACKAGE: &str = r#"
@@ -52,7 +55,8 @@ fn user(name: &str, evaluation: EvalSettings) -> User {
     };
     let messages = Arc::new(Messages::default());
     let hooks = Hooks { reporter: messages.clone(), ..Hooks::silent() };
-    User { home, messages, session: Session::open(settings, &hooks).unwrap() }
+    let interrupts = hooks.interrupts.clone();
+    User { home, messages, interrupts, session: Session::open(settings, &hooks).unwrap() }
 }
 
 fn instantiate(user: &User) -> String {
@@ -123,6 +127,25 @@ fn a_second_session_reuses_the_result_and_repeats_its_messages() {
     let third = Session::open(Settings { evaluation, ..settings }, &Hooks::silent()).unwrap();
     third.resolve(&[]).unwrap();
     assert_eq!(records_in(&records), 2);
+}
+
+#[test]
+fn one_session_is_interrupted() {
+    let (ada, bob) = (user("ada", EvalSettings::default()), user("bob", EvalSettings::default()));
+    let sum = |user: &User| {
+        let text = b"builtins.foldl' (a: b: a + b) 0 [ 1 2 ]";
+        let origin = lang::source::Origin::CommandLine;
+        user.session.evaluate(|evaluator| evaluator.eval_text(text, origin, Path::new("/")).map(drop))
+    };
+    ada.interrupts.interrupt();
+    let error = sum(&ada).unwrap_err();
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    assert!(ada.interrupts.requested.load(std::sync::atomic::Ordering::SeqCst));
+    sum(&bob).unwrap();
+    // A session that is opened after the interrupt ends as well.
+    let hooks = Hooks { interrupts: ada.interrupts.clone(), ..Hooks::silent() };
+    let late = Session::open(ada.session.settings().clone(), &hooks).unwrap();
+    assert!(sum(&User { session: late, ..ada }).is_err());
 }
 
 fn records_in(directory: &Path) -> usize {

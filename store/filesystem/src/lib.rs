@@ -38,4 +38,4 @@ pub use nodes::NodesError;
 pub use path::{PathError, TreePath, printable};
 pub use stat::{Defaults, Device, Stat, StatError, Time};
 pub use tar_writer::{TarError, TarOptions, TarWriter, write_tar};
-pub use tree::{Child, Content, Contents, Directory, FileSystem, Found, Inode, SendError, Visit};
+pub use tree::{BlobContents, Child, Content, Contents, Directory, FileSystem, Found, Inode, SendError, Visit};

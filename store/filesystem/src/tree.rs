@@ -1,6 +1,8 @@
 //! A file system in memory.
 
 use crate::{Device, Entry, EntryKind, Sink, Stat, TreePath};
+use model::blobs::{BlobError, Blobs};
+use model::tree::Digest;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -70,6 +72,19 @@ pub trait Contents<T> {
 impl<T, R: Read + 'static, F: Fn(&T) -> io::Result<R>> Contents<T> for F {
     fn open(&self, blob: &T) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(self(blob)?))
+    }
+}
+
+/// The blobs of a store or cache as the contents of files.
+pub struct BlobContents<'b>(pub &'b dyn Blobs);
+
+impl Contents<Digest> for BlobContents<'_> {
+    fn open(&self, blob: &Digest) -> io::Result<Box<dyn Read + '_>> {
+        match self.0.open(blob) {
+            Ok(contents) => Ok(contents),
+            Err(error @ BlobError::Missing { .. }) => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }
 

@@ -30,6 +30,31 @@ pub trait Blobs: Sync {
     /// # Errors
     /// [`BlobError::Contents`] when `contents` fails, [`BlobError::Write`] when the place does.
     fn write(&self, contents: &mut dyn Read) -> Result<SizedDigest, BlobError>;
+
+    /// Writes the bytes of a blob whose digest is known. A remote engine names an upload by it, and
+    /// so need not read the bytes twice.
+    ///
+    /// # Errors
+    /// As [`Blobs::write`]; [`BlobError::Differs`] when `contents` is another blob.
+    fn write_known(&self, digest: &SizedDigest, contents: &mut dyn Read) -> Result<(), BlobError> {
+        let found = self.write(contents)?;
+        if found == *digest { Ok(()) } else { Err(BlobError::Differs { expected: *digest, found }) }
+    }
+
+    /// Returns those of `digests` that are not there, in their order. A remote engine answers for
+    /// many in one call.
+    ///
+    /// # Errors
+    /// As [`Blobs::contains`].
+    fn missing(&self, digests: &[SizedDigest]) -> Result<Vec<SizedDigest>, BlobError> {
+        let mut missing = Vec::new();
+        for digest in digests {
+            if !self.contains(&digest.digest)? {
+                missing.push(*digest);
+            }
+        }
+        Ok(missing)
+    }
 }
 
 /// Reasons why a blob cannot be read or written.
@@ -39,6 +64,8 @@ pub enum BlobError {
     Missing { digest: Digest },
     #[error("cannot read blob {digest}")]
     Access { digest: Digest, source: Box<dyn Error + Send + Sync> },
+    #[error("the contents are blob {}, and {} was expected", found.digest, expected.digest)]
+    Differs { expected: SizedDigest, found: SizedDigest },
     #[error("cannot read the contents of a blob")]
     Contents { source: std::io::Error },
     #[error("cannot write a blob")]

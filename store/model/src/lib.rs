@@ -8,6 +8,7 @@ pub mod base32;
 pub mod hash;
 pub mod line;
 pub mod path;
+pub mod terminal;
 
 pub mod derivation;
 pub mod references;

@@ -100,7 +100,7 @@ fn assert_no_effect(words: &str, sent: &[u8]) {
     let sent = String::from_utf8_lossy(sent);
     let rest = without_own_sequences(&sent);
     // The terminal's driver makes a line end of two characters.
-    let active: Vec<char> = rest.chars().filter(|&c| builder::terminal::is_active(c) && c != '\r').collect();
+    let active: Vec<char> = rest.chars().filter(|&c| model::terminal::is_active(c) && c != '\r').collect();
     assert!(active.is_empty(), "`{words}` sends {active:?}:\n{}", sent.escape_debug());
 }
 

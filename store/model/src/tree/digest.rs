@@ -41,7 +41,7 @@ impl Digest {
 
 /// A digest with the length of the bytes that it names: message `Digest` of the Remote Execution
 /// API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SizedDigest {
     pub digest: Digest,
     pub size_bytes: u64,

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-pub use store::line::in_line;
+pub use crate::line::in_line;
 
 /// Returns true when a terminal does something else with a character than show it at its place.
 ///
