@@ -3,7 +3,7 @@
 #
 # A pax record is "LENGTH KEY=VALUE\n", and the length alone says where it ends (POSIX.1-2001, pax, "Extended
 # Header"). Values of extended attributes are bytes, and GNU tar and bsdtar write them as SCHILY.xattr.NAME with
-# whatever bytes they have. The crate's reader splits the header at line ends before it looks at lengths, so the
+# all bytes they have. The crate's reader splits the header at line ends before it looks at lengths, so the
 # record is an error, while Python's tarfile reads the archive as it was meant.
 #
 # Seen with tar 0.4.46 and Python 3.11:

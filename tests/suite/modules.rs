@@ -23,7 +23,7 @@ const CRATES: [(&str, &str); 13] = [
     ("builder/archive", "archives into entries"),
     ("src/workspace", "evaluation and building as a library, for the command and for services"),
     ("src", "the command `eval`"),
-    ("tests/support", "what tests of several crates share"),
+    ("tests/support", "helpers shared by the tests of several crates"),
 ];
 
 #[test]
