@@ -51,7 +51,7 @@ impl LocalStore {
     /// one by one.
     ///
     /// # Errors
-    /// As [`LocalStore::add_text`]; none of them is valid then.
+    /// The errors of [`LocalStore::add_text`]; none of the texts is valid then.
     pub fn add_texts(&self, texts: &[Text]) -> Result<Vec<StorePath>, StoreError> {
         let _shared = self.lock_shared()?;
         let path = |text: &Text| self.model().make_text_path(text.name.clone(), &text.text, &text.references);
@@ -76,7 +76,7 @@ impl LocalStore {
     /// Writes a derivation, whose input derivations and sources must be valid.
     ///
     /// # Errors
-    /// As [`LocalStore::add_text`].
+    /// The errors of [`LocalStore::add_text`].
     pub fn add_derivation(&self, derivation: &Derivation) -> Result<StorePath, StoreError> {
         Ok(self.add_derivations(std::slice::from_ref(derivation))?.remove(0))
     }
@@ -84,7 +84,7 @@ impl LocalStore {
     /// Writes derivations, which may depend on each other, with one registration.
     ///
     /// # Errors
-    /// As [`LocalStore::add_derivation`]; none of them is valid then.
+    /// The errors of [`LocalStore::add_derivation`]; none of the derivations is valid then.
     pub fn add_derivations(&self, derivations: &[Derivation]) -> Result<Vec<StorePath>, StoreError> {
         let mut texts = Vec::with_capacity(derivations.len());
         for derivation in derivations {
@@ -136,7 +136,7 @@ impl LocalStore {
     /// Copies the blobs of a tree that is not ours into the store, and returns the tree.
     ///
     /// # Errors
-    /// As [`LocalStore::add_source`].
+    /// The errors of [`LocalStore::add_source`].
     pub fn copy_in(&self, source: &Path, filter: Option<&mut SourceFilter<'_>>) -> Result<Imported, StoreError> {
         let _shared = self.lock_shared()?;
         let copied = self.copy(source, filter)?;
@@ -267,8 +267,8 @@ impl Copier<'_> {
         }
     }
 
-    /// As [`Copier::node`], without the entries that `filter` declines. Directories are read one
-    /// after the other, since filters run on one thread.
+    /// Does the same as [`Copier::node`], without the entries that `filter` declines. Directories
+    /// are read one after the other, since filters run on one thread.
     fn filtered(
         &self,
         parent: &Dir,

@@ -36,11 +36,11 @@ pub fn write(path: &Path, out: &mut dyn Write) -> Result<(), ArchiveError> {
     write_kept::<ArchiveError>(path, out, None)
 }
 
-/// As [`write`], with only those entries for which `keep` returns `true`; their paths are relative
-/// to `path`.
+/// Does the same as [`write`], with only those entries for which `keep` returns `true`; their paths
+/// are relative to `path`.
 ///
 /// # Errors
-/// As [`write`], or those of `keep`.
+/// The errors of [`write`] and of `keep`.
 pub fn write_filtered<E: From<ArchiveError>>(
     path: &Path,
     out: &mut dyn Write,
@@ -140,7 +140,7 @@ impl Walk<'_> {
 /// time.
 ///
 /// # Errors
-/// As [`nar::read`]; the caller removes the partial tree.
+/// The errors of [`nar::read`]; the caller removes the partial tree.
 pub fn unpack(input: impl Read, path: &Path) -> Result<(), ArchiveError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();

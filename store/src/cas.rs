@@ -275,7 +275,8 @@ impl LocalStore {
         Ok(Node::Directory { digest, size: bytes.len() as u64 })
     }
 
-    /// As [`LocalStore::write_directory`], and caches the directory, which will be read soon.
+    /// Does the same as [`LocalStore::write_directory`], and caches the directory, which will be
+    /// read soon.
     pub(crate) fn write_cached_directory(&self, directory: Directory) -> Result<Node, StoreError> {
         let node = self.write_directory(&directory)?;
         self.remember(&node.fingerprint(), &Arc::new(directory));

@@ -34,7 +34,7 @@ impl LocalStore {
         self.check_out(node, &parent, &name, mode::OBJECT_DIRECTORY, blobs)
     }
 
-    /// As [`LocalStore::checkout`], with the permissions of the top directory.
+    /// Does the same as [`LocalStore::checkout`], with the permissions of the top directory.
     pub(crate) fn check_out(
         &self,
         node: &Node,

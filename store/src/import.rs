@@ -120,12 +120,12 @@ impl LocalStore {
         self.import_tree_within(path, Bounds { bytes_max: u64::MAX, cancelled: &AtomicBool::new(false) })
     }
 
-    /// As [`LocalStore::import_tree`], within bounds: reading a sparse file takes time, though it
-    /// takes no space.
+    /// Does the same as [`LocalStore::import_tree`], within bounds: reading a sparse file takes
+    /// time, though it takes no space.
     ///
     /// # Errors
-    /// As [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails with
-    /// `ECANCELED`.
+    /// The errors of [`LocalStore::import_tree`]; [`StoreError::TooLarge`]; and a read that fails
+    /// with `ECANCELED`.
     pub fn import_tree_within(&self, path: &Path, bounds: Bounds<'_>) -> Result<Imported, StoreError> {
         let _shared = self.lock_shared()?;
         let (parent, name) = Dir::open_parent(path)?;

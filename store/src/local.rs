@@ -78,10 +78,10 @@ impl LocalStore {
         Self::open_with(root, OpenOptions::default())
     }
 
-    /// As [`LocalStore::open`], with options.
+    /// Does the same as [`LocalStore::open`], with options.
     ///
     /// # Errors
-    /// As [`LocalStore::open`].
+    /// The errors of [`LocalStore::open`].
     pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         public::make_parents(root)?;
         public::ensure_directory(root)?;
@@ -161,10 +161,10 @@ impl LocalStore {
         Ok(self.scratch.root(&TempRoot::Path(path.clone()))?)
     }
 
-    /// As [`LocalStore::temp_root`], for many paths at the cost of one.
+    /// Does the same as [`LocalStore::temp_root`], for many paths at the cost of one.
     ///
     /// # Errors
-    /// As [`LocalStore::temp_root`].
+    /// The errors of [`LocalStore::temp_root`].
     pub fn temp_roots(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<(), StoreError> {
         let _shared = self.lock_shared()?;
         Ok(self.scratch.roots(paths.into_iter().map(TempRoot::Path))?)

@@ -204,7 +204,7 @@ impl LocalStore {
     /// lives.
     ///
     /// # Errors
-    /// As [`model::tree::union::union`].
+    /// The errors of [`model::tree::union::union`].
     pub fn union(&self, layers: &[Layer], overlap: &Overlap) -> Result<Union, StoreError> {
         let _shared = self.lock_shared()?;
         Ok(model::tree::union::union(self, layers, overlap)?)

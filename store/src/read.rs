@@ -50,7 +50,7 @@ pub(crate) fn hash_file(file: &mut File, path: &Path) -> Result<(Digest, u64), S
     hash_file_unless(file, path, || false)
 }
 
-/// As [`hash_file`]; fails with `ECANCELED` soon after `stop` returns true.
+/// Does the same as [`hash_file`]; fails with `ECANCELED` soon after `stop` returns true.
 pub(crate) fn hash_file_unless(
     file: &mut File,
     path: &Path,

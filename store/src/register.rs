@@ -29,11 +29,12 @@ impl LocalStore {
         self.install_with_run(staged, info, None, &|| {})
     }
 
-    /// As [`LocalStore::install`]; also records the run that made the tree, with the same
-    /// registration. Calls `placed` when the tree is in place and only the sync to disk is left.
+    /// Does the same as [`LocalStore::install`]; also records the run that made the tree, with the
+    /// same registration. Calls `placed` when the tree is in place and only the sync to disk is
+    /// left.
     ///
     /// # Errors
-    /// As [`LocalStore::install`].
+    /// The errors of [`LocalStore::install`].
     pub fn install_with_run(
         &self,
         staged: &Path,
@@ -52,24 +53,25 @@ impl LocalStore {
     /// Makes `info.path` valid by checking out `info.node`, whose blobs are in the store.
     ///
     /// # Errors
-    /// As [`LocalStore::install`]; [`StoreError::MissingBlob`].
+    /// The errors of [`LocalStore::install`]; [`StoreError::MissingBlob`].
     pub fn add_tree(&self, info: &ValidPath) -> Result<(), StoreError> {
         self.add_trees(std::slice::from_ref(info))
     }
 
-    /// As [`LocalStore::add_tree`], for several paths with one registration.
+    /// Does the same as [`LocalStore::add_tree`], for several paths with one registration.
     ///
     /// # Errors
-    /// As [`LocalStore::add_tree`]; none of them is registered then.
+    /// The errors of [`LocalStore::add_tree`]; none of the paths is registered then.
     pub fn add_trees(&self, infos: &[ValidPath]) -> Result<(), StoreError> {
         self.add_trees_with_run(infos, BlobCheck::Skip, None, &|| {})
     }
 
-    /// As [`LocalStore::add_trees`]; also records the run that made the trees, with the same
-    /// registration. Calls `placed` when all are in place and only the sync to disk is left.
+    /// Does the same as [`LocalStore::add_trees`]; also records the run that made the trees, with
+    /// the same registration. Calls `placed` when all are in place and only the sync to disk is
+    /// left.
     ///
     /// # Errors
-    /// As [`LocalStore::add_trees`].
+    /// The errors of [`LocalStore::add_trees`].
     pub fn add_trees_with_run(
         &self,
         infos: &[ValidPath],
@@ -78,7 +80,7 @@ impl LocalStore {
         placed: &dyn Fn(),
     ) -> Result<(), StoreError> {
         let _shared = self.lock_shared()?;
-        // All callers take the locks in the same order, so that none waits for another in a circle.
+        // All callers take the locks in the same order, so that no deadlock is possible.
         let mut sorted: Vec<&ValidPath> = infos.iter().collect();
         sorted.sort_by(|a, b| a.path.cmp(&b.path));
         let (mut new, mut locks) = (Vec::new(), Vec::new());

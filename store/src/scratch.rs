@@ -96,7 +96,7 @@ impl Scratch {
         self.roots(std::iter::once(root.clone()))
     }
 
-    /// As [`Scratch::root`], for several at once.
+    /// Does the same as [`Scratch::root`], for several at once.
     pub fn roots(&self, new: impl Iterator<Item = TempRoot>) -> Result<(), SysError> {
         let process = self.process()?;
         let mut roots = os::lock(&process.roots);

@@ -25,7 +25,7 @@ pub struct Manifest {
 /// The facts of a manifest about one path. A part that is absent has the value of [`Defaults`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// The kind of an object that a tree cannot tell.
+    /// The kind of an object that a tree cannot express.
     pub special: Option<Special>,
     /// Permissions.
     pub mode: Option<u32>,
@@ -55,7 +55,7 @@ pub enum ManifestError {
     TooLong,
     #[error("the manifest does not start with the line `{HEADER}`")]
     Header,
-    #[error("the manifest does not end with a line end")]
+    #[error("the manifest lacks a final newline")]
     Truncated,
     #[error("line {line} of the manifest: {reason}")]
     Line {
@@ -80,7 +80,7 @@ pub enum LineError {
     HardLinkMetadata { target: TreePath },
     #[error("the root is a directory")]
     Root,
-    #[error("it says nothing about `{path}`")]
+    #[error("the entry for `{path}` is empty")]
     Nothing { path: TreePath },
     #[error("it is not in canonical form, which is `{canonical}`")]
     Canonical { canonical: String },

@@ -45,11 +45,11 @@ impl TreePath {
         Self::parse_stripped(path, 0).map(Option::unwrap_or_default)
     }
 
-    /// As [`TreePath::parse`], without the first `strip` components; `None` when the path has
-    /// fewer.
+    /// Does the same as [`TreePath::parse`], without the first `strip` components; `None` when the
+    /// path has fewer.
     ///
     /// # Errors
-    /// As [`TreePath::parse`].
+    /// The errors of [`TreePath::parse`].
     pub fn parse_stripped(path: &[u8], strip: usize) -> Result<Option<Self>, PathError> {
         match path {
             [] => return Err(PathError::Empty),

@@ -34,7 +34,7 @@ pub struct Stat {
 pub enum StatError {
     #[error("the mode {mode:#o} has bits that are not permissions")]
     Mode { mode: u32 },
-    #[error("the time has {nanoseconds} nanoseconds, and a second has fewer")]
+    #[error("the time has {nanoseconds} nanoseconds, which must be below 1000000000")]
     Nanoseconds { nanoseconds: u32 },
     #[error("the extended attribute `{}` is not a name of 1 to 255 bytes without `=` and zero byte", name.escape_ascii())]
     XattrName { name: Vec<u8> },

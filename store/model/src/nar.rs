@@ -27,7 +27,7 @@ pub enum NarError {
     Length { offset: u64, length: u64, max: u64 },
     #[error("a tree may have at most {DEPTH_MAX} nested directories; `{path}` has more")]
     Depth { path: String },
-    #[error("the archive ends at byte {offset}, in the middle")]
+    #[error("the archive is truncated at byte {offset}")]
     Truncated { offset: u64 },
     #[error("cannot {action} the archive")]
     Stream { action: &'static str, source: io::Error },
@@ -469,7 +469,7 @@ mod tests {
         let mut bytes = archive(&[MAGIC]);
         bytes[23] = 1;
         assert_snapshot!(check(&bytes), @"error: the archive is not valid at byte 21: expected padding of zeros");
-        assert_snapshot!(check(b""), @"error: the archive ends at byte 0, in the middle");
+        assert_snapshot!(check(b""), @"error: the archive is truncated at byte 0");
         let mut deep = archive(&[MAGIC]);
         for _ in 0..100_000 {
             deep.extend(archive(&[b"(", b"type", b"directory", b"entry", b"(", b"name", b"a", b"node"]));

@@ -19,12 +19,12 @@ pub struct PathInfo {
     pub nar_size_bytes: u64,
 }
 
-/// A place that knows store paths: a store, or a cache.
+/// A store or cache that knows store paths.
 pub trait PathInfos: Sync {
     /// Returns the record of a path, or `None` when the path is not valid there.
     ///
     /// # Errors
-    /// [`PathInfoError`] when the place cannot be asked.
+    /// [`PathInfoError`] when the store or cache cannot be asked.
     fn info(&self, path: &StorePath) -> Result<Option<PathInfo>, PathInfoError>;
 }
 

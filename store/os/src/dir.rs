@@ -115,14 +115,15 @@ pub fn kind(stat: &FileStat) -> FileKind {
 }
 
 impl Dir {
-    /// Opens a directory by path; links on the way are followed, a link at the end is not.
+    /// Opens a directory by path; links in the parent path are followed, a link at the end is not.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, SysError> {
         let path = path.into();
         let fd = nix::fcntl::open(&path, DIRECTORY, Mode::empty()).context("open directory", &path)?;
         Ok(Self { fd, path })
     }
 
-    /// As [`Dir::open`], and follows a link at the end too: for a path that the user has typed.
+    /// Does the same as [`Dir::open`], and follows a link at the end too: for a path that the user
+    /// has typed.
     pub fn open_typed(path: impl Into<PathBuf>) -> Result<Self, SysError> {
         let path = path.into();
         let flags = DIRECTORY.difference(OFlag::O_NOFOLLOW);
@@ -139,8 +140,8 @@ impl Dir {
         Ok((Self::open(parent)?, name.as_bytes().to_vec()))
     }
 
-    /// As [`Dir::open_typed`], of a directory that may not be readable; the handle serves for names
-    /// in it, not to list it.
+    /// Does the same as [`Dir::open_typed`], of a directory that may not be readable; the handle
+    /// serves for names in it, not to list it.
     pub(crate) fn open_to_search(path: &Path) -> Result<Self, SysError> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(path, flags, Mode::empty()).context("open directory", path)?;
@@ -233,7 +234,8 @@ impl Dir {
         Ok(list(&fd, &self.path)?.into_iter().map(|entry| entry.name).collect())
     }
 
-    /// As [`Dir::names`], without those for which `leave_out` returns true, which take no memory.
+    /// Does the same as [`Dir::names`], without those for which `leave_out` returns true, which
+    /// take no memory.
     pub fn names_but(&self, leave_out: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, SysError> {
         let fd = nix::fcntl::openat(&self.fd, ".", DIRECTORY, Mode::empty()).context("open directory", &self.path)?;
         let mut names = Vec::new();
@@ -343,7 +345,8 @@ impl Dir {
             .context("set the time of", self.at(name))
     }
 
-    /// As [`Dir::touch`], of the symbolic link that was `seen`, and never of a replacement.
+    /// Does the same as [`Dir::touch`], of the symbolic link that was `seen`, and never of a
+    /// replacement.
     pub fn touch_link(&self, name: &[u8], seen: &FileStat) -> Result<(), SysError> {
         let link = self
             .open_seen(name, "set the time of", |found| (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino))?;
@@ -406,8 +409,8 @@ pub fn finish_file(file: &File, executable: bool, path: &Path) -> Result<(), Sys
     touch_finished(file, path)
 }
 
-/// As [`finish_file`], for a file that was created with its final permissions: they are set again
-/// only where this process's umask removes some of them.
+/// Does the same as [`finish_file`], for a file that was created with its final permissions: they
+/// are set again only where this process's umask removes some of them.
 pub fn finish_made_file(file: &File, executable: bool, path: &Path) -> Result<(), SysError> {
     static UMASK_IS_HARMLESS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     let harmless = *UMASK_IS_HARMLESS.get_or_init(|| {

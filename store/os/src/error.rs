@@ -17,11 +17,11 @@ pub struct SysError {
 /// Owner of a path, which decides the advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// In a store, or in a tree that is added to one.
+    /// A path in a store, or in a tree that is added to one.
     Any,
     /// One of the store's own files, such as that of a lock.
     Store,
-    /// Outside of any store, where a store's advice does not apply.
+    /// A path outside of any store, where a store's advice does not apply.
     Outside,
 }
 

@@ -52,7 +52,7 @@ pub fn open_file(path: &Path) -> Result<File> {
 /// Writes a file from its start, as [`open_file`] makes it.
 ///
 /// # Errors
-/// As [`open_file`], and when it cannot be written.
+/// The errors of [`open_file`] and of writing the file.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = open_file(path)?;
     file.set_len(0)?;

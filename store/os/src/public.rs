@@ -107,7 +107,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Makes one of the directories of every store, or removes the write permission of others from an
 /// existing one of this user.
 pub fn ensure_directory(path: &Path) -> Result<(), SysError> {
-    // In almost all cases it exists.
+    // The directory exists in almost all cases.
     let stat = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make_dir(path, mode::DIRECTORY).map_err(SysError::of_store)?;

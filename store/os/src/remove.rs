@@ -26,7 +26,7 @@ struct Level {
     dir: Dir,
     /// Entries that are still in it.
     entries: Vec<DirEntry>,
-    /// Its name in the level above.
+    /// The directory's name in the level above.
     name: Vec<u8>,
 }
 
@@ -52,8 +52,8 @@ pub fn remove_tree(path: &Path) -> Result<(), SysError> {
 }
 
 impl Dir {
-    /// Removes `name` and all below it, made writable on the way; a name that does not exist is no
-    /// error. Returns the bytes freed: those of files that had no other name.
+    /// Removes `name` and all below it, and makes directories writable for that; a name that does
+    /// not exist is no error. Returns the bytes freed: those of files that had no other name.
     ///
     /// # Errors
     /// [`SysError`] with the first name that could not be removed; `EBUSY` for a mount point, as

@@ -80,8 +80,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// As [`FreeSpace::claim`], for a large amount that is written later: queries the kernel at
-    /// once, and grants nothing.
+    /// Does the same as [`FreeSpace::claim`], for a large amount that is written later: queries the
+    /// kernel at once, and grants nothing.
     ///
     /// # Errors
     /// [`OutOfSpace`].

@@ -41,7 +41,7 @@ pub(super) struct Graph {
     bytes: Vec<u64>,
     registered_at: Vec<u64>,
     references: Edges,
-    /// From outputs to their derivations.
+    /// Edges from outputs to their derivations.
     derivers: Edges,
 }
 

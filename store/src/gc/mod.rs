@@ -4,8 +4,8 @@
 //! alive, and so are the derivations of live paths, so that users can ask how a path was made.
 //! Blobs are alive in the trees of live paths. Everything else is removed, in this order: leftovers
 //! of dead processes; dead paths in batches, first their rows, then their objects; blobs. A crash
-//! on the way leaves garbage for the next collection. Leftovers go first, before the database is
-//! opened, since they may have filled the disk, and the database needs some space.
+//! during the run leaves garbage for the next collection. Leftovers go first, before the database
+//! is opened, since they may have filled the disk, and the database needs some space.
 //!
 //! Paths are numbers here ([`liveness`]) and live blobs 64-bit keys ([`blobs`]), a few dozen bytes
 //! of memory for each path, reference and live blob. Removed names are reported one by one, and not

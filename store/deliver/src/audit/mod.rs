@@ -138,7 +138,7 @@ pub enum AuditError {
     Read {
         /// The call, as a verb.
         call: &'static str,
-        /// Its argument.
+        /// The argument of the call.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -245,7 +245,7 @@ pub fn audit(tree: &Path, prefix: &Path, policy: &Policy) -> Result<Vec<Finding>
 
 /// The findings of one file.
 struct FileFindings<'a> {
-    /// Its absolute path once the tree is installed.
+    /// The file's absolute path once the tree is installed.
     path: &'a [u8],
     relative: PathBuf,
     findings: Vec<Finding>,
@@ -284,7 +284,7 @@ fn check_symlink(tree: &Tree, target: &[u8], report: &mut FileFindings) {
             "remove it, or keep its target in the same domain",
         ),
         Resolved::Loop => {
-            report.add(None, LeakKind::Symlink, format!("the link to `{shown}` leads in circles"), "remove it")
+            report.add(None, LeakKind::Symlink, format!("the link to `{shown}` is part of a cycle"), "remove it")
         }
     }
 }

@@ -243,7 +243,7 @@ fn links_and_odd_files() {
         [
             "opt/p/bin/suid: the set-id bit is set",
             "opt/p/fifo: it is a fifo",
-            "opt/p/share/circle: the link to `circle` leads in circles",
+            "opt/p/share/circle: the link to `circle` is part of a cycle",
             "opt/p/share/dangling: the link leads nowhere: `tabset` is not in the prefix",
             "opt/p/share/localtime: the link leads out of the prefix, to `/etc/localtime`",
             "opt/p/share/up: the link leads out of the prefix, to `../../../etc/passwd`",

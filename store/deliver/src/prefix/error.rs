@@ -44,7 +44,7 @@ pub enum PrefixError {
         reason: &'static str,
     },
     /// A path that is not valid for a prefix.
-    #[error("PREFIX `{}` is not the absolute path of a directory, without `..`", shown(prefix))]
+    #[error("PREFIX `{}` must be an absolute path below `/`, without `..`", shown(prefix))]
     NoPath {
         /// The given path.
         prefix: PathBuf,
@@ -101,7 +101,7 @@ pub enum PrefixError {
     },
     /// The path below the root leads through a link, which may end anywhere.
     #[error("`{}` is a symbolic link; a prefix is only put below real directories of the root", shown(path))]
-    LinkOnTheWay {
+    LinkInPath {
         /// The link.
         path: PathBuf,
     },
@@ -110,7 +110,7 @@ pub enum PrefixError {
     OtherOwner {
         /// The directory with the generations.
         path: PathBuf,
-        /// Its owner.
+        /// The owner of the directory.
         user: u32,
     },
     /// Other processes install and remove the prefix faster than this one can lock it.
@@ -133,7 +133,7 @@ impl PrefixError {
             Self::Foreign { .. } => "prefix::foreign_files",
             Self::NoGeneration { .. } | Self::NoNumber { .. } => "prefix::generation",
             Self::NotInstalled { .. } => "prefix::not_installed",
-            Self::LinkOnTheWay { .. } => "prefix::link_on_the_way",
+            Self::LinkInPath { .. } => "prefix::link_in_path",
             Self::OtherOwner { .. } => "prefix::other_owner",
             Self::Busy { .. } => "prefix::busy",
         }
@@ -145,7 +145,7 @@ impl PrefixError {
         "prefix::damaged",
         "prefix::foreign_files",
         "prefix::generation",
-        "prefix::link_on_the_way",
+        "prefix::link_in_path",
         "prefix::not_a_prefix",
         "prefix::not_installed",
         "prefix::other_owner",
@@ -177,13 +177,13 @@ impl PrefixError {
             Self::Damaged { path, .. } => {
                 format!("`ev prefix install` with `--force` moves `{}` aside and installs it again", shown(path))
             }
-            Self::LinkOnTheWay { path } if path.file_name().is_some_and(|name| names::is_hidden(name.as_bytes())) => {
+            Self::LinkInPath { path } if path.file_name().is_some_and(|name| names::is_hidden(name.as_bytes())) => {
                 format!(
                     "a directory of that name holds generations: look where the link leads, then `rm {}`",
                     shown(path)
                 )
             }
-            Self::LinkOnTheWay { .. } => "replace it by a directory, or install below its target".to_owned(),
+            Self::LinkInPath { .. } => "replace it by a directory, or install below its target".to_owned(),
             Self::Busy { .. } => "try again when the other processes have ended".to_owned(),
             _ => return None,
         })

@@ -112,8 +112,8 @@ pub(super) fn is_whole(generation: &Dir, installed: &List) -> Result<bool> {
     Ok(same(&now, installed) && installed.0.keys().all(|path| is_cache(path) || now.0.contains_key(path)))
 }
 
-/// Moves files, given by their paths below a generation, to the same paths below `to`. Directories
-/// on the way keep their permissions, which may have kept other users out.
+/// Moves files, given by their paths below a generation, to the same paths below `to`. The
+/// directories of the paths keep their permissions, which may have kept other users out.
 pub(super) fn move_to(generation: &Dir, paths: &[Vec<u8>], to: &Dir) -> Result<()> {
     for path in paths {
         let (above, name) = split(path);

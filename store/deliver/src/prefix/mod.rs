@@ -88,7 +88,7 @@ pub enum InstallMode {
 pub struct InstallOptions<'a> {
     /// The prefix, absolute; none: the first directory of the tree that looks like one.
     pub prefix: Option<&'a Path>,
-    /// Continue although foreign files are in the way, which are moved aside.
+    /// Move foreign files that are in the way aside, and continue.
     pub force: bool,
     /// The number of generations that stay besides the current one; the oldest go first.
     pub keep: usize,
@@ -142,7 +142,7 @@ pub enum Wanted {
 /// One installed state of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Its number; numbers only grow.
+    /// The number of the generation; numbers only grow.
     pub number: u32,
     /// True for the generation at the path.
     pub current: bool,

@@ -369,11 +369,11 @@ fn make_root(root: &Path) -> Result<()> {
     Ok(os::dir::make_dir(root, mode::DIRECTORY)?)
 }
 
-/// Follows a link on the way where that is allowed. Links of `/` itself are the machine's own; in
-/// another root they would lead out of it. Links of other users are not followed, nor links into a
-/// directory of generations.
+/// Follows a link in the parent path where that is allowed. Links of `/` itself are the machine's
+/// own; in another root they would lead out of it. Links of other users are not followed, nor links
+/// into a directory of generations.
 fn follow(root: &Path, at: &Dir, name: &[u8], stat: &FileStat) -> Result<Dir> {
-    let wrong = || PrefixError::LinkOnTheWay { path: at.join(name) };
+    let wrong = || PrefixError::LinkInPath { path: at.join(name) };
     let user = nix::unistd::geteuid().as_raw();
     if root != Path::new("/") || ![0, user].contains(&stat.st_uid) {
         return Err(wrong());
@@ -390,7 +390,7 @@ fn enter(parent: &Dir, name: &[u8], access: Access) -> Result<Option<Dir>> {
     match parent.find(name)? {
         None if access == Access::Make => Ok(Some(parent.make_dir_with(name, mode::DIRECTORY)?)),
         None => Ok(None),
-        Some(stat) if kind(&stat) == FileKind::Symlink => Err(PrefixError::LinkOnTheWay { path: parent.join(name) }),
+        Some(stat) if kind(&stat) == FileKind::Symlink => Err(PrefixError::LinkInPath { path: parent.join(name) }),
         Some(_) => Ok(Some(parent.open_dir_as_is(name)?)),
     }
 }

@@ -1,5 +1,5 @@
-//! Moves a generation to the path, in one step or, where the file system cannot exchange, in two
-//! with a note.
+//! Moves a generation to the path: in one step or, where the file system cannot exchange, in two
+//! renames, with a recovery file.
 
 use super::SysError;
 use super::error::{PrefixError, Result};

@@ -32,7 +32,7 @@ fn texts_that_are_no_manifest() {
     let cases = [
         ("", "the path does not start with `/`"),
         ("a mode=0755", "the path does not start with `/`"),
-        ("/a", "it says nothing about `/a`"),
+        ("/a", "the entry for `/a` is empty"),
         ("/ fifo", "the root is a directory"),
         ("/a/../b mode=0755", "the path is not valid: its path contains `..`"),
         ("//a mode=0755", "the path is not valid: its path is absolute"),

@@ -104,7 +104,7 @@ impl Derivation {
     /// Returns all outputs with their paths, in order of name.
     ///
     /// # Errors
-    /// As [`Derivation::output_path`].
+    /// The errors of [`Derivation::output_path`].
     pub fn output_paths(&self, model: StoreModel) -> Result<BTreeMap<String, Option<StorePath>>, DerivationError> {
         self.outputs.keys().map(|name| Ok((name.clone(), self.output_path(model, name)?))).collect()
     }
@@ -169,7 +169,7 @@ impl Derivation {
     /// result in `hashes`, and returns the path of the `.drv` and its text.
     ///
     /// # Errors
-    /// As [`Derivation::fill_output_paths`] and [`Derivation::path_and_text`].
+    /// The errors of [`Derivation::fill_output_paths`] and [`Derivation::path_and_text`].
     pub fn complete(
         &mut self,
         model: StoreModel,

@@ -58,7 +58,7 @@ fn output_paths_are_those_of_nix() {
             }
             bare.env.remove(name.as_bytes());
         }
-        // The hashes of the inputs are computed on the way, and known beforehand.
+        // The hashes of the inputs are computed during the run, and known beforehand.
         let hashes = DerivationHashes::new();
         let mut cold = bare.clone();
         cold.fill_output_paths(MODEL, &hashes, load).unwrap();

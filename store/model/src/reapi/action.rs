@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Environment, output paths and properties are sorted. Arguments and environment are bytes here
-//! and `string` in the API, so an action with other than UTF-8 in them has a key like any other but
+//! and `string` in the API, so an action whose bytes are not UTF-8 has a key like any other but
 //! cannot be sent to a remote engine.
 
 use super::wire::{Decoded, Field, decode_digest, decode_pair, digest, element, fields, pair, string, text};
@@ -55,7 +55,7 @@ impl Command {
         out
     }
 
-    /// Parses canonical bytes. The output paths come out sorted.
+    /// Parses canonical bytes. The output paths of the result are sorted.
     ///
     /// # Errors
     /// [`MessageError`] when the bytes are not the result of [`Command::encode`].

@@ -1,10 +1,11 @@
-//! Places of directories beside a store: above another place, and nowhere.
+//! Stores of directories that are no store on disk: in memory above another one, and a store that
+//! saves nothing.
 
 use super::{Digest, Directories, Directory, MemoryDirectories, Node, TreeError};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Directories in memory above those of another place, which stays as it is.
+/// Directories in memory above those of another store or cache, which stays as it is.
 pub struct OverlaidDirectories<D> {
     memory: MemoryDirectories,
     below: D,
@@ -21,7 +22,7 @@ impl<D> OverlaidDirectories<D> {
         &self.memory
     }
 
-    /// Returns the place that is not written to.
+    /// Returns the store or cache that is not written to.
     pub fn below(&self) -> &D {
         &self.below
     }
@@ -41,8 +42,8 @@ where
     }
 }
 
-/// The directories of another place, for trees of which only the digest is needed: nothing is
-/// saved.
+/// The directories of another store or cache, for trees of which only the digest is needed: nothing
+/// is saved.
 pub struct DigestsOnly<'a>(pub &'a dyn Directories);
 
 impl Directories for DigestsOnly<'_> {

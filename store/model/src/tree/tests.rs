@@ -117,7 +117,7 @@ fn a_link_to_a_directory_is_treated_as_that_directory() {
     usr/lib/a d63b
     usr/lib/b d63b
     ");
-    // A link within the moved directory, and a link on the way to its target.
+    // A link within the moved directory, and a link in its target's parent path.
     assert_snapshot!(check(&["lib -> usr/lib\nusr -> system/usr\nsystem/usr/lib/a = 1", "lib/b = 1\nlib/l -> b", "usr/lib/c/d = 1\nlib/c/e = 1"], ""), @"
     redirected
     lib -> usr/lib

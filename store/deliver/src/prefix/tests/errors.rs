@@ -29,7 +29,10 @@ fn the_argument_is_named() {
     let world = World::new();
     for wrong in ["/", "", "opt/toy", "/opt/../toy", ".."] {
         let error = generations(&world.root(), wrong.as_ref()).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("PREFIX `{wrong}` is not the absolute path")), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("PREFIX `{wrong}` must be an absolute path below `/`")),
+            "{error}"
+        );
         assert!(error.help().unwrap().contains("such as `/usr/local/my-stuff`"));
     }
 }

@@ -99,7 +99,7 @@ fn the_marker_with_each_kind() {
 
 /// A link anywhere between the root and the prefix, or as the hidden directory.
 #[test]
-fn links_on_the_way() {
+fn links_in_the_path() {
     for link in ["opt", "opt/my", "opt/my/.stuff.generations"] {
         for shape in [Shape::LinkToDirectory, Shape::Dangling, Shape::Circle, Shape::LinkToFile, Shape::Relative(".")] {
             let world = World::new();
@@ -111,7 +111,7 @@ fn links_on_the_way() {
                 let options = InstallOptions { force, ..InstallOptions::default() };
                 for mode in [InstallMode::Copy, InstallMode::Symlink] {
                     let result = world.install_with("one", mode, &options);
-                    assert!(matches!(result, Err(PrefixError::LinkOnTheWay { .. })), "{link} {shape:?}: {result:?}");
+                    assert!(matches!(result, Err(PrefixError::LinkInPath { .. })), "{link} {shape:?}: {result:?}");
                 }
                 for result in [
                     switch(&world.root(), PREFIX.as_ref(), Wanted::Previous, force).map(drop),
@@ -119,7 +119,7 @@ fn links_on_the_way() {
                     generations(&world.root(), PREFIX.as_ref()).map(drop),
                     prune(&world.root(), PREFIX.as_ref(), 0, None).map(drop),
                 ] {
-                    assert!(matches!(result, Err(PrefixError::LinkOnTheWay { .. })), "{link} {shape:?}: {result:?}");
+                    assert!(matches!(result, Err(PrefixError::LinkInPath { .. })), "{link} {shape:?}: {result:?}");
                 }
             }
             assert_eq!((world.seen(), shapes::seen(&world.outside())), (root, outside), "{link} {shape:?}");
@@ -153,7 +153,7 @@ fn links_of_the_machine_itself() {
     assert!(top.join("real/stuff/bin").is_dir());
     for way in if is_root { vec!["installed", "other"] } else { vec!["installed"] } {
         let result = install_at(way);
-        assert!(matches!(result, Err(PrefixError::LinkOnTheWay { .. })), "{way}: {result:?}");
+        assert!(matches!(result, Err(PrefixError::LinkInPath { .. })), "{way}: {result:?}");
     }
     assert_eq!(fs::read_dir(top.join(".stuff.generations/1")).unwrap().count(), 0);
 }

@@ -310,6 +310,6 @@ fn trees_and_roots_that_do_not_fit() {
     ));
     symlink("/tmp", world.root().join("opt")).unwrap();
     let fine = InstallOptions { prefix: Some(PREFIX.as_ref()), ..InstallOptions::default() };
-    assert!(matches!(install(&tree, &world.root(), InstallMode::Copy, &fine), Err(PrefixError::LinkOnTheWay { .. })));
+    assert!(matches!(install(&tree, &world.root(), InstallMode::Copy, &fine), Err(PrefixError::LinkInPath { .. })));
     assert!(matches!(generations(&world.root(), Path::new("/never/installed")), Err(PrefixError::NotInstalled { .. })));
 }

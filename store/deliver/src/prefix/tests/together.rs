@@ -57,7 +57,7 @@ fn a_lock_without_a_name() {
         while !has_opened() {
             std::thread::yield_now();
         }
-        // As an uninstall does.
+        // The calls of an uninstall.
         held.take_away(held.current().unwrap()).unwrap();
         held.remove_generation(1).unwrap();
         drop(held);
