@@ -1,8 +1,8 @@
 //! Actions: a derivation once its inputs exist, as a command and the contents that it sees.
 //!
-//! The key leaves out all that cannot change a result: the number of cores, limits, paths on this
-//! machine. The version of the sandbox's own promises ([`LAYOUT`]) is in, so that a build reuses an
-//! old result only when it would find the same surroundings.
+//! The key omits everything that cannot change a result: the number of cores, limits, paths on this
+//! machine. It includes the version of the sandbox's own promises ([`LAYOUT`]), so a build reuses
+//! an old result only when it would find the same environment.
 
 use crate::derivation::{BUILD_DIR, Invocation};
 use crate::request::SandboxMode;
@@ -11,8 +11,8 @@ use model::reapi::{Action, Command, Platform};
 use model::tree::{Node, SizedDigest};
 use std::collections::BTreeMap;
 
-/// Raised whenever builds find other surroundings than before: mount points, default environment,
-/// fixed clock.
+/// Version of the environment that builds find: mount points, default variables, fixed clock. Each
+/// change of it raises the version.
 const LAYOUT: &str = "1";
 
 /// Returns the action of a command on a root; the properties gain the layout version.

@@ -77,10 +77,10 @@ pub(crate) fn invocation(
     outputs: &BTreeMap<String, StorePath>,
     rooted: bool,
 ) -> Result<Invocation, BuildError> {
-    let place = |name: &String, path: &StorePath| {
+    let output_path = |name: &String, path: &StorePath| {
         if rooted { format!("{OUTPUT_DIR}/{name}") } else { StoreModel::Native.print(path) }
     };
-    let places: BTreeMap<String, String> = outputs.iter().map(|(n, p)| (n.clone(), place(n, p))).collect();
+    let places: BTreeMap<String, String> = outputs.iter().map(|(n, p)| (n.clone(), output_path(n, p))).collect();
     let mut rewrites: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (name, path) in outputs {
         rewrites.push((placeholder(name).into_bytes(), places[name].clone().into_bytes()));
@@ -131,9 +131,9 @@ pub(crate) fn invocation(
     }
     // Paths of outputs that the derivation itself did not write into its environment (fixed outputs
     // may not).
-    for (name, place) in &places {
+    for (name, output_path) in &places {
         if attributes.structured().is_none() {
-            env.insert(name.clone().into_bytes(), place.clone().into_bytes());
+            env.insert(name.clone().into_bytes(), output_path.clone().into_bytes());
         }
     }
     for (name, value) in DEFAULTS {

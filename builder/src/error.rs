@@ -43,7 +43,7 @@ pub enum BuildError {
     NotADerivation { path: StorePath },
     #[error("`{drv}` has no output `{output}`; it has {}", list(known))]
     UnknownOutput { drv: StorePath, output: String, known: Vec<String> },
-    #[error("the derivations need each other in a circle: {}", chain.join(" → "))]
+    #[error("the derivations form a cycle: {}", chain.join(" → "))]
     Cycle { chain: Vec<String> },
     #[error("{what} is not supported")]
     Unsupported { what: String },
@@ -202,9 +202,9 @@ impl BuildError {
 #[derive(Debug)]
 pub struct HashMismatch {
     pub name: String,
-    /// In the form the user wrote it.
+    /// The expected hash, in the form the user wrote it.
     pub specified: String,
-    /// In that same form.
+    /// The hash of the contents, in the same form.
     pub actual: String,
     pub urls: Vec<String>,
 }
@@ -294,7 +294,7 @@ impl fmt::Display for BuilderFailure {
     }
 }
 
-/// A place at which two builds of an output differ.
+/// A path at which two builds of an output differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub output: String,

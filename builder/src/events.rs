@@ -28,7 +28,7 @@ pub enum Origin {
     Fetched,
     /// Another process, or another derivation with the same output, made it while this one waited.
     Found,
-    /// It was built again and came out the same.
+    /// The output was built again and has the same contents.
     Reproduced,
 }
 
@@ -48,7 +48,7 @@ pub enum Event {
     Planned { plan: Arc<crate::Plan> },
     /// A node has left the queue.
     Started { node: NodeId },
-    /// Its builder runs now: no earlier result could be reused.
+    /// The node's builder runs now: no earlier result could be reused.
     Building { node: NodeId },
     /// The node waits until another process releases its lock.
     Waiting { node: NodeId, holder: LockHolder },
@@ -66,7 +66,7 @@ pub enum Event {
     Failed { node: NodeId, failure: Arc<DerivationFailure> },
     /// The node is not started since `by`, which it needs, failed.
     Blocked { node: NodeId, by: NodeId },
-    /// A person should know this, though it fails nothing.
+    /// A warning for the user; no node fails because of it.
     Warning { node: Option<NodeId>, drv: Option<StorePath>, text: String },
 }
 

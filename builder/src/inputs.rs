@@ -15,7 +15,7 @@ use store::LocalStore;
 pub(crate) struct InputTree {
     pub name: TreeName,
     pub node: Node,
-    /// Its name in messages.
+    /// The tree's name in messages.
     pub owner: String,
 }
 
@@ -80,7 +80,7 @@ impl Inputs {
     }
 
     /// Returns the root of the sandbox: `base`, the union of the root trees, with everything else
-    /// at its place. Saves the directories that are not part of an input; with
+    /// at its path. Saves the directories that are not part of an input; with
     /// [`DigestsOnly`](model::tree::directories::DigestsOnly) only their digests are computed.
     pub fn root_directory(
         &self,

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// Number of threads of a kind beyond its slots, for nodes that released their slot.
 const WAITING_MAX: usize = 16;
 
-/// Number of builds that may overtake one whose turn it was, had there been memory for it.
+/// Number of builds that may overtake one that is next but waits for memory.
 const OVERTAKEN_MAX: usize = 8;
 
 /// Expected memory of a build that was never run, unless its slot's share is less.
@@ -151,8 +151,8 @@ impl Drop for Slot<'_> {
 
 /// Runs `work` for each node of `plan`. Returns the end of each node.
 ///
-/// After the first failure no further node starts, unless [`SchedulePolicy::keep_going`] is set; running ones finish.
-/// Setting `cancelled` stops likewise, and `work` has to read it too.
+/// After the first failure no further node starts, unless [`SchedulePolicy::keep_going`] is set;
+/// running ones finish. Setting `cancelled` stops likewise, and `work` has to read it too.
 pub(crate) fn run<T: Send, E: Send>(
     plan: &Plan,
     policy: SchedulePolicy,

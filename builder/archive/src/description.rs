@@ -1,8 +1,8 @@
 //! Pax headers and number fields of tar entries, where readers may disagree.
 //!
-//! The `tar` crate takes the first record of a kind and skips one that is no number, then believes
-//! the header. Other readers take the last, or stop. All readers must see one archive, so a
-//! description that can be read in two ways is an error.
+//! Of several records of a kind the `tar` crate takes the first, and instead of a record that is no
+//! number it takes the field of the tar header. GNU tar and bsdtar take the last record, or stop.
+//! All readers must see one archive, so a description that can be read in two ways is an error.
 
 use crate::Metadata;
 use crate::error::EntryError;
@@ -26,13 +26,13 @@ const DECISIVE: [&[u8]; 3] = [b"path", b"linkpath", b"size"];
 pub struct Described {
     /// Time of the last change in seconds since 1970, 0 for earlier times.
     pub changed: Option<u64>,
-    /// Those of [`DECISIVE`] that are there.
+    /// The records of [`DECISIVE`] that the header has.
     records: Vec<&'static [u8]>,
     /// Only with full metadata.
     metadata: DescribedMetadata,
 }
 
-/// Metadata that a pax header has beyond, or in place of, that of a header.
+/// Metadata of a pax header, which adds to that of the tar header or replaces it.
 #[derive(Debug, Default)]
 struct DescribedMetadata {
     uid: Option<u64>,
@@ -133,8 +133,8 @@ impl Described {
         })
     }
 
-    /// Returns a name from the one that the crate gives, which is that of the pax record `record`
-    /// or GNU's long name. GNU tar reads the latter as C does and so ignores zero bytes at its end,
+    /// Corrects a name from the `tar` crate, which is the value of the pax record `record` or GNU's
+    /// long name. GNU tar reads the latter as a C string and so ignores zero bytes at its end,
     /// which it writes itself; in a record they belong to the name.
     pub fn name<'n>(&self, name: &'n [u8], record: &[u8]) -> &'n [u8] {
         if self.records.contains(&record) {
@@ -179,7 +179,7 @@ pub fn header_time(header: &Header) -> Result<u64, EntryError> {
     header.mtime().or_else(|_| refused(format!("its time is no number: `{}`", field.escape_ascii())))
 }
 
-/// Returns the same, with times before 1970; `None` when it does not fit.
+/// Returns the modification time, negative before 1970; `None` when it does not fit.
 fn header_mtime(header: &Header) -> Option<Time> {
     let field = &header.as_old().mtime;
     if is_negative(field) {
@@ -191,7 +191,7 @@ fn header_mtime(header: &Header) -> Option<Time> {
     i64::try_from(seconds).ok().map(Time::of_seconds)
 }
 
-/// Returns true for GNU's form of numbers below zero, which have no room in octal digits.
+/// Returns true for GNU's form of numbers below zero, which do not fit in octal digits.
 fn is_negative(field: &[u8]) -> bool {
     field[0] == 0xff
 }
@@ -238,7 +238,7 @@ fn records(mut bytes: &[u8]) -> io::Result<Vec<Record<'_>>> {
     Ok(records)
 }
 
-/// Reads decimal digits that a `u64` has room for; no sign, which `parse` would take.
+/// Reads decimal digits that fit in a `u64`; no sign, which `parse` would accept.
 fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,11 +1,11 @@
 //! The sink that writes entries below one directory of a disk, and nowhere else.
 //!
 //! An entry's parent directory is opened with `openat2` as if the destination were the root of the
-//! file system: a symbolic link on the way is followed, as real packages need (`lib` → `usr/lib`),
-//! but `..` and absolute targets end at the destination, and the kernel enforces it even against a
-//! TOCTOU race with another process. On a kernel without `openat2` links on the way are refused
-//! instead. The last component is never followed: an entry of that name is removed first, and files
-//! are only ever created exclusively.
+//! file system: a symbolic link in the parent path is followed, as real packages need (`lib` →
+//! `usr/lib`), but `..` and absolute targets end at the destination, and the kernel enforces it
+//! even against a TOCTOU race with another process. On a kernel without `openat2` links in the
+//! parent path are refused instead. The last component is never followed: an entry of that name is
+//! removed first, and files are only ever created exclusively.
 //!
 //! The result depends on the entries alone: modes are 755 and 644, owners and times are the
 //! writer's; devices and pipes are refused.
@@ -49,7 +49,7 @@ impl Sink for Destination<'_> {
 
     fn entry(&mut self, entry: Entry<'_>, contents: &mut dyn Read) -> Result<(), EntryError> {
         let refuse = |reason: &str| Err(EntryError::Refused(reason.to_owned()));
-        // Names take room, too.
+        // Names take space, too.
         self.room.claim(ENTRY_BYTES)?;
         match entry.kind {
             EntryKind::Directory if entry.path.is_root() => Ok(()),

@@ -19,11 +19,11 @@ pub enum UnpackError {
     Format {
         /// The archive.
         archive: PathBuf,
-        /// Its form, or the part that it lacks.
+        /// The archive's form, or the part that it lacks.
         reason: String,
     },
     /// The archive ends too early or contradicts itself.
-    #[error("`{}` is truncated or broken near byte {offset}: {source}", archive.display())]
+    #[error("`{}` is truncated or damaged near byte {offset}: {source}", archive.display())]
     Broken {
         /// The archive.
         archive: PathBuf,
@@ -59,7 +59,7 @@ pub enum UnpackError {
         archive: PathBuf,
         /// The entry at which it happened, made printable.
         entry: String,
-        /// The room that there is, and the next step.
+        /// The free space that there is, and the next step.
         source: OutOfSpace,
     },
     /// The destination cannot be written.
@@ -98,7 +98,7 @@ pub enum EntryError {
     Refused(String),
     /// A limit is exceeded: which.
     Limit(String),
-    /// The file system has no room for the entry.
+    /// The file system lacks free space for the entry.
     OutOfSpace(OutOfSpace),
     /// The entry could not be written.
     System(SysError),

@@ -54,7 +54,7 @@ pub struct Options {
     pub strip: usize,
     /// Bounds on the result.
     pub limits: Limits,
-    /// The room of the destination, if it is not just that of a store.
+    /// Free space of the destination, if it is not just that of a store.
     pub room: Option<Arc<FreeSpace>>,
     /// Set to `true` to cancel.
     pub cancel: Arc<AtomicBool>,
@@ -67,8 +67,8 @@ pub struct Limits {
     pub entries_max: u64,
     /// Bytes of all files together.
     pub bytes_max: u64,
-    /// Number of bytes that may come out of one byte of an archive; checked once 64 MiB have come
-    /// out of it. Gzip cannot do more than 1,032, and honest xz and zstd archives stay far below.
+    /// Largest number of bytes that one byte of an archive expands to; checked once 64 MiB are
+    /// unpacked. Gzip cannot do more than 1,032, and honest xz and zstd archives stay far below.
     pub ratio_max: u64,
 }
 
@@ -134,7 +134,7 @@ pub fn unpack(archives: &[PathBuf], dest: &Path, options: &Options) -> Result<St
 }
 
 /// Reads the archives one after the other, and gives all their entries with full metadata to
-/// `sink`. The room of [`Options`] is not used: a sink knows where it writes.
+/// `sink`. The free space of [`Options`] is not checked: a sink knows where it writes.
 ///
 /// Of the extended attributes, those in records `SCHILY.xattr.*` are read, as GNU tar and bsdtar
 /// write them.

@@ -76,7 +76,7 @@ fn refused<T>(reason: &str) -> Result<T, EntryError> {
 /// An entry of a tar stream.
 struct TarEntry<'a, 'b, R: Read> {
     entry: &'a mut tar::Entry<'b, R>,
-    /// Its name as the crate gives it.
+    /// The entry's name as the `tar` crate gives it.
     name: &'a [u8],
     /// The bytes that describe it.
     captured: &'a [u8],
@@ -203,7 +203,7 @@ impl<R: Read> Read for Watched<'_, R> {
         if self.read > RATIO_FROM_BYTES && self.read / self.ratio_max.max(1) > self.position.get() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("more than {} bytes come out of one", self.ratio_max),
+                format!("one byte expands to more than {} bytes", self.ratio_max),
             ));
         }
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));

@@ -345,7 +345,7 @@ fn truncated_anywhere_is_an_error() {
     assert!(error.ends_with("the tar has no end mark"), "{error}");
     let cut = &compress(Compression::Xz, &tar)[..40_000];
     let error = World::new().unpack(&[cut]).unwrap_err();
-    assert!(error.starts_with("`archive0` is truncated or broken near byte 40000: "), "{error}");
+    assert!(error.starts_with("`archive0` is truncated or damaged near byte 40000: "), "{error}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Where files come from and how patient we are: the settings of a [`Fetcher`](super::Fetcher).
+//! Mirrors, proxies, certificates, timeouts and retries: the settings of a
+//! [`Fetcher`](super::Fetcher).
 //!
 //! Nothing here reads the process environment: the root crate passes the variables in, and the
 //! directory that stands for `/`, so that a test can show a whole machine. Building a configuration
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Bundles of trusted certificates in the places where distributions keep them, most common first.
+/// Paths of the bundles of trusted certificates in distributions, most common first.
 const SYSTEM_BUNDLES: [&str; 6] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/pki/tls/certs/ca-bundle.crt",

@@ -15,7 +15,7 @@ pub enum FetchError {
     Failed {
         /// Name of the wanted file.
         name: String,
-        /// In the order tried.
+        /// The attempts, in the order tried.
         attempts: Vec<Attempt>,
     },
     /// The list of URLs is empty.
@@ -36,7 +36,7 @@ pub enum FetchError {
     OutOfSpace {
         /// Name of the wanted file.
         name: String,
-        /// The room that there is, and the next step.
+        /// The free space that there is, and the next step.
         source: OutOfSpace,
     },
     /// A local file could not be written or read.

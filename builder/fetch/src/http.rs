@@ -1,13 +1,13 @@
 //! One request: connections, redirects, ranges, and the body into the part file.
 //!
 //! Redirects are followed here and not in the client, because their limits are our promise: https
-//! never becomes http, a user name and password never reach another host, and `file:` is out of a
-//! server's reach. Compressed transfer is never asked for: the hash is that of the file as the
-//! server stores it.
+//! never becomes http, a user name and password never reach another host, and no redirect leads to
+//! `file:`. Compressed transfer is never asked for: the hash is that of the file as the server
+//! stores it.
 //!
 //! Plain http goes through a proxy in the absolute form (`GET http://host/path`), since many
 //! proxies open tunnels for https only; the client library always tunnels. So such a connection is
-//! one to the proxy's address, and the first line of each request is completed on its way out.
+//! one to the proxy's address, and the first line of each request is completed as it is sent.
 
 use super::FetchConfig;
 use super::error::{TransferError, TransferErrorKind};
@@ -297,7 +297,7 @@ fn redirect_target(url: &Url, status: StatusCode, headers: &HeaderMap) -> Result
         .map_err(|reason| TransferError::last(format!("redirected to `{}`: {reason}", url::redact(location))))?;
     if url.scheme == "https" && next.scheme == "http" {
         return Err(TransferError::last(format!(
-            "redirected from https to `{next}`, which anyone could change on the way"
+            "redirected from https to `{next}`, which anyone on the network could change"
         )));
     }
     Ok(next)
@@ -544,7 +544,7 @@ mod tests {
         assert_eq!(target("https://a.example/x", "/y").unwrap(), "https://a.example/y");
         assert_eq!(target("http://a.example/x", "https://b.example/y").unwrap(), "https://b.example/y");
         let refused = target("https://a.example/x", "http://a.example/y").unwrap_err();
-        assert_eq!(refused, "redirected from https to `http://a.example/y`, which anyone could change on the way");
+        assert_eq!(refused, "redirected from https to `http://a.example/y`, which anyone on the network could change");
     }
 
     #[test]

@@ -58,7 +58,7 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(120);
 /// One file to fetch.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    /// Its http, https, file and mirror URLs, best first.
+    /// The file's http, https, file and mirror URLs, best first.
     pub urls: Vec<String>,
     /// The hash of the file's bytes; none only where the caller pins the result in another way.
     pub expected: Option<Hash>,
@@ -173,7 +173,7 @@ impl Fetcher {
     }
 
     /// Asks a server something that is no file, as a protocol on top of HTTP does; with a body, it
-    /// is posted. Nothing is stored: a caller that stores the answer asks for the room.
+    /// is posted. Nothing is stored: a caller that stores the answer checks the free space.
     ///
     /// Redirects of a request that is not posted are followed, logins and proxies are those of
     /// [`Fetcher::fetch`], and errors that may pass are retried.

@@ -1,9 +1,9 @@
 //! `mirror://NAME/path`: one URL for many hosts.
 //!
 //! No host name is compiled in. A name stands for the mirrors the user configured, and `debian`
-//! falls back on the mirrors this machine's apt uses. The last resort, an archive that never
-//! forgets a file, is given by the derivation itself as a further URL in its list: which archive
-//! can be trusted to keep a package is the package's knowledge.
+//! falls back on the mirrors this machine's apt uses. The last resort is a permanent archive, which
+//! the derivation itself gives as a further URL in its list. Only the package can know which
+//! archive keeps its files.
 
 use super::FetchConfig;
 
@@ -23,7 +23,7 @@ pub(super) fn expand(config: &FetchConfig, url: &str) -> Result<Vec<String>, Str
         let known: std::collections::BTreeSet<&str> = config.mirrors.iter().map(|(name, _)| name.as_str()).collect();
         let known: Vec<&str> = known.into_iter().collect();
         return Err(match known.as_slice() {
-            [] => format!("no mirror named `{name}` is configured, and none at all"),
+            [] => "no mirrors are configured".to_owned(),
             known => format!("no mirror named `{name}` is configured, only {}", known.join(", ")),
         });
     }

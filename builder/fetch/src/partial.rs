@@ -129,7 +129,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Asks for room for all of a file that will have `total` bytes.
+    /// Checks that all of a file that will have `total` bytes fits in the free space.
     pub fn require(&self, total: u64) -> io::Result<()> {
         self.room.require(total.saturating_sub(self.len)).map_err(full)
     }

@@ -12,9 +12,9 @@ use std::net::IpAddr;
 /// Proxies by the scheme of the URL that is wanted, and the exceptions.
 #[derive(Clone, Default)]
 pub struct ProxyRules {
-    /// For `http://` URLs.
+    /// Proxy for `http://` URLs.
     pub http: Option<String>,
-    /// For `https://` URLs.
+    /// Proxy for `https://` URLs.
     pub https: Option<String>,
     /// Hosts reached without a proxy, as in `no_proxy`.
     pub exceptions: Vec<String>,

@@ -1,5 +1,4 @@
-//! The little that fetching needs to know about URLs: their parts, relative references, and hiding
-//! passwords.
+//! URL parsing for fetching: parts, relative references, and hiding passwords.
 
 use std::borrow::Cow;
 

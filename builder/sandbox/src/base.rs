@@ -20,10 +20,11 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-/// Files of `/proc/self/net` that show the past and the contents of a network namespace: packets by
-/// device, with each that was sent, as there is only the loopback device; packets that were not
-/// sent for want of a route, in the counts of the protocols; labels; names of Unix sockets. A file
-/// that this kernel lacks is a facility that it lacks.
+/// Files of `/proc/self/net` that show the past and the contents of a network namespace. `dev`
+/// counts packets by device: every packet that was sent, as there is only the loopback device. The
+/// counters of the protocols, `snmp` and `snmp6`, include packets that were not sent because there
+/// was no route. `ip6_flowlabel` lists flow labels, `unix` names of Unix sockets. A missing file
+/// means that the kernel lacks the feature.
 const TRACES: [&str; 5] = ["dev", "snmp", "snmp6", "ip6_flowlabel", "unix"];
 
 /// Made once, by the spawner.
@@ -34,7 +35,7 @@ pub struct Base {
     pub template: Option<Template>,
     /// The store, as builds see it; there from the first build on that sees anything of it.
     pub view: Option<View>,
-    /// The root that was last wanted and was not the one before.
+    /// The last requested root, if it differed from the one before it.
     last_root: Option<Contents>,
     pub machine: Machine,
     /// The mount namespace of this process.
@@ -44,14 +45,14 @@ pub struct Base {
     /// The end of the pipe to which inits report.
     pub report: OwnedFd,
     reports: File,
-    /// For the time namespaces.
+    /// The file that sets the clocks of time namespaces.
     clock_offsets: Option<File>,
     network: Option<Network>,
 }
 
 /// The network namespace that this process is in.
 struct Network {
-    /// Those of [`TRACES`] that exist.
+    /// The files of [`TRACES`] that exist.
     files: Vec<File>,
     /// Their contents when it was new.
     new: Vec<u8>,
@@ -79,8 +80,8 @@ impl Base {
         let (reports, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .named("set up a pipe", || "pipe2(O_CLOEXEC|O_NONBLOCK)".into())?;
         let inner = namespaces::make_inner()?;
-        // Where the kernel refuses this one, each build tries the whole and reports it, or does
-        // without if it may.
+        // If the kernel refuses this filter, each build installs the whole filter and reports the
+        // failure, or runs without it if that is allowed.
         let filtered = sys::set_seccomp_filter(&filter::for_spawner()).is_ok();
         Ok(Base {
             inner,

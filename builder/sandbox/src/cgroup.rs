@@ -7,10 +7,10 @@
 //! (`limits`), which bind each process by itself.
 //!
 //! The spawner is put into a group before it forks the first init: so nothing of a build ever runs
-//! outside, and no process is moved for a build, for which the kernel stops the world. Invariant: a
+//! outside. Nor is a process moved for each build: moving a process blocks every fork. Invariant: a
 //! group is removed after its spawner has ended, and holds nothing else then, as a build's
-//! processes are dead when [`super::Sandbox::run`] returns; groups of callers that were killed are
-//! removed by the next one.
+//! processes are dead when [`super::Sandbox::run`] returns; the next caller removes groups of
+//! callers that were killed.
 
 use crate::request::Limits;
 use nix::sys::signal::kill;

@@ -55,7 +55,7 @@ fn serve() -> ! {
         let mut reports = Vec::new();
         let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), &log) {
             (Ok(base), Some(log)) => build(base, &request, log, socket, &mut reports),
-            (Ok(_), None) => Err(SandboxError::Request { reason: "it comes without a place for the log".into() }),
+            (Ok(_), None) => Err(SandboxError::Request { reason: "it has no descriptor for the log".into() }),
             (Err(error), _) => Err(error.clone()),
         });
         let usage = match ran {
@@ -120,7 +120,7 @@ fn send(to_spawner: BorrowedFd, message: &Message) {
 
 /// The cause of a build's end.
 enum End {
-    /// Its init has exited.
+    /// The build's init has exited.
     Itself,
     /// The caller wants it to end, or is gone.
     Caller,
@@ -212,7 +212,7 @@ fn init(
     }
 }
 
-/// Program, arguments and surroundings of the builder.
+/// Program, arguments and environment of the builder.
 struct Command {
     program: CString,
     arguments: Vec<CString>,

@@ -2,7 +2,7 @@
 //!
 //! The owner of an inode changes its mode and its times, and any user may set the times of a file
 //! that can be written. Device nodes can be written by all, and where root builds they belong to
-//! the build's user. So no build gets the host's with a mount that allows it:
+//! the build's user. So no build sees a host node on a writable mount:
 //!
 //! - Where this process may make device nodes, which takes root outside of any user namespace,
 //!   builds have nodes of their own: nothing that a build does to one reaches the host or a build
@@ -51,7 +51,7 @@ pub fn make_own_nodes() -> Result<(), Errno> {
     let mode = Mode::from_bits_truncate(0o666);
     for (name, major, minor) in DEVICES {
         mknodat(&nodes, name, SFlag::S_IFCHR, mode, makedev(major, minor))?;
-        // In spite of the caller's umask.
+        // `fchmodat` ignores the umask, which `mknodat` applied.
         fchmodat(&nodes, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
         // A container may let nodes be made and not opened.
         let path = format!("/proc/self/fd/{}/{name}", nodes.as_raw_fd());
@@ -99,7 +99,7 @@ pub fn populate_dev(nodes: &[OwnedFd], jobserver: Option<&Path>) -> Result<(), S
     read_only(mount.as_fd(), "/dev")
 }
 
-/// As [`populate_dev`], for one build, with the FIFO of its job server.
+/// Does the same as [`populate_dev`], for one build, with the FIFO of its job server.
 pub fn populate_dev_with(jobserver: &Path) -> Result<(), SandboxError> {
     let prepared = Path::new(PREPARED_DEV);
     let nodes: Vec<OwnedFd> =

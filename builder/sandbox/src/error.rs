@@ -47,7 +47,7 @@ pub enum SandboxError {
         here: String,
     },
     /// A request that contradicts itself: a bug of the caller.
-    #[error("the build request is not usable: {reason}")]
+    #[error("the build request is invalid: {reason}")]
     Request {
         /// The reason.
         reason: String,

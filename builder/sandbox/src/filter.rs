@@ -1,15 +1,15 @@
 //! The system calls that a build must not make, as a seccomp filter.
 //!
-//! Made by hand rather than with `seccompiler`, which knows neither x32, whose calls share the
+//! This crate writes the program by hand: `seccompiler` knows neither x32, whose calls share the
 //! native architecture's name, nor several errno numbers in one filter. Calls that are not listed
-//! are allowed: namespaces and Landlock confine, this removes ways around them and calls that would
-//! make outputs dangerous or depend on the machine.
+//! are allowed: namespaces and Landlock confine a build, and the filter removes ways around them
+//! and calls that would make outputs dangerous or depend on the machine.
 //!
-//! Calls that the sandbox itself does not need are refused to the spawner already, once, and all
-//! its processes inherit that; calls that populate a root are refused by a second, short filter
-//! that each init puts itself under. Either is a program that the kernel compiles when it is set,
-//! so the long one is not compiled for each build. Of two answers the kernel takes the stricter, so
-//! together they are one.
+//! There are two filters. The spawner installs the long one once; it refuses the calls that the
+//! sandbox itself does not need, and all processes of the spawner inherit it. Each init installs a
+//! second, short one, which refuses the calls that populate a root. The kernel compiles a filter
+//! when it is set, so the long one is not compiled for each build. Of two answers the kernel takes
+//! the stricter, so together they are one filter.
 //!
 //! Every answer is one that programs meet elsewhere: "not permitted", "no such call", "not
 //! supported by the file system".

@@ -7,7 +7,7 @@
 //! all in the store ([`View`]), one each for others. Of an overlay each input is a mount by itself,
 //! so that its neighbours cannot be named.
 //!
-//! An overlay wants two layers. The second is empty.
+//! An overlay requires two layers. The second is empty.
 
 use super::SandboxError;
 use super::error::Named;

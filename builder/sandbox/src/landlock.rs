@@ -1,4 +1,4 @@
-//! Landlock: a second wall, behind the mounts, in case one of those has a hole.
+//! Landlock: a second layer of defence, behind the mounts, in case one of those has a hole.
 //!
 //! Reading and executing is allowed everywhere in the root, writing only where a build may write.
 //! Abstract sockets and signals of processes outside are out of reach. TCP is left alone: the

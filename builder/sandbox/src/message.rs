@@ -18,7 +18,7 @@ pub(super) enum Message {
     Failed(SandboxError),
     /// The builder exited by itself.
     Exited {
-        /// Its status.
+        /// The exit status of the builder.
         code: i32,
         /// Largest resident set of the builder and the processes that it waited for, in bytes.
         max_rss_bytes: u64,

@@ -136,7 +136,7 @@ pub struct Contents {
     outputs: PathBuf,
     /// Paths at which binds need a mount point or a link of their own, with their sources.
     places: Vec<(PathBuf, PathBuf)>,
-    /// The layers, and the sources of the places.
+    /// Identities of the layers and of the sources of the binds.
     trees: Vec<Identity>,
 }
 
@@ -267,7 +267,7 @@ fn assemble_root(request: &Request, binds: &[(&Bind, BindKind)]) -> Result<(), S
         attach(places.as_fd(), STAGING)?;
         populate_for(Path::new(STAGING), &own)?;
         let skeleton = (open_layer(Path::new(SKELETON))?, Path::new("skeleton"));
-        overlay(&[(places, Path::new("places of inputs")), skeleton], &layers, request)?
+        overlay(&[(places, Path::new("mount points of inputs")), skeleton], &layers, request)?
     };
     enter(&root)?;
     attach(dev.as_fd(), "/dev")
@@ -422,7 +422,7 @@ fn hidden_in_skeleton(request: &Request, inside: &Path) -> bool {
 /// Makes the mount point of `source`, or the symbolic link that it is.
 fn make_mount_point(top: &Path, inside: &Path, source: &BindKind) -> Result<(), SandboxError> {
     let inside = relative(inside)?;
-    let doing = || format!("make a place for `/{}`", inside.display());
+    let doing = || format!("make a mount point for `/{}`", inside.display());
     if let Some(parent) = inside.parent() {
         make_directories(top, parent)?;
     }
@@ -456,7 +456,7 @@ fn relative(path: &Path) -> Result<PathBuf, SandboxError> {
 
 fn make_directories(top: &Path, below: &Path) -> Result<(), SandboxError> {
     fs::create_dir_all(top.join(below))
-        .named(&format!("make a place for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
+        .named(&format!("make a mount point for `/{}`", below.display()), || format!("mkdir(/{})", below.display()))
 }
 
 /// Attaches the union of the layers and those below them, topmost first, at [`STAGING`].

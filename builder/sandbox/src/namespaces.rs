@@ -1,9 +1,9 @@
 //! Namespaces and identity: two user namespaces deep, with the network down to a loopback device.
 //!
 //! The first user namespace owns all others, and in it the sandbox's own processes are root, which
-//! mounting a `devpts` requires. The spawner is in it, so the builds that it starts share it; none
-//! of their processes ever is. The second, entered when everything is mounted, maps the same user
-//! to 1000 and owns nothing: capabilities that a process might get there cover no mount and no
+//! mounting a `devpts` requires. The spawner is in it, so the builds that it starts share it; no
+//! process of a build is ever in it. The second, entered when everything is mounted, maps the same
+//! user to 1000 and owns nothing: capabilities that a process might get there cover no mount and no
 //! device. In both the map has one entry, the user who runs the build, so that no setuid program
 //! could lead to another user, and no privilege is needed to set it up.
 

@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicBool;
 /// One thing that builds need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// Its name.
+    /// The name of the feature.
     pub name: &'static str,
-    /// Its level or version, or the problem.
+    /// The level or version of the feature, or the problem.
     pub level: String,
     /// Set when it is enough.
     pub ok: bool,

@@ -88,7 +88,7 @@ pub enum OutputPlace {
         /// The directory that receives the outputs.
         #[serde(with = "wire::path")]
         host_dir: PathBuf,
-        /// Its path inside, `/eval/store`.
+        /// The directory's path inside, `/eval/store`.
         #[serde(with = "wire::path")]
         store_dir: PathBuf,
     },
@@ -118,7 +118,7 @@ pub struct Jobserver {
     /// The FIFO on the host, seen as `/dev/jobserver`.
     #[serde(with = "wire::path")]
     pub fifo: PathBuf,
-    /// Its form in the variable `MAKEFLAGS`.
+    /// The FIFO's form in the variable `MAKEFLAGS`.
     pub form: JobserverForm,
     /// The most processes that the build can run at a time.
     pub jobs: u32,
@@ -127,7 +127,7 @@ pub struct Jobserver {
 impl Jobserver {
     /// The FIFO's path inside.
     pub const PATH: &str = "/dev/jobserver";
-    /// Its name in `/dev`.
+    /// The FIFO's name in `/dev`.
     pub(crate) const NAME: &str = "jobserver";
     /// Open descriptors of the FIFO, to read from and to write to, that a build has in the form
     /// [`JobserverForm::Descriptors`]: numbers that scripts do not use for their own.
@@ -149,9 +149,9 @@ impl Jobserver {
 /// The form in which a build's programs find the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobserverForm {
-    /// As a path: GNU make 4.4, ninja 1.13.
+    /// The path of the FIFO: GNU make 4.4, ninja 1.13.
     Fifo,
-    /// As two open descriptors: any GNU make.
+    /// Two open descriptors: any GNU make.
     Descriptors,
 }
 
@@ -175,7 +175,7 @@ pub struct Limits {
     /// Bytes that stay free on the file system of the build directory: a build is ended when there
     /// are fewer.
     pub disk_reserve_bytes: Option<u64>,
-    /// By how much the build's priority is below the caller's, 0 to 19.
+    /// Steps by which the build's priority is below the caller's, 0 to 19.
     pub niceness: u8,
 }
 

@@ -61,7 +61,7 @@ pub enum Status {
 /// The resources that a build used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// From the request to the death of the last process.
+    /// Time from the request to the death of the last process.
     pub wall: Duration,
     /// Processor time in user mode, of all processes.
     pub user: Duration,
@@ -75,7 +75,7 @@ pub struct Usage {
 /// The outcome of a build that could be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its end.
+    /// The end of the build.
     pub status: Status,
     /// The resources that it used.
     pub usage: Usage,
@@ -112,7 +112,7 @@ impl Default for Sandbox {
 /// Runs a build with the running executable as the spawner; see [`Sandbox::run`].
 ///
 /// # Errors
-/// As [`Sandbox::run`].
+/// The errors of [`Sandbox::run`].
 pub fn run(request: &Request, on_log: &mut dyn FnMut(&[u8]), cancelled: &AtomicBool) -> Result<Outcome, SandboxError> {
     Sandbox::default().run(request, on_log, cancelled)
 }

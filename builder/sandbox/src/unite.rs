@@ -27,7 +27,7 @@ pub type Layer<'a> = (&'a OwnedFd, &'a Path);
 pub fn at(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
     match layer_by_layer(place, layers) {
         Err(refused @ SandboxError::Call { errno, .. }) if errno == Errno::EINVAL as i32 => {
-            // Of a kernel that knows the option, the first answer says more.
+            // If the kernel knows the option, its first answer says more.
             in_one_string(place, layers).map_err(|_| refused)
         }
         made => made,

@@ -1,6 +1,6 @@
 //! Early cutoff: an action whose result is recorded is not run again.
 //!
-//! The key covers contents, not recipes. When an input was built again and came out byte-identical,
+//! The key covers contents, not recipes. When an input was built again and has the same contents,
 //! the actions above it have the keys they had before, and their recorded trees become the outputs.
 
 use super::job::{Cost, Job, Stopped};

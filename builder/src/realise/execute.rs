@@ -36,13 +36,13 @@ pub trait Executor: Send + Sync {
 
 /// Receives reports of an execution.
 pub trait ExecutionWatcher {
-    /// The command starts now. Until then the executor prepared its surroundings, or waited.
+    /// The command starts now. Until then the executor prepared its environment, or waited.
     fn started(&mut self);
 
     /// The command has printed `bytes`, which need not end with a line.
     fn printed(&mut self, bytes: &[u8]);
 
-    /// A person should know `text`, though the execution goes on.
+    /// Warns the user with `text`; the execution continues.
     fn warning(&mut self, text: String);
 }
 
@@ -85,7 +85,7 @@ pub struct ResourceUsage {
 /// An output that was made and not checked yet. Its blobs are in the store.
 pub struct MadeOutput {
     pub(super) node: Node,
-    /// The output on the store's file system, ready to be renamed to its place. Other outputs are
+    /// The output on the store's file system, ready to be renamed to its path. Other outputs are
     /// checked out from their nodes.
     pub(super) adopted: Option<PathBuf>,
     pub(super) bytes: u64,

@@ -40,7 +40,7 @@ impl Job<'_> {
     }
 }
 
-/// The failure of a job, with facts that were found on the way.
+/// The failure of a job, with facts that were found during the run.
 pub(super) struct Stopped {
     pub error: BuildError,
     pub log: Option<LogSummary>,

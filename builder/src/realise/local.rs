@@ -149,7 +149,7 @@ impl LocalExecutor {
         })
     }
 
-    /// Gives a build that asks for it a share in the job tokens.
+    /// Gives a build that asks for it a share of the job tokens.
     fn serve_tokens(
         &self,
         attributes: &Attributes<'_>,

@@ -101,8 +101,8 @@ impl Product<'_> {
 }
 
 /// Checks a fixed output with the contents `node`, which is at `host` on this machine and at
-/// `place` in messages.
-fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, place: &str) -> Result<(), BuildError> {
+/// `output_path` in the sandbox and in messages.
+fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, output_path: &str) -> Result<(), BuildError> {
     let Some((ingestion, expected)) = job.derivation.fixed_output() else { return Ok(()) };
     let actual = match ingestion {
         Ingestion::Flat | Ingestion::Text => match node {
@@ -113,7 +113,9 @@ fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, place: &str) -> Result<(
                     hash_file(expected.algorithm(), host)?
                 }
             }
-            other => return Err(BuildError::NotFlat { place: place.to_owned(), kind: with_article(other.kind()) }),
+            other => {
+                return Err(BuildError::NotFlat { place: output_path.to_owned(), kind: with_article(other.kind()) });
+            }
         },
         Ingestion::Recursive => {
             let mut hasher = Hasher::new(expected.algorithm());

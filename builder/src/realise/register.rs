@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use store::{ActionResult, BuildRecord, Run, ValidPath};
 
-/// The outputs of a job on their way to registration.
+/// The outputs of a job, not registered yet.
 pub(super) struct Product<'a> {
     pub action: Digest,
     pub outputs: BTreeMap<String, MadeOutput>,

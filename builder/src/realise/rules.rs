@@ -10,7 +10,7 @@ use model::{StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use store::LocalStore;
 
-/// The place where the rules of a derivation are found, and that of its outputs.
+/// The attributes with the rules of a derivation, and the store and paths of its outputs.
 pub(super) struct Rules<'a> {
     pub store: &'a LocalStore,
     pub attributes: &'a Attributes<'a>,

@@ -233,7 +233,7 @@ impl Recipe {
     }
 }
 
-/// Copies a program of this machine and the libraries it is linked with to the same places below
+/// Copies a program of this machine and the libraries it is linked with to the same paths below
 /// `root`.
 fn copy_tool(root: &Path, name: &str) {
     let program = ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
@@ -268,7 +268,8 @@ impl Recipe {
         self
     }
 
-    /// As [`Recipe::fixed`] with a flat hash, when the text alone does not name the algorithm.
+    /// Does the same as [`Recipe::fixed`] with a flat hash, when the text alone does not name the
+    /// algorithm.
     pub fn fixed_text(mut self, text: &str, hash: Hash) -> Recipe {
         self.derivation.outputs =
             BTreeMap::from([("out".to_owned(), Output::Fixed { ingestion: Ingestion::Flat, hash })]);

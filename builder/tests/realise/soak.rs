@@ -1,5 +1,5 @@
 //! Eight processes on one store at once, round after round: each builds part of one graph, adds a
-//! source, collects and verifies, in an order of its own; one of them is killed on the way.
+//! source, collects and verifies, in an order of its own; one of them is killed during the run.
 //!
 //! In any order, every action runs to its end once, nothing that is in use is collected, nothing is
 //! damaged, and the killed process leaves neither a lock nor anything else that a collection does

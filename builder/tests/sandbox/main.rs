@@ -1,6 +1,6 @@
 //! The promises of the sandbox, one a file: allowed calls work *and* forbidden calls fail.
 //!
-//! [`attacks`] has the attempts of hostile builds, [`promises`] the surroundings and the end of
+//! [`attacks`] has the attempts of hostile builds, [`promises`] the environment and the end of
 //! every build, [`successive`] the traces that successive builds could leave to each other. The
 //! root is made of this machine's `/usr`, so the scripts have a shell and perl. Where the tests run
 //! as root, the one below runs all the others again as an ordinary user.

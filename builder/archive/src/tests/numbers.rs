@@ -115,7 +115,7 @@ fn headers_of_the_whole_archive() {
     let global = |records: &[(&str, &[u8])]| {
         extension(b'g', &records.iter().flat_map(|(key, value)| record(key, value)).collect::<Vec<_>>())
     };
-    // As `git archive` writes it.
+    // The header that `git archive` writes.
     let comment: &[(&str, &[u8])] = &[("comment", b"0123456789012345678901234567890123456789"), ("mtime", b"5")];
     assert_eq!(said(&[global(comment), plain(b"f", b"text")]), "f = text, 0");
     for key in ["size", "path", "linkpath", "GNU.sparse.size"] {

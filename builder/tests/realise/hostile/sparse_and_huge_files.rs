@@ -15,7 +15,7 @@ fn with_hole(bytes: u64) -> World {
     let built = world.built(&world.script("sparse", &script).add(&world));
     let hole = fs::metadata(built.join("hole")).unwrap();
     assert_eq!(hole.len(), bytes);
-    assert!(hole.blocks() * 512 < 1 << 20, "{} blocks: it takes no more room than before", hole.blocks());
+    assert!(hole.blocks() * 512 < 1 << 20, "{} blocks: it takes no more space than before", hole.blocks());
     let info =
         world.store.path_info(&world.output(&world.script("sparse", &script).add(&world), "out")).unwrap().unwrap();
     assert_eq!(info.bytes, bytes);

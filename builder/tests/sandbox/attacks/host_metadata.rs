@@ -61,7 +61,7 @@ const CALLS: &str = r#"
     sysread $fd, my $read, 1;
     if (opendir my $d, $p) { readdir $d }"#;
 
-/// Tries [`CALLS`] on the object mounted at each place, and on the first file and the first
+/// Tries [`CALLS`] on the object mounted at each path, and on the first file and the first
 /// directory there.
 fn walk(own: &[&str]) -> String {
     let numbers = [

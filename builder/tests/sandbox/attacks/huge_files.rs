@@ -3,7 +3,7 @@
 
 use crate::scene::shell;
 
-/// By the file system, not by a crash.
+/// The file system refuses them; nothing crashes.
 #[test]
 fn with_holes_work_and_impossible_ones_fail() {
     let script = "truncate -s 1T hole && stat -c '%s' hole && rm hole

@@ -56,7 +56,7 @@ fn that_is_garbage_is_an_error() {
     // Shorter than it says, and of a kind that there is not.
     assert_eq!(ask(run(u64::MAX), b"{}", Some(end.as_fd())), "");
     assert_eq!(ask([9; 9], b"{}", Some(end.as_fd())), "");
-    // To end what does not run is nothing wrong.
+    // The end of a build that does not run is no error.
     assert_eq!(ask([0; 9], b"", None), "");
 }
 

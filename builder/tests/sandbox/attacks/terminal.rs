@@ -15,7 +15,7 @@ fn words_cannot_be_put_into_one() {
         assert_eq!(syscall(libc::SYS_ioctl, &format!("{descriptor}, {TIOCSTI}, my $a = 'x'")), "EPERM");
         assert_eq!(syscall(libc::SYS_ioctl, &format!("{descriptor}, {TIOCLINUX}, my $a = \"\\2\"")), "EPERM");
     }
-    // With bits beyond the 32 that the kernel looks at.
+    // The number has bits beyond the 32 that the kernel reads.
     assert_eq!(syscall(libc::SYS_ioctl, &format!("1, {}, my $a = 'x'", 1 << 32 | TIOCSTI)), "EPERM");
 }
 

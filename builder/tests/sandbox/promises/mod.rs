@@ -1,4 +1,4 @@
-//! The surroundings and the end of every build, a promise a file.
+//! The environment and the end of every build, a promise a file.
 
 mod accounting;
 mod addresses;

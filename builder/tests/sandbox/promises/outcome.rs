@@ -1,4 +1,4 @@
-//! Outputs, status and log of a build come out.
+//! The caller receives outputs, status and log of a build.
 
 use crate::scene::{Scene, run, try_run};
 use builder::sandbox::Status;

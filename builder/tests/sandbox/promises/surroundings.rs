@@ -43,7 +43,7 @@ fn have_the_same_modes_for_every_umask() {
     };
     let usual = modes(&after(&scene, "usual", "umask 022"));
     for umask in ["077", "000", "777"] {
-        // As the caller makes them.
+        // The caller makes them so.
         for directory in ["build", "output"] {
             let mode = 0o777 & !u32::from_str_radix(umask, 8).unwrap();
             fs::set_permissions(scene.path(directory), fs::Permissions::from_mode(mode | 0o700)).unwrap();
