@@ -229,7 +229,7 @@ pub trait Host: Send + Sync {
     /// Shows a line to the user during the evaluation.
     fn message(&self, severity: Severity, text: &str);
 
-    /// Shows a warning of the language itself, which has a place in a text.
+    /// Shows a warning of the language itself, which has a position in a text.
     fn notice(&self, report: &crate::error::Report) {
         self.message(Severity::Warning, &report.message);
     }

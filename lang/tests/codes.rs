@@ -93,7 +93,8 @@ fn is_of_language(code: &str) -> bool {
 fn builtins_page() -> String {
     let mut page = "# Builtins
 
-`ev repl` prints the same text for each: `:doc builtins.map`. Builtins marked in the second column are in scope without `builtins.`; the others are in scope as `__name`.
+`ev repl` prints the same text for each: `:doc builtins.map`. Builtins marked in the second
+column are in scope without `builtins.`; the others are in scope as `__name`.
 
 | name | in scope | arguments | result |
 |---|---|---|---|

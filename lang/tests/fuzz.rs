@@ -1,5 +1,5 @@
 //! Random changes of texts go through lexer, parser, printer and evaluator: none panics, overflows
-//! or hangs, and the places of errors are within the text.
+//! or hangs, and the positions of errors are within the text.
 //!
 //! ```text
 //! FUZZ_SECS=600 FUZZ_SEED=1 cargo test -p lang --test fuzz -- --nocapture

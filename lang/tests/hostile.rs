@@ -1,5 +1,5 @@
 //! Texts and values made to break an evaluator. Each ends in a value or in an error with a code and
-//! a place, without a crash, and soon: an algorithm of the wrong complexity would take a day.
+//! a position, without a crash, and soon: an algorithm of the wrong complexity would take a day.
 //!
 //! `memory.rs` tests the limit on memory.
 #![allow(clippy::disallowed_methods, reason = "the host of a test reads real files")]
@@ -14,14 +14,15 @@ use test_support::files::Files;
 /// Length of the longest useful message: editors hang on much longer ones.
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
 
-/// Evaluates a text; returns the code of its error, or `value`. Checks that an error has a place.
+/// Evaluates a text; returns the code of its error, or `value`. Checks that an error has a
+/// position.
 #[track_caller]
 fn outcome(text: &[u8]) -> &'static str {
     let shown = String::from_utf8_lossy(&text[..text.len().min(80)]).into_owned();
     let options = EvalOptions { pure: false, store_model: StoreModel::Nix, ..EvalOptions::default() };
     let mut evaluator = Evaluator::new(Arc::new(Files::new(StoreModel::Nix)), options);
     let value = evaluator.eval_text(text, Origin::StandardInput, Path::new("/"));
-    // The error for data that is too deep to print has no place in a text.
+    // The error for data that is too deep to print has no position in a text.
     let is_data = value.is_ok();
     let result = value.and_then(|value| {
         evaluator.force_deep(value)?;

@@ -3,9 +3,9 @@
 //! | category | expectation |
 //! |---|---|
 //! | `parse-okay` | `.exp`: the tree as `nix-instantiate --parse` prints it in the directory `/pwd` |
-//! | `parse-fail` | `.err.exp`: every mistake with its place, labels and help |
+//! | `parse-fail` | `.err.exp`: every mistake with its position, labels and help |
 //! | `eval-okay` | `.exp`: the value as `nix-instantiate --eval --strict` prints it; `.err.exp`: traces and warnings, if any |
-//! | `eval-fail` | `.err.exp`: the error with its place, trace and help |
+//! | `eval-fail` | `.err.exp`: the error with its position, trace and help |
 //!
 //! In expectations the directory of the files is `/pwd`. `UPDATE_EXP=1` writes the outcomes as new
 //! expectations; compare the values of new `eval-okay` files with Nix then.
@@ -113,13 +113,13 @@ fn parse_fail() {
     report(cases("parse-fail").into_iter().filter_map(check).collect());
 }
 
-/// Evaluates a file strictly. Returns its value, or the error with places, help and trace; and the
-/// traces and warnings.
+/// Evaluates a file strictly. Returns its value, or the error with positions, help and trace; and
+/// the traces and warnings.
 fn evaluated(case: &Path) -> (Result<String, String>, String) {
     evaluated_with(case, None)
 }
 
-/// As [`evaluated`], with a cache of code.
+/// Does the same as [`evaluated`], with a cache of code.
 fn evaluated_with(case: &Path, cache: Option<Arc<DirectoryCache>>) -> (Result<String, String>, String) {
     let host = Arc::new(Files::new(StoreModel::Nix));
     let options = EvalOptions {

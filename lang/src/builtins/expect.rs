@@ -55,7 +55,7 @@ impl Evaluator {
         if self.account.has_room(bytes) { Ok(()) } else { Err(self.out_of_memory()) }
     }
 
-    /// As [`Evaluator::expect_room`], for a number of values.
+    /// Does the same as [`Evaluator::expect_room`], for a number of values.
     pub(crate) fn expect_room_for(&self, values: usize) -> Result<()> {
         self.expect_room(values.saturating_mul(size_of::<Value>()))
     }

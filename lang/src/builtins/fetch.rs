@@ -55,8 +55,8 @@ impl Evaluator {
         self.fetch_unpinned(request)
     }
 
-    /// As [`Evaluator::fetch`], for requests of the user: pure evaluation fetches them too when
-    /// nothing pins them.
+    /// Does the same as [`Evaluator::fetch`], for requests of the user: pure evaluation fetches
+    /// them too when nothing pins them.
     pub(crate) fn fetch_unpinned(&mut self, request: &FetchRequest) -> Result<Fetched> {
         if let Some(FetchValue::String(url)) = request.attributes.get("url") {
             file_url::check(url, request.kind)?;

@@ -107,7 +107,7 @@ struct ScopeEntry {
     location: Location,
 }
 
-/// A text that is compiled, with its surroundings.
+/// A text that is compiled, with its scope.
 pub(crate) struct File {
     pub source: Arc<SourceText>,
     /// Position of the text's first byte.

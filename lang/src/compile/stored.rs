@@ -7,7 +7,7 @@
 //! the process that wrote them:
 //!
 //! ```text
-//! [blake3 of the rest] [head: surroundings, names, root] [piece] [piece] …
+//! [blake3 of the rest] [head: directory and home, names, root] [piece] [piece] …
 //! ```
 //!
 //! Names are numbers in the table of the head. Sets are laid out in symbol order, and symbols are

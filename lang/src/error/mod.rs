@@ -46,7 +46,7 @@ pub enum ErrorKind {
     #[error("attribute '{}' missing", String::from_utf8_lossy(.name.name()))]
     MissingAttribute {
         name: Symbol,
-        /// The place where the set is defined, if it is known.
+        /// The position of the definition of the set, if it is known.
         set: Option<Mark>,
     },
     #[error("undefined variable '{}'", String::from_utf8_lossy(.name.name()))]
@@ -174,7 +174,7 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Throw(_) | ErrorKind::Assertion(_))
     }
 
-    /// Sets the place of the error, unless it has one already.
+    /// Sets the position of the error, unless it has one already.
     #[must_use]
     pub(crate) fn at(mut self, pos: Pos, len: u32) -> Error {
         if self.0.mark.is_none() && !pos.is_none() {

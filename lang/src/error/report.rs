@@ -1,11 +1,11 @@
-//! Errors in the form that programs print: places resolved to files and lines, frames as text.
+//! Errors in the form that programs print: positions resolved to files and lines, frames as text.
 
 use super::{Error, ErrorKind, Mark};
 use crate::source::{Origin, Pos, SourceText, Span};
 use crate::syntax::SyntaxError;
 use std::sync::Arc;
 
-/// An error with its places resolved and its frames as text.
+/// An error with its positions resolved and its frames as text.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub code: &'static str,

@@ -154,7 +154,7 @@ pub(crate) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
 
 /// A source tree that a reference names.
 pub(super) struct SourceTree {
-    /// Its known attributes: `narHash`, `rev` ….
+    /// The tree's known attributes: `narHash`, `rev` ….
     facts: Vec<(String, Value)>,
     root: Vec<u8>,
     /// The directory of it that the reference means.
@@ -279,7 +279,7 @@ fn source_string(ev: &Evaluator, path: &[u8]) -> Value {
 
 /// Sources of inputs that come before the flake's own declarations.
 struct InputSources {
-    /// By the flake that has this one as an input.
+    /// Inputs that are set by the flake that has this one as an input.
     overrides: Option<Attrs>,
     lock: Option<LockedInputs>,
 }
@@ -310,7 +310,7 @@ impl InputSources {
 /// A flake whose inputs are being read.
 struct Scope<'d> {
     own: Value,
-    /// Its inputs, once they are known.
+    /// The flake's inputs, once they are known.
     all: Value,
     dir: &'d [u8],
 }

@@ -110,7 +110,7 @@ impl LockFile {
         self.target_after(input, 0, &mut { LOOKUPS_MAX })
     }
 
-    /// `steps` counts how often an input followed another on the way here; `lookups` are left for
+    /// `steps` counts how often an input followed another before this call; `lookups` are left for
     /// all of it.
     fn target_after<'l>(
         &'l self,
@@ -141,7 +141,7 @@ struct Reader<'f> {
     /// Names of the nodes on the path from the root to the current one.
     open: Vec<&'f str>,
     read: BTreeMap<String, LockNode>,
-    /// Of the nodes in `read`.
+    /// Sizes of the nodes in `read`.
     sizes: HashMap<&'f str, Size>,
 }
 

@@ -183,7 +183,7 @@ impl FlakeRef {
     }
 }
 
-/// As [`FlakeRef::is_pinned`].
+/// Returns the same as [`FlakeRef::is_pinned`], for attributes.
 pub(crate) fn pins_tree(attributes: &BTreeMap<String, FetchValue>) -> bool {
     let text = |name: &str| match attributes.get(name) {
         Some(FetchValue::String(text)) => text.as_str(),

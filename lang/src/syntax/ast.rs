@@ -147,7 +147,7 @@ pub struct Lambda<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Formals<'a> {
-    /// In source order, names unique.
+    /// The arguments in source order, names unique.
     pub entries: &'a [Formal<'a>],
     pub ellipsis: bool,
     pub span: Span,

@@ -497,7 +497,7 @@ fn path_start(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Returns the same for a path that starts with `~`.
+/// Returns the length of the path at the start of a text, for one that starts with `~`.
 fn home_start(text: &[u8]) -> Option<usize> {
     if text.starts_with(b"~/${") {
         return Some(2);

@@ -70,7 +70,7 @@ pub enum LintLevel {
 #[derive(Debug)]
 pub struct Parsed<'a> {
     pub expr: ast::Expr<'a>,
-    /// In order of position; empty when the whole text was understood.
+    /// Errors in order of position; empty when the whole text was understood.
     pub errors: Vec<SyntaxError>,
     /// Findings of the lints, in order of position.
     pub warnings: Vec<SyntaxError>,

@@ -36,7 +36,7 @@ pub enum ReadError<E> {
 /// Reads one document, which must be the whole text.
 ///
 /// # Errors
-/// The place where the text stops being JSON, or the error of the visitor.
+/// The position where the text stops being JSON, or the error of the visitor.
 pub fn read<V: Visitor>(text: &[u8], visitor: &mut V) -> Result<(), ReadError<V::Error>> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut reader = Reader { text, at: 0 };

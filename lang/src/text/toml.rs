@@ -15,7 +15,7 @@ pub enum Value {
 /// Returns the top-level table of a document, sorted by key.
 ///
 /// # Errors
-/// The message of the parser, with the place.
+/// The message of the parser, with the position.
 pub fn parse(text: &str) -> Result<Vec<(String, Value)>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     Ok(entries(table))

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-/// Bytes beyond the limit, for code on its way to the next call, where the evaluation ends with a
+/// Bytes beyond the limit, for code that runs until the next call, where the evaluation ends with a
 /// position.
 const SLACK_BYTES: usize = 64 << 20;
 

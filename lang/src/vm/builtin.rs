@@ -8,7 +8,7 @@ use crate::value::Value;
 pub struct Builtin {
     pub name: &'static str,
     pub arity: u8,
-    /// In scope under its bare name; otherwise as `__name`.
+    /// True when it is in scope under its bare name; otherwise it is as `__name`.
     pub global: bool,
     /// Bit n is set when argument n is always evaluated.
     pub(crate) strict: u8,

@@ -187,7 +187,7 @@ impl Evaluator {
     }
 
     /// Returns the file that `import path` reads. A path that is a link is followed, but
-    /// directories on the way keep their names: a relative path in the file starts there.
+    /// directories in the parent path keep their names: a relative path in the file starts there.
     fn resolve_expression_file(&mut self, path: &[u8]) -> Result<PathBuf> {
         let mut path = self.checked_path(path)?;
         for _ in 0..LINKS_MAX {
@@ -205,7 +205,7 @@ impl Evaluator {
                 _ => return Ok(path),
             }
         }
-        Err(Error::other("lang::link_loop", format!("too many symbolic links on the way to '{}'", path.display())))
+        Err(Error::other("lang::link_loop", format!("too many symbolic links in the path '{}'", path.display())))
     }
 
     /// Follows the symbolic links in a path, also in its last part. Parts that do not exist stay
@@ -219,7 +219,7 @@ impl Evaluator {
         Ok(resolved)
     }
 
-    /// Follows the symbolic links on the way to a path, but not in its last part.
+    /// Follows the symbolic links in the parent path, but not in the last part.
     ///
     /// # Errors
     /// In pure mode, when the resolved path may not be read.
@@ -299,7 +299,7 @@ impl Evaluator {
                 if links > LINKS_MAX {
                     return Err(Error::other(
                         "lang::link_loop",
-                        format!("too many symbolic links on the way to '{}'", path.display()),
+                        format!("too many symbolic links in the path '{}'", path.display()),
                     ));
                 }
                 let target = self.shared.host.read_link(&done)?;

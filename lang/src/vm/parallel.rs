@@ -20,13 +20,13 @@ const PROMISE: &str = "no thread panics while it holds the table of batches";
 /// Extent to which values are evaluated ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ahead {
-    /// To head form.
+    /// Values are evaluated to head form.
     Head,
-    /// All the way down.
+    /// Values are evaluated deeply.
     Deep,
     /// The part that JSON shows: all the way down, but only the path of a set with `outPath`.
     Json,
-    /// To head form, and a derivation's path as well.
+    /// Values are evaluated to head form, and a derivation's path as well.
     Derivation,
 }
 

@@ -109,7 +109,7 @@ impl Evaluator {
     /// ran out.
     ///
     /// # Safety
-    /// As for [`Evaluator::execute`].
+    /// The conditions of [`Evaluator::execute`].
     #[cold]
     #[inline(never)]
     unsafe fn execute_elsewhere(

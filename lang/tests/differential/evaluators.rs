@@ -52,8 +52,8 @@ impl Nix {
         self.run(&[&["--eval", "--strict"], mode].concat(), text, store)
     }
 
-    /// As [`Nix::eval`], with a store on disk: the one in memory stores neither references nor
-    /// texts.
+    /// Does the same as [`Nix::eval`], with a store on disk: the one in memory stores neither
+    /// references nor texts.
     pub fn eval_with_store(&self, text: &str) -> Result<String, String> {
         let store = format!("local?root={}", self.store.path().display());
         self.run(&["--eval", "--strict", "--read-write-mode"], text, &store)

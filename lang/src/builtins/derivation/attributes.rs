@@ -23,7 +23,7 @@ pub(super) struct Draft {
     pub(super) output_hash_mode: Option<String>,
     /// Outputs are named by their content, which the build determines.
     pub(super) content_addressed: bool,
-    /// As `content_addressed`, and the builder has network access.
+    /// Outputs are named by their content, and the builder has network access.
     pub(super) impure: bool,
 }
 

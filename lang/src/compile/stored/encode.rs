@@ -48,7 +48,7 @@ enum Global {
 
 struct Encoder<'e> {
     file: &'e File,
-    /// By [`Value::identity`].
+    /// Globals by [`Value::identity`].
     globals: HashMap<u64, Global, FxBuildHasher>,
     numbers: HashMap<Symbol, Name, FxBuildHasher>,
     names: Vec<Symbol>,

@@ -28,7 +28,7 @@ pub struct Regex {
 #[error("{message} at byte {offset}")]
 pub struct RegexError {
     pub message: &'static str,
-    /// In the pattern.
+    /// Position in the pattern.
     pub offset: usize,
 }
 

@@ -41,7 +41,7 @@ pub enum Node {
     Concat(Vec<Node>),
     /// Branches, tried in order.
     Alternatives(Vec<Node>),
-    /// At least `min` times, and at most `max` times if that is set.
+    /// A node at least `min` times, and at most `max` times if that is set.
     Repeat {
         node: Box<Node>,
         min: u32,

@@ -22,7 +22,7 @@ pub enum Step {
         set: ByteSet,
         next: u32,
     },
-    /// As many of these bytes as possible, then fewer.
+    /// Matches as many of these bytes as possible, then fewer.
     Run {
         set: ByteSet,
         next: u32,
