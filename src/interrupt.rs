@@ -30,7 +30,7 @@ const REPORT: Duration = Duration::from_millis(400);
 /// Signals this soon after the first one are the same request: `timeout` and shells signal a
 /// process and its group.
 const SAME: Duration = Duration::from_millis(100);
-/// In milliseconds.
+/// Interval of polls, in milliseconds.
 const POLL: u8 = 5;
 
 static INTERRUPTS: LazyLock<Interrupts> = LazyLock::new(Interrupts::default);

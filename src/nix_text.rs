@@ -38,7 +38,7 @@ pub fn warning(report: &Report) -> String {
     out
 }
 
-/// Formats an error without a place, such as one of the command line.
+/// Formats an error without a position, such as one of the command line.
 pub fn plain_error(message: &str) -> String {
     format!("error: {}", indented(message, 7))
 }

@@ -24,7 +24,7 @@ pub struct Failure {
     pub code: &'static str,
     message: String,
     help: Option<String>,
-    /// Present for errors of the language: places, trace.
+    /// Present for errors of the language: positions, trace.
     evaluation: Option<Box<lang::error::Report>>,
     /// Report of the builds, when one of them failed.
     builds: Option<Box<builder::BuildReport>>,
@@ -76,7 +76,7 @@ impl Failure {
     pub fn after_signal(self) -> Failure {
         let stopped = matches!(self.exit, Exit::Interrupted(_));
         let is_reason = match &self.evaluation {
-            // Places in expressions do not explain a signal.
+            // Positions in expressions do not explain a signal.
             Some(_) => self.builds().is_some() && !stopped,
             None => self.builds.is_some() || stopped,
         };
@@ -294,7 +294,7 @@ impl UserFiles {
 fn group(report: &lang::error::Report) -> Group<'_> {
     let mut group = Group::with_title(Level::ERROR.primary_title(visible(&report.message)).id(report.code));
     let mut files: Vec<&Arc<lang::source::SourceText>> = Vec::new();
-    // The place that the user can change comes first: the innermost frame in one of their files.
+    // The position that the user can change comes first: the innermost frame in one of their files.
     let mine = UserFiles::of(report);
     if report.labels.first().is_some_and(|label| !mine.source(&label.source))
         && let Some((frame, (source, offset))) = report.trace.iter().find_map(|frame| {

@@ -35,7 +35,7 @@ pub struct Build {
     /// Print the plan, and build nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Build again outputs that exist, and compare them
+    /// Rebuild existing outputs and compare
     #[arg(long)]
     pub rebuild: bool,
 }

@@ -13,7 +13,7 @@ use workspace::lock_file::{self, Node, Update};
 
 #[derive(Debug, Subcommand)]
 pub enum Flake {
-    /// Lock the inputs that are new or declared differently than when they were locked
+    /// Lock the inputs that are new or whose declaration changed
     Lock {
         /// Directory of the flake
         #[arg(value_name = "DIR", default_value = ".")]

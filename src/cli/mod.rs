@@ -81,10 +81,10 @@ pub struct Global {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Durability {
-    /// Before they are registered: a power cut loses nothing
+    /// Sync paths before they are registered: a power cut loses nothing
     #[default]
     Full,
-    /// When the kernel writes them: a power cut may damage the store, `kill -9` does not. For
+    /// Leave syncing to the kernel: a power cut may damage the store, `kill -9` does not. For
     /// disposable stores
     Relaxed,
 }
@@ -98,7 +98,7 @@ pub enum ErrorFormat {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressStyle {
-    /// A live tree on a terminal, else a line for each event
+    /// Draw a live tree on a terminal, else print a line for each event
     #[default]
     Auto,
     Tree,
@@ -215,7 +215,7 @@ pub struct Source {
     /// With `--restrict`: allow fetching this URL and everything below it
     #[arg(long, value_name = "URL", num_args = 1, value_delimiter = ' ')]
     pub allowed_uris: Vec<String>,
-    /// Evaluate even if nothing that an earlier evaluation read has changed
+    /// Ignore the evaluation cache
     #[arg(long)]
     pub no_eval_cache: bool,
     /// Evaluate with this many threads; the result does not depend on their number

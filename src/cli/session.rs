@@ -41,7 +41,7 @@ impl CommandSession {
     /// Opens a session that sends the events of builds to `events`.
     ///
     /// # Errors
-    /// As [`Session::open`].
+    /// The errors of [`Session::open`].
     pub fn open(global: &Global, settings: Settings, events: Arc<dyn EventSink>) -> Result<CommandSession, Failure> {
         let interrupts = interrupt::interrupts().clone();
         let hooks = Hooks { reporter: Arc::new(console(global)), events, interrupts, executor: None };
@@ -60,7 +60,7 @@ impl CommandSession {
     /// Opens a session that shows no progress.
     ///
     /// # Errors
-    /// As [`Session::open`].
+    /// The errors of [`Session::open`].
     pub fn quiet(global: &Global, evaluation: &Evaluation) -> Result<CommandSession, Failure> {
         CommandSession::open(global, global.settings(evaluation)?, Arc::new(builder::Silent))
     }

@@ -251,7 +251,7 @@ impl EventSink for Sink {
                 let name = planned.name.clone();
                 let line = match origin {
                     Origin::Built => format!("built    {name} in {}", seconds(duration)),
-                    Origin::CutOff => format!("cut off  {name}: its inputs came out as before, nothing to run"),
+                    Origin::CutOff => format!("cut off  {name}: reused, its inputs are unchanged"),
                     Origin::Fetched => format!("fetched  {name}"),
                     Origin::Found => format!("found    {name}: built by another process"),
                     Origin::Reproduced => {

@@ -99,7 +99,7 @@ pub fn run(workspace: &Workspace, arguments: &[&str]) -> String {
     run_whole(workspace, arguments).split("\n -->").next().unwrap_or_default().to_owned()
 }
 
-/// As [`run`], with all output.
+/// Does the same as [`run`], with all output.
 pub fn run_whole(workspace: &Workspace, arguments: &[&str]) -> String {
     let mut command = workspace.command(arguments);
     command.env("HOME", workspace.path().join("home")).env_remove("XDG_CACHE_HOME").env_remove("XDG_CONFIG_HOME");

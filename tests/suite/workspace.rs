@@ -120,7 +120,8 @@ impl Workspace {
         self.prepare(Command::new(&self.program), args)
     }
 
-    /// As [`Workspace::command`], in its own session, whose terminal will be the standard input.
+    /// Does the same as [`Workspace::command`], in its own session, whose terminal will be the
+    /// standard input.
     pub fn command_in_session(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new("setsid");
         // It executes the program, so the process is the same.
@@ -128,7 +129,7 @@ impl Workspace {
         self.prepare(command, args)
     }
 
-    /// As [`Workspace::command`], started by another program such as `unshare`.
+    /// Does the same as [`Workspace::command`], started by another program such as `unshare`.
     pub fn prepare(&self, mut command: Command, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         for variable in ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"] {
             command.env_remove(variable);

@@ -73,7 +73,7 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// Of standard output.
+    /// Returns the problem of a failed write to standard output.
     fn output(failure: crate::report::Failure) -> Problem {
         Problem::Other(failure.message().to_owned())
     }
@@ -102,7 +102,7 @@ impl NixInstantiate {
     }
 }
 
-/// In Nix's words.
+/// The message of Nix.
 const INTERRUPTED: &str = "interrupted by the user";
 
 fn written(bytes: &[u8]) -> u8 {
@@ -298,7 +298,7 @@ impl Front<'_> {
     }
 }
 
-/// Selects the value at an attribute path, calling functions on the way.
+/// Selects the value at an attribute path, and calls the functions in the path.
 fn select(evaluator: &mut Evaluator, root: Value, path: &str, given: &[(Symbol, Value)]) -> Result<Value, Problem> {
     if path.is_empty() {
         return Ok(evaluator.force(root)?);

@@ -1,4 +1,4 @@
-//! `prefix check`: finds everything that leads out of a prefix.
+//! `prefix check`: finds references out of a prefix.
 
 use crate::print::say;
 use crate::report::Failure;

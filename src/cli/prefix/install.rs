@@ -24,7 +24,7 @@ pub struct Install {
     /// Choose how files are installed
     #[arg(long, value_enum, default_value_t)]
     pub mode: InstallMode,
-    /// Continue although there are files that were not installed, and keep them aside
+    /// Move files that `ev` did not install aside, and continue
     #[arg(long)]
     pub force: bool,
     /// Keep this many generations besides the current one, and remove the oldest
@@ -36,12 +36,12 @@ pub struct Install {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum InstallMode {
-    /// Copies, which outlive the store
+    /// Copy the files, which then outlive the store
     #[default]
     Copy,
-    /// A link to the store, which keeps the prefix from being collected
+    /// Link to the store; the link keeps the prefix from being collected
     Symlink,
-    /// Hard links to the store's files, for a root on the store's file system
+    /// Hard-link the store's files, for a root on the store's file system
     Hardlink,
 }
 

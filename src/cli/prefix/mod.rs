@@ -34,8 +34,8 @@ pub enum Prefix {
     /// List the generations, the newest last
     #[command(after_help = "Example: ev prefix generations /usr/local/my-stuff --json")]
     Generations(generations::Generations),
-    /// Find everything that leads out of a prefix: loaders, libraries, interpreters, links, names
-    /// of build directories
+    /// Find references out of the prefix: loaders, libraries, interpreters, links, names of build
+    /// directories
     Check(check::Check),
 }
 
@@ -53,7 +53,7 @@ pub struct At {
 pub struct Change {
     #[command(flatten)]
     pub at: At,
-    /// Continue although files were changed or added by hand, and keep them aside
+    /// Move files that were changed or added by hand aside, and continue
     #[arg(long)]
     pub force: bool,
 }

@@ -10,7 +10,7 @@ use store::StoreError;
 /// Error of a session. Errors of store and builder pass through as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An error of the language, with places and source lines.
+    /// An error of the language, with positions and source lines.
     #[error("{}", .0.message)]
     Evaluation(Box<lang::Report>),
     #[error(transparent)]

@@ -292,7 +292,7 @@ impl Session {
     }
 }
 
-/// Selects the member at a path; `None` when a set on the way has no such attribute.
+/// Selects the member at a path; `None` when a set in the path has no such attribute.
 fn select(evaluator: &mut Evaluator, mut value: Value, path: &str) -> lang::Result<Option<Value>> {
     if path.contains('"') {
         return evaluator.select_path(value, path).map(Some);

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 /// defaults are called.
 ///
 /// # Errors
-/// Those of the evaluation.
+/// The errors of the evaluation.
 pub fn derivations(
     evaluator: &mut Evaluator,
     value: Value,

@@ -1,4 +1,4 @@
-//! Unchanged derivations are not built, and an output that came out the same rebuilds nothing above
+//! Unchanged derivations are not built, and an output with the same contents rebuilds nothing above
 //! it.
 
 use crate::workspace::Workspace;
@@ -41,8 +41,8 @@ fn a_changed_comment_runs_one_build() {
           lib-[NONCE], app-[NONCE], top-[NONCE]
     building lib-[NONCE]
     built    lib-[NONCE] in [TIME]
-    cut off  app-[NONCE]: its inputs came out as before, nothing to run
-    cut off  top-[NONCE]: its inputs came out as before, nothing to run
+    cut off  app-[NONCE]: reused, its inputs are unchanged
+    cut off  top-[NONCE]: reused, its inputs are unchanged
     1 built, 2 cut off in [TIME]
     "#);
     workspace.write("default.nix", &recipe("third", "x"));

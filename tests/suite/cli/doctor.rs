@@ -33,7 +33,7 @@ fn json_and_exit_status_agree() {
     }
 }
 
-/// For people: a line for each feature, and the same exit status.
+/// The text for people has a line for each feature, and the same exit status.
 #[test]
 fn text_and_json_agree() {
     let workspace = Workspace::with_own_store("1");

@@ -23,7 +23,7 @@ fn called_build_it_builds() {
     "#);
 }
 
-/// As typed at a prompt: the shell's own `eval` runs its arguments.
+/// A prompt differs from `exec`: the shell's own `eval` runs its arguments.
 #[test]
 fn eval_build_typed_in_a_shell() {
     let workspace = Workspace::with_own_store(TOY);

@@ -18,7 +18,7 @@ use std::time::Duration;
 enum When {
     /// A moment after the expression has printed that it begins.
     Begun,
-    /// As soon as the program waits.
+    /// The moment at which the program waits.
     Waiting,
 }
 
@@ -102,7 +102,7 @@ fn a_file() {
     check_signal(&workspace, &format!("{EVALUATE} --impure"), When::Begun, Signal::SIGINT, 130);
 }
 
-/// With several threads.
+/// A signal ends an evaluation with several threads.
 #[test]
 fn several_threads() {
     let workspace = evaluating("builtins.deepSeq (map (n: twice (60 + n) == twice (60 + n)) many) 1");

@@ -39,7 +39,7 @@ pub struct Terminal {
 
 /// End of the program.
 pub struct Ended {
-    /// As in a shell: 128 and the signal, if one has ended the program.
+    /// The status as a shell gives it: 128 and the signal, if one has ended the program.
     pub status: i32,
     pub screen: String,
     /// True when the terminal is as it was before the program started.

@@ -15,7 +15,7 @@ use std::process::Command;
 #[track_caller]
 pub fn run_again(filters: &[&str], others: &[(&str, &Path)]) -> Vec<OsString> {
     const ORDINARY_USER: u32 = 65534;
-    // Its owner is the user of this process.
+    // The user of this process owns `/proc/self`.
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
         return Vec::new();
     }

@@ -18,7 +18,7 @@ impl Temporary {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// In memory, so that tests do not wait for a disk.
+    /// Makes a directory in memory, so that tests do not wait for a disk.
     pub fn in_memory() -> Self {
         Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }

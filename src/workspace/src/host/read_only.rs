@@ -29,7 +29,7 @@ enum Object {
     Text(Arc<[u8]>),
 }
 
-/// Place that a path is read from.
+/// Source that a path is read from.
 enum ReadFrom {
     Disk(PathBuf),
     Memory(Arc<[u8]>),

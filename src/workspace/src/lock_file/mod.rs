@@ -36,7 +36,7 @@ impl Node {
     /// Parses a lock file.
     ///
     /// # Errors
-    /// As [`LockFile::parse`].
+    /// The errors of [`LockFile::parse`].
     pub fn parse(text: &[u8]) -> lang::Result<Node> {
         let file = LockFile::parse(text)?;
         Ok(Node::of_file(&file, &file.root)?)

@@ -1,8 +1,8 @@
 //! Locking: keeps the inputs that did not change, and resolves the others.
 //!
 //! The rules are Nix's. An input that is declared as it was when it was locked keeps its pin; one
-//! that is new or declared differently is fetched, and its own lock file pins its inputs. A flake
-//! may override the inputs of its inputs, and the outermost override wins.
+//! that is new or whose declaration changed is fetched, and its own lock file pins its inputs. A
+//! flake may override the inputs of its inputs, and the outermost override wins.
 
 use super::{Edge, Node, wrong_input};
 use lang::flake::{FlakeInput, FlakeTree, InputPath, Pin};

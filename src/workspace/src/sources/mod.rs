@@ -57,22 +57,22 @@ pub struct Sources {
 
 /// A fetched file or tree.
 struct Obtained {
-    place: PathBuf,
+    path: PathBuf,
     ingestion: Ingestion,
-    /// Of a working tree: its tracked files and their directories, relative to `place`.
+    /// The tracked files of a working tree and their directories, relative to `path`.
     members: Option<BTreeSet<PathBuf>>,
-    /// Its attributes besides the hash.
+    /// Attributes besides the hash.
     attributes: BTreeMap<String, FetchValue>,
-    /// As [`Fetched::branch`].
+    /// The value of [`Fetched::branch`].
     branch: Option<String>,
 }
 
 impl Obtained {
-    fn tree(place: PathBuf) -> Obtained {
-        Obtained { place, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new(), branch: None }
+    fn tree(path: PathBuf) -> Obtained {
+        Obtained { path, ingestion: Ingestion::Recursive, members: None, attributes: BTreeMap::new(), branch: None }
     }
 
-    /// Returns whether a path below `place` belongs to it.
+    /// Returns whether a path below `path` belongs to it.
     fn has(&self, relative: &Path) -> bool {
         self.members.as_ref().is_none_or(|members| members.contains(relative))
     }
@@ -82,10 +82,10 @@ impl Obtained {
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         if self.ingestion == Ingestion::Recursive {
             let mut keep = |relative: &Path, _: SourceKind| -> Result<bool, ArchiveError> { Ok(self.has(relative)) };
-            write_filtered(&self.place, &mut hasher, &mut keep).map_err(other)?;
+            write_filtered(&self.path, &mut hasher, &mut keep).map_err(other)?;
         } else {
-            let copied = fs::File::open(&self.place).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
-            copied.map_err(|cause| failed("cannot read", &self.place, &cause))?;
+            let copied = fs::File::open(&self.path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+            copied.map_err(|cause| failed("cannot read", &self.path, &cause))?;
         }
         Ok(hasher.finish())
     }
@@ -192,8 +192,8 @@ impl Sources {
     }
 
     /// Returns whether a download without a hash, at this path, is reused.
-    fn is_fresh(&self, place: &Path) -> bool {
-        fs::metadata(place).and_then(|meta| meta.modified()).is_ok_and(|time| {
+    fn is_fresh(&self, path: &Path) -> bool {
+        fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|time| {
             time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.refresh_since.is_none_or(|since| time >= since)
         })
     }
@@ -201,8 +201,8 @@ impl Sources {
     /// Fetches for a request, and adds the result to a host's store.
     ///
     /// # Errors
-    /// As [`Sources::obtain`]; when the hash differs from the expected one; when the host cannot
-    /// add the result.
+    /// The errors of [`Sources::obtain`]; when the hash differs from the expected one; when the
+    /// host cannot add the result.
     pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
         let name = request.name.as_deref().unwrap_or("source");
@@ -222,9 +222,9 @@ impl Sources {
                 obtained.attributes.insert("narHash".to_owned(), FetchValue::String(hash.sri()));
             }
         }
-        let mut filter = |path: &Path, _| Ok(path.strip_prefix(&obtained.place).is_ok_and(|below| obtained.has(below)));
+        let mut filter = |path: &Path, _| Ok(path.strip_prefix(&obtained.path).is_ok_and(|below| obtained.has(below)));
         let filter: Option<SourceFilter<'_>> = if obtained.members.is_some() { Some(&mut filter) } else { None };
-        let path = host.add_source(&obtained.place, &name, obtained.ingestion, filter, request.expected.as_ref())?;
+        let path = host.add_source(&obtained.path, &name, obtained.ingestion, filter, request.expected.as_ref())?;
         Ok(Fetched { path, attributes: obtained.attributes, branch: obtained.branch })
     }
 
@@ -248,8 +248,8 @@ impl Sources {
                 let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
                 let mut obtained = Obtained::tree(PathBuf::from(path));
                 if !request.attributes.contains_key("lastModified") {
-                    let seconds = newest(&obtained.place)
-                        .map_err(|cause| failed("cannot read the times in", &obtained.place, &cause))?;
+                    let seconds = newest(&obtained.path)
+                        .map_err(|cause| failed("cannot read the times in", &obtained.path, &cause))?;
                     git::add_time(&mut obtained.attributes, seconds);
                 }
                 obtained
@@ -292,14 +292,14 @@ impl Sources {
             return Ok(path);
         }
         let name = HashAlgorithm::Sha256.hash(url.as_bytes()).hex();
-        let place = self.directory("files")?.join(name);
-        if self.is_fresh(&place) {
-            return Ok(place);
+        let path = self.directory("files")?.join(name);
+        if self.is_fresh(&path) {
+            return Ok(path);
         }
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
         let waiting = self.waiting(&redact(url));
-        self.fetcher().fetch(&fetch, &place, &|bytes, _| waiting.set(bytes)).map_err(fetch_failed)?;
-        Ok(place)
+        self.fetcher().fetch(&fetch, &path, &|bytes, _| waiting.set(bytes)).map_err(fetch_failed)?;
+        Ok(path)
     }
 
     fn waiting(&self, url: &str) -> Waiting {
@@ -379,12 +379,12 @@ fn url(request: &FetchRequest) -> HostResult<&str> {
     text(request, "url").ok_or_else(|| other("there is no `url` to fetch from"))
 }
 
-/// Returns the latest modification time of `place` and everything in it, in seconds since 1970.
-fn newest(place: &Path) -> std::io::Result<i64> {
-    let meta = fs::symlink_metadata(place)?;
+/// Returns the latest modification time of `path` and everything in it, in seconds since 1970.
+fn newest(path: &Path) -> std::io::Result<i64> {
+    let meta = fs::symlink_metadata(path)?;
     let mut seconds = meta.mtime();
     if meta.is_dir() {
-        for entry in fs::read_dir(place)? {
+        for entry in fs::read_dir(path)? {
             seconds = seconds.max(newest(&entry?.path())?);
         }
     }

@@ -152,7 +152,7 @@ fn committed(
     let tree = found.tree_id().map_err(&read)?.detach();
     let archive = if request.export_ignore { "-archive" } else { "" };
     let whole = if request.submodules { "-submodules" } else { "" };
-    let place = sources.kept_tree(&format!("git-{commit}{archive}{whole}"), |directory| {
+    let path = sources.kept_tree(&format!("git-{commit}{archive}{whole}"), |directory| {
         let export_ignore = request.export_ignore;
         let submodules = match request.submodules {
             true => Some(Submodules::of(sources, repository, tree, request.url, export_ignore)?),
@@ -160,7 +160,7 @@ fn committed(
         };
         tree::Checkout { sources, repository, export_ignore, submodules: submodules.as_ref() }.write(tree, directory, 0)
     })?;
-    Ok(Obtained { attributes, ..Obtained::tree(place) })
+    Ok(Obtained { attributes, ..Obtained::tree(path) })
 }
 
 /// Returns the working tree if it is dirty.
