@@ -215,7 +215,8 @@ fn locate_hash(mut failure: Failure, session: &CommandSession) -> Failure {
         })
         .collect();
     if !places.is_empty() {
-        failure = failure.help(format!("the hash is in {}", places.join("; ")));
+        failure =
+            failure.help(format!("when the new contents are what you want: the hash is in {}", places.join("; ")));
     }
     failure
 }

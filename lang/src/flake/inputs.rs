@@ -117,7 +117,7 @@ impl Evaluator {
                 self.shared.options.store_model.print(&fetched.path).into_bytes()
             }
         };
-        let dir = reference.text("dir").map_or_else(|| root.clone(), |dir| resolve(dir.as_bytes(), &root));
+        let dir = reference.directory_in(&root)?;
         Ok((locked, FlakeTree { dir }))
     }
 }

@@ -15,7 +15,7 @@ use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::{FetchKind, FetchRequest, FetchValue, FileType};
 use crate::symbol::Symbol;
-use crate::text::path::{join, resolve};
+use crate::text::path::resolve;
 use crate::value::{Attrs, Value, View};
 use crate::vm::Evaluator;
 
@@ -194,7 +194,7 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &FlakeRef, base: &[u8], 
             ev.shared.options.store_model.print(&fetched.path).into_bytes()
         }
     };
-    let dir = reference.text("dir").map_or_else(|| root.clone(), |dir| join(&root, dir.as_bytes()));
+    let dir = reference.directory_in(&root)?;
     Ok(SourceTree { facts, root, dir })
 }
 

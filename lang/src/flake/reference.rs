@@ -28,6 +28,8 @@ pub enum FlakeRefError {
     MissingAttribute(&'static str),
     #[error("flake references of type '{0}' are not known")]
     UnknownType(String),
+    #[error("the parameter 'dir' of a flake reference, '{0}', leads out of its tree")]
+    Outside(String),
     #[error("negative value given for flake ref attr {name}: {number}")]
     Negative { name: String, number: i64 },
 }
@@ -133,6 +135,26 @@ impl FlakeRef {
 
     pub fn into_attributes(self) -> BTreeMap<String, FetchValue> {
         self.attributes
+    }
+
+    /// Returns the directory of the flake in its tree, which is at `root`: that of the parameter
+    /// `dir`, taken below the tree also when it begins with a slash.
+    ///
+    /// # Errors
+    /// [`FlakeRefError::Outside`] when it has a component `..`, by which a reference could leave its
+    /// tree and read files that no pin covers.
+    pub fn directory_in(&self, root: &[u8]) -> Result<Vec<u8>, FlakeRefError> {
+        let mut path = root.to_owned();
+        for component in self.text("dir").unwrap_or_default().split('/').filter(|name| !matches!(*name, "" | ".")) {
+            if component == ".." {
+                return Err(FlakeRefError::Outside(self.text("dir").unwrap_or_default().to_owned()));
+            }
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            path.extend_from_slice(component.as_bytes());
+        }
+        Ok(path)
     }
 
     /// Returns an attribute that is a string.

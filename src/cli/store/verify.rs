@@ -97,7 +97,7 @@ fn with_whole_database(store: Arc<LocalStore>, repair: bool, global: &Global) ->
     match store.check_database() {
         Ok(()) => Ok(store),
         Err(error) if repair && error.is_database_damage() => {
-            remark!("{error}");
+            remark!("{error}; repairing it");
             drop(store);
             Ok(Arc::new(rebuild(global, false)?))
         }

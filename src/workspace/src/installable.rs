@@ -3,6 +3,8 @@
 
 use lang::flake::{FlakeRef, FlakeRefError};
 use lang::host::FetchValue;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -128,9 +130,8 @@ fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableError>
     if start.is_file() {
         return Err(InstallableError::PlainFile(start.display().to_string()));
     }
-    let dir = reference.text("dir");
-    let found = if dir.is_some() || text.starts_with("path:") {
-        let flake = dir.map_or_else(|| start.clone(), |dir| start.join(dir));
+    let found = if reference.text("dir").is_some() || text.starts_with("path:") {
+        let flake = PathBuf::from(OsString::from_vec(reference.directory_in(start.as_os_str().as_bytes())?));
         match flake.join("flake.nix").is_file() {
             true => Some(start.as_path()),
             false => return Err(InstallableError::NoFlake(flake.display().to_string(), "")),

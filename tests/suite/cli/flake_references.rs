@@ -56,6 +56,16 @@ fn the_language_and_the_command_line_take_the_same_references() {
         ("git+file://@/repository", "\"repository\"".to_owned()),
         ("git+file://@/repository?dir=sub", "\"below\"".to_owned()),
         ("git+file://@/repository?ref=main&dir=sub", "\"below\"".to_owned()),
+        // Below the tree, also when it looks absolute; and never out of it.
+        ("path:@/flakes?dir=/one", "\"one\"".to_owned()),
+        (
+            "path:@/flakes/one?dir=../../repository",
+            format!("{host}the parameter 'dir' of a flake reference, '../../repository', leads out of its tree"),
+        ),
+        (
+            "git+file://@/repository?dir=sub/../../flakes/one",
+            format!("{host}the parameter 'dir' of a flake reference, 'sub/../../flakes/one', leads out of its tree"),
+        ),
         (
             "git+file://elsewhere/r",
             "error[lang::file_url]: file:// URL 'file://elsewhere/r' has unexpected authority 'elsewhere'".to_owned(),

@@ -27,7 +27,7 @@ fn hash_mismatch_shows_both_and_the_line_to_change() {
              got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
              url:       file://[DIR]/source.txt
      |
-     = help: the hash is in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
+     = help: when the new contents are what you want: the hash is in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
     "#);
 }
 
