@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use workspace::Interrupts;
 
@@ -77,7 +77,7 @@ pub fn interrupts() -> &'static Interrupts {
 
 /// Adds a step that runs before a signal ends the process, and before the steps added earlier.
 pub fn before_end(step: impl FnOnce() + Send + 'static) {
-    STEPS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(step));
+    os::lock(&STEPS).push(Box::new(step));
 }
 
 /// Returns the end of an interrupted command.
@@ -192,7 +192,7 @@ fn end(signal: Signal) -> ! {
         let (reported, done) = mpsc::channel();
         // In a thread of its own: another may hold a lock and wait for a terminal that has stopped.
         let report = std::thread::Builder::new().spawn(move || {
-            let steps = std::mem::take(&mut *STEPS.lock().unwrap_or_else(PoisonError::into_inner));
+            let steps = std::mem::take(&mut *os::lock(&STEPS));
             steps.into_iter().rev().for_each(|step| step());
             // The receiver is gone when this took too long.
             let _ = reported.send(());

@@ -5,10 +5,10 @@
 //! an old result only when it would find the same environment.
 
 use crate::derivation::{BUILD_DIR, Invocation};
-use crate::request::SandboxMode;
 use model::Derivation;
 use model::reapi::{Action, Command, Platform};
 use model::tree::{Node, SizedDigest};
+use sandbox::request::SandboxMode;
 use std::collections::BTreeMap;
 
 /// Version of the environment that builds find: mount points, default variables, fixed clock. Each

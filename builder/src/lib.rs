@@ -18,11 +18,6 @@ pub mod plan;
 
 pub mod log;
 
-pub use archive as unpack;
-pub use deliver::audit;
-pub use fetch;
-pub use sandbox::{self, memory, request};
-
 mod action;
 mod attributes;
 mod builtin;
@@ -101,7 +96,7 @@ pub struct Options {
     /// in the store when it names no directory for them.
     pub fetch: fetch::FetchConfig,
     /// Relaxed when parts of the sandbox that the kernel lacks may be left out.
-    pub sandbox_mode: request::SandboxMode,
+    pub sandbox_mode: sandbox::request::SandboxMode,
     /// The executable that has [`sandbox::child_entry`] first in its `main`; this one when `None`.
     pub sandbox_child: Option<PathBuf>,
 }
@@ -119,7 +114,7 @@ impl Default for Options {
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
-            memory_max_bytes: memory::total_bytes().map(|bytes| bytes / 10 * 9),
+            memory_max_bytes: sandbox::memory::total_bytes().map(|bytes| bytes / 10 * 9),
             memory_together_bytes: None,
             processes_max: Some(16_384),
             disk_reserve_bytes: Some(256 << 20),
@@ -127,7 +122,7 @@ impl Default for Options {
             system: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             system_features: BTreeSet::new(),
             fetch: fetch::FetchConfig::new(PathBuf::new()),
-            sandbox_mode: request::SandboxMode::Strict,
+            sandbox_mode: sandbox::request::SandboxMode::Strict,
             sandbox_child: None,
         }
     }
@@ -332,7 +327,11 @@ impl Builder {
             fetches: if self.options.fetches == 0 { 16 } else { self.options.fetches },
             unpacks: cpus,
             trees: cpus,
-            memory_bytes: self.options.memory_together_bytes.or_else(memory::available_bytes).unwrap_or(u64::MAX),
+            memory_bytes: self
+                .options
+                .memory_together_bytes
+                .or_else(sandbox::memory::available_bytes)
+                .unwrap_or(u64::MAX),
         }
     }
 }

@@ -18,7 +18,6 @@
 
 use crate::error::{BuildError, io_error};
 use crate::inputs::InputTree;
-use crate::sandbox;
 use model::tree::directories::OverlaidDirectories;
 use model::tree::union::{Layer, Overlap, union};
 use model::tree::walk::{join, walk};

@@ -10,9 +10,9 @@
 //! set-uid for a moment; and no build finds anything of another in them.
 
 use crate::error::{BuildError, io_error};
-use crate::request::{OutputPlace, Request};
 use nix::time::{ClockId, clock_gettime};
 use os::lock;
+use sandbox::request::{OutputPlace, Request};
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};

@@ -4,10 +4,10 @@
 use crate::attributes::{Attributes, TreeName};
 use crate::builtin::{FetchTask, Task, union, write};
 use crate::inputs::{InputTree, Inputs};
-use crate::request::SandboxMode;
 use crate::{action, derivation};
 use model::tree::{Digest, Directories, Directory, MemoryDirectories, Node};
 use model::{Derivation, HashAlgorithm, Ingestion, Output, StorePath, StorePathName};
+use sandbox::request::SandboxMode;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[track_caller]

@@ -12,7 +12,7 @@ use model::terminal::visible;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -134,7 +134,7 @@ fn say(line: &str) {
 
 impl Sink {
     fn state(&self) -> MutexGuard<'_, View> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.state)
     }
 
     fn draw_until_stopped(&self) {

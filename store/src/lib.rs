@@ -1,8 +1,6 @@
 //! The store: keeps trees and their records on this machine. [`LocalStore`] is the entry.
 //!
-//! Names, hashes, derivations and trees are values of the `model` crate, re-exported here.
-
-pub use model::{base32, derivation, hash, line, path, references, tree};
+//! Names, hashes, derivations and trees are values of the `model` crate.
 
 pub mod archive;
 
@@ -31,11 +29,6 @@ mod verify;
 
 #[cfg(test)]
 mod tests;
-
-pub use model::{
-    Derivation, DerivationHashes, Digest, Directories, Directory, Hash, HashAlgorithm, Hasher, Ingestion, Node, Output,
-    StoreModel, StorePath, StorePathName,
-};
 
 pub use add::{SourceFilter, SourceKind, Text};
 pub use batch::Run;

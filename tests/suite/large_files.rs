@@ -1,10 +1,10 @@
 //! Files larger than an evaluation's memory limit.
 
 use crate::workspace::Workspace;
+use model::{HashAlgorithm, Hasher};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
-use store::{HashAlgorithm, Hasher};
 
 const FILE_BYTES: u64 = 384 << 20;
 /// The same as an argument.

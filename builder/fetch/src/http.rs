@@ -17,7 +17,7 @@ use data_encoding::BASE64;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use std::{fmt, fs};
 use ureq::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -247,7 +247,7 @@ impl Client {
                 }
             }
         };
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = os::lock(&self.agents);
         if let Some(agent) = agents.get(&route) {
             return Ok((agent.clone(), proxy_login));
         }

@@ -229,7 +229,7 @@ impl Fetcher {
                 }
             }
         }
-        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        let unreachable = os::lock(&self.unreachable);
         if !unreachable.is_empty() {
             candidates.sort_by_key(|candidate| {
                 Url::parse(candidate)
@@ -313,7 +313,7 @@ impl Fetcher {
     }
 
     fn note_reachability(&self, url: &Url, result: &Result<(), TransferError>) {
-        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unreachable = os::lock(&self.unreachable);
         match result {
             Err(TransferError { kind: TransferErrorKind::Unreachable, .. }) => {
                 unreachable.insert(url.host.clone(), Instant::now());
@@ -337,7 +337,7 @@ impl Fetcher {
     }
 
     fn wait_for_slot(&self) -> Option<Slot<'_>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = os::lock(&self.running);
         while *running >= self.config.parallel.max(1) {
             if self.config.cancel.load(Ordering::Relaxed) {
                 return None;
@@ -355,7 +355,7 @@ struct Slot<'a>(&'a Fetcher);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *os::lock(&self.0.running) -= 1;
         self.0.one_ended.notify_one();
     }
 }

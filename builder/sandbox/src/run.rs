@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Time between two checks of `cancelled`.
@@ -126,7 +126,7 @@ impl Sandbox {
 
     fn take_spawner(&self, limits: &Limits) -> Result<PooledSpawner, SandboxError> {
         let wanted = (limits.memory_max_bytes, limits.processes_max);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = os::lock(&self.idle);
         if let Some(at) = idle.iter().position(|pooled| pooled.limits == wanted) {
             return Ok(idle.swap_remove(at));
         }
@@ -202,7 +202,7 @@ impl Sandbox {
         // The next build would be blamed for what this one has used up, and not be started by a
         // spawner that is dead.
         if exhausted.is_none() && is_complete(&report) {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(pooled);
+            os::lock(&self.idle).push(pooled);
         }
         Ok(outcome)
     }

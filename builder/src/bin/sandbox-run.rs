@@ -5,8 +5,7 @@
 //! `sandbox-run ROUNDS < …` repeats it and prints the time each takes, in milliseconds. Also serves
 //! as the monitor of the crate's own tests.
 
-use builder::request::Request;
-use builder::sandbox;
+use sandbox::request::Request;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;

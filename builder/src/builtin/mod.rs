@@ -12,7 +12,7 @@ use crate::action::action;
 use crate::attributes::{Attributes, TreeName};
 use crate::error::{BuildError, attribute};
 use crate::inputs::{InputTree, resolve};
-use crate::{audit, unpack};
+use deliver::audit;
 use model::reapi::{Action, Command};
 use model::tree::{Directory, Node, SizedDigest};
 use model::{Derivation, Hash, Ingestion, StoreModel, StorePath};
@@ -159,8 +159,8 @@ impl Task {
                 let dest = scratch.join("out");
                 let archives: Vec<PathBuf> = archives.iter().map(|archive| archive.host(store)).collect();
                 let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
-                let options = unpack::Options { strip, cancel: Arc::clone(cancelled), ..Default::default() };
-                unpack::unpack(&archives, &dest, &options)?;
+                let options = archive::Options { strip, cancel: Arc::clone(cancelled), ..Default::default() };
+                archive::unpack(&archives, &dest, &options)?;
                 Ok(TaskOutput::OnDisk(dest))
             }
             Task::Union { trees, spec } => Ok(TaskOutput::Stored(spec.unite(store, trees)?)),

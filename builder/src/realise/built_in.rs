@@ -7,7 +7,7 @@ use crate::BuildError;
 use crate::builtin::{FetchTask, Task, TaskOutput};
 use crate::error::io_error;
 use crate::events::{Event, Origin};
-use crate::fetch::{Fetch, FetchError};
+use fetch::{Fetch, FetchError};
 use model::Ingestion;
 use os::lock;
 use std::collections::BTreeMap;

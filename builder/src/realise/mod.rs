@@ -33,11 +33,11 @@ pub use prepare::PreparedAction;
 
 use crate::attributes::Attributes;
 use crate::events::{Event, EventSink, NodeId, Origin};
-use crate::fetch::Fetcher;
 use crate::plan::Plan;
 use crate::rootfs::Roots;
 use crate::schedule::{Load, Slot};
 use crate::{DerivationFailure, Options};
+use fetch::Fetcher;
 use job::{Job, Stopped};
 use model::StorePath;
 use register::Product;

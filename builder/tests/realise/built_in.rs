@@ -1,11 +1,11 @@
 use crate::common::{World, recipe, text};
 use builder::Target;
 use insta::assert_snapshot;
+use model::{HashAlgorithm, Ingestion, StorePath};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
-use store::{HashAlgorithm, Ingestion, StorePath};
 
 #[test]
 fn written_trees_are_united_and_split() {

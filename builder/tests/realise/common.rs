@@ -1,15 +1,13 @@
 //! A store, derivations in a line or two, and a record of the events.
 
 use builder::{BuildError, BuildReport, Builder, Event, Executor, Options, Plan, Target};
+use model::{Derivation, DerivationHashes, Hash, Ingestion, Output, StoreModel, StorePath, StorePathName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use store::{
-    Derivation, DerivationHashes, Durability, Hash, Ingestion, LocalStore, OpenOptions, Output, StoreError, StoreModel,
-    StorePath, StorePathName,
-};
+use store::{Durability, LocalStore, OpenOptions, StoreError};
 
 pub struct World {
     pub store: Arc<LocalStore>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Returns the error without the parts that differ from run to run.
 #[track_caller]
-fn check(world: &World, drv: &store::StorePath) -> String {
+fn check(world: &World, drv: &model::StorePath) -> String {
     world.error(drv).replace(&drv.to_string(), "DRV")
 }
 

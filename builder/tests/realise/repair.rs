@@ -1,10 +1,10 @@
 //! Damaged paths are found and made again, and never used.
 
 use crate::common::{World, recipe, text};
+use model::{HashAlgorithm, Ingestion, StoreModel, StorePathName};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use store::{HashAlgorithm, Ingestion, StoreModel, StorePathName};
 
 fn tamper(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();

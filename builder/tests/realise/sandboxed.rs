@@ -1,7 +1,7 @@
 use crate::common::{World, recipe, text};
+use model::{Hash, HashAlgorithm, Ingestion, StoreModel};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
-use store::{Hash, HashAlgorithm, Ingestion, StoreModel};
 
 #[test]
 fn a_trivial_build_makes_its_output() {
@@ -283,7 +283,7 @@ fn memory_is_remembered_and_shared_out() {
 #[test]
 fn the_first_target_comes_first_if_that_is_asked_for() {
     let mut world = World::new();
-    let name = |drv: &store::StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
+    let name = |drv: &model::StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
     let below = world.script("below", "echo below > $out").add(&world);
     let long = world.script("long", "echo long > $out").needs(&world, &below).add(&world);
     let [small, late] = ["small", "late"].map(|name| world.script(name, "echo $name > $out").add(&world));

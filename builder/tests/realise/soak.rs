@@ -7,10 +7,11 @@
 //! long run.
 
 use crate::common::{World, text};
+use model::{StoreModel, StorePath, StorePathName};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use store::{GcOptions, LocalStore, StoreModel, StorePath, StorePathName};
+use store::{GcOptions, LocalStore};
 
 const ROUNDS: &str = "EVAL_SOAK_ROUNDS";
 const ROOT: &str = "EVAL_SOAK_ROOT";

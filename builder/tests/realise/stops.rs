@@ -8,10 +8,11 @@
 
 use crate::common::{World, text};
 use builder::BuildError;
+use model::{StorePath, StorePathName};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use store::{GcOptions, StorePath, StorePathName};
+use store::GcOptions;
 use test_support::tracer::{DISK_FULL, Ended, Plan, run};
 
 const ROOT: &str = "EVAL_BUILD_STOPS_ROOT";

@@ -5,8 +5,8 @@
 //! The page has the table (`docs/src/sandbox.md`, "Relaxed mode").
 
 use crate::scene::{Scene, child_exe, try_run};
-use builder::request::{Bind, SandboxMode};
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::{Bind, SandboxMode};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A scratch directory for one test, and the runs of scripts in it.
 
-use builder::request::{Bind, Limits, OutputPlace, Request, SandboxMode};
-use builder::sandbox::{Outcome, Sandbox, SandboxError, Status};
+use sandbox::request::{Bind, Limits, OutputPlace, Request, SandboxMode};
+use sandbox::{Outcome, Sandbox, SandboxError, Status};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

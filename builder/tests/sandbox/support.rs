@@ -1,8 +1,8 @@
 //! Helpers for tests of several promises: processes outside, and builds with limits.
 
 use crate::scene::{Ran, Scene, child_exe, try_run};
-use builder::request::Limits;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
+use sandbox::request::Limits;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@
 use os::private;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Size of the database beyond which the older half of its rows is deleted.
@@ -110,7 +110,7 @@ fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 
 impl lang::host::CodeCache for CodeCache {
     fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = os::lock(&self.state);
         if let Database::NotOpened = *state
             && self.is_exposed()
         {
@@ -135,7 +135,7 @@ impl lang::host::CodeCache for CodeCache {
     }
 
     fn put(&self, rows: &[([u8; 32], Vec<u8>)]) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Database::NotOpened;
+        *os::lock(&self.state) = Database::NotOpened;
         if let Err(error) = self.write(rows) {
             self.remove_if_damaged(&error);
         }

@@ -11,7 +11,7 @@ pub trait Reporter: Send + Sync {
     /// Takes a trace or a warning of an expression, or a warning about what it fetches.
     fn message(&self, severity: Severity, text: &str);
 
-    /// Takes a warning of the language, which has a place in a source file.
+    /// Takes a warning of the language, which has a position in a source file.
     fn notice(&self, report: &lang::Report) {
         self.message(Severity::Warning, &report.message);
     }

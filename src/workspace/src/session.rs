@@ -105,10 +105,10 @@ impl Session {
         self.settings.evaluation.store_model
     }
 
-    /// Runs `work`, and adds places and source lines to its error.
+    /// Runs `work`, and adds positions and source lines to its error.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// The errors of `work`.
     pub fn evaluate<T>(&self, work: impl FnOnce(&mut Evaluator) -> lang::Result<T>) -> Result<T, Error> {
         let mut evaluator = self.evaluator();
         match evaluator.on_large_stack(work) {

@@ -1,13 +1,14 @@
 use super::*;
-use crate::{Derivation, Digest, ValidPath};
+use crate::ValidPath;
 use insta::assert_snapshot;
 use model::tree::Node;
+use model::{Derivation, Digest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 const TREE: &str = "a = 1\nb/c * 2\nb/d -> ../a\ne/\nf = 1\nb/g = 1";
 
-fn install(store: &LocalStore, dir: &Path, path: &str, references: &[&crate::StorePath]) -> crate::StorePath {
+fn install(store: &LocalStore, dir: &Path, path: &str, references: &[&model::StorePath]) -> model::StorePath {
     let imported = store.import_tree(dir).unwrap();
     let hash = Digest::of(path.as_bytes()).into();
     let path = store.model().make_output_path("out", &hash, path).unwrap();
@@ -134,7 +135,7 @@ fn texts_and_derivations() {
     assert_eq!(std::fs::read(store.physical_path(&text)).unwrap(), b"bar");
     let derivation = Derivation {
         name: name("x"),
-        outputs: BTreeMap::from([("out".to_owned(), crate::Output::Deferred)]),
+        outputs: BTreeMap::from([("out".to_owned(), model::Output::Deferred)]),
         input_derivations: BTreeMap::new(),
         input_sources: BTreeSet::from([text.clone()]),
         system: b"x86_64-linux".to_vec(),
@@ -145,7 +146,7 @@ fn texts_and_derivations() {
     let path = store.add_derivation(&derivation).unwrap();
     assert_eq!(store.derivation(&path).unwrap(), derivation);
     assert_eq!(store.references(&path).unwrap(), BTreeSet::from([text]));
-    let stray = crate::StorePath::new([1; 20], name("stray"));
+    let stray = model::StorePath::new([1; 20], name("stray"));
     let error = store.add_text(name("foo"), b"x", &BTreeSet::from([stray])).unwrap_err().to_string();
     assert!(
         error.ends_with("its reference `00000000000000000000000000000001-stray` is not valid")
@@ -164,7 +165,7 @@ fn actions_and_builds_are_recorded() {
     store.record_action(&action, &result);
     assert_eq!(store.action_result(&action).unwrap(), Some(result));
     let build = crate::BuildRecord {
-        derivation: crate::StorePath::new([1; 20], name("hello-2.12.drv")),
+        derivation: model::StorePath::new([1; 20], name("hello-2.12.drv")),
         action,
         started_at: 7,
         duration_ms: 1500,
@@ -181,7 +182,7 @@ fn actions_and_builds_are_recorded() {
 #[test]
 fn locks_name_their_holder_and_end_with_it() {
     let store = temp_store();
-    let path = crate::StorePath::new([1; 20], name("x"));
+    let path = model::StorePath::new([1; 20], name("x"));
     let lock = store.try_lock_path(&path).unwrap().expect("the lock is free");
     let holder = store.try_lock_path(&path).unwrap().unwrap_err().unwrap();
     assert_eq!(holder.pid, std::process::id() as i32);
@@ -193,7 +194,7 @@ fn locks_name_their_holder_and_end_with_it() {
 #[test]
 fn one_query_serves_many_paths() {
     let store = temp_store();
-    let name = |text: &str| crate::StorePathName::new(text).unwrap();
+    let name = |text: &str| model::StorePathName::new(text).unwrap();
     let valid: BTreeSet<_> = (0..20).map(|nr| store.add_file(name(&format!("n{nr}")), &[nr])).collect();
     let missing: Vec<_> = (0..20)
         .map(|nr| {

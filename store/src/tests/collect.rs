@@ -1,7 +1,8 @@
 //! The collector, verification and rebuilding the database.
 
 use super::*;
-use crate::{Damage, GcOptions, GcReport, StorePath, ValidPath};
+use crate::{Damage, GcOptions, GcReport, ValidPath};
+use model::StorePath;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ fn add(store: &LocalStore, label: &str, files: &str, references: &[&StorePath]) 
     let staged = scratch.path().join("out");
     make(&staged, files);
     let imported = store.import_tree(&staged).unwrap();
-    let hash = crate::Digest::of(label.as_bytes()).into();
+    let hash = model::Digest::of(label.as_bytes()).into();
     let path = store.model().make_output_path("out", &hash, label).unwrap();
     let references = references.iter().map(|&path| path.clone()).collect();
     store
@@ -98,9 +99,9 @@ fn limits_on_age_and_size() {
 #[test]
 fn a_derivation_lives_with_its_output() {
     let temp = temp_store();
-    let mut derivation = crate::Derivation {
+    let mut derivation = model::Derivation {
         name: name("x"),
-        outputs: [("out".to_owned(), crate::Output::Deferred)].into(),
+        outputs: [("out".to_owned(), model::Output::Deferred)].into(),
         input_derivations: Default::default(),
         input_sources: Default::default(),
         system: b"s".to_vec(),
@@ -108,7 +109,7 @@ fn a_derivation_lives_with_its_output() {
         args: Vec::new(),
         env: Default::default(),
     };
-    derivation.fill_output_paths(temp.model(), &crate::DerivationHashes::new(), |_| panic!("no inputs")).unwrap();
+    derivation.fill_output_paths(temp.model(), &model::DerivationHashes::new(), |_| panic!("no inputs")).unwrap();
     let drv = temp.add_derivation(&derivation).unwrap();
     let out = derivation.output_path(temp.model(), "out").unwrap().unwrap();
     let node = temp.put_blob(b"out", false).unwrap();
@@ -127,7 +128,7 @@ fn a_result_without_blobs_is_deleted() {
     let temp = temp_store();
     let node = temp.put_blob(b"result", false).unwrap();
     let result = crate::ActionResult { outputs: [("out".to_owned(), node.clone())].into() };
-    let (kept, lost) = (crate::Digest::of(b"kept"), crate::Digest::of(b"lost"));
+    let (kept, lost) = (model::Digest::of(b"kept"), model::Digest::of(b"lost"));
     temp.record_action(&kept, &result);
     let other = crate::ActionResult { outputs: [("out".to_owned(), temp.put_blob(b"other", false).unwrap())].into() };
     temp.record_action(&lost, &other);
@@ -338,7 +339,7 @@ fn logs_stay_with_their_derivation_or_for_the_given_time() {
     for path in [&kept, &gone] {
         let record = crate::BuildRecord {
             derivation: path.clone(),
-            action: crate::Digest::of(b"action"),
+            action: model::Digest::of(b"action"),
             started_at,
             duration_ms: 1,
             cpu_ms: 1,
@@ -374,7 +375,7 @@ fn logs_stay_with_their_derivation_or_for_the_given_time() {
 fn a_blob_finished_during_verification_is_not_damaged() {
     let temp = temp_store();
     let path = add(&temp, "first", "a = first", &[]);
-    let digest = crate::Digest::of(b"second");
+    let digest = model::Digest::of(b"second");
     let blob = temp.blob_path(&digest, false);
     std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
     std::fs::write(&blob, "sec").unwrap();

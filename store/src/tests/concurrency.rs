@@ -27,7 +27,7 @@ fn many_add_the_same_at_once() {
                         let staged = scratch.path().join("out");
                         make(&staged, files);
                         let imported = store.import_tree(&staged).unwrap();
-                        let hash = crate::Digest::of(&[round]).into();
+                        let hash = model::Digest::of(&[round]).into();
                         let path = store.model().make_output_path("out", &hash, "out").unwrap();
                         store.install(&staged, &ValidPath::new(path.clone(), imported.node, imported.bytes)).unwrap();
                         assert_eq!(show(&store.physical_path(&path)).lines().count(), 46);
@@ -56,7 +56,7 @@ fn registrations_of_a_batch_do_not_share_errors() {
         for n in 0..16u8 {
             let store = &temp.store;
             scope.spawn(move || {
-                let stray = crate::StorePath::new([n; 20], name("stray"));
+                let stray = model::StorePath::new([n; 20], name("stray"));
                 let references = if n % 4 == 0 { BTreeSet::from([stray]) } else { BTreeSet::new() };
                 assert_eq!(store.add_text(name("t"), &[n], &references).is_err(), n % 4 == 0);
             });

@@ -44,7 +44,7 @@ fn adopt(store: &LocalStore) {
     let staged = scratch.path().join("out");
     make(&staged, FILES);
     let imported = store.import_tree(&staged).unwrap();
-    let hash = crate::Digest::of(b"x").into();
+    let hash = model::Digest::of(b"x").into();
     let path = store.model().make_output_path("out", &hash, "adopted").unwrap();
     store.install(&staged, &ValidPath::new(path, imported.node, imported.bytes)).unwrap();
 }
@@ -142,7 +142,7 @@ fn a_blob_that_lost_its_bytes_is_not_reused() {
     let (small, large) = ("small", "large ".repeat(100_000));
     let files = format!("a = {small}\nb = {large}");
     for node in [temp.put_blob(small.as_bytes(), false), temp.put_blob(large.trim().as_bytes(), false)] {
-        let crate::Node::File { digest, size, .. } = node.unwrap() else { panic!("a blob is a file") };
+        let model::Node::File { digest, size, .. } = node.unwrap() else { panic!("a blob is a file") };
         let path = temp.blob_path(&digest, false);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -166,7 +166,7 @@ fn a_blob_that_lost_its_bytes_is_not_reused() {
 
     // The same for outputs of builds, and for cached sources.
     for damaged in [small.as_bytes(), large.trim().as_bytes()] {
-        let blob = store.blob_path(&crate::Digest::of(damaged), false);
+        let blob = store.blob_path(&model::Digest::of(damaged), false);
         std::fs::remove_file(&blob).unwrap();
         let file = std::fs::File::create(&blob).unwrap();
         file.set_len(damaged.len() as u64).unwrap();
@@ -178,7 +178,7 @@ fn a_blob_that_lost_its_bytes_is_not_reused() {
     let staged = scratch.path().join("out");
     make(&staged, &files);
     let imported = store.import_tree(&staged).unwrap();
-    let hash = crate::Digest::of(b"x").into();
+    let hash = model::Digest::of(b"x").into();
     let adopted = store.model().make_output_path("out", &hash, "adopted").unwrap();
     store.install(&staged, &ValidPath::new(adopted.clone(), imported.node.clone(), imported.bytes)).unwrap();
     assert_eq!(std::fs::read_to_string(store.physical_path(&adopted).join("a")).unwrap(), small);
@@ -215,7 +215,7 @@ fn a_clock_that_jumps_changes_nothing() {
     // Builds recorded at future times.
     let record = crate::BuildRecord {
         derivation: third.clone(),
-        action: crate::Digest::of(b"action"),
+        action: model::Digest::of(b"action"),
         started_at: store.now() + years.as_secs(),
         duration_ms: 1,
         cpu_ms: 1,

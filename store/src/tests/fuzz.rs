@@ -7,9 +7,8 @@
 //! ```
 
 use super::{TempStore, make, name, open, temp_store};
-use crate::{
-    Derivation, Digest, Directory, Durability, LocalStore, Node, OpenOptions, StoreModel, StorePath, archive as nar,
-};
+use crate::{Durability, LocalStore, OpenOptions, archive as nar};
+use model::{Derivation, Digest, Directory, Node, StoreModel, StorePath};
 use std::io::Read;
 use std::path::Path;
 use test_support::mutate::{Rounds, mutate};

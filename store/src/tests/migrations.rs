@@ -2,14 +2,14 @@
 
 use super::{name, open};
 use crate::db::MIGRATIONS;
-use crate::{Digest, StorePath};
+use model::{Digest, StorePath};
 use rusqlite::Connection;
 use test_support::Temporary;
 
 #[test]
 fn a_database_of_an_older_schema_keeps_its_paths() {
     let path = StorePath::new([1; 20], name("x"));
-    let node = crate::Node::File { digest: Digest::of(b"x"), executable: false, size: 1 };
+    let node = model::Node::File { digest: Digest::of(b"x"), executable: false, size: 1 };
     for version in 1..MIGRATIONS.len() {
         let temp = Temporary::new();
         drop(open(temp.path()));

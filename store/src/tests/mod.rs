@@ -13,9 +13,8 @@ mod rebuild;
 mod stops;
 mod swaps;
 
-use crate::{
-    ActionResult, BuildRecord, Digest, Durability, Imported, LocalStore, OpenOptions, StorePath, StorePathName,
-};
+use crate::{ActionResult, BuildRecord, Durability, Imported, LocalStore, OpenOptions};
+use model::{Digest, StorePath, StorePathName};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -61,8 +60,8 @@ pub fn temp_store() -> TempStore {
     TempStore { store: open(&dir.path().join("root")), dir }
 }
 
-pub fn name(text: &str) -> crate::StorePathName {
-    crate::StorePathName::new(text).unwrap()
+pub fn name(text: &str) -> model::StorePathName {
+    model::StorePathName::new(text).unwrap()
 }
 
 /// Makes files of a text: lines `path = content`, `path * content` (executable), `path -> target`,

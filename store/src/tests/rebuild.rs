@@ -4,7 +4,8 @@
 use super::{TempStore, Temporary, crash, make, name, open, temp_store};
 use crate::error::StoreError;
 use crate::gc::GcOptions;
-use crate::{Durability, LocalStore, OpenOptions, StorePath};
+use crate::{Durability, LocalStore, OpenOptions};
+use model::StorePath;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

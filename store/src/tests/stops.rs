@@ -8,7 +8,8 @@
 //! them.
 
 use super::*;
-use crate::{GcOptions, StoreError, StorePath, ValidPath};
+use crate::{GcOptions, StoreError, ValidPath};
+use model::StorePath;
 use nix::errno::Errno;
 use nix::libc;
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ fn work(root: &Path, what: &str) -> Result<(), StoreError> {
             std::fs::rename(root.join("../staged"), &staged)
                 .map_err(|error| crate::SysError::io("rename", &staged, &error))?;
             let imported = store.import_tree(&staged)?;
-            let hash = crate::Digest::of(b"x").into();
+            let hash = model::Digest::of(b"x").into();
             let path = store.model().make_output_path("out", &hash, "adopted")?;
             store.install(&staged, &ValidPath::new(path, imported.node, imported.bytes))?;
         }

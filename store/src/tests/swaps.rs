@@ -2,7 +2,7 @@
 //! not read, and above all do not get the store's permissions and times.
 
 use super::*;
-use crate::Digest;
+use model::Digest;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

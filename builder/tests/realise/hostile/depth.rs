@@ -3,7 +3,7 @@
 use crate::common::World;
 
 /// Makes an output of so many nested directories.
-fn nested(world: &World, name: &str, depth: u32) -> store::StorePath {
+fn nested(world: &World, name: &str, depth: u32) -> model::StorePath {
     let script =
         format!("perl -e 'mkdir $ENV{{out}}; chdir $ENV{{out}}; for (1..{depth}) {{ mkdir q(d) or die; chdir q(d) }}'");
     world.script(name, &script).add(world)

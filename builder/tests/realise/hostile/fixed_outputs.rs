@@ -1,10 +1,10 @@
 //! A build whose output is known beforehand has no more network than others (CVE-2024-27297).
 
 use crate::common::{World, text};
+use model::{HashAlgorithm, Ingestion};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use store::{HashAlgorithm, Ingestion};
 
 #[test]
 fn have_no_more_network_than_others() {

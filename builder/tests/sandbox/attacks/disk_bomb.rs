@@ -1,8 +1,8 @@
 //! A build leaves some space on the disk to others.
 
 use crate::scene::{Scene, try_run};
-use builder::sandbox::Status;
 use nix::sys::statvfs::statvfs;
+use sandbox::Status;
 use std::time::{Duration, Instant};
 
 #[test]

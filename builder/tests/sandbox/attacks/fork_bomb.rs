@@ -1,8 +1,8 @@
 //! A build that multiplies without end fails, and leaves the machine usable.
 
 use crate::support::{Group, limited, processes_are_counted};
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 use std::time::Duration;
 
 #[test]

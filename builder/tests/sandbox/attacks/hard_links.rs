@@ -12,7 +12,7 @@ fn to_inputs_cannot_be_made() {
     fs::create_dir(scene.path("input")).unwrap();
     fs::write(scene.path("input/file"), "x").unwrap();
     let mut request = scene.request("ln /eval/store/in/file /output/out 2>/dev/null && echo linked; ln /bin/sh /output/sh 2>/dev/null && echo linked; touch a && ln a b && echo own");
-    request.binds.push(builder::request::Bind::read_only(scene.path("input"), "/eval/store/in"));
+    request.binds.push(sandbox::request::Bind::read_only(scene.path("input"), "/eval/store/in"));
     assert_eq!(run(&request), "own\n");
     assert_eq!(fs::metadata(scene.path("input/file")).unwrap().nlink(), 1);
 }

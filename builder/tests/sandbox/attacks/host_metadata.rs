@@ -6,9 +6,9 @@
 //! systems that were made for it.
 
 use crate::scene::{Scene, run, shell};
-use builder::request::{Bind, Jobserver, JobserverForm, OutputPlace, Request};
 use nix::sys::stat::Mode;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use sandbox::request::{Bind, Jobserver, JobserverForm, OutputPlace, Request};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

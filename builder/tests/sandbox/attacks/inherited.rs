@@ -1,7 +1,7 @@
 //! A build inherits nothing of its caller except the files that its request names.
 
 use crate::scene::{Scene, run, shell, try_run};
-use builder::sandbox::Status;
+use sandbox::Status;
 use std::fs;
 use std::io::Read;
 

@@ -2,8 +2,8 @@
 
 use crate::scene::{Scene, child_exe, run_until, shell};
 use crate::support::{is_sleeping, limited, unique_seconds};
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

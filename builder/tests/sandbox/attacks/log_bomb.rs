@@ -2,8 +2,8 @@
 
 use crate::scene::{Scene, try_run};
 use crate::support::limited;
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 
 #[test]
 fn ends_at_the_limit() {

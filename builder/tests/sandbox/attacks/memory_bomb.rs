@@ -2,8 +2,8 @@
 
 use crate::scene::Ran;
 use crate::support::{Group, limited, memory_is_limited_together};
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 
 fn with_200_mib(script: &str) -> Ran {
     limited(script, Limits { memory_max_bytes: Some(200 << 20), ..Limits::default() }, 60)

@@ -1,7 +1,7 @@
 //! A build makes no file that runs as its owner, and gets nothing from those that there are.
 
 use crate::scene::{Scene, shell, syscall, try_run};
-use builder::sandbox::Status;
+use sandbox::Status;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

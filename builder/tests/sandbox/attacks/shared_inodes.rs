@@ -6,8 +6,8 @@
 //! that its watches have seen.
 
 use crate::scene::{Scene, child_exe, run};
-use builder::request::{Bind, Request};
-use builder::sandbox::{Sandbox, Status};
+use sandbox::request::{Bind, Request};
+use sandbox::{Sandbox, Status};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

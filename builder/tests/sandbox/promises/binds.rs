@@ -1,7 +1,7 @@
 //! Sources and store paths are seen where the request says, and can be changed only if it says so.
 
 use crate::scene::{Scene, run};
-use builder::request::Bind;
+use sandbox::request::Bind;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,7 +1,7 @@
 //! A build that is no longer wanted ends at once.
 
 use crate::scene::{Scene, run_until};
-use builder::sandbox::Status;
+use sandbox::Status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

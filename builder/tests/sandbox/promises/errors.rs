@@ -1,7 +1,7 @@
 //! Errors name the call and the kernel's answer, and their help the next step.
 
 use crate::scene::{Scene, try_run};
-use builder::sandbox::SandboxError;
+use sandbox::SandboxError;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! Files of the host are not there: a build sees its root, and what its request names.
 
 use crate::scene::{Scene, run, shell};
-use builder::request::Bind;
+use sandbox::request::Bind;
 use std::fs;
 
 #[test]

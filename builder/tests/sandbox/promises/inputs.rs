@@ -1,7 +1,7 @@
 //! A build sees its declared inputs and cannot change them.
 
 use crate::scene::{Scene, run};
-use builder::request::{Bind, OutputPlace};
+use sandbox::request::{Bind, OutputPlace};
 use std::fs;
 
 #[test]

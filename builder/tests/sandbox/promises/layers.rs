@@ -1,7 +1,7 @@
 //! A root is the union of its layers.
 
 use crate::scene::{Scene, run, try_run};
-use builder::sandbox::{LAYERS_MAX, SandboxError};
+use sandbox::{LAYERS_MAX, SandboxError};
 use std::fs;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, child_exe, shell};
 use crate::support::after;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;

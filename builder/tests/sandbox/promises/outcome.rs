@@ -1,7 +1,7 @@
 //! The caller receives outputs, status and log of a build.
 
 use crate::scene::{Scene, run, try_run};
-use builder::sandbox::Status;
+use sandbox::Status;
 use std::fs;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::scene::shell;
 use crate::support::limited;
-use builder::request::Limits;
+use sandbox::request::Limits;
 
 #[test]
 fn is_lowered_as_asked() {

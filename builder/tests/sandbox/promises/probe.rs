@@ -1,7 +1,7 @@
 //! The probe shows the features that the machine lacks, for a user whose builds do not run.
 
 use crate::scene::child_exe;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 
 #[test]
 fn finds_everything_this_machine_needs() {

@@ -1,8 +1,8 @@
 //! A build that prints nothing for too long ends, and one that talks goes on.
 
 use crate::support::limited;
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 use std::time::Duration;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::scene::{Scene, run, shell};
 use crate::support::after;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicBool;

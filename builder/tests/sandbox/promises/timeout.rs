@@ -1,8 +1,8 @@
 //! A build that takes longer than it may is ended.
 
 use crate::support::limited;
-use builder::request::Limits;
-use builder::sandbox::Status;
+use sandbox::Status;
+use sandbox::request::Limits;
 use std::time::Duration;
 
 #[test]

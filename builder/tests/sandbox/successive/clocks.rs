@@ -2,7 +2,7 @@
 
 use super::build;
 use crate::scene::child_exe;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 
 #[test]
 fn start_with_each_build() {

@@ -2,7 +2,7 @@
 
 use super::build_in;
 use crate::scene::{Scene, child_exe};
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 use std::fs;
 
 #[test]

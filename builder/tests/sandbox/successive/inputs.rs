@@ -2,8 +2,8 @@
 //! traces of another.
 
 use crate::scene::{Scene, child_exe};
-use builder::request::Bind;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
+use sandbox::request::Bind;
 use std::fs;
 use std::path::Path;
 

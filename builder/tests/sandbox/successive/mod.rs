@@ -9,7 +9,7 @@ mod roots;
 mod traces;
 
 use crate::scene::Scene;
-use builder::sandbox::{Sandbox, Status};
+use sandbox::{Sandbox, Status};
 use std::sync::atomic::AtomicBool;
 
 /// Runs the next build, with directories of its own.

@@ -2,7 +2,7 @@
 
 use super::{CONNECT, MISS, build};
 use crate::scene::child_exe;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 
 #[test]
 fn serves_again_only_when_nothing_has_used_it() {

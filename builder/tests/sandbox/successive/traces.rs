@@ -2,7 +2,7 @@
 
 use super::{CONNECT, MISS, build};
 use crate::scene::child_exe;
-use builder::sandbox::Sandbox;
+use sandbox::Sandbox;
 
 /// All traces that a build could leave, as the next one sees it. The number of TCP sockets and
 /// their memory are those of the whole machine.

@@ -11,7 +11,7 @@ use model::tree::Digest;
 use model::{Derivation, Hash, StorePath, StorePathName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Passes questions to the real host, and records them with digests of the answers.
 pub struct Observer {
@@ -39,7 +39,7 @@ impl Observer {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.notes)
     }
 
     fn observe<T>(

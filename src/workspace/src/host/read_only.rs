@@ -13,7 +13,7 @@ use model::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePa
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use store::archive;
 
 pub struct ReadOnlyHost {
@@ -37,10 +37,6 @@ enum ReadFrom {
 
 const MODEL: StoreModel = StoreModel::Nix;
 
-fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ReadOnlyHost {
     /// Without `keep_derivations` no derivation can be read back, as when Nix evaluates for a
     /// value: a large evaluation makes tens of thousands, and reads almost none.
@@ -52,7 +48,7 @@ impl ReadOnlyHost {
         let split = path.to_str().and_then(|text| MODEL.split(text).ok());
         let Some((object, rest)) = split else { return Ok(ReadFrom::Disk(path.to_owned())) };
         let rest = rest.trim_start_matches('/');
-        match lock(&self.objects).get(&object) {
+        match os::lock(&self.objects).get(&object) {
             Some(Object::Source { from, refused }) => {
                 let real = if rest.is_empty() { from.clone() } else { from.join(rest) };
                 if real.ancestors().any(|above| refused.contains(above)) {
@@ -67,12 +63,12 @@ impl ReadOnlyHost {
     }
 
     fn record(&self, path: &StorePath, object: Object) {
-        lock(&self.objects).insert(path.clone(), object);
+        os::lock(&self.objects).insert(path.clone(), object);
     }
 
     /// Returns whether this host computed the path, or it exists on this machine.
     fn exists(&self, path: &StorePath) -> bool {
-        lock(&self.objects).contains_key(path) || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
+        os::lock(&self.objects).contains_key(path) || std::fs::symlink_metadata(MODEL.print(path)).is_ok()
     }
 }
 
@@ -215,7 +211,7 @@ impl Host for ReadOnlyHost {
     }
 
     fn read_derivation(&self, path: &StorePath) -> HostResult<Derivation> {
-        let text = match lock(&self.objects).get(path) {
+        let text = match os::lock(&self.objects).get(path) {
             Some(Object::Text(text)) => text.clone(),
             _ => {
                 let message = format!("path '{}' is not valid", MODEL.print(path));

@@ -16,7 +16,7 @@ use model::path::{Ingestion, References};
 use model::{Derivation, Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use store::{LocalStore, SourceKind, StoreError, Text, ValidPath};
 
 /// The world of one session.
@@ -65,7 +65,7 @@ impl StoreHost {
     }
 
     fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.unwritten)
     }
 
     /// Returns the physical path of a logical one. Symbolic links from a store object to another

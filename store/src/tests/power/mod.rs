@@ -13,7 +13,8 @@ mod disk;
 
 use self::disk::{Disk, Event, Record};
 use super::*;
-use crate::{GcOptions, StorePath, ValidPath};
+use crate::{GcOptions, ValidPath};
+use model::StorePath;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -90,7 +91,7 @@ fn round(store: &LocalStore, outside: &Path, number: usize, kept: &mut dyn FnMut
     let staged = scratch.path().join("out");
     make(&staged, &files(1000 + number));
     let imported = store.import_tree(&staged).unwrap();
-    let hash = crate::Digest::of(&number.to_le_bytes()).into();
+    let hash = model::Digest::of(&number.to_le_bytes()).into();
     let path = store.model().make_output_path("out", &hash, "adopted").unwrap();
     store.install(&staged, &ValidPath::new(path.clone(), imported.node, imported.bytes)).unwrap();
     kept(path);

@@ -10,7 +10,7 @@ use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, Pos
 use os::space::FreeSpace;
 use std::any::Any;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub(super) struct Client<'f> {
     fetcher: &'f Fetcher,
@@ -142,7 +142,7 @@ pub(super) struct Posted<'f>(SharedExchange<'f>);
 
 impl Write for Posted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut exchange = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exchange = os::lock(&self.0);
         exchange.posted.get_or_insert_default().extend(bytes);
         Ok(bytes.len())
     }
@@ -177,7 +177,7 @@ impl<'f, R> OnFirstRead<'f, R> {
 
     fn reader(&mut self) -> io::Result<&mut R> {
         if self.reader.is_none() {
-            let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut exchange = os::lock(&self.exchange);
             self.reader = Some((self.part)(exchange.answer()?));
         }
         self.reader.as_mut().ok_or_else(|| io::ErrorKind::Other.into())

@@ -2,7 +2,8 @@
 //! removed.
 
 use super::*;
-use store::{GcOptions, StorePath};
+use model::StorePath;
+use store::GcOptions;
 
 fn tree(store: &TempStore, version: &str) -> StorePath {
     let source = store.dir.path().join(format!("source-{version}"));

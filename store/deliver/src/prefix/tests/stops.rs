@@ -9,10 +9,11 @@
 
 use super::hostile::NAMES;
 use super::{shapes, *};
+use model::StorePath;
 use nix::errno::Errno;
 use nix::libc;
 use std::process::Command;
-use store::{GcOptions, LocalStore, StorePath};
+use store::{GcOptions, LocalStore};
 use test_support::mutate::Random;
 use test_support::tracer::{DISK_FULL, Ended, Fault, Plan, run};
 
