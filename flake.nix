@@ -5,25 +5,19 @@
     { ... }:
     let
       corpus = import ./corpus { };
-      prefixPath = "/usr/local/my-stuff";
-      here = corpus.at prefixPath;
-      rename = suffix: set: builtins.listToAttrs (
-        map (name: { name = name + suffix; value = set.${name}; }) (builtins.attrNames set)
-      );
+      here = corpus.at "/usr/local/my-stuff";
     in
     {
       # every package, for this prefix path
       packages.x86_64-linux =
-        here.packages
-        // rename "-prefix" here.prefixes
-        // here.images
-        // here.checks
+        here.all
         // corpus.oracles
         // {
           stage0 = corpus.stage0.tools;
         };
+      checks.x86_64-linux = here.checks;
 
-      # for any other path: `(eval expr …).lib.at "/opt/x"`
+      # for packages, prefixes and images of other flakes, at paths of their own
       lib = corpus;
     };
 }

@@ -16,6 +16,8 @@
 # The build sees the seed's tools, the prefix toolchain, and the `dev` and `lib` domains of its
 # inputs at the prefix. Its result, and so the key under which it is cached, depends on their
 # contents only.
+#
+# `(build { … }).overrideAttrs { … }`, or `(old: { … })`, is the package with other arguments.
 {
   builders,
   domains,
@@ -23,15 +25,27 @@
   stage0,
 }:
 let
-  # Every package reachable over `inputs`, each once, in a fixed order.
+  inherit (import ./call.nix) isFunction;
+
+  # Every package reachable over `inputs`, each once, in a fixed order. One prefix has one package
+  # of a name: a second one with another recipe would mix with it silently.
   closure =
     packages:
-    map (node: node.package) (
-      builtins.genericClosure {
-        startSet = map (package: { key = package.pname; inherit package; }) packages;
-        operator = node: map (package: { key = package.pname; inherit package; }) node.package.inputs;
-      }
-    );
+    let
+      nodes = map (package: { key = package.drvPath; inherit package; });
+      found = map (node: node.package) (
+        builtins.genericClosure {
+          startSet = nodes packages;
+          operator = node: nodes node.package.inputs;
+        }
+      );
+      named = builtins.groupBy (package: package.pname) found;
+      twice = builtins.filter (name: builtins.length named.${name} > 1) (builtins.attrNames named);
+    in
+    if twice == [ ] then
+      found
+    else
+      throw "two different packages `${builtins.head twice}` are used together; override it once for the whole set, with `overlays` of `at`";
 
   lines = builtins.concatStringsSep "\n";
   words = builtins.concatStringsSep " ";
@@ -45,18 +59,17 @@ let
         { set +x; } 2>/dev/null; echo "@phase ${name}"; set -x
         ${text}
       '';
-in
-{
-  inherit closure;
 
-  build =
+  make =
     {
       pname,
       license,
       homepage ? null,
       version ? source.version,
-      # `{ src; debian; version; }` of fetchDebSource.
+      # `{ src; version; debian; }` of fetchDebSource or fetchSource.
       source ? null,
+      # The unpacked source alone, for a tree from elsewhere.
+      src ? source.src or null,
       # Further trees and files, at /source/<name>.
       sources ? { },
       # Names below the distribution's debian/patches, in the order of its series.
@@ -95,8 +108,8 @@ in
     let
       ownPatchName = file: "own-${baseNameOf file}";
       allSources =
-        (if source == null then { } else { src = source.src; })
-        // (if source == null || source.debian == null || patches == [ ] then { } else { debian = source.debian; })
+        (if src == null then { } else { inherit src; })
+        // (if (source.debian or null) == null || patches == [ ] then { } else { inherit (source) debian; })
         // builtins.listToAttrs (map (file: { name = ownPatchName file; value = "${file}"; }) ownPatches)
         // sources;
       applied = map (p: "/source/debian/patches/${p}") patches ++ map (p: "/source/${ownPatchName p}") ownPatches;
@@ -114,7 +127,7 @@ in
         (phase "unpack" (
           if unpack != null then
             unpack
-          else if source == null then
+          else if src == null then
             ""
           else
             ''
@@ -171,6 +184,16 @@ in
       );
     in
     package // {
-      inherit pname version license homepage inputs rules integration;
+      inherit pname version license homepage inputs rules integration src;
     };
+
+  build =
+    arguments:
+    make arguments
+    // {
+      overrideAttrs = new: build (arguments // (if isFunction new then new arguments else new));
+    };
+in
+{
+  inherit build closure;
 }

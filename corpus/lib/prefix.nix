@@ -70,3 +70,6 @@ builders.audit {
         ];
       };
 }
+// {
+  inherit prefixPath;
+}

@@ -6,6 +6,7 @@
 //! megabytes.
 
 mod book;
+mod corpus;
 mod fetchers;
 mod file_urls;
 mod git;
