@@ -107,7 +107,18 @@ fn outside_the_roots_nothing_exists() {
     }
     let find = "builtins.tryEval (builtins.findFile [ { path = ./outside; } ] \"file\")";
     assert!(roots.eval(find, false).is_ok());
-    assert_eq!(roots.eval(find, true), Err("lang::lookup_path".to_owned()));
+    assert_eq!(roots.eval(find, true), Err("lang::pure_path".to_owned()));
+}
+
+#[test]
+fn a_name_without_a_search_path_can_be_caught() {
+    let roots = Roots::new();
+    for text in ["<nixpkgs>", "<nixpkgs/lib>", "import <nixpkgs-overlays>", "builtins.findFile [ ] \"x\""] {
+        assert_eq!(roots.eval(text, true), Err("lang::lookup_path".to_owned()), "{text}");
+        let caught = format!("(builtins.tryEval ({text})).success");
+        assert_eq!(roots.eval(&caught, true).as_deref(), Ok("false"), "{text}");
+        assert_eq!(roots.eval(&caught, false).as_deref(), Ok("false"), "{text}");
+    }
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Builtins that read files, and the search path.
 
 use super::expect::lossy;
-use crate::error::{Error, Result};
-use crate::host::FileType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{FileType, Severity};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::path::{base_name, dir_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Directory of the files that are part of the evaluator: `<nix/…>`.
@@ -155,38 +155,54 @@ pub(super) fn find_file(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
         }
     }
     let wanted = lossy(wanted);
-    if ev.shared.options.pure {
-        return Err(Error::other(
-            "lang::lookup_path",
-            format!("cannot look up '<{wanted}>' in pure evaluation mode (use '--impure' to override)"),
-        ));
-    }
-    // As in Nix, a `throw`, so that `tryEval <name>` works.
-    Err(crate::error::ErrorKind::Throw(format!(
-        "file '{wanted}' was not found in the Nix search path (add it using $NIX_PATH or -I)"
-    ))
-    .into())
+    let text = if ev.shared.options.pure {
+        format!("cannot look up '<{wanted}>' in pure evaluation mode (use '--impure' to override)")
+    } else {
+        format!("file '{wanted}' was not found in the Nix search path (add it using $NIX_PATH or -I)")
+    };
+    Err(ErrorKind::LookupPath(text).into())
 }
 
 impl Evaluator {
-    /// Returns the directory that a search path entry means. Archives are fetched once.
+    /// Returns the directory that a search path entry means. Archives are fetched once. An entry
+    /// that does not exist, or cannot be fetched, is `None`, with one warning.
+    ///
+    /// # Errors
+    /// When the entry may not be read, and interrupts.
     fn search_path_root(&mut self, place: &[u8]) -> Result<Option<PathBuf>> {
-        let text = lossy(place);
-        let url = if let Some(channel) = text.strip_prefix("channel:") {
-            format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz")
-        } else if ["http://", "https://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
-            text
-        } else {
-            let absolute = place.first() == Some(&b'/');
-            return Ok(absolute.then(|| PathBuf::from(std::ffi::OsString::from_vec(place.to_vec()))));
-        };
         let known = self.shared.lookups.lock().expect(crate::vm::LOCK).get(place).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let fetched = self.fetch_tarball_url(&url)?;
-        let root = PathBuf::from(OsStr::new(&self.shared.options.store_model.print(&fetched)));
-        self.shared.lookups.lock().expect(crate::vm::LOCK).insert(place.to_vec(), Some(root.clone()));
-        Ok(Some(root))
+        let text = lossy(place);
+        let root = if let Some(channel) = text.strip_prefix("channel:") {
+            self.fetched_root(&format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz"), &text)?
+        } else if ["http://", "https://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
+            self.fetched_root(&text, &text)?
+        } else if place.first() != Some(&b'/') {
+            None
+        } else if self.type_if_visible(&normalise(place), true)?.is_some() {
+            Some(PathBuf::from(OsStr::from_bytes(place)))
+        } else {
+            let path = self.checked_path(&normalise(place))?;
+            self.resolve_links(&path)?;
+            let message = format!("Nix search path entry '{text}' does not exist, ignoring");
+            self.shared.host.message(Severity::Warning, &message);
+            None
+        };
+        self.shared.lookups.lock().expect(crate::vm::LOCK).insert(place.to_vec(), root.clone());
+        Ok(root)
+    }
+
+    fn fetched_root(&mut self, url: &str, place: &str) -> Result<Option<PathBuf>> {
+        match self.fetch_tarball_url(url) {
+            Ok(fetched) => Ok(Some(PathBuf::from(self.shared.options.store_model.print(&fetched)))),
+            Err(error) if self.account.is_interrupted() => Err(error),
+            Err(error) => {
+                let message = format!("Nix search path entry '{place}' cannot be downloaded, ignoring: {error}");
+                self.shared.host.message(Severity::Warning, &message);
+                Ok(None)
+            }
+        }
     }
 }

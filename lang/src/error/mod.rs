@@ -30,6 +30,9 @@ pub enum ErrorKind {
     /// A failed `assert`: caught by `tryEval`.
     #[error("{0}")]
     Assertion(String),
+    /// A name that the search path does not have: caught by `tryEval`.
+    #[error("{0}")]
+    LookupPath(String),
     #[error("evaluation aborted with the following error message: '{0}'")]
     Abort(String),
     #[error("infinite recursion encountered")]
@@ -171,7 +174,7 @@ impl Error {
 
     /// Returns true when `tryEval` turns it into `success = false`.
     pub fn is_catchable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Throw(_) | ErrorKind::Assertion(_))
+        matches!(self.0.kind, ErrorKind::Throw(_) | ErrorKind::Assertion(_) | ErrorKind::LookupPath(_))
     }
 
     /// Sets the position of the error, unless it has one already.
@@ -248,6 +251,7 @@ impl Error {
         match &self.0.kind {
             ErrorKind::Throw(_) => "lang::throw",
             ErrorKind::Assertion(_) => "lang::assertion",
+            ErrorKind::LookupPath(_) => "lang::lookup_path",
             ErrorKind::Abort(_) => "lang::abort",
             ErrorKind::InfiniteRecursion => "lang::infinite_recursion",
             ErrorKind::CallDepth => "lang::call_depth",

@@ -500,7 +500,7 @@ impl Evaluator {
                     };
                     match result {
                         Ok(value) => set!(dst, value),
-                        Err(error) => break called(error, function, code, pc - 1),
+                        Err(error) => break called(self, error, function, code, pc - 1),
                     }
                 }
                 Op::CallBuiltin { dst, first, id } => {
@@ -550,7 +550,7 @@ impl Evaluator {
                         let result = self.call_slow(function, row!(first, count as usize));
                         match result.and_then(|value| self.force(value)) {
                             Ok(value) => return Ok(value),
-                            Err(error) => break called(error, function, code, pc - 1),
+                            Err(error) => break called(self, error, function, code, pc - 1),
                         }
                     }
                 }
@@ -720,10 +720,18 @@ unsafe fn fill_lambda(frame: Frame, value: Value, code: &'static Code) {
 }
 
 #[cold]
-fn called(error: Error, function: Value, code: &'static Code, pc: usize) -> Error {
-    let name = function.as_function().and_then(|lambda| lambda.code().name);
+fn called(ev: &Evaluator, error: Error, function: Value, code: &'static Code, pc: usize) -> Error {
+    let applied = match function.view() {
+        View::Partial(partial) => partial.function(),
+        _ => function,
+    };
+    let what = match applied.view() {
+        View::Builtin(index) => FrameKind::Builtin(ev.builtin(index).name),
+        View::Function(lambda) => FrameKind::Call(lambda.code().name),
+        _ => FrameKind::Call(None),
+    };
     let (pos, len) = code.module.span(code.first_op + pc as u32);
-    error.at(pos, len).frame(pos, FrameKind::Call(name))
+    error.at(pos, len).frame(pos, what)
 }
 
 #[cold]
