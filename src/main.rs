@@ -17,8 +17,8 @@ mod print;
 mod progress;
 mod report;
 
+use clap::FromArgMatches;
 use clap::builder::Styles;
-use clap::{CommandFactory, Parser};
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
 use exit::Exit;
@@ -50,7 +50,9 @@ fn command() -> u8 {
     if own_name || words.get(1).is_some_and(|word| word == "nix-instantiate") {
         return NixInstantiate::main(words.into_iter().skip(if own_name { 1 } else { 2 }).collect());
     }
-    let cli = match Cli::try_parse_from(arguments()) {
+    let parsed =
+        cli::help::command().try_get_matches_from(arguments()).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return print_clap(&error),
     };
@@ -86,7 +88,7 @@ fn command() -> u8 {
 /// Prints the help or the error of clap, and returns the exit status.
 fn print_clap(error: &clap::Error) -> u8 {
     // Rendering it again without styles shows which escape sequences came from the arguments.
-    let again = Cli::command().styles(Styles::plain()).try_get_matches_from(arguments());
+    let again = cli::help::command().styles(Styles::plain()).try_get_matches_from(arguments());
     let plain = again.expect_err("the same arguments are as wrong as before");
     print::of_arguments(error, &plain).unwrap_or_else(|failure| {
         failure.print(false);

@@ -2,7 +2,7 @@
 
 use crate::print;
 use crate::report::Failure;
-use clap::{Args, CommandFactory};
+use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -16,7 +16,7 @@ pub struct Completions {
 impl Completions {
     pub fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::Cli::command(), self.name, &mut script);
+        clap_complete::generate(self.shell, &mut super::help::command(), self.name, &mut script);
         print::bytes(&script)
     }
 }

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod explain;
 pub mod expr;
 pub mod flake;
+pub mod help;
 pub mod instantiate;
 pub mod log;
 pub mod nix_instantiate;
@@ -30,11 +31,7 @@ mod settings;
 /// Describe packages, prefixes, stages and images in the Nix language, build them in a sandbox from
 /// pinned sources, and deliver them.
 #[derive(Debug, Parser)]
-#[command(name = "eval", version, max_term_width = 110)]
-#[command(
-    after_help = "In a shell, `eval` is a builtin that runs its arguments: `eval build .#x` starts the program `build`.\n\
-    That is this program too, as is `ev`; `ev self install` puts all three names on a PATH."
-)]
+#[command(name = "eval", bin_name = "ev", version, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -42,40 +39,42 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Options of every command. `help` leaves them out of short help.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Directory of the store [default: /eval if it is writable, else `eval` in the user's data
     /// directory]
-    #[arg(long, global = true, env = "EVAL_ROOT", value_name = "DIR", help_heading = "Global options")]
+    #[arg(long, global = true, env = "EVAL_ROOT", value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Choose when registered paths reach the disk
-    #[arg(long, global = true, value_enum, default_value_t, env = "EVAL_DURABILITY", help_heading = "Global options")]
+    #[arg(long, global = true, value_enum, default_value_t, env = "EVAL_DURABILITY")]
     pub durability: Durability,
     /// Print the output of builds as it arrives
-    #[arg(short = 'L', long = "print-build-logs", global = true, help_heading = "Global options")]
+    #[arg(short = 'L', long = "print-build-logs", global = true)]
     pub logs: bool,
     /// Print only results and errors
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Choose how progress is shown
-    #[arg(long, global = true, value_enum, default_value_t, env = "EVAL_PROGRESS", help_heading = "Global options")]
+    #[arg(long, global = true, value_enum, default_value_t, env = "EVAL_PROGRESS")]
     pub progress: ProgressStyle,
     /// Choose when to use colour; `NO_COLOR` and `CLICOLOR_FORCE` are respected
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Global options")]
+    #[arg(long, global = true, value_enum, default_value_t)]
     pub color: ColorChoice,
     /// Show every frame of an error's trace
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true)]
     pub show_trace: bool,
     /// Choose the format of errors: text, or one JSON object per line for editors
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub error_format: ErrorFormat,
     /// Limit the memory for values while evaluating, such as `500M` or `4G` [default: nine tenths
     /// of the free memory]
-    #[arg(long, global = true, env = "EVAL_MAX_MEMORY", value_name = "SIZE", value_parser = settings::parse_size, help_heading = "Global options")]
+    #[arg(long, global = true, env = "EVAL_MAX_MEMORY", value_name = "SIZE", value_parser = settings::parse_size)]
     pub max_eval_memory: Option<usize>,
     /// Write a profile of the evaluation: stacks of calls with their milliseconds, as flame graph
     /// programs read them
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub eval_profile: Option<PathBuf>,
 }
 
@@ -174,7 +173,8 @@ impl Installables {
     }
 }
 
-/// Flags of the commands that evaluate.
+/// Flags of the commands that evaluate. Those that build no target of their own still have the
+/// options of builds, for what an evaluation waits for; `help` hides them there.
 #[derive(Debug, Args, Clone, Default)]
 pub struct Evaluation {
     #[command(flatten)]
@@ -186,6 +186,7 @@ pub struct Evaluation {
 /// Source of expressions: flake outputs by default, attributes of a file with `-f`, of an
 /// expression with `--expr`.
 #[derive(Debug, Args, Clone, Default)]
+#[command(next_help_heading = "Evaluation options")]
 pub struct Source {
     /// Take attributes from this file instead of a flake; `-` is standard input
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "expr")]
@@ -194,13 +195,13 @@ pub struct Source {
     #[arg(short = 'E', long, value_name = "EXPRESSION")]
     pub expr: Option<String>,
     /// Take this attribute of the file or expression (can be given several times)
-    #[arg(short = 'A', long = "attr", value_name = "ATTR")]
+    #[arg(short = 'A', long = "attr", value_name = "ATTR", hide_short_help = true)]
     pub attr: Vec<String>,
     /// Pass an expression as an argument, when the file or expression is a function
     #[arg(long, num_args = 2, value_names = ["NAME", "EXPRESSION"], action = clap::ArgAction::Append)]
     pub arg: Vec<String>,
     /// Pass a string as an argument, when the file or expression is a function
-    #[arg(long, num_args = 2, value_names = ["NAME", "STRING"], action = clap::ArgAction::Append)]
+    #[arg(long, num_args = 2, value_names = ["NAME", "STRING"], action = clap::ArgAction::Append, hide_short_help = true)]
     pub argstr: Vec<String>,
     /// Add an entry to the search path of `<name>`
     #[arg(short = 'I', long = "include", value_name = "[NAME=]PATH")]
@@ -210,21 +211,22 @@ pub struct Source {
     pub impure: bool,
     /// Give the expression access to the search path and `--allowed-uris` only, and to no
     /// environment
-    #[arg(long, alias = "restrict-eval")]
+    #[arg(long, alias = "restrict-eval", hide_short_help = true)]
     pub restrict: bool,
     /// With `--restrict`: allow fetching this URL and everything below it
-    #[arg(long, value_name = "URL", num_args = 1, value_delimiter = ' ')]
+    #[arg(long, value_name = "URL", num_args = 1, value_delimiter = ' ', hide_short_help = true)]
     pub allowed_uris: Vec<String>,
     /// Ignore the evaluation cache
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_eval_cache: bool,
     /// Evaluate with this many threads; the result does not depend on their number
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true)]
     pub eval_jobs: usize,
 }
 
 /// Limits and priorities of builds.
 #[derive(Debug, Args, Clone, Default)]
+#[command(next_help_heading = "Build options")]
 pub struct Building {
     /// Run this many builds at a time [default: one per core]
     #[arg(short = 'j', long = "max-jobs", value_name = "N", env = "EVAL_JOBS")]
@@ -236,30 +238,30 @@ pub struct Building {
     #[arg(short, long)]
     pub keep_going: bool,
     /// Build arguments in their order, instead of the longest path first
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub in_order: bool,
     /// Keep the directories of failed builds
     #[arg(short = 'K', long)]
     pub keep_failed: bool,
     /// Stop a build that runs longer than this
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub timeout: Option<u64>,
     /// Stop a build that prints nothing for longer than this
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub max_silent_time: Option<u64>,
     /// Limit the memory of one build, 0 for no limit [default: nine tenths of that of the machine
     /// or control group]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", hide_short_help = true)]
     pub max_memory: Option<u64>,
     /// Limit the processes and threads of one build, 0 for no limit [default: 16384]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_processes: Option<u64>,
     /// Lower the priority of builds by this many steps
-    #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    #[arg(long, value_name = "STEPS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19), hide_short_help = true)]
     pub nice: u8,
     /// Choose whether builds may run without Landlock and seccomp where the kernel lacks them;
     /// `relaxed` warns
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, hide_short_help = true)]
     pub sandbox: SandboxChoice,
 }
 

@@ -17,22 +17,16 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, Subcommand)]
 pub enum Prefix {
     /// Build a prefix, and install it below a root
-    #[command(after_help = "Example: ev prefix install .#python-prefix --to /")]
     Install(Box<install::Install>),
     /// Switch to the generation before the current one
-    #[command(after_help = "Example: ev prefix rollback /usr/local/my-stuff")]
     Rollback(Change),
     /// Switch to a generation, by default the newest
-    #[command(after_help = "Example: ev prefix switch /usr/local/my-stuff 3")]
     Switch(switch::Switch),
     /// Remove a prefix with all its generations
-    #[command(after_help = "Example: ev prefix uninstall /usr/local/my-stuff")]
     Uninstall(Change),
     /// Remove generations other than the current one
-    #[command(after_help = "Example: ev prefix prune /usr/local/my-stuff --keep 2")]
     Prune(prune::Prune),
     /// List the generations, the newest last
-    #[command(after_help = "Example: ev prefix generations /usr/local/my-stuff --json")]
     Generations(generations::Generations),
     /// Find references out of the prefix: loaders, libraries, interpreters, links, names of build
     /// directories

@@ -17,7 +17,7 @@ fn unknown_command() {
 
       tip: a similar subcommand exists: 'build'
 
-    Usage: eval [OPTIONS] <COMMAND>
+    Usage: ev [OPTIONS] <COMMAND>
 
     For more information, try '--help'.
     "#);
@@ -32,7 +32,7 @@ fn unknown_flag() {
 
       tip: a similar argument exists: '--keep-going'
 
-    Usage: eval build --keep-going [INSTALLABLE]...
+    Usage: ev build --keep-going [INSTALLABLE]...
 
     For more information, try '--help'.
     "#);
