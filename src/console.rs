@@ -4,11 +4,13 @@ use crate::nix_text;
 use crate::print::remark;
 use crate::progress::bytes as in_words;
 use lang::host::Severity;
+use std::path::Path;
 use workspace::Reporter;
 
 /// Prints reports in this program's form.
 pub struct Console {
     pub shows_downloads: bool,
+    pub shows_locks: bool,
 }
 
 impl Reporter for Console {
@@ -21,6 +23,13 @@ impl Reporter for Console {
 
     fn warning(&self, text: &str) {
         remark!("warning: {text}");
+    }
+
+    fn locked(&self, file: &Path, changes: &[String]) {
+        if self.shows_locks {
+            remark!("wrote {}", file.display());
+            changes.iter().for_each(|change| remark!("  {change}"));
+        }
     }
 
     fn fetching(&self, url: &str, bytes: u64) {

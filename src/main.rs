@@ -125,6 +125,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Instantiate(command) => command.run(&global),
         Command::NixInstantiate(_) => unreachable!("it has been run, as its errors are Nix's"),
         Command::Flake(command) => command.run(&global),
+        Command::Registry(command) => command.run(&global),
         Command::Derivation(command) => command.run(&global),
         Command::Log(command) => command.run(&global),
         Command::PathInfo(command) => command.run(&global),

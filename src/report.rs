@@ -15,7 +15,7 @@ use workspace::installable::InstallableError;
 
 /// Codes of failures that come from no library.
 #[cfg(test)]
-pub const CODES: [&str; 5] = ["error", "installable", "interrupted", "io", "usage"];
+pub const CODES: [&str; 7] = ["error", "installable", "interrupted", "io", "offline", "registry", "usage"];
 
 /// An error as it is reported.
 #[derive(Debug)]
@@ -393,6 +393,8 @@ impl From<workspace::Error> for Failure {
             Error::Build(error) => return error.into(),
             Error::Installable(error) => return error.into(),
             Error::Threads(_) | Error::NoStoreRoot => "error",
+            Error::Registry(_) => "registry",
+            Error::LockOutdated { .. } => "lang::flake_lock",
             ref error if error.is_usage() => "usage",
             _ => "installable",
         };

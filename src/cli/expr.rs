@@ -22,10 +22,11 @@ pub struct Expr {
     pub raw: bool,
 }
 
-/// Returns whether a text is a flake reference with an attribute, such as `.#a` or
-/// `path:dir?dir=sub#a`. As an expression it would be one word with a comment after it.
+/// Returns whether a text is a flake reference, with an attribute such as `.#a` and
+/// `path:dir?dir=sub#a`, or without one such as `github:owner/repo`. As an expression it would be one
+/// word with a comment after it, or a URL. A name or a path alone is an expression.
 fn is_reference(text: &str) -> bool {
-    let Some((head, _)) = text.split_once('#') else { return false };
+    let Some((head, _)) = text.split_once('#') else { return FlakeRef::is_unmistakable(text) };
     let is_word = head.chars().all(|each| each.is_ascii_alphanumeric() || ":/.-_~%?&=+@".contains(each));
     head.starts_with(['.', '/']) || is_word && (head.contains(':') || FlakeRef::parse(head).is_ok())
 }
@@ -65,9 +66,34 @@ mod tests {
 
     #[test]
     fn references_have_one_word_before_the_sign() {
-        let references = [".#a", "/x y#a", "nixpkgs#hello", "path:./dir?dir=sub#a", "github:owner/repo/v1#a"];
+        let references = [
+            ".#a",
+            "/x y#a",
+            "nixpkgs#hello",
+            "path:./dir?dir=sub#a",
+            "github:owner/repo/v1#a",
+            "path:/dir",
+            "github:o/r",
+            "git+file:///r?dir=s",
+            "https://h/a.tar.gz",
+            ".",
+        ];
         references.iter().for_each(|text| assert!(is_reference(text), "{text}"));
-        let expressions = ["1 # one", "1 + 1 # two", "\"a#b\"", "{ a = 1; }#", "#a", "f x#a", "a"];
+        let expressions = [
+            "1 # one",
+            "1 + 1 # two",
+            "\"a#b\"",
+            "{ a = 1; }#",
+            "#a",
+            "f x#a",
+            "a",
+            "./a",
+            "x:x",
+            "x: x",
+            "a:b",
+            "{ }:1",
+            "/a",
+        ];
         expressions.iter().for_each(|text| assert!(!is_reference(text), "{text}"));
     }
 }

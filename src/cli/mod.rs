@@ -17,10 +17,12 @@ pub mod expr;
 pub mod flake;
 pub mod help;
 pub mod instantiate;
+pub mod locking;
 pub mod log;
 pub mod nix_instantiate;
 pub mod path_info;
 pub mod prefix;
+pub mod registry;
 pub mod repl;
 pub mod self_install;
 pub mod store;
@@ -129,6 +131,9 @@ pub enum Command {
     /// Pin the inputs of a flake in `flake.lock`
     #[command(subcommand)]
     Flake(flake::Flake),
+    /// Name flakes, as `nixpkgs` in `nixpkgs#hello`
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
     /// Inspect store derivations
     #[command(subcommand)]
     Derivation(derivation::Derivation),
@@ -206,9 +211,12 @@ pub struct Source {
     /// Add an entry to the search path of `<name>`
     #[arg(short = 'I', long = "include", value_name = "[NAME=]PATH")]
     pub include: Vec<String>,
-    /// Give the expression access to the clock, the environment and every path
+    /// Give the expression access to the clock, the environment and every path [default with `-f`]
     #[arg(long, conflicts_with = "restrict")]
     pub impure: bool,
+    /// Give the expression of `-f` no such access
+    #[arg(long, alias = "pure-eval", conflicts_with = "impure")]
+    pub pure: bool,
     /// Give the expression access to the search path and `--allowed-uris` only, and to no
     /// environment
     #[arg(long, alias = "restrict-eval", hide_short_help = true)]
@@ -219,6 +227,8 @@ pub struct Source {
     /// Ignore the evaluation cache
     #[arg(long, hide_short_help = true)]
     pub no_eval_cache: bool,
+    #[command(flatten)]
+    pub locking: locking::Locking,
     /// Evaluate with this many threads; the result does not depend on their number
     #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true)]
     pub eval_jobs: usize,

@@ -68,5 +68,5 @@ impl CommandSession {
 
 /// Returns the reporter that the flags ask for.
 pub fn console(global: &Global) -> Console {
-    Console { shows_downloads: global.progress != ProgressStyle::None }
+    Console { shows_downloads: global.progress != ProgressStyle::None, shows_locks: !global.quiet }
 }

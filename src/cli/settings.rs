@@ -22,9 +22,14 @@ impl Global {
         let evaluation_settings = EvalSettings {
             memory_max_bytes: self.max_eval_memory,
             profile: self.eval_profile.is_some(),
+            refresh: evaluation.source.locking.refresh,
             ..evaluation.source.settings()?
         };
+        let locking = &evaluation.source.locking;
         Ok(Settings {
+            locks: locking.locks(&directory)?,
+            registry: locking.registry(&directory),
+            offline: locking.is_offline(),
             directory,
             store: self.store_settings_in(&environment)?,
             environment,
@@ -95,6 +100,8 @@ impl Source {
         let access = match (self.impure, self.restrict) {
             (true, _) => Access::Impure,
             (_, true) => Access::Restricted { uris: self.allowed_uris.clone() },
+            // As in Nix: a file is where it is, and so are the files that it names.
+            _ if self.file.is_some() && !self.pure => Access::Impure,
             _ => Access::Pure,
         };
         Ok(EvalSettings {

@@ -444,10 +444,13 @@ fn a_locked_input_comes_from_a_repository() {
         "flake.nix",
         &format!("{{ inputs.r = {{ url = \"git+{url}\"; flake = false; }}; outputs = {{ self, r }}: {{ text = builtins.readFile \"${{r}}/text\"; inherit (r) rev; }}; }}"),
     );
-    assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
+    assert_snapshot!(run(&workspace, &["expr", "--locked", ".#text"]), @r#"
     status: 1
     --- stderr
-    error[lang::unlocked_fetch]: in pure evaluation mode, fetching 'file://[DIR]/repository' requires a hash or a revision
+    error: the lock file of `path:[DIR]` must change, which `--locked` forbids:
+             added 'r': git+file://[DIR]/repository?ref=refs/heads/main&rev=6f12739d219a79befa6f321cf205fabdf16ade81
+     |
+     = help: `ev flake lock` makes the changes
     "#);
     workspace.write(
         "flake.lock",
@@ -478,10 +481,13 @@ fn a_locked_directory_has_its_locked_contents() {
     status: 0
     --- stdout
     "first\n"
+    --- stderr
+    wrote [DIR]/flake.lock
+      added 'base': path:./base
     "#);
     let directory = workspace.path().join("base");
     let lock = |hash: &str| {
-        let original = "\"original\": { \"type\": \"path\", \"path\": \"./base\" }";
+        let original = "\"original\": { \"type\": \"path\", \"path\": \"./base\" }, \"parent\": []";
         let locked = format!(
             "\"locked\": {{ \"type\": \"path\", \"path\": \"{}\", \"narHash\": \"{hash}\", \"lastModified\": 5 }}",
             directory.display()

@@ -32,6 +32,7 @@ mod cli {
     mod flake_lock;
     mod flake_pinned;
     mod flake_references;
+    mod flake_use;
     mod inspect;
     mod names;
     mod nix_instantiate;

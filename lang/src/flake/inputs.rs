@@ -3,12 +3,12 @@
 //!
 //! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
 
-use super::load::{allow, lock_text, reference_of_set};
+use super::load::{Asker, allow, fetch_tree, lock_text, plain_tree, reference_of_set};
 use super::lock::InputPath;
 use super::reference::FlakeRef;
 use crate::builtins::expect::lossy;
 use crate::builtins::fetch::nar_hash;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::{FetchKind, FetchRequest, FetchValue};
 use crate::symbol::Symbol;
 use crate::text::path::resolve;
@@ -35,12 +35,60 @@ pub struct FlakeTree {
     dir: Vec<u8>,
 }
 
+impl FlakeTree {
+    /// The logical path of the directory.
+    pub fn directory(&self) -> &[u8] {
+        &self.dir
+    }
+}
+
 impl Evaluator {
     /// Returns the flake in a directory of this machine, which is read in place.
     pub fn flake_directory(&mut self, directory: &Path) -> FlakeTree {
         let dir = directory.to_string_lossy().into_owned();
         self.allow(dir.clone().into());
         FlakeTree { dir: dir.into_bytes() }
+    }
+
+    /// Returns the flake that a reference names on the command line: pure evaluation loads it too
+    /// when nothing pins it.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn flake_tree(&mut self, reference: &FlakeRef) -> Result<FlakeTree> {
+        allow(self, reference, b"/");
+        let tree = self.on_large_stack(|ev| fetch_tree(ev, reference, b"/", Asker::User))?;
+        Ok(FlakeTree { dir: tree.into_directory() })
+    }
+
+    /// Returns the known facts of the tree that a reference names, and its `outPath`. A relative
+    /// path starts at the flake in `parent`.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn tree_facts(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<Value> {
+        allow(self, reference, &parent.dir);
+        self.on_large_stack(|ev| {
+            let tree = fetch_tree(ev, reference, &parent.dir, Asker::User)?;
+            Ok(plain_tree(ev, tree))
+        })
+    }
+
+    /// Returns the description in a flake's file.
+    ///
+    /// # Errors
+    /// When there is no flake, or the description is not a string.
+    pub fn flake_description(&mut self, tree: &FlakeTree) -> Result<Option<String>> {
+        let flake = self.on_large_stack(|ev| ev.import(&[&tree.dir, &b"/flake.nix"[..]].concat()))?;
+        match self.attr(flake, "description")? {
+            Some(description) => Ok(Some(lossy(self.expect_string(description)?.bytes()))),
+            None => Ok(None),
+        }
+    }
+
+    /// Has a flake that is loaded from now on use this lock instead of its file.
+    pub fn use_flake_lock(&mut self, tree: &FlakeTree, text: String) {
+        self.shared.flake_locks.lock().expect("no thread panics").insert(tree.dir.clone(), text.into_bytes());
     }
 
     /// Returns the inputs that a flake declares, and those that its function takes without a
@@ -77,11 +125,10 @@ impl Evaluator {
     }
 
     /// Finds the tree that a reference names now, and returns a reference that names that tree for
-    /// good. A relative path starts at the flake in `parent`, and stays as it is.
+    /// good. That of a Git working tree with changes has no revision. A relative path starts at the flake in `parent`, and stays as it is.
     ///
     /// # Errors
-    /// When the tree cannot be fetched, or no reference can name it, as a working tree with
-    /// changes.
+    /// When the tree cannot be fetched.
     pub fn lock_reference(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<(FlakeRef, FlakeTree)> {
         let mut locked = reference.clone();
         let root = match reference.local_path().filter(|_| reference.is_relative()) {
@@ -90,19 +137,14 @@ impl Evaluator {
                 resolve(path.as_bytes(), &parent.dir)
             }
             None => {
-                let fetched = self.fetch(&FetchRequest {
+                // The user asked for its present version.
+                let fetched = self.fetch_unpinned(&FetchRequest {
                     kind: FetchKind::Tree,
                     name: Some("source".to_owned()),
                     expected: nar_hash(reference.attributes())?,
                     attributes: reference.attributes().clone(),
                 })?;
                 let facts = &fetched.attributes;
-                if reference.kind() == "git" && !facts.contains_key("rev") {
-                    let url = reference.text("url").unwrap_or_default();
-                    let message = format!("'{url}' cannot be locked: its working tree has uncommitted changes");
-                    return Err(Error::other("lang::unlocked_fetch", message)
-                        .help("commit the changes, or give a `rev` or `ref`"));
-                }
                 for name in ["lastModified", "narHash", "rev", "revCount"] {
                     if let Some(fact) = facts.get(name) {
                         locked.insert(name, fact.clone());

@@ -5,7 +5,7 @@
 //! fetch (pure evaluation requires a `rev` or `narHash` there). A directory that is locked by its
 //! hash is copied to the store and checked, like other fetched trees.
 
-use super::locked::LockedInputs;
+use super::locked::{LockedInputs, check_unlocked};
 use super::reference::FlakeRef;
 use crate::builtins::expect::lossy;
 use crate::builtins::features::require;
@@ -29,6 +29,7 @@ static INPUT: Code = Code::native(4, |ev, captures| {
     };
     let base = ev.expect_string(captures[1])?.bytes();
     allow(ev, &reference, base);
+    check_unlocked(ev, &reference)?;
     let overrides = ev.expect_attrs(captures[2])?;
     if ev.expect_forced_bool(captures[3])? {
         load(ev, &reference, base, Some(overrides), Asker::Expression)
@@ -170,6 +171,12 @@ pub(super) fn allow(ev: &Evaluator, reference: &FlakeRef, base: &[u8]) {
     }
 }
 
+impl SourceTree {
+    pub(super) fn into_directory(self) -> Vec<u8> {
+        self.dir
+    }
+}
+
 pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &FlakeRef, base: &[u8], asker: Asker) -> Result<SourceTree> {
     let mut facts: Vec<(String, Value)> = Vec::new();
     let path = reference.local_path().map(|path| resolve(path.as_bytes(), base));
@@ -200,6 +207,9 @@ pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &FlakeRef, base: &[u8], 
 
 /// Reads the text of the lock file in a flake's directory, if there is one.
 pub(super) fn lock_text(ev: &mut Evaluator, dir: &[u8]) -> Result<Option<Vec<u8>>> {
+    if let Some(text) = ev.shared.flake_locks.lock().expect("no thread panics").get(dir) {
+        return Ok(Some(text.clone()));
+    }
     let path = [dir, b"/flake.lock"].concat();
     if ev.type_if_visible(&path, true)? != Some(FileType::Regular) {
         return Ok(None);

@@ -56,6 +56,19 @@ fn unpinned(name: &str, reference: &FlakeRef) -> Error {
         .help("`ev flake lock` adds what is missing; `--impure` takes the entry as it is")
 }
 
+/// Refuses an input in pure evaluation that nothing pins: neither a lock file nor its declaration.
+pub(super) fn check_unlocked(ev: &Evaluator, reference: &FlakeRef) -> Result<()> {
+    if !ev.shared.options.pure || reference.local_path().is_some() || reference.is_pinned() {
+        return Ok(());
+    }
+    let message = format!(
+        "in pure evaluation mode, the input '{}' cannot be used, as no 'flake.lock' pins it",
+        reference.to_url().unwrap_or_default()
+    );
+    Err(Error::other("lang::unlocked_fetch", message)
+        .help("`ev flake lock` in the directory of the flake that has it; `--impure` takes its present version"))
+}
+
 /// The directory of a flake.
 fn out_path(ev: &mut Evaluator, flake: Value) -> Result<Vec<u8>> {
     let flake = ev.force(flake)?;
@@ -66,6 +79,8 @@ fn out_path(ev: &mut Evaluator, flake: Value) -> Result<Vec<u8>> {
 /// A lock file, and the values of its nodes.
 pub(super) struct LockedInputs {
     file: LockFile,
+    /// True for a lock that was made for this evaluation, and has every input as it is meant.
+    is_fresh: bool,
     values: BTreeMap<String, Value>,
 }
 
@@ -80,6 +95,7 @@ impl LockedInputs {
     /// Reads the lock file in a flake's directory. `own` is the value of that flake.
     pub(super) fn read(ev: &mut Evaluator, dir: &[u8], own: Value) -> Result<Option<LockedInputs>> {
         let Some(text) = lock_text(ev, dir)? else { return Ok(None) };
+        let is_fresh = ev.shared.flake_locks.lock().expect("no thread panics").contains_key(dir);
         let file = LockFile::parse(&text)?;
         let edges: BTreeMap<&str, _> =
             file.nodes.iter().map(|(name, node)| (name.as_str(), edges(&file, name, node))).collect();
@@ -101,7 +117,7 @@ impl LockedInputs {
             ];
             ev.fill_thunk(values[name], &captures);
         }
-        Ok(Some(LockedInputs { file, values }))
+        Ok(Some(LockedInputs { file, is_fresh, values }))
     }
 
     /// Returns the value of an input of the flake itself; `None` when it is not locked, or was
@@ -110,6 +126,7 @@ impl LockedInputs {
         let Some(input) = self.file.node(&self.file.root)?.inputs.get(name) else { return Ok(None) };
         let target = self.file.target(input)?;
         if let Some(declared) = declared
+            && !self.is_fresh
             && !self.is_as_declared(ev, declared, input, target)?
         {
             return Ok(None);

@@ -87,6 +87,24 @@ impl FlakeRef {
         Ok(reference)
     }
 
+    /// Splits an argument such as `github:o/r?dir=x#a.b` into a reference and its fragment, which is
+    /// decoded; `None` without `#`. A `%` that is no encoding stays.
+    pub fn split_fragment(text: &str) -> (&str, Option<String>) {
+        match text.split_once('#') {
+            Some((reference, fragment)) => {
+                (reference, Some(percent_decode_str(fragment).decode_utf8_lossy().into_owned()))
+            }
+            None => (text, None),
+        }
+    }
+
+    /// Returns whether a word is a URL or a path in the form of a reference, and is
+    /// never meant as an expression: `github:o/r`, `path:dir`, `.`, but neither a name nor `./file`.
+    pub fn is_unmistakable(text: &str) -> bool {
+        let scheme = text.split_once(':').is_some_and(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_graphic()));
+        matches!(text, "." | "..") || scheme && !text.contains(char::is_whitespace) && FlakeRef::parse(text).is_ok()
+    }
+
     /// Prints the form of one line.
     ///
     /// # Errors
@@ -127,6 +145,10 @@ impl FlakeRef {
             url.push_str(&format!("{name}={}", utf8_percent_encode(value, ENCODED)));
         }
         Ok(url)
+    }
+
+    pub fn from_attributes(attributes: BTreeMap<String, FetchValue>) -> FlakeRef {
+        FlakeRef { attributes }
     }
 
     pub fn attributes(&self) -> &BTreeMap<String, FetchValue> {

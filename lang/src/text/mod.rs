@@ -1,6 +1,7 @@
 //! Pure algorithms over bytes for builtins and messages, independent of values, string contexts and
 //! files.
 
+pub mod attr_path;
 pub mod json;
 pub mod number;
 pub(crate) mod path;

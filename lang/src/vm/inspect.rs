@@ -5,6 +5,7 @@ use crate::compile::code::DefaultValue;
 use crate::error::{Error, ErrorKind, Mark, Result, suggest};
 use crate::source::Pos;
 use crate::symbol::Symbol;
+use crate::text::attr_path::AttrPath;
 use crate::value::{Attr, Attrs, Str, Value, View};
 
 /// A derivation, as the attributes of a value describe it.
@@ -206,36 +207,6 @@ pub(crate) struct FunctionInfo {
 
 /// Splits `a."b.c".d`.
 fn split_attr_path(path: &str) -> Result<Vec<String>> {
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    let mut quoted = false;
-    let mut any = false;
-    for character in path.chars() {
-        match character {
-            '"' => {
-                quoted = !quoted;
-                any = true;
-            }
-            '.' if !quoted => {
-                if part.is_empty() && !any {
-                    return Err(Error::other(
-                        "lang::attr_path",
-                        format!("empty attribute name in selection path '{path}'"),
-                    ));
-                }
-                parts.push(std::mem::take(&mut part));
-                any = false;
-            }
-            _ => part.push(character),
-        }
-    }
-    if quoted {
-        return Err(Error::other("lang::attr_path", format!("missing closing quote in selection path '{path}'")));
-    }
-    if any || !part.is_empty() {
-        parts.push(part);
-    } else if !parts.is_empty() {
-        return Err(Error::other("lang::attr_path", format!("empty attribute name in selection path '{path}'")));
-    }
-    Ok(parts)
+    let parsed = AttrPath::parse(path).map_err(|error| Error::other("lang::attr_path", error.to_string()))?;
+    Ok(parsed.into_names())
 }

@@ -64,6 +64,7 @@ use crate::value::{Interrupter, Value};
 use hashbrown::{HashMap, HashSet};
 use model::{DerivationHashes, StorePath};
 use rustc_hash::FxBuildHasher;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -127,6 +128,8 @@ pub(crate) struct Evaluation {
     pub regexes: Mutex<HashMap<Vec<u8>, Arc<crate::text::regex::Regex>, FxBuildHasher>>,
     /// Resolved search path entries.
     pub lookups: Mutex<HashMap<Vec<u8>, Option<PathBuf>, FxBuildHasher>>,
+    /// Texts that replace the lock files of flakes, by the directory.
+    pub flake_locks: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     pub code_cache: OnceLock<Arc<dyn CodeCache>>,
     /// Files whose code is kept for the next process, with its key.
     pub compiled: Mutex<Vec<(stored::Key, Arc<File>, &'static Code)>>,
@@ -199,6 +202,7 @@ impl Evaluator {
             hashes: DerivationHashes::new(),
             regexes: Mutex::default(),
             lookups: Mutex::default(),
+            flake_locks: Mutex::default(),
             code_cache: OnceLock::new(),
             compiled: Mutex::default(),
             workers: AtomicU32::new(1),

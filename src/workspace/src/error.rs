@@ -1,7 +1,9 @@
 //! Errors of a session.
 
 use crate::installable::InstallableError;
+use crate::registry::RegistryError;
 use builder::BuildError;
+use lang::text::attr_path::AttrPath;
 use model::path::PathError;
 use std::io;
 use std::path::PathBuf;
@@ -36,7 +38,15 @@ pub enum Error {
     #[error("`{}` is a store path, and an expression is needed here", .0.display())]
     NotAnExpression(PathBuf),
     #[error("the flake at `{flake}` has no {}", candidates.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", "))]
-    NoOutput { flake: String, candidates: Vec<String>, similar: Option<String> },
+    NoOutput { flake: String, candidates: Vec<AttrPath>, similar: Option<AttrPath> },
+    #[error("there is no directory `{name}` with a `flake.nix`, and {cause}")]
+    UnknownFlake { name: String, cause: RegistryError, help: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("the lock file of `{flake}` must change, which `--locked` forbids:{}", changes.iter().map(|change| format!("\n  {change}")).collect::<String>())]
+    LockOutdated { flake: String, changes: Vec<String> },
+    #[error("the output `{path}` is not {wanted}")]
+    WrongOutput { path: AttrPath, wanted: String },
     #[error("`{0}` is not a derivation")]
     NotADerivation(String),
     #[error("`{0}` contains no derivation")]
@@ -65,7 +75,11 @@ impl Error {
             Error::AttributesWithoutSource | Error::NothingToEvaluate => {
                 "give one with `-f FILE` or `--expr EXPRESSION`".to_owned()
             }
-            Error::NoOutput { similar, .. } => format!("did you mean `{}`?", similar.as_deref()?),
+            Error::NoOutput { similar: Some(similar), .. } => format!("did you mean `{similar}`?"),
+            Error::NoOutput { flake, .. } => format!("`ev flake show {flake}` lists what it has"),
+            Error::UnknownFlake { help, .. } => help.clone(),
+            Error::Registry(error) => return error.help(),
+            Error::LockOutdated { .. } => "`ev flake lock` makes the changes".to_owned(),
             Error::NotInStore(_) => "build the derivation or the flake output that it comes from".to_owned(),
             _ => return None,
         })

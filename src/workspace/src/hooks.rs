@@ -3,6 +3,7 @@
 use builder::{EventSink, Executor};
 use lang::Interrupter;
 use lang::host::Severity;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +19,9 @@ pub trait Reporter: Send + Sync {
 
     /// Takes a warning about the machine or the store.
     fn warning(&self, text: &str);
+
+    /// Is called after the lock file of a flake was written, with the changes in lines for people.
+    fn locked(&self, _file: &Path, _changes: &[String]) {}
 
     /// Is called every few seconds while a download runs, with the bytes received so far.
     fn fetching(&self, url: &str, bytes: u64);

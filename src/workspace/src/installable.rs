@@ -3,6 +3,7 @@
 
 use lang::flake::{FlakeRef, FlakeRefError};
 use lang::host::FetchValue;
+use lang::text::attr_path::{AttrPath, AttrPathError};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -24,22 +25,55 @@ pub enum Installable {
 pub enum FlakeAttr {
     /// In `packages.<system>`, then `legacyPackages.<system>`, then unchanged; an empty path is
     /// `default`.
-    Search(String),
+    Search(AttrPath),
     /// Unchanged only (`.#.x`).
-    Exact(String),
+    Exact(AttrPath),
 }
 
 impl FlakeAttr {
-    /// Returns the attribute paths to try, first one first.
-    pub fn candidates(&self, system: &str) -> Vec<String> {
+    /// Parses the part after `#`.
+    ///
+    /// # Errors
+    /// When it is not an attribute path.
+    pub fn parse(text: &str) -> Result<FlakeAttr, InstallableError> {
+        Ok(match text.strip_prefix('.') {
+            Some(exact) => FlakeAttr::Exact(AttrPath::parse(exact)?),
+            None => FlakeAttr::Search(AttrPath::parse(text)?),
+        })
+    }
+
+    pub fn path(&self) -> &AttrPath {
         match self {
-            FlakeAttr::Search(attr) if attr.is_empty() => {
-                vec![format!("packages.{system}.default"), format!("defaultPackage.{system}")]
+            FlakeAttr::Search(path) | FlakeAttr::Exact(path) => path,
+        }
+    }
+
+    /// Returns the sets that a path is looked up in, first one first.
+    pub fn places(&self, system: &str) -> Vec<AttrPath> {
+        match self {
+            FlakeAttr::Search(_) => {
+                vec![
+                    ["packages", system].into_iter().collect(),
+                    ["legacyPackages", system].into_iter().collect(),
+                    AttrPath::default(),
+                ]
             }
-            FlakeAttr::Search(attr) => {
-                vec![format!("packages.{system}.{attr}"), format!("legacyPackages.{system}.{attr}"), attr.clone()]
+            FlakeAttr::Exact(_) => vec![AttrPath::default()],
+        }
+    }
+
+    /// Returns the attribute paths to try, first one first.
+    pub fn candidates(&self, system: &str) -> Vec<AttrPath> {
+        match self {
+            FlakeAttr::Search(path) if path.is_empty() => {
+                vec![
+                    ["packages", system, "default"].into_iter().collect(),
+                    ["defaultPackage", system].into_iter().collect(),
+                ]
             }
-            FlakeAttr::Exact(attr) => vec![attr.clone()],
+            FlakeAttr::Search(path) | FlakeAttr::Exact(path) => {
+                self.places(system).iter().map(|place| path.below(place)).collect()
+            }
         }
     }
 }
@@ -64,6 +98,8 @@ pub enum InstallableError {
     )]
     PlainFile(String),
     #[error(transparent)]
+    AttrPath(#[from] AttrPathError),
+    #[error(transparent)]
     Reference(#[from] FlakeRefError),
 }
 
@@ -78,25 +114,21 @@ impl Installable {
         if attr_mode {
             return Ok(Installable::Attr { path: head.to_owned(), outputs });
         }
-        let (reference, attr) = match head.split_once('#') {
-            Some((reference, attr)) => (reference, attr),
-            None => (head, ""),
-        };
-        if !head.contains('#') && is_store_path_like(head, cwd) {
+        let (reference, attr) = FlakeRef::split_fragment(head);
+        if attr.is_none() && is_store_path_like(head, cwd) {
             return Ok(Installable::StorePath { path: cwd.join(head), outputs });
         }
         let reference = flake_reference(reference, cwd)?;
-        let attr = match attr.strip_prefix('.') {
-            Some(exact) => FlakeAttr::Exact(exact.to_owned()),
-            None => FlakeAttr::Search(attr.to_owned()),
-        };
+        let attr = FlakeAttr::parse(attr.as_deref().unwrap_or_default())?;
         Ok(Installable::Flake { reference, attr, outputs })
     }
 }
 
+/// Splits off the outputs after the last `^` that is not part of a quoted name.
 fn split_outputs(text: &str) -> Result<(&str, Outputs), InstallableError> {
     let Some((head, outputs)) = text.rsplit_once('^') else { return Ok((text, Outputs::Default)) };
     match outputs {
+        name if name.contains('"') => Ok((text, Outputs::Default)),
         "*" => Ok((head, Outputs::All)),
         "" => Err(InstallableError::NoOutputs(text.to_owned())),
         names => Ok((head, Outputs::Named(names.split(',').map(str::to_owned).collect()))),
@@ -122,7 +154,10 @@ fn is_store_path_like(text: &str, cwd: &Path) -> bool {
 /// Without `path:` and `dir`, a path is searched for `flake.nix` together with the directories
 /// above it, up to the root of the repository (the directory with `.git`), as in Nix. A bare name
 /// is a directory when that has a `flake.nix`.
-fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableError> {
+///
+/// # Errors
+/// When a path has no flake, or the reference cannot be parsed.
+pub fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableError> {
     let is_directory = text.is_empty() || cwd.join(text).join("flake.nix").is_file();
     let mut reference = if is_directory { FlakeRef::path(text) } else { FlakeRef::parse(text)? };
     let Some(path) = reference.local_path() else { return Ok(reference) };
@@ -158,7 +193,8 @@ fn flake_above(start: &Path) -> Option<&Path> {
     None
 }
 
-fn lexically_normal(path: &Path) -> PathBuf {
+/// Returns a path without `.` and `..`, which are resolved by name alone.
+pub fn lexically_normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
@@ -185,11 +221,11 @@ mod tests {
         let parse = |text: &str| Installable::parse(text, false, &root.join("a/b"));
         let here = FlakeRef::path(&root.display().to_string());
         let flake = |attr, outputs| Ok(Installable::Flake { reference: here.clone(), attr, outputs });
-        assert_eq!(parse(".#x"), flake(FlakeAttr::Search("x".into()), Outputs::Default));
-        assert_eq!(parse("../..#.x.y^*"), flake(FlakeAttr::Exact("x.y".into()), Outputs::All));
+        assert_eq!(parse(".#x"), flake(FlakeAttr::Search(["x"].into_iter().collect()), Outputs::Default));
+        assert_eq!(parse("../..#.x.y^*"), flake(FlakeAttr::Exact(["x", "y"].into_iter().collect()), Outputs::All));
         assert_eq!(
             parse(".#x^dev,lib"),
-            flake(FlakeAttr::Search("x".into()), Outputs::Named(vec!["dev".into(), "lib".into()]))
+            flake(FlakeAttr::Search(["x"].into_iter().collect()), Outputs::Named(vec!["dev".into(), "lib".into()]))
         );
         assert_eq!(
             parse("path:.#x").unwrap_err(),
@@ -220,9 +256,29 @@ mod tests {
             "'a b' is not a valid flake reference: it is neither a path, a URL nor a name"
         );
         assert_eq!(
-            FlakeAttr::Search("x".into()).candidates("s"),
-            ["packages.s.x", "legacyPackages.s.x", "x"].map(str::to_owned)
+            FlakeAttr::Search(["x"].into_iter().collect())
+                .candidates("s")
+                .iter()
+                .map(AttrPath::to_string)
+                .collect::<Vec<_>>(),
+            ["packages.s.x", "legacyPackages.s.x", "x"]
         );
+        for (text, candidates, outputs) in [
+            (".#a.\"b.c\"", "a.\"b.c\"", Outputs::Default),
+            (".#\"a.b\".c^dev", "\"a.b\".c", Outputs::Named(vec!["dev".into()])),
+            (".#\"a^b\"", "\"a^b\"", Outputs::Default),
+            (".#\"a^b\"^*", "\"a^b\"", Outputs::All),
+            (".#.hosts.\"web.example.org\".config", "hosts.\"web.example.org\".config", Outputs::Default),
+            (".#a%20b", "\"a b\"", Outputs::Default),
+            (".#100%", "\"100%\"", Outputs::Default),
+            (".#\"a#b\"", "\"a#b\"", Outputs::Default),
+        ] {
+            let Ok(Installable::Flake { attr, outputs: found, .. }) = parse(text) else { panic!("{text} is a flake") };
+            assert_eq!(attr.candidates("s").pop().map(|path| path.to_string()).as_deref(), Some(candidates), "{text}");
+            assert_eq!(found, outputs, "{text}");
+        }
+        assert_eq!(parse(".#a..b").unwrap_err().to_string(), "empty attribute name in selection path 'a..b'");
+        assert_eq!(parse(".#\"a").unwrap_err().to_string(), "missing closing quote in selection path '\"a'");
         assert_eq!(
             Installable::parse("a.b^dev", true, root),
             Ok(Installable::Attr { path: "a.b".into(), outputs: Outputs::Named(vec!["dev".into()]) })

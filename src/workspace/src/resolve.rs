@@ -2,12 +2,14 @@
 
 use crate::error::Error;
 use crate::eval_cache::KeyWriter;
-use crate::installable::{FlakeAttr, Installable, Outputs};
+use crate::installable::{FlakeAttr, Installable, Outputs, flake_reference};
+use crate::registry::{RegistryError, Scope};
 use crate::session::{Session, Wanted};
-use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, TextOrigin};
+use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, LockSettings, TextOrigin};
 use lang::flake::FlakeRef;
 use lang::host::FetchValue;
-use lang::{Evaluator, Value};
+use lang::text::attr_path::AttrPath;
+use lang::{Attrs, Evaluator, Symbol, Value};
 use model::tree::Digest;
 use model::{StoreModel, StorePath};
 use serde::{Deserialize, Serialize};
@@ -100,9 +102,11 @@ impl Session {
             refresh: _,
             profile,
         } = &self.settings.evaluation;
+        let LockSettings { mode: _, overrides, update, recreate } = &self.settings.locks;
         let evaluated = installables.iter().all(|installable| !matches!(installable, Installable::StorePath { .. }));
         let from_input = matches!(source, ExpressionSource::Text { origin: TextOrigin::StandardInput, .. });
-        if !use_caches || *profile || from_input || !evaluated {
+        // A lock that is made again is written, or made of what is fetched.
+        if !use_caches || *profile || from_input || !evaluated || *recreate || !update.is_empty() {
             return None;
         }
         let mut key = KeyWriter::new(self.settings.program.as_deref());
@@ -146,6 +150,10 @@ impl Session {
                 key.list(uris, |key, uri| key.text(uri));
             }
         }
+        key.list(&overrides.iter().collect::<Vec<_>>(), |key, (path, reference)| {
+            key.list(path, |key, name| key.text(name));
+            write_reference(key, reference);
+        });
         key.list(installables, write_installable);
         Some(key.finish())
     }
@@ -182,7 +190,83 @@ impl Session {
             texts.push(if attr_mode { "" } else { "." });
         }
         let directory = &self.settings.directory;
-        texts.into_iter().map(|text| Ok(Installable::parse(text, attr_mode, directory)?)).collect()
+        let mut installables = Vec::new();
+        for text in texts {
+            let mut installable = Installable::parse(text, attr_mode, directory)?;
+            if let Installable::Flake { reference, .. } = &mut installable {
+                *reference = self.resolve_name(reference, text)?;
+            }
+            installables.push(installable);
+        }
+        Ok(installables)
+    }
+
+    /// Parses a flake reference without an attribute, and looks it up in the registries.
+    ///
+    /// # Errors
+    /// When it cannot be parsed, or no registry has the name.
+    pub fn flake_reference(&self, text: &str) -> Result<FlakeRef, Error> {
+        let reference = flake_reference(text, &self.settings.directory)?;
+        self.resolve_name(&reference, text)
+    }
+
+    /// Parses a flake reference, and leaves names as they are.
+    ///
+    /// # Errors
+    /// When it cannot be parsed.
+    pub fn named_reference(&self, text: &str) -> Result<FlakeRef, Error> {
+        Ok(flake_reference(text, &self.settings.directory)?)
+    }
+
+    /// Evaluates the first of several outputs of a flake that exists, and passes it to `take`.
+    ///
+    /// # Errors
+    /// When there is none of them, or `take` fails.
+    pub fn output<T>(
+        &self,
+        reference: &FlakeRef,
+        candidates: &[AttrPath],
+        take: impl FnOnce(&mut Evaluator, Value) -> lang::Result<T>,
+    ) -> Result<T, Error> {
+        let outputs = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
+        for candidate in candidates {
+            if let Ok(value) = self.evaluate(|evaluator| walk(evaluator, outputs, candidate))? {
+                return self.evaluate(|evaluator| take(evaluator, value));
+            }
+        }
+        let flake = reference.to_url().unwrap_or_default();
+        Err(Error::NoOutput { flake, candidates: candidates.to_vec(), similar: None })
+    }
+
+    /// Returns the reference that the registries have for one in the argument `text`.
+    fn resolve_name(&self, reference: &FlakeRef, text: &str) -> Result<FlakeRef, Error> {
+        match self.registries.resolve(reference, Scope::All) {
+            Err(cause @ RegistryError::Unknown(_)) if !text.contains(['#', ':']) => {
+                let help = match self.has_output(text) {
+                    true => format!("did you mean `.#{text}`?"),
+                    false => cause.help().unwrap_or_default(),
+                };
+                Err(Error::UnknownFlake { name: text.to_owned(), cause, help })
+            }
+            resolved => Ok(resolved?),
+        }
+    }
+
+    /// Returns whether the flake at hand has an output, as far as that is known without locking its
+    /// inputs.
+    fn has_output(&self, attr: &str) -> bool {
+        let Ok(reference) = flake_reference(".", &self.settings.directory) else { return false };
+        let Ok(attr) = FlakeAttr::parse(attr) else { return false };
+        let found = |evaluator: &mut Evaluator| {
+            let outputs = evaluator.eval_flake(&reference)?;
+            for path in attr.candidates(&self.system) {
+                if matches!(walk(evaluator, outputs, &path)?, Ok(_)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        self.evaluate(found).unwrap_or(false)
     }
 
     /// Evaluates an installable to head form.
@@ -202,10 +286,11 @@ impl Session {
 
     fn flake_value(&self, reference: &FlakeRef, attr: &FlakeAttr) -> Result<Value, Error> {
         self.editable.borrow_mut().extend(reference.local_path().map(PathBuf::from));
+        self.lock_flake(reference)?;
         let outputs = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
         let candidates = attr.candidates(&self.system);
         for candidate in &candidates {
-            if let Some(value) = self.evaluate(|evaluator| select(evaluator, outputs, candidate))? {
+            if let Ok(value) = self.evaluate(|evaluator| walk(evaluator, outputs, candidate))? {
                 return Ok(value);
             }
         }
@@ -217,14 +302,20 @@ impl Session {
         Err(Error::NoOutput { flake, candidates, similar })
     }
 
-    fn similar_output(&self, outputs: Value, attr: &FlakeAttr) -> Option<String> {
-        let FlakeAttr::Search(wanted) = attr else { return None };
-        let packages = format!("packages.{}", self.system);
-        let mut evaluator = self.evaluator();
-        let packages = evaluator.select_path(outputs, &packages).ok()?;
-        let names: Vec<String> =
-            packages.as_attrs()?.iter().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();
-        lang::error::suggest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    /// Returns the path that a missing one resembles, without the set that it is looked up in.
+    fn similar_output(&self, outputs: Value, attr: &FlakeAttr) -> Option<AttrPath> {
+        attr.places(&self.system).iter().find_map(|place| {
+            let path = attr.path().below(place);
+            let names = path.names();
+            let (set, depth) = self.evaluate(|evaluator| walk(evaluator, outputs, &path)).ok()?.err()?;
+            // A missing set such as `packages` is not what was mistyped.
+            let own = depth.checked_sub(place.names().len())?;
+            let has: Vec<String> =
+                set?.sorted().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();
+            let similar = lang::error::suggest(&names[depth], has.iter().map(String::as_str))?;
+            let (before, after) = (&attr.path().names()[..own], &attr.path().names()[own + 1..]);
+            Some(before.iter().map(String::as_str).chain([similar]).chain(after.iter().map(String::as_str)).collect())
+        })
     }
 
     /// Returns the derivations that a value is or contains, or the store path that it is. Errors
@@ -292,38 +383,30 @@ impl Session {
     }
 }
 
-/// Selects the member at a path; `None` when a set in the path has no such attribute.
-fn select(evaluator: &mut Evaluator, mut value: Value, path: &str) -> lang::Result<Option<Value>> {
-    if path.contains('"') {
-        return evaluator.select_path(value, path).map(Some);
-    }
-    for name in path.split('.') {
-        match evaluator.attr(value, name)? {
-            Some(member) => value = member,
-            None => return Ok(None),
+/// Returns the member at a path, or the deepest value on the way if it is a set, with the number of
+/// names that lead to it.
+pub(crate) fn walk(
+    evaluator: &mut Evaluator,
+    mut value: Value,
+    path: &AttrPath,
+) -> lang::Result<Result<Value, (Option<Attrs>, usize)>> {
+    for (depth, name) in path.names().iter().enumerate() {
+        let set = evaluator.force(value)?.as_attrs();
+        match set.and_then(|set| set.get(Symbol::new(name.as_bytes()))) {
+            Some(member) => value = evaluator.force(member)?,
+            None => return Ok(Err((set, depth))),
         }
     }
-    Ok(Some(value))
+    Ok(Ok(value))
 }
 
 fn write_installable(key: &mut KeyWriter, installable: &Installable) {
     let outputs = match installable {
         Installable::Flake { reference, attr, outputs } => {
             key.case("flake");
-            key.list(&reference.attributes().iter().collect::<Vec<_>>(), |key, (name, value)| {
-                key.text(name);
-                write_attribute(key, value);
-            });
-            match attr {
-                FlakeAttr::Search(attr) => {
-                    key.case("search");
-                    key.text(attr);
-                }
-                FlakeAttr::Exact(attr) => {
-                    key.case("exact");
-                    key.text(attr);
-                }
-            }
+            write_reference(key, reference);
+            key.case(if matches!(attr, FlakeAttr::Search(_)) { "search" } else { "exact" });
+            key.list(attr.path().names(), |key, name| key.text(name));
             outputs
         }
         Installable::Attr { path, outputs } => {
@@ -347,6 +430,13 @@ fn write_installable(key: &mut KeyWriter, installable: &Installable) {
     }
 }
 
+fn write_reference(key: &mut KeyWriter, reference: &FlakeRef) {
+    key.list(&reference.attributes().iter().collect::<Vec<_>>(), |key, (name, value)| {
+        key.text(name);
+        write_attribute(key, value);
+    });
+}
+
 fn write_attribute(key: &mut KeyWriter, value: &FetchValue) {
     match value {
         FetchValue::String(text) => {
@@ -363,7 +453,7 @@ fn write_attribute(key: &mut KeyWriter, value: &FetchValue) {
 
 fn describe(installable: &Installable) -> String {
     match installable {
-        Installable::Flake { attr: FlakeAttr::Search(attr) | FlakeAttr::Exact(attr), .. } => attr.clone(),
+        Installable::Flake { attr, .. } => attr.path().to_string(),
         Installable::Attr { path, .. } if path.is_empty() => "the expression".to_owned(),
         Installable::Attr { path, .. } => path.clone(),
         Installable::StorePath { path, .. } => path.display().to_string(),

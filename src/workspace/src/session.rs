@@ -4,8 +4,9 @@ use crate::code_cache::CodeCache;
 use crate::environment::{current_system, free_memory_bytes};
 use crate::error::Error;
 use crate::eval_cache::{EvalCache, Observer};
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, Reporter};
 use crate::host::{StoreHost, Surroundings};
+use crate::registry::LazyRegistries;
 use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, TextOrigin};
 use crate::sources::Sources;
 use builder::Builder;
@@ -30,6 +31,8 @@ pub struct Session {
     pub(crate) cache: EvalCache,
     pub(crate) settings: Settings,
     pub(crate) system: String,
+    pub(crate) registries: Arc<LazyRegistries>,
+    pub(crate) reporter: Arc<dyn Reporter>,
     /// Directories whose files the user can edit: flakes, and those of files named in the settings.
     pub(crate) editable: RefCell<Vec<PathBuf>>,
 }
@@ -65,7 +68,8 @@ impl Session {
             None => Builder::new(owned, options, events),
         });
         let model = settings.evaluation.store_model;
-        let surroundings = surroundings(&settings, hooks, fetch);
+        let registries = Arc::new(LazyRegistries::new(settings.registry.clone(), settings.environment.clone()));
+        let surroundings = surroundings(&settings, hooks, fetch, &registries);
         let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), model, surroundings));
         let system = current_system();
         let editable: Vec<PathBuf> = directory_of_source(&settings).into_iter().collect();
@@ -89,6 +93,8 @@ impl Session {
             observer,
             settings,
             system,
+            registries,
+            reporter: hooks.reporter.clone(),
             editable: RefCell::new(editable),
         })
     }
@@ -194,9 +200,15 @@ impl Session {
     }
 }
 
-fn surroundings(settings: &Settings, hooks: &Hooks, fetch: FetchConfig) -> Surroundings {
+fn surroundings(
+    settings: &Settings,
+    hooks: &Hooks,
+    fetch: FetchConfig,
+    registries: &Arc<LazyRegistries>,
+) -> Surroundings {
     let sources = settings.environment.cache().map(|cache| {
         let sources = Sources::new(cache, hooks.reporter.clone(), move || fetch.clone());
+        let sources = sources.with_registries(registries.clone()).offline(settings.offline);
         if settings.evaluation.refresh { sources.refreshed() } else { sources }
     });
     Surroundings {

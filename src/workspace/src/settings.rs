@@ -3,8 +3,11 @@
 
 use crate::environment::Environment;
 use crate::hooks::Reporter;
+use crate::registry::RegistrySettings;
+use lang::flake::{FlakeRef, InputPath};
 use lang::source::Origin;
 use model::StoreModel;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use store::{Durability, LocalStore, OpenOptions, StoreError};
 
@@ -19,6 +22,10 @@ pub struct Settings {
     pub program: Option<PathBuf>,
     pub store: StoreSettings,
     pub evaluation: EvalSettings,
+    pub locks: LockSettings,
+    pub registry: RegistrySettings,
+    /// Use the network for nothing: what is neither in the store nor in a cache is an error.
+    pub offline: bool,
     /// Limits and priorities of builds. Its `fetch` is replaced by what `environment` says.
     pub building: builder::Options,
 }
@@ -53,6 +60,31 @@ impl StoreSettings {
         }
         Ok(store)
     }
+}
+
+/// Treatment of the lock files of the flakes that a command uses.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LockSettings {
+    pub mode: LockMode,
+    /// References that inputs have instead of those that are declared, by their path. The lock file
+    /// stays as it is then.
+    pub overrides: BTreeMap<InputPath, FlakeRef>,
+    /// Inputs to look up again.
+    pub update: BTreeSet<InputPath>,
+    /// Look all inputs up again.
+    pub recreate: bool,
+}
+
+/// Treatment of inputs that are not locked, or are locked otherwise than they are declared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LockMode {
+    /// Lock them, and write the lock file.
+    #[default]
+    Write,
+    /// Lock them for this command only.
+    Memory,
+    /// Refuse them.
+    Locked,
 }
 
 /// Settings of the evaluator.

@@ -4,6 +4,8 @@
 use lang::host::Severity;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use workspace::registry::RegistrySettings;
+use workspace::settings::LockSettings;
 use workspace::{
     Access, Environment, EvalSettings, Hooks, Interrupts, Reporter, Session, Settings, StoreSettings, Wanted,
 };
@@ -51,6 +53,9 @@ fn user(name: &str, evaluation: EvalSettings) -> User {
         program: None,
         store: StoreSettings { root: home.path().join("store-root"), durability: store::Durability::Relaxed },
         evaluation: EvalSettings { source: workspace::ExpressionSource::File("default.nix".into()), ..evaluation },
+        locks: LockSettings::default(),
+        registry: RegistrySettings::default(),
+        offline: false,
         building: builder::Options::default(),
     };
     let messages = Arc::new(Messages::default());

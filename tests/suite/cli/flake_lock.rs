@@ -290,12 +290,12 @@ fn mistakes_leave_the_lock_as_it_was() {
     --- stderr
     error[lang::flake_input]: the input 'a' needs itself
     "#);
-    assert_snapshot!(check("inputs.a.url = \"nixpkgs\";"), @r#"
+    assert_snapshot!(check("inputs.a.url = \"no-such-flake\";"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: looking up 'nixpkgs' in a registry of flakes is not possible here
+    error[lang::flake_input]: no registry has the flake 'flake:no-such-flake'
      |
-     = help: say where it is, as in `github:owner/nixpkgs`
+     = help: write its place in flake.nix, as in `url = "github:owner/no-such-flake";`: a user's registry names no inputs, as locks must not depend on it (`--flake-registry FILE` does)
       … while locking the input 'a'
     "#);
     assert_snapshot!(check("inputs.a = 1;"), @r#"
@@ -316,10 +316,9 @@ fn mistakes_leave_the_lock_as_it_was() {
     status: 1
     --- stderr
     warning: Git tree '[DIR]/repository' is dirty
-    error[lang::unlocked_fetch]: 'file://[DIR]/repository' cannot be locked: its working tree has uncommitted changes
+    error: the input 'a' cannot be locked: its working tree has uncommitted changes
      |
      = help: commit the changes, or give a `rev` or `ref`
-      … while locking the input 'a'
     "#);
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 
 /// Writes a flake with one input, locked with the given members.
 fn write(workspace: &Workspace, url: &str, original: &str, locked: &str) {
+    let parent = if url.starts_with("path:./") { ", \"parent\": []" } else { "" };
     workspace.write(
         "flake.nix",
         &format!("{{ inputs.r = {{ url = \"{url}\"; flake = false; }}; outputs = {{ self, r }}: {{ text = builtins.readFile \"${{r}}/text\"; }}; }}"),
@@ -14,7 +15,7 @@ fn write(workspace: &Workspace, url: &str, original: &str, locked: &str) {
     workspace.write(
         "flake.lock",
         &format!(
-            "{{ \"nodes\": {{ \"r\": {{ \"flake\": false, \"locked\": {{ {locked} }}, \"original\": {{ {original} }} }}, \
+            "{{ \"nodes\": {{ \"r\": {{ \"flake\": false, \"locked\": {{ {locked} }}, \"original\": {{ {original} }}{parent} }}, \
              \"root\": {{ \"inputs\": {{ \"r\": \"r\" }} }} }}, \"root\": \"root\", \"version\": 7 }}"
         ),
     );

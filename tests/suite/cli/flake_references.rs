@@ -71,8 +71,8 @@ fn the_language_and_the_command_line_take_the_same_references() {
             "error[lang::file_url]: file:// URL 'file://elsewhere/r' has unexpected authority 'elsewhere'".to_owned(),
         ),
         (
-            "nixpkgs",
-            format!("{host}looking up 'nixpkgs' in a registry of flakes is not possible here"),
+            "no-such-flake",
+            "no registry has the flake 'flake:no-such-flake'".to_owned(),
         ),
         ("github:o/r?host=a:b", format!("{host}'a:b' cannot be the 'host' of a reference of type 'github'")),
         ("hg+file:///r", format!("{host}fetching from Mercurial repositories is not possible here")),

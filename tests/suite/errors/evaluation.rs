@@ -157,7 +157,8 @@ fn not_a_derivation() {
 
 #[test]
 fn a_file_out_of_reach() {
-    assert_snapshot!(check("builtins.readFile /etc/hostname"), @r#"
+    let workspace = Workspace::with_own_store("builtins.readFile /etc/hostname");
+    assert_snapshot!(workspace.check("build --pure -f default.nix --no-link"), @r#"
     status: 1
     --- stderr
     error[lang::pure_path]: access to absolute path '/etc/hostname' is forbidden in pure evaluation mode

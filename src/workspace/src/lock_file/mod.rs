@@ -3,6 +3,7 @@
 //! `lang::flake::LockFile` is the format. In the file the nodes have names of their own; here each
 //! flake holds its inputs, and an input that follows another is the path to that one from the root.
 
+mod in_use;
 mod update;
 
 #[cfg(test)]
@@ -12,7 +13,8 @@ use lang::Error;
 use lang::flake::{FlakeRef, InputPath, LockError, LockFile, LockInput, LockNode, Pin};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use update::{Update, lock};
+pub use in_use::{Locked, place_of_lock};
+pub use update::{Request, Update, lock};
 
 /// A flake, or another source tree that is an input.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -5,7 +5,8 @@
 //! flake may override the inputs of its inputs, and the outermost override wins.
 
 use super::{Edge, Node, wrong_input};
-use lang::flake::{FlakeInput, FlakeTree, InputPath, Pin};
+use crate::registry::RegistryError;
+use lang::flake::{FlakeInput, FlakeRef, FlakeTree, InputPath, Pin};
 use lang::{Error, Evaluator};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,31 +31,49 @@ impl Update {
     }
 }
 
-/// Locks the inputs of the flake in `tree`. `before` has their old pins; `warn` receives warnings
-/// about overrides of inputs that do not exist.
+/// Changes that a lock shall have, and the caller's part in making it.
+pub struct Request<'r> {
+    pub update: &'r Update,
+    /// References that inputs have instead of the declared ones.
+    pub overrides: &'r BTreeMap<InputPath, FlakeRef>,
+    /// Looks a name up in the registries that inputs may use.
+    pub resolve: &'r dyn Fn(&FlakeRef) -> Result<FlakeRef, RegistryError>,
+    /// Leave pins that do not fix their tree, which an evaluation refuses. Otherwise they are made
+    /// again.
+    pub keeps_unpinned: bool,
+    /// Receives warnings about overrides of inputs that do not exist.
+    pub warn: &'r mut dyn FnMut(String),
+    /// Receives the inputs that no reference can name for good: working trees with changes.
+    pub unlocked: &'r mut Vec<InputPath>,
+}
+
+/// Locks the inputs of the flake in `tree`. `before` has their old pins.
 ///
 /// # Errors
 /// When an input cannot be fetched, is not a flake although it must be, or needs itself.
-pub fn lock(
-    evaluator: &mut Evaluator,
-    tree: &FlakeTree,
-    before: &Node,
-    update: &Update,
-    warn: &mut dyn FnMut(String),
-) -> lang::Result<Node> {
+pub fn lock(evaluator: &mut Evaluator, tree: &FlakeTree, before: &Node, request: Request<'_>) -> lang::Result<Node> {
+    let Request { update, overrides, resolve, keeps_unpinned, warn, unlocked } = request;
     if let Update::Some(paths) = update
         && let Some(missing) = paths.iter().find(|path| !before.has(path))
     {
         return Err(wrong_input(format!("'{}' is not an input that is locked", missing.join("/"))));
     }
-    let mut locking = Locking { evaluator, update, overrides: BTreeMap::new(), above: vec![tree.clone()] };
+    let given = overrides.iter().map(|(path, reference)| {
+        let input = FlakeInput { reference: Some(reference.clone()), ..FlakeInput::default() };
+        (path.clone(), Override { input, tree: tree.clone(), path: Vec::new() })
+    });
+    let given: BTreeMap<InputPath, Override> = given.collect();
+    let mut locking =
+        Locking { evaluator, update, overrides: given, above: vec![tree.clone()], resolve, keeps_unpinned, unlocked };
     let inputs = locking.evaluator.flake_inputs(tree)?;
     let before = Some(before).filter(|_| *update != Update::All);
     let inputs = locking.inputs(&inputs, &Declarer { path: Vec::new(), tree: tree.clone() }, before)?;
     let root = Node { pin: None, inputs };
     root.check_follows(&root, &mut Vec::new())?;
     for path in locking.overrides.keys().filter(|path| !root.has(path)) {
-        if let Some((name, input)) = path.split_last() {
+        if overrides.contains_key(path) {
+            warn(format!("there is no input '{}', which `--override-input` names", path.join("/")));
+        } else if let Some((name, input)) = path.split_last() {
             warn(format!("the input '{}' has no input '{name}', which is overridden", input.join("/")));
         }
     }
@@ -83,6 +102,9 @@ struct Locking<'l> {
     overrides: BTreeMap<InputPath, Override>,
     /// The flakes that are being locked.
     above: Vec<FlakeTree>,
+    resolve: &'l dyn Fn(&FlakeRef) -> Result<FlakeRef, RegistryError>,
+    keeps_unpinned: bool,
+    unlocked: &'l mut Vec<InputPath>,
 }
 
 impl Locking<'_> {
@@ -131,10 +153,10 @@ impl Locking<'_> {
         if let Some(follows) = &input.follows {
             return Ok(Edge::Follows([&parent[..], follows].concat()));
         }
-        let original = input.reference.clone().ok_or_else(|| {
-            wrong_input(format!("the input '{}' has no 'url'", path.join("/")))
-                .help(format!("add `inputs.{name}.url = \"…\";` to the flake.nix that names it"))
-        })?;
+        let original = match &input.reference {
+            Some(reference) => reference.clone(),
+            None => self.undeclared(name, path, before)?,
+        };
         let is_flake = declared.is_flake.unwrap_or(true);
         let parent = original.is_relative().then(|| parent.clone());
         let before = match before {
@@ -145,14 +167,17 @@ impl Locking<'_> {
             && lock.original == original
             && lock.parent == parent
             && lock.is_flake == is_flake
-            // A pin that does not fix the tree is ignored.
-            && (lock.locked.is_pinned() || lock.locked.is_relative())
+            && (lock.locked.is_pinned() || lock.locked.is_relative() || self.keeps_unpinned)
         {
             let inputs = self.kept(node, lock, path, tree)?;
             return Ok(Edge::Node(Node { pin: Some(lock.clone()), inputs }));
         }
         let with_input = |error: Error| error.note(format!("while locking the input '{}'", path.join("/")));
-        let (locked, tree) = self.evaluator.lock_reference(&original, tree).map_err(with_input)?;
+        let resolved = self.resolved(&original).map_err(with_input)?;
+        let (locked, tree) = self.evaluator.lock_reference(&resolved, tree).map_err(with_input)?;
+        if locked.kind() == "git" && locked.text("rev").is_none() {
+            self.unlocked.push(path.clone());
+        }
         let mut inputs = BTreeMap::new();
         if is_flake {
             if self.above.contains(&tree) {
@@ -168,6 +193,40 @@ impl Locking<'_> {
             self.above.pop();
         }
         Ok(Edge::Node(Node { pin: Some(Pin { locked, original, is_flake, parent }), inputs }))
+    }
+
+    /// Returns the reference of an input that is declared without one: its name, if the registry has
+    /// it or had it when it was locked.
+    fn undeclared(&self, name: &str, path: &[String], before: Option<&Edge>) -> lang::Result<FlakeRef> {
+        let was = match before {
+            Some(Edge::Node(node)) => node.pin.as_ref().map(|pin| &pin.original),
+            _ => None,
+        };
+        let by_name = FlakeRef::parse(&format!("flake:{name}")).ok();
+        match by_name.filter(|reference| was == Some(reference) || (self.resolve)(reference).is_ok()) {
+            Some(reference) => Ok(reference),
+            None => Err(wrong_input(format!("the input '{}' has no 'url'", path.join("/")))
+                .help(format!("add `inputs.{name}.url = \"…\";` to the flake.nix that names it"))),
+        }
+    }
+
+    /// Returns the reference that a registry has for another.
+    fn resolved(&self, reference: &FlakeRef) -> lang::Result<FlakeRef> {
+        if reference.is_relative() {
+            return Ok(reference.clone());
+        }
+        (self.resolve)(reference).map_err(|error| {
+            let found = wrong_input(error.to_string());
+            match (error, reference.text("id")) {
+                (RegistryError::Unknown(_), Some(id)) => found.help(format!(
+                    "write its place in flake.nix, as in `url = \"github:owner/{id}\";`: a user's registry names no inputs, as locks must not depend on it (`--flake-registry FILE` does)"
+                )),
+                (error, _) => match error.help() {
+                    Some(help) => found.help(help),
+                    None => found,
+                },
+            }
+        })
     }
 
     /// Returns the inputs of one that keeps its pin. Its flake is fetched only if something is

@@ -16,10 +16,14 @@ mod waiting;
 
 use crate::hooks::Reporter;
 use crate::host::other;
+use crate::registry::{LazyRegistries, RegistryError, Scope};
 use archive::UnpackError;
 use fetch::{Fetch, FetchConfig, FetchError, Fetcher, redact};
 use lang::builtins::local_file as local;
-use lang::host::{FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostResult, Severity, SourceFilter};
+use lang::flake::FlakeRef;
+use lang::host::{
+    FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
+};
 use model::path::Ingestion;
 use model::{Hash, HashAlgorithm, Hasher, StorePathName};
 use os::private;
@@ -53,6 +57,9 @@ pub struct Sources {
     reporter: Arc<dyn Reporter>,
     /// When set, downloads from before this time are not reused.
     refresh_since: Option<SystemTime>,
+    /// When set, everything that was downloaded is reused, and nothing else can be had.
+    offline: bool,
+    registries: Arc<LazyRegistries>,
 }
 
 /// A fetched file or tree.
@@ -182,7 +189,36 @@ impl Sources {
         config: impl Fn() -> FetchConfig + Send + Sync + 'static,
     ) -> Sources {
         let space = Arc::new(FreeSpace::new(&cache, CACHE_REMEDY));
-        Sources { cache, config: Box::new(config), fetcher: OnceLock::new(), space, reporter, refresh_since: None }
+        Sources {
+            cache,
+            config: Box::new(config),
+            fetcher: OnceLock::new(),
+            space,
+            reporter,
+            refresh_since: None,
+            offline: false,
+            registries: Arc::default(),
+        }
+    }
+
+    /// Looks names of flakes up in these registries.
+    #[must_use]
+    pub fn with_registries(self, registries: Arc<LazyRegistries>) -> Sources {
+        Sources { registries, ..self }
+    }
+
+    /// Uses the network for nothing when `offline` is set.
+    #[must_use]
+    pub fn offline(self, offline: bool) -> Sources {
+        Sources { offline, ..self }
+    }
+
+    /// Returns an error when the network must not be used for this URL.
+    fn require_network(&self, what: &str) -> HostResult<()> {
+        match self.offline {
+            true => Err(offline(what)),
+            false => Ok(()),
+        }
     }
 
     /// Resolves URLs and branches again, even those resolved within the last hour.
@@ -193,6 +229,9 @@ impl Sources {
 
     /// Returns whether a download without a hash, at this path, is reused.
     fn is_fresh(&self, path: &Path) -> bool {
+        if self.offline {
+            return path.exists();
+        }
         fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|time| {
             time.elapsed().is_ok_and(|age| age < FRESH_FOR) && self.refresh_since.is_none_or(|since| time >= since)
         })
@@ -269,9 +308,10 @@ impl Sources {
             }
             "hg" => return Err(mercurial()),
             "indirect" => {
-                let id = text(request, "id").unwrap_or_default();
-                let what = format!("looking up '{id}' in a registry of flakes");
-                return Err(HostError::unsupported(&what).help(format!("say where it is, as in `github:owner/{id}`")));
+                let reference = FlakeRef::from_attributes(request.attributes.clone());
+                let resolved = self.registries.resolve(&reference, Scope::All).map_err(unknown_flake)?;
+                let attributes = resolved.into_attributes();
+                return self.tree(&FetchRequest { attributes, ..request.clone() }, warn);
             }
             kind => return Err(HostError::unsupported(&format!("fetching a tree of the type '{kind}'"))),
         };
@@ -296,6 +336,7 @@ impl Sources {
         if self.is_fresh(&path) {
             return Ok(path);
         }
+        self.require_network(&redact(url))?;
         let fetch = Fetch { urls: vec![url.to_owned()], expected: None, name: url.to_owned() };
         let waiting = self.waiting(&redact(url));
         self.fetcher().fetch(&fetch, &path, &|bytes, _| waiting.set(bytes)).map_err(fetch_failed)?;
@@ -369,6 +410,19 @@ impl Sources {
         made.map_err(|cause| failed("cannot create the directory", &directory, &cause))?;
         Ok(directory)
     }
+}
+
+/// Makes the error of something that would need the network.
+fn offline(what: &str) -> HostError {
+    HostError::new(HostErrorKind::NotFound, format!("`{what}` is in no cache, and `--offline` forbids to fetch it"))
+        .code("offline")
+        .help("run the command once without `--offline`")
+}
+
+/// Makes the error of a name that no registry has.
+fn unknown_flake(error: RegistryError) -> HostError {
+    let help = error.help();
+    HostError { help, ..HostError::from_cause(error).code("registry") }
 }
 
 fn mercurial() -> HostError {

@@ -128,6 +128,9 @@ struct Remote<'r> {
 impl Remote<'_> {
     /// Fetches, and returns the names that the server lists.
     fn fetch(self, specs: &[String]) -> gix::Result<Vec<Ref>> {
+        if self.sources.offline {
+            return Err(message("it is in no cache, and `--offline` forbids to fetch it").into());
+        }
         let remote = self.repository.remote_at_without_url_rewrite(self.url.clone())?;
         let specs = specs.iter().map(gix::bstr::BStr::new);
         let remote = remote.with_refspecs(specs, Direction::Fetch)?.with_fetch_tags(Tags::None);
