@@ -160,6 +160,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Doctor(command) => command.json,
         Command::Derivation(_) => true,
         Command::Prefix(command) => command.wants_json(),
+        Command::Flake(command) => command.wants_json(),
         _ => false,
     }
 }

@@ -30,6 +30,7 @@ mod cli {
     mod eval_cache;
     mod expr;
     mod flake_lock;
+    mod flake_outputs;
     mod flake_pinned;
     mod flake_references;
     mod flake_use;
