@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 
 /// Commands that build what they are asked for. All others build only what an evaluation waits for,
 /// and their help leaves the options of builds out.
-const BUILDERS: [&str; 5] = ["build", "run", "shell", "develop", "install"];
+const BUILDERS: [&str; 6] = ["build", "run", "shell", "develop", "prefix install", "flake check"];
 
 const BUILD: &str = "Build options";
 
@@ -62,6 +62,42 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "flake show",
+        &[
+            ("ev flake show", "list the outputs of the flake in this directory"),
+            ("ev flake show github:owner/repo --json", "the same of another, for programs"),
+        ],
+    ),
+    (
+        "flake check",
+        &[
+            ("ev flake check", "evaluate all outputs, and build the checks"),
+            ("ev flake check --no-build --all-systems", "evaluate those for other machines too"),
+        ],
+    ),
+    (
+        "flake metadata",
+        &[
+            ("ev flake metadata", "print the inputs with their revisions and dates"),
+            ("ev flake metadata nixpkgs --json", "the same of a flake in the registry, for programs"),
+        ],
+    ),
+    (
+        "flake init",
+        &[
+            ("ev flake init", "make a flake with a package of one's own"),
+            ("ev flake init -t github:owner/repo#name", "make one from a template of another flake"),
+        ],
+    ),
+    ("flake new", &[("ev flake new mytools", "make a flake in a new directory")]),
+    (
+        "flake archive",
+        &[
+            ("ev flake archive", "copy the flake and all its inputs to the store"),
+            ("ev flake archive --json", "print the paths as a tree"),
+        ],
+    ),
+    (
         "flake lock",
         &[
             ("ev flake lock", "lock new inputs of the flake in this directory"),
@@ -75,6 +111,19 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("ev flake update nixpkgs --flake ./dir", "lock one input"),
         ],
     ),
+    (
+        "registry list",
+        &[("ev registry list", "list the names of flakes"), ("ev registry list --json", "the same for programs")],
+    ),
+    (
+        "registry add",
+        &[
+            ("ev registry add nixpkgs github:NixOS/nixpkgs", "give a flake a name"),
+            ("ev registry add mine ./dir", "give a directory a name"),
+        ],
+    ),
+    ("registry remove", &[("ev registry remove nixpkgs", "remove a name")]),
+    ("registry pin", &[("ev registry pin nixpkgs", "give the name to the present version")]),
     (
         "derivation show",
         &[
@@ -221,7 +270,7 @@ pub fn command() -> Command {
 /// Adapts the help of a command below `parent`.
 fn with_help(command: Command, parent: &str) -> Command {
     let path = format!("{parent} {}", command.get_name()).trim_start().to_owned();
-    let builds = BUILDERS.contains(&command.get_name());
+    let builds = BUILDERS.contains(&path.as_str());
     let is_hidden = move |arg: &Arg| !builds && arg.get_help_heading() == Some(BUILD);
     let command = command.mut_args(|arg| match is_hidden(&arg) {
         true => arg.hide(true),
@@ -245,7 +294,7 @@ fn with_examples(command: Command, path: &str) -> Command {
     }
     let mut notes = Vec::new();
     let headings: Vec<&str> = command.get_arguments().filter_map(Arg::get_help_heading).collect();
-    if headings.contains(&BUILD) && !BUILDERS.contains(&command.get_name()) {
+    if headings.contains(&BUILD) && !BUILDERS.contains(&path) {
         notes.push("For builds that an evaluation waits for, the options of `ev build` apply.".to_owned());
     }
     let long_notes = notes.clone();

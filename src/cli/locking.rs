@@ -10,22 +10,22 @@ use workspace::registry::RegistrySettings;
 use workspace::settings::{LockMode, LockSettings};
 
 #[derive(Debug, Args, Clone, Default)]
-#[command(next_help_heading = "Flakes")]
+#[command(next_help_heading = "Flake options")]
 pub struct Locking {
     /// Lock inputs that are not locked for this command only, and leave `flake.lock` as it is
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_write_lock_file: bool,
     /// Fail when the lock file would have to change
-    #[arg(long, alias = "no-update-lock-file")]
+    #[arg(long, alias = "no-update-lock-file", hide_short_help = true)]
     pub locked: bool,
     /// The same as `--locked --offline`
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub frozen: bool,
     /// Look all inputs up again
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub recreate_lock_file: bool,
     /// Look this input up again, such as `nixpkgs` or `dep/nixpkgs`
-    #[arg(long, value_name = "INPUT")]
+    #[arg(long, value_name = "INPUT", hide_short_help = true)]
     pub update_input: Vec<String>,
     /// Use another flake for an input, for this command only
     #[arg(long, num_args = 2, value_names = ["INPUT", "REF"], action = clap::ArgAction::Append)]
@@ -34,13 +34,13 @@ pub struct Locking {
     #[arg(long, env = "EVAL_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
     /// Resolve URLs and branches again, even those resolved within the last hour
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub refresh: bool,
     /// Look names of flakes up in this file before the registries of the user and of the machine
-    #[arg(long, value_name = "FILE", env = "EVAL_FLAKE_REGISTRY")]
+    #[arg(long, value_name = "FILE", env = "EVAL_FLAKE_REGISTRY", hide_short_help = true)]
     pub flake_registry: Option<PathBuf>,
     /// Look names of flakes up nowhere
-    #[arg(long, alias = "no-use-registries")]
+    #[arg(long, alias = "no-use-registries", hide_short_help = true)]
     pub no_registries: bool,
 }
 

@@ -128,7 +128,7 @@ pub enum Command {
     /// command
     #[command(name = "nix-instantiate")]
     NixInstantiate(nix_instantiate::NixInstantiate),
-    /// Pin the inputs of a flake in `flake.lock`
+    /// Show, check, start and lock flakes
     #[command(subcommand)]
     Flake(flake::Flake),
     /// Name flakes, as `nixpkgs` in `nixpkgs#hello`
@@ -215,7 +215,7 @@ pub struct Source {
     #[arg(long, conflicts_with = "restrict")]
     pub impure: bool,
     /// Give the expression of `-f` no such access
-    #[arg(long, alias = "pure-eval", conflicts_with = "impure")]
+    #[arg(long, alias = "pure-eval", conflicts_with = "impure", hide_short_help = true)]
     pub pure: bool,
     /// Give the expression access to the search path and `--allowed-uris` only, and to no
     /// environment
@@ -227,11 +227,11 @@ pub struct Source {
     /// Ignore the evaluation cache
     #[arg(long, hide_short_help = true)]
     pub no_eval_cache: bool,
-    #[command(flatten)]
-    pub locking: locking::Locking,
     /// Evaluate with this many threads; the result does not depend on their number
     #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true)]
     pub eval_jobs: usize,
+    #[command(flatten)]
+    pub locking: locking::Locking,
 }
 
 /// Limits and priorities of builds.

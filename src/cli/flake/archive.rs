@@ -13,11 +13,11 @@ use workspace::lock_file::{Edge, Node};
 
 #[derive(Debug, Args)]
 pub struct Archive {
-    #[command(flatten)]
-    pub flake: FlakeArguments,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub flake: FlakeArguments,
 }
 
 /// A tree in the store, and those of its inputs.

@@ -21,10 +21,6 @@ use workspace::installable::Outputs;
 
 #[derive(Debug, Args)]
 pub struct Check {
-    #[command(flatten)]
-    pub flake: FlakeArguments,
-    #[command(flatten)]
-    pub building: Building,
     /// Do not build the checks
     #[arg(long)]
     pub no_build: bool,
@@ -34,6 +30,10 @@ pub struct Check {
     /// Print a report as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub flake: FlakeArguments,
+    #[command(flatten)]
+    pub building: Building,
 }
 
 struct Walk<'f> {

@@ -14,11 +14,11 @@ use workspace::registry::attributes;
 
 #[derive(Debug, Args)]
 pub struct Metadata {
-    #[command(flatten)]
-    pub flake: FlakeArguments,
     /// Print as JSON, with Nix's names
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub flake: FlakeArguments,
 }
 
 impl Metadata {

@@ -18,11 +18,11 @@ pub struct FlakeArguments {
     /// Flake
     #[arg(value_name = "REF", default_value = ".")]
     pub flake: String,
-    #[command(flatten)]
-    pub locking: Box<Locking>,
     /// Give the expressions access to the clock, the environment and every path
     #[arg(long)]
     pub impure: bool,
+    #[command(flatten)]
+    pub locking: Box<Locking>,
 }
 
 /// A flake that a command is about.

@@ -16,8 +16,6 @@ use workspace::environment::current_system;
 
 #[derive(Debug, Args)]
 pub struct Show {
-    #[command(flatten)]
-    pub flake: FlakeArguments,
     /// Show the packages of `legacyPackages`, of which there may be very many
     #[arg(long)]
     pub legacy: bool,
@@ -27,6 +25,8 @@ pub struct Show {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub flake: FlakeArguments,
 }
 
 /// An output as it is shown.
