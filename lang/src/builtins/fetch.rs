@@ -34,6 +34,17 @@ impl Evaluator {
         Ok(self.fetch(&request)?.path)
     }
 
+    /// Fetches the tree that a reference names now.
+    pub(super) fn fetch_reference(&mut self, reference: &FlakeRef) -> Result<StorePath> {
+        let request = FetchRequest {
+            kind: FetchKind::Tree,
+            name: Some("source".to_owned()),
+            expected: nar_hash(reference.attributes())?,
+            attributes: reference.attributes().clone(),
+        };
+        Ok(self.fetch(&request)?.path)
+    }
+
     pub(crate) fn fetch(&mut self, request: &FetchRequest) -> Result<Fetched> {
         let is_pinned = request.expected.is_some()
             || match request.kind {

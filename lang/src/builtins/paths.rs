@@ -1,13 +1,16 @@
 //! Builtins that read files, and the search path.
 
 use super::expect::lossy;
+use super::features::require;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flake::FlakeRef;
 use crate::host::{FileType, Severity};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::path::{base_name, dir_name, normalise};
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
+use model::StorePath;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -176,9 +179,14 @@ impl Evaluator {
         }
         let text = lossy(place);
         let root = if let Some(channel) = text.strip_prefix("channel:") {
-            self.fetched_root(&format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz"), &text)?
+            let url = format!("https://channels.nixos.org/{channel}/nixexprs.tar.xz");
+            self.fetched_root(&text, |ev| ev.fetch_tarball_url(&url))?
         } else if ["http://", "https://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
-            self.fetched_root(&text, &text)?
+            self.fetched_root(&text, |ev| ev.fetch_tarball_url(&text))?
+        } else if let Some(reference) = text.strip_prefix("flake:") {
+            require(self.shared.options.features.flakes, "flakes")?;
+            let reference = FlakeRef::parse(reference)?;
+            self.fetched_root(&text, |ev| ev.fetch_reference(&reference))?
         } else if place.first() != Some(&b'/') {
             None
         } else if self.type_if_visible(&normalise(place), true)?.is_some() {
@@ -194,8 +202,12 @@ impl Evaluator {
         Ok(root)
     }
 
-    fn fetched_root(&mut self, url: &str, place: &str) -> Result<Option<PathBuf>> {
-        match self.fetch_tarball_url(url) {
+    fn fetched_root(
+        &mut self,
+        place: &str,
+        fetch: impl FnOnce(&mut Evaluator) -> Result<StorePath>,
+    ) -> Result<Option<PathBuf>> {
+        match fetch(self) {
             Ok(fetched) => Ok(Some(PathBuf::from(self.shared.options.store_model.print(&fetched)))),
             Err(error) if self.account.is_interrupted() => Err(error),
             Err(error) => {

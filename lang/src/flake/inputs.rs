@@ -15,6 +15,8 @@ use crate::text::path::resolve;
 use crate::value::{Attrs, Value};
 use crate::vm::Evaluator;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// An input as a flake declares it, or as it overrides an input of its input.
@@ -36,9 +38,9 @@ pub struct FlakeTree {
 }
 
 impl FlakeTree {
-    /// The logical path of the directory.
-    pub fn directory(&self) -> &[u8] {
-        &self.dir
+    /// Returns the directory of `flake.nix`: a logical path in the store, or one of this machine.
+    pub fn directory(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.dir))
     }
 }
 

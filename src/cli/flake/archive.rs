@@ -61,7 +61,7 @@ fn inputs(evaluator: &mut Evaluator, node: &Node, parent: &FlakeTree) -> Result<
 
 /// Returns the store object that a tree is in.
 fn object_of(tree: &FlakeTree) -> String {
-    let directory = String::from_utf8_lossy(tree.directory()).into_owned();
+    let directory = tree.directory().to_string_lossy().into_owned();
     match StoreModel::Native.split(&directory) {
         Ok((object, _)) => StoreModel::Native.print(&object),
         Err(_) => directory,

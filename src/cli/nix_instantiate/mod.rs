@@ -26,6 +26,7 @@ use std::sync::Arc;
 use workspace::code_cache::CodeCache;
 use workspace::environment::{current_system, free_memory_bytes};
 use workspace::host::{ReadOnlyHost, Surroundings};
+use workspace::registry::{LazyRegistries, RegistrySettings};
 use workspace::sources::Sources;
 use workspace::{Environment, walk};
 
@@ -199,8 +200,10 @@ fn run(arguments: &Arguments) -> u8 {
 fn surroundings(environment: Environment, search_path: Vec<(String, String)>) -> Surroundings {
     let reporter = Arc::new(NixConsole);
     let sources = environment.cache().map(|cache| {
+        let registries = Arc::new(LazyRegistries::new(RegistrySettings::default(), environment.clone()));
         let environment = environment.clone();
         Sources::new(cache, reporter.clone(), move || environment.storeless_fetch_config(interrupts()))
+            .with_registries(registries)
     });
     Surroundings { environment, search_path, sources, reporter, interrupts: interrupts().clone() }
 }

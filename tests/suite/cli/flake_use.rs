@@ -236,10 +236,17 @@ fn names_of_flakes_come_from_registries() {
         (&["nix-flake#v", "--flake-registry", "flag.json"], "\"three\""),
         (&["flake:nix-flake#v", "--flake-registry", "flag.json"], "\"three\""),
         (&["--impure", "--expr", "(builtins.getFlake \"nix-flake\").v"], "\"two\""),
+        (&["--impure", "-I", "n=flake:nix-flake", "--expr", "((import <n/flake.nix>).outputs { }).v"], "\"two\""),
     ] {
         let said = run(&workspace, &[&["expr"], arguments].concat());
         assert_eq!(said, format!("status: 0\n--- stdout\n{expected}\n"), "{arguments:?}");
     }
+    let expression = "((import <n/flake.nix>).outputs { }).v";
+    let front = ["nix-instantiate", "--eval", "-I", "n=flake:nix-flake", "-E", expression];
+    let said = run(&workspace, &[&front[..], &["--extra-experimental-features", "flakes"]].concat());
+    assert_eq!(said, "status: 0\n--- stdout\n\"two\"\n");
+    let said = run(&workspace, &front);
+    assert!(said.contains("experimental Nix feature 'flakes' is disabled"), "{said}");
     let said = run(&workspace, &["expr", "my-flake#v", "--no-registries"]);
     assert!(said.contains("no registry has the flake 'flake:my-flake'"), "{said}");
     let said = run(&workspace, &["registry", "list", "--flake-registry", "flag.json"]);
