@@ -44,7 +44,7 @@ impl Failure {
 
     /// Makes the failure of a file operation; `attempt` is a verb phrase, such as "cannot read".
     pub fn io(attempt: &str, path: &Path, cause: std::io::Error) -> Failure {
-        Failure { code: "io", ..Failure::new(format!("{attempt} `{}`: {cause}", path.display())) }
+        Failure { code: "io", ..Failure::new(format!("{attempt} `{}`: {}", path.display(), os::io_reason(&cause))) }
     }
 
     pub fn usage(message: impl Into<String>) -> Failure {
@@ -104,11 +104,15 @@ impl Failure {
         let text = match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let mut group = Group::with_title(Level::ERROR.primary_title(visible(&self.message)));
+                let (first, details) = self.message.split_once('\n').unwrap_or((&self.message, ""));
+                let title = Level::ERROR.primary_title(visible(first));
+                // Other codes say no more than the message does.
+                let has_code = self.code.contains("::") || self.code == "installable";
+                let mut group = Group::with_title(if has_code { title.id(self.code) } else { title });
                 if let Some(help) = &self.help {
                     group = group.element(Level::HELP.message(visible(help)));
                 }
-                Renderer::styled().render(&[group])
+                with_details(&Renderer::styled().render(&[group]), details)
             }
         };
         let _ = writeln!(anstream::stderr().lock(), "{text}");
@@ -191,12 +195,29 @@ fn place(label: &lang::error::Label) -> serde_json::Value {
     })
 }
 
+/// Returns the part of a message that is the title, and the lines after it: those of a failed build
+/// are a report.
+fn title_and_details(report: &lang::error::Report) -> (&str, &str) {
+    let is_of_build = report.code.starts_with("build::");
+    report.message.split_once('\n').filter(|_| is_of_build).unwrap_or((&report.message, ""))
+}
+
+/// Returns a report with lines after its title, indented. The renderer would indent them by the
+/// length of the code.
+fn with_details(rendered: &str, details: &str) -> String {
+    let (title, rest) = rendered.split_once('\n').unwrap_or((rendered, ""));
+    let details = details.lines().map(|line| format!("  {}", visible(line)));
+    let lines = std::iter::once(title.to_owned()).chain(details);
+    lines.chain((!rest.is_empty()).then(|| rest.to_owned())).collect::<Vec<_>>().join("\n")
+}
+
 /// Frames of a trace that are shown without `--show-trace`.
 const FRAMES_SHOWN: usize = 5;
 
 fn render(report: &lang::error::Report, show_trace: bool) -> String {
     let renderer = Renderer::styled();
-    let mut text = renderer.render(&[group(report)]);
+    let (_, details) = title_and_details(report);
+    let mut text = with_details(&renderer.render(&[group(report)]), details);
     for further in &report.further {
         text.push_str("\n\n");
         text.push_str(&renderer.render(&[group(further)]));
@@ -292,7 +313,8 @@ impl UserFiles {
 }
 
 fn group(report: &lang::error::Report) -> Group<'_> {
-    let mut group = Group::with_title(Level::ERROR.primary_title(visible(&report.message)).id(report.code));
+    let (title, _) = title_and_details(report);
+    let mut group = Group::with_title(Level::ERROR.primary_title(visible(title)).id(report.code));
     let mut files: Vec<&Arc<lang::source::SourceText>> = Vec::new();
     // The position that the user can change comes first: the innermost frame in one of their files.
     let mine = UserFiles::of(report);
@@ -364,7 +386,7 @@ fn char_range(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
 
 impl From<lang::error::Report> for Failure {
     fn from(report: lang::error::Report) -> Failure {
-        let exit = report.cause.as_deref().and_then(build_error).map_or(Exit::Error, exit_of);
+        let exit = exit_of(report.code);
         let failure = Failure { exit, code: report.code, ..Failure::new(report.message.clone()) };
         Failure { help: report.help.clone(), evaluation: Some(Box::new(report)), ..failure }
     }
@@ -378,8 +400,8 @@ fn build_error<'e>(error: &'e (dyn Error + Send + Sync + 'static)) -> Option<&'e
 
 impl From<store::StoreError> for Failure {
     fn from(error: store::StoreError) -> Failure {
-        let help = error.help().map(str::to_owned);
-        Failure { code: error.code(), help, ..Failure::new(error.to_string()) }
+        let (code, help) = (error.code(), error.help().map(str::to_owned));
+        Failure { exit: exit_of(code), code, help, ..Failure::new(error.to_string()) }
     }
 }
 
@@ -411,8 +433,8 @@ impl From<InstallableError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Failure {
-        let (exit, code, help) = (exit_of(&error), error.code(), error.help());
-        let failure = Failure { exit, code, help, ..Failure::new(error.to_string()) };
+        let (code, help) = (error.code(), error.help());
+        let failure = Failure { exit: exit_of(code), code, help, ..Failure::new(error.to_string()) };
         match error {
             BuildError::Failed(report) => Failure { builds: Some(report), ..failure },
             _ => failure,
@@ -420,14 +442,7 @@ impl From<BuildError> for Failure {
     }
 }
 
-/// Returns the exit status of a build's error.
-fn exit_of(error: &BuildError) -> Exit {
-    match error.code() {
-        "interrupted" => interrupt::exit(),
-        "build::timed_out" => Exit::TimedOut,
-        "build::hash_mismatch" => Exit::HashMismatch,
-        "build::not_deterministic" => Exit::NotDeterministic,
-        code if code.starts_with("store::") => Exit::Error,
-        _ => Exit::BuildFailed,
-    }
+/// Returns the end that an error of this code leads to.
+fn exit_of(code: &str) -> Exit {
+    if code == "interrupted" { interrupt::exit() } else { Exit::of_code(code) }
 }

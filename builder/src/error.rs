@@ -85,7 +85,7 @@ pub enum BuildError {
     NothingToCompare { path: StorePath },
     #[error("the tree leads out of its prefix in {} {}:\n{}", findings.len(), if findings.len() == 1 { "place" } else { "places" }, lines(findings))]
     AuditFindings { findings: Vec<String> },
-    #[error("{call} `{}`: {cause}", path.display())]
+    #[error("cannot {call} `{}`: {}", path.display(), os::io_reason(cause))]
     Io { call: &'static str, path: PathBuf, cause: io::Error },
     #[error("stopped on request")]
     Cancelled,
@@ -109,15 +109,21 @@ impl BuildError {
             Self::Builder(BuilderFailure::TimedOut { .. } | BuilderFailure::Silent { .. }) => "build::timed_out",
             Self::Builder(_) => "build::failed",
             Self::Sandbox(_) => "build::sandbox",
+            Self::Fetch(fetch::FetchError::Offline { .. }) => "build::offline",
+            Self::Fetch(error) if error.is_disk_full() => "build::disk_full",
+            Self::Fetch(error) if error.is_network() => "build::network",
             Self::Fetch(_) => "build::fetch",
+            Self::Unpack(error) if error.is_disk_full() => "build::disk_full",
             Self::Unpack(_) => "build::unpack",
             Self::Audit(_) | Self::AuditFindings { .. } => "build::audit",
             Self::Tree(_) => "build::tree",
             Self::DiskFull { .. } | Self::DiskReserve { .. } => "build::disk_full",
+            Self::Io { cause, .. } if os::is_disk_full(cause) => "build::disk_full",
+            Self::Sys(error) | Self::Archive(ArchiveError::Sys(error)) if error.is_disk_full() => "build::disk_full",
             Self::Io { .. } | Self::Sys(_) | Self::Archive(_) | Self::Blob(_) => "build::io",
             Self::WrongSystem { .. } | Self::MissingFeatures { .. } => "build::platform",
+            Self::UnknownOutput { .. } => "build::no_such_output",
             Self::NotADerivation { .. }
-            | Self::UnknownOutput { .. }
             | Self::Cycle { .. }
             | Self::Unsupported { .. }
             | Self::Attribute { .. }
@@ -135,7 +141,7 @@ impl BuildError {
     }
 
     /// All codes that [`BuildError::code`] returns, apart from those of the store.
-    pub const CODES: [&'static str; 14] = [
+    pub const CODES: [&'static str; 17] = [
         "build::audit",
         "build::derivation",
         "build::disk_full",
@@ -143,7 +149,10 @@ impl BuildError {
         "build::fetch",
         "build::hash_mismatch",
         "build::io",
+        "build::network",
+        "build::no_such_output",
         "build::not_deterministic",
+        "build::offline",
         "build::output",
         "build::platform",
         "build::sandbox",
@@ -170,7 +179,7 @@ impl BuildError {
             Self::Store(error) => error.help().map(str::to_owned),
             Self::Sys(error) => error.help().map(str::to_owned),
             Self::Sandbox(error) => error.help().map(str::to_owned),
-            Self::Fetch(error) => error.help().map(str::to_owned),
+            Self::Fetch(error) => error.help(),
             Self::Archive(ArchiveError::Sys(error)) => error.help().map(str::to_owned),
             Self::Unpack(error) => error.help().map(str::to_owned),
             Self::Failed(report) => report.help(),

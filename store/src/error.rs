@@ -82,8 +82,12 @@ impl StoreError {
     /// Returns the stable name of the situation, which `ev explain` describes.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Sys(error) if error.is_disk_full() => "store::out_of_space",
             Self::Sys(_) => "store::system_call",
             Self::OutOfSpace(_) => "store::out_of_space",
+            Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                "store::out_of_space"
+            }
             Self::Database { .. } => "store::database",
             Self::NewerSchema { .. } => "store::newer_database",
             Self::DamagedDatabase { .. } | Self::LostDatabase { .. } | Self::Record { .. } => "store::damaged_database",

@@ -81,6 +81,15 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
+    /// Returns true when a file system was full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Open(source) | Self::System { source, .. } => source.is_disk_full(),
+            Self::OutOfSpace { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Returns the next step of the user, where there is one.
     pub fn help(&self) -> Option<&'static str> {
         match self {

@@ -60,6 +60,8 @@ pub struct FetchConfig {
     pub ca_directories: Vec<PathBuf>,
     /// User names and passwords by host.
     pub netrc: Netrc,
+    /// Use no network: only local files are fetched.
+    pub offline: bool,
     /// Directory in which unfinished downloads wait to be continued, even by another process.
     pub partial_dir: PathBuf,
     /// The help of an error when the file system of [`partial_dir`](Self::partial_dir) is full.
@@ -85,6 +87,7 @@ impl FetchConfig {
             ca_files: Vec::new(),
             ca_directories: Vec::new(),
             netrc: Netrc::default(),
+            offline: false,
             partial_dir: partial_dir.into(),
             space_help: os::space::STORE_FULL,
             cancel: Arc::default(),

@@ -24,6 +24,12 @@ pub enum FetchError {
         /// Name of the wanted file.
         name: String,
     },
+    /// The settings forbid the use of a network, and no URL is that of a local file.
+    #[error("`{name}` is missing, and nothing is fetched offline")]
+    Offline {
+        /// Name of the wanted file.
+        name: String,
+    },
     /// The fetch was cancelled; the bytes that have arrived are kept for the next fetch.
     #[error("fetching `{name}` was cancelled")]
     Cancelled {
@@ -51,12 +57,64 @@ pub enum FetchError {
 
 impl FetchError {
     /// Returns the next step of the user, where there is one.
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::NoUrl { .. } => "set `url` or `urls`".to_owned(),
+            Self::Offline { .. } => "run it once without `--offline` where there is a network".to_owned(),
+            Self::OutOfSpace { source, .. } => source.help.to_owned(),
+            Self::Local { source, .. } => source.help()?.to_owned(),
+            Self::Failed { .. } if self.unreachable().is_some() => {
+                "check the network, and the proxy if there is one (`http_proxy`), then run it again".to_owned()
+            }
+            Self::Failed { .. } if self.is_network() => "run it again later".to_owned(),
+            Self::Failed { attempts, .. } => {
+                let name = attempts.iter().find_map(|attempt| match &attempt.kind {
+                    AttemptKind::NoMirror { name } => Some(name),
+                    _ => None,
+                })?;
+                match name.as_str() {
+                    "debian-snapshot" => {
+                        "the public snapshot archive of Debian keeps every file of every release: name it with \
+                                          `EVAL_MIRRORS='debian-snapshot=URL'`"
+                            .to_owned()
+                    }
+                    name => format!("name one with `EVAL_MIRRORS='{name}=URL'`"),
+                }
+            }
+            Self::Cancelled { .. } => return None,
+        })
+    }
+
+    /// Returns true when the same fetch may succeed later, with no change to its URLs: a host could
+    /// not be reached, or did not answer as it should.
+    pub fn is_network(&self) -> bool {
+        self.attempts().iter().any(|attempt| {
+            matches!(attempt.kind, AttemptKind::Unreachable { .. } | AttemptKind::Transient)
+                && attempt.mismatch.is_none()
+        })
+    }
+
+    /// Returns a host that could not be reached, or the proxy that stands for it, and the reason.
+    pub fn unreachable(&self) -> Option<(&str, &str)> {
+        self.attempts().iter().find_map(|attempt| match &attempt.kind {
+            AttemptKind::Unreachable { host } => Some((host.as_str(), attempt.reason.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Returns true when a file system was full.
+    pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::NoUrl { .. } => Some("set `url` or `urls`"),
-            Self::OutOfSpace { source, .. } => Some(source.help),
-            Self::Local { source, .. } => source.help(),
-            Self::Failed { .. } | Self::Cancelled { .. } => None,
+            Self::OutOfSpace { .. } => true,
+            Self::Local { source, .. } => source.is_disk_full(),
+            _ => false,
+        }
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        match self {
+            Self::Failed { attempts, .. } => attempts,
+            _ => &[],
         }
     }
 
@@ -81,8 +139,28 @@ pub struct Attempt {
     pub tries: u32,
     /// Reason for which the last of them failed.
     pub reason: String,
+    pub kind: AttemptKind,
     /// Set when a whole file came, with another hash.
     pub mismatch: Option<Mismatch>,
+}
+
+/// The way in which a URL failed, which decides the next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptKind {
+    /// The host cannot be reached.
+    Unreachable {
+        /// The host with its port, or the proxy that it is reached by.
+        host: String,
+    },
+    /// It may pass by itself: a timeout, a broken connection, an overloaded server.
+    Transient,
+    /// It stays: the file is not there, the URL is wrong.
+    Final,
+    /// It is one of a mirror of which no address is known, so that there was no request.
+    NoMirror {
+        /// Name of the mirror.
+        name: String,
+    },
 }
 
 /// Two hashes of one algorithm that should have been equal.
@@ -98,8 +176,11 @@ struct Listed<'a>(&'a [Attempt]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A mirror without an address is no reason as long as another host could not be reached.
+        let unreachable = self.0.iter().any(|attempt| matches!(attempt.kind, AttemptKind::Unreachable { .. }));
+        let is_shown = |attempt: &&Attempt| !(unreachable && matches!(attempt.kind, AttemptKind::NoMirror { .. }));
         write!(f, ": {} failed", if self.0.len() == 1 { "its one URL" } else { "all its URLs" })?;
-        for attempt in self.0 {
+        for attempt in self.0.iter().filter(is_shown) {
             write!(f, "\n  {}: {}", attempt.url, attempt.reason)?;
             if attempt.tries > 1 {
                 write!(f, " (tried {} times)", attempt.tries)?;
@@ -145,7 +226,7 @@ impl TransferError {
             Some(full) => Self::new(TransferErrorKind::OutOfSpace(full.clone()), full.to_string()),
             None => {
                 let errno = Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32));
-                Self::new(TransferErrorKind::Local(errno), format!("{what}: {error}"))
+                Self::new(TransferErrorKind::Local(errno), format!("{what}: {}", os::io_reason(error)))
             }
         }
     }

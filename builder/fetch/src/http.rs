@@ -137,8 +137,9 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
                     return Err(TransferError::flaky(format!(
-                        "the connection broke after {} bytes: {error}",
-                        part.len()
+                        "the connection broke after {} bytes: {}",
+                        part.len(),
+                        os::io_reason(&error)
                     )));
                 }
             };
@@ -407,7 +408,7 @@ fn classify(error: ureq::Error, config: &FetchConfig) -> TransferError {
                 ErrorKind::InvalidData => TransferErrorKind::Final,
                 _ => TransferErrorKind::Flaky,
             };
-            (kind, error.to_string())
+            (kind, os::io_reason(error))
         }
         E::Rustls(error) => (TransferErrorKind::Final, format!("TLS: {error}")),
         E::Tls(error) => (TransferErrorKind::Final, format!("TLS: {error}")),
@@ -424,13 +425,15 @@ fn load_roots(config: &FetchConfig) -> Result<RootCerts, String> {
     }
     let mut files = Vec::new();
     for path in &config.ca_files {
-        let bytes =
-            fs::read(path).map_err(|error| format!("cannot read the certificates in `{}`: {error}", path.display()))?;
+        let bytes = fs::read(path).map_err(|error| {
+            format!("cannot read the certificates in `{}`: {}", path.display(), os::io_reason(&error))
+        })?;
         files.push(bytes);
     }
     for directory in &config.ca_directories {
-        let entries = fs::read_dir(directory)
-            .map_err(|error| format!("cannot read the certificates in `{}`: {error}", directory.display()))?;
+        let entries = fs::read_dir(directory).map_err(|error| {
+            format!("cannot read the certificates in `{}`: {}", directory.display(), os::io_reason(&error))
+        })?;
         let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
         files.extend(paths.iter().filter(|path| path.is_file()).filter_map(|path| fs::read(path).ok()));

@@ -30,7 +30,7 @@ mod url;
 mod tests;
 
 pub use config::FetchConfig;
-pub use error::{Attempt, FetchError, Mismatch};
+pub use error::{Attempt, AttemptKind, FetchError, Mismatch};
 pub use netrc::Netrc;
 pub use proxy::ProxyRules;
 pub use url::redact;
@@ -132,7 +132,14 @@ impl Fetcher {
         }
         let _slot = self.wait_for_slot().ok_or_else(|| FetchError::Cancelled { name: name() })?;
         let mut attempts = Vec::new();
-        let candidates = self.candidates(fetch, &mut attempts);
+        let mut without_mirror = Vec::new();
+        let mut candidates = self.candidates(fetch, &mut without_mirror);
+        if self.config.offline {
+            candidates.retain(|candidate| candidate.starts_with("file:"));
+            if candidates.is_empty() {
+                return Err(FetchError::Offline { name: name() });
+            }
+        }
 
         let algorithm = fetch.expected.map_or(HashAlgorithm::Sha256, |hash| hash.algorithm());
         let key = part_key(fetch);
@@ -169,6 +176,8 @@ impl Fetcher {
             }
         }
         part.drop_if_empty();
+        // The reasons of real requests come first.
+        attempts.append(&mut without_mirror);
         Err(FetchError::Failed { name: name(), attempts })
     }
 
@@ -182,11 +191,14 @@ impl Fetcher {
     /// [`FetchError::Failed`] with the answer of the server, when that is not 200 OK.
     pub fn exchange(&self, url: &str, headers: &[(String, String)], body: Option<&[u8]>) -> Result<Answer, FetchError> {
         let name = || url::redact(url).into_owned();
-        let failed = |tries, reason| {
-            let attempt = Attempt { url: name(), tries, reason, mismatch: None };
+        let failed = |tries, reason, kind| {
+            let attempt = Attempt { url: name(), tries, reason, kind, mismatch: None };
             FetchError::Failed { name: name(), attempts: vec![attempt] }
         };
-        let start = Url::parse(url).map_err(|reason| failed(0, reason))?;
+        let start = Url::parse(url).map_err(|reason| failed(0, reason, AttemptKind::Final))?;
+        if self.config.offline {
+            return Err(FetchError::Offline { name: name() });
+        }
         let mut tries = 0;
         loop {
             tries += 1;
@@ -209,7 +221,7 @@ impl Fetcher {
                 TransferErrorKind::Cancelled => return Err(FetchError::Cancelled { name: name() }),
             };
             if tries > retries {
-                return Err(failed(tries, error.reason));
+                return Err(failed(tries, error.reason, self.attempt_kind(&error.kind, &start)));
             }
             let doubled = self.config.backoff * 2u32.saturating_pow(tries - 1);
             if self.sleep(error.retry_after.unwrap_or(doubled).min(BACKOFF_MAX)).is_err() {
@@ -224,8 +236,9 @@ impl Fetcher {
         for given in &fetch.urls {
             match mirrors::expand(&self.config, given) {
                 Ok(urls) => candidates.extend(urls),
-                Err(reason) => {
-                    attempts.push(Attempt { url: url::redact(given).into_owned(), tries: 0, reason, mismatch: None })
+                Err((reason, kind)) => {
+                    let url = url::redact(given).into_owned();
+                    attempts.push(Attempt { url, tries: 0, reason, kind, mismatch: None })
                 }
             }
         }
@@ -247,8 +260,8 @@ impl Fetcher {
         part: &mut Partial,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<Hash, Stop> {
-        let attempt = |tries, reason: String, mismatch| {
-            Stop::Attempt(Box::new(Attempt { url: url::redact(candidate).into_owned(), tries, reason, mismatch }))
+        let attempt = |tries, reason: String, kind, mismatch| {
+            Stop::Attempt(Box::new(Attempt { url: url::redact(candidate).into_owned(), tries, reason, kind, mismatch }))
         };
         let mut tries = 0;
         let mut failures = 0;
@@ -265,7 +278,7 @@ impl Fetcher {
                         self.note_reachability(&url, &result);
                         result
                     }
-                    Err(reason) => return Err(attempt(0, reason, None)),
+                    Err(reason) => return Err(attempt(0, reason, AttemptKind::Final, None)),
                 }
             };
             match result {
@@ -285,7 +298,7 @@ impl Fetcher {
                                 expected.sri(),
                                 got.sri()
                             );
-                            return Err(attempt(tries, reason, Some(Mismatch { expected, got })));
+                            return Err(attempt(tries, reason, AttemptKind::Final, Some(Mismatch { expected, got })));
                         }
                         _ => return Ok(got),
                     }
@@ -303,12 +316,25 @@ impl Fetcher {
                     failures = if part.len() > furthest { 1 } else { failures + 1 };
                     furthest = furthest.max(part.len());
                     if failures > retries {
-                        return Err(attempt(tries, error.reason, None));
+                        let kind = Url::parse(candidate)
+                            .map_or(AttemptKind::Final, |url| self.attempt_kind(&error.kind, &url));
+                        return Err(attempt(tries, error.reason, kind, None));
                     }
                     let doubled = self.config.backoff * 2u32.saturating_pow(failures - 1);
                     self.sleep(error.retry_after.unwrap_or(doubled).min(BACKOFF_MAX))?;
                 }
             }
+        }
+    }
+
+    fn attempt_kind(&self, kind: &TransferErrorKind, url: &Url) -> AttemptKind {
+        match kind {
+            TransferErrorKind::Unreachable => {
+                let proxy = self.config.proxies.proxy_for(url.scheme, &url.host, url.port);
+                AttemptKind::Unreachable { host: proxy.map_or_else(|| url.authority(), |p| url::authority_of(p)) }
+            }
+            TransferErrorKind::Flaky => AttemptKind::Transient,
+            _ => AttemptKind::Final,
         }
     }
 
@@ -400,7 +426,8 @@ fn copy_local(
         return Err(TransferError::last("a file URL names an absolute path, as in `file:///srv/mirror/x.tar.xz`"));
     }
     let path = PathBuf::from(std::ffi::OsString::from_vec(url::percent_decode(path)));
-    let wrong = |error: io::Error| TransferError::last(format!("cannot read `{}`: {error}", path.display()));
+    let wrong =
+        |error: io::Error| TransferError::last(format!("cannot read `{}`: {}", path.display(), os::io_reason(&error)));
     let metadata = fs::metadata(&path).map_err(wrong)?;
     if !metadata.is_file() {
         return Err(TransferError::last(format!("`{}` is not a regular file", path.display())));

@@ -6,12 +6,13 @@
 //! archive keeps its files.
 
 use super::FetchConfig;
+use super::error::AttemptKind;
 
 /// Returns the real URLs that one URL of a derivation stands for; the error says why there is none.
-pub(super) fn expand(config: &FetchConfig, url: &str) -> Result<Vec<String>, String> {
+pub(super) fn expand(config: &FetchConfig, url: &str) -> Result<Vec<String>, (String, AttemptKind)> {
     let Some(rest) = url.strip_prefix("mirror://") else { return Ok(vec![url.to_owned()]) };
     let Some((name, path)) = rest.split_once('/') else {
-        return Err("a mirror URL is written `mirror://NAME/path`".to_owned());
+        return Err(("a mirror URL is written `mirror://NAME/path`".to_owned(), AttemptKind::Final));
     };
     let urls: Vec<String> = config
         .mirrors
@@ -22,10 +23,11 @@ pub(super) fn expand(config: &FetchConfig, url: &str) -> Result<Vec<String>, Str
     if urls.is_empty() {
         let known: std::collections::BTreeSet<&str> = config.mirrors.iter().map(|(name, _)| name.as_str()).collect();
         let known: Vec<&str> = known.into_iter().collect();
-        return Err(match known.as_slice() {
-            [] => "no mirrors are configured".to_owned(),
-            known => format!("no mirror named `{name}` is configured, only {}", known.join(", ")),
-        });
+        let reason = match known.as_slice() {
+            [] => format!("not tried: no mirror named `{name}` is configured"),
+            known => format!("not tried: no mirror named `{name}` is configured, only {}", known.join(", ")),
+        };
+        return Err((reason, AttemptKind::NoMirror { name: name.to_owned() }));
     }
     Ok(urls)
 }
@@ -50,7 +52,10 @@ mod tests {
         assert_eq!(expand(&config, "http://x.example/y").unwrap(), ["http://x.example/y"]);
         assert_eq!(
             expand(&config, "mirror://kde/x").unwrap_err(),
-            "no mirror named `kde` is configured, only debian, gnu"
+            (
+                "not tried: no mirror named `kde` is configured, only debian, gnu".to_owned(),
+                AttemptKind::NoMirror { name: "kde".to_owned() }
+            )
         );
         assert!(expand(&config, "mirror://debian").is_err());
     }

@@ -54,6 +54,14 @@ impl Url {
         Ok(Self { scheme, user_info, host: host.to_ascii_lowercase(), port, path })
     }
 
+    /// Returns the host, with its port when that is not the scheme's.
+    pub fn authority(&self) -> String {
+        match (self.scheme, self.port) {
+            ("http", 80) | ("https", 443) => self.host.clone(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+
     /// Resolves a `Location` header against this URL.
     pub fn join(&self, location: &str) -> Result<Self, String> {
         let has_scheme = location.split_once(':').is_some_and(|(scheme, _)| {
@@ -100,6 +108,13 @@ impl std::fmt::Display for Url {
         }
         f.write_str(&self.path)
     }
+}
+
+/// Returns host and port of a proxy as it was configured, with or without a scheme and a login.
+pub(super) fn authority_of(proxy: &str) -> String {
+    let rest = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
+    let rest = rest.split('/').next().unwrap_or_default();
+    rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned()
 }
 
 /// Returns a URL for messages: with the password replaced.

@@ -263,9 +263,17 @@ impl Error {
             ErrorKind::Type { .. } => "lang::type",
             ErrorKind::Other { code, .. } => code,
             ErrorKind::Host(error) if error.kind == HostErrorKind::TooLarge => "lang::out_of_memory",
+            ErrorKind::Host(error) if error.kind == HostErrorKind::NotFound => {
+                error.code.unwrap_or("lang::no_such_file")
+            }
             ErrorKind::Host(error) => error.code.unwrap_or("lang::host"),
             ErrorKind::Syntax(errors) => errors.first().map_or("lang::syntax", |error| error.code),
         }
+    }
+
+    /// Returns true when a file that was read does not exist.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(&self.0.kind, ErrorKind::Host(error) if error.kind == HostErrorKind::NotFound)
     }
 
     /// Returns the name that was probably meant.

@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn an_error_of_the_host_keeps_its_code_help_and_cause() {
         let cause = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let host = HostError::from_cause(cause).code("store::disk_full").help("free some space");
+        let host = HostError::from_cause(cause).code("store::out_of_space").help("free some space");
         let report = Error::from(host).note("while building").report(&SourceMap::default());
-        assert_eq!((report.code, report.help.as_deref()), ("store::disk_full", Some("free some space")));
+        assert_eq!((report.code, report.help.as_deref()), ("store::out_of_space", Some("free some space")));
         let cause = report.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
         assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull));
         let plain = Error::from(HostError::unsupported("building")).report(&SourceMap::default());

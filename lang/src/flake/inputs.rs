@@ -3,7 +3,7 @@
 //!
 //! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
 
-use super::load::{Asker, allow, fetch_tree, lock_text, plain_tree, reference_of_set};
+use super::load::{Asker, allow, fetch_tree, flake_file, lock_text, plain_tree, reference_of_set};
 use super::lock::InputPath;
 use super::reference::FlakeRef;
 use crate::builtins::expect::lossy;
@@ -100,7 +100,7 @@ impl Evaluator {
     /// When there is no flake, or its `inputs` do not have the form of inputs.
     pub fn flake_inputs(&mut self, tree: &FlakeTree) -> Result<BTreeMap<String, FlakeInput>> {
         self.on_large_stack(|ev| {
-            let flake = ev.import(&[&tree.dir, &b"/flake.nix"[..]].concat())?;
+            let flake = flake_file(ev, &tree.dir)?;
             let flake = ev.expect_attrs(flake)?;
             let mut inputs = match flake.get(Symbol::new(b"inputs")) {
                 Some(declared) => declarations(ev, declared)?,

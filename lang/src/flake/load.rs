@@ -244,6 +244,18 @@ fn load(
     })
 }
 
+/// Returns the value of the file `flake.nix` in a directory.
+pub(super) fn flake_file(ev: &mut Evaluator, dir: &[u8]) -> Result<Value> {
+    let file = [dir, b"/flake.nix"].concat();
+    match ev.import(&file) {
+        Err(error) if error.is_missing_file() && matches!(ev.type_if_visible(&file, true), Ok(None)) => {
+            let message = format!("there is no flake in '{}': it has no file 'flake.nix'", lossy(dir));
+            Err(Error::other("lang::flake_input", message))
+        }
+        imported => imported,
+    }
+}
+
 /// Returns the value of the flake in a tree. `inputs` makes the set of its inputs, from the value
 /// of the flake (which it must not force), the set in its file, its function, and its directory.
 pub(super) fn flake_of(
@@ -252,7 +264,7 @@ pub(super) fn flake_of(
     inputs: impl FnOnce(&mut Evaluator, Value, Attrs, Value, &[u8]) -> Result<Value>,
 ) -> Result<Value> {
     let SourceTree { mut facts, root, dir } = tree;
-    let flake = ev.import(&[&dir, &b"/flake.nix"[..]].concat())?;
+    let flake = flake_file(ev, &dir)?;
     let flake = ev.expect_attrs(flake)?;
     let outputs = ev.required(flake, "outputs", "getFlake")?;
     let outputs = ev.expect_function(outputs)?;

@@ -40,6 +40,11 @@ impl SysError {
         Self { whose: Whose::Outside, ..self }
     }
 
+    /// Returns true when a file system is full, or a quota used up.
+    pub fn is_disk_full(&self) -> bool {
+        is_full(self.errno)
+    }
+
     /// Returns the next step of the user, where there is one.
     pub fn help(&self) -> Option<&'static str> {
         match (self.whose, self.errno) {
@@ -60,6 +65,20 @@ impl SysError {
 
 fn explain(errno: Errno) -> String {
     format!("{} ({errno:?})", errno.desc())
+}
+
+/// Returns the reason of a failed operation on a file, in the form that [`SysError`] prints.
+pub fn io_reason(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |number| explain(Errno::from_raw(number)))
+}
+
+/// Returns true when an operation failed because a file system is full, or a quota used up.
+pub fn is_disk_full(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some_and(|number| is_full(Errno::from_raw(number)))
+}
+
+fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOSPC | Errno::EDQUOT)
 }
 
 /// Advice for a store that another user owns.
@@ -110,5 +129,21 @@ impl<T> Context<T> for Result<T, Errno> {
 impl<T> Context<T> for std::io::Result<T> {
     fn context(self, call: &'static str, path: impl ErrorPath) -> Result<T, SysError> {
         self.map_err(|error| SysError::io(call, path.error_path(), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_form() {
+        let error = std::io::Error::from_raw_os_error(Errno::ENOENT as i32);
+        let reason = "No such file or directory (ENOENT)";
+        assert_eq!(io_reason(&error), reason);
+        assert_eq!(SysError::io("read", "/x", &error).to_string(), format!("cannot read `/x`: {reason}"));
+        assert_eq!(io_reason(&std::io::Error::other("it is damaged")), "it is damaged");
+        assert!(is_disk_full(&std::io::Error::from_raw_os_error(Errno::EDQUOT as i32)));
+        assert!(!is_disk_full(&error));
     }
 }

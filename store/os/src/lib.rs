@@ -14,6 +14,6 @@ pub mod space;
 pub mod sync;
 
 pub use dir::Dir;
-pub use error::{Context, ErrorPath, SysError, io_help};
+pub use error::{Context, ErrorPath, SysError, io_help, io_reason, is_disk_full};
 pub use remove::remove_tree;
 pub use sync::lock;

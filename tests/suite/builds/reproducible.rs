@@ -32,8 +32,8 @@ fn not_the_same_again() {
     building fickle
     failed   fickle
     1 failed in [TIME]
-    error: `fickle` failed: built again, the outputs differ:
-             out/id: other contents (37 bytes both times)
+    error[build::not_deterministic]: `fickle` failed: built again, the outputs differ:
+        out/id: other contents (37 bytes both times)
     "#);
 }
 

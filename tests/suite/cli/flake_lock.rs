@@ -282,7 +282,7 @@ fn mistakes_leave_the_lock_as_it_was() {
     assert_snapshot!(check("inputs.a.url = \"path:./nowhere\";"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: path '[DIR]/nowhere/flake.nix' does not exist
+    error[lang::flake_input]: there is no flake in '[DIR]/nowhere': it has no file 'flake.nix'
       … while locking the input 'a'
     "#);
     assert_snapshot!(check("inputs.a.url = \"path:.\";"), @r#"

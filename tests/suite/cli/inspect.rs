@@ -79,12 +79,12 @@ fn path_info_of_any_spelling_of_a_path() {
     assert_snapshot!(workspace.check("path-info /etc/hostname"), @r#"
     status: 1
     --- stderr
-    error: `/etc/hostname` is a file outside the store; name a path in the store, a result link, or a directory with a `flake.nix`
+    error[installable]: `/etc/hostname` is a file outside the store; name a path in the store, a result link, or a directory with a `flake.nix`
     "#);
     assert_snapshot!(workspace.check("path-info /eval/store/00000000000000000000000000000000-gone"), @r#"
     status: 1
     --- stderr
-    error: `/eval/store/[HASH]-gone` is not in the store, and its path does not say how to build it
+    error[installable]: `/eval/store/[HASH]-gone` is not in the store, and its path does not say how to build it
      |
      = help: build the derivation or the flake output that it comes from
     "#);

@@ -74,7 +74,7 @@ fn install_rollback_uninstall() {
     assert_snapshot!(workspace.check("prefix switch /opt/toy 7 --to root"), @r#"
     status: 1
     --- stderr
-    error: `root/opt/toy` has no generation 7; it has 1, 2
+    error[prefix::generation]: `root/opt/toy` has no generation 7; it has 1, 2
      |
      = help: `ev prefix generations` lists them
     "#);
@@ -88,7 +88,7 @@ fn install_rollback_uninstall() {
     assert_snapshot!(workspace.check("prefix generations /opt/toy --to root"), @r#"
     status: 1
     --- stderr
-    error: no prefix is installed at `root/opt/toy`
+    error[prefix::not_installed]: no prefix is installed at `root/opt/toy`
     "#);
 }
 
@@ -322,8 +322,8 @@ fn foreign_files_stay() {
     --- stderr
     plan: 1 tree to put together
     nothing had to be built in [TIME]
-    error: files that were not installed from the store are in the way at `root/opt/toy`:
-             root/opt/toy/mine
+    error[prefix::foreign_files]: files that were not installed from the store are in the way at `root/opt/toy`:
+        root/opt/toy/mine
      |
      = help: `--force` moves them aside
     "#);
@@ -338,8 +338,8 @@ fn a_changed_file_stops_an_uninstall() {
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to root"), @r#"
     status: 1
     --- stderr
-    error: files that were not installed from the store are in the way at `root/opt/toy`:
-             root/opt/toy/note
+    error[prefix::foreign_files]: files that were not installed from the store are in the way at `root/opt/toy`:
+        root/opt/toy/note
      |
      = help: `--force` moves them aside
     "#);

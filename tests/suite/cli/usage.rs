@@ -68,7 +68,7 @@ fn no_flake_here() {
     assert_snapshot!(workspace.check("build .#x"), @r#"
     status: 1
     --- stderr
-    error: cannot find a `flake.nix` in `[DIR]` or a directory above it
+    error[installable]: cannot find a `flake.nix` in `[DIR]` or a directory above it
     "#);
 }
 
@@ -77,6 +77,6 @@ fn file_that_is_not_there() {
     assert_snapshot!(check("build -f nothing.nix"), @r#"
     status: 1
     --- stderr
-    error[lang::host]: path '[DIR]/nothing.nix' does not exist
+    error[lang::no_such_file]: path '[DIR]/nothing.nix' does not exist
     "#);
 }

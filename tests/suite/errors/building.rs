@@ -20,16 +20,16 @@ fn failing_command_and_last_log_lines() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 2
-             command:     ls /nonexistent
-             first error: ls: cannot access '/nonexistent': No such file or directory
-             last lines of the log:
-             > + echo one
-             > one
-             > + echo two
-             > two
-             > + ls /nonexistent
-             > ls: cannot access '/nonexistent': No such file or directory
+    error[build::failed]: `toy` failed: the builder exited with status 2
+        command:     ls /nonexistent
+        first error: ls: cannot access '/nonexistent': No such file or directory
+        last lines of the log:
+        > + echo one
+        > one
+        > + echo two
+        > two
+        > + ls /nonexistent
+        > ls: cannot access '/nonexistent': No such file or directory
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
@@ -45,33 +45,33 @@ fn only_the_last_lines_of_a_long_log() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 3
-             last lines of the log:
-             > line 176
-             > line 177
-             > line 178
-             > line 179
-             > line 180
-             > line 181
-             > line 182
-             > line 183
-             > line 184
-             > line 185
-             > line 186
-             > line 187
-             > line 188
-             > line 189
-             > line 190
-             > line 191
-             > line 192
-             > line 193
-             > line 194
-             > line 195
-             > line 196
-             > line 197
-             > line 198
-             > line 199
-             > line 200
+    error[build::failed]: `toy` failed: the builder exited with status 3
+        last lines of the log:
+        > line 176
+        > line 177
+        > line 178
+        > line 179
+        > line 180
+        > line 181
+        > line 182
+        > line 183
+        > line 184
+        > line 185
+        > line 186
+        > line 187
+        > line 188
+        > line 189
+        > line 190
+        > line 191
+        > line 192
+        > line 193
+        > line 194
+        > line 195
+        > line 196
+        > line 197
+        > line 198
+        > line 199
+        > line 200
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
@@ -87,9 +87,9 @@ fn killed_by_a_signal() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder was killed by signal 11
-             last lines of the log:
-             > going
+    error[build::failed]: `toy` failed: the builder was killed by signal 11
+        last lines of the log:
+        > going
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
@@ -105,14 +105,14 @@ fn no_network() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 1
-             command:     exec
-             first error: /bin/bash: connect: Network is unreachable
-             last lines of the log:
-             > + echo
-             > + exec
-             > /bin/bash: connect: Network is unreachable
-             > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
+    error[build::failed]: `toy` failed: the builder exited with status 1
+        command:     exec
+        first error: /bin/bash: connect: Network is unreachable
+        last lines of the log:
+        > + echo
+        > + exec
+        > /bin/bash: connect: Network is unreachable
+        > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
@@ -128,13 +128,13 @@ fn writes_outside_its_output() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 1
-             command:     echo leak
-             first error: /bin/bash: line 1: /etc/leak: Read-only file system
-             last lines of the log:
-             > + echo
-             > + echo leak
-             > /bin/bash: line 1: /etc/leak: Read-only file system
+    error[build::failed]: `toy` failed: the builder exited with status 1
+        command:     echo leak
+        first error: /bin/bash: line 1: /etc/leak: Read-only file system
+        last lines of the log:
+        > + echo
+        > + echo leak
+        > /bin/bash: line 1: /etc/leak: Read-only file system
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
     "#);
@@ -150,7 +150,7 @@ fn writes_an_output_it_does_not_have() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
+    error[build::output]: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
     "#);
 }
 
@@ -164,7 +164,7 @@ fn makes_no_output() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder succeeded but did not make the output `out`: there is nothing at `/output/out`
+    error[build::output]: `toy` failed: the builder succeeded but did not make the output `out`: there is nothing at `/output/out`
     "#);
 }
 
@@ -180,9 +180,9 @@ fn takes_too_long() {
     building slow
     failed   slow
     1 failed in [TIME]
-    error: `slow` failed: the build took longer than its time limit of 2 seconds
-             last lines of the log:
-             > starting
+    error[build::timed_out]: `slow` failed: the build took longer than its time limit of 2 seconds
+        last lines of the log:
+        > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
     "#);
@@ -194,9 +194,9 @@ fn takes_too_long() {
     building slow
     failed   slow
     1 failed in [TIME]
-    error: `slow` failed: the builder printed nothing for 2 seconds, its limit of silence
-             last lines of the log:
-             > starting
+    error[build::timed_out]: `slow` failed: the builder printed nothing for 2 seconds, its limit of silence
+        last lines of the log:
+        > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
     "#);
@@ -229,10 +229,10 @@ fn keep_going_builds_independent_targets() {
     building good
     built    good in [TIME]
     1 built, 1 failed, 1 blocked by failures in [TIME]
-    error: `bad` failed: the builder exited with status 1
-             last lines of the log:
-             > no luck
-           not built, since they need `bad`: `above`
+    error[build::failed]: `bad` failed: the builder exited with status 1
+        last lines of the log:
+        > no luck
+      not built, since they need `bad`: `above`
      |
      = help: the whole log: `ev log /eval/store/[HASH]-bad.drv`
     "#);
@@ -255,14 +255,26 @@ fn keep_going_builds_independent_targets() {
 fn another_system() {
     let source = "derivation { name = \"x\"; system = \"riscv64-linux\"; builder = \"/bin/sh\"; }";
     assert_snapshot!(Workspace::with_own_store(source).check("build -f default.nix"), @r#"
-    status: 100
+    status: 115
     --- stderr
     plan: 1 build to run
           x
     failed   x
     1 failed in [TIME]
-    error: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`
+    error[build::platform]: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`
      |
      = help: set `system = "x86_64-linux"`, or build it on a machine of that kind
     "#);
+}
+
+#[test]
+fn an_output_that_does_not_exist() {
+    let source = "(import ./prelude.nix).sh { name = \"toy\"; nonce = \"\"; script = \"echo > $out\"; }";
+    let workspace = Workspace::with_own_store(&format!("{{ toy = {source}; }}"));
+    assert_snapshot!(workspace.check("build -f default.nix toy^dev"), @r#"
+    status: 114
+    --- stderr
+    error[build::no_such_output]: `[HASH]-toy.drv` has no output `dev`; it has `out`
+    "#);
+    assert_eq!(workspace.json("build -f default.nix toy^dev --json")["error"]["code"], "build::no_such_output");
 }

@@ -79,7 +79,7 @@ fn missing_flake_output() {
     assert_snapshot!(workspace.check("build .#zlip"), @r#"
     status: 1
     --- stderr
-    error: the flake at `[DIR]` has no `packages.x86_64-linux.zlip`, `legacyPackages.x86_64-linux.zlip`, `zlip`
+    error[installable]: the flake at `[DIR]` has no `packages.x86_64-linux.zlip`, `legacyPackages.x86_64-linux.zlip`, `zlip`
      |
      = help: did you mean `zlib`?
     "#);
@@ -151,7 +151,7 @@ fn not_a_derivation() {
     assert_snapshot!(check("5"), @r#"
     status: 1
     --- stderr
-    error: `the expression` is not a derivation
+    error[installable]: `the expression` is not a derivation
     "#);
 }
 

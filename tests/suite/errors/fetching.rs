@@ -22,10 +22,10 @@ fn hash_mismatch_shows_both_and_the_line_to_change() {
     plan: 1 file to fetch
     failed   source.txt
     1 failed in [TIME]
-    error: `source.txt` failed: the fixed output `source.txt` has another hash than its derivation says
-             specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
-             got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
-             url:       file://[DIR]/source.txt
+    error[build::hash_mismatch]: `source.txt` failed: the fixed output `source.txt` has another hash than its derivation says
+        specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+        got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
+        url:       file://[DIR]/source.txt
      |
      = help: when the new contents are what you want: the hash is in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
     "#);
@@ -66,16 +66,18 @@ fn all_mirrors_dead_names_every_url() {
     let mut command = workspace.command(["build", "-f", "default.nix"]);
     command.env("EVAL_MIRRORS", "toy=http://127.0.0.1:1/a toy=file:///nonexistent/b");
     assert_snapshot!(workspace.text(&command.output().expect("the program starts")), @r#"
-    status: 100
+    status: 112
     --- stderr
     plan: 1 file to fetch
     failed   dead.tar
     1 failed in [TIME]
-    error: `dead.tar` failed: cannot fetch `dead.tar`: all its URLs failed
-             file:///nonexistent/dead.tar: cannot read `/nonexistent/dead.tar`: No such file or directory (os error 2)
-             http://127.0.0.1:1/dead.tar: Connection refused (os error 111) (tried 2 times)
-             http://127.0.0.1:1/a/dead.tar: Connection refused (os error 111) (tried 2 times)
-             file:///nonexistent/b/dead.tar: cannot read `/nonexistent/b/dead.tar`: No such file or directory (os error 2)
+    error[build::network]: `dead.tar` failed: cannot fetch `dead.tar`: all its URLs failed
+        file:///nonexistent/dead.tar: cannot read `/nonexistent/dead.tar`: No such file or directory (ENOENT)
+        http://127.0.0.1:1/dead.tar: Connection refused (ECONNREFUSED) (tried 2 times)
+        http://127.0.0.1:1/a/dead.tar: Connection refused (ECONNREFUSED) (tried 2 times)
+        file:///nonexistent/b/dead.tar: cannot read `/nonexistent/b/dead.tar`: No such file or directory (ENOENT)
+     |
+     = help: check the network, and the proxy if there is one (`http_proxy`), then run it again
     "#);
 }
 
@@ -90,7 +92,9 @@ fn unknown_mirror() {
     plan: 1 file to fetch
     failed   x
     1 failed in [TIME]
-    error: `x` failed: cannot fetch `x`: its one URL failed
-             mirror://nowhere/x: no mirror named `nowhere` is configured, only debian
+    error[build::fetch]: `x` failed: cannot fetch `x`: its one URL failed
+        mirror://nowhere/x: not tried: no mirror named `nowhere` is configured, only debian
+     |
+     = help: name one with `EVAL_MIRRORS='nowhere=URL'`
     "#);
 }

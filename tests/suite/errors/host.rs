@@ -25,7 +25,7 @@ fn missing_user_namespaces_name_the_setting() {
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device)
+    error[build::sandbox]: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device)
      |
      = help: run `sysctl -w user.max_user_namespaces=10000` as root
     "#);
@@ -49,12 +49,12 @@ fn full_disk_while_fetching() {
     );
     let text = check_after(&workspace, SMALL, "build -f default.nix --no-link");
     assert_snapshot!(without_sizes(&text), @r#"
-    status: 100
+    status: 113
     --- stderr
     plan: 1 file to fetch
     failed   big
     1 failed in [TIME]
-    error: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned
+    error[build::disk_full]: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
@@ -74,16 +74,16 @@ fn check_in_small_store(script: &str) -> String {
 #[test]
 fn full_disk_while_building() {
     assert_snapshot!(check_in_small_store("head -c 200M /dev/zero > $out || { rm $out; exit 1; }"), @r#"
-    status: 100
+    status: 113
     --- stderr
     plan: 1 build to run
           toy
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`
-             last lines of the log:
-             > head: error writing 'standard output': No space left on device
+    error[build::disk_full]: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`
+        last lines of the log:
+        > head: error writing 'standard output': No space left on device
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again
              the whole log: `ev log /eval/store/[HASH]-toy.drv`
@@ -93,14 +93,14 @@ fn full_disk_while_building() {
 #[test]
 fn full_disk_that_leaves_no_room_for_the_log() {
     assert_snapshot!(check_in_small_store("head -c 200M /dev/zero > $out"), @r#"
-    status: 100
+    status: 113
     --- stderr
     plan: 1 build to run
           toy
     building toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (os error 28)
+    error[build::disk_full]: `toy` failed: cannot write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (ENOSPC)
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
@@ -121,9 +121,9 @@ fn full_disk_while_adding() {
     std::fs::write(workspace.path().join("big"), vec![b'x'; 8 << 20]).expect("the workspace can be written");
     let text = check_after(&workspace, SMALL, "store add big");
     assert_snapshot!(without_sizes(&text), @r#"
-    status: 1
+    status: 113
     --- stderr
-    error: not enough space for [SIZE]: [SIZE] are free where `[STORE]` is, and [SIZE] of them are kept so that the store can still be cleaned
+    error[store::out_of_space]: not enough space for [SIZE]: [SIZE] are free where `[STORE]` is, and [SIZE] of them are kept so that the store can still be cleaned
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
     "#);
@@ -151,7 +151,7 @@ fn store_that_cannot_be_written() {
     assert_snapshot!(check_after(&workspace, setup, "build -f default.nix --no-link"), @r#"
     status: 1
     --- stderr
-    error: cannot make directory `[STORE]/cas`: Read-only file system (EROFS)
+    error[store::system_call]: cannot make directory `[STORE]/cas`: Read-only file system (EROFS)
      |
      = help: set EVAL_ROOT to a file system that can be written
     "#);
@@ -164,7 +164,7 @@ fn store_where_a_file_is() {
     assert_snapshot!(workspace.check("store verify"), @r#"
     status: 1
     --- stderr
-    error: cannot enter `[STORE]`: Not a directory (ENOTDIR)
+    error[store::system_call]: cannot enter `[STORE]`: Not a directory (ENOTDIR)
      |
      = help: a store has something else there: move it away, or set EVAL_ROOT to another directory
     "#);

@@ -28,7 +28,7 @@ fn conflict_names_both_owners() {
     plan: 3 trees to put together
     failed   united
     1 failed in [TIME]
-    error: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
+    error[build::tree]: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
     "#);
     assert_snapshot!(workspace.check("build -f default.nix kinds"), @r#"
     status: 100
@@ -36,7 +36,7 @@ fn conflict_names_both_owners() {
     plan: 2 trees to put together
     failed   united
     1 failed in [TIME]
-    error: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a directory in nested (add a path to `__overlap` to let the later tree win there)
+    error[build::tree]: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a directory in nested (add a path to `__overlap` to let the later tree win there)
     "#);
 }
 
@@ -51,7 +51,7 @@ fn conflict_in_a_root() {
           toy
     failed   toy
     1 failed in [TIME]
-    error: `toy` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
+    error[build::tree]: `toy` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
     "#);
 }
 

@@ -30,7 +30,7 @@ fn unsupported_paths_are_refused() {
     assert_snapshot!(workspace.check("store add nothing-here"), @r#"
     status: 1
     --- stderr
-    error: cannot find `nothing-here`: No such file or directory (os error 2)
+    error: cannot find `nothing-here`: No such file or directory (ENOENT)
     "#);
     assert_snapshot!(workspace.text(&workspace.run(["store", "add", "a file"])), @r#"
     status: 1
@@ -42,6 +42,6 @@ fn unsupported_paths_are_refused() {
     assert_snapshot!(workspace.check("store add /dev/null --name null"), @r#"
     status: 1
     --- stderr
-    error: `/dev/null` is a character device; a store holds only regular files, directories and symbolic links
+    error[store::special_file]: `/dev/null` is a character device; a store holds only regular files, directories and symbolic links
     "#);
 }

@@ -196,12 +196,47 @@ fn every_url_is_named_with_what_it_said() {
     let error = world.fetch(&urls, b"x").unwrap_err().to_string();
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines[0], "cannot fetch `x.tar`: all its URLs failed");
-    assert_eq!(lines[1], "  mirror://debian/x: no mirrors are configured");
-    assert_eq!(lines[2], format!("  http://***@{}/x: HTTP 500 Internal Server Error (tried 4 times)", server.address));
-    assert!(lines[3].starts_with("  http://127.0.0.1:1/x: ") && lines[3].contains("refused"), "{error}");
-    assert_eq!(lines[4], "  gopher://x/: the scheme `gopher` is not supported, only http, https, file and mirror are");
-    assert!(lines[5].starts_with("  file:///nonexistent/x: cannot read"), "{error}");
+    assert_eq!(lines[1], format!("  http://***@{}/x: HTTP 500 Internal Server Error (tried 4 times)", server.address));
+    assert!(lines[2].starts_with("  http://127.0.0.1:1/x: ") && lines[3].contains("refused"), "{error}");
+    assert_eq!(lines[3], "  gopher://x/: the scheme `gopher` is not supported, only http, https, file and mirror are");
+    assert!(lines[4].starts_with("  file:///nonexistent/x: cannot read"), "{error}");
+    assert_eq!(lines.len(), 5, "a mirror without an address is no reason while a host is unreachable");
     assert!(!error.contains("secret"));
+}
+
+#[test]
+fn kinds_of_failures_are_distinguished() {
+    let world = World::new();
+    let gone = Server::start(|_, _| Answer::new("404 Not Found", b""));
+    let snapshot = "mirror://debian-snapshot/x".to_owned();
+
+    let error = world.fetch(&[snapshot.clone(), gone.url("/x")], b"x").unwrap_err();
+    let text = error.to_string();
+    let last = "  mirror://debian-snapshot/x: not tried: no mirror named `debian-snapshot` is configured";
+    assert_eq!(text.lines().last(), Some(last), "{text}");
+    assert!(!error.is_network() && error.unreachable().is_none());
+    assert!(error.help().unwrap().contains("EVAL_MIRRORS='debian-snapshot=URL'"));
+
+    let error = world.fetch(&[snapshot, "http://127.0.0.1:1/x".to_owned()], b"x").unwrap_err();
+    let (host, reason) = error.unreachable().unwrap();
+    assert_eq!((host, reason), ("127.0.0.1:1", "Connection refused (ECONNREFUSED)"));
+    assert!(error.is_network() && error.help().unwrap().contains("http_proxy"));
+
+    let busy = Server::start(|_, _| Answer::new("503 Service Unavailable", b""));
+    let error = world.fetch(&[busy.url("/x")], b"x").unwrap_err();
+    assert!(error.is_network() && error.unreachable().is_none());
+}
+
+#[test]
+fn offline_only_local_files_are_fetched() {
+    let mut world = World::new();
+    world.config.offline = true;
+    let server = Server::start(|_, _| Answer::new("200 OK", b"x"));
+    let error = world.fetch(&[server.url("/x")], b"x").unwrap_err();
+    assert!(matches!(error, FetchError::Offline { .. }), "{error}");
+    std::fs::write(world.directory.path().join("local"), b"x").unwrap();
+    let local = format!("file://{}/local", world.directory.path().display());
+    assert_eq!(world.fetch(&[server.url("/x"), local.clone()], b"x").unwrap().url, local);
 }
 
 #[test]

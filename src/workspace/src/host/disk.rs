@@ -15,7 +15,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// Makes the error of a failed call; `attempt` is a verb phrase, such as "cannot read".
 pub(super) fn failed(attempt: &str, path: &Path, cause: &Error) -> HostError {
-    let with_cause = |kind| HostError::new(kind, format!("{attempt} '{}': {cause}", path.display()));
+    let with_cause = |kind| HostError::new(kind, format!("{attempt} '{}': {}", path.display(), os::io_reason(cause)));
     match cause.kind() {
         ErrorKind::NotFound => missing(path),
         ErrorKind::NotADirectory => {

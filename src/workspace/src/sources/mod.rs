@@ -99,7 +99,7 @@ impl Obtained {
 }
 
 fn failed(what: &str, path: &Path, cause: &std::io::Error) -> HostError {
-    other(format!("{what} `{}`: {cause}", path.display()))
+    other(format!("{what} `{}`: {}", path.display(), os::io_reason(cause)))
 }
 
 /// Makes the error of an archive, with its advice.
@@ -110,8 +110,13 @@ fn unpack_failed(error: UnpackError) -> HostError {
 
 /// Makes the error of a fetch, with its advice.
 fn fetch_failed(error: FetchError) -> HostError {
-    let help = error.help().map(str::to_owned);
-    HostError { help, ..HostError::from_cause(error) }
+    let help = error.help();
+    let code = match &error {
+        FetchError::Offline { .. } => Some("build::offline"),
+        error if error.is_network() => Some("build::network"),
+        _ => None,
+    };
+    HostError { help, code, ..HostError::from_cause(error) }
 }
 
 /// Makes the error of a full file system, with its advice.
