@@ -1,12 +1,13 @@
 //! The inside of `{ … }` and `let … in`: bindings, and merging of those that name parts of one set.
 //!
 //! `a.b = 1; a.c = 2;` is `a = { b = 1; c = 2; };`, and so is `a = { b = 1; }; a.c = 2;`. Two sets
-//! merge in either notation; the result is `rec` if the first of them is. Any other name that is
-//! defined twice is a mistake, reported with both spans.
+//! merge in either notation, and so do the sets within them; the result is `rec` if the first of
+//! them is. Any other name that is defined twice is a mistake, reported with both spans.
 
 use super::ast::*;
 use super::error::{SyntaxError, excerpt};
 use super::parser::{Parser, STACK_RESERVE, STACK_SEGMENT};
+use super::print;
 use super::token::TokenKind;
 use crate::source::Span;
 use crate::symbol::Symbol;
@@ -254,31 +255,42 @@ impl<'a> Set<'a> {
         }
         let span = entry.span(last);
         match entry.path[last].kind {
-            AttrNameKind::Static(name) => match set.find(name) {
-                None => _ = set.insert(name, span, Value::Done(entry.value)),
-                Some(place) => {
-                    let (_, first, value) = &mut set.statics[place];
-                    let duplicate = duplicate(entry.path, *first, span);
-                    let BindingValue::Expr(Expr { kind: ExprKind::Attrs(more), .. }) = entry.value else {
-                        return Err(duplicate);
-                    };
-                    let Some(target) = value.open() else { return Err(duplicate) };
-                    target.merge(more)?;
-                }
-            },
+            AttrNameKind::Static(name) => set.define(name, span, entry.value, entry.path)?,
             AttrNameKind::Dynamic(expr) => set.dynamics.push((expr, span, Value::Done(entry.value))),
         }
         Ok(())
     }
 
-    /// Adds all bindings of a set written in braces; names in it are not merged further.
-    fn merge(&mut self, more: &Bindings<'a>) -> Result<(), SyntaxError> {
-        for binding in more.statics {
-            if let Some(place) = self.find(binding.name) {
-                let name = AttrName { kind: AttrNameKind::Static(binding.name), span: binding.span };
-                return Err(duplicate(&[name], self.statics[place].1, binding.span));
+    /// Defines a name, or merges its value with the set that it has. `path` leads to the name, for
+    /// errors.
+    fn define(
+        &mut self,
+        name: Symbol,
+        span: Span,
+        value: BindingValue<'a>,
+        path: &[AttrName<'a>],
+    ) -> Result<(), SyntaxError> {
+        let Some(place) = self.find(name) else {
+            self.insert(name, span, Value::Done(value));
+            return Ok(());
+        };
+        let (_, first, target) = &mut self.statics[place];
+        let first = *first;
+        match (value, target.open()) {
+            (BindingValue::Expr(Expr { kind: ExprKind::Attrs(more), .. }), Some(target)) => {
+                stacker::maybe_grow(STACK_RESERVE, STACK_SEGMENT, || target.merge(more, path))
             }
-            self.insert(binding.name, binding.span, Value::Done(binding.value));
+            _ => Err(duplicate(path, first, span)),
+        }
+    }
+
+    /// Adds all bindings of a set written in braces.
+    fn merge(&mut self, more: &Bindings<'a>, path: &[AttrName<'a>]) -> Result<(), SyntaxError> {
+        let mut path = path.to_vec();
+        for binding in more.statics {
+            path.push(AttrName { kind: AttrNameKind::Static(binding.name), span: binding.span });
+            self.define(binding.name, binding.span, binding.value, &path)?;
+            path.pop();
         }
         for dynamic in more.dynamics {
             self.dynamics.push((dynamic.name, dynamic.span, Value::Done(BindingValue::Expr(dynamic.value))));
@@ -323,12 +335,11 @@ fn duplicate(path: &[AttrName<'_>], first: Span, second: Span) -> SyntaxError {
     let names: Vec<String> = path
         .iter()
         .map(|step| match step.kind {
-            AttrNameKind::Static(name) => excerpt(name.name()),
+            AttrNameKind::Static(name) => print::name(excerpt(name.name()).as_bytes()),
             AttrNameKind::Dynamic(_) => "${…}".into(),
         })
         .collect();
-    let message = format!("attribute `{}` is already defined", names.join("."));
-    SyntaxError::new("duplicate_attribute", second, message)
+    SyntaxError::new("duplicate_attribute", second, format!("attribute '{}' already defined", names.join(".")))
         .label(first, "first defined here")
         .label(second, "and again here")
 }

@@ -228,7 +228,7 @@ impl<'a> Parser<'a> {
 
     fn duplicate_formal(&mut self, name: Symbol, one: Span, other: Span) {
         let (first, second) = if one.start < other.start { (one, other) } else { (other, one) };
-        let message = format!("duplicate formal function argument `{}`", excerpt(name.name()));
+        let message = format!("duplicate formal function argument '{}'", excerpt(name.name()));
         let error = SyntaxError::new("duplicate_formal", second, message);
         self.report(error.label(first, "first named here").label(second, "and again here"));
     }

@@ -397,6 +397,13 @@ impl Printer<'_> {
     }
 }
 
+/// Returns a name, quoted if it would not read as one.
+pub(crate) fn name(name: &[u8]) -> String {
+    let mut out = Vec::new();
+    write_name(&mut out, name, Style::Current);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Writes a name, quoted if it would not read as one.
 fn write_name(out: &mut Vec<u8>, name: &[u8], style: Style) {
     let quoted = match TokenKind::keyword(name) {

@@ -81,21 +81,21 @@ fn mistakes() {
         (r#"inherit"#, r#"0..7 unexpected `inherit`, expected an expression"#),
         (
             r#"{ a = 1; a = 2; }"#,
-            r#"9..10 attribute `a` is already defined [2..3 first defined here] [9..10 and again here]"#,
+            r#"9..10 attribute 'a' already defined [2..3 first defined here] [9..10 and again here]"#,
         ),
         (
             r#"{ a = { b = 1; }; a.b = 2; }"#,
-            r#"18..21 attribute `a.b` is already defined [8..9 first defined here] [18..21 and again here]"#,
+            r#"18..21 attribute 'a.b' already defined [8..9 first defined here] [18..21 and again here]"#,
         ),
         (
             r#"{ a.b.c = 1; a.b = 2; }"#,
-            r#"13..16 attribute `a.b` is already defined [2..5 first defined here] [13..16 and again here]"#,
+            r#"13..16 attribute 'a.b' already defined [2..5 first defined here] [13..16 and again here]"#,
         ),
         (
             r#"{a, a}: 1"#,
-            r#"4..5 duplicate formal function argument `a` [1..2 first named here] [4..5 and again here]"#,
+            r#"4..5 duplicate formal function argument 'a' [1..2 first named here] [4..5 and again here]"#,
         ),
-        (r#"a@{a}: 1"#, r#"3..4 duplicate formal function argument `a` [0..1 first named here] [3..4 and again here]"#),
+        (r#"a@{a}: 1"#, r#"3..4 duplicate formal function argument 'a' [0..1 first named here] [3..4 and again here]"#),
         (
             r#"{ if = 1; }"#,
             r#"2..4 unexpected `if`, expected an attribute name, `inherit` or `}` (help: a keyword must be quoted to be a name: `"if"`)"#,
