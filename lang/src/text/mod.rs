@@ -2,6 +2,7 @@
 //! files.
 
 pub mod attr_path;
+pub(crate) mod grisu;
 pub mod json;
 pub mod number;
 pub(crate) mod path;

@@ -1,5 +1,7 @@
 //! Numbers as text, in exactly the form that Nix reads and writes.
 
+use super::grisu::{self, Digits};
+
 /// Formats a float like C's `%.<digits>g`: at most that many digits, no trailing zeros, an exponent
 /// where it is shorter.
 ///
@@ -29,20 +31,32 @@ pub fn fixed(value: f64) -> String {
     if value.is_finite() { format!("{value:.6}") } else { general(value, 6) }
 }
 
-/// Formats a finite float as JSON: the fewest digits that parse to the same number, with `.0` or an
-/// exponent so that it parses as a float. Infinities and not-a-number are `null`.
+/// Formats a finite float as JSON, with the digits that Nix writes, and with `.0` or an exponent so
+/// that it parses as a float. Infinities and not-a-number are `null`.
 pub fn json(value: f64) -> String {
     if !value.is_finite() {
         return "null".into();
     }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').expect("the exponent format writes an e");
-    let exponent: i32 = exponent.parse().expect("the exponent format writes an integer after the e");
-    if (-4..15).contains(&exponent) {
-        return format!("{value:?}");
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    if value == 0.0 {
+        return format!("{sign}0.0");
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
+    let Digits { text: digits, point } = grisu::digits(value.abs());
+    match point {
+        1..=15 => match digits.split_at_checked(point as usize) {
+            Some((whole, "")) => format!("{sign}{whole}.0"),
+            Some((whole, part)) => format!("{sign}{whole}.{part}"),
+            None => format!("{sign}{digits:0<0$}.0", point as usize),
+        },
+        -3..=0 => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+        _ => {
+            let (first, rest) = digits.split_at(1);
+            let dot = if rest.is_empty() { "" } else { "." };
+            let exponent = point - 1;
+            let exponent_sign = if exponent < 0 { '-' } else { '+' };
+            format!("{sign}{first}{dot}{rest}e{exponent_sign}{:02}", exponent.abs())
+        }
+    }
 }
 
 /// Parses a decimal integer with an optional `-` or `+`; `None` when it is invalid or does not fit
@@ -100,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn json_round_trips() {
+    fn json_is_as_in_nix() {
         let cases = [
             (1.0, "1.0"),
             (0.1, "0.1"),
@@ -111,6 +125,12 @@ mod tests {
             (0.0001, "0.0001"),
             (0.00001, "1e-05"),
             (1.5e-7, "1.5e-07"),
+            (123.0, "123.0"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            // Not the shortest digits.
+            (441.12075024549563, "441.12075024549563"),
+            (-116.12066989062821, "-116.12066989062821"),
             (f64::NAN, "null"),
         ];
         for (value, text) in cases {
