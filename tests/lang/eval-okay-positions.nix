@@ -6,4 +6,6 @@ let
 in [
   (at "a" set) (at "b" set) (at "c" set.b) (at "zz" set) (line __curPos)
     (line __curPos) (at "x" (rec { y = 1; x = y; })) (at "b" (set // { b = 1; })) (baseNameOf __curPos.file)
+  (at "a" (builtins.mapAttrs (name: value: value) set))
+  (at "b" (builtins.mapAttrs (name: value: value) (builtins.mapAttrs (name: value: value) set)))
 ]

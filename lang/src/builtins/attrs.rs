@@ -4,6 +4,7 @@ use super::lists::APPLY_2;
 use crate::error::Result;
 use crate::source::Pos;
 use crate::symbol::Symbol;
+use crate::value::attrs::Shape;
 use crate::value::{Attr, Value};
 use crate::vm::Evaluator;
 use crate::vm::inspect::missing_attribute;
@@ -129,7 +130,13 @@ pub(super) fn map_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     let flat = set.flat();
     let function = arguments[0];
     let names = flat.shape.names();
-    Ok(Value::attrs_from_fn(flat.shape, |index| {
+    // As in Nix, the new attributes have no positions.
+    let shape = if flat.shape.positions().iter().all(|pos| pos.is_none()) {
+        flat.shape
+    } else {
+        Shape::shared(names.len(), names.iter().map(|&name| (name, Pos::NONE)))
+    };
+    Ok(Value::attrs_from_fn(shape, |index| {
         Value::thunk(&APPLY_2, &[function, names[index].value(), flat.values[index]])
     }))
 }

@@ -307,15 +307,9 @@ impl Compiler<'_> {
     }
 
     fn undefined(&mut self, name: Symbol, span: Span) {
-        let wanted = String::from_utf8_lossy(name.name()).into_owned();
         let visible = self.names.iter().filter(|(_, entries)| !entries.is_empty()).map(|(name, _)| *name);
-        let mut names: Vec<String> = visible
-            .chain(self.file.globals.names.keys().copied())
-            .map(|name| String::from_utf8_lossy(name.name()).into_owned())
-            .collect();
-        names.sort_unstable();
-        let error = Error::new(ErrorKind::UndefinedVariable { name });
-        let error = error.suggest(crate::error::suggest(&wanted, names.iter().map(String::as_str)));
+        let names = visible.chain(self.file.globals.names.keys().copied());
+        let error = Error::new(ErrorKind::UndefinedVariable { name }).suggest(name, names);
         self.fail(span, error);
     }
 

@@ -12,9 +12,10 @@ use crate::host::{HostError, HostErrorKind};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::syntax::SyntaxError;
+use crate::text::suggest::Suggestions;
 use std::fmt;
 
-pub use crate::text::suggest::suggest;
+pub use crate::text::suggest::{alternatives, suggest};
 pub use codes::CODES;
 pub use report::{Label, Report, Trace, origin_name};
 
@@ -113,7 +114,7 @@ struct Data {
     kind: ErrorKind,
     mark: Option<Mark>,
     help: Option<String>,
-    suggestion: Option<String>,
+    suggestions: Suggestions,
     /// Innermost first.
     trace: Vec<Frame>,
     /// The number of frames left out of the middle of `trace`.
@@ -138,7 +139,7 @@ impl Error {
             kind,
             mark: None,
             help: None,
-            suggestion: None,
+            suggestions: Suggestions::default(),
             trace: Vec::new(),
             frames_dropped: 0,
             reentered: None,
@@ -192,10 +193,12 @@ impl Error {
         self
     }
 
-    /// Sets the name that was probably meant.
+    /// Suggests the names that were probably meant by `wanted`.
     #[must_use]
-    pub(crate) fn suggest(mut self, name: Option<impl Into<String>>) -> Error {
-        self.0.suggestion = name.map(Into::into);
+    pub(crate) fn suggest(mut self, wanted: Symbol, names: impl Iterator<Item = Symbol>) -> Error {
+        let names: Vec<_> = names.map(|name| String::from_utf8_lossy(name.name())).collect();
+        let wanted = String::from_utf8_lossy(wanted.name());
+        self.0.suggestions = Suggestions::new(&wanted, names.iter().map(|name| &**name));
         self
     }
 
@@ -276,9 +279,9 @@ impl Error {
         matches!(&self.0.kind, ErrorKind::Host(error) if error.kind == HostErrorKind::NotFound)
     }
 
-    /// Returns the name that was probably meant.
-    pub fn suggestion(&self) -> Option<&str> {
-        self.0.suggestion.as_deref()
+    /// Returns the similar names that Nix suggests.
+    pub fn suggestions(&self) -> &[String] {
+        &self.0.suggestions.near
     }
 
     /// Returns the next step, when one is known.
@@ -286,8 +289,9 @@ impl Error {
         if self.0.help.is_some() {
             return self.0.help.clone();
         }
-        if let Some(name) = self.suggestion() {
-            return Some(format!("did you mean `{name}`?"));
+        let likely: Vec<String> = self.0.suggestions.likely.iter().map(|name| format!("`{name}`")).collect();
+        if !likely.is_empty() {
+            return Some(format!("did you mean {}?", alternatives(&likely)));
         }
         match &self.0.kind {
             ErrorKind::OutOfMemory(_) => {

@@ -12,8 +12,9 @@ pub struct Report {
     pub message: String,
     pub labels: Vec<Label>,
     pub help: Option<String>,
-    /// The name that was probably meant; `help` says so too.
-    pub suggestion: Option<String>,
+    /// The similar names that Nix suggests, the closest first; `help` has those that were probably
+    /// meant.
+    pub suggestions: Vec<String>,
     /// The error of the host behind this one, such as that of a build that the evaluation needed.
     pub cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// Innermost first.
@@ -53,7 +54,7 @@ impl Report {
             message: finding.message.clone(),
             labels: labels.map(label).collect(),
             help: finding.help.clone(),
-            suggestion: None,
+            suggestions: Vec::new(),
             cause: None,
             trace: Vec::new(),
             frames_dropped: 0,
@@ -102,7 +103,7 @@ impl Error {
             message: self.message(),
             labels,
             help: self.help_text(),
-            suggestion: self.suggestion().map(str::to_owned),
+            suggestions: self.suggestions().to_vec(),
             cause: match self.kind() {
                 ErrorKind::Host(error) => error.cause.clone(),
                 _ => None,

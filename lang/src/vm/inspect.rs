@@ -2,7 +2,7 @@
 
 use super::Evaluator;
 use crate::compile::code::DefaultValue;
-use crate::error::{Error, ErrorKind, Mark, Result, suggest};
+use crate::error::{Error, ErrorKind, Mark, Result};
 use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::attr_path::AttrPath;
@@ -31,40 +31,47 @@ pub(crate) fn missing_attribute(set: Attrs, name: Symbol) -> Error {
     {
         return error.help(reason);
     }
-    let names: Vec<String> = set.iter().map(|attr| String::from_utf8_lossy(attr.name.name()).into_owned()).collect();
-    error.suggest(suggest(&String::from_utf8_lossy(name.name()), names.iter().map(String::as_str)))
+    error.suggest(name, set.iter().map(|attr| attr.name))
 }
 
 impl Evaluator {
     /// Returns the member at a path such as `a.b."c.d".2`. Numbers index lists; functions on the
     /// way are called with their defaults.
     pub fn select_path(&mut self, value: Value, path: &str) -> Result<Value> {
-        let mut value = self.auto_call(value, &[])?;
+        self.select_path_with(value, path, &[])
+    }
+
+    /// Like [`Evaluator::select_path`]; functions on the way, but not the member itself, are called
+    /// with those of `arguments` that they name.
+    pub fn select_path_with(&mut self, value: Value, path: &str, arguments: &[(Symbol, Value)]) -> Result<Value> {
+        let mut value = self.force(value)?;
         for part in split_attr_path(path)? {
-            value = self.auto_call(value, &[])?;
-            match value.view() {
-                View::Attrs(set) => {
+            value = self.auto_call(value, arguments)?;
+            let index: Option<usize> = part.parse().ok();
+            let member = match (value.view(), index) {
+                (View::Attrs(set), _) if index.is_none() || set.contains(Symbol::new(part.as_bytes())) => {
                     let name = Symbol::new(part.as_bytes());
-                    let member = set.get(name).ok_or_else(|| missing_attribute(set, name))?;
-                    value = self.force(member)?;
+                    set.get(name).ok_or_else(|| {
+                        let text = format!("attribute '{part}' in selection path '{path}' not found");
+                        let error = Error::other("lang::missing_attribute", text);
+                        error.suggest(name, set.iter().map(|attr| attr.name))
+                    })?
                 }
-                View::List(list) => {
-                    let element = part.parse().ok().and_then(|index: usize| list.values().get(index).copied());
-                    let element = element.ok_or_else(|| {
-                        Error::other(
-                            "lang::list_index",
-                            format!("list index '{part}' in selection path '{path}' is out of range"),
-                        )
-                    })?;
-                    value = self.force(element)?;
-                }
+                (View::List(list), Some(index)) => list.values().get(index).copied().ok_or_else(|| {
+                    Error::other(
+                        "lang::list_index",
+                        format!("list index {index} in selection path '{path}' is out of range"),
+                    )
+                })?,
                 _ => {
+                    let wanted = if index.is_some() { "list" } else { "set" };
                     return Err(Error::type_mismatch(format!(
-                        "the expression selected by the selection path '{path}' should be a set or list but is {}",
+                        "the expression selected by the selection path '{path}' should be a {wanted} but is {}",
                         crate::value::type_with_article(value)
                     )));
                 }
-            }
+            };
+            value = self.force(member)?;
         }
         Ok(value)
     }

@@ -89,9 +89,7 @@ fn unexpected_argument(set: Attrs, pattern: &Pattern, code: &'static Code) -> Er
         format!("function '{}' called with unexpected argument '{name}'", function_name(code)),
     )
     .at(code.pos, 1);
-    let names: Vec<String> =
-        pattern.formals.iter().map(|formal| String::from_utf8_lossy(formal.name.name()).into_owned()).collect();
-    error.suggest(crate::error::suggest(&name, names.iter().map(String::as_str)))
+    error.suggest(extra.name, pattern.formals.iter().map(|formal| formal.name))
 }
 
 fn function_name(code: &Code) -> String {

@@ -285,7 +285,7 @@ impl Front<'_> {
         let whole = [String::new()];
         let attrs = if self.arguments.attrs.is_empty() { &whole[..] } else { &self.arguments.attrs };
         for path in attrs {
-            let value = select(evaluator, root, path, given)?;
+            let value = evaluator.select_path_with(root, path, given)?;
             match self.arguments.action {
                 Action::Evaluate => {
                     // With no arguments at all a function is printed as one.
@@ -299,15 +299,6 @@ impl Front<'_> {
         }
         Ok(())
     }
-}
-
-/// Selects the value at an attribute path, and calls the functions in the path.
-fn select(evaluator: &mut Evaluator, root: Value, path: &str, given: &[(Symbol, Value)]) -> Result<Value, Problem> {
-    if path.is_empty() {
-        return Ok(evaluator.force(root)?);
-    }
-    let root = evaluator.auto_call(root, given)?;
-    Ok(evaluator.select_path(root, path)?)
 }
 
 fn shown(evaluator: &mut Evaluator, value: Value, arguments: &Arguments) -> Result<Vec<u8>, Problem> {

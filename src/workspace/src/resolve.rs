@@ -277,8 +277,9 @@ impl Session {
         match installable {
             Installable::Flake { reference, attr, .. } => self.flake_value(reference, attr),
             Installable::Attr { path, .. } => {
-                let root = self.source_value()?;
-                self.evaluate(|evaluator| evaluator.select_path(root, path))
+                let arguments = self.arguments()?;
+                let root = self.source_value(&arguments)?;
+                self.evaluate(|evaluator| evaluator.select_path_with(root, path, &arguments))
             }
             Installable::StorePath { path, .. } => Err(Error::NotAnExpression(path.clone())),
         }
@@ -325,7 +326,11 @@ impl Session {
     /// When it contains no derivation, or does not evaluate.
     pub fn derivations_of(&self, value: Value, outputs: &Outputs, name: &str) -> Result<Vec<Wanted>, Error> {
         // A list or a set of derivations means all of them, as with `-f` in Nix.
-        let Some(found) = self.evaluate(|evaluator| crate::walk::derivations(evaluator, value, &[]))? else {
+        let arguments = match self.settings.evaluation.source {
+            ExpressionSource::Flake => Vec::new(),
+            ExpressionSource::File(_) | ExpressionSource::Text { .. } => self.arguments()?,
+        };
+        let Some(found) = self.evaluate(|evaluator| crate::walk::derivations(evaluator, value, &arguments))? else {
             let path = self.evaluate(|evaluator| evaluator.string_of(value)).ok();
             let path = path.and_then(|text| self.model().parse(&text).ok());
             return path.map(|path| vec![Wanted::Path(path)]).ok_or_else(|| Error::NotADerivation(name.to_owned()));

@@ -142,8 +142,7 @@ impl Session {
     ///
     /// # Errors
     /// When there is none, or it does not evaluate.
-    pub(crate) fn source_value(&self) -> Result<Value, Error> {
-        let arguments = self.arguments()?;
+    pub(crate) fn source_value(&self, arguments: &[(Symbol, Value)]) -> Result<Value, Error> {
         let directory = &self.settings.directory;
         let value = match &self.settings.evaluation.source {
             ExpressionSource::Flake => return Err(Error::NothingToEvaluate),
@@ -155,10 +154,14 @@ impl Session {
                 self.evaluate(|evaluator| evaluator.eval_text(text, (*origin).into(), directory))?
             }
         };
-        self.evaluate(|evaluator| evaluator.auto_call(value, &arguments))
+        self.evaluate(|evaluator| evaluator.auto_call(value, arguments))
     }
 
-    fn arguments(&self) -> Result<Vec<(Symbol, Value)>, Error> {
+    /// Returns the values of `--arg` and `--argstr`.
+    ///
+    /// # Errors
+    /// When one does not evaluate.
+    pub(crate) fn arguments(&self) -> Result<Vec<(Symbol, Value)>, Error> {
         let mut arguments = Vec::new();
         for (name, argument) in &self.settings.evaluation.arguments {
             let value = match argument {

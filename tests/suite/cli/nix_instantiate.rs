@@ -74,3 +74,64 @@ fn errors_are_those_of_nix() {
     error: unrecognised flag '--evil'
     ");
 }
+
+/// Functions in the path get arguments too; the member itself does when there are arguments.
+#[test]
+fn arguments_reach_every_function_of_an_attribute_path() {
+    let expression = "{ x ? 1 }: { a = { x, y ? 3 }: { b = x + y; list = [ 0 ({ x }: { c = x; }) ]; d = { x }: x; }; }";
+    let workspace = Workspace::with_own_store(expression);
+    let check = |arguments: &str| {
+        let [nix, expr] = ["nix-instantiate --eval", "expr -f default.nix"]
+            .map(|command| workspace.stdout(&format!("{command} {arguments}")));
+        assert_eq!(nix, expr, "{arguments}");
+        nix
+    };
+    assert_eq!(check("-A a.b --arg x 2"), "5");
+    assert_eq!(check("-A a.b --arg x 2 --arg y 5"), "7");
+    assert_eq!(check("-A a.list.1.c --argstr x text"), "\"text\"");
+    assert_eq!(workspace.stdout("nix-instantiate --eval -A a.d --arg x 2"), "2");
+    let made = "{ of }: { a = { name }: { b = { builder }: derivation { inherit name builder; system = of; }; }; }";
+    let workspace = Workspace::with_own_store(made);
+    let arguments = "-A a.b --argstr of x --argstr name made --argstr builder /bin/sh";
+    let [nix, native] = ["nix-instantiate", "instantiate --store-model nix -f default.nix"]
+        .map(|command| workspace.stdout(&format!("{command} {arguments}")));
+    assert!(nix.ends_with("-made.drv"), "{nix}");
+    assert_eq!(nix, native);
+}
+
+#[test]
+fn errors_of_attribute_paths_are_those_of_nix() {
+    let workspace =
+        Workspace::with_own_store("{ a = { foo = 1; list = [ 1 2 ]; none = null; f = x: x; \"1\" = 1; }; }");
+    let check = |path: &str| {
+        let output = workspace.run(["nix-instantiate", "--eval", "-A", path]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        text.trim_end().strip_prefix("error: ").unwrap_or(&text).to_owned()
+    };
+    for (path, message) in [
+        ("a.fou", "attribute 'fou' in selection path 'a.fou' not found\n       Did you mean one of foo or f?"),
+        ("a.list.fo", "the expression selected by the selection path 'a.list.fo' should be a set but is a list"),
+        ("a.list.2", "list index 2 in selection path 'a.list.2' is out of range"),
+        ("a.none.x", "the expression selected by the selection path 'a.none.x' should be a set but is null"),
+        ("a.foo.0", "the expression selected by the selection path 'a.foo.0' should be a list but is an integer"),
+        ("a.f.x", "the expression selected by the selection path 'a.f.x' should be a set but is a function"),
+        ("a.0", "the expression selected by the selection path 'a.0' should be a list but is a set"),
+        ("a..x", "empty attribute name in selection path 'a..x'"),
+        ("a.\"x", "missing closing quote in selection path 'a.\"x'"),
+    ] {
+        assert_eq!(check(path), message);
+    }
+    assert_eq!(workspace.stdout("nix-instantiate --eval -A a.1"), "1");
+}
+
+#[test]
+fn messages_for_programs_have_no_escape_sequences() {
+    let escape = "builtins.fromJSON ''\"\\u001b\"''";
+    let workspace = Workspace::with_own_store(&format!(
+        "let e = {escape}; in builtins.trace \"${{e}}[31mtraced${{e}}[0m\" (throw \"a\tb ${{e}}[1mbold${{e}}[0m\")"
+    ));
+    let output = workspace.run(["nix-instantiate", "--eval"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("trace: traced\n"), "{text:?}");
+    assert!(text.contains(" bold") && !text.contains(['\x1b', '\t']), "{text:?}");
+}

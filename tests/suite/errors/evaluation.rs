@@ -66,7 +66,7 @@ fn missing_attribute_on_the_command_line() {
     assert_snapshot!(workspace.check("build -f default.nix zlip"), @r#"
     status: 1
     --- stderr
-    error[lang::missing_attribute]: attribute 'zlip' missing
+    error[lang::missing_attribute]: attribute 'zlip' in selection path 'zlip' not found
      |
      = help: did you mean `zlib`?
     "#);
