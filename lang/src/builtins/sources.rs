@@ -118,17 +118,17 @@ impl Evaluator {
     }
 }
 
-/// Returns the path of a source, which is a path or a string with context.
-fn source_path(ev: &mut Evaluator, value: Value) -> Result<std::path::PathBuf> {
+/// Returns the path of a source, which is a path or a string with context, and its name. As in Nix, a
+/// source that is a symbolic link is the file or tree that the link leads to, with the link's name.
+fn source_path(ev: &mut Evaluator, value: Value) -> Result<(std::path::PathBuf, Vec<u8>)> {
     let path = ev.realise_path(value)?;
-    // The source itself may be a link.
-    ev.resolve_parents(&path)
+    let name = base_name(path.as_os_str().as_bytes()).to_vec();
+    Ok((ev.resolve_links(&path)?, name))
 }
 
 pub(super) fn filter_source(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let source = source_path(ev, arguments[1])?;
+    let (source, name) = source_path(ev, arguments[1])?;
     let filter = ev.expect_function(arguments[0])?;
-    let name = base_name(source.as_os_str().as_bytes()).to_vec();
     ev.add_filtered(&source, &name, Ingestion::Recursive, Some(filter), None)
 }
 
@@ -149,13 +149,13 @@ pub(super) fn path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
             other => return Err(ev.unsupported_attribute(other, "builtins.path")),
         }
     }
-    let Some(source) = source else {
+    let Some((source, own_name)) = source else {
         return Err(Error::other(
             "lang::missing_attribute",
             "missing required 'path' attribute in the first argument to 'builtins.path'",
         ));
     };
-    let name = name.unwrap_or_else(|| base_name(source.as_os_str().as_bytes()).to_vec());
+    let name = name.unwrap_or(own_name);
     let ingestion = if recursive { Ingestion::Recursive } else { Ingestion::Flat };
     ev.add_filtered(&source, &name, ingestion, filter, expected)
 }
