@@ -351,6 +351,8 @@ pub(super) fn generic_closure(ev: &mut Evaluator, arguments: &[Value]) -> Result
         found.push(item);
         let more = ev.call(operator, &[item])?;
         work.extend(ev.expect_list(more)?.values());
+        // Items and keys are in tables of their own until the end.
+        ev.expect_room_for((found.len() + work.len()).saturating_mul(3))?;
     }
     Ok(Value::list(&found))
 }

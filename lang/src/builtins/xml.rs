@@ -83,14 +83,12 @@ impl Printer<'_> {
             View::Path(path) => self.writer.empty("path", &[("value", path.bytes())]),
             View::List(list) => {
                 self.writer.open("list", &[]);
-                for &element in list.values() {
-                    self.value(ev, element)?;
-                }
+                ev.nested(|ev| list.values().iter().try_for_each(|&element| self.value(ev, element)))?;
                 // Deep end tags are indented, so they take as much room as their contents.
                 ev.expect_room(self.writer.written())?;
                 self.writer.close();
             }
-            View::Attrs(set) => self.set(ev, value, set)?,
+            View::Attrs(set) => ev.nested(|ev| self.set(ev, value, set))?,
             View::Function(_) | View::Partial(_) => self.function(ev, value),
             View::Builtin(_) => self.writer.empty("unevaluated", &[]),
         }

@@ -5,10 +5,18 @@
 pub const HEADER: &str = "<?xml version='1.0' encoding='utf-8'?>\n";
 
 /// Writes elements with their indentation. Each [`Writer::open`] needs a [`Writer::close`].
+///
+/// The indentation is written in the end, because that of deep values is most of their text: the
+/// walk over a value without an end fails before then.
 #[derive(Debug)]
 pub struct Writer {
+    /// Lines, without their indentation.
     out: Vec<u8>,
     open: Vec<&'static str>,
+    /// Length of what comes before the root element.
+    prolog: usize,
+    /// Bytes of indentation of the lines so far.
+    indentation: usize,
 }
 
 impl Default for Writer {
@@ -26,7 +34,8 @@ impl Writer {
     /// Starts a document with its header, appended to `out`.
     pub fn after(mut out: Vec<u8>) -> Self {
         out.extend_from_slice(HEADER.as_bytes());
-        Writer { out, open: Vec::new() }
+        let prolog = out.len();
+        Writer { out, open: Vec::new(), prolog, indentation: 0 }
     }
 
     /// Begins an element that contains others.
@@ -50,20 +59,49 @@ impl Writer {
         self.out.extend_from_slice(b" />\n");
     }
 
-    /// Returns the number of bytes written so far.
+    /// Returns the length of the document so far.
     pub fn written(&self) -> usize {
-        self.out.len()
+        self.out.len() + self.indentation
     }
 
     pub fn finish(mut self) -> Vec<u8> {
         while !self.open.is_empty() {
             self.close();
         }
+        self.write_indentation();
         self.out
     }
 
     fn indent(&mut self) {
-        self.out.resize(self.out.len() + 2 * self.open.len(), b' ');
+        self.indentation += 2 * self.open.len();
+    }
+
+    /// Moves the lines to their places, from the last to the first. Escaped texts have no line
+    /// feed, so an end of a line is an end of a tag.
+    fn write_indentation(&mut self) {
+        let mut end = self.out.len();
+        let mut target = end + self.indentation;
+        self.out.resize(target, b' ');
+        let mut depth = 0;
+        while target > end {
+            let before = self.out[self.prolog..end - 1].iter().rposition(|&byte| byte == b'\n');
+            let start = before.map_or(self.prolog, |at| self.prolog + at + 1);
+            let line = &self.out[start..end];
+            let line_depth = if line.starts_with(b"</") {
+                depth += 1;
+                depth - 1
+            } else if line.ends_with(b"/>\n") {
+                depth
+            } else {
+                depth -= 1;
+                depth
+            };
+            let text = target - (end - start);
+            self.out.copy_within(start..end, text);
+            target = text - 2 * line_depth;
+            self.out[target..text].fill(b' ');
+            end = start;
+        }
     }
 
     fn tag(&mut self, name: &str, attributes: &[(&str, &[u8])]) {

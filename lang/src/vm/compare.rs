@@ -36,20 +36,20 @@ impl Evaluator {
                 if left.len() != right.len() {
                     return Ok(false);
                 }
-                self.check_native_stack()?;
-                for (&a, &b) in left.values().iter().zip(right.values()) {
-                    if !self.equal(a, b)? {
-                        return Ok(false);
+                self.nested(|ev| {
+                    for (&a, &b) in left.values().iter().zip(right.values()) {
+                        if !ev.equal(a, b)? {
+                            return Ok(false);
+                        }
                     }
-                }
-                true
+                    Ok(true)
+                })?
             }
-            (View::Attrs(left), View::Attrs(right)) => {
-                self.check_native_stack()?;
-                if self.is_derivation(a)? && self.is_derivation(b)? {
-                    let out_path = self.shared.names.out_path;
+            (View::Attrs(left), View::Attrs(right)) => self.nested(|ev| {
+                if ev.is_derivation(a)? && ev.is_derivation(b)? {
+                    let out_path = ev.shared.names.out_path;
                     if let (Some(a), Some(b)) = (left.get(out_path), right.get(out_path)) {
-                        return self.equal(a, b);
+                        return ev.equal(a, b);
                     }
                 }
                 let (left, right) = (left.flat(), right.flat());
@@ -58,12 +58,12 @@ impl Evaluator {
                 }
                 // In an order that does not depend on which files were read first.
                 for &index in left.shape.by_text() {
-                    if !self.equal(left.values[index as usize], right.values[index as usize])? {
+                    if !ev.equal(left.values[index as usize], right.values[index as usize])? {
                         return Ok(false);
                     }
                 }
-                true
-            }
+                Ok(true)
+            })?,
             _ => false,
         })
     }
@@ -90,15 +90,14 @@ impl Evaluator {
             (View::Float(a), View::Float(b)) => a.partial_cmp(&b),
             (View::String(a), View::String(b)) => Some(a.bytes().cmp(b.bytes())),
             (View::Path(a), View::Path(b)) => Some(a.bytes().cmp(b.bytes())),
-            (View::List(left), View::List(right)) => {
-                self.check_native_stack()?;
+            (View::List(left), View::List(right)) => self.nested(|ev| {
                 for (&a, &b) in left.values().iter().zip(right.values()) {
-                    if !self.equal(a, b)? {
-                        return self.compare(a, b);
+                    if !ev.equal(a, b)? {
+                        return ev.compare(a, b);
                     }
                 }
-                Some(left.len().cmp(&right.len()))
-            }
+                Ok(Some(left.len().cmp(&right.len())))
+            })?,
             _ => {
                 let (a_shown, b_shown) = (self.show(a), self.show(b));
                 let text = if type_with_article(a) == type_with_article(b) {

@@ -41,7 +41,10 @@ impl Evaluator {
 
     /// Runs `work`, which visits the elements of a set or list, as one call deeper: so endlessly
     /// nested data is distinguished from data that is merely large.
-    pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
+    ///
+    /// # Errors
+    /// Errors of `work`, and reaching the limit of calls.
+    pub fn nested<T>(&mut self, work: impl FnOnce(&mut Evaluator) -> Result<T>) -> Result<T> {
         self.check_native_stack()?;
         if self.calls >= self.shared.options.depth_max {
             return Err(ErrorKind::CallDepth.into());

@@ -84,7 +84,7 @@ impl Evaluator {
             View::Attrs(set) => match set.get(self.shared.names.functor) {
                 Some(functor) => {
                     let function = self.call(functor, &[value])?;
-                    self.auto_call(function, arguments)
+                    self.on_large_stack(|ev| ev.nested(|ev| ev.auto_call(function, arguments)))
                 }
                 None => Ok(value),
             },

@@ -86,6 +86,7 @@ impl Evaluator {
         seen: &mut hashbrown::HashSet<usize, rustc_hash::FxBuildHasher>,
     ) -> Result<()> {
         let value = self.force(value)?;
+        self.expect_room(seen.capacity() * size_of::<usize>())?;
         match value.view() {
             View::List(list) if !list.is_empty() && seen.insert(value.address()) => {
                 self.ahead(list.values().iter().copied(), Ahead::Deep);
@@ -198,8 +199,7 @@ impl Printer {
         if depth > 0 && self.skip(value, depth) {
             return Ok(());
         }
-        ev.check_native_stack()?;
-        ev.expect_room(self.out.len())?;
+        self.room(ev)?;
         self.out.extend(b"[ ");
         for (index, &element) in list.values().iter().enumerate() {
             if self.brief && self.items >= SHOWN_ATTRS_MAX {
@@ -214,6 +214,13 @@ impl Printer {
         Ok(())
     }
 
+    /// Fails when the stack is nearly used up, or when the text and the table of what is printed do
+    /// not fit into the memory.
+    fn room(&self, ev: &mut Evaluator) -> Result<()> {
+        ev.check_native_stack()?;
+        ev.expect_room(self.out.len().saturating_add(self.seen.capacity() * size_of::<usize>()))
+    }
+
     fn attrs(&mut self, ev: &mut Evaluator, value: Value, set: Attrs, depth: usize) -> Result<()> {
         if set.is_empty() {
             self.out.extend(b"{ }");
@@ -222,8 +229,7 @@ impl Printer {
         if self.skip(value, depth) {
             return Ok(());
         }
-        ev.check_native_stack()?;
-        ev.expect_room(self.out.len())?;
+        self.room(ev)?;
         self.out.extend(b"{ ");
         for (index, attr) in set.sorted().enumerate() {
             if self.brief && self.attrs >= SHOWN_ATTRS_MAX {

@@ -17,7 +17,7 @@ pub fn derivations(
     arguments: &[(Symbol, Value)],
 ) -> Result<Option<Vec<DerivationRef>>> {
     let mut walk = Walk { arguments, seen: HashSet::new(), found: Vec::new() };
-    let any = walk.all_in(evaluator, value)?;
+    let any = evaluator.on_large_stack(|evaluator| walk.all_in(evaluator, value))?;
     Ok(any.then_some(walk.found))
 }
 
@@ -31,6 +31,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Returns whether the value can contain derivations, and records those it contains.
     fn all_in(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
+        evaluator.nested(|evaluator| self.members_in(evaluator, value))
+    }
+
+    fn members_in(&mut self, evaluator: &mut Evaluator, value: Value) -> Result<bool> {
         let value = evaluator.auto_call(value, self.arguments)?;
         if self.take(evaluator, value)? {
             return Ok(true);

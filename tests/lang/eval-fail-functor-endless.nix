@@ -1,0 +1,1 @@
+let f = { __functor = self: self; }; g = { __functor = g; }; in g 1

@@ -1,0 +1,1 @@
+let f = n: [ n (f (n + 1)) ]; in toString (f 0)

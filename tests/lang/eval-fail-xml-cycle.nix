@@ -1,0 +1,1 @@
+builtins.toXML [ (rec { x.e = x; }) ]
