@@ -39,6 +39,51 @@ enum InheritSource {
     Constant(ConstantIndex),
 }
 
+/// Returns the members of a recursive group that are another name for one, as in `let a = b; b = …`,
+/// with the member that they lead to: both are one value, which `==` can notice. Members that lead
+/// back to themselves are no aliases.
+fn aliases(bindings: &Bindings<'_>) -> HashMap<Symbol, Symbol, FxBuildHasher> {
+    let variable = |binding: &Binding<'_>| match binding.value {
+        BindingValue::Expr(Expr { kind: ExprKind::Variable(target), .. }) => Some((binding.name, *target)),
+        _ => None,
+    };
+    let mut next: HashMap<Symbol, Symbol, FxBuildHasher> = bindings.statics.iter().filter_map(variable).collect();
+    if next.is_empty() {
+        return next;
+    }
+    let group: hashbrown::HashSet<Symbol, FxBuildHasher> =
+        bindings.statics.iter().map(|binding| binding.name).collect();
+    next.retain(|_, target| group.contains(target));
+    let others = bindings.statics.iter().map(|binding| binding.name).filter(|name| !next.contains_key(name));
+    let others: hashbrown::HashSet<Symbol, FxBuildHasher> = others.collect();
+    // For each name on a path that was followed already, the end of the path.
+    let mut ends: HashMap<Symbol, Option<Symbol>, FxBuildHasher> = HashMap::default();
+    let mut path = Vec::new();
+    for &alias in next.keys() {
+        let mut at = alias;
+        let end = loop {
+            if others.contains(&at) {
+                break Some(at);
+            }
+            match (ends.get(&at), next.get(&at)) {
+                (Some(&end), _) => break end,
+                // A variable of an enclosing scope.
+                (None, None) => break None,
+                (None, Some(&target)) => {
+                    // Until its end is known, a name on the path leads to itself.
+                    ends.insert(at, None);
+                    path.push(at);
+                    at = target;
+                }
+            }
+        };
+        for name in path.drain(..) {
+            ends.insert(name, end);
+        }
+    }
+    ends.into_iter().filter_map(|(alias, end)| Some((alias, end?))).collect()
+}
+
 impl Compiler<'_> {
     /// Makes the bindings of a `let` and brings them into scope.
     pub(super) fn open_bindings(&mut self, bindings: &Bindings<'_>) -> OpenScope {
@@ -59,6 +104,7 @@ impl Compiler<'_> {
         let mut defined = Vec::with_capacity(bindings.statics.len());
         let mut entries: Vec<(Symbol, ScopeEntry)> = Vec::with_capacity(bindings.statics.len());
         let mut rest: Vec<(&Binding<'_>, Reg)> = Vec::new();
+        let aliases = aliases(bindings);
         let group_names: Option<hashbrown::HashSet<Symbol, FxBuildHasher>> =
             Some(bindings.statics.iter().map(|binding| binding.name).collect());
         let in_group = |name: &Symbol| group_names.as_ref().is_some_and(|names| names.contains(name));
@@ -99,6 +145,7 @@ impl Compiler<'_> {
                         .constant_of(expr)
                         .map(|index| ScopeEntry { function: depth, location: Location::Constant(index) }),
                 },
+                _ if aliases.contains_key(&binding.name) => continue,
                 _ => None,
             };
             match place {
@@ -132,7 +179,18 @@ impl Compiler<'_> {
             self.define(binding.name, Location::Register(*register));
             defined.push(binding.name);
         }
+        // The group has its own names now, so an alias is where its target is.
+        for (&alias, target) in &aliases {
+            let entry = self.lookup(*target).expect("the target of an alias is a member of its group");
+            self.names.entry(alias).or_default().push(entry);
+            defined.push(alias);
+        }
         self.members(&rest);
+        if let Some(block) = block {
+            for (&alias, &target) in &aliases {
+                self.variable(target, Span::default(), block(alias));
+            }
+        }
         OpenScope(defined)
     }
 

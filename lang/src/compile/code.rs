@@ -201,6 +201,8 @@ pub(crate) struct FormalSlot {
 pub(crate) enum DefaultValue {
     Required,
     Constant(Value),
+    /// A variable, copied by `FillAlias`.
+    Alias,
     /// A thunk or function of this code; its captures are written by `FillDefault`.
     Thunk(CodeIndex),
     Lambda(CodeIndex),

@@ -15,25 +15,32 @@ use crate::syntax::print::{PrintOptions, Style, print};
 use crate::text::path::{join, normalise};
 use crate::value::Value;
 
-/// Depth up to which expressions may nest; the parser has a bound of its own.
-const DEPTH_MAX: usize = 20_000;
+/// Depth from which on the stack is checked. Pieces that are compiled later, on a small stack, are
+/// not as deep.
+const UNCHECKED_DEPTH: usize = 1000;
+
+/// Stack that must be left for another level.
+const STACK_RESERVE: usize = 1 << 20;
 
 impl Compiler<'_> {
     /// Compiles the rest of the code, which returns the value of `expr`.
     pub(super) fn tail(&mut self, expr: Expr<'_>) {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            self.depth -= 1;
+        if self.is_too_deep() {
             self.too_deep(expr.span);
             return;
         }
+        self.depth += 1;
         let mark = self.mark();
         match expr.kind {
-            ExprKind::If { condition, then, otherwise } => {
-                let jumps = self.jump_unless(*condition);
-                self.tail(*then);
-                jumps.into_iter().for_each(|at| self.patch_jump(at));
-                self.tail(*otherwise);
+            ExprKind::If { .. } => {
+                let mut last = expr;
+                while let ExprKind::If { condition, then, otherwise } = last.kind {
+                    let jumps = self.jump_unless(*condition);
+                    self.tail(*then);
+                    jumps.into_iter().for_each(|at| self.patch_jump(at));
+                    last = *otherwise;
+                }
+                self.tail(last);
             }
             ExprKind::Let { bindings, body } => {
                 let scope = self.open_bindings(bindings);
@@ -61,6 +68,12 @@ impl Compiler<'_> {
         }
         self.release(mark);
         self.depth -= 1;
+    }
+
+    /// Returns true when there may be too little stack for another level. The depth is checked
+    /// first, as the stack's bounds take a system call on a thread's first stack.
+    fn is_too_deep(&self) -> bool {
+        self.depth > UNCHECKED_DEPTH && stacker::remaining_stack().is_some_and(|bytes| bytes < STACK_RESERVE)
     }
 
     fn too_deep(&mut self, span: Span) {
@@ -94,12 +107,11 @@ impl Compiler<'_> {
 
     /// Like [`Compiler::operand`], into a register of the caller's choice.
     pub(super) fn into(&mut self, expr: Expr<'_>, dst: Reg) {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            self.depth -= 1;
+        if self.is_too_deep() {
             self.too_deep(expr.span);
             return;
         }
+        self.depth += 1;
         let mark = self.mark();
         self.evaluate_here(expr, dst);
         self.release(mark);
@@ -113,16 +125,7 @@ impl Compiler<'_> {
         }
         match expr.kind {
             ExprKind::Variable(name) => self.variable(*name, expr.span, dst),
-            ExprKind::Interpolation(parts) => {
-                let (first, numbers) = self.string_parts(parts, parts.len() <= u16::BITS as usize);
-                self.emit_at(
-                    expr.span,
-                    match numbers {
-                        0 => Op::Interpolate { dst, first, count: parts.len() as u32 },
-                        _ => Op::InterpolateNumbers { dst, first, count: parts.len() as u16, numbers },
-                    },
-                );
-            }
+            ExprKind::Interpolation(parts) => self.interpolation(parts, expr.span, dst),
             ExprKind::PathInterpolation(kind, parts) => {
                 let (first, _) = self.string_parts(parts, false);
                 if let Some(StringPart::Text(text)) = parts.first() {
@@ -171,13 +174,17 @@ impl Compiler<'_> {
                 self.assertion(*condition);
                 self.into(*body, dst);
             }
-            ExprKind::If { condition, then, otherwise } => {
-                let jumps = self.jump_unless(*condition);
-                self.into(*then, dst);
-                let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
-                jumps.into_iter().for_each(|at| self.patch_jump(at));
-                self.into(*otherwise, dst);
-                self.patch_jump(end);
+            ExprKind::If { .. } => {
+                let (mut last, mut ends) = (expr, Vec::new());
+                while let ExprKind::If { condition, then, otherwise } = last.kind {
+                    let jumps = self.jump_unless(*condition);
+                    self.into(*then, dst);
+                    ends.push(self.emit(Op::Jump { target: OpIndex::UNPATCHED }));
+                    jumps.into_iter().for_each(|at| self.patch_jump(at));
+                    last = *otherwise;
+                }
+                self.into(last, dst);
+                ends.into_iter().for_each(|at| self.patch_jump(at));
             }
             ExprKind::Not(inner) => {
                 let src = self.operand(*inner);
@@ -368,10 +375,40 @@ impl Compiler<'_> {
         self.release(mark);
     }
 
+    /// Compiles a string. Long ones are made of strings of some parts each.
+    fn interpolation(&mut self, parts: &[StringPart<'_>], span: Span, dst: Reg) {
+        const PARTS_MAX: usize = 128;
+        if parts.len() > PARTS_MAX {
+            let size = parts.len().div_ceil(PARTS_MAX).max(PARTS_MAX);
+            let rows = parts.chunks(size);
+            let (first, count) = (self.registers(rows.len()), rows.len() as u32);
+            for (index, row) in rows.enumerate() {
+                let mark = self.mark();
+                self.interpolation(row, span, first.plus(index));
+                self.release(mark);
+            }
+            self.emit_at(span, Op::Interpolate { dst, first, count });
+            return;
+        }
+        let (first, numbers) = self.string_parts(parts, parts.len() <= u16::BITS as usize);
+        self.emit_at(
+            span,
+            match numbers {
+                0 => Op::Interpolate { dst, first, count: parts.len() as u32 },
+                _ => Op::InterpolateNumbers { dst, first, count: parts.len() as u16, numbers },
+            },
+        );
+    }
+
     /// Returns consecutive registers with the parts of a string; with `numbers`, also a bit for
     /// each part that may be an integer, which `toString` leaves for the string to write.
     fn string_parts(&mut self, parts: &[StringPart<'_>], numbers: bool) -> (Reg, u16) {
         let first = self.registers(parts.len());
+        let last_act = parts.iter().rposition(|part| match part {
+            StringPart::Expr(expr) => self.acts(*expr),
+            StringPart::Text(_) => false,
+        });
+        let last_act = last_act.unwrap_or_default();
         let mut integers = 0;
         for (index, part) in parts.iter().enumerate() {
             let dst = first.plus(index);
@@ -396,11 +433,9 @@ impl Compiler<'_> {
                     }
                     _ => {
                         self.into(*expr, dst);
-                        let later = parts[index + 1..].iter().filter_map(|part| match part {
-                            StringPart::Expr(later) => Some(*later),
-                            StringPart::Text(_) => None,
-                        });
-                        self.force_before(*expr, dst, later);
+                        if index < last_act {
+                            self.force_now(*expr, dst);
+                        }
                     }
                 },
             }

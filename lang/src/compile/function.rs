@@ -17,11 +17,16 @@ pub(super) struct FunctionState {
     captures: Vec<Reg>,
     /// Indexes in `captures`, once there are so many that searching takes long.
     captured: HashMap<Reg, usize, FxBuildHasher>,
+    /// Own registers of variables of distant functions, by function and register.
+    distant: HashMap<(usize, Reg), Reg, FxBuildHasher>,
     next: u16,
     frame: u16,
 }
 
 const REGISTERS_MAX: u16 = i16::MAX as u16 - 64;
+
+/// Variables of functions that are at least so many levels out are remembered.
+const DISTANT: usize = 16;
 
 /// Up to this many captures are searched one by one.
 const SEARCHED_MAX: usize = 24;
@@ -33,6 +38,7 @@ impl FunctionState {
         self.spans.clear();
         self.captures.clear();
         self.captured.clear();
+        self.distant.clear();
         self.next = 0;
         self.frame = 0;
     }
@@ -120,9 +126,25 @@ impl Compiler<'_> {
     /// Returns the register of this function for a register of function number `function`, which
     /// all functions between capture.
     pub(super) fn capture_from(&mut self, function: usize, register: Reg) -> Reg {
-        let mut register = register;
-        for inner in function + 1..self.functions.len() {
-            register = self.functions[inner].capture(register);
+        let (variable, mut register) = ((function, register), register);
+        let count = self.functions.len();
+        if count <= function + DISTANT {
+            for inner in &mut self.functions[function + 1..] {
+                register = inner.capture(register);
+            }
+            return register;
+        }
+        // Functions that nest deep: the nearest that has the variable already.
+        let mut next = function + 1;
+        for inner in (function + 1..count).rev() {
+            if let Some(&known) = self.functions[inner].distant.get(&variable) {
+                (next, register) = (inner + 1, known);
+                break;
+            }
+        }
+        for inner in &mut self.functions[next..] {
+            register = inner.capture(register);
+            inner.distant.insert(variable, register);
         }
         register
     }

@@ -8,11 +8,14 @@ use super::op::{CodeIndex, Op, PatternIndex, Reg};
 use super::{Compiler, Location};
 use crate::source::{Pos, Span};
 use crate::symbol::Symbol;
-use crate::syntax::ast::{Expr, ExprKind, Formals, Lambda};
+use crate::syntax::ast::{Expr, ExprKind, Formal, Formals, Lambda};
 use smallvec::SmallVec;
 
 /// The most arguments of one function.
 const ARITY_MAX: usize = 16;
+
+/// The most defaults that lead from one to the next and are copied; others are thunks.
+const ALIASES_MAX: usize = 8;
 
 impl Compiler<'_> {
     pub(super) fn lambda(&mut self, lambda: &Lambda<'_>, span: Span, name: Option<Symbol>, dst: Reg) {
@@ -87,7 +90,7 @@ impl Compiler<'_> {
         for (index, formal) in entries.iter().enumerate() {
             self.define(formal.name, Location::Register(first.plus(index)));
         }
-        let mut fills = Vec::new();
+        let (mut aliases, mut fills) = (Vec::new(), Vec::new());
         let mut slots = Vec::with_capacity(entries.len());
         for (index, formal) in entries.iter().enumerate() {
             let default = match formal.default {
@@ -95,6 +98,10 @@ impl Compiler<'_> {
                 Some(expr) => {
                     if let Some(constant) = self.constant_of(expr) {
                         DefaultValue::Constant(self.module.constants[constant.index()])
+                    } else if let Some((steps, src)) = self.aliased(expr, &entries) {
+                        let (mask, bit) = (mask.plus(index / MASK_BITS), (index % MASK_BITS) as u8);
+                        aliases.push((steps, Op::FillAlias { dst: first.plus(index), mask, bit, src }));
+                        DefaultValue::Alias
                     } else {
                         let (code, default) = if let ExprKind::Lambda(lambda) = expr.kind {
                             let code = self.lambda_code(lambda, expr.span, Some(formal.name));
@@ -125,9 +132,27 @@ impl Compiler<'_> {
             masks: masks as u16,
         });
         self.emit_at(formals.span, Op::Formals { argument, first, pattern });
-        for fill in fills {
+        // A default that is another formal is filled after that.
+        aliases.sort_by_key(|(steps, _)| *steps);
+        for fill in aliases.into_iter().map(|(_, fill)| fill).chain(fills) {
             self.emit(fill);
         }
         pattern
+    }
+
+    /// Returns the register of the variable that a default is, and the number of defaults of
+    /// variables that lead to its value. `None` for other expressions, and when the defaults lead
+    /// back to themselves.
+    fn aliased(&mut self, default: Expr<'_>, formals: &[&Formal<'_>]) -> Option<(usize, Reg)> {
+        let ExprKind::Variable(name) = default.kind else { return None };
+        let mut target = *name;
+        for steps in 0..ALIASES_MAX {
+            let found = formals.binary_search_by_key(&target, |formal| formal.name);
+            match found.ok().and_then(|at| formals[at].default) {
+                Some(Expr { kind: ExprKind::Variable(next), .. }) => target = *next,
+                _ => return Some((steps, self.variable_register(*name)?)),
+            }
+        }
+        None
     }
 }

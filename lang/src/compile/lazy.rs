@@ -9,6 +9,7 @@
 use super::code::Code;
 use super::function::FunctionState;
 use super::op::{CodeIndex, Reg};
+use super::operator::long_chain;
 use super::{Compiler, File, Location, ScopeEntry};
 use crate::source::Span;
 use crate::symbol::Symbol;
@@ -121,6 +122,8 @@ struct Walk<'w, 'c> {
     withs: u32,
     needs_withs: bool,
     depth: u32,
+    /// Set when the piece is deeper than [`DEPTH_MAX`].
+    too_deep: bool,
 }
 
 impl Compiler<'_> {
@@ -133,7 +136,11 @@ impl Compiler<'_> {
         arguments: impl FnOnce(&Self) -> Vec<(Option<Symbol>, crate::source::Pos)>,
     ) -> Option<CodeIndex> {
         let bytes = expr.span.end - expr.span.start;
-        if bytes < TEXT_BYTES_MIN || bytes > self.postponed_max || !is_exact(&self.file.source.text, expr) {
+        if bytes < TEXT_BYTES_MIN
+            || bytes > self.postponed_max
+            || self.is_in_deep_piece(expr.span)
+            || !is_exact(&self.file.source.text, expr)
+        {
             return None;
         }
         let (free, needs_withs) = self.free_variables(expr)?;
@@ -178,15 +185,16 @@ impl Compiler<'_> {
 
     /// Returns the names that a piece takes from enclosing scopes, and true when it looks names up
     /// in enclosing scopes of `with`. `None` when the piece has a mistake.
-    fn free_variables(&self, expr: Expr<'_>) -> Option<(Vec<Symbol>, bool)> {
+    fn free_variables(&mut self, expr: Expr<'_>) -> Option<(Vec<Symbol>, bool)> {
         let mut marks = MARKS.take();
         marks.walks = marks.walks.wrapping_add(1).max(1);
-        let mut walk = Walk { compiler: self, marks, free: Vec::new(), withs: 0, needs_withs: false, depth: 0 };
+        let mut walk =
+            Walk { compiler: self, marks, free: Vec::new(), withs: 0, needs_withs: false, depth: 0, too_deep: false };
         let fine = walk.expr(expr);
         if fine {
             // Builtins that operators call.
-            for name in self.symbols.all() {
-                if self.lookup(name).is_some() {
+            for name in walk.compiler.symbols.all() {
+                if walk.compiler.lookup(name).is_some() {
                     walk.variable(name);
                 }
             }
@@ -195,29 +203,46 @@ impl Compiler<'_> {
             let walks = walk.marks.walks;
             walk.marks = Marks { walks, marks: Vec::new() };
         }
-        MARKS.set(walk.marks);
-        fine.then_some((walk.free, walk.needs_withs))
+        let Walk { marks, free, needs_withs, too_deep, .. } = walk;
+        MARKS.set(marks);
+        if too_deep {
+            self.deep_piece = expr.span;
+        }
+        fine.then_some((free, needs_withs))
+    }
+
+    /// Returns true when an expression is most of the last piece that was too deep: then it is most
+    /// likely too deep itself, and a search of each of them would take long.
+    fn is_in_deep_piece(&self, span: Span) -> bool {
+        let deep = self.deep_piece;
+        let (bytes, deep_bytes) = (u64::from(span.end - span.start), u64::from(deep.end - deep.start));
+        deep.start <= span.start && span.end <= deep.end && bytes * 4 > deep_bytes * 3
     }
 }
 
 /// Returns true when the text of an expression, parsed by itself, gives that expression.
-fn is_exact(text: &[u8], expr: Expr<'_>) -> bool {
-    match expr.kind {
-        // Collected from several parts of the text.
-        ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => bindings.verbatim,
-        // `(f a) b` is one call, and begins behind the parenthesis.
-        ExprKind::Call { function, arguments } => {
-            let mut end = function.span.end;
-            let gaps = arguments.iter().all(|argument| {
-                let gap = &text[end.min(argument.span.start) as usize..argument.span.start as usize];
-                end = argument.span.end;
-                !gap.contains(&b')')
-            });
-            gaps && is_exact(text, *function)
-        }
-        ExprKind::Select { subject, .. } | ExprKind::HasAttr { subject, .. } => is_exact(text, *subject),
-        ExprKind::Binary { left, .. } => is_exact(text, *left),
-        _ => true,
+fn is_exact(text: &[u8], mut expr: Expr<'_>) -> bool {
+    loop {
+        expr = match expr.kind {
+            // Collected from several parts of the text.
+            ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => return bindings.verbatim,
+            // `(f a) b` is one call, and begins behind the parenthesis.
+            ExprKind::Call { function, arguments } => {
+                let mut end = function.span.end;
+                let gaps = arguments.iter().all(|argument| {
+                    let gap = &text[end.min(argument.span.start) as usize..argument.span.start as usize];
+                    end = argument.span.end;
+                    !gap.contains(&b')')
+                });
+                if !gaps {
+                    return false;
+                }
+                *function
+            }
+            ExprKind::Select { subject, .. } | ExprKind::HasAttr { subject, .. } => *subject,
+            ExprKind::Binary { left, .. } => *left,
+            _ => return true,
+        };
     }
 }
 
@@ -250,8 +275,16 @@ impl Walk<'_, '_> {
     }
 
     fn expr(&mut self, expr: Expr<'_>) -> bool {
+        if self.depth >= DEPTH_MAX {
+            self.too_deep = true;
+            return false;
+        }
         self.depth += 1;
-        let fine = self.depth <= DEPTH_MAX && self.kind(expr.kind);
+        let fine = match long_chain(expr) {
+            // Compiled in a loop, so their depth does not matter.
+            Some(operands) => operands.into_iter().all(|operand| self.expr(operand)),
+            None => self.kind(expr.kind),
+        };
         self.depth -= 1;
         fine
     }
@@ -288,7 +321,13 @@ impl Walk<'_, '_> {
             }
             ExprKind::Assert { condition, body } => self.expr(*condition) && self.expr(*body),
             ExprKind::If { condition, then, otherwise } => {
-                self.expr(*condition) && self.expr(*then) && self.expr(*otherwise)
+                let mut fine = self.expr(*condition) && self.expr(*then);
+                let mut last = *otherwise;
+                while fine && let ExprKind::If { condition, then, otherwise } = last.kind {
+                    fine = self.expr(*condition) && self.expr(*then);
+                    last = *otherwise;
+                }
+                fine && self.expr(last)
             }
             ExprKind::Not(inner) | ExprKind::Negate(inner) => self.expr(*inner),
             ExprKind::Binary { left, right, .. } => self.expr(*left) && self.expr(*right),

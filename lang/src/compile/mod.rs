@@ -165,6 +165,8 @@ struct Compiler<'c> {
     root_lambda: Option<*const ()>,
     /// The most bytes of text that are compiled lazily.
     postponed_max: u32,
+    /// The last expression that was too deep to be compiled lazily.
+    deep_piece: Span,
 }
 
 /// Names of the builtins that operators call when they are shadowed.
@@ -308,6 +310,7 @@ impl<'c> Compiler<'c> {
             given_captures: 0,
             root_lambda: None,
             postponed_max: (bytes / 2) as u32,
+            deep_piece: Span::default(),
         }
     }
 }

@@ -337,6 +337,24 @@ pub enum Op {
         a: Reg,
         b: Reg,
     },
+    /// Adds the values in `count` consecutive registers, from the first to the last.
+    AddMany {
+        dst: Reg,
+        first: Reg,
+        count: u32,
+    },
+    /// Merges the sets in `count` consecutive registers; the first has precedence.
+    UpdateMany {
+        dst: Reg,
+        first: Reg,
+        count: u32,
+    },
+    /// Concatenates the lists in `count` consecutive registers.
+    ConcatMany {
+        dst: Reg,
+        first: Reg,
+        count: u32,
+    },
     Not {
         dst: Reg,
         src: Reg,
@@ -387,6 +405,13 @@ pub enum Op {
         argument: Reg,
         first: Reg,
         pattern: PatternIndex,
+    },
+    /// Lets a default that `Formals` used be the variable `src`.
+    FillAlias {
+        dst: Reg,
+        mask: Reg,
+        bit: u8,
+        src: Reg,
     },
     /// Writes the captures of a default that `Formals` used.
     FillDefault {

@@ -2,17 +2,97 @@
 
 use super::Compiler;
 use super::op::{Op, OpIndex, Reg};
+use crate::source::Span;
 use crate::syntax::ast::{BinaryOperator, Expr, ExprKind};
 use crate::value::Value;
+use smallvec::SmallVec;
+
+/// Chains of at least so many operands are compiled in a loop, with few registers.
+const LONG_CHAIN: usize = 32;
+
+/// Operands of one operator that a row of registers holds at a time.
+const CHAIN_PART: usize = 256;
+
+/// Returns the operands of `a && b && c`, which is `(a && b) && c`.
+fn chain_of_left<'a>(expr: Expr<'a>, chained: BinaryOperator) -> SmallVec<[Expr<'a>; 4]> {
+    let mut operands = SmallVec::new();
+    let mut at = expr;
+    while let ExprKind::Binary { operator, left, right, .. } = *at.kind
+        && operator == chained
+    {
+        operands.push(right);
+        at = left;
+    }
+    operands.push(at);
+    operands.reverse();
+    operands
+}
+
+/// Returns the operands of `a ++ b ++ c`, which is `a ++ (b ++ c)`.
+fn chain_of_right<'a>(expr: Expr<'a>, chained: BinaryOperator) -> SmallVec<[Expr<'a>; 4]> {
+    let mut operands = SmallVec::new();
+    let mut at = expr;
+    while let ExprKind::Binary { operator, left, right, .. } = *at.kind
+        && operator == chained
+    {
+        operands.push(left);
+        at = right;
+    }
+    operands.push(at);
+    operands
+}
+
+/// Returns the binary expressions of `a + b * c - d`, which is `(a + (b * c)) - d`: those at the
+/// left end, innermost first.
+fn chain_of_arithmetic(expr: Expr<'_>) -> SmallVec<[Expr<'_>; 4]> {
+    use BinaryOperator as B;
+    let mut chain = SmallVec::new();
+    let mut at = expr;
+    while let ExprKind::Binary { operator: B::Add | B::Subtract | B::Multiply | B::Divide, left, .. } = *at.kind {
+        chain.push(at);
+        at = left;
+    }
+    chain.reverse();
+    chain
+}
+
+/// Returns the operands of a chain that is compiled in a loop, if it is long.
+pub(super) fn long_chain(expr: Expr<'_>) -> Option<SmallVec<[Expr<'_>; 4]>> {
+    use BinaryOperator as B;
+    let ExprKind::Binary { operator, left, right, .. } = *expr.kind else { return None };
+    let chained = match operator {
+        B::And | B::Or | B::Add | B::Subtract | B::Multiply | B::Divide => left,
+        B::Implies | B::Concat | B::Update => right,
+        _ => return None,
+    };
+    if !matches!(chained.kind, ExprKind::Binary { .. }) {
+        return None;
+    }
+    let operands = match operator {
+        B::And | B::Or => chain_of_left(expr, operator),
+        B::Implies | B::Concat | B::Update => chain_of_right(expr, operator),
+        _ => {
+            let chain = chain_of_arithmetic(expr);
+            let sides = chain.iter().enumerate().flat_map(|(index, expr)| match *expr.kind {
+                ExprKind::Binary { left, right, .. } => [(index == 0).then_some(left), Some(right)],
+                _ => [None, None],
+            });
+            sides.flatten().collect()
+        }
+    };
+    (operands.len() >= LONG_CHAIN).then_some(operands)
+}
 
 impl Compiler<'_> {
     /// Returns unpatched jumps that are taken unless `condition` is true.
     pub(super) fn jump_unless(&mut self, condition: Expr<'_>) -> Vec<OpIndex> {
         let mark = self.mark();
         let jumps = match condition.kind {
-            ExprKind::Binary { operator: BinaryOperator::And, left, right, .. } => {
-                let mut jumps = self.jump_unless(*left);
-                jumps.extend(self.jump_unless(*right));
+            ExprKind::Binary { operator: BinaryOperator::And, .. } => {
+                let mut jumps = Vec::new();
+                for operand in chain_of_left(condition, BinaryOperator::And) {
+                    jumps.extend(self.jump_unless(operand));
+                }
                 jumps
             }
             ExprKind::Binary { operator: BinaryOperator::Equal, left, right, operator_span } => match right.kind {
@@ -42,6 +122,86 @@ impl Compiler<'_> {
         jumps
     }
 
+    fn is_arithmetic_shadowed(&self) -> bool {
+        [self.symbols.sub, self.symbols.mul, self.symbols.div].into_iter().any(|name| self.shadowed(name))
+    }
+
+    /// Compiles a long chain of arithmetic from the left. Operands of `+` are added many at a time,
+    /// so that a string is not copied for each.
+    fn arithmetic_all(&mut self, chain: &[Expr<'_>], dst: Reg) {
+        use BinaryOperator as B;
+        let mut rest = chain
+            .iter()
+            .filter_map(|expr| match *expr.kind {
+                ExprKind::Binary { operator, right, operator_span, .. } => Some((operator, right, operator_span)),
+                _ => None,
+            })
+            .peekable();
+        // The result so far and the operands that are added to it at a time.
+        let row = self.registers(CHAIN_PART);
+        let Some(ExprKind::Binary { left, .. }) = chain.first().map(|first| first.kind) else { return };
+        self.into(*left, row);
+        self.force_now(*left, row);
+        while let Some((operator, right, operator_span)) = rest.next() {
+            let b = row.plus(1);
+            self.into(right, b);
+            self.force_now(right, b);
+            let op = match operator {
+                B::Subtract => Op::Subtract { dst: row, a: row, b },
+                B::Multiply => Op::Multiply { dst: row, a: row, b },
+                B::Divide => Op::Divide { dst: row, a: row, b },
+                _ => {
+                    let mut count = 2;
+                    while count < CHAIN_PART
+                        && let Some((_, right, _)) = rest.next_if(|(operator, ..)| *operator == B::Add)
+                    {
+                        let next = row.plus(count);
+                        self.into(right, next);
+                        self.force_now(right, next);
+                        count += 1;
+                    }
+                    Op::AddMany { dst: row, first: row, count: count as u32 }
+                }
+            };
+            self.emit_at(operator_span, op);
+        }
+        self.emit(Op::Move { dst, src: row });
+    }
+
+    /// Compiles a long chain of `//` from the right, which is evaluated first.
+    fn update_all(&mut self, operands: &[Expr<'_>], span: Span, dst: Reg) {
+        let Some((&last, before)) = operands.split_last() else { return };
+        // Sets from the last to the first, after the set that they become.
+        let row = self.registers(CHAIN_PART);
+        self.into(last, row);
+        self.force_now(last, row);
+        for part in before.rchunks(CHAIN_PART - 1) {
+            for (index, &operand) in part.iter().rev().enumerate() {
+                self.into(operand, row.plus(index + 1));
+                self.force_now(operand, row.plus(index + 1));
+            }
+            self.emit_at(span, Op::UpdateMany { dst: row, first: row, count: part.len() as u32 + 1 });
+        }
+        self.emit(Op::Move { dst, src: row });
+    }
+
+    /// Compiles a long chain of `++`, which copies every element once or twice.
+    fn concat_all(&mut self, operands: &[Expr<'_>], span: Span, dst: Reg) {
+        let parts = operands.chunks(CHAIN_PART);
+        let lists = self.registers(parts.len());
+        for (index, part) in parts.enumerate() {
+            let mark = self.mark();
+            let first = self.registers(part.len());
+            for (at, &operand) in part.iter().enumerate() {
+                self.into(operand, first.plus(at));
+                self.force_now(operand, first.plus(at));
+            }
+            self.emit_at(span, Op::ConcatMany { dst: lists.plus(index), first, count: part.len() as u32 });
+            self.release(mark);
+        }
+        self.emit_at(span, Op::ConcatMany { dst, first: lists, count: operands.len().div_ceil(CHAIN_PART) as u32 });
+    }
+
     fn jump_unless_value(&mut self, condition: Expr<'_>) -> Vec<OpIndex> {
         let reg = self.operand(condition);
         vec![self.emit_at(condition.span, Op::JumpIfFalse { condition: reg, target: OpIndex::UNPATCHED })]
@@ -52,30 +212,64 @@ impl Compiler<'_> {
         let span = expr.span;
         use BinaryOperator as B;
         match operator {
-            B::And | B::Or | B::Implies => {
+            B::And | B::Or => {
                 // Not into `dst` itself, which may be a variable that the right side still reads.
                 let result = self.temporary();
-                self.into(left, result);
-                let jump = match operator {
-                    B::And => Op::JumpIfFalse { condition: result, target: OpIndex::UNPATCHED },
-                    _ => Op::JumpIfTrue { condition: result, target: OpIndex::UNPATCHED },
-                };
-                let jump = self.emit_at(left.span, jump);
-                if operator == B::Implies {
-                    let index = self.constant(Value::TRUE);
-                    self.emit(Op::Const { dst: result, index });
-                    let end = self.emit(Op::Jump { target: OpIndex::UNPATCHED });
-                    self.patch_jump(jump);
-                    self.into(right, result);
-                    self.emit_at(right.span, Op::CheckBool { reg: result });
-                    self.patch_jump(end);
-                } else {
-                    self.into(right, result);
-                    self.emit_at(right.span, Op::CheckBool { reg: result });
-                    self.patch_jump(jump);
+                let operands = chain_of_left(expr, operator);
+                let mut jumps = Vec::with_capacity(operands.len());
+                for (index, &operand) in operands.iter().enumerate() {
+                    self.into(operand, result);
+                    if index + 1 == operands.len() {
+                        self.emit_at(operand.span, Op::CheckBool { reg: result });
+                        break;
+                    }
+                    let jump = match operator {
+                        B::And => Op::JumpIfFalse { condition: result, target: OpIndex::UNPATCHED },
+                        _ => Op::JumpIfTrue { condition: result, target: OpIndex::UNPATCHED },
+                    };
+                    jumps.push(self.emit_at(operand.span, jump));
                 }
+                jumps.into_iter().for_each(|at| self.patch_jump(at));
                 self.emit(Op::Move { dst, src: result });
                 return;
+            }
+            B::Implies => {
+                // `a -> b -> c` is true as soon as one before the last is false.
+                let result = self.temporary();
+                let operands = chain_of_right(expr, operator);
+                let mut ends = Vec::with_capacity(operands.len());
+                for (index, &operand) in operands.iter().enumerate() {
+                    self.into(operand, result);
+                    if index + 1 == operands.len() {
+                        self.emit_at(operand.span, Op::CheckBool { reg: result });
+                        break;
+                    }
+                    let goes_on =
+                        self.emit_at(operand.span, Op::JumpIfTrue { condition: result, target: OpIndex::UNPATCHED });
+                    let index = self.constant(Value::TRUE);
+                    self.emit(Op::Const { dst: result, index });
+                    ends.push(self.emit(Op::Jump { target: OpIndex::UNPATCHED }));
+                    self.patch_jump(goes_on);
+                }
+                ends.into_iter().for_each(|at| self.patch_jump(at));
+                self.emit(Op::Move { dst, src: result });
+                return;
+            }
+            B::Concat | B::Update => {
+                let operands = chain_of_right(expr, operator);
+                if operands.len() >= LONG_CHAIN {
+                    return match operator {
+                        B::Concat => self.concat_all(&operands, span, dst),
+                        _ => self.update_all(&operands, span, dst),
+                    };
+                }
+            }
+            B::Add | B::Subtract | B::Multiply | B::Divide => {
+                let chain = chain_of_arithmetic(expr);
+                if chain.len() + 1 >= LONG_CHAIN && !self.is_arithmetic_shadowed() {
+                    self.arithmetic_all(&chain, dst);
+                    return;
+                }
             }
             B::PipeInto | B::PipeFrom => {
                 let (function, argument) = if operator == B::PipeInto { (right, left) } else { (left, right) };

@@ -25,14 +25,21 @@ impl Compiler<'_> {
         register: Reg,
         later: impl IntoIterator<Item = Expr<'a>>,
     ) {
-        if may_be_thunk(expr) && later.into_iter().any(|later| self.acts(later)) {
+        if later.into_iter().any(|later| self.acts(later)) {
+            self.force_now(expr, register);
+        }
+    }
+
+    /// Lets the value of `expr`, which is in `register` or is a thunk there, be evaluated.
+    pub(super) fn force_now(&mut self, expr: Expr<'_>, register: Reg) {
+        if may_be_thunk(expr) {
             self.emit_at(expr.span, Op::Force { reg: register });
         }
     }
 
     /// Returns true when putting the value of `expr` or a thunk of it into a register may fail or
     /// show a trace.
-    fn acts(&self, expr: Expr<'_>) -> bool {
+    pub(super) fn acts(&self, expr: Expr<'_>) -> bool {
         match expr.kind {
             ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Uri(_) | ExprKind::Path(..) => false,
             ExprKind::CurrentPosition | ExprKind::Lambda(_) | ExprKind::List(_) => false,

@@ -28,7 +28,7 @@ pub use error::SyntaxError;
 
 /// Depth up to which expressions may nest; also a bound on the depth of every tree, so a walk of
 /// one may recurse if it has room for this many steps.
-pub const DEPTH_MAX: u32 = 10_000;
+pub const DEPTH_MAX: u32 = 100_000;
 
 /// Number of mistakes after which the parser gives up.
 pub const ERRORS_MAX: usize = 50;

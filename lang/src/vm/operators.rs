@@ -3,9 +3,12 @@
 use super::Evaluator;
 use super::coerce::Coercion;
 use crate::error::{Error, ErrorKind, Result};
+use crate::symbol::Symbol;
 use crate::text::number::decimal;
 use crate::text::path;
-use crate::value::{Context, ContextBuilder, Str, Value, View, type_with_article};
+use crate::value::{Attr, Context, ContextBuilder, List, Str, Value, View, type_with_article};
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
 
 impl Evaluator {
     /// Returns the error "expected X but found Y".
@@ -230,6 +233,61 @@ impl Evaluator {
         }
         self.expect_room_for(left.len().saturating_add(right.len()))?;
         Ok(Value::list_concat(&[left, right]))
+    }
+
+    /// Returns the sum of values in head form, added from the left.
+    #[inline(never)]
+    pub(super) fn add_many(&mut self, values: &[Value]) -> Result<Value> {
+        let texts: Vec<Str> = values.iter().map_while(|value| value.as_string()).collect();
+        let (mut sum, rest) = match (texts.len(), values.split_first()) {
+            (0 | 1, Some((&first, rest))) => (first, rest),
+            _ => {
+                let len = texts.iter().fold(0, |sum: usize, text| sum.saturating_add(text.bytes().len()));
+                self.expect_room(len)?;
+                let context = texts.iter().fold(Context::EMPTY, |all, text| all.union(text.context()));
+                let sum = Value::string_from_parts(len, context, texts.iter().map(|text| text.bytes()));
+                (sum, &values[texts.len()..])
+            }
+        };
+        for &value in rest {
+            sum = match sum.small_add(value) {
+                Some(sum) => sum,
+                None => self.add(sum, value)?,
+            };
+        }
+        Ok(sum)
+    }
+
+    /// Returns the union of sets in head form; earlier ones have precedence. As the operator groups
+    /// to the right, and checks its left side first, the second is checked first.
+    #[inline(never)]
+    pub(super) fn update_many(&mut self, sets: &[Value]) -> Result<Value> {
+        let (last, before) = sets.split_at(sets.len().min(2));
+        if let Some(&wrong) = last.iter().rev().chain(before).find(|set| set.as_attrs().is_none()) {
+            return Err(self.mismatch("a set", wrong));
+        }
+        let mut attrs: Vec<Attr> = Vec::new();
+        let mut seen: HashSet<Symbol, FxBuildHasher> = HashSet::default();
+        for set in sets.iter().filter_map(|set| set.as_attrs()) {
+            attrs.extend(set.iter().filter(|attr| seen.insert(attr.name)));
+        }
+        Ok(Value::attrs(attrs))
+    }
+
+    /// Returns the concatenation of lists in head form. As the operator groups to the right, the
+    /// last two are checked first.
+    #[inline(never)]
+    pub(super) fn concat_many(&mut self, lists: &[Value]) -> Result<Value> {
+        let (before, last) = lists.split_at(lists.len().saturating_sub(2));
+        if let Some(&wrong) = last.iter().chain(before.iter().rev()).find(|list| list.as_list().is_none()) {
+            return Err(self.mismatch("a list", wrong));
+        }
+        let parts: Vec<List> = lists.iter().filter_map(|list| list.as_list()).filter(|list| !list.is_empty()).collect();
+        if let [only] = parts[..] {
+            return Ok(only.value());
+        }
+        self.expect_room_for(parts.iter().fold(0, |sum, part| part.len().saturating_add(sum)))?;
+        Ok(Value::list_concat(&parts))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::value::{Attrs, Value};
 
 impl Evaluator {
     /// Writes the attributes that a pattern names into registers, and sets a bit in `masks` for
-    /// each default that is made here and filled later.
+    /// each default that is filled later.
     #[inline(never)]
     pub(super) fn bind_formals(
         &mut self,
@@ -44,10 +44,12 @@ impl Evaluator {
                     value
                 }
                 (None, DefaultValue::Constant(value)) => *value,
+                (None, DefaultValue::Alias) => {
+                    mark(masks, formal.slot);
+                    Value::NULL
+                }
                 (None, DefaultValue::Thunk(index) | DefaultValue::Lambda(index)) => {
-                    let mask = &mut masks[formal.slot as usize / MASK_BITS];
-                    let bits = mask.as_int().unwrap_or_default();
-                    *mask = Value::int(bits | 1 << (formal.slot as usize % MASK_BITS));
+                    mark(masks, formal.slot);
                     let new = code.module.code(*index);
                     if new.arity == 0 { Value::thunk_unfilled(new) } else { Value::function_unfilled(new) }
                 }
@@ -60,6 +62,14 @@ impl Evaluator {
         }
         Ok(())
     }
+}
+
+/// Notes that a default is filled later.
+#[inline(always)]
+fn mark(masks: &mut [Value], slot: u16) {
+    let mask = &mut masks[slot as usize / MASK_BITS];
+    let bits = mask.as_int().unwrap_or_default();
+    *mask = Value::int(bits | 1 << (slot as usize % MASK_BITS));
 }
 
 #[cold]

@@ -411,6 +411,15 @@ impl Evaluator {
                     let (a, b) = (forced!(a), forced!(b));
                     set!(dst, attempt!(self.concat(a, b)));
                 }
+                Op::AddMany { dst, first, count } => {
+                    set!(dst, attempt!(self.add_many(row!(first, count as usize))));
+                }
+                Op::UpdateMany { dst, first, count } => {
+                    set!(dst, attempt!(self.update_many(row!(first, count as usize))));
+                }
+                Op::ConcatMany { dst, first, count } => {
+                    set!(dst, attempt!(self.concat_many(row!(first, count as usize))));
+                }
                 Op::Not { dst, src } => {
                     let value = forced!(src);
                     set!(dst, Value::bool(!attempt!(self.expect_bool(value))));
@@ -472,6 +481,11 @@ impl Evaluator {
                     let registers = row_mut!(first, pattern.formals.len());
                     let masks = row_mut!(pattern.mask, pattern.masks as usize);
                     attempt!(self.bind_formals(set, code, pattern, registers, masks));
+                }
+                Op::FillAlias { dst, mask, bit, src } => {
+                    if get!(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {
+                        set!(dst, get!(src));
+                    }
                 }
                 Op::FillDefault { dst, mask, bit, code: index } => {
                     if get!(mask).as_int().is_some_and(|mask| mask >> bit & 1 == 1) {

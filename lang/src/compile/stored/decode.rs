@@ -81,6 +81,7 @@ impl Decoder<'_> {
                 default: match &formal.default {
                     DefaultRow::Required => DefaultValue::Required,
                     DefaultRow::Constant(constant) => DefaultValue::Constant(self.constant(constant)?),
+                    DefaultRow::Alias => DefaultValue::Alias,
                     DefaultRow::Thunk(code) => DefaultValue::Thunk(*code),
                     DefaultRow::Lambda(code) => DefaultValue::Lambda(*code),
                 },

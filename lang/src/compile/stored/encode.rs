@@ -107,6 +107,7 @@ impl Encoder<'_> {
                 default: match formal.default {
                     DefaultValue::Required => DefaultRow::Required,
                     DefaultValue::Constant(value) => DefaultRow::Constant(self.constant(value)?),
+                    DefaultValue::Alias => DefaultRow::Alias,
                     DefaultValue::Thunk(code) => DefaultRow::Thunk(code),
                     DefaultValue::Lambda(code) => DefaultRow::Lambda(code),
                 },

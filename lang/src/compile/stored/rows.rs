@@ -138,6 +138,7 @@ pub(super) enum DefaultRow<'a> {
     Required,
     #[serde(borrow)]
     Constant(Constant<'a>),
+    Alias,
     Thunk(CodeIndex),
     Lambda(CodeIndex),
 }

@@ -1,0 +1,6 @@
+let
+  a = b;
+  b = c;
+  c = a;
+in
+a

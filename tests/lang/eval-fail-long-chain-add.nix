@@ -1,0 +1,2 @@
+let x = "a"; in
+x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + x + 1

@@ -1,0 +1,2 @@
+let x = true; in
+x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && x && 1

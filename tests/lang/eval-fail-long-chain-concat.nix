@@ -1,0 +1,2 @@
+let x = [ 1 ]; in
+x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ x ++ 1
