@@ -2,7 +2,7 @@
 //! are reported, not only the first.
 
 use super::kinds::Kind;
-use super::session::{FlakeArguments, OpenFlake, concerns_output, text_at};
+use super::session::{FlakeArguments, OpenFlake, concerns_output, or_json, text_at};
 use crate::cli::{Building, Global};
 use crate::interrupt::interrupts;
 use crate::print::{remark, say};
@@ -54,7 +54,7 @@ impl Check {
         let progress = Progress::start(global.display());
         let checked = self.check(global, &progress);
         progress.finish();
-        let (name, report) = checked?;
+        let (name, report) = or_json(checked, self.json)?;
         for (_, failure) in &report.failures {
             failure.print(global.show_trace);
         }

@@ -82,9 +82,8 @@ impl Flake {
     /// Returns whether a failure is printed as JSON as well.
     pub fn wants_json(&self) -> bool {
         match self {
-            Flake::Show(command) => command.json,
-            // Its report has the failures.
-            Flake::Check(_) => false,
+            // Their reports have the failures.
+            Flake::Show(_) | Flake::Check(_) => false,
             Flake::Metadata(command) => command.json,
             Flake::Archive(command) => command.json,
             Flake::Init(_) | Flake::New { .. } | Flake::Lock { .. } | Flake::Update { .. } => false,

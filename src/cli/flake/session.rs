@@ -3,6 +3,7 @@
 use crate::cli::locking::Locking;
 use crate::cli::session::CommandSession;
 use crate::cli::{Building, Evaluation, Global};
+use crate::print::say;
 use crate::report::Failure;
 use builder::EventSink;
 use clap::Args;
@@ -90,6 +91,17 @@ impl OpenFlake {
 
 fn sorted(set: lang::Attrs) -> Vec<(String, Value)> {
     set.sorted().map(|attr| (String::from_utf8_lossy(attr.name.name()).into_owned(), attr.value)).collect()
+}
+
+/// Prints a failure as JSON when a program waits for that. Commands whose report has failures of its
+/// own do it themselves, so that there is one object only.
+pub fn or_json<T>(result: Result<T, Failure>, json: bool) -> Result<T, Failure> {
+    result.inspect_err(|failure| {
+        if json {
+            // A second failure would hide the first.
+            let _ = say!("{}", failure.to_json());
+        }
+    })
 }
 
 /// Returns a string that a path of attributes leads to, if there is one.

@@ -3,7 +3,7 @@
 
 use super::kinds::Kind;
 use super::picture::Branch;
-use super::session::{FlakeArguments, OpenFlake, concerns_output, text_at};
+use super::session::{FlakeArguments, OpenFlake, concerns_output, or_json, text_at};
 use crate::cli::Global;
 use crate::print::say;
 use crate::report::Failure;
@@ -48,25 +48,36 @@ struct Walk<'f> {
 
 impl Show {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let flake = self.flake.open(global)?;
-        let outputs = flake.outputs()?;
-        let mut walk = Walk { show: &self, flake: &flake, system: current_system(), failed: Vec::new() };
-        let shown = walk.output(&mut Vec::new(), outputs)?;
+        let (name, shown, failed) = or_json(self.show(global), self.json)?;
         if self.json {
-            say!("{}", json!({ "version": 1, "flake": flake.name(), "outputs": to_json(&shown) }))?;
+            let object = json!({
+                "version": 1, "success": failed.is_empty(), "flake": name, "outputs": to_json(&shown), "failed": failed,
+            });
+            say!("{object}")?;
         } else {
-            say!("{}", flake.name())?;
+            say!("{name}")?;
             for line in branch(String::new(), &shown).lines_below() {
                 say!("{line}")?;
             }
         }
-        match &walk.failed[..] {
+        match &failed[..] {
             [] => Ok(()),
             [one] => Err(Failure::new(format!("the output `{one}` cannot be evaluated"))
                 .help("`ev flake check` shows where the error is")),
             many => Err(Failure::new(format!("{} outputs cannot be evaluated: `{}`", many.len(), many.join("`, `")))
                 .help("`ev flake check` shows where the errors are")),
         }
+    }
+}
+
+impl Show {
+    /// Returns the name of the flake, its outputs, and the paths of those that fail.
+    fn show(&self, global: &Global) -> Result<(String, Shown, Vec<String>), Failure> {
+        let flake = self.flake.open(global)?;
+        let outputs = flake.outputs()?;
+        let mut walk = Walk { show: self, flake: &flake, system: current_system(), failed: Vec::new() };
+        let shown = walk.output(&mut Vec::new(), outputs)?;
+        Ok((flake.name(), shown, walk.failed))
     }
 }
 

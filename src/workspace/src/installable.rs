@@ -165,6 +165,9 @@ pub fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableEr
     if start.is_file() {
         return Err(InstallableError::PlainFile(start.display().to_string()));
     }
+    if !start.exists() {
+        return Err(InstallableError::NoFlake(start.display().to_string(), ", which does not exist"));
+    }
     let found = if reference.text("dir").is_some() || text.starts_with("path:") {
         let flake = PathBuf::from(OsString::from_vec(reference.directory_in(start.as_os_str().as_bytes())?));
         match flake.join("flake.nix").is_file() {
@@ -239,6 +242,10 @@ mod tests {
         assert_eq!(
             parse(".#x").unwrap_err(),
             InstallableError::NoFlake(root.join("a/b").display().to_string(), " or a directory above it")
+        );
+        assert_eq!(
+            parse("./nowhere#x").unwrap_err(),
+            InstallableError::NoFlake(root.join("a/b/nowhere").display().to_string(), ", which does not exist")
         );
         assert_eq!(parse("x^").unwrap_err(), InstallableError::NoOutputs("x^".into()));
         for (text, url) in [

@@ -116,6 +116,8 @@ impl RegistryError {
         match self {
             RegistryError::Unknown(name) => {
                 let name = name.strip_prefix("flake:").unwrap_or(name);
+                // Without the branch.
+                let name = name.split(['/', '?']).next().unwrap_or(name);
                 Some(format!(
                     "say where it is, as in `github:owner/{name}`, or name it once: `ev registry add {name} github:owner/{name}`"
                 ))

@@ -88,6 +88,12 @@ fn outputs_are_shown_as_a_tree() {
             "x86_64-linux": { "hello": { "type": "derivation", "name": "hello-1", "description": "says hello\nand more" } },
         })
     );
+    assert_eq!(shown["success"], true);
+    let shown = workspace.json("flake show --json --all-systems");
+    assert_eq!(shown["success"], false);
+    assert_eq!(shown["failed"], serde_json::json!(["packages.aarch64-linux.hello"]));
+    assert_eq!(workspace.json("flake show --json ./nowhere")["error"]["code"], "installable");
+    assert_eq!(workspace.json("flake check --json ./nowhere")["error"]["code"], "installable");
     // An output that fails leaves the others as they are.
     assert_snapshot!(run(&workspace, &["flake", "show", "--all-systems"]).split_once("├───packages").expect("it is shown").1, @"
     │   ├───aarch64-linux

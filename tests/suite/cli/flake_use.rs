@@ -148,7 +148,9 @@ fn nothing_is_fetched_offline() {
     assert_snapshot!(evaluate(&["--offline"]), @r#"
     status: 1
     --- stderr
-    error[lang::host]: cannot fetch `HEAD` of the Git repository `[URL]`: it is in no cache, and `--offline` forbids to fetch it
+    error[offline]: cannot fetch `HEAD` of the Git repository `[URL]`: it is in no cache, and `--offline` forbids to fetch it
+     |
+     = help: run the command once without `--offline`
       … while locking the input 'r'
     "#);
     assert_eq!(server.seen().len(), 0);

@@ -248,7 +248,9 @@ impl Sources {
     /// The errors of [`Sources::obtain`]; when the hash differs from the expected one; when the
     /// host cannot add the result.
     pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
-        let mut obtained = self.obtain(request, &|warning| host.message(Severity::Warning, warning))?;
+        let mut obtained = self
+            .obtain(request, &|warning| host.message(Severity::Warning, warning))
+            .map_err(|error| if error.message.ends_with(OFFLINE) { with_offline_help(error) } else { error })?;
         let name = request.name.as_deref().unwrap_or("source");
         let name = StorePathName::new(name).map_err(other)?;
         let is_tree = matches!(request.kind, FetchKind::Git | FetchKind::Mercurial | FetchKind::Tree);
@@ -419,9 +421,14 @@ impl Sources {
 
 /// Makes the error of something that would need the network.
 fn offline(what: &str) -> HostError {
-    HostError::new(HostErrorKind::NotFound, format!("`{what}` is in no cache, and `--offline` forbids to fetch it"))
-        .code("offline")
-        .help("run the command once without `--offline`")
+    with_offline_help(HostError::new(HostErrorKind::NotFound, format!("`{what}` {OFFLINE}")))
+}
+
+/// End of the messages about things that would need the network.
+const OFFLINE: &str = "is in no cache, and `--offline` forbids to fetch it";
+
+fn with_offline_help(error: HostError) -> HostError {
+    error.code("offline").help("run the command once without `--offline`")
 }
 
 /// Makes the error of a name that no registry has.
