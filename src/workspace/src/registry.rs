@@ -428,7 +428,7 @@ mod tests {
             ("{ \"version\": 2, \"flakes\": [ { } ] }", "an entry has no references 'from' and 'to'"),
             ("{ \"version\": 2, \"flakes\": [ { \"from\": { }, \"to\": { } } ] }", "a reference has no 'type'"),
             (
-                "{ \"version\": 2, \"flakes\": [ { \"from\": { \"type\": [ ] }, \"to\": { } } ] }",
+                "{ \"version\": 2, \"flakes\": [ { \"from\": { \"type\": [ ] }, \"to\": { \"type\": \"path\" } } ] }",
                 "the attribute 'type' is neither a string, an integer nor a Boolean",
             ),
         ] {
