@@ -15,7 +15,7 @@ use workspace::installable::InstallableError;
 
 /// Codes of failures that come from no library.
 #[cfg(test)]
-pub const CODES: [&str; 7] = ["error", "installable", "interrupted", "io", "offline", "registry", "usage"];
+pub const CODES: [&str; 6] = ["error", "installable", "interrupted", "io", "registry", "usage"];
 
 /// An error as it is reported.
 #[derive(Debug)]

@@ -447,8 +447,8 @@ fn a_locked_input_comes_from_a_repository() {
     assert_snapshot!(run(&workspace, &["expr", "--locked", ".#text"]), @r#"
     status: 1
     --- stderr
-    error: the lock file of `path:[DIR]` must change, which `--locked` forbids:
-             added 'r': git+file://[DIR]/repository?ref=refs/heads/main&rev=6f12739d219a79befa6f321cf205fabdf16ade81
+    error[lang::flake_lock]: the lock file of `path:[DIR]` must change, which `--locked` forbids:
+        added 'r': git+file://[DIR]/repository?ref=refs/heads/main&rev=6f12739d219a79befa6f321cf205fabdf16ade81
      |
      = help: `ev flake lock` makes the changes
     "#);

@@ -316,7 +316,7 @@ fn mistakes_leave_the_lock_as_it_was() {
     status: 1
     --- stderr
     warning: Git tree '[DIR]/repository' is dirty
-    error: the input 'a' cannot be locked: its working tree has uncommitted changes
+    error[lang::unlocked_fetch]: the input 'a' cannot be locked: its working tree has uncommitted changes
      |
      = help: commit the changes, or give a `rev` or `ref`
     "#);

@@ -131,13 +131,13 @@ fn all_outputs_are_checked() {
         "status: 1\n",
         "error[lang::throw]: broken\n",
         "… while checking the output `packages.x86_64-linux.broken`",
-        "error: the output `packages.x86_64-linux.number` is not a derivation",
-        "error: the output `overlays.set` is not an overlay: a function of two arguments",
-        "error: the output `apps.x86_64-linux.text` is not an app: a set with `type = \"app\"` and a string `program`",
-        "error: the output `templates.empty` is not a template: a set with a `path` and a string `description`",
+        "error[installable]: the output `packages.x86_64-linux.number` is not a derivation",
+        "error[installable]: the output `overlays.set` is not an overlay: a function of two arguments",
+        "error[installable]: the output `apps.x86_64-linux.text` is not an app: a set with `type = \"app\"` and a string `program`",
+        "error[installable]: the output `templates.empty` is not a template: a set with a `path` and a string `description`",
         "… while checking the output `nixosConfigurations.host`",
         "warning: outputs of no known kind, which are not checked: `odd`",
-        "error: 6 of 16 outputs failed: `apps.x86_64-linux.text`, `nixosConfigurations.host`, `overlays.set`, \
+        "error[installable]: 6 of 16 outputs failed: `apps.x86_64-linux.text`, `nixosConfigurations.host`, `overlays.set`, \
          `packages.x86_64-linux.broken`, `packages.x86_64-linux.number`, `templates.empty`",
     ] {
         assert!(said.contains(part), "{part}\n{said}");

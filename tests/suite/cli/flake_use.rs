@@ -146,11 +146,11 @@ fn nothing_is_fetched_offline() {
     );
     let evaluate = |flags: &[&str]| run(&workspace, &[&["expr", ".#rev"], flags].concat()).replace(&url, "[URL]");
     assert_snapshot!(evaluate(&["--offline"]), @r#"
-    status: 1
+    status: 100
     --- stderr
-    error[offline]: cannot fetch `HEAD` of the Git repository `[URL]`: it is in no cache, and `--offline` forbids to fetch it
+    error[build::offline]: cannot fetch `HEAD` of the Git repository `[URL]`: it is in no cache, and `--offline` forbids to fetch it
      |
-     = help: run the command once without `--offline`
+     = help: run it once without `--offline` where there is a network
       … while locking the input 'r'
     "#);
     assert_eq!(server.seen().len(), 0);
@@ -163,7 +163,7 @@ fn nothing_is_fetched_offline() {
     assert_eq!(server.seen().len(), asked);
     let archive = run(&workspace, &["expr", "--offline", &format!("{}#x", server.url("/a.tar.gz"))]);
     assert!(archive.contains("/a.tar.gz` is in no cache, and `--offline` forbids to fetch it"), "{archive}");
-    assert!(archive.contains("run the command once without `--offline`"), "{archive}");
+    assert!(archive.contains("run it once without `--offline` where there is a network"), "{archive}");
     assert_eq!(server.seen().len(), asked);
 }
 

@@ -428,7 +428,7 @@ fn offline(what: &str) -> HostError {
 const OFFLINE: &str = "is in no cache, and `--offline` forbids to fetch it";
 
 fn with_offline_help(error: HostError) -> HostError {
-    error.code("offline").help("run the command once without `--offline`")
+    error.code("build::offline").help("run it once without `--offline` where there is a network")
 }
 
 /// Makes the error of a name that no registry has.
