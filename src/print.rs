@@ -9,6 +9,7 @@
 //! CI are shown on terminals too.
 
 use crate::exit::Exit;
+use crate::progress::screen;
 use crate::report::Failure;
 use model::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
 use std::fmt::Arguments;
@@ -77,14 +78,13 @@ pub fn line(text: Arguments<'_>) -> Result<(), Failure> {
 }
 
 pub fn remark_line(text: Arguments<'_>) {
-    // Standard error is the last resort.
-    let _ = writeln!(stderr(), "{}", visible(&text.to_string()));
+    screen::above(&format!("{}\n", visible(&text.to_string())));
 }
 
 /// Prints a remark for programs: byte for byte unless standard error is a terminal.
 pub fn remark_for_programs(text: &str) {
     let text = if stderr().is_terminal() { visible(text) } else { text.into() };
-    let _ = writeln!(stderr(), "{text}");
+    screen::above(&format!("{text}\n"));
 }
 
 /// Prints bytes; on a terminal, control characters are made visible.

@@ -4,13 +4,15 @@
 
 use crate::exit::Exit;
 use crate::interrupt;
+use crate::progress::screen;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use builder::BuildError;
+use builder::{BuildError, BuildReport, DerivationFailure};
 use model::terminal::{is_active, visible};
 use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use workspace::EditableFiles;
 use workspace::installable::InstallableError;
 
 /// Codes of failures that come from no library.
@@ -27,7 +29,9 @@ pub struct Failure {
     /// Present for errors of the language: positions, trace.
     evaluation: Option<Box<lang::error::Report>>,
     /// Report of the builds, when one of them failed.
-    builds: Option<Box<builder::BuildReport>>,
+    builds: Option<Box<BuildReport>>,
+    /// True when each failed build was reported when it failed, so that the text need not repeat it.
+    is_summary: bool,
 }
 
 impl Failure {
@@ -39,6 +43,39 @@ impl Failure {
             help: None,
             evaluation: None,
             builds: None,
+            is_summary: false,
+        }
+    }
+
+    /// Makes the failure of one build, to be reported while others run. `files` are searched for
+    /// the lines to change.
+    pub fn of_build(failure: &DerivationFailure, files: &EditableFiles) -> Failure {
+        let code = failure.error.code();
+        let report = Failure { exit: exit_of(code), code, help: failure.help(), ..Failure::new(failure.to_string()) };
+        match hash_help([failure], files) {
+            Some(help) => report.help(help),
+            None => report,
+        }
+    }
+
+    /// Marks the builds as reported: the text that follows is a summary.
+    #[must_use]
+    pub fn after_reports(mut self) -> Failure {
+        let summary = self.builds().map(BuildReport::summary_text);
+        if let (Some(summary), Some(report)) = (summary, &mut self.evaluation) {
+            // Its positions say which part of the evaluation waited.
+            report.message = summary;
+        }
+        Failure { is_summary: true, ..self }
+    }
+
+    /// Adds the lines that contain the old hash to the help of a hash mismatch.
+    #[must_use]
+    pub fn with_places(self, files: &EditableFiles) -> Failure {
+        let failures = self.builds().map(|builds| builds.failures.iter().map(|failure| &**failure).collect::<Vec<_>>());
+        match failures.and_then(|failures| hash_help(failures, files)) {
+            Some(help) => self.help(help),
+            None => self,
         }
     }
 
@@ -53,7 +90,7 @@ impl Failure {
 
     /// Returns the report of the builds, when one of them failed: of those asked for, or of those
     /// that the evaluation waited for.
-    pub fn builds(&self) -> Option<&builder::BuildReport> {
+    pub fn builds(&self) -> Option<&BuildReport> {
         let evaluation = || match build_error(self.evaluation.as_ref()?.cause.as_deref()?)? {
             BuildError::Failed(report) => Some(&**report),
             _ => None,
@@ -100,22 +137,32 @@ impl Failure {
 
     /// Prints to standard error.
     pub fn print(&self, show_trace: bool) {
-        use std::io::Write;
-        let text = match &self.evaluation {
+        let styled = self.text(show_trace);
+        let text = match anstream::AutoStream::choice(&std::io::stderr()) {
+            anstream::ColorChoice::Never => anstream::adapter::strip_str(&styled).to_string(),
+            _ => styled,
+        };
+        screen::above(&format!("{text}\n"));
+    }
+
+    /// Returns the text for people.
+    fn text(&self, show_trace: bool) -> String {
+        match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let (first, details) = self.message.split_once('\n').unwrap_or((&self.message, ""));
+                let summary = self.builds.as_deref().filter(|_| self.is_summary).map(BuildReport::summary_text);
+                let message = summary.as_deref().unwrap_or(&self.message);
+                let (first, details) = message.split_once('\n').unwrap_or((message, ""));
                 let title = Level::ERROR.primary_title(visible(first));
                 // Other codes say no more than the message does.
                 let has_code = self.code.contains("::") || self.code == "installable";
                 let mut group = Group::with_title(if has_code { title.id(self.code) } else { title });
-                if let Some(help) = &self.help {
+                if let Some(help) = self.help.as_ref().filter(|_| summary.is_none()) {
                     group = group.element(Level::HELP.message(visible(help)));
                 }
                 with_details(&Renderer::styled().render(&[group]), details)
             }
-        };
-        let _ = writeln!(anstream::stderr().lock(), "{text}");
+        }
     }
 
     /// Returns whether this is a mistake at the very end of `text`, which more text could correct.
@@ -151,6 +198,31 @@ impl Failure {
         }
         serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit.status(), "error": error })
     }
+}
+
+/// Returns the help of fixed outputs with other contents: the lines that specify their hashes.
+/// `None` when no line is known.
+fn hash_help<'f>(failures: impl IntoIterator<Item = &'f DerivationFailure>, files: &EditableFiles) -> Option<String> {
+    let mismatches = failures.into_iter().filter_map(|failure| match &failure.error {
+        BuildError::HashMismatch(mismatch) => Some((failure.name(), files.occurrences_of(&mismatch.specified))),
+        _ => None,
+    });
+    let mut known: Vec<(&str, String)> = Vec::new();
+    for (name, places) in mismatches {
+        let places = places.iter().map(|place| format!("`{place}`")).collect::<Vec<_>>().join(", ");
+        if !places.is_empty() && !known.iter().any(|(_, other)| *other == places) {
+            known.push((name, places));
+        }
+    }
+    let lines = match known.as_slice() {
+        [] => return None,
+        [(_, places)] => format!("write the new hash in {places}"),
+        known => {
+            let lines = known.iter().map(|(name, places)| format!("the new hash of `{name}` in {places}"));
+            format!("write {}", lines.collect::<Vec<_>>().join("; "))
+        }
+    };
+    Some(format!("when the new contents are what you want, {lines}"))
 }
 
 /// Returns an error as one object for editors and other programs; the book's page of errors

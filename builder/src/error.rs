@@ -167,13 +167,15 @@ impl BuildError {
             Self::WrongSystem { host, .. } => {
                 Some(format!("set `system = \"{host}\"`, or build it on a machine of that kind"))
             }
-            Self::HashMismatch(mismatch) => Some(format!(
-                "when the new contents are what you want, change `{}` to `{}`",
-                mismatch.specified, mismatch.actual
-            )),
+            Self::HashMismatch(_) => {
+                Some("when the new contents are what you want, write their hash into the derivation".to_owned())
+            }
             Self::NotFlat { .. } => Some("use `outputHashMode = \"recursive\"` for anything else".to_owned()),
             Self::Builder(failure) => failure.help().map(str::to_owned),
             Self::DiskFull { .. } | Self::DiskReserve { .. } => Some(format!("{STORE_FULL}, and run it again")),
+            Self::NotReproducible { .. } => {
+                Some("`--keep-failed` keeps the outputs of the second build, to compare them".to_owned())
+            }
             Self::NothingToCompare { .. } => Some("build it without `--rebuild` first".to_owned()),
             Self::Io { cause, .. } => os::io_help(cause).map(str::to_owned),
             Self::Store(error) => error.help().map(str::to_owned),
@@ -190,7 +192,6 @@ impl BuildError {
     /// Returns the error of a fixed output with other contents than were specified. Both hashes are
     /// printed in the form of `written`.
     pub(crate) fn hash_mismatch(
-        name: &str,
         written: Option<&str>,
         expected: &Hash,
         actual: &Hash,
@@ -199,7 +200,6 @@ impl BuildError {
         let sri = expected.sri();
         let written = written.unwrap_or(&sri);
         BuildError::HashMismatch(Box::new(HashMismatch {
-            name: name.to_owned(),
             specified: written.to_owned(),
             actual: in_form_of(written, actual),
             urls,
@@ -210,7 +210,6 @@ impl BuildError {
 /// A fixed output with other contents than its derivation says.
 #[derive(Debug)]
 pub struct HashMismatch {
-    pub name: String,
     /// The expected hash, in the form the user wrote it.
     pub specified: String,
     /// The hash of the contents, in the same form.
@@ -220,7 +219,7 @@ pub struct HashMismatch {
 
 impl fmt::Display for HashMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the fixed output `{}` has another hash than its derivation says", self.name)?;
+        writeln!(f, "the contents have another hash than the derivation says")?;
         writeln!(f, "  specified: {}", self.specified)?;
         write!(f, "  got:       {}", self.actual)?;
         for url in &self.urls {
@@ -284,8 +283,8 @@ impl fmt::Display for BuilderFailure {
         match self {
             Self::Exited(status) => write!(f, "the builder exited with status {status}"),
             Self::Signalled(signal) => write!(f, "the builder was killed by signal {signal}"),
-            Self::TimedOut { secs } => write!(f, "the build took longer than its time limit of {secs} seconds"),
-            Self::Silent { secs } => write!(f, "the builder printed nothing for {secs} seconds, its limit of silence"),
+            Self::TimedOut { secs } => write!(f, "the build took longer than its time limit of {}", seconds(*secs)),
+            Self::Silent { secs } => write!(f, "the builder printed nothing for {}, its limit of silence", seconds(*secs)),
             Self::LogTooLong { bytes } => write!(f, "the builder printed more than {bytes} bytes, the limit of a log"),
             Self::OutOfMemory { bytes } => {
                 write!(f, "the build used more than {} MiB of memory, its limit", bytes >> 20)
@@ -301,6 +300,10 @@ impl fmt::Display for BuilderFailure {
             }
         }
     }
+}
+
+fn seconds(count: u64) -> String {
+    if count == 1 { "1 second".to_owned() } else { format!("{count} seconds") }
 }
 
 /// A path at which two builds of an output differ.
@@ -384,7 +387,11 @@ impl DerivationFailure {
 
 impl fmt::Display for DerivationFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` failed: {}", self.name(), self.error)?;
+        match &self.error {
+            // The message of a fetch names the file, which is the derivation.
+            BuildError::Fetch(error) => write!(f, "`{}` cannot be fetched: {}", self.name(), error.reason())?,
+            error => write!(f, "`{}` failed: {error}", self.name())?,
+        }
         if let Some(log) = &self.log {
             if let Some(phase) = &log.phase {
                 write!(f, "\n  phase:       {phase}")?;

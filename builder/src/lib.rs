@@ -15,6 +15,7 @@
 pub mod error;
 pub mod events;
 pub mod plan;
+pub mod report;
 
 pub mod log;
 
@@ -42,12 +43,13 @@ pub use realise::{
     PreparedAction, ResourceUsage,
 };
 pub use repair::Repaired;
+pub use report::BuildReport;
 
-use model::{StoreModel, StorePath};
+use model::StorePath;
 use schedule::{Budgets, Ended, SchedulePolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::LocalStore;
@@ -64,6 +66,8 @@ pub struct Options {
     pub fetches: usize,
     /// Go on with all nodes that do not need a failed one.
     pub keep_going: bool,
+    /// Stop what still runs at the first failure, unless it keeps going.
+    pub fail_fast: bool,
     /// Build the first target before those after it, rather than the longest path first.
     pub in_order: bool,
     /// Build valid targets again and compare.
@@ -108,6 +112,7 @@ impl Default for Options {
             cores: 0,
             fetches: 0,
             keep_going: false,
+            fail_fast: false,
             in_order: false,
             rebuild: false,
             keep_failed: false,
@@ -138,74 +143,6 @@ pub struct Builder {
     services: OnceLock<realise::Services>,
     /// Runs the builds; the sandbox of this machine when `None`.
     executor: Option<Arc<dyn Executor>>,
-}
-
-/// The report of a realised plan.
-#[derive(Debug, Default)]
-pub struct BuildReport {
-    /// Origin and duration of each derivation that was realised.
-    pub realised: BTreeMap<StorePath, (Origin, Duration)>,
-    /// The targets with the outputs asked for, valid unless something failed.
-    pub targets: Vec<(StorePath, Arc<BTreeMap<String, StorePath>>)>,
-    pub failures: Vec<Arc<DerivationFailure>>,
-    /// Derivations that were not started, with the failed one below them.
-    pub blocked: Vec<(StorePath, StorePath)>,
-    /// Derivations that were not started since the run was stopped.
-    pub not_started: Vec<StorePath>,
-    pub cancelled: bool,
-}
-
-impl BuildReport {
-    /// Returns the number of derivations of this origin.
-    pub fn count(&self, origin: Origin) -> usize {
-        self.realised.values().filter(|(o, _)| *o == origin).count()
-    }
-
-    /// Returns the next step for the user: that of the failure, when there is a single one, and the
-    /// command that prints the first log. Of several failures, each is printed with its own next
-    /// step.
-    pub(crate) fn help(&self) -> Option<String> {
-        let has_log = |failure: &DerivationFailure| failure.log.as_ref().is_some_and(|log| !log.tail.is_empty());
-        let logged = self.failures.iter().find(|failure| has_log(failure));
-        let log = logged.map(|first| format!("the whole log: `ev log {}`", StoreModel::Native.print(&first.drv)));
-        let own = if let [failure] = self.failures.as_slice() { failure.error.help() } else { None };
-        let steps: Vec<String> = own.into_iter().chain(log).collect();
-        (!steps.is_empty()).then(|| steps.join("\n"))
-    }
-
-    /// Returns the failures in full, then the derivations that they block, and the names of the
-    /// failed last, where the eye rests.
-    pub(crate) fn failure_text(&self) -> String {
-        let name = |drv: &StorePath| drv.name().as_str().trim_end_matches(".drv").to_owned();
-        let mut text = String::new();
-        for failure in &self.failures {
-            text.push_str(&failure.to_string());
-            if let (Some(help), true) = (failure.error.help(), self.failures.len() > 1) {
-                text.push_str(&format!("\n  help:        {help}"));
-            }
-            text.push('\n');
-        }
-        for failure in &self.failures {
-            let held: Vec<String> =
-                self.blocked.iter().filter(|(_, by)| *by == failure.drv).map(|(drv, _)| name(drv)).collect();
-            if !held.is_empty() {
-                let shown = held.iter().take(5).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-                let more = if held.len() > 5 { format!(" and {} more", held.len() - 5) } else { String::new() };
-                text.push_str(&format!("not built, since they need `{}`: {shown}{more}\n", failure.name()));
-            }
-        }
-        let failed: Vec<String> = self.failures.iter().map(|f| format!("`{}`", f.name())).collect();
-        if self.cancelled {
-            text.push_str("stopped on request");
-        }
-        // A single one is named in the first line already.
-        if failed.len() > 1 {
-            text.push_str(if self.cancelled { "; " } else { "" });
-            text.push_str(&format!("failed: {}", failed.join(", ")));
-        }
-        text.truncate(text.trim_end().len());
-        text
-    }
 }
 
 impl Builder {
@@ -263,13 +200,30 @@ impl Builder {
                 .get_or_init(|| realise::Services::new(&self.store, &self.options, self.executor.clone())),
             plan: &plan,
         };
+        let policy = SchedulePolicy {
+            budgets: self.budgets(),
+            keep_going: self.options.keep_going,
+            all_fetches: self.options.fetch.offline,
+        };
+        let gave_up = AtomicBool::new(false);
         let ended = schedule::run(
             &plan,
-            SchedulePolicy { budgets: self.budgets(), keep_going: self.options.keep_going },
+            policy,
             &self.cancelled,
-            &|id, load, slot| realiser.node(id, load, slot),
+            &|id, load, slot| {
+                let ended = realiser.node(id, load, slot);
+                let failed = ended.as_ref().is_err_and(|failure| !matches!(failure.error, BuildError::Cancelled));
+                if failed && self.options.fail_fast && !self.options.keep_going {
+                    // All that watches the flag ends, as for an interrupt.
+                    gave_up.fetch_or(!self.cancelled.swap(true, Ordering::SeqCst), Ordering::SeqCst);
+                }
+                ended
+            },
             &|node, by| self.sink.event(Event::Blocked { node, by }),
         );
+        if gave_up.into_inner() {
+            self.cancelled.store(false, Ordering::SeqCst);
+        }
         for (node, ended) in plan.nodes.iter().zip(ended) {
             match ended {
                 Ended::Done(how) => {
@@ -283,7 +237,7 @@ impl Builder {
                 Ended::NotStarted => report.not_started.push(node.drv.clone()),
             }
         }
-        report.cancelled = self.cancelled.load(std::sync::atomic::Ordering::Relaxed);
+        report.cancelled = self.cancelled.load(Ordering::SeqCst);
         let all_well = report.failures.is_empty() && report.blocked.is_empty() && report.not_started.is_empty();
         if all_well { Ok(report) } else { Err(BuildError::Failed(Box::new(report))) }
     }

@@ -79,6 +79,9 @@ pub(crate) struct SchedulePolicy {
     pub budgets: Budgets,
     /// Go on with all nodes that do not need a failed one.
     pub keep_going: bool,
+    /// Go on with all fetches after a failure, so that each that fails is found at once. For fetches
+    /// that use no network.
+    pub all_fetches: bool,
 }
 
 /// Load when a node starts, from which its share of the machine is computed.
@@ -227,8 +230,10 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
     fn worker(&self, kind: NodeKind) {
         let mut state = self.lock();
         loop {
-            state.stop |= self.cancelled.load(Ordering::Relaxed);
-            if state.stop || state.left == 0 {
+            let cancelled = self.cancelled.load(Ordering::Relaxed);
+            state.stop |= cancelled;
+            let may_fetch = !cancelled && self.policy.all_fetches && kind == NodeKind::Fetch;
+            if state.left == 0 || state.stop && !(may_fetch && !state.ready[kind as usize].is_empty()) {
                 return;
             }
             let free = state.running[kind as usize] < self.policy.budgets.of(kind);
@@ -360,7 +365,7 @@ mod tests {
     const ONE: Budgets = Budgets { builds: 1, fetches: 1, unpacks: 1, trees: 1, memory_bytes: 1 << 40 };
 
     fn policy(budgets: Budgets) -> SchedulePolicy {
-        SchedulePolicy { budgets, keep_going: false }
+        SchedulePolicy { budgets, keep_going: false, all_fetches: false }
     }
 
     fn order(nodes: Vec<PlanNode>, budgets: Budgets, keep_going: bool, bad: &[NodeId]) -> (Vec<NodeId>, String) {
@@ -370,7 +375,8 @@ mod tests {
             started.lock().unwrap().push(id);
             if bad.contains(&id) { Err(()) } else { Ok(()) }
         };
-        let ended = run(&plan, SchedulePolicy { budgets, keep_going }, &AtomicBool::new(false), &work, &|_, _| {});
+        let rules = SchedulePolicy { keep_going, ..policy(budgets) };
+        let ended = run(&plan, rules, &AtomicBool::new(false), &work, &|_, _| {});
         let text = ended
             .iter()
             .map(|e| match e {
@@ -406,6 +412,18 @@ mod tests {
     fn the_first_failure_starts_no_further_node() {
         let nodes = vec![node(NodeKind::Build, 9, &[]), node(NodeKind::Build, 8, &[0]), node(NodeKind::Build, 1, &[])];
         assert_eq!(order(nodes, ONE, false, &[0]), (vec![0], "failed, blocked by 0, not started".into()));
+    }
+
+    #[test]
+    fn offline_all_fetches_are_tried_and_nothing_else() {
+        let mut nodes: Vec<_> = (0..6).map(|_| node(NodeKind::Fetch, 1, &[])).collect();
+        nodes.push(node(NodeKind::Build, 1, &[5]));
+        let plan = Plan { nodes, ..Plan::default() };
+        let rules = SchedulePolicy { all_fetches: true, ..policy(ONE) };
+        let work = |id: NodeId, _: Load, _: &Slot| if id == 5 { Ok(()) } else { Err(()) };
+        let ended = run(&plan, rules, &AtomicBool::new(false), &work, &|_, _| {});
+        let failed = ended.iter().filter(|ended| matches!(ended, Ended::Failed(()))).count();
+        assert!(failed == 5 && matches!(ended[5..], [Ended::Done(()), Ended::NotStarted]), "{ended:?}");
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use super::session::CommandSession;
 use super::{Global, Installables};
-use crate::exit::Exit;
 use crate::interrupt::interrupts;
 use crate::print::{remark, say};
 use crate::progress::Progress;
 use crate::report::Failure;
-use builder::{BuildError, Origin, Plan, Target};
+use builder::{Origin, Plan, Target};
 use clap::Args;
 use model::{StoreModel, StorePath};
 use std::collections::BTreeMap;
@@ -45,13 +44,14 @@ type Done = (Arc<Plan>, Option<builder::BuildReport>, Vec<Built>);
 
 impl Build {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
-        let progress = Progress::start(global.display());
+        let progress = Progress::start(self.installables.evaluation.building.display(global.display()));
         let mut settings = global.settings(&self.installables.evaluation)?;
         settings.building.rebuild = self.rebuild;
         let session = CommandSession::open(global, settings, progress.sink())?;
-        let done = self.build(&session);
+        let done = self.build(&session, &progress);
         progress.finish();
-        let (plan, report, wanted) = done.map_err(|failure| locate_hash(failure, &session))?;
+        let (plan, report, wanted) =
+            done.map_err(|failure| failure.with_places(&session.editable()).after_reports())?;
         if self.dry_run {
             return self.print_plan(&session.store, &plan);
         }
@@ -67,7 +67,7 @@ impl Build {
         Ok(())
     }
 
-    fn build(&self, session: &CommandSession) -> Result<Done, Failure> {
+    fn build(&self, session: &CommandSession, progress: &Progress) -> Result<Done, Failure> {
         let mut targets = Vec::new();
         let mut ready = Vec::new();
         for wanted in session.resolve(&self.installables.names())? {
@@ -78,6 +78,7 @@ impl Build {
                 }
             }
         }
+        progress.set_files(session.editable());
         let plan = Arc::new(session.builder.plan(&targets)?);
         drop(targets);
         let outputs = |plan: &Plan| {
@@ -192,31 +193,4 @@ fn kind_name(kind: builder::NodeKind) -> &'static str {
         builder::NodeKind::Unpack => "unpack",
         builder::NodeKind::Tree => "tree",
     }
-}
-
-/// Adds the lines that contain the old hash to the help of a hash mismatch.
-fn locate_hash(mut failure: Failure, session: &CommandSession) -> Failure {
-    if failure.exit != Exit::HashMismatch {
-        return failure;
-    }
-    let mismatches: Vec<(String, String)> = failure
-        .builds()
-        .into_iter()
-        .flat_map(|report| &report.failures)
-        .filter_map(|failure| match &failure.error {
-            BuildError::HashMismatch(mismatch) => Some((mismatch.specified.clone(), mismatch.actual.clone())),
-            _ => None,
-        })
-        .collect();
-    let places: Vec<String> = mismatches
-        .iter()
-        .flat_map(|(specified, actual)| {
-            session.occurrences_of(specified).into_iter().map(move |place| format!("{place}: change it to `{actual}`"))
-        })
-        .collect();
-    if !places.is_empty() {
-        failure =
-            failure.help(format!("when the new contents are what you want: the hash is in {}", places.join("; ")));
-    }
-    failure
 }

@@ -104,6 +104,10 @@ pub enum ProgressStyle {
     Auto,
     Tree,
     Plain,
+    /// Print lines, and logs as groups that GitHub's page folds
+    Github,
+    /// Print lines, and logs as sections that GitLab's page folds
+    Gitlab,
     None,
 }
 
@@ -247,6 +251,9 @@ pub struct Building {
     /// Continue with everything that does not depend on a failed build
     #[arg(short, long)]
     pub keep_going: bool,
+    /// Stop everything that runs at the first failure, instead of letting it end
+    #[arg(long, conflicts_with = "keep_going")]
+    pub fail_fast: bool,
     /// Build arguments in their order, instead of the longest path first
     #[arg(long, hide_short_help = true)]
     pub in_order: bool,

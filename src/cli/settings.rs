@@ -1,6 +1,6 @@
 //! Conversion of flags to the plain settings of the libraries.
 
-use super::{Building, Durability, Evaluation, Global, ProgressStyle, SandboxChoice, Source};
+use super::{Building, Durability, ErrorFormat, Evaluation, Global, ProgressStyle, SandboxChoice, Source};
 use crate::progress::{Display, Style};
 use crate::report::Failure;
 use std::io::{Read, stdin};
@@ -68,10 +68,17 @@ impl Global {
             ProgressStyle::Auto => Style::Auto,
             ProgressStyle::Tree => Style::Tree,
             ProgressStyle::Plain => Style::Plain,
+            ProgressStyle::Github => Style::Github,
+            ProgressStyle::Gitlab => Style::Gitlab,
             ProgressStyle::None => Style::None,
         };
-        Display { style, logs: self.logs }
+        let json_errors = self.error_format == ErrorFormat::Json;
+        Display { style, logs: self.logs, json_errors, waits_at_failure: false, slots: cores() }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Returns the environment of this process.
@@ -119,6 +126,12 @@ impl Source {
 }
 
 impl Building {
+    /// Returns the way progress of builds with these options is shown.
+    pub fn display(&self, display: Display) -> Display {
+        let slots = self.jobs.filter(|&jobs| jobs > 0).unwrap_or_else(cores);
+        Display { waits_at_failure: !self.keep_going && !self.fail_fast, slots, ..display }
+    }
+
     /// Returns the builder's options.
     pub fn options(&self) -> builder::Options {
         let defaults = builder::Options::default();
@@ -135,6 +148,7 @@ impl Building {
             jobs: self.jobs.unwrap_or(0),
             cores: self.cores.unwrap_or(0),
             keep_going: self.keep_going,
+            fail_fast: self.fail_fast,
             in_order: self.in_order,
             keep_failed: self.keep_failed,
             timeout: self.timeout.map(Duration::from_secs),

@@ -1,48 +1,24 @@
 //! The live view: running nodes below those that wait for them, and a line of totals.
 
-use super::{Done, Running, View, bytes, seconds};
+use super::{Done, Running, View, bytes, estimate, minutes, screen, seconds};
 use builder::{NodeId, NodeKind};
-use model::terminal::visible;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
-
-/// Begin and end of a synchronised update: the terminal shows the frame at once.
-const BEGIN: &str = "\x1b[?2026h";
-const END: &str = "\x1b[?2026l";
-
-/// Removes the view from the screen.
-pub fn erase(state: &mut View) {
-    if state.drawn_lines > 0 {
-        let _ = write!(std::io::stderr().lock(), "\x1b[{}A\x1b[J", state.drawn_lines);
-        state.drawn_lines = 0;
-    }
-}
+use std::time::{Duration, Instant};
 
 /// Draws the view in place of the one before.
-pub fn draw(state: &mut View) {
+pub fn draw(state: &View, now: Instant, slots: usize) {
     if state.plan.is_empty() {
         return;
     }
     let (width, height) = terminal_size::terminal_size_of(std::io::stderr())
         .map_or((100, 30), |(width, height)| (usize::from(width.0), usize::from(height.0)));
-    let mut lines = tree_lines(state, (height / 3).clamp(3, 20));
-    lines.push(totals(state));
-    let mut frame = String::from(BEGIN);
-    if state.drawn_lines > 0 {
-        let _ = write!(frame, "\x1b[{}A\x1b[J", state.drawn_lines);
-    }
-    for line in &lines {
-        let cut: String = visible(line).chars().take(width.saturating_sub(1)).collect();
-        frame.push_str(&cut);
-        frame.push('\n');
-    }
-    frame.push_str(END);
-    let _ = std::io::stderr().lock().write_all(frame.as_bytes());
-    state.drawn_lines = lines.len();
+    let mut lines = tree_lines(state, now, (height / 3).clamp(3, 20).min(height.saturating_sub(2)));
+    lines.push(totals(state, now, slots));
+    screen::draw(&lines, width);
 }
 
-fn totals(state: &View) -> String {
+fn totals(state: &View, now: Instant, slots: usize) -> String {
     let mut text = String::new();
     for (kind, what) in [
         (NodeKind::Fetch, "fetched"),
@@ -67,13 +43,16 @@ fn totals(state: &View) -> String {
         let _ = write!(text, "{} failed  ", state.counts.failed);
     }
     if let Some(started) = state.started {
-        text.push_str(&seconds(started.elapsed()));
+        text.push_str(&seconds(now.duration_since(started)));
+    }
+    if let Some(left) = estimate::left(state, now, slots).filter(|left| left.as_secs() > 0) {
+        let _ = write!(text, ", about {} left", minutes(left));
     }
     text
 }
 
 /// The running nodes, each below the chain of one of its dependents up to a target.
-fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
+fn tree_lines(state: &View, now: Instant, lines_max: usize) -> Vec<String> {
     let parents = parents(state);
     let mut children: BTreeMap<Option<NodeId>, BTreeSet<NodeId>> = BTreeMap::new();
     // Builds first, then the longest running, so that those cut off below matter least.
@@ -96,7 +75,7 @@ fn tree_lines(state: &View, lines_max: usize) -> Vec<String> {
     let mut stack: Vec<(NodeId, usize)> =
         children.get(&None).into_iter().flatten().rev().map(|&node| (node, 0)).collect();
     while let Some((node, depth)) = stack.pop() {
-        lines.push(node_line(state, node, depth.min(12)));
+        lines.push(node_line(state, now, node, depth.min(12)));
         stack.extend(children.get(&Some(node)).into_iter().flatten().rev().map(|&child| (child, depth + 1)));
     }
     // A chain of waiting dependents may be long: keep the end, where things run.
@@ -119,17 +98,17 @@ fn parents(state: &View) -> BTreeMap<NodeId, NodeId> {
     parents
 }
 
-fn node_line(state: &View, node: NodeId, depth: usize) -> String {
+fn node_line(state: &View, now: Instant, node: NodeId, depth: usize) -> String {
     let planned = &state.plan.nodes[node];
     let indent = "  ".repeat(depth);
     match state.running.get(&node) {
-        Some(running) => format!("{indent}▶ {}{}", planned.name, details(running, planned.expected)),
+        Some(running) => format!("{indent}▶ {}{}", planned.name, details(running, now, planned.expected)),
         None => format!("{indent}· {}", planned.name),
     }
 }
 
-fn details(running: &Running, expected: Option<std::time::Duration>) -> String {
-    let mut text = format!("  {}", seconds(running.since.elapsed()));
+fn details(running: &Running, now: Instant, expected: Option<Duration>) -> String {
+    let mut text = format!("  {}", seconds(now.duration_since(running.since)));
     if let Some(expected) = expected.filter(|expected| expected.as_secs() > 0) {
         let _ = write!(text, " of about {}", seconds(expected));
     }

@@ -40,6 +40,7 @@ mod cli {
     mod output;
     mod prefix;
     mod profile;
+    mod progress;
     mod repl;
     mod terminal;
     mod usage;

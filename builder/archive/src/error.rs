@@ -63,7 +63,7 @@ pub enum UnpackError {
         source: OutOfSpace,
     },
     /// The destination cannot be written.
-    #[error("`{}`: entry `{entry}`: {source}", archive.display())]
+    #[error("`{}`: cannot {} entry `{entry}`: {}", archive.display(), source.call, source.reason())]
     System {
         /// The archive.
         archive: PathBuf,

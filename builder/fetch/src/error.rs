@@ -11,7 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// Every URL failed. The message lists them all, each with its reason.
-    #[error("cannot fetch `{name}`{}", Listed(attempts))]
+    #[error("cannot fetch `{name}`: {}", Listed(attempts))]
     Failed {
         /// Name of the wanted file.
         name: String,
@@ -83,6 +83,18 @@ impl FetchError {
             }
             Self::Cancelled { .. } => return None,
         })
+    }
+
+    /// Returns the message without the name of the file.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Failed { attempts, .. } => Listed(attempts).to_string(),
+            Self::NoUrl { .. } => "no URL is given".to_owned(),
+            Self::Offline { .. } => "nothing is fetched offline".to_owned(),
+            Self::Cancelled { .. } => "it was cancelled".to_owned(),
+            Self::OutOfSpace { source, .. } => source.to_string(),
+            Self::Local { source, .. } => source.to_string(),
+        }
     }
 
     /// Returns true when the same fetch may succeed later, with no change to its URLs: a host could
@@ -179,7 +191,7 @@ impl fmt::Display for Listed<'_> {
         // A mirror without an address is no reason as long as another host could not be reached.
         let unreachable = self.0.iter().any(|attempt| matches!(attempt.kind, AttemptKind::Unreachable { .. }));
         let is_shown = |attempt: &&Attempt| !(unreachable && matches!(attempt.kind, AttemptKind::NoMirror { .. }));
-        write!(f, ": {} failed", if self.0.len() == 1 { "its one URL" } else { "all its URLs" })?;
+        write!(f, "{} failed", if self.0.len() == 1 { "its one URL" } else { "all its URLs" })?;
         for attempt in self.0.iter().filter(is_shown) {
             write!(f, "\n  {}: {}", attempt.url, attempt.reason)?;
             if attempt.tries > 1 {

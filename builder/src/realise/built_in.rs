@@ -61,7 +61,7 @@ impl Realiser<'_> {
             // One URL has a whole file with another hash: that is worth more than the errors of the
             // unreachable ones.
             Some((expected, got)) => {
-                BuildError::hash_mismatch(&name, task.written.as_deref(), expected, got, task.urls.clone())
+                BuildError::hash_mismatch(task.written.as_deref(), expected, got, task.urls.clone())
             }
             None => error.into(),
         })?;

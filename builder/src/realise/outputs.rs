@@ -129,7 +129,7 @@ fn check_fixed(job: &Job<'_>, node: &Node, host: &Path, output_path: &str) -> Re
     let written = job.attributes.text("outputHash")?.filter(|text| !text.is_empty());
     let mut urls = job.attributes.words("urls")?.unwrap_or_default();
     urls.extend(job.attributes.text("url")?);
-    Err(BuildError::hash_mismatch(job.derivation.name.as_str(), written.as_deref(), expected, &actual, urls))
+    Err(BuildError::hash_mismatch(written.as_deref(), expected, &actual, urls))
 }
 
 fn hash_file(algorithm: HashAlgorithm, path: &Path) -> Result<Hash, BuildError> {

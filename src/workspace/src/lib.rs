@@ -38,5 +38,5 @@ mod resolve;
 pub use environment::Environment;
 pub use error::Error;
 pub use hooks::{Hooks, Interrupts, Reporter, Silent};
-pub use session::{Session, Wanted};
+pub use session::{EditableFiles, Session, Wanted};
 pub use settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, StoreSettings};

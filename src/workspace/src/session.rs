@@ -178,11 +178,22 @@ impl Session {
         Ok(arguments)
     }
 
-    /// Returns `file:line` of each occurrence of a text in the files that the user can edit.
+    /// Returns the files that the user can edit, as far as they are known by now.
+    pub fn editable(&self) -> EditableFiles {
+        EditableFiles(self.editable.borrow().clone())
+    }
+}
+
+/// Directories whose files the user can edit.
+#[derive(Debug, Clone, Default)]
+pub struct EditableFiles(Vec<PathBuf>);
+
+impl EditableFiles {
+    /// Returns `file:line` of each occurrence of a text, in order.
     pub fn occurrences_of(&self, text: &str) -> Vec<String> {
         const FILE_LEN_MAX: u64 = 16 << 20;
         let mut places = Vec::new();
-        let mut directories: Vec<PathBuf> = self.editable.borrow().clone();
+        let mut directories = self.0.clone();
         while let Some(directory) = directories.pop() {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
@@ -200,6 +211,8 @@ impl Session {
             }
         }
         places.sort();
+        // One directory may be below another.
+        places.dedup();
         places
     }
 }

@@ -40,6 +40,11 @@ impl SysError {
         Self { whose: Whose::Outside, ..self }
     }
 
+    /// Returns the reason alone, where the path says nothing to the user.
+    pub fn reason(&self) -> String {
+        explain(self.errno)
+    }
+
     /// Returns true when a file system is full, or a quota used up.
     pub fn is_disk_full(&self) -> bool {
         is_full(self.errno)

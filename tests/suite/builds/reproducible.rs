@@ -2,6 +2,8 @@
 
 use crate::workspace::Workspace;
 use insta::assert_snapshot;
+use std::fs;
+use std::path::Path;
 
 #[test]
 fn the_same_again() {
@@ -30,11 +32,20 @@ fn not_the_same_again() {
     plan: 1 build to run
           fickle
     building fickle
-    failed   fickle
-    1 failed in [TIME]
     error[build::not_deterministic]: `fickle` failed: built again, the outputs differ:
         out/id: other contents (37 bytes both times)
+     |
+     = help: `--keep-failed` keeps the outputs of the second build, to compare them
+    1 failed in [TIME]
+    error[build::not_deterministic]: `fickle` failed, as reported above
     "#);
+    let report = workspace.json("build -f default.nix --no-link --rebuild --keep-failed --json");
+    let help = report["error"]["help"].as_str().expect("the second outputs are kept");
+    let kept = Path::new(help.split('`').nth(1).expect("their directory is named")).join("out");
+    let first = workspace.stdout("build -f default.nix --no-link --print-out-paths");
+    let read = |directory: &Path, name| fs::read_to_string(directory.join(name)).expect("both outputs are there");
+    assert_eq!(read(&kept, "same"), read(Path::new(&first), "same"));
+    assert_ne!(read(&kept, "id"), read(Path::new(&first), "id"));
 }
 
 #[test]

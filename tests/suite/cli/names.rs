@@ -19,7 +19,7 @@ fn called_build_it_builds() {
     [STORE]/store/[HASH]-toy
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     "#);
 }
 
@@ -37,7 +37,7 @@ fn eval_build_typed_in_a_shell() {
     [STORE]/store/[HASH]-toy
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     "#);
 }
 

@@ -31,7 +31,7 @@ fn install_rollback_uninstall() {
     root/opt/toy
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     "#);
     assert!(installed().expect("it is installed").contains("echo 1"));
     assert_snapshot!(workspace.check("prefix install two -f default.nix --to root"), @r#"
@@ -40,7 +40,7 @@ fn install_rollback_uninstall() {
     root/opt/toy
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     "#);
     assert!(installed().expect("it is installed").contains("echo 2"));
     assert_snapshot!(undated(&workspace.check("prefix generations /opt/toy --to root")), @r#"
@@ -250,7 +250,7 @@ fn an_extension_must_be_refreshed() {
     var/lib/extensions/toy/opt/toy
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     an extension changed inside: `systemd-sysext refresh --always-refresh=yes` shows it (systemd 258 and later)
     "#);
     assert_snapshot!(workspace.check("prefix uninstall /opt/toy --to var/lib/extensions/toy -q"), @"status: 0");
@@ -321,7 +321,7 @@ fn foreign_files_stay() {
     status: 1
     --- stderr
     plan: 1 tree to put together
-    nothing had to be built in [TIME]
+    1 tree put together in [TIME]
     error[prefix::foreign_files]: files that were not installed from the store are in the way at `root/opt/toy`:
         root/opt/toy/mine
      |

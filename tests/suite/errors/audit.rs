@@ -27,12 +27,12 @@ fn leak_names_file_and_offset() {
     status: 100
     --- stderr
     plan: 2 trees to put together
-    failed   toy-audited
-    1 failed in [TIME]
     error[build::audit]: `toy-audited` failed: the tree leads out of its prefix in 3 places:
         opt/toy/bin/run, byte 2: the script is run by `/bin/sh`, which is not in the prefix
         opt/toy/lib/outside.so: the link leads out of the prefix, to `/usr/lib/outside.so`
         opt/toy/share/note, byte 9: the bytes name a directory of the build: `/build/toy-1.0/src`
+    1 failed in [TIME]
+    error[build::audit]: `toy-audited` failed, as reported above
     "#);
 }
 

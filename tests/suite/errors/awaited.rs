@@ -37,9 +37,8 @@ rec {{
         assert!(text.starts_with(&format!("status: {status}\n")), "{text}");
         assert!(text.contains(&format!("error[build::{name}]: ")), "{text}");
         // The help names the log, or the line with the hash.
-        assert!(
-            text.contains(if name == "hash_mismatch" { "default.nix:7: change it to" } else { "ev log" }),
-            "{text}"
-        );
+        assert!(text.contains(if name == "hash_mismatch" { "default.nix:7`" } else { "ev log" }), "{text}");
+        let report = if name == "hash_mismatch" { "specified: " } else { "last lines of the log:" };
+        assert_eq!(text.matches(report).count(), 1, "each failure is reported once:\n{text}");
     }
 }

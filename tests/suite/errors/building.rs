@@ -18,8 +18,6 @@ fn failing_command_and_last_log_lines() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::failed]: `toy` failed: the builder exited with status 2
         command:     ls /nonexistent
         first error: ls: cannot access '/nonexistent': No such file or directory
@@ -32,6 +30,8 @@ fn failing_command_and_last_log_lines() {
         > ls: cannot access '/nonexistent': No such file or directory
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::failed]: `toy` failed, as reported above
     "#);
 }
 
@@ -43,8 +43,6 @@ fn only_the_last_lines_of_a_long_log() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::failed]: `toy` failed: the builder exited with status 3
         last lines of the log:
         > line 176
@@ -74,6 +72,8 @@ fn only_the_last_lines_of_a_long_log() {
         > line 200
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::failed]: `toy` failed, as reported above
     "#);
 }
 
@@ -85,13 +85,13 @@ fn killed_by_a_signal() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::failed]: `toy` failed: the builder was killed by signal 11
         last lines of the log:
         > going
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::failed]: `toy` failed, as reported above
     "#);
 }
 
@@ -103,8 +103,6 @@ fn no_network() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::failed]: `toy` failed: the builder exited with status 1
         command:     exec
         first error: /bin/bash: connect: Network is unreachable
@@ -115,6 +113,8 @@ fn no_network() {
         > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::failed]: `toy` failed, as reported above
     "#);
 }
 
@@ -126,8 +126,6 @@ fn writes_outside_its_output() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::failed]: `toy` failed: the builder exited with status 1
         command:     echo leak
         first error: /bin/bash: line 1: /etc/leak: Read-only file system
@@ -137,6 +135,8 @@ fn writes_outside_its_output() {
         > /bin/bash: line 1: /etc/leak: Read-only file system
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::failed]: `toy` failed, as reported above
     "#);
 }
 
@@ -148,9 +148,9 @@ fn writes_an_output_it_does_not_have() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::output]: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
+    1 failed in [TIME]
+    error[build::output]: `toy` failed, as reported above
     "#);
 }
 
@@ -162,9 +162,9 @@ fn makes_no_output() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::output]: `toy` failed: the builder succeeded but did not make the output `out`: there is nothing at `/output/out`
+    1 failed in [TIME]
+    error[build::output]: `toy` failed, as reported above
     "#);
 }
 
@@ -178,13 +178,13 @@ fn takes_too_long() {
     plan: 1 build to run
           slow
     building slow
-    failed   slow
-    1 failed in [TIME]
     error[build::timed_out]: `slow` failed: the build took longer than its time limit of 2 seconds
         last lines of the log:
         > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
+    1 failed in [TIME]
+    error[build::timed_out]: `slow` failed, as reported above
     "#);
     assert_snapshot!(workspace.check("build -f default.nix --no-link --max-silent-time 2"), @r#"
     status: 101
@@ -192,13 +192,13 @@ fn takes_too_long() {
     plan: 1 build to run
           slow
     building slow
-    failed   slow
-    1 failed in [TIME]
     error[build::timed_out]: `slow` failed: the builder printed nothing for 2 seconds, its limit of silence
         last lines of the log:
         > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
+    1 failed in [TIME]
+    error[build::timed_out]: `slow` failed, as reported above
     "#);
 }
 
@@ -225,16 +225,16 @@ fn keep_going_builds_independent_targets() {
     plan: 3 builds to run
           good, bad, above
     building bad
-    failed   bad
-    building good
-    built    good in [TIME]
-    1 built, 1 failed, 1 blocked by failures in [TIME]
     error[build::failed]: `bad` failed: the builder exited with status 1
         last lines of the log:
         > no luck
-      not built, since they need `bad`: `above`
      |
      = help: the whole log: `ev log /eval/store/[HASH]-bad.drv`
+    building good
+    built    good in [TIME]
+    1 built, 1 failed, 1 blocked by failures in [TIME]
+    error[build::failed]: `bad` failed, as reported above
+      not built, since it needs `bad`: `above`
     "#);
     let json = workspace.json("build -f default.nix --no-link --json bad");
     assert_snapshot!(workspace.json_text(&json), @r#"
@@ -259,11 +259,11 @@ fn another_system() {
     --- stderr
     plan: 1 build to run
           x
-    failed   x
-    1 failed in [TIME]
     error[build::platform]: `x` failed: this derivation is for `riscv64-linux`, and this machine builds for `x86_64-linux`
      |
      = help: set `system = "x86_64-linux"`, or build it on a machine of that kind
+    1 failed in [TIME]
+    error[build::platform]: `x` failed, as reported above
     "#);
 }
 

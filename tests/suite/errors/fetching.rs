@@ -20,14 +20,14 @@ fn hash_mismatch_shows_both_and_the_line_to_change() {
     status: 102
     --- stderr
     plan: 1 file to fetch
-    failed   source.txt
-    1 failed in [TIME]
-    error[build::hash_mismatch]: `source.txt` failed: the fixed output `source.txt` has another hash than its derivation says
+    error[build::hash_mismatch]: `source.txt` failed: the contents have another hash than the derivation says
         specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
         got:       sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=
         url:       file://[DIR]/source.txt
      |
-     = help: when the new contents are what you want: the hash is in [DIR]/default.nix:3: change it to `sha256-XwO/H6trHJ6wxC+eAOiICWig3dPG7fMJGBEK81XRJAM=`
+     = help: when the new contents are what you want, write the new hash in `[DIR]/default.nix:3`
+    1 failed in [TIME]
+    error[build::hash_mismatch]: `source.txt` failed, as reported above
     "#);
 }
 
@@ -69,15 +69,15 @@ fn all_mirrors_dead_names_every_url() {
     status: 112
     --- stderr
     plan: 1 file to fetch
-    failed   dead.tar
-    1 failed in [TIME]
-    error[build::network]: `dead.tar` failed: cannot fetch `dead.tar`: all its URLs failed
+    error[build::network]: `dead.tar` cannot be fetched: all its URLs failed
         file:///nonexistent/dead.tar: cannot read `/nonexistent/dead.tar`: No such file or directory (ENOENT)
         http://127.0.0.1:1/dead.tar: Connection refused (ECONNREFUSED) (tried 2 times)
         http://127.0.0.1:1/a/dead.tar: Connection refused (ECONNREFUSED) (tried 2 times)
         file:///nonexistent/b/dead.tar: cannot read `/nonexistent/b/dead.tar`: No such file or directory (ENOENT)
      |
      = help: check the network, and the proxy if there is one (`http_proxy`), then run it again
+    1 failed in [TIME]
+    error[build::network]: `dead.tar` failed, as reported above
     "#);
 }
 
@@ -90,11 +90,11 @@ fn unknown_mirror() {
     status: 100
     --- stderr
     plan: 1 file to fetch
-    failed   x
-    1 failed in [TIME]
-    error[build::fetch]: `x` failed: cannot fetch `x`: its one URL failed
+    error[build::fetch]: `x` cannot be fetched: its one URL failed
         mirror://nowhere/x: not tried: no mirror named `nowhere` is configured, only debian
      |
      = help: name one with `EVAL_MIRRORS='nowhere=URL'`
+    1 failed in [TIME]
+    error[build::fetch]: `x` failed, as reported above
     "#);
 }

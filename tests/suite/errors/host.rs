@@ -23,11 +23,11 @@ fn missing_user_namespaces_name_the_setting() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::sandbox]: `toy` failed: cannot make the namespaces of the sandbox: unshare(NEWUSER|NEWNS): ENOSPC (No space left on device)
      |
      = help: run `sysctl -w user.max_user_namespaces=10000` as root
+    1 failed in [TIME]
+    error[build::sandbox]: `toy` failed, as reported above
     "#);
     // A script can distinguish that from a build that failed.
     let json = check_after(&workspace, "echo 0 > /proc/sys/user/max_user_namespaces", "build -f default.nix --json");
@@ -52,11 +52,11 @@ fn full_disk_while_fetching() {
     status: 113
     --- stderr
     plan: 1 file to fetch
-    failed   big
-    1 failed in [TIME]
-    error[build::disk_full]: `big` failed: cannot fetch `big`: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned
+    error[build::disk_full]: `big` cannot be fetched: not enough space for [SIZE]: [SIZE] are free where `[STORE]/tmp/partial` is, and [SIZE] of them are kept so that the store can still be cleaned
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
+    1 failed in [TIME]
+    error[build::disk_full]: `big` failed, as reported above
     "#);
 }
 
@@ -79,14 +79,14 @@ fn full_disk_while_building() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::disk_full]: `toy` failed: the builder exited with status 1, out of disk space: [NUMBER] bytes are free where the store is, `[STORE]`
         last lines of the log:
         > head: error writing 'standard output': No space left on device
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system, and run it again
              the whole log: `ev log /eval/store/[HASH]-toy.drv`
+    1 failed in [TIME]
+    error[build::disk_full]: `toy` failed, as reported above
     "#);
 }
 
@@ -98,11 +98,11 @@ fn full_disk_that_leaves_no_room_for_the_log() {
     plan: 1 build to run
           toy
     building toy
-    failed   toy
-    1 failed in [TIME]
     error[build::disk_full]: `toy` failed: cannot write `[STORE]/log/[HASH]-toy.drv.[NUMBER].part`: No space left on device (ENOSPC)
      |
      = help: free some space there (`ev store gc` drops what nothing keeps) or set EVAL_ROOT to a larger file system
+    1 failed in [TIME]
+    error[build::disk_full]: `toy` failed, as reported above
     "#);
 }
 

@@ -26,17 +26,17 @@ fn conflict_names_both_owners() {
     status: 100
     --- stderr
     plan: 3 trees to put together
-    failed   united
-    1 failed in [TIME]
     error[build::tree]: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
+    1 failed in [TIME]
+    error[build::tree]: `united` failed, as reported above
     "#);
     assert_snapshot!(workspace.check("build -f default.nix kinds"), @r#"
     status: 100
     --- stderr
     plan: 2 trees to put together
-    failed   united
-    1 failed in [TIME]
     error[build::tree]: `united` failed: the trees do not fit over each other: `etc/motd` is a file in one and a directory in nested (add a path to `__overlap` to let the later tree win there)
+    1 failed in [TIME]
+    error[build::tree]: `united` failed, as reported above
     "#);
 }
 
@@ -49,9 +49,9 @@ fn conflict_in_a_root() {
     --- stderr
     plan: 1 build to run
           toy
-    failed   toy
-    1 failed in [TIME]
     error[build::tree]: `toy` failed: the trees do not fit over each other: `etc/motd` is a file in one and a different file in two (add a path to `__overlap` to let the later tree win there)
+    1 failed in [TIME]
+    error[build::tree]: `toy` failed, as reported above
     "#);
 }
 
