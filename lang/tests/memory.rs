@@ -123,6 +123,50 @@ fn too_much_is_an_error() {
     }
 }
 
+/// Values that grow step by step, and their last size: a copy in each step would take gigabytes.
+const FOLDS: &[(&str, &str)] = &[
+    ("length (foldl' (a: b: a ++ b) [ ] (genList (i: [ i ]) 40000))", "40000"),
+    ("length (foldl' (a: b: b ++ a) [ ] (genList (i: [ i ]) 40000))", "40000"),
+    ("length (foldl' (a: i: concatLists [ a [ i ] ]) [ ] (genList (i: i) 40000))", "40000"),
+    ("length (foldl' (q: i: tail q ++ [ i ]) (genList (i: i) 5000) (genList (i: i) 40000))", "5000"),
+    (
+        "let go = n: if n == 0 then [ ] else [ n ] ++ go (n - 1); in foldl' (a: i: a + length (go 1000)) 0 [ 1 2 3 4 5 ]",
+        "5000",
+    ),
+    ("stringLength (foldl' (s: i: s + \"item ${toString i};\") \"\" (genList (i: i) 40000))", "428890"),
+    ("stringLength (foldl' (s: i: \"${s}item ${toString i};\") \"\" (genList (i: i) 40000))", "428890"),
+    ("stringLength (foldl' (s: i: \"item ${toString i};${s}\") \"\" (genList (i: i) 40000))", "428890"),
+    ("stringLength (foldl' (s: i: concatStringsSep \",\" [ s (toString i) ]) \"\" (genList (i: i) 40000))", "228890"),
+    (
+        "let go = s: if s == \"\" then 0 else 1 + go (substring 2 (-1) s); in go (concatStringsSep \"\" (genList (i: \"12\") 8000))",
+        "8000",
+    ),
+    ("length (attrNames (foldl' (a: i: a // { \"k${toString i}\" = i; }) { } (genList (i: i) 40000)))", "40000"),
+    ("length (attrNames (foldl' (a: i: { \"k${toString i}\" = i; } // a) { } (genList (i: i) 40000)))", "40000"),
+    (
+        "let name = i: \"k${toString i}\"; big = listToAttrs (genList (i: { name = name i; value = i; }) 10000);
+      in length (attrNames (foldl' (a: i: removeAttrs a [ (name i) ]) big (genList (i: i) 9000)))",
+        "1000",
+    ),
+    (
+        "let big = listToAttrs (genList (i: { name = \"p${toString i}\"; value = i; }) 10000);
+        extends = overlay: f: final: let previous = f final; in previous // overlay final previous;
+        overlays = genList (i: final: previous: { x = (previous.x or 0) + 1; }) 1000;
+        fix = f: let x = f x; in x;
+      in (fix (foldl' (f: overlay: extends overlay f) (final: big) overlays)).x",
+        "1000",
+    ),
+];
+
+#[test]
+fn values_that_grow_are_not_copied_in_each_step() {
+    for (text, expected) in FOLDS {
+        let mut evaluator = limited(48 << 20);
+        let text = format!("with builtins; {text}");
+        assert_eq!(evaluate(&mut evaluator, &text).as_deref(), Ok(*expected), "{text}");
+    }
+}
+
 #[test]
 fn helpers_meet_the_limit_too() {
     let mut evaluator = limited(64 << 20);

@@ -46,6 +46,23 @@ fn values_are_those_of_one_thread() {
 }
 
 #[test]
+fn values_grow_in_several_threads() {
+    check(
+        "let
+          list = builtins.foldl' (a: i: a ++ [ i ]) [ ] (builtins.genList (i: i) 100);
+          text = builtins.foldl' (s: i: \"${s}item ${toString i};\") \"\" (builtins.genList (i: i) 100);
+          set = builtins.foldl' (a: i: a // { \"k${toString i}\" = i; }) { } (builtins.genList (i: i) 100);
+          each = f: builtins.genList f 30;
+        in {
+          appended = each (n: builtins.foldl' (a: i: a ++ [ (i * n) ]) list (each (i: i)));
+          prepended = each (n: builtins.foldl' (a: i: [ (i * n) ] ++ a) list (each (i: i)));
+          texts = each (n: builtins.foldl' (s: i: s + toString (i * n)) text (each (i: i)));
+          sets = each (n: removeAttrs (builtins.foldl' (a: i: a // { \"k${toString (i * n)}\" = -n; }) set (each (i: i))) [ \"k3\" ]);
+        }",
+    );
+}
+
+#[test]
 fn json_is_that_of_one_thread() {
     check(
         "builtins.toJSON (builtins.genList (i: {

@@ -77,8 +77,8 @@ pub(super) fn remove_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Va
         return Ok(set.value());
     }
     names.sort_unstable();
-    let kept: Vec<Attr> = set.iter().filter(|attr| names.binary_search(&attr.name).is_err()).collect();
-    Ok(Value::attrs_sorted(&kept))
+    names.dedup();
+    Ok(set.without(&names))
 }
 
 pub(super) fn list_to_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -109,7 +109,13 @@ pub(super) fn intersect_attrs(ev: &mut Evaluator, arguments: &[Value]) -> Result
     // layers.
     let left_len = left.len();
     let kept: Vec<Attr> = match right.shape_if_flat() {
-        Some(shape) if shape.len() <= left_len => right.iter().filter(|attr| left.contains(attr.name)).collect(),
+        Some(shape) if shape.len() <= left_len => {
+            let kept: Vec<Attr> = right.iter().filter(|attr| left.contains(attr.name)).collect();
+            if kept.len() == shape.len() {
+                return Ok(right.value());
+            }
+            kept
+        }
         _ => left.iter().filter_map(|attr| right.get_attr(attr.name)).collect(),
     };
     Ok(Value::attrs_sorted(&kept))

@@ -28,7 +28,7 @@ pub(super) fn substring(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     if start == 0 && end == bytes.len() {
         return Ok(text.value());
     }
-    Ok(Value::string_with_context(&bytes[start..end], text.context()))
+    Ok(Value::string_slice(text, start..end))
 }
 
 pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -46,9 +46,17 @@ pub(super) fn concat_strings_sep(ev: &mut Evaluator, arguments: &[Value]) -> Res
         parts.push(part);
     }
     ev.expect_room(len)?;
-    let between = |index| if index > 0 { separator.bytes() } else { &[] };
-    let pieces = parts.iter().enumerate().flat_map(|(index, part)| [between(index), part.bytes()]);
-    Ok(Value::string_from_parts(len, context.finish(), pieces))
+    let context = context.finish();
+    match parts[..] {
+        [] => Ok(Value::string_with_context(b"", context)),
+        [only] if separator.context().is_empty() => Ok(only.value()),
+        [only] => Ok(Value::string_with_context(only.bytes(), context)),
+        [first, ref middle @ .., last] => {
+            let between = separator.bytes();
+            let middle = middle.iter().flat_map(|part| [between, part.bytes()]).chain([between]);
+            Ok(Value::string_joined(len, context, first, middle, last))
+        }
+    }
 }
 
 pub(super) fn replace_strings(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {

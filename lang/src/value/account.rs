@@ -145,6 +145,11 @@ pub(super) fn reserve(bytes: usize, is_region: bool) -> bool {
     CURRENT.with_borrow(|account| account.as_ref().is_none_or(|account| account.reserve(bytes, is_region)))
 }
 
+/// Returns true when `bytes` more are within the limit of this thread's account.
+pub(super) fn has_room(bytes: usize) -> bool {
+    CURRENT.with_borrow(|account| account.as_ref().is_none_or(|account| account.has_room(bytes)))
+}
+
 /// Notes that the system did not give the bytes of a successful [`reserve`].
 pub(super) fn refused(bytes: usize) {
     CURRENT.with_borrow(|account| account.iter().for_each(|account| account.refused(bytes)));

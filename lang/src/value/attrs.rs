@@ -3,9 +3,16 @@
 //!
 //! ```text
 //! [shape address]       [value 0] [value 1] …          flat: values in the order of the shape's names
-//! [layers << 8 | 1]     [base] [top]                    layered: `base // top`, top small, at most 8 deep
+//! [fresh << 8 | 1]      [base] [top]                    layered: `base // top`, top flat and small
+//! [fresh << 8 | 5]      [base] [top]                    the same, and a layer removes names
 //! [2]                   [flat] [top]                    a layered set that was walked, and so became flat
 //! ```
+//!
+//! A set that grows by `//` step by step is a stack of layers. Every eighth one, the small layers on
+//! top are merged into one, and that with the one below while it is not much smaller. So layers
+//! become about four times as large from one to the next below, there are few of them (at most
+//! seven small ones, and one for each power of four), and each attribute is copied a few times in
+//! all, not once in each step.
 //!
 //! A [`Shape`] holds the sorted names and the positions. All sets that one `{ … }` in a file makes
 //! share one shape, so such a set costs one word per attribute; `mapAttrs` keeps its argument's
@@ -13,7 +20,7 @@
 //! symbol number, which is age; [`Attrs::sorted`] gives the order of their texts.
 
 use super::heap;
-use super::merge::merge;
+use super::merge::{merge, merge_above};
 use super::word::Value;
 use crate::source::Pos;
 use crate::symbol::Symbol;
@@ -21,9 +28,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 const LAYERED: u64 = 1;
 const FLATTENED: u64 = 2;
-const LAYERS_MAX: u64 = 8;
+/// Bit of the head of a layered set: a layer has names that are removed.
+const REMOVES: u64 = 4;
+/// Layers added before those on top are merged.
+const LAYERS_FRESH: u64 = 8;
+/// A layer is at most this part of the layers below it, or of the set below them all.
+const LAYER_RATIO: usize = 4;
 /// A set smaller than this is copied by `//` rather than layered.
 const LAYER_BASE_MIN: usize = 12;
+/// A set smaller than this is copied when attributes are removed or added below.
+const LARGE_MIN: usize = 64;
 
 /// Number of shapes that each thread remembers, and the largest such shape.
 const SHARED_SHAPES_LEN: usize = 4096;
@@ -204,6 +218,12 @@ impl Value {
         Value::attrs_from_fn(shape, |index| attrs[index].value)
     }
 
+    /// Makes a set of those attributes that no layer removes.
+    fn attrs_present(mut attrs: Vec<Attr>) -> Value {
+        attrs.retain(|attr| !attr.value.same(Value::REMOVED));
+        Value::attrs_sorted(&attrs)
+    }
+
     /// Makes a set of attributes in any order; of two with one name the first wins.
     pub fn attrs(mut attrs: Vec<Attr>) -> Value {
         attrs.sort_by_key(|attr| attr.name);
@@ -247,11 +267,13 @@ impl Flat {
 /// The three forms of a set.
 enum Form {
     Flat(&'static Shape),
-    /// `base // top`, of as many layers.
+    /// `base // top`; the last `fresh` layers were added since layers were merged, and the set
+    /// below all layers has `base_len` attributes.
     Layered {
         base: Attrs,
         top: Attrs,
-        layers: u64,
+        fresh: u64,
+        removes: u64,
         base_len: usize,
     },
     Flattened(Attrs),
@@ -299,7 +321,13 @@ impl Attrs {
             // SAFETY: the head says that the set is layered.
             LAYERED => unsafe {
                 let (base, top) = (self.part(1), self.part(2));
-                Form::Layered { base, top, layers: head >> 8 & 0xff, base_len: (head >> 16) as usize }
+                Form::Layered {
+                    base,
+                    top,
+                    fresh: head >> 8 & 0xff,
+                    removes: head & REMOVES,
+                    base_len: (head >> 16) as usize,
+                }
             },
             // SAFETY: the head says that the set is flattened.
             _ => Form::Flattened(unsafe { self.part(1) }),
@@ -346,8 +374,12 @@ impl Attrs {
                 Flat { shape, values: std::slice::from_raw_parts(self.0.add(1).cast::<Value>(), shape.len()) }
             },
             Form::Flattened(flat) => flat.flat(),
-            Form::Layered { base, top, .. } => {
-                let merged = merge(base.flat(), top.flat()).as_attrs().expect("merge returns a set");
+            Form::Layered { base, top, removes, .. } => {
+                let merged = match base.form() {
+                    Form::Flat(_) | Form::Flattened(_) if removes == 0 => merge(base.flat(), top.flat()),
+                    _ => self.merged(),
+                };
+                let merged = merged.as_attrs().expect("merging returns a set");
                 // SAFETY: the object has three words. The pointer is published before the head, so
                 // a thread that sees the new head sees the new pointer, and one that saw the old
                 // head finds a base that holds all of top.
@@ -360,12 +392,31 @@ impl Attrs {
         }
     }
 
+    /// Returns all layers of a set in one flat set. Layers between are made in one buffer, from the
+    /// smallest on.
+    fn merged(self) -> Value {
+        let (mut above, mut set) = (Vec::new(), self);
+        loop {
+            match set.form() {
+                Form::Layered { base, top, .. } => {
+                    above = merge_above(top.flat(), above);
+                    set = base;
+                }
+                _ => return Value::attrs_present(merge_above(set.flat(), above)),
+            }
+        }
+    }
+
     pub fn len(self) -> usize {
         self.shape_if_flat().map_or_else(|| self.flat().shape.len(), Shape::len)
     }
 
     pub fn is_empty(self) -> bool {
-        self.shape_if_flat().is_some_and(Shape::is_empty)
+        match self.form() {
+            Form::Flat(shape) => shape.is_empty(),
+            Form::Layered { removes, .. } => removes != 0 && self.len() == 0,
+            Form::Flattened(flat) => flat.is_empty(),
+        }
     }
 
     #[inline]
@@ -376,7 +427,7 @@ impl Attrs {
                 // SAFETY: the index is one of the shape of this set.
                 Form::Flat(shape) => return shape.find(name).map(|index| unsafe { set.flat_value(index) }),
                 Form::Layered { base, top, .. } => match top.get(name) {
-                    Some(value) => return Some(value),
+                    Some(value) => return if value.same(Value::REMOVED) { None } else { Some(value) },
                     None => set = base,
                 },
                 Form::Flattened(flat) => set = flat,
@@ -395,7 +446,7 @@ impl Attrs {
                     return Some(Attr { name, pos: shape.positions()[index], value });
                 }
                 Form::Layered { base, top, .. } => match top.get_attr(name) {
-                    Some(attr) => return Some(attr),
+                    Some(attr) => return if attr.value.same(Value::REMOVED) { None } else { Some(attr) },
                     None => set = base,
                 },
                 Form::Flattened(flat) => set = flat,
@@ -431,27 +482,87 @@ impl Attrs {
         if right.is_empty() {
             return self.value();
         }
-        let (base_len, layers) = match self.form() {
-            Form::Flat(shape) => (shape.len(), 0),
-            Form::Flattened(flat) => (flat.len(), 0),
-            // The exact length is not known without merging; layers are only made on big sets.
-            Form::Layered { base_len, layers, .. } => (LAYER_BASE_MIN.max(base_len), layers),
-        };
-        if let Some(top) = right.shape_if_flat()
-            && base_len >= LAYER_BASE_MIN
-            && top.len() * 4 <= base_len
-            && layers < LAYERS_MAX
-        {
-            let at = heap::words(3);
-            // SAFETY: room for three words.
-            unsafe {
-                at.write((base_len as u64) << 16 | (layers + 1) << 8 | LAYERED);
-                at.add(1).write(self.0 as u64);
-                at.add(2).write(right.0 as u64);
-                return Value::from_attrs(at);
+        let (left_len, right_len) = (self.bottom_len(), right.bottom_len());
+        if left_len >= LAYER_BASE_MIN && right_len * LAYER_RATIO <= left_len {
+            if right.len() * LAYER_RATIO <= left_len {
+                return self.layered(right.flat_set(), 0);
+            }
+        } else if right_len >= LARGE_MIN && left_len * LAYER_RATIO <= right_len {
+            // The right one grows: what it lacks becomes its top.
+            let missing: Vec<Attr> = self.iter().filter(|attr| !right.contains(attr.name)).collect();
+            if missing.is_empty() {
+                return right.value();
+            }
+            if missing.len() * LAYER_RATIO <= right_len
+                && let Some(top) = Value::attrs_sorted(&missing).as_attrs()
+            {
+                return right.layered(top, 0);
             }
         }
         merge(self.flat(), right.flat())
+    }
+
+    /// Returns the length of the set below all layers.
+    fn bottom_len(self) -> usize {
+        match self.form() {
+            Form::Flat(shape) => shape.len(),
+            Form::Flattened(flat) => flat.len(),
+            Form::Layered { base_len, .. } => base_len,
+        }
+    }
+
+    /// Returns what a layered set was merged into, if it was; all other sets as they are.
+    fn flat_set(self) -> Attrs {
+        match self.form() {
+            Form::Flattened(flat) => flat.flat_set(),
+            _ => self,
+        }
+    }
+
+    /// Returns the set with a flat layer on top. `removes` is [`REMOVES`] when that has removed
+    /// names, and 0 otherwise.
+    fn layered(self, mut top_set: Attrs, mut removes: u64) -> Value {
+        let (mut base, mut fresh) = (self.flat_set(), 0);
+        let base_len = base.bottom_len();
+        if let Form::Layered { fresh: below, removes: also, .. } = base.form() {
+            fresh = below + 1;
+            removes |= also;
+        }
+        if fresh >= LAYERS_FRESH {
+            let mut merged = merge_above(top_set.flat(), Vec::new());
+            while let Form::Layered { base: below, top, .. } = base.form()
+                && (fresh > 1 || top.len() < merged.len() * LAYER_RATIO)
+            {
+                merged = merge_above(top.flat(), merged);
+                base = below.flat_set();
+                fresh = fresh.saturating_sub(1);
+            }
+            fresh = 0;
+            if merged.len() * LAYER_RATIO > base_len {
+                return Value::attrs_present(merge_above(base.flat(), merged));
+            }
+            top_set = Value::attrs_sorted(&merged).as_attrs().expect("a set was made just now");
+        }
+        let at = heap::words(3);
+        // SAFETY: room for three words.
+        unsafe {
+            at.write((base_len as u64) << 16 | fresh << 8 | removes | LAYERED);
+            at.add(1).write(base.0 as u64);
+            at.add(2).write(top_set.0 as u64);
+            Value::from_attrs(at)
+        }
+    }
+
+    /// Returns the set without some of its attributes; `names` are unique, sorted, and in the set.
+    pub(crate) fn without(self, names: &[Symbol]) -> Value {
+        let len = self.bottom_len();
+        if len < LARGE_MIN || names.len() * LAYER_RATIO > len {
+            let kept: Vec<Attr> = self.iter().filter(|attr| names.binary_search(&attr.name).is_err()).collect();
+            return Value::attrs_sorted(&kept);
+        }
+        let gone = |&name: &Symbol| Attr { name, pos: Pos::NONE, value: Value::REMOVED };
+        let top = Value::attrs_sorted(&names.iter().map(gone).collect::<Vec<_>>());
+        self.layered(top.as_attrs().expect("a set was made just now"), REMOVES)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::attrs::{Attr, Flat, Shape};
 use super::word::Value;
+use crate::symbol::Symbol;
 use std::cmp::Ordering as Order;
 
 /// Result of `//` for two shapes: merging sets of these shapes again only copies values.
@@ -46,7 +47,7 @@ pub(super) fn merge(left: Flat, right: Flat) -> Value {
             });
         }
         let mut sources = Vec::with_capacity(left.shape.len() + right.shape.len());
-        merge_names(left.shape, right.shape, |side| match side {
+        merge_names(left.shape.names(), right.shape.names(), |side| match side {
             Side::Left(index) => sources.push(index as u16),
             Side::Right(index) => sources.push(index as u16 | FROM_RIGHT),
         });
@@ -75,17 +76,34 @@ pub(super) fn merge(left: Flat, right: Flat) -> Value {
 }
 
 fn merge_once(left: Flat, right: Flat) -> Value {
-    let mut attrs = Vec::with_capacity(left.shape.len() + right.shape.len());
     let entry = |flat: Flat, index: usize| Attr {
         name: flat.shape.names()[index],
         pos: flat.shape.positions()[index],
         value: flat.values[index],
     };
-    merge_names(left.shape, right.shape, |side| match side {
+    let mut attrs = Vec::with_capacity(left.shape.len() + right.shape.len());
+    merge_names(left.shape.names(), right.shape.names(), |side| match side {
         Side::Left(index) => attrs.push(entry(left, index)),
         Side::Right(index) => attrs.push(entry(right, index)),
     });
     Value::attrs_sorted(&attrs)
+}
+
+/// Returns the attributes of `base // above`; both are sorted by symbol.
+pub(super) fn merge_above(base: Flat, above: Vec<Attr>) -> Vec<Attr> {
+    if above.is_empty() {
+        return base.iter().collect();
+    }
+    let mut attrs = Vec::with_capacity(base.shape.len() + above.len());
+    let mut above = above.into_iter().peekable();
+    for attr in base.iter() {
+        while let Some(before) = above.next_if(|other| other.name < attr.name) {
+            attrs.push(before);
+        }
+        attrs.push(above.next_if(|other| other.name == attr.name).unwrap_or(attr));
+    }
+    attrs.extend(above);
+    attrs
 }
 
 enum Side {
@@ -93,8 +111,7 @@ enum Side {
     Right(usize),
 }
 
-fn merge_names(left: &Shape, right: &Shape, mut visit: impl FnMut(Side)) {
-    let (left, right) = (left.names(), right.names());
+fn merge_names(left: &[Symbol], right: &[Symbol], mut visit: impl FnMut(Side)) {
     let (mut l, mut r) = (0, 0);
     while l < left.len() && r < right.len() {
         match left[l].cmp(&right[r]) {

@@ -91,6 +91,167 @@ fn lists_and_their_slices() {
     assert!(Value::empty_list().as_list().unwrap().is_empty());
 }
 
+fn list_of(range: std::ops::Range<i64>) -> List {
+    Value::list(&range.map(Value::int).collect::<Vec<_>>()).as_list().unwrap()
+}
+
+fn elements(list: List) -> Vec<i64> {
+    list.values().iter().filter_map(|value| value.as_int()).collect()
+}
+
+fn joined(lists: &[List]) -> List {
+    Value::list_concat(lists).as_list().unwrap()
+}
+
+#[test]
+fn lists_grow_in_one_buffer() {
+    let mut list = joined(&[list_of(0..20), list_of(20..40)]);
+    let mut kept = vec![list];
+    for number in 40..200 {
+        list = joined(&[list, list_of(number..number + 1)]);
+        kept.push(list);
+    }
+    for (list, len) in kept.iter().zip(40..) {
+        assert_eq!(elements(*list), (0..len).collect::<Vec<_>>());
+    }
+    let places: std::collections::HashSet<_> = kept.iter().map(|list| list.values().as_ptr()).collect();
+    assert!(places.len() < 10, "most lists are the start of another one");
+}
+
+#[test]
+fn two_lists_from_one_left_operand() {
+    let mut list = joined(&[list_of(0..20), list_of(20..40)]);
+    list = joined(&[list, list_of(40..41)]);
+    // The first gets the room of the buffer, the others a copy; an empty buffer is left alone.
+    let results: Vec<List> = (50..53).map(|number| joined(&[list, list_of(number..number + 1)])).collect();
+    let of_results: Vec<List> = results.iter().map(|&list| joined(&[list, list_of(90..92)])).collect();
+    assert_eq!(elements(list), (0..41).collect::<Vec<_>>());
+    for ((result, longer), number) in results.iter().zip(of_results).zip(50..) {
+        assert_eq!(elements(*result), (0..41).chain([number]).collect::<Vec<_>>());
+        assert_eq!(elements(longer), (0..41).chain([number, 90, 91]).collect::<Vec<_>>());
+    }
+    assert_eq!(elements(joined(&[list, Value::empty_list().as_list().unwrap()])), elements(list));
+}
+
+#[test]
+fn lists_grow_at_both_ends() {
+    let mut list = joined(&[list_of(100..120), list_of(120..140)]);
+    let mut expected: std::collections::VecDeque<i64> = (100..140).collect();
+    for step in 0..60 {
+        list = joined(&[list_of(-step..1 - step), list, list_of(step..step + 1)]);
+        list = joined(&[list_of(-step..1 - step), list]);
+        list = joined(&[list, list_of(step..step + 1)]);
+        for _ in 0..2 {
+            expected.push_front(-step);
+            expected.push_back(step);
+        }
+        assert_eq!(elements(list), Vec::from(expected.clone()));
+    }
+    // A part of a buffer grows there too, unless the slots behind it are taken.
+    let tail = Value::list_slice(list, 10).as_list().unwrap();
+    let longer = joined(&[tail, list_of(7..8)]);
+    let before = joined(&[list_of(7..8), tail]);
+    let expected: Vec<i64> = expected.into_iter().skip(10).collect();
+    assert_eq!(elements(longer), [&expected[..], &[7]].concat());
+    assert_eq!(elements(before), [&[7], &expected[..]].concat());
+    assert_eq!(elements(tail), expected);
+}
+
+#[test]
+fn a_queue_moves_through_buffers() {
+    let mut queue = joined(&[list_of(0..20), list_of(20..40)]);
+    let mut places = std::collections::HashSet::new();
+    for number in 40..500 {
+        let tail = Value::list_slice(queue, 1).as_list().unwrap();
+        queue = joined(&[tail, list_of(number..number + 1)]);
+        assert_eq!(elements(queue), (number - 39..=number).collect::<Vec<_>>());
+        places.insert(queue.values().last().unwrap() as *const Value as usize - number as usize * 8);
+    }
+    assert!(places.len() < 40, "most steps write one element");
+}
+
+#[test]
+fn threads_append_to_one_list_and_string() {
+    let list = joined(&[joined(&[list_of(0..40), list_of(40..80)]), list_of(80..81)]);
+    let text = Value::string(&[b'a'; 200]).as_string().unwrap();
+    let more = Value::string(&[b'b'; 100]).as_string().unwrap();
+    let join = |left: Str, right: Str| {
+        Value::string_joined(left.bytes().len() + right.bytes().len(), Context::EMPTY, left, [], right)
+            .as_string()
+            .unwrap()
+    };
+    let text = join(join(text, more), more);
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let mut longer = list;
+                let mut growing = text;
+                for step in 0..10 {
+                    longer = joined(&[longer, list_of(number..number + 1)]);
+                    growing = join(growing, Value::string(&[b'0' + number as u8, b'0' + step]).as_string().unwrap());
+                }
+                (longer, growing)
+            })
+        })
+        .collect();
+    for (thread, number) in threads.into_iter().zip(0..) {
+        let (longer, growing) = thread.join().unwrap();
+        assert_eq!(elements(longer), (0..81).chain([number; 10]).collect::<Vec<_>>());
+        let steps: Vec<u8> = (0..10).flat_map(|step| [b'0' + number as u8, b'0' + step]).collect();
+        assert_eq!(growing.bytes(), [text.bytes(), &steps].concat());
+    }
+    assert_eq!((list.len(), text.bytes().len()), (81, 400));
+}
+
+#[test]
+fn strings_grow_and_are_sliced() {
+    let context = Context::one(ContextElement::Opaque(Symbol::new(b"/store/z")));
+    for context in [Context::EMPTY, context] {
+        let mut text = Value::string_with_context(&[b'x'; 250], context).as_string().unwrap();
+        let mut expected = vec![b'x'; 250];
+        for step in 0..200u8 {
+            let [first, last] = [&[step][..], &[step, b'e']].map(|part| Value::string(part).as_string().unwrap());
+            // At the end, with a part between, and now and then at the start.
+            text = if step % 5 == 4 {
+                expected.splice(0..0, [step, b'-']);
+                Value::string_joined(expected.len(), context, first, [&b"-"[..]], text)
+            } else {
+                expected.extend([b'-', step, b'e']);
+                Value::string_joined(expected.len(), context, text, [&b"-"[..]], last)
+            }
+            .as_string()
+            .unwrap();
+            assert!(text.bytes() == expected && text.context().is_empty() == context.is_empty());
+        }
+        for range in [0..expected.len() - 1, 3..300, 3..4, 7..7] {
+            let slice = Value::string_slice(text, range.clone()).as_string().unwrap();
+            assert_eq!(slice.bytes(), &expected[range.clone()]);
+            assert_eq!(slice.context().is_empty(), context.is_empty());
+            let len = slice.bytes().len() + text.bytes().len();
+            let both = Value::string_joined(len, context, slice, [], text).as_string().unwrap();
+            assert_eq!(both.bytes(), [&expected[range], &expected[..]].concat());
+        }
+    }
+}
+
+#[test]
+fn without_room_nothing_is_reserved_for_growth() {
+    std::thread::spawn(|| {
+        let account = Account::new(Some(12 << 20));
+        let _entered = account::enter(&account);
+        // A third of the limit, twice: the second one has no room beside it.
+        let list = joined(&[list_of(0..1), Value::list_from_fn(500_000, |_| Value::int(1)).as_list().unwrap()]);
+        assert!(account.has_room(3 << 20) && !account.has_room(5 << 20));
+        assert_eq!(list.len(), 500_001);
+        let text = Value::string(&vec![b'z'; 100_000]).as_string().unwrap();
+        let end = Value::string(b"end").as_string().unwrap();
+        let longer = Value::string_joined(100_003, Context::EMPTY, text, [], end).as_string().unwrap();
+        assert!(longer.bytes().ends_with(b"zend") && !account.is_ended());
+    })
+    .join()
+    .unwrap();
+}
+
 #[test]
 fn sets_in_all_their_forms() {
     let names: Vec<String> = (0..40).map(|n| format!("set-{n}")).collect();
@@ -114,6 +275,64 @@ fn sets_in_all_their_forms() {
     assert_eq!(cache.get(set, third).and_then(Value::as_int), Some(103));
     assert_eq!(set.len(), 40);
     assert!(cache.get(set, Symbol::new(b"set-none")).is_none());
+}
+
+#[test]
+fn sets_grow_by_layers() {
+    let mut expected = std::collections::BTreeMap::new();
+    for (kind, from_front) in [("end", false), ("front", true)] {
+        let mut set = Value::empty_attrs().as_attrs().unwrap();
+        let mut kept = Vec::new();
+        expected.clear();
+        for step in 0..300 {
+            // Some names again.
+            let name = format!("{kind}-{}", step * 7 % 250);
+            let one = Value::attrs(vec![attr(&name, step)]).as_attrs().unwrap();
+            if from_front {
+                set = one.update(set).as_attrs().unwrap();
+                expected.entry(name).or_insert(step);
+            } else {
+                set = set.update(one).as_attrs().unwrap();
+                expected.insert(name, step);
+            }
+            if step % 50 == 3 {
+                kept.push((set, expected.clone()));
+            }
+        }
+        kept.push((set, expected.clone()));
+        for (set, expected) in kept {
+            for step in 0..250 {
+                let name = format!("{kind}-{step}");
+                assert_eq!(set.get(Symbol::new(name.as_bytes())).and_then(Value::as_int), expected.get(&name).copied());
+            }
+            let mut flat = numbers(set);
+            flat.sort();
+            assert_eq!(flat, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn names_are_removed_by_layers() {
+    let name = |number: i64| Symbol::new(format!("gone-{number}").as_bytes());
+    let mut set = Value::attrs((0..100).map(|n| attr(&format!("gone-{n}"), n)).collect()).as_attrs().unwrap();
+    let whole = set;
+    let back = Value::attrs(vec![attr("gone-20", 1000), attr("new", 1001)]).as_attrs().unwrap();
+    for number in 0..100 {
+        set = set.without(&[name(number)]).as_attrs().unwrap();
+        assert!(!set.contains(name(number)) && set.get_attr(name(number)).is_none());
+        assert_eq!(set.contains(name(99)), number < 99);
+        assert_eq!(set.is_empty(), number == 99);
+        let with_one_back = set.update(back).as_attrs().unwrap();
+        assert_eq!(with_one_back.get(name(20)).and_then(Value::as_int), Some(1000));
+        assert_eq!(with_one_back.len() as i64, 99 - number + 2 - i64::from(number < 20));
+        // Merged anew on either side, the removed name stays away.
+        let on_whole = whole.update(set).as_attrs().unwrap();
+        assert_eq!(on_whole.len(), 100);
+        if number % 30 == 0 {
+            assert_eq!(numbers(set).len() as i64, 99 - number);
+        }
+    }
 }
 
 #[test]

@@ -5,21 +5,22 @@
 //! …………………………………………………… 000   thunk: pointer to [state, value or captures…]
 //! 61 bits, signed      001   integer
 //! pointer              010   attribute set: see `attrs`
-//! pointer              011   list: [length << 1, values…] or a slice [length << 1 | 1, pointer]
-//! pointer              100   string: [length << 1, bytes…] or with context [length << 1 | 1, context, bytes…]
+//! pointer              011   list: see `list`
+//! pointer              100   string: see `string`
 //! pointer              101   function: [code, captures…]
 //! pointer              110   path, float, wide integer, partial application: [kind, …]
 //! payload     kind     111   null, false, true, builtin
 //! ```
 //!
 //! Objects are written once, before the word that names them exists, and never change, except
-//! thunks ([`super::thunk`]) and the flattening of layered sets ([`super::attrs`]), which are
-//! atomic. So words can be shared between threads.
+//! thunks ([`super::thunk`]), the flattening of layered sets ([`super::attrs`]) and the room of
+//! buffers ([`super::buffer`]), which are atomic. So words can be shared between threads.
 
 use super::attrs::Attrs;
-use super::context::Context;
+use super::heap;
+use super::list::List;
+use super::string::Str;
 use super::thunk::Thunk;
-use super::{account, heap};
 use crate::compile::code::Code;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,17 +47,6 @@ const KIND_PARTIAL: u64 = 3;
 const INT_MIN: i64 = i64::MIN >> 3;
 const INT_MAX: i64 = i64::MAX >> 3;
 
-/// The strings of one byte, as string objects.
-static SINGLE_BYTES: [[u64; 2]; 256] = {
-    let mut strings = [[1 << 1, 0]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        strings[byte][1] = u64::from_ne_bytes([byte as u8, 0, 0, 0, 0, 0, 0, 0]);
-        byte += 1;
-    }
-    strings
-};
-
 /// A value of the language, perhaps not yet evaluated. Comparing words with [`Value::same`] is
 /// identity, not `==`.
 #[derive(Clone, Copy)]
@@ -80,14 +70,9 @@ pub enum View {
     Partial(Partial),
 }
 
-/// A string: bytes and the store paths they carry.
-#[derive(Clone, Copy)]
-pub struct Str(*const u64);
 /// An absolute path, normalised, without trailing slash.
 #[derive(Clone, Copy)]
 pub struct PathValue(*const u64);
-#[derive(Clone, Copy)]
-pub struct List(*const u64);
 /// A lambda with its captures.
 #[derive(Clone, Copy)]
 pub struct Function(*const u64);
@@ -97,17 +82,9 @@ pub struct Partial(*const u64);
 
 // SAFETY: the objects behind these pointers are immutable once the pointer exists and are never
 // freed (`heap`).
-unsafe impl Send for Str {}
-// SAFETY: as above.
-unsafe impl Sync for Str {}
-// SAFETY: as above.
 unsafe impl Send for PathValue {}
 // SAFETY: as above.
 unsafe impl Sync for PathValue {}
-// SAFETY: as above.
-unsafe impl Send for List {}
-// SAFETY: as above.
-unsafe impl Sync for List {}
 // SAFETY: as above.
 unsafe impl Send for Function {}
 // SAFETY: as above.
@@ -123,6 +100,9 @@ impl Value {
     pub const TRUE: Value = Value(TRUE);
     /// Mark of a register that was not written yet, in debug builds; no value of the language.
     pub(crate) const UNWRITTEN: Value = Value(4 << 3 | IMMEDIATE);
+
+    /// Mark of a name that a layer of a set removes ([`super::attrs`]); no value of the language.
+    pub(super) const REMOVED: Value = Value(5 << 3 | IMMEDIATE);
 
     #[inline(always)]
     fn tag(self) -> u64 {
@@ -146,6 +126,20 @@ impl Value {
     #[inline(always)]
     pub(super) unsafe fn from_attrs(pointer: *const u64) -> Value {
         Value(pointer as u64 | ATTRS)
+    }
+
+    /// # Safety
+    /// `pointer` is the address of a list.
+    #[inline(always)]
+    pub(super) unsafe fn from_list(pointer: *const u64) -> Value {
+        Value(pointer as u64 | LIST)
+    }
+
+    /// # Safety
+    /// `pointer` is the address of a string.
+    #[inline(always)]
+    pub(super) unsafe fn from_string(pointer: *const u64) -> Value {
+        Value(pointer as u64 | STRING)
     }
 
     /// Identity: the same immediate or the same object.
@@ -203,74 +197,6 @@ impl Value {
         Value((index as u64) << 8 | BUILTIN)
     }
 
-    /// Makes a string without context. Strings of one byte are static.
-    #[inline]
-    pub fn string(bytes: &[u8]) -> Value {
-        if let [byte] = bytes {
-            return Value(&raw const SINGLE_BYTES[usize::from(*byte)] as u64 | STRING);
-        }
-        Value::string_from_parts(bytes.len(), Context::EMPTY, [bytes])
-    }
-
-    pub fn string_with_context(bytes: &[u8], context: Context) -> Value {
-        if context.is_empty() {
-            return Value::string(bytes);
-        }
-        Value::string_from_parts(bytes.len(), context, [bytes])
-    }
-
-    /// Makes a string of parts, one after the other, that are `len` bytes together.
-    #[inline]
-    pub(crate) fn string_from_parts<'p>(
-        len: usize,
-        context: Context,
-        parts: impl IntoIterator<Item = &'p [u8]>,
-    ) -> Value {
-        let head = if context.is_empty() { 1 } else { 2 };
-        let at = heap::words(head + len.div_ceil(8));
-        // SAFETY: `words` gave room for the head and at least `len` bytes that no other code can
-        // reach yet. No part is written that would go beyond `len`, and all `len` bytes are written
-        // before the string exists.
-        unsafe {
-            at.write((len as u64) << 1 | (head as u64 - 1));
-            if head == 2 {
-                at.add(1).write(context.to_bits());
-            }
-            let body = at.add(head).cast::<u8>();
-            let mut written = 0;
-            for part in parts {
-                assert!(part.len() <= len - written, "the parts are as long as promised");
-                body.add(written).copy_from_nonoverlapping(part.as_ptr(), part.len());
-                written += part.len();
-            }
-            assert_eq!(written, len, "the parts are as long as promised");
-        }
-        Value(at as u64 | STRING)
-    }
-
-    /// Makes a string of the bytes in `buffer` that follow [`Str::HEADROOM`]. A big buffer becomes
-    /// the string itself, so that a long text is in memory once.
-    pub(crate) fn string_from_buffer(buffer: Vec<u8>, context: Context) -> Value {
-        const ADOPTED_MIN: usize = 64 << 10;
-        let len = buffer.len() - Str::HEADROOM;
-        if len < ADOPTED_MIN || !buffer.as_ptr().cast::<u64>().is_aligned() {
-            return Value::string_with_context(&buffer[Str::HEADROOM..], context);
-        }
-        account::adopt(buffer.len());
-        let start = buffer.leak().as_mut_ptr().cast::<u64>();
-        // SAFETY: the buffer is aligned, lives as long as the process and begins with two words of
-        // headroom, so the head fits in front of the bytes, with the context between when there is
-        // one.
-        unsafe {
-            let at = if context.is_empty() { start.add(1) } else { start };
-            at.write((len as u64) << 1 | u64::from(!context.is_empty()));
-            if !context.is_empty() {
-                at.add(1).write(context.to_bits());
-            }
-            Value(at as u64 | STRING)
-        }
-    }
-
     /// Makes a path; `bytes` must be absolute and normalised.
     pub fn path(bytes: &[u8]) -> Value {
         let words = bytes.len().div_ceil(8);
@@ -282,73 +208,6 @@ impl Value {
             at.add(2).cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         Value(at as u64 | BOXED)
-    }
-
-    pub fn empty_list() -> Value {
-        static EMPTY: [u64; 1] = [0];
-        Value(EMPTY.as_ptr() as u64 | LIST)
-    }
-
-    #[inline]
-    pub fn list(values: &[Value]) -> Value {
-        if values.is_empty() {
-            return Value::empty_list();
-        }
-        let at = heap::words(1 + values.len());
-        // SAFETY: `words` gave room for 1 + values.len() words; a `Value` is one word (repr
-        // transparent).
-        unsafe {
-            at.write((values.len() as u64) << 1);
-            at.add(1).cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
-        }
-        Value(at as u64 | LIST)
-    }
-
-    /// Makes a list of `len` values that `next` gives in order.
-    #[inline]
-    pub fn list_from_fn(len: usize, mut next: impl FnMut(usize) -> Value) -> Value {
-        let at = heap::words(1 + len);
-        // SAFETY: room for 1 + len words; each is written before the list's word exists. `next` may
-        // allocate, which never moves or reuses these words.
-        unsafe {
-            at.write((len as u64) << 1);
-            for index in 0..len {
-                at.add(1 + index).cast::<Value>().write(next(index));
-            }
-        }
-        Value(at as u64 | LIST)
-    }
-
-    /// Makes a list of all elements of several lists, one after the other.
-    pub(crate) fn list_concat(lists: &[List]) -> Value {
-        let len: usize = lists.iter().map(|list| list.len()).sum();
-        let at = heap::words(1 + len);
-        // SAFETY: room for 1 + len words, and the parts' lengths add up to len.
-        unsafe {
-            at.write((len as u64) << 1);
-            let mut to = at.add(1).cast::<Value>();
-            for list in lists {
-                let values = list.values();
-                to.copy_from_nonoverlapping(values.as_ptr(), values.len());
-                to = to.add(values.len());
-            }
-        }
-        Value(at as u64 | LIST)
-    }
-
-    /// Makes a list of the elements from `start` on, without copying.
-    pub(crate) fn list_slice(list: List, start: usize) -> Value {
-        let values = &list.values()[start..];
-        if values.len() < 2 {
-            return Value::list(values);
-        }
-        let at = heap::words(2);
-        // SAFETY: room for two words; the elements pointed to live as long as the process.
-        unsafe {
-            at.write((values.len() as u64) << 1 | 1);
-            at.add(1).write(values.as_ptr() as u64);
-        }
-        Value(at as u64 | LIST)
     }
 
     /// Makes a function whose captures `capture` gives, by index.
@@ -405,8 +264,10 @@ impl Value {
             INT => View::Int(self.0 as i64 >> 3),
             // SAFETY: a word tagged ATTRS has the address of a set.
             ATTRS => View::Attrs(unsafe { Attrs::from_pointer(self.pointer()) }),
-            LIST => View::List(List(self.pointer())),
-            STRING => View::String(Str(self.pointer())),
+            // SAFETY: a word tagged LIST has the address of a list.
+            LIST => View::List(unsafe { List::from_pointer(self.pointer()) }),
+            // SAFETY: a word tagged STRING has the address of a string.
+            STRING => View::String(unsafe { Str::from_pointer(self.pointer()) }),
             FUNCTION => View::Function(Function(self.pointer())),
             BOXED => {
                 let at = self.pointer();
@@ -472,12 +333,14 @@ impl Value {
 
     #[inline(always)]
     pub fn as_list(self) -> Option<List> {
-        if self.tag() == LIST { Some(List(self.pointer())) } else { None }
+        // SAFETY: a word tagged LIST has the address of a list.
+        if self.tag() == LIST { Some(unsafe { List::from_pointer(self.pointer()) }) } else { None }
     }
 
     #[inline(always)]
     pub fn as_string(self) -> Option<Str> {
-        if self.tag() == STRING { Some(Str(self.pointer())) } else { None }
+        // SAFETY: a word tagged STRING has the address of a string.
+        if self.tag() == STRING { Some(unsafe { Str::from_pointer(self.pointer()) }) } else { None }
     }
 
     #[inline(always)]
@@ -511,99 +374,10 @@ impl Value {
     }
 }
 
-impl Str {
-    /// Bytes that [`Value::string_from_buffer`] needs at the start of its buffer.
-    pub(crate) const HEADROOM: usize = 16;
-
-    /// Reserves sixteen times the room for a long text that still grows, so that it is not copied,
-    /// and left behind, many times. That is address space, not memory, until it is written to.
-    pub(crate) fn make_room(buffer: &mut Vec<u8>) {
-        const LONG_MIN: usize = 128 << 10;
-        let len = buffer.len();
-        if len >= LONG_MIN && buffer.capacity() - len < len / 4 {
-            // Without so much address space, it grows like any other buffer.
-            let _ = buffer.try_reserve(len * 15);
-        }
-    }
-
-    /// Returns an empty buffer for [`Value::string_from_buffer`].
-    pub(crate) fn buffer() -> Vec<u8> {
-        vec![0; Str::HEADROOM]
-    }
-
-    #[inline(always)]
-    fn head(self) -> u64 {
-        // SAFETY: a `Str` points to a string object, whose first word is its head.
-        unsafe { self.0.read() }
-    }
-
-    #[inline]
-    pub fn bytes(self) -> &'static [u8] {
-        let head = self.head();
-        // SAFETY: the head holds the length of the bytes that follow it (and the context word, if
-        // the low bit says so).
-        unsafe { std::slice::from_raw_parts(self.0.add(1 + (head & 1) as usize).cast::<u8>(), (head >> 1) as usize) }
-    }
-
-    #[inline]
-    pub fn context(self) -> Context {
-        if self.head() & 1 == 0 {
-            return Context::EMPTY;
-        }
-        // SAFETY: with the low bit set the second word is a context written by `string_from_parts`.
-        unsafe { Context::from_bits(self.0.add(1).read()) }
-    }
-
-    pub fn value(self) -> Value {
-        Value(self.0 as u64 | STRING)
-    }
-}
-
 impl PathValue {
     pub fn bytes(self) -> &'static [u8] {
         // SAFETY: a path object is [kind, length, bytes…].
         unsafe { std::slice::from_raw_parts(self.0.add(2).cast::<u8>(), self.0.add(1).read() as usize) }
-    }
-}
-
-impl List {
-    #[inline(always)]
-    pub fn len(self) -> usize {
-        // SAFETY: a list's first word is its head.
-        unsafe { (self.0.read() >> 1) as usize }
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    #[inline]
-    pub fn values(self) -> &'static [Value] {
-        // SAFETY: the head holds the length; the elements follow, or the second word points to them
-        // (low bit set).
-        unsafe {
-            let head = self.0.read();
-            let first = if head & 1 == 0 { self.0.add(1) } else { self.0.add(1).read() as *const u64 };
-            std::slice::from_raw_parts(first.cast::<Value>(), (head >> 1) as usize)
-        }
-    }
-
-    pub fn value(self) -> Value {
-        Value(self.0 as u64 | LIST)
-    }
-
-    /// Writes elements of a list that is still being made.
-    ///
-    /// # Safety
-    /// The list was made by [`Value::list_from_fn`], and neither another thread nor running code
-    /// can reach it yet.
-    pub(crate) unsafe fn fill(self, at: usize, values: &[Value]) {
-        assert!(at + values.len() <= self.len(), "parts fit in their list");
-        // SAFETY: the range is inside the list, checked just now; the list is no slice of another,
-        // and ours alone.
-        unsafe {
-            self.0.add(1 + at).cast_mut().cast::<Value>().copy_from_nonoverlapping(values.as_ptr(), values.len());
-        }
     }
 }
 

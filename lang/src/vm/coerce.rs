@@ -87,8 +87,18 @@ impl Evaluator {
     /// Returns the value as a string.
     pub(crate) fn coerce_to_string(&mut self, value: Value, how: Coercion) -> Result<Str> {
         let value = self.force(value)?;
-        if let Some(string) = value.as_string() {
-            return Ok(string);
+        match value.view() {
+            View::String(string) => return Ok(string),
+            View::Attrs(set) => {
+                if let Some(to_string) = set.get(self.shared.names.to_string) {
+                    let string = self.call(to_string, &[value])?;
+                    return self.nested(|ev| ev.coerce_to_string(string, how));
+                }
+                if let Some(out_path) = set.get(self.shared.names.out_path) {
+                    return self.nested(|ev| ev.coerce_to_string(out_path, how));
+                }
+            }
+            _ => {}
         }
         let mut text = Vec::new();
         let mut context = ContextBuilder::default();

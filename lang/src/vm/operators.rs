@@ -58,10 +58,9 @@ impl Evaluator {
             (View::Float(a), View::Int(b)) => Ok(Value::float(a + b as f64)),
             (View::Float(a), View::Float(b)) => Ok(Value::float(a + b)),
             (View::String(a), View::String(b)) => {
-                let (left, right) = (a.bytes(), b.bytes());
-                self.expect_room(left.len().saturating_add(right.len()))?;
-                let context = a.context().union(b.context());
-                Ok(Value::string_from_parts(left.len() + right.len(), context, [left, right]))
+                let len = a.bytes().len().saturating_add(b.bytes().len());
+                self.expect_room(len)?;
+                Ok(Value::string_joined(len, a.context().union(b.context()), a, [], b))
             }
             (View::Int(_) | View::Float(_), _) => {
                 Err(Error::type_mismatch(format!("cannot add {} to {}", type_with_article(b), type_with_article(a))))
@@ -76,45 +75,34 @@ impl Evaluator {
                 Ok(Value::path(&path::normalise(&text)))
             }
             _ => {
-                let copy_to_store = a.as_string().is_some();
-                let mut text = Vec::new();
-                let mut context = ContextBuilder::default();
-                let coercion = Coercion { copy_to_store, more: false };
-                self.coerce(a, coercion, &mut text, &mut context)?;
-                self.coerce(b, coercion, &mut text, &mut context)?;
-                Ok(Value::string_with_context(&text, context.finish()))
+                let coercion = Coercion { copy_to_store: a.as_string().is_some(), more: false };
+                let a = self.coerce_to_string(a, coercion)?;
+                let b = self.coerce_to_string(b, coercion)?;
+                self.add(a.value(), b.value())
             }
         }
     }
 
     #[inline(never)]
     pub(super) fn interpolate(&mut self, parts: &mut [Value]) -> Result<Value> {
-        // Most parts are strings already: their lengths are known, so they are copied once.
-        let mut len = 0;
+        // All lengths are known before the text is written, so the parts are copied once.
+        let mut len = 0usize;
         let mut context = Context::EMPTY;
-        let mut plain = true;
         for part in &mut *parts {
-            let value = self.force(*part)?;
-            *part = value;
-            match value.as_string() {
-                Some(part) if plain => {
-                    len += part.bytes().len();
-                    context = context.union(part.context());
-                }
-                _ => plain = false,
+            let text = self.coerce_to_string(*part, Coercion { copy_to_store: true, more: false })?;
+            *part = text.value();
+            len = len.saturating_add(text.bytes().len());
+            context = context.union(text.context());
+        }
+        self.expect_room(len)?;
+        let mut texts = parts.iter().filter_map(|part| part.as_string());
+        match (texts.next(), texts.next_back()) {
+            (Some(first), Some(last)) => {
+                Ok(Value::string_joined(len, context, first, texts.map(|text| text.bytes()), last))
             }
+            (Some(only), None) => Ok(only.value()),
+            (None, _) => Ok(Value::string(b"")),
         }
-        if plain {
-            self.expect_room(len)?;
-            let parts = parts.iter().filter_map(|part| part.as_string()).map(|part| part.bytes());
-            return Ok(Value::string_from_parts(len, context, parts));
-        }
-        let mut text = Vec::new();
-        let mut context = ContextBuilder::default();
-        for &mut part in parts {
-            self.coerce(part, Coercion { copy_to_store: true, more: false }, &mut text, &mut context)?;
-        }
-        Ok(Value::string_with_context(&text, context.finish()))
     }
 
     /// Like [`Evaluator::interpolate`], where some parts may be integers: those with a bit in
@@ -134,7 +122,9 @@ impl Evaluator {
                     let parts = if index == 0 { [number, text.bytes()] } else { [text.bytes(), number] };
                     let len = number.len() + text.bytes().len();
                     self.expect_room(len)?;
-                    return Ok(Value::string_from_parts(len, text.context(), parts));
+                    if len < Str::JOINED_MIN {
+                        return Ok(Value::string_from_parts(len, text.context(), parts));
+                    }
                 }
                 parts[index] = Value::string(decimal(number, &mut digits));
             }
