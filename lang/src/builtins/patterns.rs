@@ -15,8 +15,11 @@ impl Evaluator {
             return Ok(regex.clone());
         }
         let regex = Regex::new(pattern).map_err(|error| {
-            Error::other("lang::regex", format!("invalid regular expression '{}'", lossy(pattern)))
-                .help(error.to_string())
+            let what = match error.is_too_large {
+                true => "memory limit exceeded by regular expression",
+                false => "invalid regular expression",
+            };
+            Error::other("lang::regex", format!("{what} '{}'", lossy(pattern))).help(error.to_string())
         })?;
         let regex = Arc::new(regex);
         regexes.insert(pattern.to_vec(), regex.clone());

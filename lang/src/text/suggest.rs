@@ -29,7 +29,8 @@ impl Suggestions {
         likely.dedup();
         let least = likely.first().map_or(0, |(distance, _)| *distance);
         likely.retain(|(distance, _)| *distance == least);
-        let first = |names: Vec<(usize, &str)>, count| names.iter().take(count).map(|(_, name)| (*name).into()).collect();
+        let first =
+            |names: Vec<(usize, &str)>, count| names.iter().take(count).map(|(_, name)| (*name).into()).collect();
         Suggestions { likely: first(likely, Self::LIKELY_MAX), near: first(near, Self::NEAR_MAX) }
     }
 }

@@ -30,6 +30,8 @@ pub struct RegexError {
     pub message: &'static str,
     /// Position in the pattern.
     pub offset: usize,
+    /// True when the pattern is valid, but takes too much memory.
+    pub is_too_large: bool,
 }
 
 /// Error of a match that exceeds its memory limit.
@@ -55,7 +57,11 @@ impl Regex {
     /// When it is not an extended regular expression, or when its repetitions make it too large.
     pub fn new(pattern: &[u8]) -> Result<Regex, RegexError> {
         let parsed = parse::parse(pattern)?;
-        let program = Program::new(&parsed).ok_or(RegexError { message: "expression is too large", offset: 0 })?;
+        let program = Program::new(&parsed).ok_or(RegexError {
+            message: "expression is too large",
+            offset: 0,
+            is_too_large: true,
+        })?;
         Ok(Regex { program })
     }
 

@@ -90,7 +90,7 @@ impl<'p> Parser<'p> {
     }
 
     fn error(&self, message: &'static str) -> RegexError {
-        RegexError { message, offset: self.at }
+        RegexError { message, offset: self.at, is_too_large: false }
     }
 
     fn alternatives(&mut self) -> Result<Node, RegexError> {
@@ -146,7 +146,8 @@ impl<'p> Parser<'p> {
                 self.depth -= 1;
                 if !self.take_if(b')') {
                     let message = if self.peek().is_none() { "`(` without a `)`" } else { "nothing to repeat" };
-                    return Err(RegexError { message, offset: if self.peek().is_none() { start } else { self.at } });
+                    let offset = if self.peek().is_none() { start } else { self.at };
+                    return Err(RegexError { message, offset, is_too_large: false });
                 }
                 return Ok(Node::Group(group, Box::new(inner)));
             }
@@ -206,7 +207,11 @@ impl<'p> Parser<'p> {
             return Err(self.error("expected a count"));
         }
         if count > COUNT_MAX {
-            return Err(RegexError { message: "count is too large", offset: start });
+            return Err(RegexError {
+                message: "count is too large",
+                offset: start,
+                is_too_large: count <= i32::MAX as u32,
+            });
         }
         Ok(count)
     }
@@ -219,7 +224,7 @@ impl<'p> Parser<'p> {
         let mut first = true;
         loop {
             let Some(byte) = self.peek() else {
-                return Err(RegexError { message: "`[` without a `]`", offset: start });
+                return Err(RegexError { message: "`[` without a `]`", offset: start, is_too_large: false });
             };
             self.at += 1;
             let next = match (byte, self.peek()) {
