@@ -87,7 +87,7 @@ fn the_page_and_the_list_have_the_codes_of_the_sources() {
 /// Returns false for codes of other libraries, and for those of the command, which checks them.
 fn is_of_language(code: &str) -> bool {
     let of_others = ["build::", "prefix::", "store::"].iter().any(|start| code.starts_with(start));
-    !of_others && !["error", "installable", "interrupted", "io", "usage"].contains(&code)
+    !of_others && !["error", "installable", "interrupted", "io", "registry", "usage"].contains(&code)
 }
 
 fn builtins_page() -> String {

@@ -365,6 +365,30 @@ mod tests {
     }
 
     #[test]
+    fn fragments_are_decoded() {
+        for (text, reference, fragment) in [
+            ("github:o/r?dir=x#a.b", "github:o/r?dir=x", Some("a.b")),
+            (".#", ".", Some("")),
+            (".", ".", None),
+            ("#a%20b", "", Some("a b")),
+            (".#a#b", ".", Some("a#b")),
+            (".#100%", ".", Some("100%")),
+        ] {
+            assert_eq!(FlakeRef::split_fragment(text), (reference, fragment.map(str::to_owned)), "{text}");
+        }
+    }
+
+    #[test]
+    fn some_words_can_only_be_references() {
+        for text in ["path:a", "github:o/r", "git+file:///r?dir=d", "https://h/a.tar.gz", "flake:n", ".", ".."] {
+            assert!(FlakeRef::is_unmistakable(text), "{text}");
+        }
+        for text in ["a", "./a", "/a", "a:b", "x: x", "{ a }:1", "\"path:a\"", "github: o", "1"] {
+            assert!(!FlakeRef::is_unmistakable(text), "{text}");
+        }
+    }
+
+    #[test]
     fn hashes_and_revisions_pin_a_reference() {
         for (text, pinned) in [
             (format!("github:o/r/{REVISION}"), true),

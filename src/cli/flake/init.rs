@@ -126,10 +126,12 @@ fn files_of(session: &CommandSession, template: &str) -> Result<(Files, Option<S
         Ok((path, text_at(evaluator, template, &["welcomeText"])))
     })?;
     let path = path.ok_or_else(|| Failure::new(format!("the template `{template}` has no `path`")))?;
-    let path = match StoreModel::Native.split(&path) {
-        Ok((object, below)) => session.store.physical_path(&object).join(below.trim_start_matches('/')),
-        Err(_) => PathBuf::from(path),
-    };
+    // A path in the flake has been copied to the store; a string could name any file of this machine.
+    let (object, below) = StoreModel::Native.split(&path).map_err(|_| {
+        Failure::new(format!("the `path` of the template `{template}`, '{path}', is not in the store"))
+            .help("write it as a path such as `./template`, and not as a string")
+    })?;
+    let path = session.store.physical_path(&object).join(below.trim_start_matches('/'));
     let mut files = Vec::new();
     read(&path, Path::new(""), &mut files).map_err(|cause| Failure::io("cannot read", &path, cause))?;
     Ok((files, welcome))

@@ -218,6 +218,9 @@ fn templates_start_flakes() {
      = help: remove them, or make the flake in another directory with `ev flake new DIR`
     "#);
     assert!(!workspace.path().join("started/sub/file").exists());
+    let workspace = flake("templates.host = { path = \"/etc\"; description = \"of the host\"; };");
+    let said = run(&workspace, &["flake", "new", "x", "-t", ".#host"]);
+    assert!(said.contains("the `path` of the template `.#host`, '/etc', is not in the store"), "{said}");
     let said = run(&workspace, &["flake", "new", "x", "-t", ".#none"]);
     assert!(said.contains("has no `templates.none`, `none`"), "{said}");
 }

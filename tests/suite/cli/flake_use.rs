@@ -183,6 +183,34 @@ fn follows_that_lead_nowhere_are_named() {
     "#);
 }
 
+#[test]
+fn a_lock_follows_the_declarations() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("e/flake.nix", "{ outputs = _: { v = \"e\"; }; }");
+    workspace.write("b/d/flake.nix", "{ outputs = _: { v = \"d\"; }; }");
+    workspace.write("b/flake.nix", "{ inputs.d.url = \"path:./d\"; outputs = { self, d }: { v = \"b-${d.v}\"; }; }");
+    let write = |more: &str| {
+        workspace.write(
+            "flake.nix",
+            &format!(
+                "{{ inputs.e.url = \"path:./e\"; inputs.b.url = \"path:./b\"; {more} \
+                 outputs = {{ self, e, b }}: {{ b = b.v; e = if e ? v then \"flake\" else \"tree\"; }}; }}"
+            ),
+        );
+    };
+    let value = |attribute: &str, flags: &[&str]| {
+        let said = run(&workspace, &[&["expr", "--raw", attribute], flags].concat());
+        said.strip_prefix("status: 0\n--- stdout\n").unwrap_or(&said).lines().next().unwrap_or_default().to_owned()
+    };
+    write("inputs.b.inputs.d.follows = \"e\";");
+    assert_eq!((value(".#b", &[]), value(".#e", &[])), ("b-e".to_owned(), "flake".to_owned()));
+    // Each time without the file first, then with it.
+    for flags in [&["--no-write-lock-file"][..], &[], &["--locked"]] {
+        write("inputs.e.flake = false;");
+        assert_eq!((value(".#b", flags), value(".#e", flags)), ("b-d".to_owned(), "tree".to_owned()), "{flags:?}");
+    }
+}
+
 /// An expression cannot lock a flake.
 #[test]
 fn an_unlocked_input_of_an_expression_is_named() {
