@@ -195,6 +195,65 @@ fn changed_declarations_are_locked_again() {
     "#);
 }
 
+/// The flakes `a`, `b` and `c` of `top`, as plain directories; `b` lets `c` of its `a` follow its own.
+fn nested(workspace: &Workspace, of_b: &str, of_top: &str) {
+    let place = workspace.path().display();
+    let input = |name: &str| format!("inputs.{name}.url = \"path:{place}/{name}\";");
+    for (name, inputs) in
+        [("c", String::new()), ("a", input("c")), ("b", input("a") + &input("c") + of_b), ("top", input("b") + of_top)]
+    {
+        workspace.write(&format!("{name}/flake.nix"), &format!("{{ {inputs} outputs = _: {{ v = 1; }}; }}"));
+    }
+}
+
+fn follows_of_top(workspace: &Workspace) -> String {
+    let text = fs::read_to_string(workspace.path().join("top/flake.lock")).expect("there is a lock file");
+    let lock: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    lock["nodes"]["a"]["inputs"]["c"].to_string()
+}
+
+/// A pinned flake declares what it declared, so nothing of it is looked up again.
+#[test]
+fn follows_of_pinned_flakes_stay() {
+    for has_own_lock in [false, true] {
+        let workspace = Workspace::with_own_store("");
+        nested(&workspace, "inputs.a.inputs.c.follows = \"c\";", "");
+        if has_own_lock {
+            run(&workspace, &["flake", "lock", "./b"]);
+        }
+        run(&workspace, &["flake", "lock", "./top"]);
+        assert_eq!(follows_of_top(&workspace), "[\"b\",\"c\"]", "{has_own_lock}");
+        assert_eq!(run(&workspace, &["flake", "lock", "./top"]), "status: 0\n", "{has_own_lock}");
+        // Another input changes nothing.
+        let place = workspace.path().display().to_string();
+        nested(&workspace, "inputs.a.inputs.c.follows = \"c\";", &format!("inputs.x.url = \"path:{place}/c\";"));
+        run(&workspace, &["flake", "lock", "./top"]);
+        assert_eq!(follows_of_top(&workspace), "[\"b\",\"c\"]", "{has_own_lock}");
+        // Nor do the flakes, which need not exist any more.
+        fs::remove_dir_all(workspace.path().join("a")).expect("it is ours");
+        fs::remove_dir_all(workspace.path().join("c")).expect("it is ours");
+        assert_eq!(run(&workspace, &["flake", "lock", "./top", "--offline"]), "status: 0\n", "{has_own_lock}");
+    }
+}
+
+/// An override of an input of the flake itself is undone with its declaration; one further below is
+/// trusted, as by Nix.
+#[test]
+fn follows_that_are_not_declared_any_more() {
+    let workspace = Workspace::with_own_store("");
+    nested(&workspace, "", "inputs.b.inputs.a.inputs.c.follows = \"b/c\";");
+    run(&workspace, &["flake", "lock", "./top"]);
+    assert_eq!(follows_of_top(&workspace), "[\"b\",\"c\"]");
+    nested(&workspace, "", "");
+    run(&workspace, &["flake", "lock", "./top"]);
+    assert_eq!(follows_of_top(&workspace), "[\"b\",\"c\"]");
+    nested(&workspace, "", "inputs.b.inputs.c.follows = \"b/a/c\"; inputs.b.inputs.a.inputs.c.follows = \"\";");
+    run(&workspace, &["flake", "lock", "./top"]);
+    nested(&workspace, "", "");
+    let said = run(&workspace, &["flake", "lock", "./top"]);
+    assert!(said.contains("updated 'b/c': follows 'b/a/c'"), "{said}");
+}
+
 #[test]
 fn a_branch_of_a_server_is_locked() {
     let (workspace, rev) = with_repository();

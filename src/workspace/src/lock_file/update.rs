@@ -67,7 +67,8 @@ pub fn lock(evaluator: &mut Evaluator, tree: &FlakeTree, before: &Node, request:
         Locking { evaluator, update, overrides: given, above: vec![tree.clone()], resolve, keeps_unpinned, unlocked };
     let inputs = locking.evaluator.flake_inputs(tree)?;
     let before = Some(before).filter(|_| *update != Update::All);
-    let inputs = locking.inputs(&inputs, &Declarer { path: Vec::new(), tree: tree.clone() }, before)?;
+    let declarer = Declarer { path: Vec::new(), tree: tree.clone() };
+    let inputs = locking.inputs(&inputs, &declarer, before.map(Before::of_root))?;
     let root = Node { pin: None, inputs };
     root.check_follows(&root, &mut Vec::new())?;
     for path in locking.overrides.keys().filter(|path| !root.has(path)) {
@@ -85,6 +86,27 @@ struct Declarer {
     /// Path to it from the root.
     path: InputPath,
     tree: FlakeTree,
+}
+
+/// The old lock of a flake.
+#[derive(Clone, Copy)]
+struct Before<'n> {
+    node: &'n Node,
+    /// Path to the flake with the lock file, at which the paths of inputs that follow others start.
+    prefix: &'n [String],
+    /// True below a flake that keeps its pin: the flakes that declare what is in the lock are
+    /// unchanged, so it need not be compared with them.
+    is_trusted: bool,
+}
+
+impl<'n> Before<'n> {
+    fn of_root(node: &'n Node) -> Before<'n> {
+        Before { node, prefix: &[], is_trusted: false }
+    }
+
+    fn at(self, node: &'n Node) -> Before<'n> {
+        Before { node, ..self }
+    }
 }
 
 /// Override of an input of an input.
@@ -112,7 +134,7 @@ impl Locking<'_> {
         &mut self,
         declared: &BTreeMap<String, FlakeInput>,
         declarer: &Declarer,
-        before: Option<&Node>,
+        before: Option<Before<'_>>,
     ) -> lang::Result<BTreeMap<String, Edge>> {
         for (name, input) in declared {
             self.add_overrides(input, &child(&declarer.path, name), declarer);
@@ -120,8 +142,7 @@ impl Locking<'_> {
         let mut edges = BTreeMap::new();
         for (name, input) in declared {
             let path = child(&declarer.path, name);
-            let edge = self.input(name, input, &path, declarer, before.and_then(|before| before.inputs.get(name)));
-            edges.insert(name.clone(), edge?);
+            edges.insert(name.clone(), self.input(name, input, &path, declarer, before)?);
         }
         Ok(edges)
     }
@@ -143,8 +164,9 @@ impl Locking<'_> {
         declared: &FlakeInput,
         path: &InputPath,
         declarer: &Declarer,
-        before: Option<&Edge>,
+        before: Option<Before<'_>>,
     ) -> lang::Result<Edge> {
+        let edge = before.and_then(|before| before.node.inputs.get(name));
         let given = self.overrides.get(path).cloned();
         let (input, tree, parent) = match &given {
             Some(given) => (&given.input, &given.tree, &given.path),
@@ -155,15 +177,15 @@ impl Locking<'_> {
         }
         let original = match &input.reference {
             Some(reference) => reference.clone(),
-            None => self.undeclared(name, path, before)?,
+            None => self.undeclared(name, path, edge)?,
         };
         let is_flake = declared.is_flake.unwrap_or(true);
         let parent = original.is_relative().then(|| parent.clone());
-        let before = match before {
-            Some(Edge::Node(node)) if !self.update.concerns(path) => Some(node),
+        let before = match (before, edge) {
+            (Some(before), Some(Edge::Node(node))) if !self.update.concerns(path) => Some(before.at(node)),
             _ => None,
         };
-        if let Some((node, lock)) = before.and_then(|node| Some((node, node.pin.as_ref()?)))
+        if let Some((node, lock)) = before.and_then(|before| Some((before, before.node.pin.as_ref()?)))
             && lock.original == original
             && lock.parent == parent
             && lock.is_flake == is_flake
@@ -184,12 +206,14 @@ impl Locking<'_> {
                 return Err(wrong_input(format!("the input '{}' needs itself", path.join("/"))));
             }
             let declared = self.evaluator.flake_inputs(&tree).map_err(with_input)?;
-            let own = match (before, self.evaluator.flake_lock_text(&tree)?) {
+            let own = match (&before, self.evaluator.flake_lock_text(&tree)?) {
                 (None, Some(text)) => Some(Node::parse(&text).map_err(with_input)?),
                 _ => None,
             };
             self.above.push(tree.clone());
-            inputs = self.inputs(&declared, &Declarer { path: path.clone(), tree }, before.or(own.as_ref()))?;
+            let own = own.as_ref().map(|node| Before { node, prefix: path, is_trusted: false });
+            let before = before.map(|before| Before { is_trusted: false, ..before }).or(own);
+            inputs = self.inputs(&declared, &Declarer { path: path.clone(), tree }, before)?;
             self.above.pop();
         }
         Ok(Edge::Node(Node { pin: Some(Pin { locked, original, is_flake, parent }), inputs }))
@@ -233,7 +257,7 @@ impl Locking<'_> {
     /// needed that the lock does not have.
     fn kept(
         &mut self,
-        node: &Node,
+        before: Before<'_>,
         lock: &Pin,
         path: &InputPath,
         tree: &FlakeTree,
@@ -241,30 +265,36 @@ impl Locking<'_> {
         if !lock.is_flake {
             return Ok(BTreeMap::new());
         }
+        let declarer = |tree: FlakeTree| Declarer { path: path.clone(), tree };
+        let edges = &before.node.inputs;
+        let follows = |edge: &Edge| matches!(edge, Edge::Follows(_));
         // Follows another input because of an override that may be gone.
-        let uncertain = node
-            .inputs
-            .iter()
-            .any(|(name, edge)| matches!(edge, Edge::Follows(_)) && !self.overrides.contains_key(&child(path, name)));
+        let is_uncertain = !before.is_trusted
+            && edges.iter().any(|(name, edge)| follows(edge) && !self.overrides.contains_key(&child(path, name)));
         // A flake in the same tree changes with it, regardless of its lock.
-        if uncertain || self.update.concerns_below(path) || lock.locked.is_relative() {
+        if is_uncertain || self.update.concerns_below(path) || lock.locked.is_relative() {
             let (_, tree) = self.evaluator.lock_reference(&lock.locked, tree)?;
             let declared = self.evaluator.flake_inputs(&tree)?;
-            return self.inputs(&declared, &Declarer { path: path.clone(), tree }, Some(node));
+            return self.inputs(&declared, &declarer(tree), Some(Before { is_trusted: false, ..before }));
         }
-        let declared = node.inputs.iter().map(|(name, edge)| {
-            let lock = match edge {
-                Edge::Node(node) => node.pin.as_ref(),
-                Edge::Follows(_) => None,
-            };
-            let input = FlakeInput {
-                reference: lock.map(|lock| lock.original.clone()),
-                is_flake: lock.map(|lock| lock.is_flake),
-                ..FlakeInput::default()
-            };
-            (name.clone(), input)
-        });
-        self.inputs(&declared.collect(), &Declarer { path: path.clone(), tree: tree.clone() }, Some(node))
+        let mut declared = BTreeMap::new();
+        for (name, edge) in edges {
+            let mut input = FlakeInput::default();
+            match edge {
+                Edge::Node(node) => {
+                    input.reference = node.pin.as_ref().map(|pin| pin.original.clone());
+                    input.is_flake = node.pin.as_ref().map(|pin| pin.is_flake);
+                }
+                Edge::Follows(target) => {
+                    let follows = Some([before.prefix, target].concat());
+                    let kept = FlakeInput { follows, ..FlakeInput::default() };
+                    let kept = Override { input: kept, tree: tree.clone(), path: Vec::new() };
+                    self.overrides.entry(child(path, name)).or_insert(kept);
+                }
+            }
+            declared.insert(name.clone(), input);
+        }
+        self.inputs(&declared, &declarer(tree.clone()), Some(Before { is_trusted: true, ..before }))
     }
 }
 
