@@ -150,6 +150,46 @@ pub struct Fetched {
     pub branch: Option<String>,
 }
 
+/// A source tree of this machine that a flake is read from where it lies, without a copy in the
+/// store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalTree {
+    /// An absolute path without symbolic links.
+    pub root: PathBuf,
+    /// True for the working tree of a Git repository: its tracked files belong to it.
+    pub is_git: bool,
+    /// With `is_git`: the working trees of its submodules belong to it too.
+    pub submodules: bool,
+}
+
+/// A fact about a [`LocalTree`]. Each has its own cost, so each is asked for alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalFact {
+    /// Nothing. From now on, sources that are copied from the tree have its own files only.
+    Opened,
+    /// `lastModified` and `lastModifiedDate`; for Git also `rev` or `dirtyRev`, their short forms
+    /// and `submodules`.
+    Attributes,
+    /// The path of the tree in the store, which it is copied to.
+    StorePath,
+    /// `narHash`
+    NarHash,
+    /// `revCount`
+    RevCount,
+}
+
+/// The answer to a question for a [`LocalFact`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LocalFacts {
+    pub attributes: BTreeMap<String, FetchValue>,
+    pub path: Option<StorePath>,
+    /// Set when the tree has a `revCount`: a commit without changes, whose whole history is here.
+    pub has_rev_count: bool,
+    /// Set when a submodule is wanted that is not checked out, so that the tree cannot be read where
+    /// it lies.
+    pub is_incomplete: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// `builtins.trace`
@@ -212,6 +252,17 @@ pub trait Host: Send + Sync {
     fn references(&self, path: &StorePath) -> HostResult<Vec<StorePath>>;
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched>;
+
+    /// Returns the working tree of the Git repository that a directory belongs to, which must have
+    /// no symbolic link in its path. A directory that the repository ignores does not belong to it.
+    fn git_tree_of(&self, _directory: &Path) -> Option<LocalTree> {
+        None
+    }
+
+    /// Returns a fact about a tree that is read where it lies.
+    fn local(&self, tree: &LocalTree, _fact: LocalFact) -> HostResult<LocalFacts> {
+        Err(HostError::unsupported(&format!("describing the tree at '{}'", tree.root.display())))
+    }
 
     /// Returns an environment variable. Not called in pure or restricted mode.
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>>;

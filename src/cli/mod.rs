@@ -231,6 +231,10 @@ pub struct Source {
     /// Ignore the evaluation cache
     #[arg(long, hide_short_help = true)]
     pub no_eval_cache: bool,
+    /// Do not warn about files of Git trees that are changed or not tracked (`EVAL_WARN_DIRTY=0`
+    /// does the same)
+    #[arg(long)]
+    pub no_warn_dirty: bool,
     /// Evaluate with this many threads; the result does not depend on their number
     #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true)]
     pub eval_jobs: usize,

@@ -73,7 +73,7 @@ impl RegistryCommand {
                 let session = CommandSession::quiet(global, &evaluation)?;
                 let reference = session.flake_reference(to.as_deref().unwrap_or(&from))?;
                 let pinned = session.evaluate(|evaluator| {
-                    let here = evaluator.flake_directory(std::path::Path::new("/"));
+                    let here = evaluator.flake_directory(std::path::Path::new("/"))?;
                     Ok(evaluator.lock_reference(&reference, &here)?.0)
                 })?;
                 change(global, &from, Some(pinned))

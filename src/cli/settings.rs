@@ -23,6 +23,8 @@ impl Global {
             memory_max_bytes: self.max_eval_memory,
             profile: self.eval_profile.is_some(),
             refresh: evaluation.source.locking.refresh,
+            warn_dirty: !(evaluation.source.no_warn_dirty || self.quiet)
+                && !matches!(environment.text("EVAL_WARN_DIRTY"), Some("0" | "false" | "no")),
             ..evaluation.source.settings()?
         };
         let locking = &evaluation.source.locking;

@@ -41,7 +41,10 @@ fn own_packages_stand_beside_those_of_the_corpus() {
     let workspace = workspace();
     let check = |arguments: &str, expression: &str| value(&workspace, arguments, expression).unwrap();
 
-    let names = check("", "builtins.attrNames (builtins.removeAttrs own.packages (builtins.attrNames (lib.packagesFor \"/opt/own\")))");
+    let names = check(
+        "",
+        "builtins.attrNames (builtins.removeAttrs own.packages (builtins.attrNames (lib.packagesFor \"/opt/own\")))",
+    );
     assert_eq!(names, r#"["sed"]"#);
     // the same derivations as without the own ones
     assert_eq!(check("", "own.packages.python.drvPath == (lib.packagesFor \"/opt/own\").python.drvPath"), "true");
@@ -50,7 +53,8 @@ fn own_packages_stand_beside_those_of_the_corpus() {
 
     let prefix = "prefixes.mine = { prefix, sed }: prefix { name = \"mine\"; packages = [ sed ]; };";
     assert_eq!(check(prefix, "own.prefixes.mine.prefixPath"), "\"/opt/own\"");
-    let outputs = "builtins.mapAttrs (_: of: builtins.attrNames of.x86_64-linux) { inherit (own.flake) packages checks; }";
+    let outputs =
+        "builtins.mapAttrs (_: of: builtins.attrNames of.x86_64-linux) { inherit (own.flake) packages checks; }";
     assert_eq!(check(prefix, outputs), r#"{"checks":[],"packages":["mine-prefix","sed"]}"#);
     assert_eq!(check(prefix, "own.flake.legacyPackages.x86_64-linux ? python-prefix"), "true");
 }
@@ -73,7 +77,8 @@ fn overrides_reach_every_user_of_a_package() {
     let configure = "(p: p.drvPath) (builtins.head own.packages.sed.inputs)";
     let plain = value(&workspace, "", configure).unwrap();
     let changed = value(&workspace, &overlay("{ configureFlags = [ \"--static\" ]; }"), configure).unwrap();
-    let appended = value(&workspace, &overlay("(old: { configureFlags = old.configureFlags ++ [ ]; })"), configure).unwrap();
+    let appended =
+        value(&workspace, &overlay("(old: { configureFlags = old.configureFlags ++ [ ]; })"), configure).unwrap();
     assert_ne!(plain, changed);
     assert_eq!(plain, appended);
 
@@ -99,12 +104,24 @@ fn mistakes_are_errors() {
         check("", &format!("(lib.at \"{path}\").packages"), "has to be absolute");
     }
     check("", "own.packages.sed.override { zlip = 1; }", "unexpected argument 'zlip'");
-    check("", "(own.callPackage ({ fetchDebSource }: fetchDebSource { name = \"jq\"; }) { }).src", "no source package `jq` is pinned");
+    check(
+        "",
+        "(own.callPackage ({ fetchDebSource }: fetchDebSource { name = \"jq\"; }) { }).src",
+        "no source package `jq` is pinned",
+    );
 
     let image = "images.sed = { prefixes, sysext }: sysext { name = \"sed\"; tree = prefixes.python; };";
     check(image, "own.flake.packages", "the output `sed` would be one of `images` and one of `packages`");
-    check("", "((lib.at \"/home/own\").sysext { name = \"x\"; tree = (lib.prefixesFor \"/home/own\").hello; }).drvPath", "would never be seen");
-    check("", "(own.sysext { name = \"x\"; tree = own.prefixes.hello; files.\"etc/x\".text = \"\"; }).drvPath", "would never be seen");
+    check(
+        "",
+        "((lib.at \"/home/own\").sysext { name = \"x\"; tree = (lib.prefixesFor \"/home/own\").hello; }).drvPath",
+        "would never be seen",
+    );
+    check(
+        "",
+        "(own.sysext { name = \"x\"; tree = own.prefixes.hello; files.\"etc/x\".text = \"\"; }).drvPath",
+        "would never be seen",
+    );
 
     // a second zlib, by one input only
     let mixed = "(own.build { pname = \"x\"; version = \"1\"; license = \"MIT\"; inputs = [ own.packages.sed (own.packages.zlib.overrideAttrs { make = \"\"; }) ]; }).drvPath";
@@ -134,8 +151,12 @@ fn a_pin_of_ones_own_is_a_source() {
         "pins.json",
         r#"{ "jq": { "version": "1.6-2", "snapshot": "20260101T000000Z", "files": { "orig": { "path": "pool/jq.tar", "sha256": "0000000000000000000000000000000000000000000000000000000000000000" } } } }"#,
     );
-    let source = "let jq = own.fetchDebSource { name = \"jq\"; }; in { inherit (jq) version debian; src = jq.src.name; }";
+    let source =
+        "let jq = own.fetchDebSource { name = \"jq\"; }; in { inherit (jq) version debian; src = jq.src.name; }";
     let expected = r#"{"debian":null,"src":"jq-1.6-source","version":"1.6"}"#;
     assert_eq!(value(&workspace, "pins = ./pins.json;", source).unwrap(), expected);
-    assert_eq!(value(&workspace, "pins = builtins.fromJSON (builtins.readFile ./pins.json);", source).unwrap(), expected);
+    assert_eq!(
+        value(&workspace, "pins = builtins.fromJSON (builtins.readFile ./pins.json);", source).unwrap(),
+        expected
+    );
 }

@@ -5,14 +5,14 @@ use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::host::{FileType, HostError, HostErrorKind};
 use crate::symbol::Symbol;
-use crate::text::path::{base_name, normalise};
+use crate::text::path::normalise;
 use crate::value::{Attr, Context, ContextElement, Value};
 use crate::vm::Evaluator;
 use model::path::Ingestion;
 use model::{Hash, HashAlgorithm, StorePath};
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) fn import(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
     let path = ev.realise_path(arguments[0])?;
@@ -118,17 +118,18 @@ impl Evaluator {
     }
 }
 
-/// Returns the path of a source, which is a path or a string with context, and its name. As in Nix, a
-/// source that is a symbolic link is the file or tree that the link leads to, with the link's name.
-fn source_path(ev: &mut Evaluator, value: Value) -> Result<(std::path::PathBuf, Vec<u8>)> {
+/// Returns the path of a source, which is a path or a string with context, and the same path before
+/// links were followed, which its name comes from. As in Nix, a source that is a symbolic link is
+/// the file or tree that the link leads to, with the link's name.
+fn source_path(ev: &mut Evaluator, value: Value) -> Result<(PathBuf, PathBuf)> {
     let path = ev.realise_path(value)?;
-    let name = base_name(path.as_os_str().as_bytes()).to_vec();
-    Ok((ev.resolve_links(&path)?, name))
+    Ok((ev.resolve_links(&path)?, path))
 }
 
 pub(super) fn filter_source(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
-    let (source, name) = source_path(ev, arguments[1])?;
+    let (source, named) = source_path(ev, arguments[1])?;
     let filter = ev.expect_function(arguments[0])?;
+    let name = ev.copy_name(named.as_os_str().as_bytes())?;
     ev.add_filtered(&source, &name, Ingestion::Recursive, Some(filter), None)
 }
 
@@ -149,13 +150,16 @@ pub(super) fn path(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
             other => return Err(ev.unsupported_attribute(other, "builtins.path")),
         }
     }
-    let Some((source, own_name)) = source else {
+    let Some((source, named)) = source else {
         return Err(Error::other(
             "lang::missing_attribute",
             "missing required 'path' attribute in the first argument to 'builtins.path'",
         ));
     };
-    let name = name.unwrap_or(own_name);
+    let name = match name {
+        Some(name) => name,
+        None => ev.copy_name(named.as_os_str().as_bytes())?,
+    };
     let ingestion = if recursive { Ingestion::Recursive } else { Ingestion::Flat };
     ev.add_filtered(&source, &name, ingestion, filter, expected)
 }

@@ -3,17 +3,16 @@
 //!
 //! The rules of locking are the command's (`ev flake`); `lock.rs` is the format.
 
-use super::load::{Asker, allow, fetch_tree, flake_file, lock_text, plain_tree, reference_of_set};
+use super::load::{Asker, lock_text, read, reference_of_set};
 use super::lock::InputPath;
 use super::reference::FlakeRef;
+use super::tree::{SourceTree, fetch_tree, fetch_with_facts, with_own_attributes};
 use crate::builtins::expect::lossy;
-use crate::builtins::fetch::nar_hash;
 use crate::error::Result;
-use crate::host::{FetchKind, FetchRequest, FetchValue};
+use crate::host::FetchValue;
 use crate::symbol::Symbol;
-use crate::text::path::resolve;
 use crate::value::{Attrs, Value};
-use crate::vm::Evaluator;
+use crate::vm::{Evaluator, LOCK};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -32,35 +31,58 @@ pub struct FlakeInput {
 }
 
 /// A directory with a flake.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlakeTree {
-    dir: Vec<u8>,
+#[derive(Clone)]
+pub struct FlakeTree(SourceTree);
+
+impl std::fmt::Debug for FlakeTree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FlakeTree").field(&lossy(&self.0.dir)).finish()
+    }
+}
+
+impl PartialEq for FlakeTree {
+    fn eq(&self, other: &FlakeTree) -> bool {
+        self.0.dir == other.0.dir
+    }
 }
 
 impl FlakeTree {
     /// Returns the directory of `flake.nix`: a logical path in the store, or one of this machine.
     pub fn directory(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.dir))
+        Path::new(OsStr::from_bytes(&self.0.dir))
     }
 }
 
 impl Evaluator {
-    /// Returns the flake in a directory of this machine, which is read in place.
-    pub fn flake_directory(&mut self, directory: &Path) -> FlakeTree {
-        let dir = directory.to_string_lossy().into_owned();
-        self.allow(dir.clone().into());
-        FlakeTree { dir: dir.into_bytes() }
+    /// Returns the flake in a directory of this machine, which is read where it lies.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn flake_directory(&mut self, directory: &Path) -> Result<FlakeTree> {
+        let reference = self.reference_of_path(directory.as_os_str().as_bytes())?;
+        self.flake_tree(&reference)
     }
 
-    /// Returns the flake that a reference names on the command line: pure evaluation loads it too
-    /// when nothing pins it.
+    /// Returns the flake that a reference of the user names.
     ///
     /// # Errors
     /// When it cannot be fetched.
     pub fn flake_tree(&mut self, reference: &FlakeRef) -> Result<FlakeTree> {
-        allow(self, reference, b"/");
-        let tree = self.on_large_stack(|ev| fetch_tree(ev, reference, b"/", Asker::User))?;
-        Ok(FlakeTree { dir: tree.into_directory() })
+        self.on_large_stack(|ev| {
+            let tree = fetch_tree(ev, reference, b"/", Asker::User)?;
+            let own = match has_flake(ev, &tree)? {
+                true => {
+                    let (flake, _) = read(ev, &tree)?;
+                    with_own_attributes(ev, flake, reference)?
+                }
+                false => None,
+            };
+            match own {
+                Some(reference) => fetch_tree(ev, &reference, b"/", Asker::User),
+                None => Ok(tree),
+            }
+        })
+        .map(FlakeTree)
     }
 
     /// Returns the known facts of the tree that a reference names, and its `outPath`. A relative
@@ -69,11 +91,11 @@ impl Evaluator {
     /// # Errors
     /// When it cannot be fetched.
     pub fn tree_facts(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<Value> {
-        allow(self, reference, &parent.dir);
-        self.on_large_stack(|ev| {
-            let tree = fetch_tree(ev, reference, &parent.dir, Asker::User)?;
-            Ok(plain_tree(ev, tree))
-        })
+        let tree = match reference.local_path().filter(|_| reference.is_relative()) {
+            Some(path) => SourceTree::relative(self, &parent.0, path)?,
+            None => self.flake_tree(reference)?.0,
+        };
+        self.on_large_stack(|ev| tree.plain_value(ev))
     }
 
     /// Returns the description in a flake's file.
@@ -81,8 +103,8 @@ impl Evaluator {
     /// # Errors
     /// When there is no flake, or the description is not a string.
     pub fn flake_description(&mut self, tree: &FlakeTree) -> Result<Option<String>> {
-        let flake = self.on_large_stack(|ev| ev.import(&[&tree.dir, &b"/flake.nix"[..]].concat()))?;
-        match self.attr(flake, "description")? {
+        let (flake, _) = self.on_large_stack(|ev| read(ev, &tree.0))?;
+        match flake.get(Symbol::new(b"description")) {
             Some(description) => Ok(Some(lossy(self.expect_string(description)?.bytes()))),
             None => Ok(None),
         }
@@ -90,7 +112,7 @@ impl Evaluator {
 
     /// Has a flake that is loaded from now on use this lock instead of its file.
     pub fn use_flake_lock(&mut self, tree: &FlakeTree, text: String) {
-        self.shared.flake_locks.lock().expect("no thread panics").insert(tree.dir.clone(), text.into_bytes());
+        self.shared.flake_locks.lock().expect(LOCK).insert(tree.0.dir.clone(), text.into_bytes());
     }
 
     /// Returns the inputs that a flake declares, and those that its function takes without a
@@ -100,14 +122,13 @@ impl Evaluator {
     /// When there is no flake, or its `inputs` do not have the form of inputs.
     pub fn flake_inputs(&mut self, tree: &FlakeTree) -> Result<BTreeMap<String, FlakeInput>> {
         self.on_large_stack(|ev| {
-            let flake = flake_file(ev, &tree.dir)?;
-            let flake = ev.expect_attrs(flake)?;
+            let (flake, outputs) = read(ev, &tree.0)?;
             let mut inputs = match flake.get(Symbol::new(b"inputs")) {
                 Some(declared) => declarations(ev, declared)?,
                 None => BTreeMap::new(),
             };
-            let outputs = ev.required(flake, "outputs", "getFlake")?;
-            let outputs = ev.expect_function(outputs)?;
+            // Attributes of the flake's own reference.
+            inputs.remove("self");
             for (symbol, _, optional) in ev.formal_positions(outputs) {
                 let name = lossy(symbol.name());
                 if name != "self" && !optional {
@@ -123,47 +144,54 @@ impl Evaluator {
     /// # Errors
     /// When it cannot be read.
     pub fn flake_lock_text(&mut self, tree: &FlakeTree) -> Result<Option<Vec<u8>>> {
-        lock_text(self, &tree.dir)
+        lock_text(self, &tree.0.dir)
     }
 
     /// Finds the tree that a reference names now, and returns a reference that names that tree for
-    /// good. That of a Git working tree with changes has no revision. A relative path starts at the flake in `parent`, and stays as it is.
+    /// good. That of a Git working tree with changes has no revision. A relative path starts at the
+    /// flake in `parent`, and stays as it is.
     ///
     /// # Errors
     /// When the tree cannot be fetched.
     pub fn lock_reference(&mut self, reference: &FlakeRef, parent: &FlakeTree) -> Result<(FlakeRef, FlakeTree)> {
-        let mut locked = reference.clone();
-        let root = match reference.local_path().filter(|_| reference.is_relative()) {
-            Some(path) => {
-                allow(self, reference, &parent.dir);
-                resolve(path.as_bytes(), &parent.dir)
+        if let Some(path) = reference.local_path().filter(|_| reference.is_relative()) {
+            return Ok((reference.clone(), FlakeTree(SourceTree::relative(self, &parent.0, path)?)));
+        }
+        let (locked, tree) = self.lock_fetched(reference)?;
+        let own = match has_flake(self, &tree)? {
+            true => {
+                let (flake, _) = read(self, &tree)?;
+                with_own_attributes(self, flake, reference)?
             }
-            None => {
-                // The user asked for its present version.
-                let fetched = self.fetch_unpinned(&FetchRequest {
-                    kind: FetchKind::Tree,
-                    name: Some("source".to_owned()),
-                    expected: nar_hash(reference.attributes())?,
-                    attributes: reference.attributes().clone(),
-                })?;
-                let facts = &fetched.attributes;
-                for name in ["lastModified", "narHash", "rev", "revCount"] {
-                    if let Some(fact) = facts.get(name) {
-                        locked.insert(name, fact.clone());
-                    }
-                }
-                if let Some(branch) = fetched.branch {
-                    locked.insert("ref", FetchValue::String(branch));
-                }
-                if reference.is_forge() {
-                    locked.remove("ref");
-                }
-                self.shared.options.store_model.print(&fetched.path).into_bytes()
-            }
+            false => None,
         };
-        let dir = reference.directory_in(&root)?;
-        Ok((locked, FlakeTree { dir }))
+        match own {
+            Some(reference) => self.lock_fetched(&reference).map(|(locked, tree)| (locked, FlakeTree(tree))),
+            None => Ok((locked, FlakeTree(tree))),
+        }
     }
+
+    fn lock_fetched(&mut self, reference: &FlakeRef) -> Result<(FlakeRef, SourceTree)> {
+        let mut locked = reference.clone();
+        // The user asked for its present version.
+        let (tree, facts, branch) = fetch_with_facts(self, reference, b"/", Asker::User)?;
+        for name in ["lastModified", "narHash", "rev", "revCount"] {
+            if let Some(fact) = facts.get(name) {
+                locked.insert(name, fact.clone());
+            }
+        }
+        if let Some(branch) = branch {
+            locked.insert("ref", FetchValue::String(branch));
+        }
+        if reference.is_forge() {
+            locked.remove("ref");
+        }
+        Ok((locked, tree))
+    }
+}
+
+fn has_flake(ev: &mut Evaluator, tree: &SourceTree) -> Result<bool> {
+    Ok(ev.type_if_visible(&[&tree.dir, &b"/flake.nix"[..]].concat(), true)?.is_some())
 }
 
 fn declarations(ev: &mut Evaluator, declared: Value) -> Result<BTreeMap<String, FlakeInput>> {

@@ -3,58 +3,67 @@
 //! Inputs are those that `flake.lock` pins (`locked.rs`). Others are taken as declared: `path:`
 //! inputs relative to the flake and read in place, `follows`, and everything else that the host can
 //! fetch (pure evaluation requires a `rev` or `narHash` there). A directory that is locked by its
-//! hash is copied to the store and checked, like other fetched trees.
+//! hash is copied to the store and checked, like other fetched trees (`tree.rs`).
 
+use super::form;
 use super::locked::{LockedInputs, check_unlocked};
 use super::reference::FlakeRef;
+use super::tree::{SourceTree, fetch_tree, reference_of_value, with_own_attributes};
 use crate::builtins::expect::lossy;
 use crate::builtins::features::require;
-use crate::builtins::fetch::nar_hash;
 use crate::builtins::json::plain_attrs;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
-use crate::host::{FetchKind, FetchRequest, FetchValue, FileType};
+use crate::host::{FetchValue, FileType};
 use crate::symbol::Symbol;
-use crate::text::path::resolve;
 use crate::value::{Attrs, Value, View};
-use crate::vm::Evaluator;
+use crate::vm::{Evaluator, LOCK};
 
-/// The tree of an input, loaded when it is forced: reference (URL or set), directory it starts at,
-/// overrides of its inputs, true for a flake.
+/// The tree of an input, loaded when it is forced: reference (URL or set), the tree of the flake
+/// that declares it, overrides of its inputs, true for a flake.
 static INPUT: Code = Code::native(4, |ev, captures| {
-    let value = ev.force(captures[0])?;
-    let reference = match value.as_attrs() {
-        Some(set) => reference_of_set(ev, set)?,
-        None => FlakeRef::parse(&lossy(ev.expect_string(value)?.bytes()))?,
-    };
-    let base = ev.expect_string(captures[1])?.bytes();
-    allow(ev, &reference, base);
+    let reference = reference_of_value(ev, captures[0])?;
+    let declarer = SourceTree::of_value(ev, captures[1])?;
     check_unlocked(ev, &reference)?;
     let overrides = ev.expect_attrs(captures[2])?;
-    if ev.expect_forced_bool(captures[3])? {
-        load(ev, &reference, base, Some(overrides), Asker::Expression)
-    } else {
-        let tree = fetch_tree(ev, &reference, base, Asker::Expression)?;
-        Ok(plain_tree(ev, tree))
+    let is_flake = ev.expect_forced_bool(captures[3])?;
+    let from = From::Flake { declarer: &declarer, overrides };
+    if is_flake {
+        return load(ev, &reference, &from)?.whole(ev);
     }
+    from.tree(ev, &reference)?.plain_value(ev)
 });
 /// An input that follows another: the inputs of the flake that declares it, the path such as `a/b`,
-/// that flake itself, which an empty path means.
-static FOLLOWS: Code = Code::native(3, |ev, captures| {
+/// that flake itself, which an empty path means, and the name of the input.
+static FOLLOWS: Code = Code::native(4, |ev, captures| {
     let path = ev.expect_string(captures[1])?.bytes();
-    if path.is_empty() {
-        return ev.force(captures[2]);
-    }
-    let mut value = captures[0];
-    for (index, name) in path.split(|&byte| byte == b'/').enumerate() {
-        let symbol = Symbol::new(name);
-        let set = ev.force(value)?;
-        let inputs = if index == 0 { set } else { ev.select_slow(set, Symbol::new(b"inputs"))? };
-        let inputs = ev.force(inputs)?;
-        value = ev.select_slow(inputs, symbol)?;
+    let names: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).collect();
+    let mut value = captures[2];
+    for (index, name) in names.iter().enumerate() {
+        let inputs = match index {
+            0 => captures[0],
+            _ => {
+                let set = ev.force(value)?;
+                ev.select_slow(set, Symbol::new(b"inputs"))?
+            }
+        };
+        let found = ev.expect_attrs(inputs)?.get(Symbol::new(name));
+        value = match found {
+            Some(found) => found,
+            None => {
+                let input = lossy(ev.expect_string(captures[3])?.bytes());
+                return Err(follows_nothing(&input, &lossy(path)));
+            }
+        };
     }
     ev.force(value)
 });
+
+/// Makes the error for an input that follows one which does not exist.
+pub(super) fn follows_nothing(input: &str, path: &str) -> Error {
+    Error::other("lang::flake_input", format!("the input '{input}' follows '{path}', which is not there"))
+}
+
 /// The result of a flake's function `outputs`: the flake's own value, the function, its inputs.
 static OUTPUTS: Code = Code::native(3, |ev, captures| {
     let inputs = ev.expect_attrs(captures[2])?;
@@ -62,11 +71,16 @@ static OUTPUTS: Code = Code::native(3, |ev, captures| {
     let arguments = inputs.update(own.as_attrs().expect("a set was made just now"));
     ev.call(captures[1], &[arguments])
 });
-/// The flake itself: facts, outputs.
-static FLAKE: Code = Code::native(2, |ev, captures| {
-    let facts = ev.expect_attrs(captures[0])?;
+/// The flake itself: the attributes that each has, outputs, facts about its tree (null for one in
+/// the tree of another).
+static FLAKE: Code = Code::native(3, |ev, captures| {
+    let own = ev.expect_attrs(captures[0])?;
     let outputs = ev.expect_attrs(captures[1])?;
-    Ok(outputs.update(facts))
+    let described = match captures[2] {
+        facts if facts.is_null() => outputs.value(),
+        facts => outputs.update(ev.expect_attrs(facts)?),
+    };
+    Ok(ev.expect_attrs(described)?.update(own))
 });
 
 pub(crate) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value> {
@@ -76,7 +90,16 @@ pub(crate) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
         Some(path) => lossy(path.bytes()),
         None => lossy(ev.text_of(value)?.bytes()),
     };
-    load(ev, &FlakeRef::parse(&text)?, b"/", None, Asker::Expression)
+    let mut reference = FlakeRef::parse(&text)?;
+    if ev.shared.options.pure && !reference.is_pinned() {
+        let message = format!("cannot call 'getFlake' on unlocked flake reference '{text}'");
+        return Err(Error::other("lang::unlocked_fetch", message).help("use `--impure` to override"));
+    }
+    if text.starts_with('/') && reference.attributes().len() == 2 {
+        reference = ev.reference_of_path(text.as_bytes())?;
+    }
+    let asker = if reference.local_directory().is_some() { Asker::User } else { Asker::Expression };
+    load(ev, &reference, &From::Nothing(asker))?.whole(ev)
 }
 
 impl Evaluator {
@@ -88,8 +111,12 @@ impl Evaluator {
     /// # Errors
     /// When it cannot be fetched, has no `flake.nix`, or cannot be evaluated.
     pub fn eval_flake(&mut self, reference: &FlakeRef) -> Result<Value> {
-        allow(self, reference, b"/");
-        self.on_large_stack(|ev| load(ev, reference, b"/", None, Asker::User))
+        self.on_large_stack(|ev| {
+            let flake = load(ev, reference, &From::Nothing(Asker::User))?;
+            let outputs = ev.expect_attrs(flake.outputs)?;
+            let own = ev.expect_attrs(flake.own)?;
+            Ok(outputs.update(own))
+        })
     }
 }
 
@@ -98,7 +125,9 @@ impl Evaluator {
 pub(super) enum Asker {
     /// The command line, where pure evaluation starts.
     User,
-    /// An expression: pure evaluation requires a pinned reference.
+    /// The declaration of an input in a flake of this machine, or the lock file.
+    Flake,
+    /// An expression, or a flake from elsewhere: pure evaluation requires a pinned reference.
     Expression,
 }
 
@@ -153,61 +182,9 @@ pub(crate) fn flake_ref_to_string(ev: &mut Evaluator, arguments: &[Value]) -> Re
     Ok(Value::string(reference.to_url()?.as_bytes()))
 }
 
-/// A source tree that a reference names.
-pub(super) struct SourceTree {
-    /// The tree's known attributes: `narHash`, `rev` ….
-    facts: Vec<(String, Value)>,
-    root: Vec<u8>,
-    /// The directory of it that the reference means.
-    dir: Vec<u8>,
-}
-
-/// Lets pure evaluation read the directory of a flake that the user named, or that a flake declares
-/// as its input. A reference that an expression computes (`builtins.getFlake`) gets no such
-/// permission.
-pub(super) fn allow(ev: &Evaluator, reference: &FlakeRef, base: &[u8]) {
-    if let Some(path) = reference.local_path() {
-        ev.allow(lossy(&resolve(path.as_bytes(), base)).into());
-    }
-}
-
-impl SourceTree {
-    pub(super) fn into_directory(self) -> Vec<u8> {
-        self.dir
-    }
-}
-
-pub(super) fn fetch_tree(ev: &mut Evaluator, reference: &FlakeRef, base: &[u8], asker: Asker) -> Result<SourceTree> {
-    let mut facts: Vec<(String, Value)> = Vec::new();
-    let path = reference.local_path().map(|path| resolve(path.as_bytes(), base));
-    let root = match path {
-        Some(path) if !reference.attributes().contains_key("narHash") => path,
-        path => {
-            let mut attributes = reference.attributes().clone();
-            if let Some(path) = path {
-                attributes.insert("path".to_owned(), FetchValue::String(lossy(&path)));
-            }
-            let request = FetchRequest {
-                kind: FetchKind::Tree,
-                name: Some("source".to_owned()),
-                expected: nar_hash(reference.attributes())?,
-                attributes,
-            };
-            let fetched = match asker {
-                Asker::User => ev.fetch_unpinned(&request)?,
-                Asker::Expression => ev.fetch(&request)?,
-            };
-            facts.extend(fetched.attributes.iter().map(|(name, value)| (name.clone(), value.to_value())));
-            ev.shared.options.store_model.print(&fetched.path).into_bytes()
-        }
-    };
-    let dir = reference.directory_in(&root)?;
-    Ok(SourceTree { facts, root, dir })
-}
-
 /// Reads the text of the lock file in a flake's directory, if there is one.
 pub(super) fn lock_text(ev: &mut Evaluator, dir: &[u8]) -> Result<Option<Vec<u8>>> {
-    if let Some(text) = ev.shared.flake_locks.lock().expect("no thread panics").get(dir) {
+    if let Some(text) = ev.shared.flake_locks.lock().expect(LOCK).get(dir) {
         return Ok(Some(text.clone()));
     }
     let path = [dir, b"/flake.lock"].concat();
@@ -218,85 +195,110 @@ pub(super) fn lock_text(ev: &mut Evaluator, dir: &[u8]) -> Result<Option<Vec<u8>
     Ok(Some(ev.read_file(&path)?))
 }
 
-/// Returns the value of a tree that is an input without being a flake.
-pub(super) fn plain_tree(ev: &Evaluator, tree: SourceTree) -> Value {
-    let mut facts = tree.facts;
-    facts.push(("outPath".to_owned(), source_string(ev, &tree.dir)));
-    facts.push(("sourceInfo".to_owned(), plain_attrs(facts.clone())));
-    plain_attrs(facts)
+/// The place that a reference to a flake is written in.
+enum From<'f> {
+    Nothing(Asker),
+    /// The flake that has it as an input, and gives, by the names of its inputs, their values
+    /// (`value`) or overrides of their own inputs (`inputs`, in the same form).
+    Flake {
+        declarer: &'f SourceTree,
+        overrides: Attrs,
+    },
 }
 
-/// Loads the flake that a reference names. `overrides` gives, by the names of its inputs, their
-/// values (`value`) or overrides of their own inputs (`inputs`, in the same form).
-fn load(
-    ev: &mut Evaluator,
-    reference: &FlakeRef,
-    base: &[u8],
-    overrides: Option<Attrs>,
-    asker: Asker,
-) -> Result<Value> {
-    let tree = fetch_tree(ev, reference, base, asker)?;
-    flake_of(ev, tree, |ev, own, flake, outputs, dir| {
+impl From<'_> {
+    fn tree(&self, ev: &mut Evaluator, reference: &FlakeRef) -> Result<SourceTree> {
+        match self {
+            From::Nothing(asker) => fetch_tree(ev, reference, b"/", *asker),
+            From::Flake { declarer, .. } if reference.is_relative() => {
+                SourceTree::relative(ev, declarer, reference.local_path().unwrap_or_default())
+            }
+            From::Flake { declarer, .. } => {
+                let asker = if declarer.is_in_store(ev) { Asker::Expression } else { Asker::Flake };
+                fetch_tree(ev, reference, b"/", asker)
+            }
+        }
+    }
+}
+
+/// A flake before its outputs are evaluated.
+pub(super) struct LoadedFlake {
+    /// The flake as its own function gets it.
+    value: Value,
+    outputs: Value,
+    /// The attributes that each flake has besides its outputs and the facts about its tree.
+    own: Value,
+}
+
+impl LoadedFlake {
+    /// Evaluates the flake as an input of another one.
+    pub fn whole(&self, ev: &mut Evaluator) -> Result<Value> {
+        ev.force(self.value)
+    }
+}
+
+/// Loads the flake that a reference names.
+fn load(ev: &mut Evaluator, reference: &FlakeRef, from: &From<'_>) -> Result<LoadedFlake> {
+    let mut tree = from.tree(ev, reference)?;
+    let (mut flake, mut outputs) = read(ev, &tree)?;
+    if let Some(reference) = with_own_attributes(ev, flake, reference)? {
+        tree = from.tree(ev, &reference)?;
+        (flake, outputs) = read(ev, &tree)?;
+    }
+    let overrides = match from {
+        From::Nothing(asker) => {
+            if *asker == Asker::User {
+                form::check(ev, &tree.dir)?;
+            }
+            None
+        }
+        From::Flake { overrides, .. } => Some(*overrides),
+    };
+    flake_of(ev, &tree, outputs, |ev, own| {
         // An input is locked by the flake that has it, not by itself.
-        let lock = if overrides.is_none() { LockedInputs::read(ev, dir, own)? } else { None };
-        let scope = Scope { own, all: Value::thunk_unfilled(&ALL_INPUTS), dir };
+        let lock = if overrides.is_none() { LockedInputs::read(ev, &tree, own)? } else { None };
+        let scope = Scope { own, all: Value::thunk_unfilled(&ALL_INPUTS), tree: &tree };
         scope.inputs(ev, flake, outputs, &InputSources { overrides, lock })
     })
 }
 
-/// Returns the value of the file `flake.nix` in a directory.
-pub(super) fn flake_file(ev: &mut Evaluator, dir: &[u8]) -> Result<Value> {
-    let file = [dir, b"/flake.nix"].concat();
-    match ev.import(&file) {
+/// Reads `flake.nix`, and returns its set and its function.
+pub(super) fn read(ev: &mut Evaluator, tree: &SourceTree) -> Result<(Attrs, Value)> {
+    let file = [&tree.dir, &b"/flake.nix"[..]].concat();
+    let flake = match ev.import(&file) {
         Err(error) if error.is_missing_file() && matches!(ev.type_if_visible(&file, true), Ok(None)) => {
-            let message = format!("there is no flake in '{}': it has no file 'flake.nix'", lossy(dir));
-            Err(Error::other("lang::flake_input", message))
+            let message = format!("there is no flake in '{}': it has no file 'flake.nix'", lossy(&tree.dir));
+            return Err(Error::other("lang::flake_input", message));
         }
-        imported => imported,
-    }
-}
-
-/// Returns the value of the flake in a tree. `inputs` makes the set of its inputs, from the value
-/// of the flake (which it must not force), the set in its file, its function, and its directory.
-pub(super) fn flake_of(
-    ev: &mut Evaluator,
-    tree: SourceTree,
-    inputs: impl FnOnce(&mut Evaluator, Value, Attrs, Value, &[u8]) -> Result<Value>,
-) -> Result<Value> {
-    let SourceTree { mut facts, root, dir } = tree;
-    let flake = flake_file(ev, &dir)?;
+        imported => imported?,
+    };
     let flake = ev.expect_attrs(flake)?;
     let outputs = ev.required(flake, "outputs", "getFlake")?;
-    let outputs = ev.expect_function(outputs)?;
-    let own = Value::thunk_unfilled(&FLAKE);
-    let inputs = inputs(ev, own, flake, outputs, &dir)?;
-
-    // `sourceInfo.outPath` is the tree as a string; interpolating a path in it copies the tree to
-    // the store.
-    facts.push(("outPath".to_owned(), source_string(ev, &root)));
-    let source_info = plain_attrs(facts.clone());
-    facts.push(("sourceInfo".to_owned(), source_info));
-    facts.push(("inputs".to_owned(), inputs));
-    facts.push(("_type".to_owned(), Value::string(b"flake")));
-    let out_path = source_string(ev, &dir);
-    facts.retain(|(name, _)| name != "outPath");
-    facts.push(("outPath".to_owned(), out_path));
-    let result = Value::thunk(&OUTPUTS, &[own, outputs, inputs]);
-    facts.push(("outputs".to_owned(), result));
-    ev.fill_thunk(own, &[plain_attrs(facts), result]);
-    ev.force(own)
+    Ok((flake, ev.expect_function(outputs)?))
 }
 
-/// Returns a directory as the string that a flake sees: with context, when it is in the store.
-fn source_string(ev: &Evaluator, path: &[u8]) -> Value {
-    let model = ev.shared.options.store_model;
-    match model.split(&lossy(path)) {
-        Ok((object, rest)) => {
-            let (text, context) = ev.store_string(&object);
-            Value::string_with_context(format!("{text}{rest}").as_bytes(), context)
-        }
-        Err(_) => Value::string(path),
-    }
+/// Returns the flake in a tree. `inputs` makes the set of its inputs, from the value of the flake,
+/// which it must not force.
+pub(super) fn flake_of(
+    ev: &mut Evaluator,
+    tree: &SourceTree,
+    function: Value,
+    inputs: impl FnOnce(&mut Evaluator, Value) -> Result<Value>,
+) -> Result<LoadedFlake> {
+    let value = Value::thunk_unfilled(&FLAKE);
+    let inputs = inputs(ev, value)?;
+    let outputs = Value::thunk(&OUTPUTS, &[value, function, inputs]);
+    let members = [
+        ("_type", Value::string(b"flake")),
+        ("inputs", inputs),
+        ("outPath", tree.out_path),
+        ("outputs", outputs),
+        ("sourceInfo", tree.info),
+    ];
+    let own = plain_attrs(members.map(|(name, value)| (name.to_owned(), value)).into());
+    let facts = if tree.is_relative { Value::NULL } else { tree.info };
+    ev.fill_thunk(value, &[own, outputs, facts]);
+    Ok(LoadedFlake { value, outputs, own })
 }
 
 /// Sources of inputs that come before the flake's own declarations.
@@ -330,11 +332,11 @@ impl InputSources {
 }
 
 /// A flake whose inputs are being read.
-struct Scope<'d> {
+struct Scope<'t> {
     own: Value,
     /// The flake's inputs, once they are known.
     all: Value,
-    dir: &'d [u8],
+    tree: &'t SourceTree,
 }
 
 impl Scope<'_> {
@@ -343,7 +345,7 @@ impl Scope<'_> {
     fn inputs(&self, ev: &mut Evaluator, flake: Attrs, outputs: Value, sources: &InputSources) -> Result<Value> {
         let mut members: Vec<(String, Value)> = Vec::new();
         if let Some(declared) = flake.get(Symbol::new(b"inputs")) {
-            for attr in ev.expect_attrs(declared)?.sorted() {
+            for attr in ev.expect_attrs(declared)?.sorted().filter(|attr| attr.name.name() != b"self") {
                 members.push((lossy(attr.name.name()), self.declared_input(ev, attr.name, attr.value, sources)?));
             }
         }
@@ -357,7 +359,7 @@ impl Scope<'_> {
                 value = sources.locked(ev, symbol, None)?;
             }
             let value = value.ok_or_else(|| {
-                let dir = lossy(self.dir);
+                let dir = lossy(&self.tree.dir);
                 let message = format!("the flake in '{dir}' uses the input '{name}' without declaring it");
                 Error::other("lang::flake_input", message)
                     .help(format!("add `inputs.{name}.url = \"…\";` to its flake.nix"))
@@ -387,8 +389,8 @@ impl Scope<'_> {
             Some(inputs) => Some(ev.expect_attrs(inputs)?),
             None => None,
         };
-        self.input(ev, declared, nested)?.ok_or_else(|| {
-            let (name, dir) = (lossy(symbol.name()), lossy(self.dir));
+        self.input(ev, &lossy(symbol.name()), declared, nested)?.ok_or_else(|| {
+            let (name, dir) = (lossy(symbol.name()), lossy(&self.tree.dir));
             Error::other("lang::flake_input", format!("input '{name}' of the flake in '{dir}' has no 'url'"))
         })
     }
@@ -396,9 +398,9 @@ impl Scope<'_> {
     /// Returns the value of an input as declared here; `None` when it has neither a reference nor
     /// `follows`. `nested` are overrides from outside of the input's own inputs, and win over those
     /// declared here.
-    fn input(&self, ev: &mut Evaluator, input: Attrs, nested: Option<Attrs>) -> Result<Option<Value>> {
+    fn input(&self, ev: &mut Evaluator, name: &str, input: Attrs, nested: Option<Attrs>) -> Result<Option<Value>> {
         if let Some(follows) = input.get(Symbol::new(b"follows")) {
-            return Ok(Some(Value::thunk(&FOLLOWS, &[self.all, follows, self.own])));
+            return Ok(Some(Value::thunk(&FOLLOWS, &[self.all, follows, self.own, Value::string(name.as_bytes())])));
         }
         let reference = if input.contains(ev.shared.names.r#type) {
             input.value()
@@ -409,25 +411,27 @@ impl Scope<'_> {
         } else {
             return Ok(None);
         };
-        let mut overrides = self.overrides(ev, input)?;
+        let mut overrides = self.overrides(ev, name, input)?;
         if let Some(nested) = nested {
             overrides = overrides.as_attrs().map_or(overrides, |declared| declared.update(nested));
         }
         let is_flake = input.get(Symbol::new(b"flake")).unwrap_or(Value::TRUE);
-        Ok(Some(Value::thunk(&INPUT, &[reference, Value::string(self.dir), overrides, is_flake])))
+        Ok(Some(Value::thunk(&INPUT, &[reference, self.tree.to_value(), overrides, is_flake])))
     }
 
     /// Returns the overrides in `inputs.<name>.inputs`, in the form that [`load`] takes.
-    fn overrides(&self, ev: &mut Evaluator, input: Attrs) -> Result<Value> {
+    fn overrides(&self, ev: &mut Evaluator, name: &str, input: Attrs) -> Result<Value> {
         let mut members = Vec::new();
         if let Some(inputs) = input.get(Symbol::new(b"inputs")) {
             for attr in ev.expect_attrs(inputs)?.sorted() {
                 let given = ev.expect_attrs(attr.value)?;
-                let member = match self.input(ev, given, None)? {
+                let own = lossy(attr.name.name());
+                let name = format!("{name}/{own}");
+                let member = match self.input(ev, &name, given, None)? {
                     Some(value) => ("value".to_owned(), value),
-                    None => ("inputs".to_owned(), self.overrides(ev, given)?),
+                    None => ("inputs".to_owned(), self.overrides(ev, &name, given)?),
                 };
-                members.push((lossy(attr.name.name()), plain_attrs(vec![member])));
+                members.push((own, plain_attrs(vec![member])));
             }
         }
         Ok(plain_attrs(members))

@@ -5,36 +5,44 @@
 //! evaluation refuses it instead of using the tree that an older declaration named.
 
 use super::inputs::declared_reference;
-use super::load::{Asker, allow, fetch_tree, flake_of, lock_text, plain_tree, reference_of_set};
+use super::load::{Asker, flake_of, lock_text, read};
 use super::lock::{LockError, LockFile, LockInput, LockNode};
 use super::reference::FlakeRef;
+use super::tree::{SourceTree, fetch_tree, reference_of_value};
 use crate::builtins::expect::lossy;
 use crate::builtins::json::plain_attrs;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
 use crate::symbol::Symbol;
 use crate::value::{Attrs, Value};
-use crate::vm::Evaluator;
+use crate::vm::{Evaluator, LOCK};
 use std::collections::BTreeMap;
 
-/// A node of the lock file, fetched when it is forced: its name, its locked reference, the flake at
-/// which a relative path starts, its inputs (null when it is not a flake).
-static NODE: Code = Code::native(4, |ev, captures| {
-    let reference = ev.expect_attrs(captures[1])?;
-    let reference = reference_of_set(ev, reference)?;
-    let is_relative = reference.is_relative();
-    if ev.shared.options.pure && !is_relative && !reference.is_pinned() {
+/// A node of the lock file, fetched when it is forced: the thunk of its tree, its inputs (null when
+/// it is not a flake).
+static NODE: Code = Code::native(2, |ev, captures| {
+    let tree = SourceTree::of_value(ev, captures[0])?;
+    if captures[1].as_attrs().is_none() {
+        return tree.plain_value(ev);
+    }
+    let (_, outputs) = read(ev, &tree)?;
+    flake_of(ev, &tree, outputs, |_, _| Ok(captures[1]))?.whole(ev)
+});
+
+/// The tree of a node: its name, its locked reference, the tree of the flake at which a relative
+/// path starts.
+static NODE_TREE: Code = Code::native(3, |ev, captures| {
+    let reference = reference_of_value(ev, captures[1])?;
+    if reference.is_relative() {
+        let parent = SourceTree::of_value(ev, captures[2])?;
+        let path = reference.local_path().unwrap_or_default();
+        return Ok(SourceTree::relative(ev, &parent, path)?.to_value());
+    }
+    if ev.shared.options.pure && !reference.is_pinned() {
         let name = lossy(ev.expect_string(captures[0])?.bytes());
         return Err(unpinned(&name, &reference));
     }
-    let base = if is_relative { out_path(ev, captures[2])? } else { b"/".to_vec() };
-    allow(ev, &reference, &base);
-    let tree = fetch_tree(ev, &reference, &base, Asker::Expression)?;
-    let inputs = captures[3];
-    if inputs.as_attrs().is_none() {
-        return Ok(plain_tree(ev, tree));
-    }
-    flake_of(ev, tree, |_, _, _, _, _| Ok(inputs))
+    Ok(fetch_tree(ev, &reference, b"/", Asker::Flake)?.to_value())
 });
 
 /// A node that the lock file does not describe well enough: the reason.
@@ -69,13 +77,6 @@ pub(super) fn check_unlocked(ev: &Evaluator, reference: &FlakeRef) -> Result<()>
         .help("`ev flake lock` in the directory of the flake that has it; `--impure` takes its present version"))
 }
 
-/// The directory of a flake.
-fn out_path(ev: &mut Evaluator, flake: Value) -> Result<Vec<u8>> {
-    let flake = ev.force(flake)?;
-    let dir = ev.select_slow(flake, ev.shared.names.out_path)?;
-    Ok(ev.text_of(dir)?.bytes().to_vec())
-}
-
 /// A lock file, and the values of its nodes.
 pub(super) struct LockedInputs {
     file: LockFile,
@@ -92,30 +93,34 @@ struct Edges {
 }
 
 impl LockedInputs {
-    /// Reads the lock file in a flake's directory. `own` is the value of that flake.
-    pub(super) fn read(ev: &mut Evaluator, dir: &[u8], own: Value) -> Result<Option<LockedInputs>> {
-        let Some(text) = lock_text(ev, dir)? else { return Ok(None) };
-        let is_fresh = ev.shared.flake_locks.lock().expect("no thread panics").contains_key(dir);
+    /// Reads the lock file of the flake in a tree. `own` is the value of that flake.
+    pub(super) fn read(ev: &mut Evaluator, tree: &SourceTree, own: Value) -> Result<Option<LockedInputs>> {
+        let Some(text) = lock_text(ev, &tree.dir)? else { return Ok(None) };
+        let is_fresh = ev.shared.flake_locks.lock().expect(LOCK).contains_key(&tree.dir);
         let file = LockFile::parse(&text)?;
         let edges: BTreeMap<&str, _> =
             file.nodes.iter().map(|(name, node)| (name.as_str(), edges(&file, name, node))).collect();
-        let value = |name: &str, edges: &std::result::Result<Edges, LockError>| match edges {
-            _ if name == file.root => own,
-            Ok(_) => Value::thunk_unfilled(&NODE),
-            Err(LockError(why)) => Value::thunk(&BROKEN, &[Value::string(why.as_bytes())]),
-        };
-        let values: BTreeMap<String, Value> =
-            edges.iter().map(|(name, edges)| ((*name).to_owned(), value(name, edges))).collect();
-        for (name, edges) in edges.into_iter().filter(|(name, _)| *name != file.root) {
-            let (Ok(edges), Some(pin)) = (edges, &file.nodes[name].pin) else { continue };
-            let inputs = edges.inputs.into_iter().map(|(input, target)| (input, values[&target])).collect();
-            let captures = [
-                Value::string(name.as_bytes()),
-                pin.locked.to_value(),
-                edges.parent.map_or(Value::NULL, |parent| values[&parent]),
-                if pin.is_flake { plain_attrs(inputs) } else { Value::NULL },
-            ];
-            ev.fill_thunk(values[name], &captures);
+        let mut values = BTreeMap::new();
+        let mut trees = BTreeMap::new();
+        for (name, edges) in &edges {
+            let (value, tree) = match edges {
+                _ if *name == file.root => (own, tree.to_value()),
+                Ok(_) => (Value::thunk_unfilled(&NODE), Value::thunk_unfilled(&NODE_TREE)),
+                Err(LockError(why)) => {
+                    let broken = Value::thunk(&BROKEN, &[Value::string(why.as_bytes())]);
+                    (broken, broken)
+                }
+            };
+            values.insert((*name).to_owned(), value);
+            trees.insert(*name, tree);
+        }
+        for (name, edges) in edges.iter().filter(|(name, _)| **name != file.root) {
+            let (Ok(edges), Some(pin)) = (edges, &file.nodes[*name].pin) else { continue };
+            let parent = edges.parent.as_deref().map_or(Value::NULL, |parent| trees[parent]);
+            ev.fill_thunk(trees[name], &[Value::string(name.as_bytes()), pin.locked.to_value(), parent]);
+            let inputs = edges.inputs.iter().map(|(input, target)| (input.clone(), values[target.as_str()])).collect();
+            let inputs = if pin.is_flake { plain_attrs(inputs) } else { Value::NULL };
+            ev.fill_thunk(values[*name], &[trees[name], inputs]);
         }
         Ok(Some(LockedInputs { file, is_fresh, values }))
     }

@@ -10,15 +10,18 @@
 //! files. `reference` and `lock` are pure text formats. The others evaluate, and ask the host to
 //! fetch.
 
+mod form;
 mod inputs;
 mod load;
 mod lock;
 mod locked;
 mod reference;
+mod tree;
 
 pub use inputs::{FlakeInput, FlakeTree};
 pub use lock::{InputPath, LockError, LockFile, LockInput, LockNode, Pin};
 pub use reference::{FlakeRef, FlakeRefError};
+pub use tree::git_reference;
 
 pub(crate) use load::{flake_ref_to_string, get_flake, parse_flake_ref};
 pub(crate) use reference::{has_revision, pins_tree};

@@ -35,7 +35,7 @@ pub enum FlakeRefError {
 }
 
 /// Characters that stay as they are in paths and in values of parameters.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

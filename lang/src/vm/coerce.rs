@@ -137,7 +137,8 @@ impl Evaluator {
                 }
                 let source = self.checked_path(path)?;
                 let source = self.resolve_parents(&source)?;
-                let name = self.source_name(crate::text::path::base_name(path))?;
+                let name = self.copy_name(source.as_os_str().as_encoded_bytes())?;
+                let name = self.source_name(&name)?;
                 let store_path = self.shared.host.add_source(&source, &name, Ingestion::Recursive, None, None)?;
                 self.shared.copied.lock().expect(LOCK).insert(path.to_vec(), store_path.clone());
                 store_path

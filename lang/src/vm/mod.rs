@@ -55,7 +55,7 @@ pub(crate) mod run;
 use crate::compile::code::Code;
 use crate::compile::{File, Globals, stored};
 use crate::error::{Error, Report, Result};
-use crate::host::{CodeCache, EvalOptions, Host};
+use crate::host::{CodeCache, EvalOptions, Host, LocalTree};
 use crate::source::{Pos, SourceMap};
 use crate::symbol::Symbol;
 use crate::value::account::Account;
@@ -115,6 +115,10 @@ pub(crate) struct Evaluation {
     /// Directories that pure evaluation may read: those of the options, and those of flakes once
     /// they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
+    /// Trees of flakes that are read where they lie.
+    pub local_trees: RwLock<Vec<LocalTree>>,
+    /// Warnings about flakes that were shown.
+    pub warned: Mutex<HashSet<String, FxBuildHasher>>,
     /// Directories whose path has no symbolic link. Files are assumed not to change during an
     /// evaluation.
     pub plain_directories: RwLock<HashSet<PathBuf, FxBuildHasher>>,
@@ -195,6 +199,8 @@ impl Evaluator {
             globals,
             sources: RwLock::default(),
             allowed_roots,
+            local_trees: RwLock::default(),
+            warned: Mutex::default(),
             plain_directories: RwLock::default(),
             imports: Mutex::default(),
             files: Mutex::default(),

@@ -18,6 +18,7 @@ pub struct Settings {
     pub eval_jobs: Option<usize>,
     /// Do not use the caches of earlier evaluations.
     pub no_eval_cache: bool,
+    pub no_warn_dirty: bool,
     pub system: Option<String>,
     pub nix_path: Option<String>,
     pub lints: Lints,
@@ -184,6 +185,7 @@ impl Settings {
                 self.max_call_depth = Some(depth);
             }
             "eval-cache" => self.no_eval_cache = !switch()?,
+            "warn-dirty" => self.no_warn_dirty = !switch()?,
             "eval-cores" | "eval-jobs" => {
                 let jobs = value.parse().map_err(|_| format!("setting '{name}' has invalid value '{value}'"))?;
                 self.eval_jobs = Some(jobs);

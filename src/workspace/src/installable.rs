@@ -1,6 +1,7 @@
 //! Arguments of commands: a flake output `REF#ATTR^OUTPUTS`, an attribute `ATTR^OUTPUTS` of a file
 //! or expression, or a store path.
 
+use crate::sources::reference_of_directory;
 use lang::flake::{FlakeRef, FlakeRefError};
 use lang::host::FetchValue;
 use lang::text::attr_path::{AttrPath, AttrPathError};
@@ -179,6 +180,10 @@ pub fn flake_reference(text: &str, cwd: &Path) -> Result<FlakeRef, InstallableEr
     };
     let found =
         found.ok_or_else(|| InstallableError::NoFlake(start.display().to_string(), " or a directory above it"))?;
+    // As in Nix, a directory without a scheme is a part of its repository.
+    if !text.starts_with("path:") && reference.text("dir").is_none() {
+        return Ok(reference_of_directory(found));
+    }
     reference.insert("path", FetchValue::String(found.to_string_lossy().into_owned()));
     Ok(reference)
 }

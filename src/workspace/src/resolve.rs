@@ -14,7 +14,7 @@ use model::tree::Digest;
 use model::{StoreModel, StorePath};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Most symbolic links followed from an argument to a store path, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
@@ -62,7 +62,7 @@ impl Session {
         let key = self.cache_key(&installables);
         if let Some(wanted) = key.and_then(|key| self.cached(&key)) {
             self.editable.borrow_mut().extend(installables.iter().filter_map(|installable| match installable {
-                Installable::Flake { reference, .. } => reference.local_path().map(PathBuf::from),
+                Installable::Flake { reference, .. } => reference.local_directory(),
                 _ => None,
             }));
             return Ok(wanted);
@@ -100,6 +100,7 @@ impl Session {
             jobs: _,
             use_caches,
             refresh: _,
+            warn_dirty,
             profile,
         } = &self.settings.evaluation;
         let LockSettings { mode: _, overrides, update, recreate } = &self.settings.locks;
@@ -112,6 +113,8 @@ impl Session {
         let mut key = KeyWriter::new(self.settings.program.as_deref());
         key.text(store_model.store_dir());
         key.text(&self.system);
+        // Warnings are part of the result.
+        key.case(if *warn_dirty { "warn dirty" } else { "quiet" });
         key.path(&self.settings.directory);
         match source {
             ExpressionSource::Flake => key.case("flake"),
@@ -286,7 +289,7 @@ impl Session {
     }
 
     fn flake_value(&self, reference: &FlakeRef, attr: &FlakeAttr) -> Result<Value, Error> {
-        self.editable.borrow_mut().extend(reference.local_path().map(PathBuf::from));
+        self.editable.borrow_mut().extend(reference.local_directory());
         self.lock_flake(reference)?;
         let outputs = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
         let candidates = attr.candidates(&self.system);

@@ -135,6 +135,9 @@ impl Session {
     /// # Errors
     /// When the store cannot be written to.
     pub fn write_derivations(&self) -> Result<(), Error> {
+        if self.settings.evaluation.warn_dirty {
+            self.observer.warn_of_changes();
+        }
         Ok(self.host.write_derivations()?)
     }
 
@@ -226,6 +229,7 @@ fn surroundings(
     let sources = settings.environment.cache().map(|cache| {
         let sources = Sources::new(cache, hooks.reporter.clone(), move || fetch.clone());
         let sources = sources.with_registries(registries.clone()).offline(settings.offline);
+        let sources = sources.warning_of_changes(settings.evaluation.warn_dirty);
         if settings.evaluation.refresh { sources.refreshed() } else { sources }
     });
     Surroundings {
@@ -254,11 +258,9 @@ fn evaluator_options(settings: &Settings, editable: &[PathBuf], system: &str) ->
         Access::Restricted { uris } => (true, uris.clone()),
         Access::Pure | Access::Impure => (false, Vec::new()),
     };
-    // A file or an expression that the user names may read the files beside it, wherever it is.
-    let allowed_roots = match restrict {
-        true => Vec::new(),
-        false => editable.iter().chain([&settings.directory]).cloned().collect(),
-    };
+    // A file that the user names may read the files beside it, wherever it is. Nothing else follows
+    // from the directory that the user is in.
+    let allowed_roots = if restrict { Vec::new() } else { editable.to_vec() };
     EvalOptions {
         pure: *access == Access::Pure,
         restrict,

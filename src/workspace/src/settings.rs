@@ -107,6 +107,9 @@ pub struct EvalSettings {
     pub use_caches: bool,
     /// Resolve URLs and branches again, even those resolved within the last hour.
     pub refresh: bool,
+    /// Warn about files of Git trees that are used and differ from the last commit, or are not
+    /// tracked.
+    pub warn_dirty: bool,
     /// Record stacks for [`Session::take_profile`](crate::Session::take_profile). Turns the caches
     /// and further threads off, whose work would not be seen.
     pub profile: bool,
@@ -125,6 +128,7 @@ impl Default for EvalSettings {
             jobs: 1,
             use_caches: true,
             refresh: false,
+            warn_dirty: true,
             profile: false,
         }
     }
@@ -168,7 +172,8 @@ pub enum Argument {
 /// Extent of the world that an expression sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Access {
-    /// The session's directory, the expression's own and the store; no clock and no environment.
+    /// The tree of a flake and its locked inputs, the directory of a file that the user names, and
+    /// the store; no clock and no environment.
     #[default]
     Pure,
     /// The clock, the environment and every path.

@@ -5,7 +5,10 @@ use super::question::{self, CopiedSource, Observation, Question};
 use crate::host::StoreHost;
 use crate::sources;
 use lang::error::Report;
-use lang::host::{FetchRequest, Fetched, FileType, Host, HostErrorKind, HostResult, Severity, SourceFilter};
+use lang::host::{
+    FetchRequest, Fetched, FileType, Host, HostErrorKind, HostResult, LocalFact, LocalFacts, LocalTree, Severity,
+    SourceFilter,
+};
 use model::path::Ingestion;
 use model::tree::Digest;
 use model::{Derivation, Hash, StorePath, StorePathName};
@@ -25,6 +28,8 @@ struct Notes {
     seen: Seen,
     /// Set by a question without a lasting answer.
     fleeting: bool,
+    /// Warnings about trees that were given.
+    warned: BTreeSet<String>,
 }
 
 impl Observer {
@@ -36,6 +41,23 @@ impl Observer {
     pub fn seen(&self) -> Option<Seen> {
         let notes = self.notes();
         (!notes.fleeting).then(|| notes.seen.clone())
+    }
+
+    /// Warns about the files of Git trees that were used so far and are not in the last commit, or
+    /// not tracked. The warnings of an evaluation are given again when its result is reused.
+    pub fn warn_of_changes(&self) {
+        for used in self.host.trees.uses().unwrap_or_default() {
+            let warnings = used.warnings();
+            if !warnings.is_empty() {
+                let question = Question::Status((&used.tree).into(), used.used.clone());
+                self.observe(question, |_| used, question::of_status);
+            }
+            for warning in warnings {
+                if self.notes().warned.insert(warning.clone()) {
+                    self.message(Severity::Warning, &warning);
+                }
+            }
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -51,7 +73,8 @@ impl Observer {
         if self.notes().asked.contains(&question) {
             return ask(&self.host);
         }
-        let stat = question.stat(&self.host);
+        let is_filtered = matches!(&question, Question::Entries(path) if self.host.trees.filters(path));
+        let stat = if is_filtered { None } else { question.stat(&self.host) };
         let answer = ask(&self.host);
         let observation = Observation::new(question.clone(), digest(&answer), stat);
         let mut notes = self.notes();
@@ -146,6 +169,16 @@ impl Host for Observer {
             self.fleeting();
         }
         self.host.fetch(request)
+    }
+
+    fn git_tree_of(&self, directory: &Path) -> Option<LocalTree> {
+        let ask = |host: &StoreHost| host.git_tree_of(directory);
+        self.observe(Question::GitTree(directory.to_owned()), ask, question::of_git_tree)
+    }
+
+    fn local(&self, tree: &LocalTree, fact: LocalFact) -> HostResult<LocalFacts> {
+        let ask = |host: &StoreHost| host.local(tree, fact);
+        self.observe(Question::Local(tree.into(), fact.into()), ask, question::of_local)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {

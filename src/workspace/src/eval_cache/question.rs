@@ -2,7 +2,8 @@
 
 use super::KeyWriter;
 use crate::host::StoreHost;
-use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult};
+use crate::sources::TreeUse;
+use lang::host::{FileType, Host, HostError, HostErrorKind, HostResult, LocalFact, LocalFacts, LocalTree};
 use model::path::Ingestion;
 use model::tree::Digest;
 use model::{Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
@@ -27,6 +28,68 @@ pub enum Question {
     References(String),
     Variable(String),
     Home,
+    /// The Git tree that a directory belongs to.
+    GitTree(PathBuf),
+    /// A fact about a tree that is read where it lies. Asking for it makes its files known as well.
+    Local(Tree, Fact),
+    /// Which of the paths below the root of a tree are changed, and which are not tracked.
+    Status(Tree, Vec<PathBuf>),
+}
+
+/// [`LocalTree`] in a form that can be stored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tree {
+    root: PathBuf,
+    is_git: bool,
+    submodules: bool,
+}
+
+impl From<&LocalTree> for Tree {
+    fn from(tree: &LocalTree) -> Tree {
+        let LocalTree { root, is_git, submodules } = tree.clone();
+        Tree { root, is_git, submodules }
+    }
+}
+
+impl From<&Tree> for LocalTree {
+    fn from(tree: &Tree) -> LocalTree {
+        let Tree { root, is_git, submodules } = tree.clone();
+        LocalTree { root, is_git, submodules }
+    }
+}
+
+/// [`LocalFact`] in a form that can be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Fact {
+    Opened,
+    Attributes,
+    StorePath,
+    NarHash,
+    RevCount,
+}
+
+impl From<LocalFact> for Fact {
+    fn from(fact: LocalFact) -> Fact {
+        match fact {
+            LocalFact::Opened => Fact::Opened,
+            LocalFact::Attributes => Fact::Attributes,
+            LocalFact::StorePath => Fact::StorePath,
+            LocalFact::NarHash => Fact::NarHash,
+            LocalFact::RevCount => Fact::RevCount,
+        }
+    }
+}
+
+impl From<Fact> for LocalFact {
+    fn from(fact: Fact) -> LocalFact {
+        match fact {
+            Fact::Opened => LocalFact::Opened,
+            Fact::Attributes => LocalFact::Attributes,
+            Fact::StorePath => LocalFact::StorePath,
+            Fact::NarHash => LocalFact::NarHash,
+            Fact::RevCount => LocalFact::RevCount,
+        }
+    }
 }
 
 /// A source that was copied to the store, or named as if it had been.
@@ -153,6 +216,9 @@ impl Question {
             Question::Source(source) => of_path(&source.add(host)?),
             Question::Valid(path) => of_valid(&host.ensure_path(&StorePath::parse(path).ok()?)),
             Question::References(path) => of_paths(&host.references(&StorePath::parse(path).ok()?)),
+            Question::GitTree(directory) => of_git_tree(&host.git_tree_of(directory)),
+            Question::Local(tree, fact) => of_local(&host.local(&tree.into(), (*fact).into())),
+            Question::Status(tree, paths) => of_status(&host.trees.status(&tree.into(), paths.clone()).ok()?),
             Question::Variable(name) => of_variable(host.env_var(name.as_bytes()).as_deref()),
             Question::Home => of_variable(host.home_dir().as_ref().map(|home| home.as_os_str().as_bytes())),
         })
@@ -268,6 +334,24 @@ pub fn of_valid(answer: &HostResult<()>) -> Digest {
 
 pub fn of_paths(answer: &HostResult<Vec<StorePath>>) -> Digest {
     of(answer, |paths| paths.iter().map(|path| path.to_string() + "\n").collect::<String>().into_bytes())
+}
+
+pub fn of_git_tree(answer: &Option<LocalTree>) -> Digest {
+    of_variable(answer.as_ref().map(|tree| tree.root.as_os_str().as_bytes()))
+}
+
+pub fn of_local(answer: &HostResult<LocalFacts>) -> Digest {
+    of(answer, |facts| {
+        let LocalFacts { attributes, path, has_rev_count, is_incomplete } = facts;
+        let path = path.as_ref().map(StorePath::to_string);
+        format!("{attributes:?} {path:?} {has_rev_count} {is_incomplete}").into_bytes()
+    })
+}
+
+/// Paths that were left out of copies are not among the paths of the question.
+pub fn of_status(answer: &TreeUse) -> Digest {
+    let TreeUse { tree: _, used: _, changed, untracked, left_out: _ } = answer;
+    Digest::of(format!("{changed:?} {untracked:?}").as_bytes())
 }
 
 pub fn of_variable(value: Option<&[u8]>) -> Digest {

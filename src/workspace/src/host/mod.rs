@@ -43,6 +43,11 @@ impl Surroundings {
         self.environment.home()
     }
 
+    /// Returns whether to warn about working trees with changes.
+    fn warns_of_changes(&self) -> bool {
+        self.sources.as_ref().is_none_or(Sources::warns_of_changes)
+    }
+
     /// Fetches for `host`, stopping at interrupts.
     fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let _cooperating = self.interrupts.cooperate();

@@ -7,19 +7,24 @@
 
 use super::disk::{self, failed, missing, source_type};
 use super::{Surroundings, current_time, other};
-use lang::host::{FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter};
+use crate::sources::{LocalTrees, Members, Obtained, git_tree_of};
+use lang::host::{
+    FetchRequest, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, LocalFact, LocalFacts, LocalTree,
+    Severity, SourceFilter,
+};
 use model::path::{Ingestion, References};
 use model::{Derivation, Hash, HashAlgorithm, Hasher, Output, StoreModel, StorePath, StorePathName, nar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use store::archive;
+use store::{SourceKind, archive};
 
 pub struct ReadOnlyHost {
     surroundings: Surroundings,
     objects: Mutex<BTreeMap<StorePath, Object>>,
     keep_derivations: bool,
+    trees: LocalTrees,
 }
 
 /// Content that a store path would have.
@@ -41,10 +46,14 @@ impl ReadOnlyHost {
     /// Without `keep_derivations` no derivation can be read back, as when Nix evaluates for a
     /// value: a large evaluation makes tens of thousands, and reads almost none.
     pub fn new(surroundings: Surroundings, keep_derivations: bool) -> ReadOnlyHost {
-        ReadOnlyHost { surroundings, objects: Mutex::default(), keep_derivations }
+        let trees = LocalTrees::new(surroundings.sources.as_ref());
+        ReadOnlyHost { surroundings, objects: Mutex::default(), keep_derivations, trees }
     }
 
     fn locate(&self, path: &Path) -> HostResult<ReadFrom> {
+        if self.trees.hides(path) {
+            return Err(missing(path));
+        }
         let split = path.to_str().and_then(|text| MODEL.split(text).ok());
         let Some((object, rest)) = split else { return Ok(ReadFrom::Disk(path.to_owned())) };
         let rest = rest.trim_start_matches('/');
@@ -85,17 +94,23 @@ impl From<archive::ArchiveError> for FilteredError {
 }
 
 /// Hashes the NAR of the tree at `real`, which the expression calls `named`; returns the paths that
-/// `filter` refused.
+/// `filter` refused, or that are not among `members`.
 fn hash_archive(
     hasher: &mut Hasher,
     named: &Path,
     real: &Path,
     mut filter: Option<SourceFilter<'_>>,
+    members: Option<&Members>,
 ) -> HostResult<BTreeSet<PathBuf>> {
     let mut refused = BTreeSet::new();
-    let mut keep = |relative: &Path, kind| -> Result<bool, FilteredError> {
-        let Some(filter) = &mut filter else { return Ok(true) };
-        let kept = filter(&named.join(relative), source_type(kind)).map_err(FilteredError::Filter)?;
+    let mut keep = |relative: &Path, kind: SourceKind| -> Result<bool, FilteredError> {
+        let is_member = members.is_none_or(|members| members.has(relative, kind == SourceKind::Directory));
+        let kept = match &mut filter {
+            Some(filter) if is_member => {
+                filter(&named.join(relative), source_type(kind)).map_err(FilteredError::Filter)?
+            }
+            _ => is_member,
+        };
         if !kept {
             refused.insert(real.join(relative));
         }
@@ -128,6 +143,7 @@ impl Host for ReadOnlyHost {
             ReadFrom::Disk(real) => {
                 let mut found = disk::entries(&real, path)?;
                 found.sort();
+                self.trees.retain_visible(path, &mut found)?;
                 found.retain(|(name, _)| self.locate(&path.join(std::ffi::OsStr::from_bytes(name))).is_ok());
                 Ok(found)
             }
@@ -163,13 +179,16 @@ impl Host for ReadOnlyHost {
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
         let from = self.locate(source)?;
+        let members = self.trees.members_of(source)?;
         if let ReadFrom::Disk(real) = &from {
             std::fs::symlink_metadata(real).map_err(|cause| failed("cannot access", source, &cause))?;
         }
         let mut hasher = Hasher::new(expected.map_or(HashAlgorithm::Sha256, Hash::algorithm));
         let mut refused = BTreeSet::new();
         match (&from, ingestion) {
-            (ReadFrom::Disk(real), Ingestion::Recursive) => refused = hash_archive(&mut hasher, source, real, filter)?,
+            (ReadFrom::Disk(real), Ingestion::Recursive) => {
+                refused = hash_archive(&mut hasher, source, real, filter, members.as_ref())?
+            }
             (ReadFrom::Memory(text), Ingestion::Recursive) => nar::write_text(text, &mut hasher).map_err(other)?,
             (ReadFrom::Disk(real), Ingestion::Flat | Ingestion::Text) => {
                 std::fs::File::open(real)
@@ -252,6 +271,20 @@ impl Host for ReadOnlyHost {
 
     fn fetch(&self, request: &FetchRequest) -> HostResult<Fetched> {
         self.surroundings.fetch(self, request)
+    }
+
+    fn git_tree_of(&self, directory: &Path) -> Option<LocalTree> {
+        git_tree_of(directory)
+    }
+
+    fn local(&self, tree: &LocalTree, fact: LocalFact) -> HostResult<LocalFacts> {
+        let _cooperating = self.surroundings.interrupts.cooperate();
+        let add = |obtained: &Obtained| obtained.add_to(self, &StorePathName::new("source").map_err(other)?, None);
+        let facts = self.trees.fact(self.surroundings.sources.as_ref(), tree, fact, &add)?;
+        if facts.attributes.contains_key("dirtyRev") && self.surroundings.warns_of_changes() {
+            self.message(Severity::Warning, &format!("Git tree '{}' is dirty", tree.root.display()));
+        }
+        Ok(facts)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {

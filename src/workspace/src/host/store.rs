@@ -6,15 +6,17 @@
 
 use super::disk::{self, failed, source_type};
 use super::{Surroundings, build_failed, current_time, other, store_failed};
-use crate::sources;
+use crate::sources::{self, LocalTrees, Obtained, git_tree_of};
 use builder::Builder;
 use lang::host::{
-    FetchKind, FetchRequest, FetchValue, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, Severity,
-    SourceFilter,
+    FetchKind, FetchRequest, FetchValue, Fetched, FileType, Host, HostError, HostErrorKind, HostResult, LocalFact,
+    LocalFacts, LocalTree, Severity, SourceFilter,
 };
 use model::path::{Ingestion, References};
 use model::{Derivation, Hash, HashAlgorithm, Hasher, StoreModel, StorePath, StorePathName};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use store::{LocalStore, SourceKind, StoreError, Text, ValidPath};
@@ -27,6 +29,17 @@ pub struct StoreHost {
     builder: Arc<Builder>,
     surroundings: Surroundings,
     unwritten: Mutex<Unwritten>,
+    pub(crate) trees: LocalTrees,
+    /// Sources whose paths belong to a store that is not ours: they are read where they are.
+    named: Mutex<HashMap<StorePath, Named>>,
+}
+
+/// A source that has a store path in name only.
+#[derive(Clone)]
+struct Named {
+    from: PathBuf,
+    /// The paths in it that its filter refused.
+    refused: BTreeSet<PathBuf>,
 }
 
 /// Texts of derivations that are not in the store: not yet, or never when the store model is Nix's.
@@ -47,7 +60,8 @@ impl StoreHost {
         model: StoreModel,
         surroundings: Surroundings,
     ) -> StoreHost {
-        StoreHost { store, model, builder, surroundings, unwritten: Mutex::default() }
+        let trees = LocalTrees::new(surroundings.sources.as_ref());
+        StoreHost { store, model, builder, surroundings, unwritten: Mutex::default(), trees, named: Mutex::default() }
     }
 
     /// Writes the derivations made since the last call in one transaction: each of its own would
@@ -74,6 +88,9 @@ impl StoreHost {
     /// # Errors
     /// When there are too many links.
     pub fn physical(&self, path: &Path) -> HostResult<PathBuf> {
+        if let Some(named) = self.named(path) {
+            return named;
+        }
         let mut path = path.to_owned();
         for _ in 0..LINKS_MAX {
             let Some((object, rest)) = self.in_store(&path) else { return Ok(path) };
@@ -90,11 +107,28 @@ impl StoreHost {
     /// Returns the physical path of a logical one that may be a link itself: only links above it
     /// are followed.
     fn unfollowed(&self, path: &Path) -> HostResult<PathBuf> {
+        if let Some(named) = self.named(path) {
+            return named;
+        }
         Ok(match (self.in_store(path), path.parent(), path.file_name()) {
             (Some((object, rest)), _, _) if rest.as_os_str().is_empty() => self.store.physical_path(&object),
             (Some(_), Some(parent), Some(name)) => self.physical(parent)?.join(name),
             _ => path.to_owned(),
         })
+    }
+
+    /// Returns where the content of a path is that has a store path in name only.
+    fn named(&self, path: &Path) -> Option<HostResult<PathBuf>> {
+        if self.write_to_store() {
+            return None;
+        }
+        let (object, rest) = self.model.split(path.to_str()?).ok()?;
+        let named = os::lock(&self.named);
+        let Named { from, refused } = named.get(&object)?;
+        let rest = rest.trim_start_matches('/');
+        let real = if rest.is_empty() { from.clone() } else { from.join(rest) };
+        let is_refused = !refused.is_empty() && real.ancestors().any(|above| refused.contains(above));
+        Some(if is_refused { Err(disk::missing(path)) } else { Ok(real) })
     }
 
     fn in_store(&self, path: &Path) -> Option<(StorePath, PathBuf)> {
@@ -120,6 +154,11 @@ impl StoreHost {
                 _ => {}
             }
         }
+    }
+
+    /// Returns the physical path of one that an expression may read.
+    fn visible(&self, path: &Path) -> HostResult<PathBuf> {
+        if self.trees.hides(path) { Err(disk::missing(path)) } else { self.physical(path) }
     }
 
     fn add_filtered(
@@ -185,19 +224,36 @@ const LINKS_MAX: usize = 40;
 
 impl Host for StoreHost {
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
-        disk::read(&self.physical(path)?, path, bytes_max)
+        let real = self.visible(path)?;
+        let bytes = disk::read(&real, path, bytes_max)?;
+        self.trees.note_read(path);
+        Ok(bytes)
     }
 
     fn read_pieces(&self, path: &Path, take: &mut dyn FnMut(&[u8]) -> HostResult<()>) -> HostResult<()> {
-        disk::read_pieces(&self.physical(path)?, path, take)
+        let real = self.visible(path)?;
+        disk::read_pieces(&real, path, take)?;
+        self.trees.note_read(path);
+        Ok(())
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-        disk::entries(&self.physical(path)?, path)
+        let real = self.visible(path)?;
+        let mut entries = disk::entries(&real, path)?;
+        self.trees.retain_visible(path, &mut entries)?;
+        if !self.write_to_store() && self.named(path).is_some() {
+            entries
+                .retain(|(name, _)| self.named(&path.join(OsStr::from_bytes(name))).is_none_or(|found| found.is_ok()));
+        }
+        Ok(entries)
     }
 
     fn file_type(&self, path: &Path) -> HostResult<Option<FileType>> {
-        disk::file_type(&self.unfollowed(path)?, path)
+        match self.unfollowed(path) {
+            Ok(real) if !self.trees.hides(path) => disk::file_type(&real, path),
+            Err(error) if error.kind != HostErrorKind::NotFound => Err(error),
+            _ => Ok(None),
+        }
     }
 
     fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
@@ -212,27 +268,41 @@ impl Host for StoreHost {
         filter: Option<SourceFilter<'_>>,
         expected: Option<&Hash>,
     ) -> HostResult<StorePath> {
-        let physical = self.physical(source)?;
-        let mut stopped = None;
-        let added = match filter {
-            None => self.add_filtered(&physical, name, ingestion, None, expected),
-            Some(filter) => {
+        let physical = self.visible(source)?;
+        let members = self.trees.members_of(source)?;
+        let (mut stopped, mut refused) = (None, BTreeSet::new());
+        let added = match (filter, members) {
+            (None, None) => self.add_filtered(&physical, name, ingestion, None, expected),
+            (mut filter, members) => {
                 let mut adapted = |below: &Path, kind: SourceKind| {
-                    let kept = match stopped {
-                        None => filter(&source.join(below), source_type(kind)),
-                        Some(_) => Ok(false),
+                    let is_member =
+                        members.as_ref().is_none_or(|members| members.has(below, kind == SourceKind::Directory));
+                    let kept = match (&stopped, &mut filter) {
+                        (None, Some(filter)) if is_member => filter(&source.join(below), source_type(kind)),
+                        (None, None) => Ok(is_member),
+                        _ => Ok(false),
                     };
-                    Ok(kept.unwrap_or_else(|error| {
+                    let kept = kept.unwrap_or_else(|error| {
                         stopped = Some(error);
                         false
-                    }))
+                    });
+                    if !kept && !self.write_to_store() {
+                        refused.insert(physical.join(below));
+                    }
+                    Ok(kept)
                 };
                 self.add_filtered(&physical, name, ingestion, Some(&mut adapted), expected)
             }
         };
-        match stopped {
-            Some(error) => Err(error),
-            None => added,
+        match (stopped, added) {
+            (Some(error), _) => Err(error),
+            (None, Ok(path)) => {
+                if !self.write_to_store() {
+                    os::lock(&self.named).insert(path.clone(), Named { from: physical, refused });
+                }
+                Ok(path)
+            }
+            (None, Err(error)) => Err(error),
         }
     }
 
@@ -335,6 +405,16 @@ impl Host for StoreHost {
             }
             _ => fetched(),
         }
+    }
+
+    fn git_tree_of(&self, directory: &Path) -> Option<LocalTree> {
+        git_tree_of(directory)
+    }
+
+    fn local(&self, tree: &LocalTree, fact: LocalFact) -> HostResult<LocalFacts> {
+        let _cooperating = self.surroundings.interrupts.cooperate();
+        let add = |obtained: &Obtained| obtained.add_to(self, &StorePathName::new("source").map_err(other)?, None);
+        self.trees.fact(self.surroundings.sources.as_ref(), tree, fact, &add)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {

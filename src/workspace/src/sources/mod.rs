@@ -12,6 +12,7 @@
 //! here decides whether something may be fetched: pure and restricted evaluation are `lang`'s.
 
 mod git;
+mod in_place;
 mod waiting;
 
 use crate::hooks::Reporter;
@@ -25,7 +26,7 @@ use lang::host::{
     FetchKind, FetchRequest, FetchValue, Fetched, Host, HostError, HostErrorKind, HostResult, Severity, SourceFilter,
 };
 use model::path::Ingestion;
-use model::{Hash, HashAlgorithm, Hasher, StorePathName};
+use model::{Hash, HashAlgorithm, Hasher, StorePath, StorePathName};
 use os::private;
 use os::space::{FreeSpace, OutOfSpace};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::SourceKind;
 use store::archive::{ArchiveError, write_filtered};
 use waiting::Waiting;
+
+pub use in_place::{LocalTrees, Members, TreeUse, git_tree_of, reference_of_directory};
 
 /// Time that a download without a hash is reused for.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -60,10 +63,12 @@ pub struct Sources {
     /// When set, everything that was downloaded is reused, and nothing else can be had.
     offline: bool,
     registries: Arc<LazyRegistries>,
+    /// Warn about working trees with changes.
+    warn_dirty: bool,
 }
 
 /// A fetched file or tree.
-struct Obtained {
+pub(crate) struct Obtained {
     path: PathBuf,
     ingestion: Ingestion,
     /// The tracked files of a working tree and their directories, relative to `path`.
@@ -82,6 +87,18 @@ impl Obtained {
     /// Returns whether a path below `path` belongs to it.
     fn has(&self, relative: &Path) -> bool {
         self.members.as_ref().is_none_or(|members| members.contains(relative))
+    }
+
+    /// Adds it to a host's store.
+    pub(crate) fn add_to(
+        &self,
+        host: &dyn Host,
+        name: &StorePathName,
+        expected: Option<&Hash>,
+    ) -> HostResult<StorePath> {
+        let mut filter = |path: &Path, _| Ok(path.strip_prefix(&self.path).is_ok_and(|below| self.has(below)));
+        let filter: Option<SourceFilter<'_>> = if self.members.is_some() { Some(&mut filter) } else { None };
+        host.add_source(&self.path, name, self.ingestion, filter, expected)
     }
 
     /// Returns the hash of the file or of the tree's NAR, with the algorithm of the expected hash.
@@ -202,6 +219,7 @@ impl Sources {
             reporter,
             refresh_since: None,
             offline: false,
+            warn_dirty: true,
             registries: Arc::default(),
         }
     }
@@ -230,6 +248,16 @@ impl Sources {
     #[must_use]
     pub fn refreshed(self) -> Sources {
         Sources { refresh_since: Some(SystemTime::now()), ..self }
+    }
+
+    /// Sets whether to warn about working trees with changes.
+    #[must_use]
+    pub fn warning_of_changes(self, warn_dirty: bool) -> Sources {
+        Sources { warn_dirty, ..self }
+    }
+
+    pub fn warns_of_changes(&self) -> bool {
+        self.warn_dirty
     }
 
     /// Returns whether a download without a hash, at this path, is reused.
@@ -268,9 +296,7 @@ impl Sources {
                 obtained.attributes.insert("narHash".to_owned(), FetchValue::String(hash.sri()));
             }
         }
-        let mut filter = |path: &Path, _| Ok(path.strip_prefix(&obtained.path).is_ok_and(|below| obtained.has(below)));
-        let filter: Option<SourceFilter<'_>> = if obtained.members.is_some() { Some(&mut filter) } else { None };
-        let path = host.add_source(&obtained.path, &name, obtained.ingestion, filter, request.expected.as_ref())?;
+        let path = obtained.add_to(host, &name, request.expected.as_ref())?;
         Ok(Fetched { path, attributes: obtained.attributes, branch: obtained.branch })
     }
 

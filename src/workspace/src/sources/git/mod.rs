@@ -8,6 +8,7 @@
 
 mod copy;
 mod http;
+mod in_place;
 mod remote;
 mod submodules;
 mod tree;
@@ -20,6 +21,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use submodules::Submodules;
 use worktree::WorkingTree;
+
+pub(super) use in_place::{Facts, WorkTree, root_of};
 
 /// Request of `fetchGit` and its like.
 pub(super) struct Request<'r> {
@@ -73,7 +76,7 @@ pub(super) fn obtain(sources: &Sources, request: &Request<'_>, warn: &dyn Fn(&st
     let repository = open(&directory)?;
     if request.rev.is_none()
         && request.reference.is_none()
-        && let Some(changed) = changed(&repository, request, warn)?
+        && let Some(changed) = changed(sources, &repository, request, warn)?
     {
         return Ok(changed);
     }
@@ -131,19 +134,14 @@ fn committed(
     let mut attributes = Attributes::new();
     add_rev(&mut attributes, &commit.to_string());
     if !request.shallow {
-        let shallow = repository.is_shallow().map_err(&read)?;
-        if shallow {
+        let is_default = request.rev.is_none() && request.reference.is_none();
+        if !is_default && repository.is_shallow().map_err(&read)? {
             return Err(other(format!(
                 "'{}' is a shallow Git repository, whose revisions cannot be counted (`shallow = true` does without)",
                 request.url
             )));
         }
-        let mut count = 0;
-        for revision in found.ancestors().all().map_err(&read)? {
-            revision.map_err(&read)?;
-            count += 1;
-        }
-        attributes.insert("revCount".to_owned(), FetchValue::Int(count));
+        attributes.insert("revCount".to_owned(), FetchValue::Int(count_revisions(repository, commit)?));
     } else if request.zeros {
         attributes.insert("revCount".to_owned(), FetchValue::Int(0));
     }
@@ -163,15 +161,33 @@ fn committed(
     Ok(Obtained { attributes, ..Obtained::tree(path) })
 }
 
+/// Counts a commit and those before it; in a shallow repository, those that it has.
+fn count_revisions(repository: &Repository, commit: ObjectId) -> HostResult<i64> {
+    let read = unreadable(repository);
+    let mut count = 0;
+    for revision in repository.find_commit(commit).map_err(&read)?.ancestors().all().map_err(&read)? {
+        revision.map_err(&read)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// Returns the working tree if it is dirty.
-fn changed(repository: &Repository, request: &Request<'_>, warn: &dyn Fn(&str)) -> HostResult<Option<Obtained>> {
+fn changed(
+    sources: &Sources,
+    repository: &Repository,
+    request: &Request<'_>,
+    warn: &dyn Fn(&str),
+) -> HostResult<Option<Obtained>> {
     let Some(workdir) = repository.workdir() else { return Ok(None) };
     let head = repository.head_id().ok().map(gix::Id::detach);
     let tree = WorkingTree::look(repository, workdir, head, request)?;
     if !tree.is_changed {
         return Ok(None);
     }
-    warn(&format!("Git tree '{}' is dirty", workdir.display()));
+    if sources.warn_dirty {
+        warn(&format!("Git tree '{}' is dirty", workdir.display()));
+    }
     let mut attributes = Attributes::new();
     describe_changed(repository, head, request, &mut attributes).map_err(unreadable(repository))?;
     Ok(Some(Obtained { members: Some(tree.members), attributes, ..Obtained::tree(workdir.to_owned()) }))
