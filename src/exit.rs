@@ -1,5 +1,8 @@
 //! Exit statuses of the command: the one table. `docs/src/commands.md` shows it to users.
 
+use crate::interrupt;
+use std::io::Write;
+
 /// End of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -102,4 +105,13 @@ mod tests {
             assert!(codes().any(|code| Exit::of_code(code) == exit), "{exit:?}");
         }
     }
+}
+
+/// Ends the process with the status of the program that the user ran.
+pub fn leave(status: u8) -> ! {
+    let interrupted = interrupt::claim_report();
+    // A reader that is gone needs no rest of the output.
+    let _ = std::io::stdout().flush();
+    let status = if interrupted { interrupt::exit().status() } else { status };
+    signal_hook::low_level::exit(status.into())
 }

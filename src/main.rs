@@ -121,6 +121,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
     match cli.command {
         Command::Build(command) => command.run(&global),
+        Command::Run(command) => command.run(&global),
+        Command::Shell(command) => command.run(&global),
+        Command::Develop(command) => command.run(&global),
         Command::Expr(command) => command.run(&global),
         Command::Instantiate(command) => command.run(&global),
         Command::NixInstantiate(_) => unreachable!("it has been run, as its errors are Nix's"),

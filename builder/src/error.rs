@@ -53,6 +53,8 @@ pub enum BuildError {
     MissingFeatures { features: Vec<String> },
     #[error("attribute `{attribute}`: {problem}")]
     Attribute { attribute: String, problem: String },
+    #[error("`{name}` is made by `{builder}`, which runs in this process: there is no sandbox to enter")]
+    NoSandbox { name: String, builder: String },
     #[error("there is no built-in builder `{builder}`; there are {}", list(known))]
     UnknownBuiltin { builder: String, known: Vec<String> },
     #[error("the input `{path}` is not in the store, and no derivation of the plan makes it")]
@@ -130,6 +132,7 @@ impl BuildError {
             | Self::UnknownBuiltin { .. }
             | Self::Derivation(_)
             | Self::MissingInput { .. }
+            | Self::NoSandbox { .. }
             | Self::NothingToCompare { .. } => "build::derivation",
             Self::OutputMissing { .. }
             | Self::OutputUnknown { .. }
@@ -373,8 +376,17 @@ pub struct DerivationFailure {
     pub error: BuildError,
     /// The log, when a builder ran.
     pub log: Option<LogSummary>,
-    /// The directory to which build directory and outputs were moved, when that was asked for.
-    pub kept: Option<PathBuf>,
+    /// The directories that were kept of it.
+    pub kept: Option<KeptDirectories>,
+}
+
+/// The directories of a failed build, as it left them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptDirectories {
+    /// The directory to which build directory and outputs were moved.
+    pub path: PathBuf,
+    /// Set when the user asked for it; others are removed when later builds fail.
+    pub on_request: bool,
 }
 
 impl DerivationFailure {
@@ -411,8 +423,8 @@ impl fmt::Display for DerivationFailure {
                 write!(f, "\n  the log is empty")?;
             }
         }
-        if let Some(kept) = &self.kept {
-            write!(f, "\n  kept:        {}", kept.display())?;
+        if let Some(KeptDirectories { path, on_request: true }) = &self.kept {
+            write!(f, "\n  kept:        {}", path.display())?;
         }
         Ok(())
     }

@@ -24,8 +24,10 @@ mod attributes;
 mod builtin;
 mod derivation;
 mod disk;
+mod failed;
 mod inputs;
 mod jobserver;
+mod phases;
 mod realise;
 mod repair;
 mod rootfs;
@@ -34,13 +36,15 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-pub use error::{BuildError, BuilderFailure, DerivationFailure, HashMismatch};
+pub use error::{BuildError, BuilderFailure, DerivationFailure, HashMismatch, KeptDirectories};
 pub use events::{Event, EventSink, LockHolder, NodeId, Origin, Silent};
-pub use log::open_log;
+pub use failed::{FailedBounds, FailedBuild, failed_builds};
+pub use log::{open_log, open_unfinished_log};
+pub use phases::{BuildFunctions, quoted};
 pub use plan::{NodeKind, Plan, PlanNode, PlannedTarget, Target};
 pub use realise::{
-    BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, LocalExecutor, MadeOutput,
-    PreparedAction, ResourceUsage,
+    BuildDirectories, Entry, EntryPlace, Executed, ExecutionFailure, ExecutionWatcher, Executor, LocalExecutor,
+    MadeOutput, PreparedAction, ResourceUsage, VisitorCommand,
 };
 pub use repair::Repaired;
 pub use report::BuildReport;
@@ -72,8 +76,10 @@ pub struct Options {
     pub in_order: bool,
     /// Build valid targets again and compare.
     pub rebuild: bool,
-    /// Keep the directories of failed builds.
+    /// Keep the directories of failed builds until a collection finds them old enough.
     pub keep_failed: bool,
+    /// Without that, keep those of the latest failed builds within these bounds.
+    pub keep_latest_failed: FailedBounds,
     /// Longest time without output; a derivation's `maxSilent` wins when it is shorter.
     pub max_silent: Option<Duration>,
     /// Longest time; a derivation's `timeout` wins when it is shorter.
@@ -116,6 +122,7 @@ impl Default for Options {
             in_order: false,
             rebuild: false,
             keep_failed: false,
+            keep_latest_failed: FailedBounds { count: 0, bytes: 0 },
             max_silent: None,
             timeout: None,
             max_log_bytes: Some(4 << 30),
@@ -195,9 +202,7 @@ impl Builder {
             options: &self.options,
             sink: &*self.sink,
             cancelled: &self.cancelled,
-            services: self
-                .services
-                .get_or_init(|| realise::Services::new(&self.store, &self.options, self.executor.clone())),
+            services: self.services(),
             plan: &plan,
         };
         let policy = SchedulePolicy {
@@ -267,6 +272,10 @@ impl Builder {
     /// When something cannot be removed.
     pub fn clear_cache(&self) -> Result<bool, BuildError> {
         rootfs::clear(&self.store)
+    }
+
+    pub(crate) fn services(&self) -> &realise::Services {
+        self.services.get_or_init(|| realise::Services::new(&self.store, &self.options, self.executor.clone()))
     }
 
     /// Returns the store that is built in.

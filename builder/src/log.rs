@@ -2,10 +2,11 @@
 //! report quotes.
 //!
 //! A log is `<root>/log/<hash>-<name>.drv.zst`, one zstd stream. While the build runs it has the
-//! suffix `.part`, and it gets its final name at the end, also of a failed build. A short log is
-//! kept in memory until then. When the build succeeds, it is registered with the outputs instead of
-//! becoming a file: making a file takes longer than many builds. Where there are both, the file is
-//! the later one.
+//! suffix `.part` and is locked, and it gets its final name at the end, also of a failed build. Printed
+//! text is in the file half a second later, so that other processes can read along. The log
+//! of a build that ends within that time is kept in memory. A short log is registered with the
+//! outputs when the build succeeds, instead of becoming a file: making a file takes longer than many
+//! builds. Where there are both, the file is the later one.
 //!
 //! Bytes reach the disk as they were printed. Lines for events and reports lose carriage-return
 //! progress and control characters, since they are shown on terminals.
@@ -16,9 +17,10 @@ use model::terminal::screen_line;
 use os::{lock, public};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
 use store::{LocalStore, StoreError};
 
 /// Number of last lines that a failure report quotes.
@@ -38,11 +40,17 @@ pub enum Line {
 const SHORT_BYTES_MAX: usize = 32 << 10;
 const LEVEL: i32 = 1;
 
+/// The longest time for which printed bytes are not in the file.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
+
 /// Writes one log.
 pub struct LogWriter {
-    /// The log while it is short, and there is no encoder.
+    /// The log while it is short; empty after that.
     short: Vec<u8>,
+    is_short: bool,
     encoder: Option<zstd::stream::write::Encoder<'static, File>>,
+    /// The time since which there are bytes that are not in the file.
+    unflushed: Option<Instant>,
     part: PathBuf,
     path: PathBuf,
     line: Vec<u8>,
@@ -59,7 +67,9 @@ impl LogWriter {
         let part = directory.join(format!("{drv_file_name}.{}.part", std::process::id()));
         Ok(LogWriter {
             short: Vec::new(),
+            is_short: true,
             encoder: None,
+            unflushed: None,
             part,
             path,
             line: Vec::new(),
@@ -84,22 +94,48 @@ impl LogWriter {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
-        if self.encoder.is_none() && self.short.len() + bytes.len() <= SHORT_BYTES_MAX {
-            self.short.extend_from_slice(bytes);
-            return Ok(());
+        if !bytes.is_empty() {
+            self.unflushed.get_or_insert_with(Instant::now);
         }
-        let encoder = match &mut self.encoder {
-            Some(encoder) => encoder,
-            none => {
-                make_parent(&self.part)?;
-                let file = public::create_file(&self.part).map_err(|e| io_error("open", &self.part, e))?;
-                let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
-                let encoder = none.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
-                encoder.write_all(&std::mem::take(&mut self.short)).map_err(|e| io_error("write", &self.part, e))?;
-                encoder
-            }
-        };
-        encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))
+        if self.encoder.is_none() && self.short.len() + bytes.len() > SHORT_BYTES_MAX {
+            self.begin_file()?;
+        }
+        if let Some(encoder) = &mut self.encoder {
+            encoder.write_all(bytes).map_err(|e| io_error("write", &self.part, e))?;
+        }
+        self.is_short &= self.short.len() + bytes.len() <= SHORT_BYTES_MAX;
+        if self.is_short {
+            self.short.extend_from_slice(bytes);
+        } else {
+            self.short = Vec::new();
+        }
+        if self.unflushed.is_some_and(|since| since.elapsed() >= FLUSH_INTERVAL) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file, and writes the log so far.
+    fn begin_file(&mut self) -> Result<(), BuildError> {
+        make_parent(&self.part)?;
+        let file = public::create_file(&self.part).map_err(|e| io_error("open", &self.part, e))?;
+        // Readers see by it that the build is running.
+        let _ = file.try_lock();
+        let encoder = zstd::stream::write::Encoder::new(file, LEVEL);
+        let encoder = self.encoder.insert(encoder.map_err(|e| io_error("zstd", &self.part, e))?);
+        encoder.write_all(&self.short).map_err(|e| io_error("write", &self.part, e))
+    }
+
+    /// Makes everything that was printed so far readable for other processes.
+    fn flush(&mut self) -> Result<(), BuildError> {
+        self.unflushed = None;
+        if self.encoder.is_none() {
+            self.begin_file()?;
+        }
+        match &mut self.encoder {
+            Some(encoder) => encoder.flush().map_err(|e| io_error("write", &self.part, e)),
+            None => Ok(()),
+        }
     }
 
     /// Ends the stream. A log that is a file gets its final name; the caller decides about a short
@@ -108,14 +144,25 @@ impl LogWriter {
         if !self.line.is_empty() {
             self.end_line(on_line);
         }
-        let short = match self.encoder {
-            Some(encoder) => {
-                encoder.finish().map_err(|e| io_error("write", &self.part, e))?;
+        let file = match self.encoder {
+            Some(encoder) => Some(encoder.finish().map_err(|e| io_error("write", &self.part, e))?),
+            None => None,
+        };
+        let short = match self.is_short {
+            false => {
                 std::fs::rename(&self.part, &self.path).map_err(|e| io_error("rename", &self.part, e))?;
                 None
             }
-            None => Some(compress(&self.short).map_err(|e| io_error("zstd", &self.part, e))?),
+            true => {
+                if file.is_some() {
+                    // Those who follow it have it open.
+                    std::fs::remove_file(&self.part).map_err(|e| io_error("unlink", &self.part, e))?;
+                }
+                Some(compress(&self.short).map_err(|e| io_error("zstd", &self.part, e))?)
+            }
         };
+        // Releases the lock, after which a reader at the end of the file has read all of it.
+        drop(file);
         self.summary.path = self.path;
         self.summary.tail = self.tail.into();
         Ok(FinishedLog { summary: self.summary, short, part: self.part })
@@ -213,6 +260,86 @@ pub fn open_log(store: &LocalStore, drv: &StorePath) -> Result<Option<impl Read 
     zstd::stream::read::Decoder::new(compressed).map(Some).map_err(|e| io_error("zstd", &path, e))
 }
 
+/// The log of a build that has not ended, or whose process was killed.
+pub struct UnfinishedLog {
+    /// Set while the build runs.
+    pub is_running: bool,
+    decoder: zstd::stream::read::Decoder<'static, BufReader<GrowingFile>>,
+}
+
+/// Opens the log of the running build of a derivation, of this process or another; `None` when
+/// there is none. With `follow`, reading waits for more until the build ends; otherwise it ends
+/// with the lines that are there.
+///
+/// A build that printed something within the last half second may have no log yet.
+///
+/// # Errors
+/// When the directory of logs or the file cannot be read.
+pub fn open_unfinished_log(
+    store: &LocalStore,
+    drv: &StorePath,
+    follow: bool,
+) -> Result<Option<UnfinishedLog>, BuildError> {
+    let directory = store.log_dir();
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("readdir", &directory, e)),
+    };
+    let prefix = format!("{drv}.");
+    let mut latest: Option<(bool, SystemTime, File)> = None;
+    for entry in entries {
+        let entry = entry.map_err(|e| io_error("readdir", &directory, e))?;
+        let is_it = entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".part"));
+        // A build that ends renames its log.
+        let Some(file) = is_it.then(|| File::open(entry.path()).ok()).flatten() else { continue };
+        let Ok(written) = file.metadata().and_then(|found| found.modified()) else { continue };
+        let is_running = file.try_lock_shared().is_err();
+        if !is_running {
+            let _ = file.unlock();
+        }
+        if latest.as_ref().is_none_or(|(running, at, _)| (*running, *at) < (is_running, written)) {
+            latest = Some((is_running, written, file));
+        }
+    }
+    let Some((is_running, _, file)) = latest else { return Ok(None) };
+    let decoder = zstd::stream::read::Decoder::new(GrowingFile { file, follow: follow && is_running });
+    Ok(Some(UnfinishedLog { is_running, decoder: decoder.map_err(|e| io_error("zstd", &directory, e))? }))
+}
+
+impl Read for UnfinishedLog {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.decoder.read(buffer) {
+            // Its end is not written yet.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
+    }
+}
+
+/// A file to which another process appends while it holds a lock on it.
+struct GrowingFile {
+    file: File,
+    follow: bool,
+}
+
+impl Read for GrowingFile {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const POLL: Duration = Duration::from_millis(100);
+        loop {
+            let count = self.file.read(buffer)?;
+            if count > 0 || buffer.is_empty() || !self.follow {
+                return Ok(count);
+            }
+            // Bytes that were written before the lock was released are read in the next round.
+            match self.file.try_lock_shared() {
+                Ok(()) => self.follow = false,
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+}
+
 fn reads_like_error(line: &str) -> bool {
     const SIGNS: [&str; 13] = [
         "error:",
@@ -287,6 +414,66 @@ mod tests {
         assert_eq!(summary.tail.len(), TAIL_LINES);
         assert_eq!(summary.tail[0], "line 76");
         assert!(summary.tail[TAIL_LINES - 1].len() < 5000);
+    }
+
+    fn text(mut log: UnfinishedLog) -> String {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_running_log_can_be_read_and_followed() {
+        let (_root, store, drv) = store_and_derivation();
+        assert!(open_unfinished_log(&store, &drv, false).unwrap().is_none());
+        let mut log = LogWriter::create(store.root(), &drv.to_string()).unwrap();
+        let mut ignore = |_| {};
+        log.write(b"one\n", &mut ignore).unwrap();
+        log.flush().unwrap();
+        log.write(b"two\n", &mut ignore).unwrap();
+        let now = open_unfinished_log(&store, &drv, false).unwrap().unwrap();
+        assert!(now.is_running);
+        assert_eq!(text(now), "one\n");
+        log.flush().unwrap();
+        let followed = open_unfinished_log(&store, &drv, true).unwrap().unwrap();
+        let follower = std::thread::spawn(move || text(followed));
+        log.write(b"three\n", &mut ignore).unwrap();
+        let finished = log.finish(&mut ignore).unwrap();
+        assert_eq!(follower.join().unwrap(), "one\ntwo\nthree\n");
+        // It is as short as one that never was a file.
+        assert!(finished.short.is_some());
+        assert!(open_unfinished_log(&store, &drv, false).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_log_of_a_killed_process_is_not_running() {
+        let (_root, store, drv) = store_and_derivation();
+        let mut log = LogWriter::create(store.root(), &drv.to_string()).unwrap();
+        log.write(b"one\n", &mut |_| {}).unwrap();
+        log.flush().unwrap();
+        drop(log);
+        let left = open_unfinished_log(&store, &drv, true).unwrap().unwrap();
+        assert!(!left.is_running);
+        assert_eq!(text(left), "one\n");
+    }
+
+    #[test]
+    fn a_long_log_has_every_byte_though_it_was_flushed() {
+        let (_root, store, drv) = store_and_derivation();
+        let mut log = LogWriter::create(store.root(), &drv.to_string()).unwrap();
+        let mut whole = String::new();
+        for number in 0..9000 {
+            let line = format!("line {number}\n");
+            log.write(line.as_bytes(), &mut |_| {}).unwrap();
+            whole.push_str(&line);
+            if number % 2000 == 100 {
+                log.flush().unwrap();
+            }
+        }
+        assert!(log.finish(&mut |_| {}).unwrap().short.is_none());
+        let mut read = String::new();
+        open_log(&store, &drv).unwrap().unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, whole);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::error::{BuildError, DerivationFailure};
 use crate::events::Origin;
+use crate::phases::quoted;
 use model::{StoreModel, StorePath};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +43,12 @@ impl BuildReport {
     pub(crate) fn help(&self) -> Option<String> {
         match self.failures.as_slice() {
             [failure] => failure.help(),
-            failures => failures.iter().find_map(|failure| failure.log_help()),
+            failures => {
+                let first = |of: fn(&DerivationFailure) -> Option<String>| failures.iter().find_map(|failure| of(failure));
+                let steps: Vec<String> =
+                    first(DerivationFailure::log_help).into_iter().chain(first(DerivationFailure::enter_help)).collect();
+                (!steps.is_empty()).then(|| steps.join("\n"))
+            }
         }
     }
 
@@ -141,12 +147,18 @@ impl DerivationFailure {
     pub fn help(&self) -> Option<String> {
         let own = match (&self.error, &self.kept) {
             (BuildError::NotReproducible { .. }, Some(kept)) => {
-                Some(format!("the outputs of the second build are in `{}`", kept.join("output").display()))
+                Some(format!("the outputs of the second build are in `{}`", kept.path.join("output").display()))
             }
             (error, _) => error.help(),
         };
-        let steps: Vec<String> = own.into_iter().chain(self.log_help()).collect();
+        let steps: Vec<String> = own.into_iter().chain(self.log_help()).chain(self.enter_help()).collect();
         (!steps.is_empty()).then(|| steps.join("\n"))
+    }
+
+    /// Returns the command that enters the sandbox as the build left it.
+    fn enter_help(&self) -> Option<String> {
+        let entered = self.kept.is_some() && !matches!(self.error, BuildError::NotReproducible { .. });
+        entered.then(|| format!("enter it as it failed: `ev shell --failed {}`", quoted(self.name().as_bytes())))
     }
 
     fn log_help(&self) -> Option<String> {

@@ -10,6 +10,7 @@
 //! set-uid for a moment; and no build finds anything of another in them.
 
 use crate::error::{BuildError, io_error};
+use crate::failed;
 use nix::time::{ClockId, clock_gettime};
 use os::lock;
 use sandbox::request::{OutputPlace, Request};
@@ -67,9 +68,16 @@ impl Scratch<'_> {
     }
 
     /// Moves both directories to `dest`, in place of others there, and writes the request beside
-    /// them.
-    pub fn keep(self, dest: &Path, request: &Request) -> Result<(), BuildError> {
-        os::remove_tree(dest)?;
+    /// them. With `bytes_max`, only when they are not larger; returns whether they were moved.
+    pub fn keep(self, dest: &Path, request: &Request, bytes_max: Option<u64>) -> Result<bool, BuildError> {
+        let automatic = match bytes_max {
+            None => None,
+            Some(max) => match failed::bytes_within(&[&self.build, &self.output], max) {
+                None => return Ok(false),
+                size => size,
+            },
+        };
+        failed::make_room(dest)?;
         // Only the user who ran a failed build may read its files.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dest).map_err(|e| io_error("mkdir", dest, e))?;
         for (from, name) in [(&self.build, "build"), (&self.output, "output")] {
@@ -81,9 +89,12 @@ impl Scratch<'_> {
         match &mut request.outputs {
             OutputPlace::Rooted { host_dir } | OutputPlace::InStore { host_dir, .. } => *host_dir = dest.join("output"),
         }
-        let path = dest.join("request.json");
+        if let Some(bytes) = automatic {
+            failed::mark_automatic(dest, bytes)?;
+        }
+        let path = dest.join(failed::REQUEST);
         let json = serde_json::to_vec_pretty(&request).expect("a request is plain data");
-        fs::write(&path, json).map_err(|e| io_error("write", &path, e))
+        fs::write(&path, json).map_err(|e| io_error("write", &path, e)).map(|()| true)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 pub mod build;
 pub mod completions;
 pub mod derivation;
+pub mod develop;
 pub mod doctor;
 pub mod explain;
 pub mod expr;
@@ -24,9 +25,12 @@ pub mod path_info;
 pub mod prefix;
 pub mod registry;
 pub mod repl;
+pub mod run;
 pub mod self_install;
+pub mod shell;
 pub mod store;
 
+mod enter;
 mod session;
 mod settings;
 
@@ -123,6 +127,12 @@ pub enum ColorChoice {
 pub enum Command {
     /// Build packages, and link the results as `./result`
     Build(build::Build),
+    /// Run a program of an app or a package
+    Run(run::Run),
+    /// Start a shell with packages, or in the sandbox of a failed build
+    Shell(shell::Shell),
+    /// Start a shell in the sandbox in which a package is built
+    Develop(develop::Develop),
     /// Evaluate an expression or a flake output and print its value
     #[command(alias = "eval")]
     Expr(expr::Expr),
@@ -176,6 +186,16 @@ pub struct Installables {
 }
 
 impl Installables {
+    /// Returns whether they are attributes of a file or an expression.
+    pub fn have_source(&self) -> bool {
+        self.evaluation.source.file.is_some() || self.evaluation.source.expr.is_some()
+    }
+
+    /// Returns whether there are any.
+    pub fn are_given(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Returns the names; `.` when there are none.
     pub fn names(&self) -> Vec<String> {
         if self.names.is_empty() { vec![".".to_owned()] } else { self.names.clone() }
@@ -261,7 +281,7 @@ pub struct Building {
     /// Build arguments in their order, instead of the longest path first
     #[arg(long, hide_short_help = true)]
     pub in_order: bool,
-    /// Keep the directories of failed builds
+    /// Keep the directories of all failed builds, and not only those of the latest
     #[arg(short = 'K', long)]
     pub keep_failed: bool,
     /// Stop a build that runs longer than this

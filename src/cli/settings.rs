@@ -9,6 +9,9 @@ use std::time::Duration;
 use workspace::settings::TextOrigin;
 use workspace::{Access, Argument, Environment, EvalSettings, ExpressionSource, Settings, StoreSettings};
 
+/// The directories of failed builds that are kept for `shell --failed` without being asked for.
+const KEEP_LATEST_FAILED: builder::FailedBounds = builder::FailedBounds { count: 4, bytes: 2 << 30 };
+
 impl Global {
     /// Returns the settings of a session.
     ///
@@ -153,6 +156,7 @@ impl Building {
             fail_fast: self.fail_fast,
             in_order: self.in_order,
             keep_failed: self.keep_failed,
+            keep_latest_failed: KEEP_LATEST_FAILED,
             timeout: self.timeout.map(Duration::from_secs),
             max_silent: self.max_silent_time.map(Duration::from_secs),
             sandbox_mode: match self.sandbox {

@@ -34,6 +34,7 @@ use model::tree::Digest;
 use os::dir::Dir;
 use os::space::{self, FreeSpace};
 use os::{Context, SysError, public};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -168,6 +169,15 @@ impl LocalStore {
     pub fn temp_roots(&self, paths: impl IntoIterator<Item = StorePath>) -> Result<(), StoreError> {
         let _shared = self.lock_shared()?;
         Ok(self.scratch.roots(paths.into_iter().map(TempRoot::Path))?)
+    }
+
+    /// Returns a descriptor that keeps the temporary roots of this process as long as any process
+    /// has it open, for a program that replaces this process. `None` when there are none.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn hold_temp_roots(&self) -> Result<Option<OwnedFd>, StoreError> {
+        Ok(self.scratch.hold()?)
     }
 
     /// Creates a scratch directory on the store's file system, below a directory that only this

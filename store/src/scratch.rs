@@ -22,6 +22,7 @@ use os::{Context, SysError, mode};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ struct ProcessDirectory {
     name: String,
     dir: Dir,
     roots: Mutex<(File, HashSet<String>)>,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 /// An object in use.
@@ -110,6 +111,17 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Returns a descriptor that programs inherit. The roots stay while any process has it open, or
+    /// this process lives. `None` when there are no roots.
+    pub fn hold(&self) -> Result<Option<OwnedFd>, SysError> {
+        let Some(process) = self.process.get() else { return Ok(None) };
+        // Both are one open file, so the lock is one.
+        let copy = nix::unistd::dup(&*process.lock);
+        copy.map(Some).map_err(|errno| SysError::new("dup", self.tmp.join(&process.name), errno))
+    }
+}
+
 impl ProcessDirectory {
     fn make(tmp: &Path) -> Result<Self, SysError> {
         loop {
@@ -136,7 +148,7 @@ impl ProcessDirectory {
             let dir = Dir::open(&path)?;
             let roots = dir.create_file(ROOTS.as_bytes(), mode::FILE)?;
             let roots = Mutex::new((roots, HashSet::new()));
-            return Ok(Self { name, dir, roots, _lock: lock });
+            return Ok(Self { name, dir, roots, lock });
         }
     }
 }

@@ -27,6 +27,7 @@ mod cli {
     mod build;
     mod completions;
     mod doctor;
+    mod enter;
     mod eval_cache;
     mod expr;
     mod flake_lock;

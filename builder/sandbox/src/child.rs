@@ -7,30 +7,39 @@
 use super::base::Base;
 use super::error::Named;
 use super::message::Message;
-use super::spawner::{Head, receive_head, receive_request, report};
-use super::{SPAWNER_NAME, SandboxError, filter, landlock, limits, mounts, namespaces, sys};
-use crate::request::{Jobserver, JobserverForm, Request};
+use super::spawner::{Head, receive_body, receive_head, report};
+use super::visit::{Inside, NewTerminal, Visit, make_terminal};
+use super::{ATTACHING_NAME, SPAWNER_NAME, SandboxError, attach, filter, landlock, limits, mounts, namespaces, sys};
+use crate::request::{Jobserver, JobserverForm, Request, Words};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid, write};
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// Descriptor on which the init and the builder's process before `execve` report.
 const REPORT: RawFd = 3;
+/// Descriptor over which the init of a visit sends the other end of its terminal.
+const HANDOVER: RawFd = 4;
 
-/// Becomes the sandbox's spawner when this process was started as one, and does not return then.
+/// Becomes the sandbox's spawner, or a program with trees of the store at their paths, when this
+/// process was started as one, and does not return then.
 ///
 /// It must be the first thing in `main`, before any thread exists.
 pub fn child_entry() {
-    if std::env::args_os().next().as_deref() == Some(OsStr::new(SPAWNER_NAME)) {
-        serve();
+    match std::env::args_os().next().as_deref().map(OsStr::as_bytes) {
+        Some(name) if name == SPAWNER_NAME.as_bytes() => serve(),
+        Some(name) if name == ATTACHING_NAME.as_bytes() => attach::enter(),
+        _ => {}
     }
 }
 
@@ -45,19 +54,22 @@ fn serve() -> ! {
     // Builders must not ignore the signals that the caller, or its parent, ignores or blocks.
     sys::reset_signals();
     let mut base = None;
-    while let Some((head, log)) = receive_head(socket) {
-        let size = match head {
+    while let Some((head, descriptors)) = receive_head(socket) {
+        let received = match head {
             // The build to kill had ended by itself.
             Head::End => continue,
-            Head::Run(size) => size,
+            Head::Run(size) => receive_body(socket, size).map(|body| body.and_then(|it| Task::build(it, descriptors))),
+            Head::Visit(size) => {
+                receive_body(socket, size).map(|body| body.and_then(|it| Task::visit(it, descriptors)))
+            }
         };
-        let Ok(request) = receive_request(socket, size) else { break };
+        let Ok(task) = received else { break };
         let mut reports = Vec::new();
-        let ran = request.and_then(|request| match (base.get_or_insert_with(Base::make), &log) {
-            (Ok(base), Some(log)) => build(base, &request, log, socket, &mut reports),
-            (Ok(_), None) => Err(SandboxError::Request { reason: "it has no descriptor for the log".into() }),
+        let ran = match (&task, base.get_or_insert_with(Base::make)) {
+            (Ok(task), Ok(base)) => run(base, task, socket, &mut reports),
             (Err(error), _) => Err(error.clone()),
-        });
+            (_, Err(error)) => Err(error.clone()),
+        };
         let usage = match ran {
             Ok(usage) => usage,
             Err(error) => {
@@ -68,31 +80,74 @@ fn serve() -> ! {
         usage.append_to(&mut reports);
         report(socket, &reports);
         // Not before, so that the caller is not woken once more by the end of the log.
-        drop(log);
+        drop(task);
     }
     sys::exit_now(0)
 }
 
-/// Runs one build to its end: when this returns, none of its processes is alive. Their messages are
+/// One command to run in a sandbox, with its descriptors.
+struct Task {
+    request: Request,
+    /// The commands to try.
+    commands: Vec<Words>,
+    streams: TaskStreams,
+}
+
+enum TaskStreams {
+    /// A build: it reads nothing, and prints to the log.
+    Log(OwnedFd),
+    Visit {
+        inside: Inside,
+        script: Option<String>,
+        terminal: Option<NewTerminal>,
+    },
+}
+
+impl Task {
+    fn build(request: Request, descriptors: Vec<OwnedFd>) -> Result<Task, SandboxError> {
+        let commands = vec![Words(request.argv.clone())];
+        let streams = descriptors.into_iter().next().map(TaskStreams::Log).ok_or_else(incomplete)?;
+        Ok(Task { request, commands, streams })
+    }
+
+    fn visit(visit: Visit, descriptors: Vec<OwnedFd>) -> Result<Task, SandboxError> {
+        let Visit { request, commands, script, terminal } = visit;
+        // Out of the way of the numbers that the init uses.
+        let moved = descriptors.into_iter().map(|file| sys::move_above(file, HANDOVER + 1)).collect::<Result<_, _>>();
+        let inside = Inside::of(moved.named("set up a visit", || "fcntl(F_DUPFD_CLOEXEC)".into())?);
+        let inside = inside.ok_or_else(incomplete)?;
+        Ok(Task { request, commands, streams: TaskStreams::Visit { inside, script, terminal } })
+    }
+
+    /// Returns the file that takes messages of the sandbox's own processes, and the standard error
+    /// of the command.
+    fn errors(&self) -> &OwnedFd {
+        match &self.streams {
+            TaskStreams::Log(log) => log,
+            TaskStreams::Visit { inside, .. } => &inside.errors,
+        }
+    }
+}
+
+fn incomplete() -> SandboxError {
+    SandboxError::Request { reason: "it lacks a descriptor of its streams".into() }
+}
+
+/// Runs one task to its end: when this returns, none of its processes is alive. Their messages are
 /// added to `reports`.
-fn build(
-    base: &mut Base,
-    request: &Request,
-    log: &OwnedFd,
-    socket: BorrowedFd,
-    reports: &mut Vec<u8>,
-) -> Result<Message, SandboxError> {
+fn run(base: &mut Base, task: &Task, socket: BorrowedFd, reports: &mut Vec<u8>) -> Result<Message, SandboxError> {
+    let request = &task.request;
     let mut skipped = Vec::new();
     // Made before the fork: the init would make it in pages that it first has to copy.
-    let command = Command::new(request)?;
+    let command = Command::new(task)?;
     base.prepare_network()?;
     base.prepare_view(request)?;
     base.prepare_root(request)?;
     base.set_clocks(request.mode, &mut skipped)?;
     let Some(init) = namespaces::start_init(base.template.is_none())? else {
-        let logging = dup2_stderr(log);
+        let logging = dup2_stderr(task.errors());
         let (Ok(()), Ok(to_spawner)) = (logging, sys::place_at(base.report.as_fd(), REPORT)) else { sys::exit_now(1) };
-        let Err(error) = self::init(base, request, &command, skipped, to_spawner.as_fd());
+        let Err(error) = self::init(base, task, &command, skipped, to_spawner.as_fd());
         send(to_spawner.as_fd(), &Message::Failed(error));
         sys::exit_now(1);
     };
@@ -161,11 +216,12 @@ fn null(flags: OFlag) -> Result<OwnedFd, SandboxError> {
 /// Process 1 of the sandbox.
 fn init(
     base: &Base,
-    request: &Request,
+    task: &Task,
     command: &Command,
     mut skipped: Vec<String>,
     to_spawner: BorrowedFd,
 ) -> Result<Infallible, SandboxError> {
+    let request = &task.request;
     die_with_parent()?;
     limits::lower_priority(&request.limits)?;
 
@@ -174,11 +230,7 @@ fn init(
     namespaces::enter_inner(base.inner.as_fd())?;
 
     setsid().named("leave the caller's terminal", || "setsid".into())?;
-    let input = null(OFlag::O_RDONLY)?;
-    dup2_stdin(input.as_fd()).named("set the standard input", || "dup2(null, 0)".into())?;
-    drop(input);
-    dup2_stdout(std::io::stderr().as_fd()).named("set the standard output", || "dup2(2, 1)".into())?;
-    sys::close_from(REPORT.unsigned_abs() + 1).named("close inherited files", || "close_range(4, ~0)".into())?;
+    let opened = open_streams(&task.streams)?;
 
     limits::fix_surroundings(&request.limits)?;
     limits::drop_privileges()?;
@@ -193,7 +245,7 @@ fn init(
 
     send(to_spawner, &Message::Ready { landlock_abi, skipped });
     let builder = sys::fork_until_exec(CloneFlags::empty(), &mut || {
-        let Err(error) = command.become_builder();
+        let Err(error) = opened.enter().and_then(|()| command.become_builder());
         send(to_spawner, &Message::Failed(error));
         sys::exit_now(127)
     })
@@ -212,10 +264,85 @@ fn init(
     }
 }
 
-/// Program, arguments and environment of the builder.
+/// Files that the command gets besides its standard streams.
+#[derive(Default)]
+struct OpenedStreams {
+    terminal: Option<(OwnedFd, [bool; 3])>,
+    script: Option<OwnedFd>,
+}
+
+/// Sets the standard streams of the init, which are those of its command, and closes all other
+/// inherited files. A terminal becomes the command's alone.
+fn open_streams(streams: &TaskStreams) -> Result<OpenedStreams, SandboxError> {
+    let close_from = |first: RawFd| {
+        sys::close_from(first.unsigned_abs()).named("close inherited files", || format!("close_range({first}, ~0)"))
+    };
+    let (inside, script, terminal) = match streams {
+        TaskStreams::Log(_) => {
+            let input = null(OFlag::O_RDONLY)?;
+            dup2_stdin(input.as_fd()).named("set the standard input", || "dup2(null, 0)".into())?;
+            drop(input);
+            dup2_stdout(std::io::stderr().as_fd()).named("set the standard output", || "dup2(2, 1)".into())?;
+            close_from(REPORT + 1)?;
+            return Ok(OpenedStreams::default());
+        }
+        TaskStreams::Visit { inside, script, terminal } => (inside, script, terminal),
+    };
+    dup2_stdin(&inside.input).named("set the standard input", || "dup2(pipe, 0)".into())?;
+    dup2_stdout(&inside.output).named("set the standard output", || "dup2(pipe, 1)".into())?;
+    let handover = sys::place_at(inside.handover.as_fd(), HANDOVER)
+        .named("keep the socket of a terminal", || format!("dup3(socket, {HANDOVER})"))?;
+    close_from(HANDOVER + 1)?;
+    let terminal = match terminal {
+        Some(terminal) => Some((make_terminal(terminal, handover.as_fd())?, terminal.streams)),
+        None => None,
+    };
+    drop(handover);
+    let script = script.as_deref().map(script_file).transpose()?;
+    Ok(OpenedStreams { terminal, script })
+}
+
+/// Returns a file in memory with this text.
+fn script_file(text: &str) -> Result<OwnedFd, SandboxError> {
+    const DOING: &str = "write the script of a shell";
+    let file = memfd_create(c"script", MFdFlags::MFD_CLOEXEC).named(DOING, || "memfd_create".into())?;
+    let mut file = File::from(file);
+    file.write_all(text.as_bytes()).and_then(|()| file.rewind()).named(DOING, || "write(memfd)".into())?;
+    Ok(file.into())
+}
+
+impl OpenedStreams {
+    /// Gives them to the calling process, which becomes the command.
+    fn enter(&self) -> Result<(), SandboxError> {
+        const DOING: &str = "give the command its terminal";
+        if let Some((terminal, [input, output, errors])) = &self.terminal {
+            setsid().named(DOING, || "setsid".into())?;
+            sys::take_terminal(terminal.as_fd()).named(DOING, || "ioctl(TIOCSCTTY)".into())?;
+            let set = || -> nix::Result<()> {
+                if *input {
+                    dup2_stdin(terminal)?;
+                }
+                if *output {
+                    dup2_stdout(terminal)?;
+                }
+                if *errors {
+                    dup2_stderr(terminal)?;
+                }
+                Ok(())
+            };
+            set().named(DOING, || "dup2(terminal)".into())?;
+        }
+        if let Some(script) = &self.script {
+            fcntl(script, FcntlArg::F_DUPFD(Visit::SCRIPT_NUMBER))
+                .named("give the command its script", || "fcntl(F_DUPFD)".into())?;
+        }
+        Ok(())
+    }
+}
+
+/// Programs with their arguments, of which the first that exists is started, and their environment.
 struct Command {
-    program: CString,
-    arguments: Vec<CString>,
+    programs: Vec<(CString, Vec<CString>)>,
     environment: Vec<CString>,
     working_dir: CString,
     /// Set when it has descriptors of the job server.
@@ -223,15 +350,20 @@ struct Command {
 }
 
 impl Command {
-    fn new(request: &Request) -> Result<Command, SandboxError> {
+    fn new(task: &Task) -> Result<Command, SandboxError> {
+        let request = &task.request;
         let text = |bytes: &[u8]| {
             CString::new(bytes).map_err(|_| SandboxError::Request { reason: "a text contains a NUL".into() })
         };
-        let arguments: Vec<CString> =
-            request.argv.iter().map(|argument| text(argument.as_bytes())).collect::<Result<_, _>>()?;
-        let Some(program) = arguments.first().cloned() else {
-            return Err(SandboxError::Request { reason: "no builder is named".into() });
-        };
+        let mut programs = Vec::with_capacity(task.commands.len());
+        for Words(words) in &task.commands {
+            let arguments: Vec<CString> =
+                words.iter().map(|argument| text(argument.as_bytes())).collect::<Result<_, _>>()?;
+            let Some(program) = arguments.first().cloned() else {
+                return Err(SandboxError::Request { reason: "no builder is named".into() });
+            };
+            programs.push((program, arguments));
+        }
         let variable = |name: &OsStr, value: &OsStr| text(&[name.as_bytes(), b"=", value.as_bytes()].concat());
         let mut environment: Vec<CString> =
             request.env.iter().map(|(name, value)| variable(name, value)).collect::<Result<_, _>>()?;
@@ -248,7 +380,7 @@ impl Command {
         }
         let job_tokens = jobserver.is_some_and(|jobserver| jobserver.form == JobserverForm::Descriptors);
         let working_dir = text(request.working_dir.as_os_str().as_bytes())?;
-        Ok(Command { program, arguments, environment, working_dir, job_tokens })
+        Ok(Command { programs, environment, working_dir, job_tokens })
     }
 
     fn become_builder(&self) -> Result<Infallible, SandboxError> {
@@ -257,8 +389,18 @@ impl Command {
         if self.job_tokens {
             open_job_tokens()?;
         }
-        let errno = sys::execute(&self.program, &self.arguments, &self.environment);
-        let program = self.program.to_string_lossy().into_owned();
+        let mut failed = None;
+        for (program, arguments) in &self.programs {
+            let errno = sys::execute(program, arguments, &self.environment);
+            failed = Some((program, errno));
+            if !matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
+                break;
+            }
+        }
+        let Some((program, errno)) = failed else {
+            return Err(SandboxError::Request { reason: "no command is named".into() });
+        };
+        let program = program.to_string_lossy().into_owned();
         let help = match errno {
             Errno::ENOENT if std::fs::symlink_metadata(&program).is_ok() => Some(
                 "the file is there: the interpreter named in its first line or in its ELF header is not".to_owned(),

@@ -30,6 +30,16 @@ pub enum SandboxError {
         /// The part that is likely to be missing.
         help: Option<String>,
     },
+    /// A program of the user could not be started.
+    #[error("cannot run `{program}`: {}", errno_text(*.errno))]
+    Program {
+        /// Its name or path.
+        program: String,
+        /// The error of `execve`.
+        errno: i32,
+        /// The part that is likely to be missing.
+        help: Option<String>,
+    },
     /// More trees than one overlay can hold.
     #[error("the root is the union of {count} trees, and the kernel unites at most {max}")]
     TooManyLayers {
@@ -64,7 +74,7 @@ impl SandboxError {
     /// Returns the next step of the user, where there is one.
     pub fn help(&self) -> Option<&str> {
         match self {
-            Self::Call { help, .. } | Self::Builder { help, .. } => help.as_deref(),
+            Self::Call { help, .. } | Self::Builder { help, .. } | Self::Program { help, .. } => help.as_deref(),
             Self::TooManyLayers { .. } => Some("unite some of the trees first, as with `builtin:union`"),
             Self::ForeignSystem { .. } => Some("build it on a machine of that kind"),
             Self::Lost { .. } => Some("the end of the build log may say more"),

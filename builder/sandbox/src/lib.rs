@@ -29,6 +29,7 @@
 pub mod memory;
 pub mod request;
 
+mod attach;
 mod base;
 mod cgroup;
 mod child;
@@ -46,16 +47,22 @@ mod run;
 mod spawner;
 mod sys;
 mod unite;
+mod visit;
 
+pub use attach::{Attachment, Program};
 use cgroup::Membership;
 pub use child::child_entry;
 pub use error::SandboxError;
 pub use probe::{Feature, probe};
 pub use run::{Outcome, Sandbox, Status, Usage, run};
+pub use visit::{NewTerminal, Streams, Visit};
 
 /// `argv[0]` by which the executable knows that it is the spawner, and the name of it and the inits
 /// in lists of processes.
 pub(crate) const SPAWNER_NAME: &str = "eval-sandbox";
+
+/// `argv[0]` by which the executable knows that it has to attach trees and become a program.
+pub(crate) const ATTACHING_NAME: &str = "eval-attach";
 
 /// Trees that one root can be the union of; the kernel allows 500, and the mount points take one.
 pub const LAYERS_MAX: usize = 480;

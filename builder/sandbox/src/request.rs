@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -188,6 +189,25 @@ pub enum SandboxMode {
     /// Landlock, seccomp, the time namespace and the inputs' own inodes may be missing;
     /// [`crate::Outcome::skipped`] lists them.
     Relaxed,
+}
+
+/// A command: a program's path inside the sandbox, and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Words(#[serde(with = "wire::strings")] pub Vec<OsString>);
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+impl WindowSize {
+    /// Returns the size of a terminal; `None` of a file that is none.
+    pub fn of(terminal: impl AsFd) -> Option<WindowSize> {
+        crate::sys::window_size(terminal.as_fd()).ok()
+    }
 }
 
 /// Bytes of the operating system as JSON strings, one character a byte: exact for names that are no

@@ -95,10 +95,10 @@ pub struct Sandbox {
 
 /// A spawner, which runs one build at a time, in its control groups.
 #[derive(Debug)]
-struct PooledSpawner {
+pub(super) struct PooledSpawner {
     /// Before the groups, which it is in.
-    spawner: Spawner,
-    groups: Groups,
+    pub(super) spawner: Spawner,
+    pub(super) groups: Groups,
     limits: (Option<u64>, Option<u64>),
 }
 
@@ -124,7 +124,7 @@ impl Sandbox {
         Sandbox { child_exe, idle: Mutex::default() }
     }
 
-    fn take_spawner(&self, limits: &Limits) -> Result<PooledSpawner, SandboxError> {
+    pub(super) fn take_spawner(&self, limits: &Limits) -> Result<PooledSpawner, SandboxError> {
         let wanted = (limits.memory_max_bytes, limits.processes_max);
         let mut idle = os::lock(&self.idle);
         if let Some(at) = idle.iter().position(|pooled| pooled.limits == wanted) {
@@ -140,7 +140,7 @@ impl Sandbox {
     /// Runs one build to its end and returns how it ended.
     ///
     /// `on_log` gets what the builder writes to its standard output and error, in order, in pieces
-    /// that need not be lines. Setting `cancelled` ends the build within a fraction of a second.
+    /// that need not be lines; and an empty piece now and then while there is none. Setting `cancelled` ends the build within a fraction of a second.
     ///
     /// # Errors
     /// [`SandboxError`] when the sandbox could not be set up or the builder not started.
@@ -216,7 +216,7 @@ fn control_groups() -> &'static Parents {
 
 /// Returns the request with the limits that the sandbox has to set itself: those for which there is
 /// no control group.
-fn limited_by_itself<'a>(request: &'a Request, groups: &Groups) -> Cow<'a, Request> {
+pub(super) fn limited_by_itself<'a>(request: &'a Request, groups: &Groups) -> Cow<'a, Request> {
     let mut request = Cow::Borrowed(request);
     if groups.limits_memory() {
         request.to_mut().limits.memory_max_bytes = None;
@@ -268,6 +268,8 @@ impl Watch<'_> {
             let (report_ready, log_ready) = (ready(0), ready(1));
             if log_ready {
                 log_open = self.read_log(log)?;
+            } else {
+                (self.on_log)(&[]);
             }
             // The usage is the last message.
             if report_ready && (!spawner.read(&mut self.report)? || is_complete(&self.report)) {
@@ -354,7 +356,7 @@ impl Watch<'_> {
     }
 }
 
-fn check(request: &Request) -> Result<(), SandboxError> {
+pub(super) fn check(request: &Request) -> Result<(), SandboxError> {
     let wrong = |reason: String| Err(SandboxError::Request { reason });
     if request.root_layers.len() > LAYERS_MAX {
         return Err(SandboxError::TooManyLayers { count: request.root_layers.len(), max: LAYERS_MAX });
@@ -390,25 +392,25 @@ fn check(request: &Request) -> Result<(), SandboxError> {
 }
 
 /// Both ends of a pipe, the one to read from first.
-fn pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC).named("set up a pipe", || "pipe2(O_CLOEXEC)".into())
 }
 
 /// Makes the end of a pipe a file that never blocks.
-fn never_blocking(end: OwnedFd) -> Result<File, SandboxError> {
+pub(super) fn never_blocking(end: OwnedFd) -> Result<File, SandboxError> {
     fcntl(end.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).named("set up a pipe", || "fcntl(F_SETFL)".into())?;
     Ok(File::from(end))
 }
 
 /// Returns true when the last message of a report has come.
-fn is_complete(report: &[u8]) -> bool {
+pub(super) fn is_complete(report: &[u8]) -> bool {
     let Some(report) = report.strip_suffix(b"\n") else { return false };
     let last = report.rsplit(|&byte| byte == b'\n').next().unwrap_or(report);
     matches!(serde_json::from_slice(last), Ok(Message::Usage { .. }))
 }
 
 /// Returns the outcome that the report's messages give.
-fn conclude(report: &[u8], killed: Option<Status>, wall: Duration) -> Result<Outcome, SandboxError> {
+pub(super) fn conclude(report: &[u8], killed: Option<Status>, wall: Duration) -> Result<Outcome, SandboxError> {
     let mut status = killed;
     let mut usage = Usage { wall, ..Usage::default() };
     let (mut landlock_abi, mut skipped) = (None, Vec::new());

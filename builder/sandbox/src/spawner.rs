@@ -3,13 +3,15 @@
 //! with next to nothing in memory, which runs one build after the other (`child`). It is in the
 //! control groups of these builds.
 //!
-//! The two talk over a stream socket. Either kind of request is a [`Head`]; that of a build comes
-//! with the write end of the log, and is followed by the [`crate::request::Request`] as JSON. The
+//! The two talk over a stream socket. Each kind of request is a [`Head`]; that of a build comes with
+//! the write end of the log, and is followed by the [`crate::request::Request`] as JSON; that of a
+//! visit comes with its streams, and is followed by the [`crate::Visit`]. The
 //! answers to it are [`super::message::Message`]s, a line each, of which the last says that nothing
 //! of the build is alive. When the socket closes, because the caller is done or dead, the spawner
 //! ends what is running, and itself.
 
 use super::error::Named;
+use super::visit::Visit;
 use super::{SPAWNER_NAME, SandboxError};
 use crate::request::Request;
 use nix::errno::Errno;
@@ -17,6 +19,8 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +31,8 @@ use std::process::{Child, Command, Stdio};
 
 /// Requests up to this size are read without growing a buffer for them.
 const BODY_AT_ONCE: usize = 1 << 20;
+/// The most descriptors that come with a request.
+const DESCRIPTORS_MAX: usize = 4;
 
 /// The caller's end.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct Spawner {
 pub enum Head {
     /// Run a build; the request has this many bytes.
     Run(u64),
+    /// Run a command of the user; the [`Visit`] has this many bytes.
+    Visit(u64),
     /// Kill the build that is running. There may be none any more.
     End,
 }
@@ -49,10 +57,13 @@ impl Head {
 
     fn encode(&self) -> [u8; Head::BYTES] {
         let mut bytes = [0; Head::BYTES];
-        if let Head::Run(size) = self {
-            bytes[0] = 1;
-            bytes[1..].copy_from_slice(&size.to_le_bytes());
-        }
+        let (kind, size) = match self {
+            Head::End => (0, 0),
+            Head::Run(size) => (1, *size),
+            Head::Visit(size) => (2, *size),
+        };
+        bytes[0] = kind;
+        bytes[1..].copy_from_slice(&size.to_le_bytes());
         bytes
     }
 
@@ -61,6 +72,7 @@ impl Head {
         match kind {
             0 => Some(Head::End),
             1 => Some(Head::Run(u64::from_le_bytes(size))),
+            2 => Some(Head::Visit(u64::from_le_bytes(size))),
             _ => None,
         }
     }
@@ -98,12 +110,25 @@ impl Spawner {
 
     /// Starts a build whose log goes to `log`.
     pub fn run(&self, request: &Request, log: BorrowedFd) -> Result<(), SandboxError> {
-        let body = serde_json::to_vec(request).map_err(|error| SandboxError::Request { reason: error.to_string() })?;
-        let head = Head::Run(body.len() as u64).encode();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        self.start_with(Head::Run, request, &[log])
+    }
+
+    /// Starts a visit with these descriptors ([`super::visit::Inside`]).
+    pub fn visit(&self, visit: &Visit, descriptors: &[BorrowedFd]) -> Result<(), SandboxError> {
+        self.start_with(Head::Visit, visit, descriptors)
+    }
+
+    fn start_with(
+        &self,
+        head: fn(u64) -> Head,
+        body: &impl Serialize,
+        descriptors: &[BorrowedFd],
+    ) -> Result<(), SandboxError> {
+        let body = serde_json::to_vec(body).map_err(|error| SandboxError::Request { reason: error.to_string() })?;
+        let head = head(body.len() as u64).encode();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
-        let log = [log];
-        rights.push(SendAncillaryMessage::ScmRights(&log));
+        rights.push(SendAncillaryMessage::ScmRights(descriptors));
         let parts = [IoSlice::new(&head), IoSlice::new(&body)];
         let sent = loop {
             match sendmsg(self.socket(), &parts, &mut rights, SendFlags::NOSIGNAL) {
@@ -174,11 +199,11 @@ fn from_rustix(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
 }
 
-/// Receives the next head at the spawner's end, and the descriptor that came with it. `None` when
+/// Receives the next head at the spawner's end, and the descriptors that came with it. `None` when
 /// the caller has closed its end, or sends anything else.
-pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
+pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Vec<OwnedFd>)> {
     let mut head = [0; Head::BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let count = loop {
         match recvmsg(socket, &mut [IoSliceMut::new(&mut head)], &mut rights, RecvFlags::CMSG_CLOEXEC) {
@@ -187,17 +212,18 @@ pub fn receive_head(socket: BorrowedFd) -> Option<(Head, Option<OwnedFd>)> {
             Ok(message) => break message.bytes,
         }
     };
-    let descriptor = rights.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+    let messages = rights.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
+    let descriptors = messages.flatten().collect();
     // A stream may give a part only, though not of so few bytes that were sent at once.
     Reader(socket).read_exact(&mut head[count..]).ok().filter(|()| count > 0)?;
-    Head::decode(head).map(|head| (head, descriptor))
+    Head::decode(head).map(|head| (head, descriptors))
 }
 
 /// Receives the body that follows a head. The outer error means that the caller is gone.
-pub fn receive_request(socket: BorrowedFd, size: u64) -> std::io::Result<Result<Request, SandboxError>> {
+pub fn receive_body<T: DeserializeOwned>(socket: BorrowedFd, size: u64) -> std::io::Result<Result<T, SandboxError>> {
     let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(BODY_AT_ONCE));
     Reader(socket).take(size).read_to_end(&mut body)?;
     if body.len() as u64 != size {

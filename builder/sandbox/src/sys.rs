@@ -5,6 +5,7 @@
 //! Unsafe code is needed because these are raw system calls. Each function checks what it passes;
 //! none keeps a pointer beyond the call.
 
+use crate::request::WindowSize;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use std::ffi::{CStr, CString, OsStr};
@@ -263,6 +264,21 @@ pub fn place_at(from: BorrowedFd, to: RawFd) -> Result<OwnedFd> {
     new_fd(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }.into())
 }
 
+/// Moves a descriptor to a number that is at least `min`.
+pub fn move_above(file: OwnedFd, min: RawFd) -> Result<OwnedFd> {
+    // SAFETY: only integers are passed.
+    new_fd(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, min) }.into())
+}
+
+/// Makes an inherited descriptor this process's own, to be closed when a program is started.
+pub fn adopt(number: RawFd) -> Result<std::fs::File> {
+    // SAFETY: only integers are passed; the call fails for a number that is not open.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, as the call has shown, and the caller is a new process in which no other
+    // value owns it.
+    Ok(unsafe { std::fs::File::from_raw_fd(number) })
+}
+
 /// `execve`; returns only when it failed.
 pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
@@ -282,6 +298,18 @@ pub fn reset_signals() {
         // SIGSTOP, numbers that the C library keeps) leave what cannot be changed anyway.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    // SAFETY: `sigset_t` is plain integers and is initialised by `sigemptyset` before use.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Unblocks every signal, and gives SIGPIPE, which Rust's runtime ignores, its default action.
+pub fn unblock_signals() {
+    // SAFETY: the default action refers to no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: `sigset_t` is plain integers and is initialised by `sigemptyset` before use.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
@@ -355,6 +383,27 @@ pub fn set_device_up(socket: BorrowedFd, name: &str) -> Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: this request reads an `ifreq`, which outlives the call.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
+}
+
+/// `ioctl(TIOCSCTTY)`: makes a terminal the one of this process's session, which has none.
+pub fn take_terminal(terminal: BorrowedFd) -> Result<()> {
+    // SAFETY: the argument of this request is an integer.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// `ioctl(TIOCGWINSZ)`: the size of a terminal.
+pub fn window_size(terminal: BorrowedFd) -> Result<WindowSize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: this request writes a `winsize`, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok(WindowSize { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// `ioctl(TIOCSWINSZ)`.
+pub fn set_window_size(terminal: BorrowedFd, size: WindowSize) -> Result<()> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: this request reads a `winsize`, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
 /// One instruction of a classic BPF program.

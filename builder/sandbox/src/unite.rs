@@ -35,6 +35,16 @@ pub fn at(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
 }
 
 fn layer_by_layer(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
+    let root = detached(layers)?;
+    attach(root.as_fd(), place)?;
+    Ok(root)
+}
+
+/// Returns the read-only union of the layers, topmost first, attached nowhere.
+///
+/// # Errors
+/// The kernel's refusals; older kernels than 6.8 may refuse the option for layers.
+pub fn detached(layers: &[Layer]) -> Result<OwnedFd, SandboxError> {
     let fs = sys::fsopen("overlay").named_with_help(UNITING, || "fsopen(overlay)".into(), no_overlay_help)?;
     for (layer, path) in layers {
         sys::fsconfig_string(fs.as_fd(), "lowerdir+", &format!("/proc/self/fd/{}", layer.as_raw_fd()))
@@ -49,9 +59,7 @@ fn layer_by_layer(place: &str, layers: &[Layer]) -> Result<OwnedFd, SandboxError
         || format!("fsconfig(overlay, CMD_CREATE): {}", sys::fs_messages(fs.as_fd())),
         overlay_help,
     )?;
-    let root = sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())?;
-    attach(root.as_fd(), place)?;
-    Ok(root)
+    sys::fsmount(fs.as_fd(), PLAIN | attr::RDONLY).named(UNITING, || "fsmount(overlay)".into())
 }
 
 /// The same through `mount(2)`, whose options must fit a page: the layers are named by their

@@ -39,7 +39,8 @@ pub trait ExecutionWatcher {
     /// The command starts now. Until then the executor prepared its environment, or waited.
     fn started(&mut self);
 
-    /// The command has printed `bytes`, which need not end with a line.
+    /// The command has printed `bytes`, which need not end with a line. They may be empty, in calls
+    /// that only let the watcher notice that time passes.
     fn printed(&mut self, bytes: &[u8]);
 
     /// Warns the user with `text`; the execution continues.
@@ -68,11 +69,12 @@ impl<E: Into<BuildError>> From<E> for ExecutionFailure<'_> {
 
 /// The directories in which a build worked. Dropping them removes them.
 pub trait BuildDirectories {
-    /// Moves them to `dest` for the user, in place of others there.
+    /// Moves them to `dest` for the user, in place of others there. With `bytes_max`, only when they
+    /// are not larger; returns whether they were moved.
     ///
     /// # Errors
     /// When that cannot be done.
-    fn keep(self: Box<Self>, dest: &Path) -> Result<(), BuildError>;
+    fn keep(self: Box<Self>, dest: &Path, bytes_max: Option<u64>) -> Result<bool, BuildError>;
 }
 
 /// Resources that a build used, as far as they were measured.

@@ -2,15 +2,14 @@
 
 use super::{BuildDirectories, Realiser, ResourceUsage};
 use crate::attributes::Attributes;
-use crate::error::LogSummary;
+use crate::error::{KeptDirectories, LogSummary};
 use crate::events::{Event, LockHolder, NodeId};
 use crate::plan::PlanNode;
 use crate::schedule::{Load, Slot};
-use crate::{BuildError, derivation, log};
+use crate::{BuildError, derivation, failed, log};
 use model::{Derivation, StorePath};
 use os::lock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -44,7 +43,7 @@ impl Job<'_> {
 pub(super) struct Stopped {
     pub error: BuildError,
     pub log: Option<LogSummary>,
-    pub kept: Option<PathBuf>,
+    pub kept: Option<KeptDirectories>,
 }
 
 impl From<BuildError> for Box<Stopped> {
@@ -156,10 +155,10 @@ impl Realiser<'_> {
         Ok(paths)
     }
 
-    /// Keeps the directories of a failed build for the user, if that was asked for.
+    /// Keeps the directories of a failed build for the user: if that was asked for, or within the
+    /// bounds for those that were not. Then the very sandbox can be entered again ([`crate::failed`]).
     ///
-    /// `<root>/failed/<derivation>/` then holds `build`, `output` and `request.json`: everything it
-    /// takes to enter the very sandbox again.
+    /// Without being asked for, none is kept of a build that filled the disk.
     pub(super) fn keep(
         &self,
         job: &Job<'_>,
@@ -167,12 +166,22 @@ impl Realiser<'_> {
         mut stopped: Box<Stopped>,
     ) -> Box<Stopped> {
         let Some(directories) = directories else { return stopped };
-        if !self.options.keep_failed || matches!(stopped.error, BuildError::Cancelled) {
-            return stopped;
-        }
-        let dest = self.store.root().join("failed").join(job.node.drv.to_string());
-        match directories.keep(&dest) {
-            Ok(()) => stopped.kept = Some(dest),
+        let on_request = self.options.keep_failed;
+        let bounds = match stopped.error {
+            BuildError::Cancelled => return stopped,
+            _ if on_request => None,
+            BuildError::DiskFull { .. } | BuildError::DiskReserve { .. } => return stopped,
+            _ if self.options.keep_latest_failed.count == 0 => return stopped,
+            _ => Some(self.options.keep_latest_failed),
+        };
+        let path = self.store.root().join("failed").join(job.node.drv.to_string());
+        let kept = directories.keep(&path, bounds.map(|bounds| bounds.bytes)).and_then(|kept| match bounds {
+            Some(bounds) if kept => failed::prune(self.store, bounds).map(|()| kept),
+            _ => Ok(kept),
+        });
+        match kept {
+            Ok(false) => {}
+            Ok(true) => stopped.kept = Some(KeptDirectories { path, on_request }),
             Err(error) => self.sink.event(Event::Warning {
                 node: Some(job.id),
                 drv: Some(job.node.drv.clone()),

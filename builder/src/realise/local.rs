@@ -4,8 +4,9 @@ use super::{
     BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, MadeOutput, PreparedAction, ResourceUsage,
 };
 use crate::attributes::Attributes;
-use crate::derivation::{BUILD_DIR, OUTPUT_DIR};
+use crate::derivation::{BUILD_DIR, Invocation, OUTPUT_DIR};
 use crate::error::{BuilderFailure, attribute, io_error};
+use crate::inputs::Inputs;
 use crate::jobserver::{ServedTokens, TokenPool};
 use crate::rootfs::Roots;
 use crate::schedule::{Load, cpus};
@@ -13,7 +14,7 @@ use crate::scratch::{IdleScratch, Scratch};
 use crate::{BuildError, Options, disk};
 use model::StoreModel;
 use sandbox::request::{Bind, Jobserver, JobserverForm, Limits, OutputPlace, Request};
-use sandbox::{Sandbox, Status};
+use sandbox::{Outcome, Sandbox, SandboxError, Status, Streams, Visit};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -67,9 +68,20 @@ impl Executor for LocalExecutor {
             return Err(BuildError::Cancelled.into());
         }
         let scratch = Scratch::take(&self.store, &self.idle_scratch)?;
-        let mut request = self.request(action, layers, &scratch)?;
+        let attributes = &action.job.attributes;
+        self.write_build_files(&action.invocation, &scratch.build)?;
+        let mut request = self.request(SandboxParts {
+            invocation: &action.invocation,
+            inputs: &action.inputs,
+            attributes,
+            cores: self.cores(action.job.load),
+            root_layers: layers,
+            build_dir: scratch.build.clone(),
+            output_dir: scratch.output.clone(),
+        })?;
         let token = self.tokens.take(&self.cancelled);
-        let served = self.serve_tokens(&action.job.attributes, &mut request, &scratch)?;
+        let form = jobserver_form(attributes)?;
+        let served = form.map(|form| self.serve_tokens_at(Some(form), &mut request, &scratch.fifo())).transpose()?;
         let ran = self.run(action, &request, watcher);
         // Other builds can run while this one waits to be registered.
         drop((served, token));
@@ -81,20 +93,36 @@ impl Executor for LocalExecutor {
     }
 }
 
+/// The parts that a sandbox is made of.
+pub(super) struct SandboxParts<'a> {
+    pub invocation: &'a Invocation,
+    pub inputs: &'a Inputs,
+    pub attributes: &'a Attributes<'a>,
+    pub cores: u32,
+    pub root_layers: Vec<PathBuf>,
+    pub build_dir: PathBuf,
+    pub output_dir: PathBuf,
+}
+
 impl LocalExecutor {
-    fn request(
-        &self,
-        action: &PreparedAction<'_>,
-        root_layers: Vec<PathBuf>,
-        scratch: &Scratch<'_>,
-    ) -> Result<Request, BuildError> {
-        let invocation = &action.invocation;
-        let (build_dir, host_dir) = (scratch.build.clone(), scratch.output.clone());
+    /// Writes the files that a build directory starts with.
+    pub(super) fn write_build_files(&self, invocation: &Invocation, build_dir: &Path) -> Result<(), BuildError> {
         for (name, bytes) in &invocation.build_files {
             let path = build_dir.join(name);
             fs::write(&path, bytes).map_err(|e| io_error("write", &path, e))?;
         }
-        let inputs = &action.inputs;
+        Ok(())
+    }
+
+    /// Runs a command of the user in the sandbox of a build.
+    pub(super) fn visit(&self, visit: &Visit, streams: &Streams) -> Result<Outcome, SandboxError> {
+        self.sandbox.visit(visit, streams, &self.cancelled)
+    }
+
+    /// Returns the request of a build.
+    pub(super) fn request(&self, parts: SandboxParts<'_>) -> Result<Request, BuildError> {
+        let SandboxParts { invocation, inputs, attributes, cores, root_layers, build_dir, output_dir } = parts;
+        let host_dir = output_dir;
         let mut binds: Vec<Bind> = inputs
             .mounted
             .keys()
@@ -106,7 +134,7 @@ impl LocalExecutor {
                 .iter()
                 .map(|(name, tree)| Bind::read_only(tree.host(&self.store), format!("/source/{name}"))),
         );
-        let outputs = if action.is_rooted() {
+        let outputs = if inputs.roots.is_some() {
             OutputPlace::Rooted { host_dir }
         } else {
             OutputPlace::InStore { host_dir, store_dir: StoreModel::Native.store_dir().into() }
@@ -123,9 +151,9 @@ impl LocalExecutor {
             env: invocation.env.iter().map(variable).collect(),
             working_dir: BUILD_DIR.into(),
             system: self.options.system.clone(),
-            cores: self.cores(action.job.load),
+            cores,
             jobserver: None,
-            limits: self.limits(&action.job.attributes)?,
+            limits: self.limits(attributes)?,
             mode: self.options.sandbox_mode,
         })
     }
@@ -149,26 +177,25 @@ impl LocalExecutor {
         })
     }
 
-    /// Gives a build that asks for it a share of the job tokens.
-    fn serve_tokens(
+    /// Gives a build that asks for it a share of the job tokens, over a FIFO that it makes.
+    pub(super) fn serve_tokens_at(
         &self,
-        attributes: &Attributes<'_>,
+        form: Option<JobserverForm>,
         request: &mut Request,
-        scratch: &Scratch<'_>,
+        fifo: &Path,
     ) -> Result<Option<ServedTokens<'_>>, BuildError> {
-        let Some(form) = jobserver_form(attributes)? else { return Ok(None) };
+        let Some(form) = form else { return Ok(None) };
         let jobs = if self.options.cores > 0 { self.options.cores } else { cpus() };
-        let fifo = scratch.fifo();
-        let served = self.tokens.serve(&fifo, jobs - 1).map_err(|e| io_error("mkfifo", &fifo, e))?;
+        let served = self.tokens.serve(fifo, jobs - 1).map_err(|e| io_error("mkfifo", fifo, e))?;
         let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
-        request.jobserver = Some(Jobserver { fifo, form, jobs });
+        request.jobserver = Some(Jobserver { fifo: fifo.to_owned(), form, jobs });
         Ok(Some(served))
     }
 
     /// Returns how many cores a build that starts under `load` is asked to use: the user's number,
     /// or its share of the machine and half as much again, since hardly a build keeps all its cores
     /// busy.
-    fn cores(&self, load: Load) -> u32 {
+    pub(super) fn cores(&self, load: Load) -> u32 {
         let cores = if self.options.cores > 0 {
             self.options.cores
         } else {
@@ -256,13 +283,13 @@ struct LocalDirectories<'a> {
 }
 
 impl BuildDirectories for LocalDirectories<'_> {
-    fn keep(self: Box<Self>, dest: &Path) -> Result<(), BuildError> {
-        self.scratch.keep(dest, &self.request)
+    fn keep(self: Box<Self>, dest: &Path, bytes_max: Option<u64>) -> Result<bool, BuildError> {
+        self.scratch.keep(dest, &self.request, bytes_max)
     }
 }
 
 /// Returns the form in which a derivation asks for job tokens.
-fn jobserver_form(attributes: &Attributes<'_>) -> Result<Option<JobserverForm>, BuildError> {
+pub(super) fn jobserver_form(attributes: &Attributes<'_>) -> Result<Option<JobserverForm>, BuildError> {
     const NAME: &str = "__jobserver";
     match attributes.text(NAME)?.as_deref() {
         None | Some("") => Ok(None),

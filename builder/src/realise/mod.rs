@@ -17,6 +17,7 @@
 mod built_in;
 mod cutoff;
 mod differences;
+mod enter;
 mod execute;
 mod job;
 mod local;
@@ -25,6 +26,7 @@ mod prepare;
 mod register;
 mod rules;
 
+pub use enter::{Entry, EntryPlace, VisitorCommand};
 pub use execute::{
     BuildDirectories, Executed, ExecutionFailure, ExecutionWatcher, Executor, MadeOutput, ResourceUsage,
 };

@@ -2,10 +2,11 @@
 
 use super::Realiser;
 use super::job::Job;
+use crate::attributes::Attributes;
 use crate::derivation::{self, Invocation};
 use crate::inputs::Inputs;
 use crate::rootfs::United;
-use crate::{BuildError, action};
+use crate::{BuildError, Options, action};
 use model::blobs::Blobs;
 use model::reapi::{Action, Command};
 use model::tree::directories::{DigestsOnly, OverlaidDirectories};
@@ -107,7 +108,7 @@ impl PreparedAction<'_> {
 impl Realiser<'_> {
     /// Step 2: finds the inputs of a build and puts its action together.
     pub(super) fn prepare<'a>(&'a self, job: &'a Job<'a>) -> Result<PreparedAction<'a>, BuildError> {
-        self.check_platform(job)?;
+        check_platform(job.derivation, &job.attributes, self.options)?;
         let roots = &*self.services.roots;
         let inputs = Inputs::of(self.store, job.derivation, &job.attributes, &job.direct)?;
         let overlap = job.attributes.words("__overlap")?.unwrap_or_default().join(" ");
@@ -123,32 +124,34 @@ impl Realiser<'_> {
         let (key, directories, blobs) = (action.digest(), &roots.directories, self.store);
         Ok(PreparedAction { action, command, key, job, inputs, united, invocation, directories, blobs })
     }
+}
 
-    /// Refuses derivations of another system, and features that no builder here has.
-    fn check_platform(&self, job: &Job<'_>) -> Result<(), BuildError> {
-        let Derivation { system, .. } = job.derivation;
-        let system = String::from_utf8_lossy(system).into_owned();
-        if system != self.options.system {
-            return Err(BuildError::WrongSystem { system, host: self.options.system.clone() });
-        }
-        let features = job.attributes.words("requiredSystemFeatures")?.unwrap_or_default();
-        let missing: Vec<String> =
-            features.into_iter().filter(|feature| !self.options.system_features.contains(feature)).collect();
-        if !missing.is_empty() {
-            return Err(BuildError::MissingFeatures { features: missing });
-        }
-        // An output made without what the recipe relies on would be wrong, and no message would say
-        // so.
-        for name in ["__base", "__metadata"] {
-            if job.attributes.text(name)?.is_some_and(|text| !text.is_empty()) {
-                return Err(BuildError::Unsupported { what: format!("`{name}`") });
-            }
-        }
-        if job.attributes.flag("__network")? {
-            return Err(BuildError::Unsupported {
-                what: "`__network` (sources are fetched with `builtin:fetchurl`)".into(),
-            });
-        }
-        Ok(())
+/// Refuses derivations of another system, and features that no builder here has.
+pub(super) fn check_platform(
+    derivation: &Derivation,
+    attributes: &Attributes<'_>,
+    options: &Options,
+) -> Result<(), BuildError> {
+    let system = String::from_utf8_lossy(&derivation.system).into_owned();
+    if system != options.system {
+        return Err(BuildError::WrongSystem { system, host: options.system.clone() });
     }
+    let features = attributes.words("requiredSystemFeatures")?.unwrap_or_default();
+    let missing: Vec<String> =
+        features.into_iter().filter(|feature| !options.system_features.contains(feature)).collect();
+    if !missing.is_empty() {
+        return Err(BuildError::MissingFeatures { features: missing });
+    }
+    // An output made without what the recipe relies on would be wrong, and no message would say so.
+    for name in ["__base", "__metadata"] {
+        if attributes.text(name)?.is_some_and(|text| !text.is_empty()) {
+            return Err(BuildError::Unsupported { what: format!("`{name}`") });
+        }
+    }
+    if attributes.flag("__network")? {
+        return Err(BuildError::Unsupported {
+            what: "`__network` (sources are fetched with `builtin:fetchurl`)".into(),
+        });
+    }
+    Ok(())
 }

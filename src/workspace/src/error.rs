@@ -49,6 +49,8 @@ pub enum Error {
     WrongOutput { path: AttrPath, wanted: String },
     #[error("`{0}` is not a derivation")]
     NotADerivation(String),
+    #[error("`{0}` is neither a package nor an app: an app is a set with `type = \"app\"` and `program`")]
+    NotRunnable(String),
     #[error("`{0}` contains no derivation")]
     NoDerivation(String),
     #[error("`{}` is not in the store at `{}`", path.display(), root.display())]

@@ -31,7 +31,36 @@ pub enum FlakeAttr {
     Exact(AttrPath),
 }
 
+/// The outputs of a flake that a command looks in before packages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lookup {
+    #[default]
+    Packages,
+    /// `apps.<system>`, for programs to run.
+    Apps,
+    /// `devShells.<system>`, for environments to work in.
+    Shells,
+}
+
 impl FlakeAttr {
+    /// Returns the attribute paths to try for a command, first one first.
+    pub fn candidates_of(&self, system: &str, lookup: Lookup) -> Vec<AttrPath> {
+        let (set, old) = match lookup {
+            Lookup::Packages => return self.candidates(system),
+            Lookup::Apps => ("apps", "defaultApp"),
+            Lookup::Shells => ("devShells", "devShell"),
+        };
+        let mut candidates: Vec<AttrPath> = match self {
+            FlakeAttr::Search(path) if path.is_empty() => {
+                vec![[set, system, "default"].into_iter().collect(), [old, system].into_iter().collect()]
+            }
+            FlakeAttr::Search(path) => vec![path.below(&[set, system].into_iter().collect())],
+            FlakeAttr::Exact(_) => Vec::new(),
+        };
+        candidates.extend(self.candidates(system));
+        candidates
+    }
+
     /// Parses the part after `#`.
     ///
     /// # Errors

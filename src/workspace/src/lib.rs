@@ -34,9 +34,11 @@ pub mod sources;
 pub mod walk;
 
 mod resolve;
+mod runnable;
 
 pub use environment::Environment;
 pub use error::Error;
 pub use hooks::{Hooks, Interrupts, Reporter, Silent};
+pub use runnable::{Runnable, RunnableProgram};
 pub use session::{EditableFiles, Session, Wanted};
 pub use settings::{Access, Argument, EvalSettings, ExpressionSource, Settings, StoreSettings};

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::eval_cache::KeyWriter;
-use crate::installable::{FlakeAttr, Installable, Outputs, flake_reference};
+use crate::installable::{FlakeAttr, Installable, Lookup, Outputs, flake_reference};
 use crate::registry::{RegistryError, Scope};
 use crate::session::{Session, Wanted};
 use crate::settings::{Access, Argument, EvalSettings, ExpressionSource, LockSettings, TextOrigin};
@@ -58,8 +58,16 @@ impl Session {
     /// # Errors
     /// When something does not exist, does not evaluate, or is not a derivation.
     pub fn resolve(&self, names: &[String]) -> Result<Vec<Wanted>, Error> {
+        self.resolve_as(names, Lookup::Packages)
+    }
+
+    /// Does the same as [`Session::resolve`], and looks in other outputs of flakes first.
+    ///
+    /// # Errors
+    /// The errors of [`Session::resolve`].
+    pub fn resolve_as(&self, names: &[String], lookup: Lookup) -> Result<Vec<Wanted>, Error> {
         let installables = self.installables(names)?;
-        let key = self.cache_key(&installables);
+        let key = self.cache_key(&installables, lookup);
         if let Some(wanted) = key.and_then(|key| self.cached(&key)) {
             self.editable.borrow_mut().extend(installables.iter().filter_map(|installable| match installable {
                 Installable::Flake { reference, .. } => reference.local_directory(),
@@ -72,7 +80,7 @@ impl Session {
             match installable {
                 Installable::StorePath { path, outputs } => wanted.push(self.store_path(path, outputs)?),
                 Installable::Flake { outputs, .. } | Installable::Attr { outputs, .. } => {
-                    let value = self.value(installable)?;
+                    let value = self.value_as(installable, lookup)?;
                     wanted.extend(self.derivations_of(value, outputs, &describe(installable))?);
                 }
             }
@@ -86,7 +94,7 @@ impl Session {
 
     /// Returns the key of an evaluation: everything that decides it besides the observations;
     /// `None` when it cannot or should not be cached.
-    fn cache_key(&self, installables: &[Installable]) -> Option<Digest> {
+    fn cache_key(&self, installables: &[Installable], lookup: Lookup) -> Option<Digest> {
         // Neither the number of threads nor a limit on memory changes a result. A refresh changes
         // what is fetched without a hash, and such an evaluation is not cached.
         let EvalSettings {
@@ -158,6 +166,11 @@ impl Session {
             write_reference(key, reference);
         });
         key.list(installables, write_installable);
+        match lookup {
+            Lookup::Packages => {}
+            Lookup::Apps => key.case("apps"),
+            Lookup::Shells => key.case("shells"),
+        }
         Some(key.finish())
     }
 
@@ -277,8 +290,16 @@ impl Session {
     /// # Errors
     /// When it does not exist or does not evaluate.
     pub fn value(&self, installable: &Installable) -> Result<Value, Error> {
+        self.value_as(installable, Lookup::Packages)
+    }
+
+    /// Does the same as [`Session::value`], and looks in other outputs of flakes first.
+    ///
+    /// # Errors
+    /// The errors of [`Session::value`].
+    pub fn value_as(&self, installable: &Installable, lookup: Lookup) -> Result<Value, Error> {
         match installable {
-            Installable::Flake { reference, attr, .. } => self.flake_value(reference, attr),
+            Installable::Flake { reference, attr, .. } => self.flake_value(reference, attr, lookup),
             Installable::Attr { path, .. } => {
                 let arguments = self.arguments()?;
                 let root = self.source_value(&arguments)?;
@@ -288,11 +309,11 @@ impl Session {
         }
     }
 
-    fn flake_value(&self, reference: &FlakeRef, attr: &FlakeAttr) -> Result<Value, Error> {
+    fn flake_value(&self, reference: &FlakeRef, attr: &FlakeAttr, lookup: Lookup) -> Result<Value, Error> {
         self.editable.borrow_mut().extend(reference.local_directory());
         self.lock_flake(reference)?;
         let outputs = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
-        let candidates = attr.candidates(&self.system);
+        let candidates = attr.candidates_of(&self.system, lookup);
         for candidate in &candidates {
             if let Ok(value) = self.evaluate(|evaluator| walk(evaluator, outputs, candidate))? {
                 return Ok(value);
@@ -356,7 +377,7 @@ impl Session {
     }
 
     /// Resolves a store path as it was typed: logical, physical, or a link such as `./result`.
-    fn store_path(&self, path: &Path, outputs: &Outputs) -> Result<Wanted, Error> {
+    pub(crate) fn store_path(&self, path: &Path, outputs: &Outputs) -> Result<Wanted, Error> {
         let mut at = path.to_owned();
         for _ in 0..LINKS_MAX {
             match std::fs::read_link(&at) {
@@ -459,7 +480,7 @@ fn write_attribute(key: &mut KeyWriter, value: &FetchValue) {
     }
 }
 
-fn describe(installable: &Installable) -> String {
+pub(crate) fn describe(installable: &Installable) -> String {
     match installable {
         Installable::Flake { attr, .. } => attr.path().to_string(),
         Installable::Attr { path, .. } if path.is_empty() => "the expression".to_owned(),

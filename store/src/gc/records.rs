@@ -1,8 +1,8 @@
 //! Removes old logs, build records, and directories of failed builds.
 //!
 //! Log and records of a valid derivation stay, so that users can ask how it was made. Those of
-//! other derivations, and directories that `--keep-failed` left, stay for the time that the user
-//! sets. An unfinished log belongs to a dead process.
+//! other derivations, and directories of failed builds that no user has entered, stay for the time
+//! that the user sets. An unfinished log belongs to a dead process.
 
 use super::GcReport;
 use crate::db::{DELETE_OLD_BUILDS, DELETE_OLD_LOGS};
@@ -10,6 +10,7 @@ use crate::error::StoreError;
 use crate::local::LocalStore;
 use model::path::StorePath;
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use os::dir::Dir;
 use std::path::Path;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub(super) fn sweep(
     if let Some(failed) = find(&store.root().join("failed"))? {
         for name in failed.names()? {
             let Some(stat) = failed.find(&name)? else { continue };
-            if (stat.st_mtime.max(0) as u64) < limit {
+            if (stat.st_mtime.max(0) as u64) < limit && !is_entered(&failed, &name) {
                 report.leftovers += 1;
                 if !dry_run {
                     report.freed_bytes += failed.remove_all(&name)?;
@@ -70,6 +71,12 @@ pub(super) fn sweep(
     report.removed_logs += count;
     report.freed_bytes += bytes;
     Ok(())
+}
+
+/// Returns whether a user has entered the failed build of this directory: it is locked then.
+fn is_entered(failed: &Dir, name: &[u8]) -> bool {
+    let directory = std::fs::File::open(failed.join(name));
+    directory.is_ok_and(|directory| Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_err())
 }
 
 fn find(path: &Path) -> Result<Option<Dir>, StoreError> {
