@@ -19,9 +19,11 @@ mod report;
 
 use clap::FromArgMatches;
 use clap::builder::Styles;
+use clap::parser::ValueSource;
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
 use exit::Exit;
+use model::terminal::is_active;
 use print::say;
 use report::Failure;
 use std::ffi::OsString;
@@ -34,6 +36,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     // Before any thread exists: a sandbox's child is this program again.
     sandbox::child_entry();
+    if cli::completions::answer() {
+        return;
+    }
     interrupt::install();
     let status = command();
     // Nothing else runs at the end of the process: the allocator would return memory to the kernel
@@ -50,11 +55,24 @@ fn command() -> u8 {
     if own_name || words.get(1).is_some_and(|word| word == "nix-instantiate") {
         return NixInstantiate::main(words.into_iter().skip(if own_name { 1 } else { 2 }).collect());
     }
-    let parsed =
-        cli::help::command().try_get_matches_from(arguments()).and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut words = arguments();
+    let command = match cli::config::configured(cli::help::command(), &mut words) {
+        Ok(command) => command,
+        Err(failure) => {
+            failure.print(false);
+            return failure.exit.status();
+        }
+    };
+    let parsed = command.clone().try_get_matches_from(&words).and_then(|matches| {
+        let root_is_option = matches.value_source("root") == Some(ValueSource::CommandLine);
+        Cli::from_arg_matches(&matches).map(|mut cli| {
+            cli.global.root_is_option = root_is_option;
+            cli
+        })
+    });
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return print_clap(&error),
+        Err(error) => return print_clap(error, command, &words),
     };
     match cli.global.color {
         ColorChoice::Auto => {}
@@ -65,7 +83,7 @@ fn command() -> u8 {
         return NixInstantiate::main(command.words);
     }
     let form = ReportForm {
-        show_trace: cli.global.show_trace,
+        show_trace: cli.global.show_trace || cli.global.verbose,
         json: wants_json(&cli.command),
         error_format: cli.global.error_format,
     };
@@ -86,11 +104,18 @@ fn command() -> u8 {
 }
 
 /// Prints the help or the error of clap, and returns the exit status.
-fn print_clap(error: &clap::Error) -> u8 {
-    // Rendering it again without styles shows which escape sequences came from the arguments.
-    let again = cli::help::command().styles(Styles::plain()).try_get_matches_from(arguments());
-    let plain = again.expect_err("the same arguments are as wrong as before");
-    print::of_arguments(error, &plain).unwrap_or_else(|failure| {
+fn print_clap(mut error: clap::Error, command: clap::Command, words: &[OsString]) -> u8 {
+    // Without styles, escape sequences in the text are those of the arguments.
+    if error.use_stderr() && words.iter().any(|word| word.to_string_lossy().chars().any(is_active)) {
+        let again = command.clone().styles(Styles::plain()).try_get_matches_from(words);
+        error = again.expect_err("the same arguments are as wrong as before");
+        cli::mistakes::advise(&mut error, command.styles(Styles::plain()), words);
+        print::of_arguments(&error, true)
+    } else {
+        cli::mistakes::advise(&mut error, command, words);
+        print::of_arguments(&error, false)
+    }
+    .unwrap_or_else(|failure| {
         failure.print(false);
         failure.exit.status()
     })
@@ -132,6 +157,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Derivation(command) => command.run(&global),
         Command::Log(command) => command.run(&global),
         Command::PathInfo(command) => command.run(&global),
+        Command::WhyDepends(command) => command.run(&global),
+        Command::Gc(command) => command.run(&global),
+        Command::Hash(command) => command.run(),
+        Command::Search(command) => command.run(&global),
+        Command::Edit(command) => command.run(&global),
+        Command::Fmt(command) => command.run(),
+        Command::Config(command) => command.run(&global),
         Command::Store(command) => command.run(&global),
         Command::Prefix(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),
@@ -162,6 +194,10 @@ fn wants_json(command: &Command) -> bool {
         Command::PathInfo(command) => command.json,
         Command::Doctor(command) => command.json,
         Command::Derivation(_) => true,
+        Command::WhyDepends(command) => command.json,
+        Command::Search(command) => command.json,
+        Command::Config(command) => command.wants_json(),
+        Command::Store(command) => command.wants_json(),
         Command::Prefix(command) => command.wants_json(),
         Command::Flake(command) => command.wants_json(),
         _ => false,

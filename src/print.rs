@@ -11,7 +11,7 @@
 use crate::exit::Exit;
 use crate::progress::screen;
 use crate::report::Failure;
-use model::terminal::{VisibleBytes, in_line, is_active, screen_line, visible};
+use model::terminal::{VisibleBytes, in_line, screen_line, visible};
 use std::fmt::Arguments;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Result as IoResult, Write, stderr, stdout};
 use std::path::Path;
@@ -52,22 +52,19 @@ pub fn path_in_line(path: &Path) -> String {
     in_line(&path.display().to_string()).into_owned()
 }
 
-/// Prints the help or the error of clap, and returns the exit status. `plain` is the same without
-/// styles: escape sequences in it come from the arguments.
-pub fn of_arguments(styled: &clap::Error, plain: &clap::Error) -> Result<u8, Failure> {
-    let plain = plain.render().ansi().to_string();
-    let text = match plain.chars().any(is_active) {
-        true => visible(&plain).into_owned(),
-        false => styled.render().ansi().to_string(),
-    };
-    if styled.use_stderr() {
+/// Prints the help or the error of clap, and returns the exit status. With `is_plain` it has no
+/// styles, and its escape sequences are made visible.
+pub fn of_arguments(error: &clap::Error, is_plain: bool) -> Result<u8, Failure> {
+    let text = error.render().ansi().to_string();
+    let text = if is_plain { visible(&text).into_owned() } else { text };
+    if error.use_stderr() {
         // Standard error is the last resort.
         let _ = write!(anstream::stderr(), "{text}");
     } else {
         BEGUN.store(true, Ordering::Relaxed);
         ended(write!(anstream::stdout(), "{text}").and_then(|()| stdout().flush()))?;
     }
-    Ok(u8::try_from(styled.exit_code()).unwrap_or(Exit::Usage.status()))
+    Ok(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.status()))
 }
 
 pub fn line(text: Arguments<'_>) -> Result<(), Failure> {

@@ -17,8 +17,6 @@ use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Build {
-    #[command(flatten)]
-    pub installables: Installables,
     /// Create no `result` link
     #[arg(long, conflicts_with = "out_link")]
     pub no_link: bool,
@@ -37,6 +35,8 @@ pub struct Build {
     /// Rebuild existing outputs and compare
     #[arg(long)]
     pub rebuild: bool,
+    #[command(flatten)]
+    pub installables: Installables,
 }
 
 /// Plan, report of its run unless it is a dry run, and the outputs asked for.

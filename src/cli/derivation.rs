@@ -17,11 +17,11 @@ pub enum Derivation {
 
 #[derive(Debug, Args)]
 pub struct Show {
-    #[command(flatten)]
-    pub installables: Installables,
     /// Include all derivations that they need
     #[arg(short, long)]
     pub recursive: bool,
+    #[command(flatten)]
+    pub installables: Installables,
 }
 
 impl Derivation {

@@ -12,14 +12,14 @@ pub struct Expr {
     /// Expression, or flake output `.#attr`; an attribute with `-f` or `--expr`
     #[arg(value_name = "EXPRESSION")]
     pub expression: Option<String>,
-    #[command(flatten)]
-    pub evaluation: Evaluation,
     /// Print as JSON
     #[arg(long, conflicts_with = "raw")]
     pub json: bool,
     /// Print a string without quotes and a final newline
     #[arg(long)]
     pub raw: bool,
+    #[command(flatten)]
+    pub evaluation: Evaluation,
 }
 
 /// Returns whether a text is a flake reference, with an attribute such as `.#a` and

@@ -1,6 +1,6 @@
 //! Help: commands in groups, examples, and for each command only the options that it has a use for.
 
-use super::Cli;
+use super::{Cli, completions};
 use clap::builder::StyledStr;
 use clap::{Arg, Command, CommandFactory};
 use std::fmt::Write;
@@ -17,7 +17,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
 
 /// Commands that build what they are asked for. All others build only what an evaluation waits for,
 /// and their help leaves the options of builds out.
-const BUILDERS: [&str; 6] = ["build", "run", "shell", "develop", "prefix install", "flake check"];
+const BUILDERS: [&str; 7] =
+    ["build", "run", "shell", "develop", "prefix install", "prefix check", "flake check"];
 
 const BUILD: &str = "Build options";
 
@@ -184,7 +185,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "prefix rollback",
         &[
             ("ev prefix rollback /usr/local/my-stuff", "switch to the generation before"),
-            ("ev prefix rollback /usr/local/my-stuff --to /mnt", "the same, below another root"),
+            ("ev prefix rollback /usr/local/my-stuff --root /mnt", "the same, below another root"),
         ],
     ),
     (
@@ -218,8 +219,153 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "prefix check",
         &[
-            ("ev prefix check ./result", "find references that lead out of the prefix"),
+            ("ev prefix check .#python-prefix", "build a prefix, and find references that lead out of it"),
             ("ev prefix check / --prefix /usr/local/my-stuff --json", "check an installed prefix"),
+        ],
+    ),
+    (
+        "store ls",
+        &[
+            ("ev store ls -lR ./result", "list everything in a result, with sizes"),
+            ("ev store ls --json ./result/bin", "list a directory as JSON"),
+        ],
+    ),
+    (
+        "store cat",
+        &[
+            ("ev store cat ./result/etc/conf", "print a file of a result"),
+            ("ev store cat /eval/store/HASH-name/file", "print a file by its logical path"),
+        ],
+    ),
+    (
+        "store diff-closures",
+        &[
+            ("ev store diff-closures ./result-old ./result", "show which packages changed between two results"),
+            ("ev store diff-closures .#old .#new --json", "the same of two packages, for programs"),
+        ],
+    ),
+    (
+        "store info",
+        &[
+            ("ev store info", "print the place of the store, its paths and free space"),
+            ("ev store info --json", "the same for programs"),
+        ],
+    ),
+    (
+        "store delete",
+        &[
+            ("ev store delete /eval/store/HASH-name", "delete a path that nothing needs"),
+            ("ev store delete --dry-run /eval/store/HASH-name", "print what would be deleted"),
+        ],
+    ),
+    (
+        "gc",
+        &[
+            ("ev gc --dry-run", "print what would be deleted"),
+            ("ev gc --max-size 20G", "keep the newest unneeded paths, up to 20 GiB"),
+        ],
+    ),
+    (
+        "why-depends",
+        &[
+            ("ev why-depends ./result .#glibc", "show why a result needs glibc"),
+            ("ev why-depends --all --precise ./result .#glibc", "show all chains, and the files with the references"),
+        ],
+    ),
+    (
+        "hash file",
+        &[
+            ("ev hash file archive.tar.gz", "print the hash of a file, in the form for `hash = …`"),
+            ("ev hash file --type sha512 --base16 archive.tar.gz", "another algorithm, in hex"),
+        ],
+    ),
+    (
+        "hash path",
+        &[
+            ("ev hash path ./src", "print the hash of a directory, as for an unpacked source"),
+            ("ev hash path --mode flat ./file", "print that of the contents of a file"),
+        ],
+    ),
+    (
+        "hash string",
+        &[
+            ("ev hash string hello", "print the hash of a text"),
+            ("ev hash string --type blake3 --to base16 hello", "another algorithm, in hex"),
+        ],
+    ),
+    (
+        "hash convert",
+        &[
+            (
+                "ev hash convert --hash-algo sha256 1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s",
+                "convert to the form for `hash = …`",
+            ),
+            (
+                "ev hash convert --to nix32 sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+                "convert to Nix base 32",
+            ),
+        ],
+    ),
+    (
+        "hash to-sri",
+        &[
+            (
+                "ev hash to-sri --type sha256 1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s",
+                "convert to the form for `hash = …`",
+            ),
+            (
+                "ev hash to-sri sha1:800d59cfcd3c05e900cb4e214be48f6b886a08df",
+                "the same, where the text names its algorithm",
+            ),
+        ],
+    ),
+    (
+        "hash to-base16",
+        &[
+            ("ev hash to-base16 sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=", "convert to hex"),
+            ("ev hash to-base16 --type sha1 kpcd173cq987hw957sx6m0868wv3x6d9", "convert from Nix base 32"),
+        ],
+    ),
+    (
+        "hash to-base32",
+        &[
+            ("ev hash to-base32 sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=", "convert to Nix base 32"),
+            ("ev hash to-base32 --type sha1 800d59cfcd3c05e900cb4e214be48f6b886a08df", "convert from hex"),
+        ],
+    ),
+    (
+        "hash to-base64",
+        &[
+            ("ev hash to-base64 sha1:800d59cfcd3c05e900cb4e214be48f6b886a08df", "convert to base 64"),
+            ("ev hash to-base64 --type sha1 kpcd173cq987hw957sx6m0868wv3x6d9", "convert from Nix base 32"),
+        ],
+    ),
+    (
+        "search",
+        &[
+            ("ev search . json", "find packages of this flake whose name or description has `json`"),
+            ("ev search nixpkgs python '^web' --exclude django", "several patterns, all of which match"),
+        ],
+    ),
+    (
+        "edit",
+        &[
+            ("ev edit .#hello", "open the file that defines a package, at its line"),
+            ("ev edit -f default.nix app", "the same for an attribute of a file"),
+        ],
+    ),
+    (
+        "fmt",
+        &[
+            ("ev fmt", "format all `.nix` files in this directory and below it"),
+            ("ev fmt --check default.nix", "say whether a file has the standard form"),
+        ],
+    ),
+    (
+        "config show",
+        &[
+            ("ev config show", "print all settings, with where their values are from"),
+            ("ev config show jobs --json", "print one for programs"),
         ],
     ),
     (
@@ -259,7 +405,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
 /// Returns the whole command line, with its help.
 pub fn command() -> Command {
     let command = Cli::command().mut_args(|arg| match arg.is_global_set() {
-        true => arg.hide_short_help(true),
+        true => arg.hide_short_help(true).hide_env(true),
         false => arg,
     });
     let command = command.mut_subcommands(|each| with_help(each, ""));
@@ -274,7 +420,10 @@ fn with_help(command: Command, parent: &str) -> Command {
     let is_hidden = move |arg: &Arg| !builds && arg.get_help_heading() == Some(BUILD);
     let command = command.mut_args(|arg| match is_hidden(&arg) {
         true => arg.hide(true),
-        false => arg,
+        false if arg.get_value_names().is_some_and(|names| names[0] == "INSTALLABLE") => {
+            arg.add(completions::installables())
+        }
+        false => arg.hide_env(true),
     });
     let command = command.mut_subcommands(|each| with_help(each, &path));
     with_examples(command, &path)

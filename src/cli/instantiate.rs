@@ -11,12 +11,12 @@ use workspace::Wanted;
 
 #[derive(Debug, Args)]
 pub struct Instantiate {
-    #[command(flatten)]
-    pub installables: Installables,
     /// Choose how store paths are computed: `nix` prints the paths that Nix prints, and writes
     /// nothing
     #[arg(long, value_enum, default_value_t)]
     pub store_model: StoreModelChoice,
+    #[command(flatten)]
+    pub installables: Installables,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

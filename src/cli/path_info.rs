@@ -1,18 +1,16 @@
 //! `path-info`: prints the store's records of paths.
 
-use super::session::CommandSession;
+use super::session::{CommandSession, not_built};
 use super::{Global, Installables};
 use crate::print::say;
+use crate::progress::bytes;
 use crate::report::Failure;
 use clap::Args;
-use model::{StoreModel, StorePath};
-use std::collections::BTreeSet;
-use workspace::Wanted;
+use model::StoreModel;
 
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub struct PathInfo {
-    #[command(flatten)]
-    pub installables: Installables,
     /// Include everything that the paths refer to
     #[arg(short, long)]
     pub recursive: bool,
@@ -22,25 +20,24 @@ pub struct PathInfo {
     /// Print the size too, in bytes
     #[arg(short, long)]
     pub size: bool,
+    /// Print sizes as `1.4 MB`; `--help` is this command's help
+    #[arg(short = 'h', long)]
+    pub human_readable: bool,
     /// Print the whole records as JSON
     #[arg(long)]
     pub json: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
+    #[command(flatten)]
+    pub installables: Installables,
 }
 
 impl PathInfo {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let session = CommandSession::quiet(global, &self.installables.evaluation)?;
         let store = &session.store;
-        let mut paths: BTreeSet<StorePath> = BTreeSet::new();
-        for wanted in session.resolve(&self.installables.names())? {
-            match wanted {
-                Wanted::Path(path) => drop(paths.insert(path)),
-                Wanted::Derivation { drv, outputs } => {
-                    let plan = session.builder.plan(&[builder::Target { drv, outputs }])?;
-                    paths.extend(plan.targets.iter().flat_map(|target| target.outputs.values().cloned()));
-                }
-            }
-        }
+        let mut paths = session.paths(&self.installables.names())?;
         if self.recursive {
             for path in paths.clone() {
                 paths.extend(store.closure(&path)?);
@@ -49,8 +46,7 @@ impl PathInfo {
         let mut known = Vec::new();
         for path in &paths {
             let Some(info) = store.path_info(path)? else {
-                return Err(Failure::new(format!("`{}` is not in the store", StoreModel::Native.print(path)))
-                    .help("build it first"));
+                return Err(not_built(path));
             };
             let closure_size = if self.closure_size || self.json {
                 let mut total = 0;
@@ -75,11 +71,12 @@ impl PathInfo {
                 continue;
             }
             let mut line = store.physical_path(path).display().to_string();
+            let shown = |size: u64| if self.human_readable { bytes(size) } else { size.to_string() };
             if self.size {
-                line.push_str(&format!("\t{}", info.bytes));
+                line.push_str(&format!("\t{}", shown(info.bytes)));
             }
             if let Some(closure_size) = closure_size {
-                line.push_str(&format!("\t{closure_size}"));
+                line.push_str(&format!("\t{}", shown(closure_size)));
             }
             say!("{line}")?;
         }

@@ -5,11 +5,13 @@ use crate::console::Console;
 use crate::interrupt;
 use crate::report::Failure;
 use builder::EventSink;
+use model::{StoreModel, StorePath};
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use workspace::{Hooks, Session, Settings};
+use workspace::{Hooks, Session, Settings, Wanted};
 
 /// Unit of the numbers in a profile.
 const PROFILE_TICK: Duration = Duration::from_millis(1);
@@ -64,6 +66,43 @@ impl CommandSession {
     pub fn quiet(global: &Global, evaluation: &Evaluation) -> Result<CommandSession, Failure> {
         CommandSession::open(global, global.settings(evaluation)?, Arc::new(builder::Silent))
     }
+
+    /// Returns the store paths that installables are, built or not: those of a derivation's outputs
+    /// are known once its inputs are built.
+    ///
+    /// # Errors
+    /// The errors of [`Session::resolve`] and of planning.
+    pub fn paths(&self, names: &[String]) -> Result<BTreeSet<StorePath>, Failure> {
+        let mut paths = BTreeSet::new();
+        for wanted in self.resolve(names)? {
+            match wanted {
+                Wanted::Path(path) => drop(paths.insert(path)),
+                Wanted::Derivation { drv, outputs } => {
+                    let plan = self.builder.plan(&[builder::Target { drv, outputs }])?;
+                    paths.extend(plan.targets.iter().flat_map(|target| target.outputs.values().cloned()));
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Does the same as [`CommandSession::paths`], for paths that must be in the store.
+    ///
+    /// # Errors
+    /// When one is not in the store; those of [`CommandSession::paths`].
+    pub fn built_paths(&self, names: &[String]) -> Result<BTreeSet<StorePath>, Failure> {
+        let paths = self.paths(names)?;
+        let valid = self.store.valid_among(paths.iter().cloned())?;
+        match paths.difference(&valid).next() {
+            None => Ok(paths),
+            Some(path) => Err(not_built(path)),
+        }
+    }
+}
+
+/// Makes the failure for a path that was not built yet.
+pub fn not_built(path: &StorePath) -> Failure {
+    Failure::new(format!("`{}` is not in the store", StoreModel::Native.print(path))).help("build it first")
 }
 
 /// Returns the reporter that the flags ask for.

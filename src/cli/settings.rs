@@ -19,11 +19,11 @@ impl Global {
     /// When the working directory is gone, no directory for a store is known, or standard input
     /// cannot be read.
     pub fn settings(&self, evaluation: &Evaluation) -> Result<Settings, Failure> {
-        let environment = environment();
+        let environment = self.environment();
         let directory = std::env::current_dir()
             .map_err(|cause| Failure::io("cannot determine", Path::new("the working directory"), cause))?;
         let evaluation_settings = EvalSettings {
-            memory_max_bytes: self.max_eval_memory,
+            memory_max_bytes: self.max_eval_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             profile: self.eval_profile.is_some(),
             refresh: evaluation.source.locking.refresh,
             warn_dirty: !(evaluation.source.no_warn_dirty || self.quiet)
@@ -49,7 +49,16 @@ impl Global {
     /// # Errors
     /// When no directory for a store is known.
     pub fn store_settings(&self) -> Result<StoreSettings, Failure> {
-        self.store_settings_in(&environment())
+        self.store_settings_in(&self.environment())
+    }
+
+    /// Returns the environment of this process, with the mirrors of the settings.
+    pub fn environment(&self) -> Environment {
+        let mut environment = environment();
+        if !self.mirrors.is_empty() {
+            environment.set("EVAL_MIRRORS", self.mirrors.join(" "));
+        }
+        environment
     }
 
     fn store_settings_in(&self, environment: &Environment) -> Result<StoreSettings, Failure> {
@@ -78,7 +87,7 @@ impl Global {
             ProgressStyle::None => Style::None,
         };
         let json_errors = self.error_format == ErrorFormat::Json;
-        Display { style, logs: self.logs, json_errors, waits_at_failure: false, slots: cores() }
+        Display { style, logs: self.logs || self.verbose, json_errors, waits_at_failure: false, slots: cores() }
     }
 }
 
@@ -124,6 +133,7 @@ impl Source {
             access,
             // Zero is what a command without this flag has.
             jobs: self.eval_jobs.max(1),
+            system: self.system.clone(),
             use_caches: !self.no_eval_cache,
             ..EvalSettings::default()
         })
@@ -141,14 +151,13 @@ impl Building {
     pub fn options(&self) -> builder::Options {
         let defaults = builder::Options::default();
         // Zero lifts a limit.
-        let limit = |given: Option<u64>, unit: u64, default| match given {
+        let limit = |given: Option<u64>, default| match given {
             None => default,
-            Some(0) => None,
-            Some(count) => Some(count.saturating_mul(unit)),
+            given => given.filter(|&count| count > 0),
         };
         builder::Options {
-            memory_max_bytes: limit(self.max_memory, 1 << 20, defaults.memory_max_bytes),
-            processes_max: limit(self.max_processes, 1, defaults.processes_max),
+            memory_max_bytes: limit(self.max_memory, defaults.memory_max_bytes),
+            processes_max: limit(self.max_processes, defaults.processes_max),
             niceness: self.nice,
             jobs: self.jobs.unwrap_or(0),
             cores: self.cores.unwrap_or(0),
@@ -166,20 +175,4 @@ impl Building {
             ..defaults
         }
     }
-}
-
-/// Parses a size such as `500M` or `4G`; a number alone is bytes.
-///
-/// # Errors
-/// When the text is not a size.
-pub fn parse_size(text: &str) -> Result<usize, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 30),
-        Some((at, 't' | 'T')) => (&text[..at], 40),
-        _ => (text, 0),
-    };
-    let size = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
-    size.ok_or_else(|| "not a size: a number of bytes, or one with `K`, `M`, `G` or `T`".to_owned())
 }

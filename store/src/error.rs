@@ -56,6 +56,8 @@ pub enum StoreError {
     Changed { path: PathBuf },
     #[error("store path `{path}` is not valid: it was never made here, or was collected")]
     NotValid { path: StorePath },
+    #[error("store path `{path}` is needed: by a link, a profile, a running build, or a path that is")]
+    Alive { path: StorePath },
     #[error("store path `{path}` cannot be registered: its reference `{reference}` is not valid")]
     DanglingReference { path: StorePath, reference: StorePath },
     #[error("the files of the tree have more than the allowed {bytes_max} bytes, at `{}`", path.display())]
@@ -94,6 +96,7 @@ impl StoreError {
             Self::SpecialFile { .. } => "store::special_file",
             Self::Changed { .. } => "store::changed_file",
             Self::NotValid { .. } => "store::not_valid",
+            Self::Alive { .. } => "store::alive",
             Self::DanglingReference { .. } => "store::dangling_reference",
             Self::TooLarge { .. } => "store::too_large",
             Self::MissingBlob { .. } => "store::damaged_blob",
@@ -107,7 +110,8 @@ impl StoreError {
     }
 
     /// All codes that [`StoreError::code`] can return.
-    pub const CODES: [&'static str; 17] = [
+    pub const CODES: [&'static str; 18] = [
+        "store::alive",
         "store::archive",
         "store::changed_file",
         "store::damaged_blob",
@@ -137,6 +141,7 @@ impl StoreError {
                 "use the newer eval that wrote it, or drop what only that one knows with `ev store rebuild-db --downgrade`",
             ),
             Self::DamagedDatabase { .. } | Self::LostDatabase { .. } | Self::Record { .. } => Some(REBUILD),
+            Self::Alive { .. } => Some("remove the links to it first, such as `result`; `ev gc` then deletes it too"),
             Self::MissingBlob { .. } => Some("repair it with `ev store verify --repair`"),
             _ => None,
         }

@@ -74,10 +74,11 @@ fn a_file_that_does_not_fit_is_not_read() {
     let said = workspace.text(&ran);
     assert!(said.starts_with("status: 1\n") && said.contains(&endless), "{said}");
     let mut command = workspace.command(["nix-instantiate", "--eval", "-E", "builtins.readFile ./large"]);
-    let said = workspace.text(&command.env("EVAL_MAX_MEMORY", LIMIT).output().expect("the program starts"));
+    let said = workspace.text(&command.env("EVAL_MAX_EVAL_MEMORY", LIMIT).output().expect("the program starts"));
     assert!(said.starts_with("status: 1\n") && said.contains(&expected), "{said}");
     // Other uses of the file need no memory for it.
     let words = ["nix-instantiate", "--eval", "-E", "builtins.hashFile \"sha256\" ./large"];
-    let said = workspace.text(&workspace.command(words).env("EVAL_MAX_MEMORY", LIMIT).output().expect("it starts"));
+    let said =
+        workspace.text(&workspace.command(words).env("EVAL_MAX_EVAL_MEMORY", LIMIT).output().expect("it starts"));
     assert!(said.contains(&hash_of_zeros()), "{said}");
 }

@@ -8,7 +8,8 @@
 mod arguments;
 mod settings;
 
-use super::settings::{environment, parse_size};
+use super::settings::environment;
+use super::sizes;
 use crate::console::NixConsole;
 use crate::exit::Exit;
 use crate::interrupt::{self, interrupts};
@@ -127,11 +128,11 @@ fn run(arguments: &Arguments) -> u8 {
     let settings = &arguments.settings;
     let environment = environment();
     // A variable, because the arguments are Nix's.
-    let memory_max = match environment.text("EVAL_MAX_MEMORY").map(parse_size) {
+    let memory_max = match environment.text("EVAL_MAX_EVAL_MEMORY").map(sizes::parse) {
         None => free_memory_bytes(),
-        Some(Ok(size)) => Some(size),
+        Some(Ok(size)) => Some(usize::try_from(size).unwrap_or(usize::MAX)),
         Some(Err(why)) => {
-            nix_text::say(&nix_text::plain_error(&format!("the value of EVAL_MAX_MEMORY is {why}")));
+            nix_text::say(&nix_text::plain_error(&format!("the value of EVAL_MAX_EVAL_MEMORY is {why}")));
             return Exit::Error.status();
         }
     };

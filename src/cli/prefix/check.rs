@@ -1,6 +1,10 @@
 //! `prefix check`: finds references out of a prefix.
 
+use super::install::build_one;
+use crate::cli::session::CommandSession;
+use crate::cli::{Evaluation, Global};
 use crate::print::say;
+use crate::progress::Progress;
 use crate::report::Failure;
 use clap::Args;
 use deliver::audit::{self, Policy};
@@ -10,7 +14,9 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Prefix, or the root that contains it
+    /// Prefix, or the root that contains it: a directory, or what to build for one, such as
+    /// `.#python-prefix`
+    #[arg(value_name = "DIR or INSTALLABLE")]
     pub dir: PathBuf,
     /// Path of the prefix, when the directory does not show it
     #[arg(long, value_name = "PATH")]
@@ -18,10 +24,29 @@ pub struct Check {
     /// Print findings as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub evaluation: Evaluation,
 }
 
 impl Check {
-    pub fn run(self) -> Result<(), Failure> {
+    /// Builds an installable; `None` when a directory is named.
+    fn built(&self, global: &Global) -> Result<Option<PathBuf>, Failure> {
+        let Some(name) = self.dir.to_str() else { return Ok(None) };
+        let source = &self.evaluation.source;
+        if self.dir.exists() || !name.contains('#') && source.file.is_none() && source.expr.is_none() {
+            return Ok(None);
+        }
+        let progress = Progress::start(global.display());
+        let session = CommandSession::open(global, global.settings(&self.evaluation)?, progress.sink())?;
+        let built = build_one(&session, name);
+        progress.finish();
+        Ok(Some(session.store.physical_path(&built?)))
+    }
+
+    pub fn run(mut self, global: &Global) -> Result<(), Failure> {
+        if let Some(built) = self.built(global)? {
+            self.dir = built;
+        }
         let failure = |error: &dyn std::error::Error| Failure::new(error.to_string());
         let path = match &self.prefix {
             Some(path) => path.clone(),

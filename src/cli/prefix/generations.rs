@@ -1,6 +1,7 @@
 //! `prefix generations`: lists the generations of a prefix.
 
 use super::{At, failed};
+use crate::cli::Global;
 use crate::print::{path_in_line, say};
 use crate::report::Failure;
 use clap::Args;
@@ -16,8 +17,8 @@ pub struct Generations {
 }
 
 impl Generations {
-    pub fn run(self) -> Result<(), Failure> {
-        let generations = prefix::generations(&self.at.to, &self.at.prefix).map_err(failed)?;
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
+        let generations = prefix::generations(&self.at.to(global), &self.at.prefix).map_err(failed)?;
         if self.json {
             let shown: Vec<_> = generations
                 .iter()

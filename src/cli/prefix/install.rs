@@ -76,7 +76,7 @@ impl Install {
 }
 
 /// Builds the output to install.
-fn build_one(session: &CommandSession, name: &str) -> Result<StorePath, Failure> {
+pub fn build_one(session: &CommandSession, name: &str) -> Result<StorePath, Failure> {
     match session.resolve(&[name.to_owned()])?.into_iter().next() {
         Some(Wanted::Path(path)) => Ok(path),
         Some(Wanted::Derivation { drv, outputs }) => {

@@ -30,7 +30,7 @@ pub enum Prefix {
     Generations(generations::Generations),
     /// Find references out of the prefix: loaders, libraries, interpreters, links, names of build
     /// directories
-    Check(check::Check),
+    Check(Box<check::Check>),
 }
 
 /// An installed prefix.
@@ -38,9 +38,18 @@ pub enum Prefix {
 pub struct At {
     /// Path of the prefix, such as `/usr/local/my-stuff`
     pub prefix: PathBuf,
-    /// Root that the prefix is installed below
-    #[arg(long, value_name = "ROOT", default_value = "/")]
-    pub to: PathBuf,
+    /// Root that the prefix is installed below; `--root` means the same here, as no store is used
+    /// [default: /]
+    #[arg(long, value_name = "ROOT")]
+    to: Option<PathBuf>,
+}
+
+impl At {
+    /// Returns the root: `--to`, else an option `--root`, which other programs call it.
+    pub fn to(&self, global: &Global) -> PathBuf {
+        let option = global.root.clone().filter(|_| global.root_is_option);
+        self.to.clone().or(option).unwrap_or_else(|| PathBuf::from("/"))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -59,15 +68,19 @@ impl Prefix {
             Prefix::Rollback(change) => switch::switch(&change, Wanted::Previous, global),
             Prefix::Switch(command) => command.run(global),
             Prefix::Uninstall(change) => uninstall::uninstall(&change, global),
-            Prefix::Prune(command) => command.run(),
-            Prefix::Generations(command) => command.run(),
-            Prefix::Check(command) => command.run(),
+            Prefix::Prune(command) => command.run(global),
+            Prefix::Generations(command) => command.run(global),
+            Prefix::Check(command) => command.run(global),
         }
     }
 
     /// Returns whether a failure is also printed to standard output, where a program expects JSON.
     pub fn wants_json(&self) -> bool {
-        matches!(self, Prefix::Generations(command) if command.json)
+        match self {
+            Prefix::Generations(command) => command.json,
+            Prefix::Check(command) => command.json,
+            _ => false,
+        }
     }
 }
 

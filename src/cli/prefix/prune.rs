@@ -1,6 +1,7 @@
 //! `prefix prune`: removes old generations.
 
 use super::{At, failed, remark_kept};
+use crate::cli::Global;
 use crate::print::{path_in_line, say};
 use crate::report::Failure;
 use clap::Args;
@@ -21,10 +22,10 @@ pub struct Prune {
 }
 
 impl Prune {
-    pub fn run(self) -> Result<(), Failure> {
+    pub fn run(self, global: &Global) -> Result<(), Failure> {
         let older_than = self.older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
         let keep = self.keep.unwrap_or(0);
-        let removed = prefix::prune(&self.at.to, &self.at.prefix, keep, older_than).map_err(failed)?;
+        let removed = prefix::prune(&self.at.to(global), &self.at.prefix, keep, older_than).map_err(failed)?;
         for generation in &removed.generations {
             say!("{}\tgeneration {generation}", path_in_line(&removed.path))?;
         }

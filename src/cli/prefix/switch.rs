@@ -23,9 +23,9 @@ impl Switch {
 }
 
 pub fn switch(Change { at, force }: &Change, wanted: prefix::Wanted, global: &Global) -> Result<(), Failure> {
-    let installed = prefix::switch(&at.to, &at.prefix, wanted, *force).map_err(failed)?;
+    let installed = prefix::switch(&at.to(global), &at.prefix, wanted, *force).map_err(failed)?;
     remark_kept(&installed.kept);
     say!("{}\tgeneration {}", path_in_line(&installed.path), installed.generation)?;
-    remark_refresh(&at.to, global);
+    remark_refresh(&at.to(global), global);
     Ok(())
 }

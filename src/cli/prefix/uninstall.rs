@@ -6,8 +6,8 @@ use crate::report::Failure;
 use deliver::prefix;
 
 pub fn uninstall(Change { at, force }: &Change, global: &Global) -> Result<(), Failure> {
-    let removed = prefix::uninstall(&at.to, &at.prefix, *force).map_err(failed)?;
+    let removed = prefix::uninstall(&at.to(global), &at.prefix, *force).map_err(failed)?;
     remark_kept(&removed.kept);
-    remark_refresh(&at.to, global);
+    remark_refresh(&at.to(global), global);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::days;
 use crate::cli::Global;
 use crate::cli::session::console;
+use crate::cli::sizes;
 use crate::print::{remark, say};
 use crate::progress::bytes;
 use crate::report::Failure;
@@ -14,8 +15,8 @@ pub struct Gc {
     /// Print what would be deleted, with sizes, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Keep the newest unneeded paths, up to this size of the whole store
-    #[arg(long, value_name = "BYTES")]
+    /// Keep the newest unneeded paths, up to this size of the whole store, such as `20G`
+    #[arg(long, value_name = "SIZE", value_parser = sizes::parse)]
     pub max_size: Option<u64>,
     /// Delete only paths that were registered longer ago than this
     #[arg(long, value_name = "DAYS")]

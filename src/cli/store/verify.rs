@@ -3,7 +3,6 @@
 use super::rebuild_db::rebuild;
 use crate::cli::Global;
 use crate::cli::session::console;
-use crate::cli::settings::environment;
 use crate::interrupt::interrupts;
 use crate::print::{remark, say};
 use crate::progress::bytes;
@@ -38,7 +37,7 @@ impl Verify {
             true => Repaired::default(),
             false => {
                 let partial = store.root().join("tmp").join("partial");
-                let fetch = environment().fetch_config(partial, interrupts())?;
+                let fetch = global.environment().fetch_config(partial, interrupts())?;
                 let options = builder::Options { fetch, keep_going: true, ..builder::Options::default() };
                 builder(options).repair(&report.invalidated)?
             }

@@ -29,6 +29,11 @@ impl Environment {
         Environment { variables: kept }
     }
 
+    /// Sets a variable, in place of the one of this name.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
     pub fn variable(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
         self.variables.get(name.as_ref()).map(OsString::as_os_str)
     }

@@ -29,6 +29,7 @@ pub mod code_cache;
 pub mod eval_cache;
 pub mod host;
 pub mod lock_file;
+pub mod outputs;
 pub mod registry;
 pub mod sources;
 pub mod walk;

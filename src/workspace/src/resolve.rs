@@ -94,7 +94,7 @@ impl Session {
 
     /// Returns the key of an evaluation: everything that decides it besides the observations;
     /// `None` when it cannot or should not be cached.
-    fn cache_key(&self, installables: &[Installable], lookup: Lookup) -> Option<Digest> {
+    pub(crate) fn cache_key(&self, installables: &[Installable], lookup: Lookup) -> Option<Digest> {
         // Neither the number of threads nor a limit on memory changes a result. A refresh changes
         // what is fetched without a hash, and such an evaluation is not cached.
         let EvalSettings {
@@ -104,6 +104,8 @@ impl Session {
             search_path: _,
             access,
             store_model,
+            // That of the session is part of the key.
+            system: _,
             memory_max_bytes: _,
             jobs: _,
             use_caches,

@@ -72,7 +72,7 @@ impl Session {
         let registries = Arc::new(LazyRegistries::new(settings.registry.clone(), settings.environment.clone()));
         let surroundings = surroundings(&settings, hooks, fetch, &registries);
         let host = Arc::new(StoreHost::new(store.clone(), builder.clone(), model, surroundings));
-        let system = current_system();
+        let system = settings.evaluation.system.clone().unwrap_or_else(current_system);
         let editable: Vec<PathBuf> = directory_of_source(&settings).into_iter().collect();
         let observer = Arc::new(Observer::new(host.clone()));
         let mut evaluator = Evaluator::new(observer.clone(), evaluator_options(&settings, &editable, &system));

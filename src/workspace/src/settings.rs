@@ -99,6 +99,8 @@ pub struct EvalSettings {
     pub search_path: Vec<String>,
     pub access: Access,
     pub store_model: StoreModel,
+    /// System of flakes' outputs and of `builtins.currentSystem`; `None` for that of this machine.
+    pub system: Option<String>,
     /// Most bytes of memory for values; `None` for nine tenths of the memory that is free.
     pub memory_max_bytes: Option<usize>,
     /// Threads to evaluate with. The result does not depend on their number.
@@ -124,6 +126,7 @@ impl Default for EvalSettings {
             search_path: Vec::new(),
             access: Access::default(),
             store_model: StoreModel::default(),
+            system: None,
             memory_max_bytes: None,
             jobs: 1,
             use_caches: true,

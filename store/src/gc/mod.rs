@@ -99,6 +99,20 @@ impl Fingerprints {
 }
 
 impl LocalStore {
+    /// Removes the given paths and all that refer to them, if no root keeps one of those alive.
+    /// Otherwise the same as [`LocalStore::gc`].
+    ///
+    /// # Errors
+    /// [`StoreError::Alive`]; those of [`LocalStore::gc`].
+    pub fn delete(
+        &self,
+        paths: &BTreeSet<StorePath>,
+        dry_run: bool,
+        removed: &mut dyn FnMut(&StorePath),
+    ) -> Result<GcReport, StoreError> {
+        self.collect_with(GcOptions { dry_run, ..GcOptions::default() }, Some(paths), removed)
+    }
+
     /// Removes everything that no root keeps alive. Waits until no process adds to the store; the
     /// caller must not hold [`LocalStore::lock_shared`]. Calls `removed` with each removed path, or
     /// dead path of a dry run, in order.
@@ -109,6 +123,16 @@ impl LocalStore {
     /// # Errors
     /// When the database fails or a file cannot be removed; a later collection continues.
     pub fn gc(&self, options: GcOptions, removed: &mut dyn FnMut(&StorePath)) -> Result<GcReport, StoreError> {
+        self.collect_with(options, None, removed)
+    }
+
+    /// Collects dead paths: all, or those of `only` and what refers to them.
+    fn collect_with(
+        &self,
+        options: GcOptions,
+        only: Option<&BTreeSet<StorePath>>,
+        removed: &mut dyn FnMut(&StorePath),
+    ) -> Result<GcReport, StoreError> {
         let _exclusive = self.collector.lock_exclusive()?;
         let mut report = GcReport::default();
         let tmp = Dir::open(self.root().join("tmp")).map_err(SysError::of_store)?;
@@ -116,7 +140,7 @@ impl LocalStore {
         leftovers::sweep(&tmp, dead, options.dry_run, &mut report)?;
         self.step("leftovers swept");
         let rows_at_once = if options.dry_run { AT_ONCE } else { self.database.save_space(AT_ONCE)? };
-        let collected = self.collect(options, temp_roots, rows_at_once, &mut report, removed);
+        let collected = self.collect(options, only, temp_roots, rows_at_once, &mut report, removed);
         if !options.dry_run {
             let restored = self.database.spend_space();
             collected.and(restored)?;
@@ -129,6 +153,7 @@ impl LocalStore {
     fn collect(
         &self,
         options: GcOptions,
+        only: Option<&BTreeSet<StorePath>>,
         temp_roots: Vec<TempRoot>,
         rows_at_once: usize,
         report: &mut GcReport,
@@ -151,7 +176,16 @@ impl LocalStore {
             start.extend(graph.all().filter(|&at| graph.registered_at(at) > limit));
         }
         let chosen = {
-            let alive = graph.alive(start.into_iter());
+            let mut alive = graph.alive(start.into_iter());
+            if let Some(only) = only {
+                let wanted = self.indices(&graph, &only.iter().cloned().collect::<Vec<_>>())?;
+                let going = graph.with_referrers(wanted.into_iter());
+                if let Some(needed) = graph.all().find(|&at| going[at as usize] && alive[at as usize]) {
+                    let path = self.names_of(&graph, &[needed])?.remove(0);
+                    return Err(StoreError::Alive { path });
+                }
+                alive = going.into_iter().map(|going| !going).collect();
+            }
             graph.choose(&alive, options.max_bytes)
         };
         let mut gone = vec![false; graph.all().count()];

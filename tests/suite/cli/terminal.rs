@@ -151,7 +151,7 @@ fn control_characters_in_arguments_have_no_effect() {
     for (variable, words, status) in [
         ("EVAL_JOBS", "build", 2),
         ("EVAL_CORES", "build", 2),
-        ("EVAL_MAX_MEMORY", "doctor", 2),
+        ("EVAL_MAX_EVAL_MEMORY", "doctor", 2),
         ("EVAL_ROOT", "--help", 0),
     ] {
         let mut command = workspace.command([words]);
