@@ -105,17 +105,21 @@ fn command() -> u8 {
 
 /// Prints the help or the error of clap, and returns the exit status.
 fn print_clap(mut error: clap::Error, command: clap::Command, words: &[OsString]) -> u8 {
-    // Without styles, escape sequences in the text are those of the arguments.
-    if error.use_stderr() && words.iter().any(|word| word.to_string_lossy().chars().any(is_active)) {
+    if error.use_stderr() {
+        // Without styles, escape sequences in the text are those of arguments and variables.
         let again = command.clone().styles(Styles::plain()).try_get_matches_from(words);
-        error = again.expect_err("the same arguments are as wrong as before");
-        cli::mistakes::advise(&mut error, command.styles(Styles::plain()), words);
-        print::of_arguments(&error, true)
-    } else {
-        cli::mistakes::advise(&mut error, command, words);
-        print::of_arguments(&error, false)
+        let mut plain = again.expect_err("the same arguments are as wrong as before");
+        cli::mistakes::advise(&mut plain, command.clone().styles(Styles::plain()), words);
+        if plain.render().ansi().to_string().chars().any(is_active) {
+            return print_parsed(&plain, true);
+        }
     }
-    .unwrap_or_else(|failure| {
+    cli::mistakes::advise(&mut error, command, words);
+    print_parsed(&error, false)
+}
+
+fn print_parsed(error: &clap::Error, is_plain: bool) -> u8 {
+    print::of_arguments(error, is_plain).unwrap_or_else(|failure| {
         failure.print(false);
         failure.exit.status()
     })

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use workspace::installable::{FlakeAttr, Installable, Outputs};
+use workspace::registry::RegistrySettings;
+use workspace::settings::{LockMode, LockSettings, TextOrigin};
 use workspace::{Access, EvalSettings, ExpressionSource, Hooks, Session, Settings, StoreSettings};
 
 /// Variable that asks for completions, and names the shell.
@@ -138,7 +140,7 @@ fn source_of(words: &[OsString]) -> ExpressionSource {
             Some("-f" | "--file") => return ExpressionSource::File(PathBuf::from(&pair[1])),
             Some("-E" | "--expr") => {
                 let text = pair[1].to_string_lossy().into_owned().into_bytes();
-                return ExpressionSource::Text { text, origin: workspace::settings::TextOrigin::CommandLine };
+                return ExpressionSource::Text { text, origin: TextOrigin::CommandLine };
             }
             _ => {}
         }
@@ -148,13 +150,7 @@ fn source_of(words: &[OsString]) -> ExpressionSource {
 
 /// Returns the names below an attribute path.
 fn names(source: ExpressionSource, reference: &str, parent: &str) -> Option<Vec<String>> {
-    let mut environment = super::settings::environment();
-    // No request leaves the machine: the proxy of all requests is a port that is closed.
-    for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-        environment.set(variable, "http://127.0.0.1:9");
-    }
-    environment.set("no_proxy", "");
-    environment.set("NO_PROXY", "");
+    let environment = super::settings::environment();
     let root = match environment.variable("EVAL_ROOT") {
         Some(root) => std::path::absolute(root).ok()?,
         None => environment.store_root().ok()?,
@@ -177,6 +173,9 @@ fn names(source: ExpressionSource, reference: &str, parent: &str) -> Option<Vec<
             store_model: model::StoreModel::Nix,
             ..EvalSettings::default()
         },
+        locks: LockSettings { mode: LockMode::Memory, ..LockSettings::default() },
+        registry: RegistrySettings::default(),
+        offline: true,
         building: builder::Options::default(),
     };
     std::thread::spawn(|| {
@@ -189,10 +188,7 @@ fn names(source: ExpressionSource, reference: &str, parent: &str) -> Option<Vec<
         false => Installable::Attr { path: parent.to_owned(), outputs: Outputs::Default },
         true => match Installable::parse(&format!("{reference}#"), false, &directory).ok()? {
             Installable::Flake { reference, outputs, .. } => {
-                let attr = match parent.strip_prefix('.') {
-                    Some(exact) => FlakeAttr::Exact(exact.to_owned()),
-                    None => FlakeAttr::Search(parent.to_owned()),
-                };
+                let attr = FlakeAttr::parse(parent).ok()?;
                 Installable::Flake { reference, attr, outputs }
             }
             _ => return None,

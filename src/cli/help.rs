@@ -17,8 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 
 /// Commands that build what they are asked for. All others build only what an evaluation waits for,
 /// and their help leaves the options of builds out.
-const BUILDERS: [&str; 7] =
-    ["build", "run", "shell", "develop", "prefix install", "prefix check", "flake check"];
+const BUILDERS: [&str; 7] = ["build", "run", "shell", "develop", "prefix install", "prefix check", "flake check"];
 
 const BUILD: &str = "Build options";
 
@@ -398,6 +397,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("ev self install --to ~/.local/bin", "install this program under its three names"),
             ("ev self install --force", "also where other programs have these names"),
+        ],
+    ),
+    (
+        "self man",
+        &[
+            ("ev self man ~/.local/share/man/man1", "write the manual pages of all commands"),
+            ("ev self man /usr/local/share/man/man1", "the same for all users"),
         ],
     ),
 ];

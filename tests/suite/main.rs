@@ -26,6 +26,8 @@ mod workspace;
 mod cli {
     mod build;
     mod completions;
+    mod config;
+    mod daily;
     mod doctor;
     mod enter;
     mod eval_cache;

@@ -131,7 +131,9 @@ impl Workspace {
 
     /// Does the same as [`Workspace::command`], started by another program such as `unshare`.
     pub fn prepare(&self, mut command: Command, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        for variable in ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"] {
+        for variable in
+            ["EVAL_JOBS", "EVAL_CORES", "EVAL_MIRRORS", "EVAL_OFFLINE", "CLICOLOR_FORCE", "COLUMNS", "NIX_PATH"]
+        {
             command.env_remove(variable);
         }
         // The tests' servers are on this machine.
@@ -141,7 +143,7 @@ impl Workspace {
             command.uid(user).gid(user).env("HOME", self.path());
         }
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        command.env("EVAL_ROOT", &self.store).env("EVAL_PROGRESS", "plain").env("NO_COLOR", "1");
+        command.env("EVAL_CONFIG", "").env("EVAL_ROOT", &self.store).env("EVAL_PROGRESS", "plain").env("NO_COLOR", "1");
         command
     }
 

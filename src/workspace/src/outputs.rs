@@ -46,8 +46,8 @@ impl Session {
         self.cached_answer(installable, "names", || {
             let mut names = Vec::new();
             let mut tops: Vec<Value> = self.tops(installable)?.into_iter().map(|(_, value)| value).collect();
-            if let Installable::Flake { reference, attr: FlakeAttr::Search(attr), .. } = installable
-                && attr.is_empty()
+            if let Installable::Flake { reference, attr, .. } = installable
+                && attr.path().is_empty()
             {
                 let flake = self.evaluate(|evaluator| evaluator.eval_flake(reference))?;
                 tops.extend(self.evaluate(|evaluator| evaluator.attr(flake, "outputs"))?);
@@ -67,29 +67,26 @@ impl Session {
 
     /// Returns the sets that an installable stands for, with their paths.
     fn tops(&self, installable: &Installable) -> Result<Vec<(String, Value)>, Error> {
-        let Installable::Flake { reference, attr: FlakeAttr::Search(attr), .. } = installable else {
+        let Installable::Flake { reference, attr, .. } = installable else {
             let path = match installable {
                 Installable::Attr { path, .. } => path.clone(),
-                Installable::Flake { attr: FlakeAttr::Exact(attr) | FlakeAttr::Search(attr), .. } => attr.clone(),
-                Installable::StorePath { .. } => String::new(),
+                _ => String::new(),
             };
             return Ok(vec![(path, self.value(installable)?)]);
         };
-        let below = if attr.is_empty() { String::new() } else { format!(".{attr}") };
-        let mut paths =
-            vec![format!("packages.{}{below}", self.system), format!("legacyPackages.{}{below}", self.system)];
-        if !attr.is_empty() {
-            paths.push(attr.clone());
-        }
         let mut tops = Vec::new();
-        for path in paths {
+        for path in attr.places(&self.system).iter().map(|place| attr.path().below(place)) {
+            // The set of all outputs is no set of packages.
+            if path.is_empty() {
+                continue;
+            }
             let exact = Installable::Flake {
                 reference: reference.clone(),
                 attr: FlakeAttr::Exact(path.clone()),
                 outputs: Outputs::Default,
             };
             match self.value(&exact) {
-                Ok(value) => tops.push((path, value)),
+                Ok(value) => tops.push((path.to_string(), value)),
                 Err(Error::NoOutput { .. }) => {}
                 Err(error) => return Err(error),
             }

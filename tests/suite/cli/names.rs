@@ -69,6 +69,7 @@ fn self_install_replaces_no_other_program() {
     bin/eval
     bin/ev
     bin/build
+    share/man/man1
     "#);
     assert_snapshot!(workspace.check("self install --to bin"), @r#"
     status: 0
@@ -76,5 +77,23 @@ fn self_install_replaces_no_other_program() {
     bin/eval
     bin/ev
     bin/build
+    share/man/man1
     "#);
+}
+
+#[test]
+fn manual_pages_of_all_commands() {
+    let workspace = Workspace::with_own_store("1");
+    let said = workspace.stdout("self man pages");
+    let read = |name: &str| std::fs::read_to_string(workspace.path().join("pages").join(name)).expect(name);
+    for name in ["ev.1", "ev-build.1", "ev-store-gc.1", "ev-self-man.1"] {
+        assert!(read(name).contains(".TH"), "{name}");
+    }
+    let page = read("ev-build.1");
+    for text in ["print\\-out\\-paths", "Examples:", "max\\-memory"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!read("ev-log.1").contains("max\\-memory"));
+    let count = std::fs::read_dir(workspace.path().join("pages")).expect("a directory").count();
+    assert_eq!(said, format!("pages\t{count} pages"));
 }

@@ -401,3 +401,52 @@ fn a_root_that_is_full_or_read_only() {
         assert!(!text.contains("EVAL_ROOT") && !text.contains("/./"), "{text}");
     }
 }
+
+/// Other programs call the destination `--root`; the commands that use no store accept that.
+#[test]
+fn the_destination_may_be_called_root() {
+    let workspace = Workspace::with_own_store(TOYS);
+    workspace.stdout("prefix install one -f default.nix --to there");
+    let by_to = workspace.stdout("prefix generations /opt/toy --to there");
+    assert!(by_to.contains("toy-1"), "{by_to}");
+    assert_eq!(workspace.stdout("prefix generations /opt/toy --root there"), by_to);
+    // The variable is the store's.
+    assert_snapshot!(workspace.check("prefix generations /opt/toy-that-is-not-there"), @r#"
+    status: 1
+    --- stderr
+    error[prefix::not_installed]: no prefix is installed at `/opt/toy-that-is-not-there`
+    "#);
+    workspace.stdout("prefix uninstall /opt/toy --root there");
+    assert!(!workspace.path().join("there/opt/toy").exists());
+}
+
+#[test]
+fn what_is_checked_may_be_built_first() {
+    let workspace = Workspace::with_own_store(TOYS);
+    assert_snapshot!(workspace.check("prefix check -f default.nix one -q"), @r#"
+    status: 1
+    --- stdout
+    opt/toy/bin/run, byte 2: the script is run by `/opt/toy/bin/sh`, which does not exist
+    --- stderr
+    error: `[STORE]/store/[HASH]-toy-1` leads out of the prefix `/opt/toy` in 1 place
+     |
+     = help: the lines above name each place
+    "#);
+    workspace.write("flake.nix", "{ outputs = _: { packages.x86_64-linux = import ./default.nix; }; }");
+    assert_snapshot!(workspace.check("prefix check .#two -q"), @r#"
+    status: 1
+    --- stdout
+    opt/toy/bin/run, byte 2: the script is run by `/opt/toy/bin/sh`, which does not exist
+    --- stderr
+    error: `[STORE]/store/[HASH]-toy-2` leads out of the prefix `/opt/toy` in 1 place
+     |
+     = help: the lines above name each place
+    "#);
+    assert_snapshot!(workspace.check("prefix check ./nothing"), @r#"
+    status: 1
+    --- stderr
+    error: cannot open directory `./nothing`: No such file or directory (ENOENT)
+     |
+     = help: give the path with `--prefix /usr/local/my-stuff`
+    "#);
+}

@@ -32,7 +32,7 @@ fn unknown_flag() {
 
       tip: a similar argument exists: '--keep-going'
 
-    Usage: ev build --keep-going [INSTALLABLE]...
+    Usage: ev build [OPTIONS] [INSTALLABLE]...
 
     For more information, try '--help'.
     "#);
@@ -54,7 +54,7 @@ fn no_number() {
     assert_snapshot!(check("build -j many"), @r#"
     status: 2
     --- stderr
-    error: invalid value 'many' for '--max-jobs <N>': invalid digit found in string
+    error: invalid value 'many' for '--jobs <N>': invalid digit found in string; a number, or `auto` for one per core
 
     For more information, try '--help'.
     "#);
