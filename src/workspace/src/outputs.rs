@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::eval_cache::KeyWriter;
-use crate::installable::{FlakeAttr, Installable, Outputs};
+use crate::installable::{FlakeAttr, Installable, Lookup, Outputs};
 use crate::session::Session;
 use lang::{Evaluator, Value};
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,7 @@ impl Session {
     where
         T: Serialize + for<'de> Deserialize<'de>,
     {
-        let key = self.cache_key(std::slice::from_ref(installable)).map(|key| {
+        let key = self.cache_key(std::slice::from_ref(installable), Lookup::Packages).map(|key| {
             let mut all = KeyWriter::new(self.settings.program.as_deref());
             all.case(question);
             all.bytes(key.hex().as_bytes());
