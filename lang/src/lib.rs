@@ -27,5 +27,6 @@ pub use error::{Error, ErrorKind, Report, Result};
 pub use host::{EvalOptions, Host};
 pub use symbol::Symbol;
 pub use value::{Attrs, Interrupter, Value, View, interrupt, resume};
+pub use vm::display::Display;
 pub use vm::profile::tick;
 pub use vm::{Ahead, DerivationRef, Evaluator};

@@ -5,6 +5,7 @@ use super::{Evaluation, Global};
 use crate::print;
 use crate::report::Failure;
 use clap::Args;
+use lang::Display;
 use lang::flake::FlakeRef;
 
 #[derive(Debug, Args)]
@@ -50,8 +51,8 @@ impl Expr {
             } else if self.raw {
                 output.extend(session.evaluate(|evaluator| Ok(evaluator.coerce_str(value)?.bytes().to_vec()))?);
             } else {
-                session.evaluate(|evaluator| evaluator.force_deep(value))?;
-                output.extend(session.evaluate(|evaluator| evaluator.print(value))?);
+                let whole = Display { levels: usize::MAX, lines: false, shows_errors: false };
+                output.extend(session.evaluate(|evaluator| evaluator.display(value, whole))?);
                 output.push(b'\n');
             }
         }

@@ -7,6 +7,9 @@ use crate::source::Pos;
 use crate::symbol::Symbol;
 use crate::text::attr_path::AttrPath;
 use crate::value::{Attr, Attrs, Str, Value, View};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// A derivation, as the attributes of a value describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +185,34 @@ impl Evaluator {
         });
         let (argument, pos) = code.arguments.get(given).copied().unwrap_or((None, code.pos));
         Some(FunctionInfo { pos, argument, formals })
+    }
+
+    /// Returns the file and line where a value is defined: that of a function, the `meta.position`
+    /// of a package, or a file itself.
+    ///
+    /// # Errors
+    /// When `meta.position` does not evaluate.
+    pub fn definition_of(&mut self, value: Value) -> Result<Option<(PathBuf, u32)>> {
+        let value = self.force(value)?;
+        if let Some(path) = value.as_path() {
+            return Ok(Some((PathBuf::from(OsStr::from_bytes(path.bytes())), 1)));
+        }
+        if let Some(info) = self.function_info(value) {
+            let place = self.locate(info.pos).filter(|(file, ..)| file.starts_with('/'));
+            return Ok(place.map(|(file, line, _)| (PathBuf::from(file), line)));
+        }
+        let Some(meta) = self.attr_of_set(value, "meta")? else { return Ok(None) };
+        let Some(position) = self.attr_of_set(meta, "position")? else { return Ok(None) };
+        let position = self.string_of(position)?;
+        Ok(match position.rsplit_once(':') {
+            Some((file, line)) => line.parse().ok().map(|line| (PathBuf::from(file), line)),
+            None => None,
+        })
+    }
+
+    /// Returns an attribute in head form, if the value is a set that has it.
+    fn attr_of_set(&mut self, value: Value, name: &str) -> Result<Option<Value>> {
+        if value.as_attrs().is_some() { self.attr(value, name) } else { Ok(None) }
     }
 
     /// Returns the names of a function's pattern, with position, and true for those with a default.

@@ -3,7 +3,7 @@
 //! - [`run`]: the loop, and forcing; [`call`]: calls
 //! - [`frame`]: the stack of registers
 //! - [`operators`]: `+`, `//`, `++` and other operators of more than a few instructions
-//! - [`coerce`], [`compare`], [`print`]: values to strings, order, text
+//! - [`coerce`], [`compare`], [`print`], [`display`]: values to strings, order, text
 //! - [`load`]: texts and files to values
 //! - [`builtin`]: functions written in Rust; the table of them comes with the [`Globals`]
 //! - [`pattern`]: binding of formals
@@ -42,6 +42,7 @@ mod call;
 mod coerce;
 mod compare;
 mod depth;
+pub mod display;
 mod frame;
 pub(crate) mod inspect;
 mod load;

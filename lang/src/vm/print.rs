@@ -6,7 +6,7 @@ use crate::text::number;
 use crate::value::{Attrs, List, Value, View};
 
 /// Writes a string literal of the language.
-fn quote(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for (index, &byte) in text.iter().enumerate() {
         match byte {
@@ -24,7 +24,7 @@ fn quote(text: &[u8], out: &mut Vec<u8>) {
 const KEYWORDS: [&[u8]; 9] = [b"if", b"then", b"else", b"assert", b"with", b"let", b"in", b"rec", b"inherit"];
 
 /// Writes an attribute name, quoted where the language needs it.
-fn attr_name(name: &[u8], out: &mut Vec<u8>) {
+pub(super) fn attr_name(name: &[u8], out: &mut Vec<u8>) {
     let plain = name.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_'-".contains(byte))
         && !KEYWORDS.contains(&name);
@@ -33,6 +33,26 @@ fn attr_name(name: &[u8], out: &mut Vec<u8>) {
     } else {
         quote(name, out);
     }
+}
+
+/// Writes the name of a function or builtin, and the position of a function.
+pub(super) fn callable(ev: &mut Evaluator, value: Value, out: &mut Vec<u8>) {
+    let text = match value.view() {
+        View::Function(function) => {
+            let code = function.code();
+            let name = code.name.map(|name| format!(" {}", String::from_utf8_lossy(name.name())));
+            format!("«lambda{} @ {}»", name.unwrap_or_default(), ev.describe_pos(code.pos))
+        }
+        View::Builtin(index) => format!("«primop {}»", ev.builtin(index).name.trim_start_matches('_')),
+        View::Partial(partial) => match partial.function().view() {
+            View::Builtin(index) => {
+                format!("«partially applied primop {}»", ev.builtin(index).name.trim_start_matches('_'))
+            }
+            _ => "«lambda»".to_owned(),
+        },
+        _ => return,
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// Limits of a value in a message.
@@ -141,37 +161,12 @@ impl Printer {
             // copied to each slot, and a set by itself.
             View::List(list) => return self.list(ev, slot, list, depth),
             View::Attrs(set) => return self.attrs(ev, value, set, depth),
-            View::Function(function) => {
-                if self.brief {
-                    let code = function.code();
-                    self.out.extend_from_slice("«lambda".as_bytes());
-                    if let Some(name) = code.name {
-                        self.out.push(b' ');
-                        self.out.extend_from_slice(name.name());
-                    }
-                    self.out.extend_from_slice(format!(" @ {}»", ev.describe_pos(code.pos)).as_bytes());
-                } else {
-                    self.out.extend(b"<LAMBDA>");
-                }
-            }
-            View::Builtin(index) => {
-                if self.brief {
-                    let name = ev.builtin(index).name;
-                    self.out.extend_from_slice(format!("«primop {}»", name.trim_start_matches('_')).as_bytes());
-                } else {
-                    self.out.extend(b"<PRIMOP>");
-                }
-            }
-            View::Partial(partial) => match (partial.function().view(), self.brief) {
-                (View::Builtin(index), true) => {
-                    let name = ev.builtin(index).name;
-                    self.out.extend_from_slice(
-                        format!("«partially applied primop {}»", name.trim_start_matches('_')).as_bytes(),
-                    );
-                }
-                (View::Builtin(_), false) => self.out.extend(b"<PRIMOP-APP>"),
-                (_, true) => self.out.extend_from_slice("«lambda»".as_bytes()),
-                (_, false) => self.out.extend(b"<LAMBDA>"),
+            View::Function(_) | View::Builtin(_) | View::Partial(_) if self.brief => callable(ev, value, &mut self.out),
+            View::Function(_) => self.out.extend(b"<LAMBDA>"),
+            View::Builtin(_) => self.out.extend(b"<PRIMOP>"),
+            View::Partial(partial) => match partial.function().view() {
+                View::Builtin(_) => self.out.extend(b"<PRIMOP-APP>"),
+                _ => self.out.extend(b"<LAMBDA>"),
             },
         }
         Ok(())

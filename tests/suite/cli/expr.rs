@@ -109,3 +109,85 @@ fn derivations_in_both_models() {
     }
     "#);
 }
+
+/// Values without an end meet the limit of calls long before that of memory.
+#[test]
+fn values_without_an_end_take_little_memory() {
+    let workspace = Workspace::with_own_store("{ }");
+    let set = "(let f = n: { v = n; next = f (n + 1); }; in f 0)";
+    let list = "(let f = n: [ n (f (n + 1)) ]; in f 0)";
+    let plain = [
+        set.to_owned(),
+        list.to_owned(),
+        format!("{set} == {set}"),
+        format!("{list} < {list}"),
+        format!("builtins.toXML {set}"),
+        "builtins.toXML [ (rec { x.e = x; }) ]".to_owned(),
+        format!("builtins.toJSON {list}"),
+        format!("builtins.deepSeq {set} 1"),
+        format!("toString {list}"),
+        format!("builtins.sort builtins.lessThan [ {list} {list} ]"),
+    ];
+    let mut commands: Vec<Vec<&str>> = plain.iter().map(|text| vec!["expr", text]).collect();
+    commands.push(vec!["expr", "--json", set]);
+    commands.push(vec!["nix-instantiate", "--eval", "--strict", "--xml", "-E", set]);
+    commands.push(vec!["nix-instantiate", "--eval", "--strict", "--json", "-E", list]);
+    commands.push(vec![
+        "nix-instantiate",
+        "--eval",
+        "--xml",
+        "-E",
+        "let x = { a = x; b = 1; }; in builtins.deepSeq x x",
+    ]);
+    commands.push(vec!["nix-instantiate", "-E", "let l = [ l ]; in l"]);
+    let recursed = "let f = n: { recurseForDerivations = true; a = f (n + 1); }; in f 0";
+    commands.push(vec!["nix-instantiate", "-E", recursed]);
+    commands.push(vec!["nix-instantiate", "-E", "let s = { __functor = self: s; }; in s"]);
+    for command in commands {
+        let ran = workspace.command(&command).env("EVAL_MAX_MEMORY", "1G").output().expect("the program starts");
+        let text = workspace.text(&ran);
+        assert!(text.starts_with("status: 1\n") && text.contains("max-call-depth exceeded"), "{command:?} {text}");
+    }
+}
+
+/// Values without an end that are broad, not deep, meet the limit of memory.
+#[test]
+fn broad_values_without_an_end_meet_the_limit_of_memory() {
+    let workspace = Workspace::with_own_store("{ }");
+    for text in [
+        "builtins.genericClosure { startSet = [ { key = 0; } ]; operator = n: [ { key = n.key + 1; } ]; }",
+        "builtins.toXML (builtins.genList (n: [ n ]) 100000000000)",
+        "let f = n: if n == 0 then [ ] else [ (f (n - 1)) (f (n - 1)) ]; in builtins.toXML (f 60)",
+        "let f = n: if n == 0 then [ ] else [ (f (n - 1)) (f (n - 1)) ]; in builtins.deepSeq (f 60) 1",
+    ] {
+        let ran = workspace.command(["expr", text, "--max-eval-memory", "64M"]).output().expect("the program starts");
+        let text = workspace.text(&ran);
+        assert!(text.starts_with("status: 1\n") && text.contains("lang::out_of_memory"), "{text}");
+    }
+}
+
+#[test]
+fn derivations_and_functions_are_shown_short() {
+    let workspace = Workspace::with_own_store(
+        r#"rec {
+          d = derivation { name = "x"; system = "none"; builder = "none"; };
+          wrong = d // { never = throw "shown"; };
+          functions = [ (x: x) map (map (x: x)) ];
+          twice = [ functions functions ];
+        }"#,
+    );
+    let shown = ["d", "functions", ""].map(|attr| workspace.check(&format!("expr -f default.nix {attr}"))).concat();
+    assert_snapshot!(shown, @r#"
+    status: 0
+    --- stdout
+    «derivation /eval/store/[HASH]-x.drv»
+    status: 0
+    --- stdout
+    [ «lambda @ [DIR]/default.nix:4:25» «primop map» «partially applied primop map» ]
+    status: 0
+    --- stdout
+    { d = «derivation /eval/store/[HASH]-x.drv»; functions = [ «lambda @ [DIR]/default.nix:4:25» «primop map» «partially applied primop map» ]; twice = [ «repeated» «repeated» ]; wrong = «derivation /eval/store/[HASH]-x.drv»; }
+    "#);
+    let whole = workspace.check("nix-instantiate --eval --strict default.nix -A d");
+    assert!(whole.contains("builder = \"none\"; drvAttrs = {"), "{whole}");
+}
