@@ -40,6 +40,28 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "run",
+        &[
+            ("ev run .#hello-prefix --command hello", "run a program of a package, without installing it"),
+            ("ev run .#app -- --verbose file", "run an app of the flake in this directory"),
+        ],
+    ),
+    (
+        "shell",
+        &[
+            ("ev shell .#python-prefix", "start a shell with a package on PATH"),
+            ("ev shell .#python-prefix -c python3 -V", "run one command instead"),
+            ("ev shell --failed", "enter the sandbox of the last failed build, as it was left"),
+        ],
+    ),
+    (
+        "develop",
+        &[
+            ("ev develop .#zlib", "start a shell in the sandbox in which a package is built"),
+            ("ev develop .#zlib --fresh -c unpackPhase", "run a phase of its build in a new directory"),
+        ],
+    ),
+    (
         "expr",
         &[
             ("ev expr '1 + 1'", "print the value of an expression"),

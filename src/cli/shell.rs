@@ -83,7 +83,7 @@ impl Shell {
                 || drv.is_some_and(|drv| StoreModel::Native.print(&drv) == name || drv.to_string() == name)
         };
         let found = match names.as_slice() {
-            _ if !self.installables.are_given() => kept.first().and_then(with_drv),
+            _ if !self.installables.are_given() && !self.installables.have_source() => kept.first().and_then(with_drv),
             [name] => match kept.iter().find(|failed| known(failed, name)).and_then(with_drv) {
                 Some(found) => Some(found),
                 // A flake's attribute has one of these; a name alone is that of a failed build.

@@ -18,6 +18,9 @@ use store::{Lock, StoreError};
 /// A wait for a lock that is shorter than this is not reported: no person would notice it.
 const UNNOTICED_WAIT: Duration = Duration::from_millis(60);
 
+/// Codes of failures of the builder or of its outputs.
+const AT_THE_BUILDER: [&str; 4] = ["build::failed", "build::timed_out", "build::output", "build::not_deterministic"];
+
 /// One node while it is worked on.
 pub(crate) struct Job<'a> {
     pub id: NodeId,
@@ -158,7 +161,8 @@ impl Realiser<'_> {
     /// Keeps the directories of a failed build for the user: if that was asked for, or within the
     /// bounds for those that were not. Then the very sandbox can be entered again ([`crate::failed`]).
     ///
-    /// Without being asked for, none is kept of a build that filled the disk.
+    /// Without being asked for, none is kept of a build that failed for a reason outside of it, such
+    /// as a full disk.
     pub(super) fn keep(
         &self,
         job: &Job<'_>,
@@ -170,7 +174,8 @@ impl Realiser<'_> {
         let bounds = match stopped.error {
             BuildError::Cancelled => return stopped,
             _ if on_request => None,
-            BuildError::DiskFull { .. } | BuildError::DiskReserve { .. } => return stopped,
+            // A look at the sandbox explains no other failure.
+            ref error if !AT_THE_BUILDER.contains(&error.code()) => return stopped,
             _ if self.options.keep_latest_failed.count == 0 => return stopped,
             _ => Some(self.options.keep_latest_failed),
         };

@@ -129,6 +129,29 @@ fn the_directories_of_a_failed_build_can_be_kept() {
 }
 
 #[test]
+fn the_directories_of_the_latest_failed_builds_are_kept_within_bounds() {
+    let mut world = World::new();
+    world.options.keep_latest_failed = builder::FailedBounds { count: 2, bytes: 1 << 20 };
+    let names = |world: &World| -> Vec<String> {
+        builder::failed_builds(&world.store).unwrap().iter().map(builder::FailedBuild::short_name).collect()
+    };
+    for name in ["one", "two", "three"] {
+        let drv = world.script(name, "echo left > note; exit 1").add(&world);
+        let error = world.error(&drv);
+        assert!(!error.contains("kept:") && error.contains(&format!("`{name}` failed")), "{error}");
+    }
+    assert_eq!(names(&world), ["three", "two"]);
+    // One that is too large leaves the others.
+    let large = world.script("large", "for i in {1..3000}; do printf '%01000d' 0; done > big; exit 1").add(&world);
+    world.error(&large);
+    assert_eq!(names(&world), ["three", "two"]);
+    // With the flag, neither number nor size counts.
+    world.options.keep_failed = true;
+    assert!(world.error(&large).contains("kept:        ROOT/failed/"));
+    assert_eq!(names(&world), ["large", "three", "two"]);
+}
+
+#[test]
 fn stopping_kills_the_build_and_leaves_no_failure() {
     let world = World::new();
     let drv = world.script("long", "sleep 60; echo x > $out").add(&world);

@@ -35,7 +35,7 @@ fn not_the_same_again() {
     error[build::not_deterministic]: `fickle` failed: built again, the outputs differ:
         out/id: other contents (37 bytes both times)
      |
-     = help: `--keep-failed` keeps the outputs of the second build, to compare them
+     = help: the outputs of the second build are in `[STORE]/failed/[HASH]-fickle.drv/output`
     1 failed in [TIME]
     error[build::not_deterministic]: `fickle` failed, as reported above
     "#);

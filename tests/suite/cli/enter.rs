@@ -149,7 +149,7 @@ fn phases_of_the_build_are_functions() {
 fn a_shell_on_a_terminal_has_a_terminal_of_its_own() {
     let workspace = failing("echo left > note; exit 1");
     let mut terminal = Terminal::start(&workspace, &format!("shell --failed {}", derivation(&workspace)));
-    terminal.wait_for("\\$ ".trim_start_matches('\\'), 1);
+    terminal.wait_for("$ ", 1);
     terminal.type_keys("tty; cat note; echo $((6 * 7))\n");
     terminal.wait_for("/dev/pts/0", 1);
     terminal.wait_for("left", 1);
@@ -243,7 +243,9 @@ fn develop_takes_shells_of_a_flake_before_its_packages() {
     assert_snapshot!(workspace.check("develop .#none --fresh -c true"), @r"
     status: 1
     --- stderr
-    error: the flake at `[DIR]` has no `devShells.x86_64-linux.none`, `packages.x86_64-linux.none`, `legacyPackages.x86_64-linux.none`, `none`
+    error[installable]: the flake at `[DIR]` has no `devShells.x86_64-linux.none`, `packages.x86_64-linux.none`, `legacyPackages.x86_64-linux.none`, `none`
+     |
+     = help: `ev flake show [DIR]` lists what it has
     ");
 }
 

@@ -30,6 +30,7 @@ fn failing_command_and_last_log_lines() {
         > ls: cannot access '/nonexistent': No such file or directory
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::failed]: `toy` failed, as reported above
     "#);
@@ -72,6 +73,7 @@ fn only_the_last_lines_of_a_long_log() {
         > line 200
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::failed]: `toy` failed, as reported above
     "#);
@@ -90,6 +92,7 @@ fn killed_by_a_signal() {
         > going
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::failed]: `toy` failed, as reported above
     "#);
@@ -113,6 +116,7 @@ fn no_network() {
         > /bin/bash: line 1: /dev/tcp/192.0.2.1/80: Network is unreachable
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::failed]: `toy` failed, as reported above
     "#);
@@ -135,6 +139,7 @@ fn writes_outside_its_output() {
         > /bin/bash: line 1: /etc/leak: Read-only file system
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::failed]: `toy` failed, as reported above
     "#);
@@ -149,6 +154,8 @@ fn writes_an_output_it_does_not_have() {
           toy
     building toy
     error[build::output]: `toy` failed: the builder made `/output/other`, which is not an output of this derivation; its outputs are `out`
+     |
+     = help: enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::output]: `toy` failed, as reported above
     "#);
@@ -163,6 +170,8 @@ fn makes_no_output() {
           toy
     building toy
     error[build::output]: `toy` failed: the builder succeeded but did not make the output `out`: there is nothing at `/output/out`
+     |
+     = help: enter it as it failed: `ev shell --failed toy`
     1 failed in [TIME]
     error[build::output]: `toy` failed, as reported above
     "#);
@@ -183,6 +192,7 @@ fn takes_too_long() {
         > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
+             enter it as it failed: `ev shell --failed slow`
     1 failed in [TIME]
     error[build::timed_out]: `slow` failed, as reported above
     "#);
@@ -197,6 +207,7 @@ fn takes_too_long() {
         > starting
      |
      = help: the whole log: `ev log /eval/store/[HASH]-slow.drv`
+             enter it as it failed: `ev shell --failed slow`
     1 failed in [TIME]
     error[build::timed_out]: `slow` failed, as reported above
     "#);
@@ -230,6 +241,7 @@ fn keep_going_builds_independent_targets() {
         > no luck
      |
      = help: the whole log: `ev log /eval/store/[HASH]-bad.drv`
+             enter it as it failed: `ev shell --failed bad`
     building good
     built    good in [TIME]
     1 built, 1 failed, 1 blocked by failures in [TIME]
@@ -241,7 +253,7 @@ fn keep_going_builds_independent_targets() {
     {
       "error": {
         "code": "build::failed",
-        "help": "the whole log: `ev log /eval/store/[HASH]-bad.drv`",
+        "help": "the whole log: `ev log /eval/store/[HASH]-bad.drv`\nenter it as it failed: `ev shell --failed bad`",
         "message": "`bad` failed: the builder exited with status 1\n  last lines of the log:\n  > no luck"
       },
       "exitStatus": 100,
