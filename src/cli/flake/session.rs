@@ -85,7 +85,7 @@ impl OpenFlake {
     /// # Errors
     /// When the value does not evaluate.
     pub fn members(&self, value: Value) -> Result<Option<Vec<(String, Value)>>, Error> {
-        self.session.evaluate(|evaluator| Ok(evaluator.force(value)?.as_attrs().map(|set| sorted(set))))
+        self.session.evaluate(|evaluator| Ok(evaluator.force(value)?.as_attrs().map(sorted)))
     }
 }
 

@@ -278,7 +278,7 @@ impl Session {
         let found = |evaluator: &mut Evaluator| {
             let outputs = evaluator.eval_flake(&reference)?;
             for path in attr.candidates(&self.system) {
-                if matches!(walk(evaluator, outputs, &path)?, Ok(_)) {
+                if walk(evaluator, outputs, &path)?.is_ok() {
                     return Ok(true);
                 }
             }

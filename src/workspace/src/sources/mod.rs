@@ -34,7 +34,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::SourceKind;
 use store::archive::{ArchiveError, write_filtered};
@@ -65,6 +65,9 @@ pub struct Sources {
     registries: Arc<LazyRegistries>,
     /// Warn about working trees with changes.
     warn_dirty: bool,
+    /// Results for sources of other machines, by the request: a session sees one version of each, and
+    /// asks for it once.
+    seen: Mutex<BTreeMap<String, Fetched>>,
 }
 
 /// A fetched file or tree.
@@ -221,6 +224,7 @@ impl Sources {
             offline: false,
             warn_dirty: true,
             registries: Arc::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -276,6 +280,22 @@ impl Sources {
     /// The errors of [`Sources::obtain`]; when the hash differs from the expected one; when the
     /// host cannot add the result.
     pub(crate) fn fetch(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
+        let is_local =
+            text(request, "type") == Some("path") || text(request, "url").is_some_and(|url| local(url).is_some());
+        // A name of a registry may mean a directory.
+        if is_local || text(request, "type") == Some("indirect") {
+            return self.fetch_now(host, request);
+        }
+        let key = format!("{request:?}");
+        if let Some(seen) = os::lock(&self.seen).get(&key) {
+            return Ok(seen.clone());
+        }
+        let fetched = self.fetch_now(host, request)?;
+        os::lock(&self.seen).insert(key, fetched.clone());
+        Ok(fetched)
+    }
+
+    fn fetch_now(&self, host: &dyn Host, request: &FetchRequest) -> HostResult<Fetched> {
         let mut obtained = self
             .obtain(request, &|warning| host.message(Severity::Warning, warning))
             .map_err(|error| if error.message.ends_with(OFFLINE) { with_offline_help(error) } else { error })?;
