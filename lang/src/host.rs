@@ -150,7 +150,7 @@ pub struct Fetched {
     pub branch: Option<String>,
 }
 
-/// A source tree of this machine that a flake is read from where it lies, without a copy in the
+/// A source tree of this machine that a flake is read in place, without a copy in the
 /// store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalTree {
@@ -259,7 +259,7 @@ pub trait Host: Send + Sync {
         None
     }
 
-    /// Returns a fact about a tree that is read where it lies.
+    /// Returns a fact about a tree that is read in place.
     fn local(&self, tree: &LocalTree, _fact: LocalFact) -> HostResult<LocalFacts> {
         Err(HostError::unsupported(&format!("describing the tree at '{}'", tree.root.display())))
     }

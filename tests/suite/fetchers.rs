@@ -502,6 +502,8 @@ fn a_locked_directory_has_its_locked_contents() {
     status: 0
     --- stdout
     "first\n"
+    --- stderr
+    warning: '[DIR]/base' has changed since the input 'base' was locked; `ev flake update base` takes it as it is now
     "#);
     // The directory is not read when the store has the locked tree.
     workspace.write("base/text", "second\n");
@@ -509,11 +511,14 @@ fn a_locked_directory_has_its_locked_contents() {
     status: 0
     --- stdout
     "first\n"
+    --- stderr
+    warning: '[DIR]/base' has changed since the input 'base' was locked; `ev flake update base` takes it as it is now
     "#);
     lock("sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     assert_snapshot!(run(&workspace, &["expr", ".#text"]), @r#"
     status: 1
     --- stderr
+    warning: '[DIR]/base' has changed since the input 'base' was locked; `ev flake update base` takes it as it is now
     error[lang::host]: hash mismatch in '[DIR]/base'
                          specified: sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
                          got:       sha256-+nv1sGEC3tmpcExcmlKlJIhDV008pKesSKsT/TOn2uI=

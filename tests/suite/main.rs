@@ -36,6 +36,7 @@ mod cli {
     mod flake_outputs;
     mod flake_pinned;
     mod flake_references;
+    mod flake_self;
     mod flake_use;
     mod inspect;
     mod names;

@@ -54,7 +54,7 @@ impl FlakeTree {
 }
 
 impl Evaluator {
-    /// Returns the flake in a directory of this machine, which is read where it lies.
+    /// Returns the flake in a directory of this machine, which is read in place.
     ///
     /// # Errors
     /// When the directory cannot be read.

@@ -91,7 +91,10 @@ pub(crate) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
         None => lossy(ev.text_of(value)?.bytes()),
     };
     let mut reference = FlakeRef::parse(&text)?;
-    if ev.shared.options.pure && !reference.is_pinned() {
+    // The name of a store object is as good as a hash of it.
+    let model = ev.shared.options.store_model;
+    let is_in_store = reference.local_path().is_some_and(|path| model.split(path).is_ok());
+    if ev.shared.options.pure && !reference.is_pinned() && !is_in_store {
         let message = format!("cannot call 'getFlake' on unlocked flake reference '{text}'");
         return Err(Error::other("lang::unlocked_fetch", message).help("use `--impure` to override"));
     }

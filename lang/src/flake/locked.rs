@@ -13,6 +13,7 @@ use crate::builtins::expect::lossy;
 use crate::builtins::json::plain_attrs;
 use crate::compile::code::Code;
 use crate::error::{Error, Result};
+use crate::host::{FetchValue, LocalFact, LocalTree};
 use crate::symbol::Symbol;
 use crate::value::{Attrs, Value};
 use crate::vm::{Evaluator, LOCK};
@@ -42,8 +43,28 @@ static NODE_TREE: Code = Code::native(3, |ev, captures| {
         let name = lossy(ev.expect_string(captures[0])?.bytes());
         return Err(unpinned(&name, &reference));
     }
+    warn_if_changed(ev, captures[0], &reference)?;
     Ok(fetch_tree(ev, &reference, b"/", Asker::Flake)?.to_value())
 });
+
+/// Warns when a directory was modified after it was locked: its locked copy is what is used.
+fn warn_if_changed(ev: &mut Evaluator, name: Value, reference: &FlakeRef) -> Result<()> {
+    let (Some(path), Some(FetchValue::Int(locked))) =
+        (reference.local_path(), reference.attributes().get("lastModified").cloned())
+    else {
+        return Ok(());
+    };
+    let tree = LocalTree { root: ev.real_path(path.as_bytes())?, is_git: false, submodules: false };
+    // A directory that is gone does not matter while its copy is in the store.
+    let Ok(facts) = ev.shared.host.local(&tree, LocalFact::Attributes) else { return Ok(()) };
+    if facts.attributes.get("lastModified").is_some_and(|now| matches!(now, FetchValue::Int(now) if *now > locked)) {
+        let name = lossy(ev.expect_string(name)?.bytes());
+        ev.warn_once(&format!(
+            "'{path}' has changed since the input '{name}' was locked; `ev flake update {name}` takes it as it is now"
+        ));
+    }
+    Ok(())
+}
 
 /// A node that the lock file does not describe well enough: the reason.
 static BROKEN: Code = Code::native(1, |ev, captures| {

@@ -1,6 +1,6 @@
 //! Source trees of flakes and other inputs, and their facts as expressions see them.
 //!
-//! A tree that the user names, and a directory that no hash pins, is read where it lies. Its copy
+//! A tree that the user names, and a directory that no hash pins, is read in place. Its copy
 //! in the store, its hash and its number of revisions are made when an expression asks for them:
 //! each is a thunk of its own. Other trees are in the store, with facts that are known already.
 
@@ -40,7 +40,7 @@ static GIT_INFO: Code = Code::native(2, |ev, captures| {
     Ok(plain_attrs(members))
 });
 
-/// A fact of a tree that is read where it lies: its root, true for Git, true with submodules, its
+/// A fact of a tree that is read in place: its root, true for Git, true with submodules, its
 /// name.
 static FACT: Code = Code::native(4, |ev, captures| {
     let is_git = ev.expect_forced_bool(captures[1])?;
@@ -94,7 +94,7 @@ pub(super) struct SourceTree {
 }
 
 impl SourceTree {
-    /// Opens a tree that is read where it lies; `dir` is a directory in it.
+    /// Opens a tree that is read in place; `dir` is a directory in it.
     fn local(ev: &mut Evaluator, tree: &LocalTree, dir: Vec<u8>) -> Result<SourceTree> {
         ev.open_local_tree(tree)?;
         let root = tree.root.as_os_str().as_bytes().to_vec();
@@ -220,7 +220,14 @@ pub(super) fn fetch_with_facts(
     Ok((tree, fetched.attributes, fetched.branch))
 }
 
-/// Returns the tree and directory of a reference that is read where it lies: a directory that
+/// Returns whether an expression may name a directory without a hash: pure evaluation reads those of
+/// the store alone.
+fn may_be_named(ev: &Evaluator, reference: &FlakeRef) -> bool {
+    let path = reference.local_path().unwrap_or_default();
+    !ev.shared.options.pure || ev.shared.options.store_model.split(path).is_ok()
+}
+
+/// Returns the tree and directory of a reference that is read in place: a directory that
 /// nothing pins, or the working tree of a repository that the user names.
 pub(super) fn local_tree(
     ev: &mut Evaluator,
@@ -230,7 +237,7 @@ pub(super) fn local_tree(
 ) -> Result<Option<(LocalTree, Vec<u8>)>> {
     let has = |name: &str| reference.attributes().contains_key(name);
     let tree = match reference.kind() {
-        "path" if !has("narHash") && !(ev.shared.options.pure && asker == Asker::Expression) => {
+        "path" if !has("narHash") && (asker != Asker::Expression || may_be_named(ev, reference)) => {
             let path = resolve(reference.local_path().unwrap_or_default().as_bytes(), base);
             Some(LocalTree { root: ev.real_path(&path)?, is_git: false, submodules: false })
         }
@@ -312,13 +319,13 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Copies a tree that is read where it lies to the store.
+    /// Copies a tree that is read in place to the store.
     fn copied_tree(&self, tree: &LocalTree) -> Result<StorePath> {
         let facts = self.shared.host.local(tree, LocalFact::StorePath)?;
         facts.path.ok_or_else(|| Error::other("lang::host", "the tree has no path in the store"))
     }
 
-    /// Returns the name of a copy of a source. The root of a flake that is read where it lies has
+    /// Returns the name of a copy of a source. The root of a flake that is read in place has
     /// the one that it has in Nix, where the flake is in the store already.
     pub(crate) fn copy_name(&self, source: &[u8]) -> Result<Vec<u8>> {
         let path = Path::new(OsStr::from_bytes(source));

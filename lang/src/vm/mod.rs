@@ -116,7 +116,7 @@ pub(crate) struct Evaluation {
     /// Directories that pure evaluation may read: those of the options, and those of flakes once
     /// they are named.
     pub allowed_roots: RwLock<Vec<PathBuf>>,
-    /// Trees of flakes that are read where they lie.
+    /// Trees of flakes that are read in place.
     pub local_trees: RwLock<Vec<LocalTree>>,
     /// Warnings about flakes that were shown.
     pub warned: Mutex<HashSet<String, FxBuildHasher>>,

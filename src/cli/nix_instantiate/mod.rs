@@ -155,7 +155,8 @@ fn run(arguments: &Arguments) -> u8 {
     };
     let keep_derivations = arguments.action != Action::Evaluate || arguments.read_write;
     let cache = environment.cache();
-    let surroundings = surroundings(environment, arguments.search_path(&here));
+    let mut surroundings = surroundings(environment, arguments.search_path(&here));
+    surroundings.sources = surroundings.sources.map(|sources| sources.warning_of_changes(!settings.no_warn_dirty));
     let mut evaluator = Evaluator::new(Arc::new(ReadOnlyHost::new(surroundings, keep_derivations)), options);
     let jobs = match settings.eval_jobs {
         None => 1,

@@ -30,7 +30,7 @@ pub enum Question {
     Home,
     /// The Git tree that a directory belongs to.
     GitTree(PathBuf),
-    /// A fact about a tree that is read where it lies. Asking for it makes its files known as well.
+    /// A fact about a tree that is read in place. Asking for it makes its files known as well.
     Local(Tree, Fact),
     /// Which of the paths below the root of a tree are changed, and which are not tracked.
     Status(Tree, Vec<PathBuf>),

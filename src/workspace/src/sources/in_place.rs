@@ -1,4 +1,4 @@
-//! Trees of flakes that are read where they lie: their facts, the files that belong to them, and
+//! Trees of flakes that are read in place: their facts, the files that belong to them, and
 //! what an evaluation used of them.
 //!
 //! As in Nix, sources copied from the working tree of a Git repository have tracked files only. An

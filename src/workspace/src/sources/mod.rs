@@ -45,6 +45,9 @@ pub use in_place::{LocalTrees, Members, TreeUse, git_tree_of, reference_of_direc
 /// Time that a download without a hash is reused for.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
 
+/// Directories that are larger are copied with a warning.
+const LARGE_BYTES: u64 = 100_000_000;
+
 /// Advice when the file system of the cache is full.
 pub const CACHE_REMEDY: &str = "free some space there, or set XDG_CACHE_HOME to a directory on a larger file system";
 
@@ -339,6 +342,17 @@ impl Sources {
             "path" => {
                 let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
                 let mut obtained = Obtained::tree(PathBuf::from(path));
+                if size_exceeds(&obtained.path, LARGE_BYTES) {
+                    let advice = match git_tree_of(&obtained.path) {
+                        Some(_) => ", also files that Git does not track; `git+file:` takes the tracked ones",
+                        None => "",
+                    };
+                    warn(&format!(
+                        "all of '{}' is copied to the store, which is more than {} MB{advice}",
+                        obtained.path.display(),
+                        LARGE_BYTES / 1_000_000
+                    ));
+                }
                 if !request.attributes.contains_key("lastModified") {
                     let seconds = newest(&obtained.path)
                         .map_err(|cause| failed("cannot read the times in", &obtained.path, &cause))?;
@@ -489,6 +503,26 @@ fn mercurial() -> HostError {
 
 fn url(request: &FetchRequest) -> HostResult<&str> {
     text(request, "url").ok_or_else(|| other("there is no `url` to fetch from"))
+}
+
+/// Returns whether the files of a directory have more than so many bytes together, without reading
+/// more of it than is needed to know.
+fn size_exceeds(directory: &Path, bytes_max: u64) -> bool {
+    let mut total = 0_u64;
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            match meta.is_dir() {
+                true => directories.push(entry.path()),
+                false => total = total.saturating_add(meta.len()),
+            }
+            if total > bytes_max {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Returns the latest modification time of `path` and everything in it, in seconds since 1970.

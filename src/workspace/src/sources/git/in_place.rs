@@ -1,8 +1,8 @@
-//! Working trees that flakes are read from where they lie: which files belong to them, and their
+//! Working trees that flakes are read in place: which files belong to them, and their
 //! facts.
 //!
-//! The index is read once; it says which files are tracked. Whether they differ from the last
-//! commit is another question, which looks at each of them, so it is asked only when it matters.
+//! The index is read once; it says which files are tracked. A comparison with the last commit looks
+//! at each of them, so it is made only when it matters.
 
 use super::worktree::{self, WorkingTree};
 use super::{Attributes, Request, add_rev, add_time, committed, count_revisions, describe_changed, open, unreadable};
