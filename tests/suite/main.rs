@@ -18,6 +18,7 @@ mod modules;
 mod normal;
 mod personal;
 mod plain_english;
+mod printed_commands;
 mod questions;
 mod threat_model;
 mod workspace;
