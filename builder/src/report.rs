@@ -44,9 +44,12 @@ impl BuildReport {
         match self.failures.as_slice() {
             [failure] => failure.help(),
             failures => {
-                let first = |of: fn(&DerivationFailure) -> Option<String>| failures.iter().find_map(|failure| of(failure));
-                let steps: Vec<String> =
-                    first(DerivationFailure::log_help).into_iter().chain(first(DerivationFailure::enter_help)).collect();
+                let first =
+                    |of: fn(&DerivationFailure) -> Option<String>| failures.iter().find_map(|failure| of(failure));
+                let steps: Vec<String> = first(DerivationFailure::log_help)
+                    .into_iter()
+                    .chain(first(DerivationFailure::enter_help))
+                    .collect();
                 (!steps.is_empty()).then(|| steps.join("\n"))
             }
         }

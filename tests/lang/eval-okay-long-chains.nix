@@ -24,4 +24,6 @@ in
   lazyBranches = (import (toFile "branches.nix" "x: { a = ${concatStringsSep "" (genList (n: "if x == ${toString n} then \"is ${toString n}\" else ") count)}\"other\"; }") 1700).a;
   parts = builtins.stringLength (import (toFile "parts.nix" "x: \"${concatStringsSep "" (genList (n: "\${x}${toString n}") count)}\"") "abc");
   calls = import (toFile "calls.nix" "let f = x: y: x + y; in ${concatStringsSep "" (genList (n: "f (") 2000)}1${concatStringsSep "" (genList (n: ") 2") 2000)}");
+  dynamic = builtins.length (builtins.attrNames (import (toFile "dynamic.nix" "f: { ${concatStringsSep "" (genList (n: "\${\"a\" + f ${toString n}} = ${toString n}; ") 3000)}}") toString));
+  inherits = (import (toFile "inherits.nix" "s: { ${concatStringsSep "" (genList (n: "inherit ({ a${toString n} = s; }) a${toString n}; ") count)}}") 5).a999;
 }

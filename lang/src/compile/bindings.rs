@@ -13,6 +13,12 @@ use crate::value::attrs::Shape;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
+/// Computed names that are added to a set at a time; each time the set is made again.
+const DYNAMIC_PART: usize = 1024;
+
+/// Results of the expressions of `inherit (set) …`, by address.
+type Froms<T> = HashMap<*const (), T, FxBuildHasher>;
+
 /// Names that end with a scope.
 pub(super) struct OpenScope(Vec<Symbol>);
 
@@ -37,6 +43,11 @@ struct SetBlock {
 enum InheritSource {
     Register(Reg),
     Constant(ConstantIndex),
+}
+
+/// Returns the address of an expression, as a key.
+fn identity(expr: Expr<'_>) -> *const () {
+    std::ptr::from_ref(expr.kind).cast()
 }
 
 /// Returns the members of a recursive group that are another name for one, as in `let a = b; b = …`,
@@ -197,11 +208,11 @@ impl Compiler<'_> {
     /// Makes the members of a recursive group, whose names are in scope.
     fn members(&mut self, bindings: &[(&Binding<'_>, Reg)]) {
         let mut members: Vec<Member> = Vec::with_capacity(bindings.len());
-        let mut froms: Vec<(*const ExprKind<'_>, InheritSource)> = Vec::new();
+        let mut froms: Froms<InheritSource> = Froms::default();
         let mut later: Vec<Op> = Vec::new();
         for &(binding, _) in bindings {
             let BindingValue::InheritFrom(expr) = binding.value else { continue };
-            if froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind)) {
+            if froms.contains_key(&identity(expr)) {
                 continue;
             }
             let from = if let Some(index) = self.constant_of(expr) {
@@ -216,7 +227,7 @@ impl Compiler<'_> {
                 members.push(Member { register, code, is_lambda: false, select: None });
                 InheritSource::Register(register)
             };
-            froms.push((expr.kind, from));
+            froms.insert(identity(expr), from);
         }
         // Inherited names first, so that the others see which are constants and which are known
         // early.
@@ -247,8 +258,7 @@ impl Compiler<'_> {
                     members.push(Member { register, code, is_lambda: false, select });
                 }
                 BindingValue::InheritFrom(expr) => {
-                    let from = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map(|(_, from)| *from);
-                    match from.expect("every `inherit (…)` was visited above") {
+                    match froms.get(&identity(expr)).copied().expect("every `inherit (…)` was visited above") {
                         InheritSource::Constant(index) => {
                             // A member of a constant set, such as `builtins`.
                             let value =
@@ -346,14 +356,14 @@ impl Compiler<'_> {
         statics.sort_unstable_by_key(|binding| binding.name);
         let names: Vec<(Symbol, Pos)> = statics.iter().map(|binding| (binding.name, self.pos(binding.span))).collect();
         let shape = self.shape(&names);
-        let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
+        let mut froms: Froms<Reg> = Froms::default();
         for binding in bindings.statics {
             if let BindingValue::InheritFrom(expr) = binding.value
-                && !froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind))
+                && !froms.contains_key(&identity(expr))
             {
                 let register = self.temporary();
                 self.lazy(expr, register, None, false);
-                froms.push((expr.kind, register));
+                froms.insert(identity(expr), register);
             }
         }
         const PART: usize = 64;
@@ -383,7 +393,7 @@ impl Compiler<'_> {
         self.emit(Op::Move { dst, src: set });
     }
 
-    fn binding_value(&mut self, binding: &Binding<'_>, froms: &[(*const ExprKind<'_>, Reg)], dst: Reg) {
+    fn binding_value(&mut self, binding: &Binding<'_>, froms: &Froms<Reg>, dst: Reg) {
         match binding.value {
             BindingValue::Expr(expr) => self.lazy(expr, dst, Some(binding.name), false),
             BindingValue::Inherit => {
@@ -391,7 +401,7 @@ impl Compiler<'_> {
                 self.lazy(Expr { kind: &name, span: binding.span }, dst, None, false);
             }
             BindingValue::InheritFrom(expr) => {
-                let src = froms.iter().find(|(kind, _)| std::ptr::eq(*kind, expr.kind)).map_or(dst, |(_, reg)| *reg);
+                let src = froms.get(&identity(expr)).copied().unwrap_or(dst);
                 let site = self.site(binding.name);
                 self.emit(Op::SpecSelect { dst, src, site });
                 let code = self.select_code(InheritSource::Register(src), binding.name, binding.span);
@@ -401,7 +411,7 @@ impl Compiler<'_> {
     }
 
     fn dynamics(&mut self, dynamics: &[DynamicBinding<'_>], span: Span, set: Reg) {
-        for part in dynamics.chunks(64) {
+        for part in dynamics.chunks(DYNAMIC_PART) {
             let mark = self.mark();
             let first = self.registers(part.len() * 2);
             for (index, binding) in part.iter().enumerate() {
@@ -455,20 +465,20 @@ impl Compiler<'_> {
         let code = self.finish_function(0, None, None, pos, Vec::new());
         self.emit(Op::AllocThunk { dst: whole, code });
         // Names inherited from outside are looked up there.
-        let mut froms: Vec<(*const ExprKind<'_>, Reg)> = Vec::new();
+        let mut froms: Froms<Reg> = Froms::default();
         for binding in bindings.statics.iter().filter(|binding| matches!(binding.value, BindingValue::Inherit)) {
-            self.binding_value(binding, &[], registers[&binding.name]);
+            self.binding_value(binding, &Froms::default(), registers[&binding.name]);
         }
         for binding in bindings.statics {
             self.define(binding.name, Location::Member { set: whole });
         }
         for binding in bindings.statics {
             if let BindingValue::InheritFrom(expr) = binding.value
-                && !froms.iter().any(|(kind, _)| std::ptr::eq(*kind, expr.kind))
+                && !froms.contains_key(&identity(expr))
             {
                 let register = self.temporary();
                 self.lazy(expr, register, None, false);
-                froms.push((expr.kind, register));
+                froms.insert(identity(expr), register);
             }
         }
         for binding in bindings.statics {

@@ -17,6 +17,8 @@ use crate::symbol::Symbol;
 use crate::value::attrs::Shape;
 use crate::value::thunk::{Claim, Claimed};
 use crate::value::{Attr, Attrs, Value, View};
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
 
 /// More tail calls than this without a return are an endless loop.
 const TAIL_CALLS_MAX: u32 = 20_000_000;
@@ -631,13 +633,18 @@ impl Evaluator {
     fn attrs_dynamic(&mut self, set: Value, pairs: &[Value], pos: Pos) -> Result<Value> {
         let set = set.as_attrs().expect("the register holds the set being made");
         let mut attrs: Vec<Attr> = set.iter().collect();
+        let mut new: HashMap<Symbol, Pos, FxBuildHasher> = HashMap::default();
         for pair in pairs.chunks_exact(2) {
             let name = self.force(pair[0])?;
             if name.is_null() {
                 continue;
             }
             let name = self.attr_name(name)?;
-            if let Some(old) = attrs.iter().find(|attr| attr.name == name) {
+            let old = set.get_attr(name).or_else(|| {
+                let pos = new.insert(name, pos)?;
+                Some(Attr { name, pos, value: Value::NULL })
+            });
+            if let Some(old) = old {
                 let at = self.describe_pos(old.pos);
                 let name = String::from_utf8_lossy(name.name()).into_owned();
                 return Err(Error::other(
