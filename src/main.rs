@@ -97,6 +97,7 @@ fn command() -> u8 {
         Ok(()) => Exit::Success.status(),
         Err(failure) => {
             let failure = if interrupted { failure.after_signal() } else { failure };
+            let failure = if progress::has_reported() { failure.after_reports() } else { failure };
             form.report(&failure);
             failure.exit.status()
         }

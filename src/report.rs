@@ -6,8 +6,9 @@ use crate::exit::Exit;
 use crate::interrupt;
 use crate::progress::screen;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use builder::{BuildError, BuildReport, DerivationFailure};
+use builder::{BuildError, BuildReport, BuilderFailure, DerivationFailure};
 use model::terminal::{is_active, visible};
+use model::{StoreModel, StorePath};
 use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;
@@ -30,8 +31,12 @@ pub struct Failure {
     evaluation: Option<Box<lang::error::Report>>,
     /// Report of the builds, when one of them failed.
     builds: Option<Box<BuildReport>>,
+    /// Further fields of [`Failure::to_json`].
+    details: Option<Box<serde_json::Map<String, serde_json::Value>>>,
     /// True when each failed build was reported when it failed, so that the text need not repeat it.
     is_summary: bool,
+    /// Files that are searched for places to change.
+    files: EditableFiles,
 }
 
 impl Failure {
@@ -43,8 +48,17 @@ impl Failure {
             help: None,
             evaluation: None,
             builds: None,
+            details: None,
             is_summary: false,
+            files: EditableFiles::default(),
         }
+    }
+
+    /// Adds fields to the object that `--json` prints.
+    #[must_use]
+    pub fn with_details(self, details: serde_json::Value) -> Failure {
+        let serde_json::Value::Object(details) = details else { return self };
+        Failure { details: Some(Box::new(details)), ..self }
     }
 
     /// Makes the failure of one build, to be reported while others run. `files` are searched for
@@ -69,9 +83,11 @@ impl Failure {
         Failure { is_summary: true, ..self }
     }
 
-    /// Adds the lines that contain the old hash to the help of a hash mismatch.
+    /// Adds the lines that contain the old hash to the help of a hash mismatch, and to its object in
+    /// JSON.
     #[must_use]
-    pub fn with_places(self, files: &EditableFiles) -> Failure {
+    pub fn with_places(mut self, files: &EditableFiles) -> Failure {
+        self.files = files.clone();
         let failures = self.builds().map(|builds| builds.failures.iter().map(|failure| &**failure).collect::<Vec<_>>());
         match failures.and_then(|failures| hash_help(failures, files)) {
             Some(help) => self.help(help),
@@ -145,12 +161,17 @@ impl Failure {
         screen::above(&format!("{text}\n"));
     }
 
+    /// Returns the message in place of one that would repeat reports.
+    fn summary(&self) -> Option<String> {
+        self.builds.as_deref().filter(|_| self.is_summary).map(BuildReport::summary_text)
+    }
+
     /// Returns the text for people.
     fn text(&self, show_trace: bool) -> String {
         match &self.evaluation {
             Some(report) => render(report, show_trace),
             None => {
-                let summary = self.builds.as_deref().filter(|_| self.is_summary).map(BuildReport::summary_text);
+                let summary = self.summary();
                 let message = summary.as_deref().unwrap_or(&self.message);
                 let (first, details) = message.split_once('\n').unwrap_or((message, ""));
                 let title = Level::ERROR.primary_title(visible(first));
@@ -179,16 +200,22 @@ impl Failure {
     pub fn diagnostic(&self) -> serde_json::Value {
         match &self.evaluation {
             Some(report) => diagnostic_of(report),
-            None => serde_json::json!({
-                "severity": "error", "code": self.code, "message": self.message,
-                "notes": self.help.iter().collect::<Vec<_>>(), "labels": [], "frames": [], "further": []
-            }),
+            None => {
+                let summary = self.summary();
+                let notes: Vec<_> = self.help.iter().filter(|_| summary.is_none()).collect();
+                serde_json::json!({
+                    "severity": "error", "code": self.code, "message": summary.as_ref().unwrap_or(&self.message),
+                    "notes": notes, "labels": [], "frames": [], "further": []
+                })
+            }
         }
     }
 
     /// The form that `--json` prints.
     pub fn to_json(&self) -> serde_json::Value {
-        let mut error = serde_json::json!({ "code": self.code, "message": self.message });
+        let builds = self.builds().filter(|builds| builds.failures.len() > 1);
+        let message = builds.map_or_else(|| self.message.clone(), BuildReport::names_text);
+        let mut error = serde_json::json!({ "code": self.code, "message": message });
         if let Some(help) = &self.help {
             error["help"] = help.as_str().into();
         }
@@ -196,8 +223,59 @@ impl Failure {
             error["places"] = report.labels.iter().map(place).collect();
             error["trace"] = report.trace.iter().map(|frame| serde_json::json!(frame.text)).collect();
         }
-        serde_json::json!({ "version": 1, "success": false, "exitStatus": self.exit.status(), "error": error })
+        let mut object = serde_json::json!({
+            "version": 1, "success": false, "exitStatus": self.exit.status(), "error": error
+        });
+        if let Some(builds) = self.builds() {
+            let print = |path: &StorePath| StoreModel::Native.print(path);
+            let blocked =
+                builds.blocked.iter().map(|(drv, by)| serde_json::json!({ "drvPath": print(drv), "by": print(by) }));
+            object["failures"] =
+                builds.failures.iter().map(|failure| failure_json(failure, Some(&self.files))).collect();
+            object["blocked"] = blocked.collect();
+            object["notStarted"] = builds.not_started.iter().map(print).collect();
+        }
+        for (name, value) in self.details.iter().flat_map(|details| details.iter()) {
+            object[name] = value.clone();
+        }
+        object
     }
+}
+
+/// Returns a failed derivation as an object; `docs/schemas/failure.json` describes it. The places of
+/// a wrong hash are searched in `files`.
+pub fn failure_json(failure: &DerivationFailure, files: Option<&EditableFiles>) -> serde_json::Value {
+    let log = failure.log.as_ref();
+    let (exit_status, signal) = match &failure.error {
+        BuildError::Builder(BuilderFailure::Exited(status))
+        | BuildError::DiskFull { failure: BuilderFailure::Exited(status), .. } => (Some(*status), None),
+        BuildError::Builder(BuilderFailure::Signalled(signal)) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let hash = match &failure.error {
+        BuildError::HashMismatch(mismatch) => Some(serde_json::json!({
+            "specified": mismatch.specified, "actual": mismatch.actual, "urls": mismatch.urls,
+            "places": files.map(|files| files.occurrences_of(&mismatch.specified)).unwrap_or_default(),
+        })),
+        _ => None,
+    };
+    serde_json::json!({
+        "drvPath": StoreModel::Native.print(&failure.drv),
+        "name": failure.name(),
+        "code": failure.error.code(),
+        "message": failure.error.to_string(),
+        "help": failure.error.help(),
+        "logPath": log.map(|log| &log.path),
+        "phase": log.and_then(|log| log.phase.as_ref()),
+        "command": log.and_then(|log| log.command.as_ref()),
+        "firstError": log.and_then(|log| log.first_error.as_ref()),
+        "lastLines": log.map(|log| &log.tail),
+        "builderExitStatus": exit_status,
+        "builderSignal": signal,
+        "unreachableHost": failure.error.unreachable().map(|(host, _)| host),
+        "hash": hash,
+        "kept": failure.kept,
+    })
 }
 
 /// Returns the help of fixed outputs with other contents: the lines that specify their hashes.

@@ -71,13 +71,22 @@ impl BuildReport {
     /// Returns the names of the failed derivations and of those that they block, for readers who
     /// have seen each failure.
     pub fn summary_text(&self) -> String {
+        self.short_text(", as reported above")
+    }
+
+    /// Returns the same names, for readers who have each failure in another form.
+    pub fn names_text(&self) -> String {
+        self.short_text("")
+    }
+
+    fn short_text(&self, remark: &str) -> String {
         let together = self.unreachable();
         let parts = match self.apart(&together).as_slice() {
             [] => Vec::new(),
-            [failure] => vec![format!("`{}` failed, as reported above", failure.name())],
+            [failure] => vec![format!("`{}` failed{remark}", failure.name())],
             failures => {
                 let names = failures.iter().map(|failure| failure.name());
-                vec![format!("{} failed, as reported above: {}", failures.len(), listed(names))]
+                vec![format!("{} failed{remark}: {}", failures.len(), listed(names))]
             }
         };
         self.finish(parts, together, false)

@@ -11,6 +11,7 @@ mod heartbeat;
 mod plan;
 mod tree;
 
+pub mod events;
 pub mod screen;
 
 use crate::print::remark_for_programs;
@@ -26,6 +27,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use workspace::EditableFiles;
+
+/// Set once a failed build was reported.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether failed builds were reported when they failed: the end need not repeat that.
+pub fn has_reported() -> bool {
+    REPORTED.load(Ordering::Relaxed)
+}
 
 /// Interval between two frames of the tree.
 const FRAME: Duration = Duration::from_millis(100);
@@ -285,6 +294,7 @@ impl Sink {
         state.counts.failed += 1;
         state.said = Some(Instant::now());
         let is_known = failure.error.unreachable().is_some_and(|(host, _)| !state.unreachable.insert(host.to_owned()));
+        REPORTED.store(true, Ordering::Relaxed);
         if !is_known {
             let report = Failure::of_build(failure, &os::lock(&self.files));
             match self.display.json_errors {

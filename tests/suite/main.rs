@@ -20,6 +20,7 @@ mod personal;
 mod plain_english;
 mod printed_commands;
 mod questions;
+mod schema;
 mod threat_model;
 mod workspace;
 
@@ -47,6 +48,7 @@ mod cli {
     mod profile;
     mod progress;
     mod repl;
+    mod schemas;
     mod terminal;
     mod usage;
 }

@@ -82,6 +82,9 @@ impl Error {
             Error::UnknownFlake { help, .. } => help.clone(),
             Error::Registry(error) => return error.help(),
             Error::LockOutdated { .. } => "`ev flake lock` makes the changes".to_owned(),
+            Error::NoDerivation(name) if name.ends_with("flake.nix") => {
+                "the outputs of a flake are built as `.#NAME`, in its directory".to_owned()
+            }
             Error::NotInStore(_) => "build the derivation or the flake output that it comes from".to_owned(),
             _ => return None,
         })

@@ -345,6 +345,14 @@ impl Session {
         })
     }
 
+    /// Makes the error of a value without derivations. A whole file is named as the user did.
+    fn no_derivation(&self, name: &str) -> Error {
+        Error::NoDerivation(match &self.settings.evaluation.source {
+            ExpressionSource::File(file) if name == WHOLE => file.display().to_string(),
+            _ => name.to_owned(),
+        })
+    }
+
     /// Returns the derivations that a value is or contains, or the store path that it is. Errors
     /// call it `name`.
     ///
@@ -362,7 +370,7 @@ impl Session {
             return path.map(|path| vec![Wanted::Path(path)]).ok_or_else(|| Error::NotADerivation(name.to_owned()));
         };
         if found.is_empty() {
-            return Err(Error::NoDerivation(name.to_owned()));
+            return Err(self.no_derivation(name));
         }
         found
             .into_iter()
@@ -482,10 +490,13 @@ fn write_attribute(key: &mut KeyWriter, value: &FetchValue) {
     }
 }
 
+/// Name of a file or expression that is taken as a whole.
+const WHOLE: &str = "the expression";
+
 pub(crate) fn describe(installable: &Installable) -> String {
     match installable {
         Installable::Flake { attr, .. } => attr.path().to_string(),
-        Installable::Attr { path, .. } if path.is_empty() => "the expression".to_owned(),
+        Installable::Attr { path, .. } if path.is_empty() => WHOLE.to_owned(),
         Installable::Attr { path, .. } => path.clone(),
         Installable::StorePath { path, .. } => path.display().to_string(),
     }

@@ -62,6 +62,7 @@ impl Session {
         let partial = store.root().join("tmp").join("partial");
         let fetch = settings.environment.fetch_config(partial, &hooks.interrupts)?;
         let fetch = FetchConfig { offline: settings.offline, ..fetch };
+        let fetch = FetchConfig { offline: settings.offline, ..fetch };
         let options = builder::Options { fetch: fetch.clone(), ..settings.building.clone() };
         let (owned, events) = (store.clone(), hooks.events.clone());
         let builder = Arc::new(match &hooks.executor {

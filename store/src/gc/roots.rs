@@ -37,16 +37,7 @@ impl LocalStore {
     /// [`StoreError::NotValid`]; [`StoreError::Root`] when something else is at `link`.
     pub fn add_root(&self, link: &Path, path: &StorePath) -> Result<PathBuf, StoreError> {
         let _shared = self.lock_shared()?;
-        let link = absolute(link)?;
-        match std::fs::read_link(&link) {
-            Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => {}
-            Ok(_) => return Err(StoreError::Root { path: link, reason: "a link to elsewhere has that name" }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                return Err(StoreError::Root { path: link, reason: "another file has that name" });
-            }
-            Err(error) => return Err(SysError::io("read link", link, &error).into()),
-        }
+        let link = self.check_root(link)?;
         self.temp_root(path)?;
         if !self.is_valid(path)? {
             return Err(StoreError::NotValid { path: path.clone() });
@@ -58,6 +49,24 @@ impl LocalStore {
         replace_link(&link, &self.physical_path(path))?;
         self.step("root made");
         Ok(link)
+    }
+
+    /// Returns the absolute path of a link, when [`LocalStore::add_root`] can make it a root: there is
+    /// nothing of that name, or a link to a path of a store.
+    ///
+    /// # Errors
+    /// When something else has that name.
+    pub fn check_root(&self, link: &Path) -> Result<PathBuf, StoreError> {
+        let link = absolute(link)?;
+        match std::fs::read_link(&link) {
+            Ok(target) if self.parse_any(&target.to_string_lossy()).is_ok() => Ok(link),
+            Ok(_) => Err(StoreError::Root { path: link, reason: "a link to elsewhere has that name" }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(link),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                Err(StoreError::Root { path: link, reason: "another file has that name" })
+            }
+            Err(error) => Err(SysError::io("read link", link, &error).into()),
+        }
     }
 
     /// Calls `make`, which creates a link at `link` into `path`, and makes that link a root while

@@ -51,7 +51,8 @@ fn a_changed_comment_runs_one_build() {
     {
       "built": 1,
       "cutOff": 2,
-      "fetched": 0
+      "fetched": 0,
+      "made": 0
     }
     "#);
     workspace.write("default.nix", &recipe("third", "another"));
@@ -60,7 +61,8 @@ fn a_changed_comment_runs_one_build() {
     {
       "built": 3,
       "cutOff": 0,
-      "fetched": 0
+      "fetched": 0,
+      "made": 0
     }
     "#);
     let json = workspace.json("build -f default.nix --no-link --json");
@@ -68,7 +70,8 @@ fn a_changed_comment_runs_one_build() {
     {
       "built": 0,
       "cutOff": 0,
-      "fetched": 0
+      "fetched": 0,
+      "made": 0
     }
     "#);
 }

@@ -96,12 +96,14 @@ fn json_of_a_success() {
         {
           "drvPath": "/eval/store/[HASH]-app.drv",
           "durationSecs": "[TIME]",
-          "how": "built"
+          "how": "built",
+          "logPath": null
         },
         {
           "drvPath": "/eval/store/[HASH]-lib.drv",
           "durationSecs": "[TIME]",
-          "how": "built"
+          "how": "built",
+          "logPath": null
         }
       ],
       "results": [
@@ -112,14 +114,16 @@ fn json_of_a_success() {
           },
           "physicalOutputs": {
             "out": "[STORE]/store/[HASH]-app"
-          }
+          },
+          "valid": true
         }
       ],
       "success": true,
       "summary": {
         "built": 0,
         "cutOff": 0,
-        "fetched": 0
+        "fetched": 0,
+        "made": 2
       },
       "version": 1
     }
@@ -172,4 +176,30 @@ fn dry_run_builds_nothing() {
 fn quiet_prints_nothing() {
     let workspace = Workspace::with_own_store(TOYS);
     assert_snapshot!(workspace.check("build -q -f default.nix app"), @"status: 0");
+}
+
+#[test]
+fn a_link_that_cannot_be_made_is_found_before_the_build() {
+    let workspace = Workspace::new(TOYS);
+    fs::create_dir(workspace.path().join("result")).expect("the workspace can be written");
+    assert_snapshot!(workspace.check("build -f default.nix ran"), @r#"
+    status: 1
+    --- stderr
+    error[store::not_a_root]: cannot create the link `result`: another file has that name
+     |
+     = help: move it away, choose another name with `-o NAME`, or use `--no-link`
+    "#);
+}
+
+#[test]
+fn a_flake_is_no_file_of_derivations() {
+    let workspace = Workspace::new("");
+    workspace.write("flake.nix", "{ outputs = _: { }; }");
+    assert_snapshot!(workspace.check("build -f flake.nix"), @r#"
+    status: 1
+    --- stderr
+    error[installable]: `flake.nix` contains no derivation
+     |
+     = help: the outputs of a flake are built as `.#NAME`, in its directory
+    "#);
 }

@@ -251,12 +251,48 @@ fn keep_going_builds_independent_targets() {
     let json = workspace.json("build -f default.nix --no-link --json bad");
     assert_snapshot!(workspace.json_text(&json), @r#"
     {
+      "blocked": [],
       "error": {
         "code": "build::failed",
         "help": "the whole log: `ev log /eval/store/[HASH]-bad.drv`\nenter it as it failed: `ev shell --failed bad`",
         "message": "`bad` failed: the builder exited with status 1\n  last lines of the log:\n  > no luck"
       },
       "exitStatus": 100,
+      "failures": [
+        {
+          "builderExitStatus": 1,
+          "builderSignal": null,
+          "code": "build::failed",
+          "command": null,
+          "drvPath": "/eval/store/[HASH]-bad.drv",
+          "firstError": null,
+          "hash": null,
+          "help": null,
+          "kept": null,
+          "lastLines": [
+            "no luck"
+          ],
+          "logPath": "[STORE]/log/[HASH]-bad.drv.zst",
+          "message": "the builder exited with status 1",
+          "name": "bad",
+          "phase": null,
+          "unreachableHost": null
+        }
+      ],
+      "notStarted": [],
+      "realised": [],
+      "results": [
+        {
+          "drvPath": "/eval/store/[HASH]-bad.drv",
+          "outputs": {
+            "out": "/eval/store/[HASH]-bad"
+          },
+          "physicalOutputs": {
+            "out": "[STORE]/store/[HASH]-bad"
+          },
+          "valid": false
+        }
+      ],
       "success": false,
       "version": 1
     }

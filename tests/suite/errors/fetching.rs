@@ -98,3 +98,43 @@ fn unknown_mirror() {
     error[build::fetch]: `x` failed, as reported above
     "#);
 }
+
+/// Two files of one host that cannot be reached, and two that need them.
+const AWAY: &str = r#"
+let
+  inherit (import ./prelude.nix) fetchurl sh;
+  file = name: fetchurl {
+    name = "${name}.tar";
+    urls = [ "http://127.0.0.1:1/${name}" "mirror://debian-snapshot/${name}" ];
+    sha256 = "sha256-${builtins.substring 0 1 name}AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+  };
+  needs = name: sh { name = "needs-${name}"; script = "echo > $out"; src = file name; };
+in
+map needs [ "one" "two" ]
+"#;
+
+#[test]
+fn a_host_that_cannot_be_reached_is_reported_once() {
+    let workspace = Workspace::new(AWAY);
+    let text = workspace.check("build -f default.nix --no-link -k");
+    assert!(text.starts_with("status: 112\n"), "{text}");
+    assert_eq!(text.matches("check the network, and the proxy").count(), 1, "{text}");
+    assert!(!text.contains("debian-snapshot"), "{text}");
+    let summary = "error[build::network]: `127.0.0.1:1` cannot be reached: Connection refused (ECONNREFUSED); 2 files wait for it: ";
+    assert!(text.contains(summary), "{text}");
+}
+
+#[test]
+fn offline_names_each_missing_file_at_once() {
+    let workspace = Workspace::new(AWAY);
+    let report = workspace.json("build -f default.nix --no-link --offline --json");
+    assert_eq!(
+        (&report["exitStatus"], &report["error"]["code"]),
+        (&100.into(), &"build::offline".into()),
+        "{report:#}"
+    );
+    let failures = report["failures"].as_array().expect("there are failures");
+    let mut names: Vec<&str> = failures.iter().filter_map(|failure| failure["name"].as_str()).collect();
+    names.sort();
+    assert_eq!(names, ["one.tar", "two.tar"], "{report:#}");
+}
