@@ -314,6 +314,9 @@ pub struct EvalOptions {
     pub system: Option<String>,
     /// `|>` and `<|`
     pub pipe_operators: bool,
+    /// Suspends exactly the expressions that Nix suspends, so that a value printed before all of it
+    /// is evaluated shows `<CODE>` where Nix does. It makes evaluation slower.
+    pub exact_thunks: bool,
     /// The greatest depth of nested calls.
     pub depth_max: u32,
     /// The most bytes of memory for values of this evaluator and its workers; `None` for no limit.
@@ -380,6 +383,7 @@ impl Default for EvalOptions {
             store_model: StoreModel::Native,
             system: None,
             pipe_operators: true,
+            exact_thunks: false,
             depth_max: 10_000,
             memory_max: None,
             write: true,

@@ -153,7 +153,7 @@ impl Compiler<'_> {
                         None
                     }
                     _ => self
-                        .constant_of(expr)
+                        .unsuspended_constant(expr)
                         .map(|index| ScopeEntry { function: depth, location: Location::Constant(index) }),
                 },
                 _ if aliases.contains_key(&binding.name) => continue,
@@ -215,7 +215,7 @@ impl Compiler<'_> {
             if froms.contains_key(&identity(expr)) {
                 continue;
             }
-            let from = if let Some(index) = self.constant_of(expr) {
+            let from = if let Some(index) = self.unsuspended_constant(expr) {
                 InheritSource::Constant(index)
             } else if let ExprKind::Variable(name) = expr.kind
                 && let Some(ScopeEntry { function, location: Location::Register(register) }) = self.lookup(*name)
@@ -235,7 +235,7 @@ impl Compiler<'_> {
         let own = bindings.iter().filter(|(binding, _)| !matches!(binding.value, BindingValue::InheritFrom(_)));
         for &(binding, register) in inherited.chain(own) {
             match binding.value {
-                BindingValue::Expr(Expr { kind: ExprKind::Lambda(lambda), span }) => {
+                BindingValue::Expr(Expr { kind: ExprKind::Lambda(lambda), span }) if !self.file.exact_thunks => {
                     let code = self.lambda_code(lambda, span, Some(binding.name));
                     members.push(Member { register, code, is_lambda: true, select: None });
                 }
@@ -263,7 +263,7 @@ impl Compiler<'_> {
                             // A member of a constant set, such as `builtins`.
                             let value =
                                 self.module.constants[index.index()].as_attrs().and_then(|set| set.get(binding.name));
-                            if let Some(value) = value {
+                            if let Some(value) = value.filter(|_| !self.file.exact_thunks) {
                                 let index = self.constant(value);
                                 self.undefine([binding.name]);
                                 self.define(binding.name, Location::Constant(index));
@@ -312,6 +312,7 @@ impl Compiler<'_> {
                 (false, true) => self.emit(Op::Lambda { dst, code }),
                 (false, false) => {
                     if let Some((src, name)) = member.select
+                        && !self.file.exact_thunks
                         && position.get(&src).is_none_or(|&at| at < index)
                     {
                         let site = self.site(name);
@@ -402,8 +403,10 @@ impl Compiler<'_> {
             }
             BindingValue::InheritFrom(expr) => {
                 let src = froms.get(&identity(expr)).copied().unwrap_or(dst);
-                let site = self.site(binding.name);
-                self.emit(Op::SpecSelect { dst, src, site });
+                if !self.file.exact_thunks {
+                    let site = self.site(binding.name);
+                    self.emit(Op::SpecSelect { dst, src, site });
+                }
                 let code = self.select_code(InheritSource::Register(src), binding.name, binding.span);
                 self.emit(Op::Thunk { dst, code });
             }

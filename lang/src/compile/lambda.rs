@@ -96,14 +96,16 @@ impl Compiler<'_> {
             let default = match formal.default {
                 None => DefaultValue::Required,
                 Some(expr) => {
-                    if let Some(constant) = self.constant_of(expr) {
+                    if let Some(constant) = self.unsuspended_constant(expr) {
                         DefaultValue::Constant(self.module.constants[constant.index()])
                     } else if let Some((steps, src)) = self.aliased(expr, &entries) {
                         let (mask, bit) = (mask.plus(index / MASK_BITS), (index % MASK_BITS) as u8);
                         aliases.push((steps, Op::FillAlias { dst: first.plus(index), mask, bit, src }));
                         DefaultValue::Alias
                     } else {
-                        let (code, default) = if let ExprKind::Lambda(lambda) = expr.kind {
+                        let (code, default) = if let ExprKind::Lambda(lambda) = expr.kind
+                            && !self.file.exact_thunks
+                        {
                             let code = self.lambda_code(lambda, expr.span, Some(formal.name));
                             (code, DefaultValue::Lambda(code))
                         } else {

@@ -221,28 +221,36 @@ impl Compiler<'_> {
 }
 
 /// Returns true when the text of an expression, parsed by itself, gives that expression.
-fn is_exact(text: &[u8], mut expr: Expr<'_>) -> bool {
-    loop {
-        expr = match expr.kind {
-            // Collected from several parts of the text.
-            ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => return bindings.verbatim,
-            // `(f a) b` is one call, and begins behind the parenthesis.
-            ExprKind::Call { function, arguments } => {
-                let mut end = function.span.end;
-                let gaps = arguments.iter().all(|argument| {
-                    let gap = &text[end.min(argument.span.start) as usize..argument.span.start as usize];
-                    end = argument.span.end;
-                    !gap.contains(&b')')
-                });
-                if !gaps {
-                    return false;
-                }
-                *function
-            }
-            ExprKind::Select { subject, .. } | ExprKind::HasAttr { subject, .. } => *subject,
-            ExprKind::Binary { left, .. } => *left,
-            _ => return true,
-        };
+fn is_exact(text: &[u8], expr: Expr<'_>) -> bool {
+    match expr.kind {
+        // Collected from several parts of the text.
+        ExprKind::Attrs(bindings) | ExprKind::LetBody(bindings) => bindings.verbatim,
+        // `(f a) b` is one call, and begins behind the parenthesis. Between function and arguments
+        // are the parentheses around them, which have to match, and comments, which may have any.
+        ExprKind::Call { function, arguments } => {
+            let mut open = 0u32;
+            let mut at = expr.span.start;
+            let spans = std::iter::once(function.span).chain(arguments.iter().map(|argument| argument.span));
+            let gaps = spans.chain([Span::new(expr.span.end, expr.span.end)]).all(|span| {
+                let gap = &text[at.min(span.start) as usize..span.start as usize];
+                at = span.end;
+                let has_comment = gap.iter().any(|byte| matches!(byte, b'#' | b'/'));
+                gap.iter().all(|byte| match byte {
+                    b'(' => {
+                        open += 1;
+                        !has_comment
+                    }
+                    b')' => {
+                        let matches = open > 0 && !has_comment;
+                        open = open.saturating_sub(1);
+                        matches
+                    }
+                    _ => true,
+                })
+            });
+            gaps && open == 0
+        }
+        _ => true,
     }
 }
 

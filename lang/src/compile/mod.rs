@@ -118,6 +118,8 @@ pub(crate) struct File {
     pub home: Option<Box<[u8]>>,
     pub globals: Arc<Globals>,
     pub pipe_operators: bool,
+    /// [`EvalOptions::exact_thunks`](crate::EvalOptions::exact_thunks)
+    pub exact_thunks: bool,
     pub kept: stored::Kept,
 }
 

@@ -45,10 +45,10 @@ const CHECKSUM_BYTES: usize = blake3::OUT_LEN;
 pub(crate) type Key = [u8; blake3::OUT_LEN];
 
 /// Returns the key of a text, compiled with these names by this build of the crate.
-pub(crate) fn key(text: &[u8], globals: &Globals, pipe_operators: bool) -> Key {
+pub(crate) fn key(text: &[u8], globals: &Globals, pipe_operators: bool, exact_thunks: bool) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher.update(BUILD.as_bytes());
-    hasher.update(&[u8::from(pipe_operators), u8::from(cfg!(debug_assertions))]);
+    hasher.update(&[pipe_operators, exact_thunks, cfg!(debug_assertions)].map(u8::from));
     hasher.update(&globals.fingerprint());
     hasher.update(text);
     *hasher.finalize().as_bytes()

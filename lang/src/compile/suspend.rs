@@ -1,6 +1,6 @@
 //! Operands that are not evaluated: known values, and thunks of the others.
 
-use super::op::{CodeIndex, Op, Reg};
+use super::op::{CodeIndex, ConstantIndex, Op, Reg};
 use super::{Compiler, Location, ScopeEntry};
 use crate::symbol::Symbol;
 use crate::syntax::ast::{AttrName, AttrNameKind, BinaryOperator, BindingValue, Bindings, Expr, ExprKind};
@@ -14,17 +14,20 @@ impl Compiler<'_> {
     ///
     /// `name` is the name it is bound to; `needed` says that the value will most likely be forced.
     pub(super) fn lazy(&mut self, expr: Expr<'_>, dst: Reg, name: Option<Symbol>, needed: bool) {
-        if let Some(index) = self.constant_of(expr) {
+        if let Some(index) = self.unsuspended_constant(expr) {
             self.emit(Op::Const { dst, index });
             return;
         }
         let mark = self.mark();
         match expr.kind {
+            kind if self.file.exact_thunks && !matches!(kind, ExprKind::Variable(_)) => self.suspend(expr, dst, name),
             ExprKind::Variable(variable) => match self.lookup(*variable) {
                 Some(ScopeEntry { location: Location::Register(_), .. }) => self.variable(*variable, expr.span, dst),
                 Some(_) => self.suspend(expr, dst, name),
                 None => {
-                    if let Some(site) = self.with_site(*variable) {
+                    if !self.file.exact_thunks
+                        && let Some(site) = self.with_site(*variable)
+                    {
                         self.emit(Op::SpecWith { dst, site });
                     }
                     self.suspend(expr, dst, name);
@@ -51,6 +54,12 @@ impl Compiler<'_> {
             }
         }
         self.release(mark);
+    }
+
+    /// Returns the value of an expression that is a constant and needs no thunk.
+    pub(super) fn unsuspended_constant(&mut self, expr: Expr<'_>) -> Option<ConstantIndex> {
+        let suspended = matches!(expr.kind, ExprKind::Attrs(_) | ExprKind::CurrentPosition | ExprKind::Select { .. });
+        if suspended && self.file.exact_thunks { None } else { self.constant_of(expr) }
     }
 
     /// Returns true when `expr` is known without evaluating anything, so that a set or list of such
@@ -130,6 +139,10 @@ impl Compiler<'_> {
 
     /// Compiles `expr` as the code of a thunk.
     pub(super) fn thunk_code(&mut self, expr: Expr<'_>, name: Option<Symbol>) -> CodeIndex {
+        // A text that is a function is put off as that function.
+        if matches!(expr.kind, ExprKind::Lambda(_)) {
+            return self.thunk_now(expr, name);
+        }
         match self.postpone(expr, 0, name, |_| Vec::new()) {
             Some(code) => code,
             None => self.thunk_now(expr, name),

@@ -299,27 +299,27 @@ impl<'a> Parser<'a> {
 
     /// Parses `f a b`, or an expression that is no call.
     pub fn application(&mut self) -> Expr<'a> {
+        let mut start = self.token().start;
         let function = self.select();
         if !self.starts_simple() {
             return function;
         }
         let base = self.exprs.len();
-        // `(f a) b` is one call too: the parentheses make no difference.
+        // `(f a) b` is one call too, which begins where `f a` does.
         let function = match *function.kind {
-            ExprKind::Call { function, arguments } => {
+            ExprKind::Call { function: inner, arguments } => {
+                start = function.span.start;
                 self.exprs.extend_from_slice(arguments);
-                function
+                inner
             }
             _ => function,
         };
-        let start = self.token().start;
         while self.starts_simple() {
             let argument = self.select();
             self.exprs.push(argument);
         }
         let arguments = self.drain_exprs(base);
-        let span = self.span_from(function.span.start.min(start));
-        self.new_expr(ExprKind::Call { function, arguments }, span)
+        self.new_expr(ExprKind::Call { function, arguments }, self.span_from(start))
     }
 
     /// Returns true when the next token can begin an argument or a list element.
@@ -340,20 +340,21 @@ impl<'a> Parser<'a> {
 
     /// Parses `e.a.b or c`, or an expression without a selection.
     fn select(&mut self) -> Expr<'a> {
+        let start = self.token().start;
         let subject = self.simple();
         match self.kind() {
             TokenKind::Dot => {
                 self.take();
                 let path = self.attr_path();
                 let default = self.take_if(TokenKind::OrWord).map(|_| self.nested(Self::select));
-                let span = self.span_from(subject.span.start);
+                let span = self.span_from(start);
                 self.new_expr(ExprKind::Select { subject, path, default }, span)
             }
             // `or` was a name before it was a keyword: `map or [ ]` still calls `map` with it.
             TokenKind::OrWord => {
                 let word = self.take();
                 let or = self.new_expr(ExprKind::Variable(self.symbol(word)), word.span());
-                let span = self.span_from(subject.span.start);
+                let span = self.span_from(start);
                 let arguments = self.arena.alloc_slice_copy(&[or]);
                 self.new_expr(ExprKind::Call { function: subject, arguments }, span)
             }
@@ -402,8 +403,8 @@ impl<'a> Parser<'a> {
                     ]);
                     self.take_if(TokenKind::RightParen);
                 }
-                // The span with the parentheses, so that enclosing expressions cover them.
-                return Expr { kind: inner.kind, span: self.span_from(token.start) };
+                // As in Nix, the position is that of the expression within the parentheses.
+                return inner;
             }
             TokenKind::LeftBracket => return self.nested(Self::list),
             TokenKind::LeftBrace => {

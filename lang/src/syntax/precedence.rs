@@ -61,6 +61,7 @@ fn infix(kind: TokenKind) -> Option<(u8, Groups, BinaryOperator)> {
 impl<'a> Parser<'a> {
     /// Parses an expression of operators, pipes included.
     pub fn pipes(&mut self) -> Expr<'a> {
+        let start = self.token().start;
         let mut left = self.operators(LOWEST);
         let mut steps = 0;
         let first = self.kind();
@@ -74,14 +75,14 @@ impl<'a> Parser<'a> {
                         break;
                     }
                     let right = self.operators(LOWEST);
-                    left = self.binary(BinaryOperator::PipeInto, left, right, operator.span());
+                    left = self.binary(BinaryOperator::PipeInto, left, right, operator.span(), start);
                 }
             }
             TokenKind::PipeFrom => {
                 let operator = self.take();
                 self.pipes_allowed(operator);
                 let right = self.nested(Self::pipes);
-                left = self.binary(BinaryOperator::PipeFrom, left, right, operator.span());
+                left = self.binary(BinaryOperator::PipeFrom, left, right, operator.span(), start);
             }
             _ => return left,
         }
@@ -143,7 +144,7 @@ impl<'a> Parser<'a> {
                 Groups::Left | Groups::Neither => self.operators(level + 1),
                 Groups::Right => self.nested(|parser| parser.operators(level)),
             };
-            left = self.binary(operator, left, right, token.span());
+            left = self.binary(operator, left, right, token.span(), start);
             if let Groups::Neither = groups {
                 self.not_chained(level, token);
             }
@@ -152,8 +153,15 @@ impl<'a> Parser<'a> {
         left
     }
 
-    fn binary(&self, operator: BinaryOperator, left: Expr<'a>, right: Expr<'a>, operator_span: Span) -> Expr<'a> {
-        let span = left.span.to(right.span);
+    fn binary(
+        &self,
+        operator: BinaryOperator,
+        left: Expr<'a>,
+        right: Expr<'a>,
+        operator_span: Span,
+        start: u32,
+    ) -> Expr<'a> {
+        let span = self.span_from(start);
         self.new_expr(ExprKind::Binary { operator, left, right, operator_span }, span)
     }
 

@@ -150,15 +150,16 @@ impl Evaluator {
         let base_dir: Box<[u8]> = path::normalise(base_dir).into();
         let home = if shared.options.pure { None } else { shared.host.home_dir() };
         let home: Option<Box<[u8]>> = home.map(|home| home.as_os_str().as_bytes().into());
+        let (pipe_operators, exact_thunks) = (shared.options.pipe_operators, shared.options.exact_thunks);
         // Lints are found by parsing.
         let cache = shared.code_cache.get().filter(|_| keep && shared.options.lints == Lints::default());
-        let pipe_operators = shared.options.pipe_operators;
-        let key = cache.map(|_| stored::key(&source.text, &shared.globals, pipe_operators));
+        let key = cache.map(|_| stored::key(&source.text, &shared.globals, pipe_operators, exact_thunks));
         let stored = cache.zip(key).and_then(|(cache, key)| Stored::open(cache.get(&key)?));
         let stored = stored.filter(|stored| stored.is_for(&base_dir, home.as_deref()));
         let globals = shared.globals.clone();
         let kept = Kept::new(stored);
-        let file = Arc::new(compile::File { source, base, base_dir, home, globals, pipe_operators, kept });
+        let file =
+            Arc::new(compile::File { source, base, base_dir, home, globals, pipe_operators, exact_thunks, kept });
         let code = match file.kept.root(&file) {
             Some(code) => code,
             None => self.on_large_stack(|_| parse_and_compile(&shared, &file, names))?,

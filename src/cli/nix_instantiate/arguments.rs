@@ -166,6 +166,11 @@ impl Arguments {
         Ok(())
     }
 
+    /// Returns true when the output shows which parts of a value are not evaluated.
+    pub fn shows_thunks(&self) -> bool {
+        self.action == Action::Evaluate && !self.strict && matches!(self.output, Output::Plain | Output::Xml)
+    }
+
     /// Adds an argument; the last one of a name wins.
     fn argument(&mut self, name: String, value: Argument) {
         self.arguments.retain(|(other, _)| *other != name);

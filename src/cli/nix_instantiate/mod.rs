@@ -144,6 +144,7 @@ fn run(arguments: &Arguments) -> u8 {
         store_model: StoreModel::Nix,
         system: Some(settings.system.clone().unwrap_or_else(current_system)),
         pipe_operators: settings.feature("pipe-operators"),
+        exact_thunks: arguments.shows_thunks(),
         toml_timestamps: settings.feature("parse-toml-timestamps"),
         features: settings.features(),
         depth_max: settings.max_call_depth.unwrap_or(defaults.depth_max),

@@ -135,3 +135,39 @@ fn messages_for_programs_have_no_escape_sequences() {
     assert!(text.starts_with("trace: traced\n"), "{text:?}");
     assert!(text.contains(" bold") && !text.contains(['\x1b', '\t']), "{text:?}");
 }
+
+/// The expected texts are those of Nix 2.34.8.
+#[test]
+fn without_strict_what_nix_suspends_is_shown_as_code() {
+    let workspace = Workspace::with_own_store("{ }");
+    let check = |expression: &str, shown: &str| {
+        let output = workspace.run(["nix-instantiate", "--eval", "-E", expression]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), shown, "{expression}");
+    };
+    for (expression, shown) in [
+        ("{ a = [ 1 ]; b = x: x; c = { }; }", "{ a = <CODE>; b = <CODE>; c = <CODE>; }"),
+        ("[ { } [ ] [ 1 ] (x: x) 1 \"s\" 1.5 (1) true ]", "[ <CODE> [ ] <CODE> <CODE> 1 \"s\" 1.5 1 true ]"),
+        ("builtins.genList (x: x) 3", "[ <CODE> <CODE> <CODE> ]"),
+        ("{ inherit (builtins) map; x = builtins.map; y = map; }", "{ map = <CODE>; x = <CODE>; y = <PRIMOP>; }"),
+        (
+            "let a = 1; b = [ 1 ]; c = { }; d = x: x; e = __curPos; g = [ ]; in { inherit a b c d e g; f = a; h = b; }",
+            "{ a = 1; b = <CODE>; c = <CODE>; d = <CODE>; e = <CODE>; f = 1; g = [ ]; h = <CODE>; }",
+        ),
+        ("rec { a = 1; b = a; c = [ a ]; d = x: x; e = d; }", "{ a = 1; b = 1; c = <CODE>; d = <CODE>; e = <CODE>; }"),
+        ("(x: { inherit x; y = [ x ]; }) [ 1 ]", "{ x = <CODE>; y = <CODE>; }"),
+        ("({ x ? { }, y ? 1, z ? a: a }: { inherit x y z; }) { }", "{ x = <CODE>; y = 1; z = <CODE>; }"),
+        ("with { x = 1; }; [ x ]", "[ <CODE> ]"),
+        ("let a = 1; in [ (a + 1) (a * a) ]", "[ <CODE> <CODE> ]"),
+        ("let s = { x = 1; }; in builtins.seq s.x [ s s.x ]", "[ { x = 1; } <CODE> ]"),
+        ("let f = x: [ x ]; in builtins.seq f { a = f 1; inherit f; }", "{ a = <CODE>; f = <LAMBDA>; }"),
+        ("builtins.filter (x: true) [ 1 { } (x: x) ]", "[ 1 <CODE> <CODE> ]"),
+        ("builtins.fromJSON \"{\\\"a\\\":[1,{\\\"b\\\":2}]}\"", "{ a = [ 1 { b = 2; } ]; }"),
+    ] {
+        check(expression, shown);
+        // From the code of the first run.
+        check(expression, shown);
+    }
+    let xml = workspace.stdout("nix-instantiate --eval --xml --no-location -E [[1](x:x)1]");
+    assert_eq!(xml.matches("<unevaluated />").count(), 2, "{xml}");
+    assert_eq!(workspace.stdout("nix-instantiate --eval --strict -E [[1](x:x)1]"), "[ [ 1 ] <LAMBDA> 1 ]");
+}
