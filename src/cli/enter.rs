@@ -322,12 +322,14 @@ pub fn host_words(args: &VisitArgs) -> Vec<OsString> {
 /// with its name.
 pub fn setup_of(entry: &Entry, name: &str) -> String {
     let mut text = entry.functions().text;
-    // As Nix does: the functions of its standard environment, where a derivation names one.
+    // As Nix does: structured attributes as variables, and the functions of its standard
+    // environment, where a derivation names one.
+    text.push_str(
+        "if [ -n \"${BASH_VERSION-}\" ] && [ -e \"${NIX_ATTRS_SH_FILE-}\" ]; then . \"$NIX_ATTRS_SH_FILE\"; fi\n",
+    );
     text.push_str("if [ -n \"${stdenv-}\" ] && [ -e \"$stdenv/setup\" ]; then . \"$stdenv/setup\"; set +eu; fi\n");
-    text.push_str(&format!(
-        "if [ -n \"${{PS1-}}\" ]; then PS1={}; fi\n",
-        quoted(format!("[ev {name}] \\w \\$ ").as_bytes())
-    ));
+    let prompt = quoted(format!("[ev {name}] \\w \\$ ").as_bytes());
+    text.push_str(&format!("if [ -n \"${{BASH_VERSION-}}\" ] && [ -n \"${{PS1-}}\" ]; then PS1={prompt}; fi\n"));
     text
 }
 

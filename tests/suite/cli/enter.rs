@@ -14,11 +14,12 @@ use std::time::Instant;
 const FACTS: &str = r#"id; umask; pwd; ulimit -a; env | sort; cat /proc/sys/kernel/hostname /proc/net/dev; \
     stat -c '%n %A %u %g %F' /* /dev/* /build; cat /proc/self/status; cat /proc/self/mountinfo"#;
 
-/// A build that prints its facts to a file, and fails.
+/// A build that fails. Its directories are kept on request, as those of other tests' builds would
+/// take the place of others in this store.
 fn failing(script: &str) -> Workspace {
     let source = format!("(import ./prelude.nix).sh {{ name = \"toy\"; script = ''\n{script}\n''; }}");
     let workspace = Workspace::new(&source);
-    let ran = workspace.run(["build", "-f", "default.nix", "--no-link"]);
+    let ran = workspace.run(["build", "-f", "default.nix", "--no-link", "--keep-failed"]);
     assert_eq!(ran.status.code(), Some(100), "{}", workspace.text(&ran));
     workspace
 }
@@ -165,6 +166,37 @@ fn a_shell_on_a_terminal_has_a_terminal_of_its_own() {
     let ended = terminal.end();
     assert_eq!(ended.status, 5, "{}", ended.screen);
     assert!(ended.was_given_back, "the terminal stays raw");
+}
+
+#[test]
+fn the_last_failed_build_can_be_entered_without_having_been_kept_on_request() {
+    let sh =
+        |name: &str| format!("{name} = sh {{ name = \"{name}\"; script = \"echo left by $name > note; exit 1\"; }};");
+    let workspace = Workspace::with_own_store(&format!(
+        "let inherit (import ./prelude.nix) sh; in {{ {} {} }}",
+        sh("first"),
+        sh("second")
+    ));
+    for name in ["first", "second"] {
+        let ran = workspace.run(["build", "-f", "default.nix", name, "--no-link"]);
+        let text = workspace.text(&ran);
+        assert!(text.contains(&format!("enter it as it failed: `ev shell --failed {name}`")), "{text}");
+    }
+    let note = |words: &[&str]| {
+        workspace.stdout(&[&["shell", "--failed"][..], words, &["--", "cat", "note"]].concat().join(" "))
+    };
+    assert_eq!(note(&[]), "left by second");
+    assert_eq!(note(&["first"]), "left by first");
+    assert_eq!(note(&["-f", "default.nix", "second"]), "left by second");
+    let failed = workspace.store().join("failed");
+    workspace.stdout("store gc");
+    assert_eq!(fs::read_dir(&failed).expect("it is there").count(), 2);
+    for entry in fs::read_dir(&failed).expect("it is there").flatten() {
+        let directory = fs::File::open(entry.path()).expect("it is there");
+        directory.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("it is ours");
+    }
+    workspace.stdout("store gc");
+    assert_eq!(fs::read_dir(&failed).expect("it is there").count(), 0);
 }
 
 #[test]
