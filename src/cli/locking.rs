@@ -28,7 +28,7 @@ pub struct Locking {
     #[arg(long, value_name = "INPUT", hide_short_help = true)]
     pub update_input: Vec<String>,
     /// Use another flake for an input, for this command only
-    #[arg(long, num_args = 2, value_names = ["INPUT", "REF"], action = clap::ArgAction::Append)]
+    #[arg(long, num_args = 2, value_names = ["INPUT", "REF"], action = clap::ArgAction::Append, hide_short_help = true)]
     pub override_input: Vec<String>,
     /// Use what is in the store and in the caches, and no network
     #[arg(long, env = "EVAL_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]

@@ -295,7 +295,7 @@ pub struct Source {
     pub no_eval_cache: bool,
     /// Do not warn about files of Git trees that are changed or not tracked (`EVAL_WARN_DIRTY=0`
     /// does the same)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true, env = "EVAL_NO_WARN_DIRTY", value_parser = flag())]
     pub no_warn_dirty: bool,
     /// Take this system for `builtins.currentSystem` and the outputs of flakes [default: that of
     /// this machine]
@@ -313,16 +313,16 @@ pub struct Source {
 #[command(next_help_heading = "Build options")]
 pub struct Building {
     /// Run this many builds at a time, `auto` for one per core [default: auto]
-    #[arg(short = 'j', long = "jobs", visible_alias = "max-jobs", value_name = "N", env = "EVAL_JOBS", value_parser = sizes::jobs)]
+    #[arg(short = 'j', long = "jobs", alias = "max-jobs", value_name = "N", env = "EVAL_JOBS", value_parser = sizes::jobs)]
     pub jobs: Option<usize>,
     /// Limit the cores of one build [default: one and a half times its share of the machine]
-    #[arg(long, value_name = "N", env = "EVAL_CORES")]
+    #[arg(long, value_name = "N", hide_short_help = true, env = "EVAL_CORES")]
     pub cores: Option<usize>,
     /// Continue with everything that does not depend on a failed build
     #[arg(short, long, env = "EVAL_KEEP_GOING", value_parser = flag())]
     pub keep_going: bool,
     /// Stop everything that runs at the first failure, instead of letting it end
-    #[arg(long, conflicts_with = "keep_going")]
+    #[arg(long, hide_short_help = true, conflicts_with = "keep_going")]
     pub fail_fast: bool,
     /// Build arguments in their order, instead of the longest path first
     #[arg(long, hide_short_help = true)]
