@@ -185,8 +185,8 @@ pub struct LocalFacts {
     pub path: Option<StorePath>,
     /// Set when the tree has a `revCount`: a commit without changes, whose whole history is here.
     pub has_rev_count: bool,
-    /// Set when a submodule is wanted that is not checked out, so that the tree cannot be read where
-    /// it lies.
+    /// Set when a submodule is wanted that is not checked out, so that the tree cannot be read in
+    /// place.
     pub is_incomplete: bool,
 }
 

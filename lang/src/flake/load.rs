@@ -101,7 +101,8 @@ pub(crate) fn get_flake(ev: &mut Evaluator, arguments: &[Value]) -> Result<Value
     if text.starts_with('/') && reference.attributes().len() == 2 {
         reference = ev.reference_of_path(text.as_bytes())?;
     }
-    let asker = if reference.local_directory().is_some() { Asker::User } else { Asker::Expression };
+    let is_local = !ev.shared.options.pure && reference.local_directory().is_some();
+    let asker = if is_local { Asker::User } else { Asker::Expression };
     load(ev, &reference, &From::Nothing(asker))?.whole(ev)
 }
 

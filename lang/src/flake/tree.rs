@@ -220,13 +220,6 @@ pub(super) fn fetch_with_facts(
     Ok((tree, fetched.attributes, fetched.branch))
 }
 
-/// Returns whether an expression may name a directory without a hash: pure evaluation reads those of
-/// the store alone.
-fn may_be_named(ev: &Evaluator, reference: &FlakeRef) -> bool {
-    let path = reference.local_path().unwrap_or_default();
-    !ev.shared.options.pure || ev.shared.options.store_model.split(path).is_ok()
-}
-
 /// Returns the tree and directory of a reference that is read in place: a directory that
 /// nothing pins, or the working tree of a repository that the user names.
 pub(super) fn local_tree(
@@ -237,9 +230,14 @@ pub(super) fn local_tree(
 ) -> Result<Option<(LocalTree, Vec<u8>)>> {
     let has = |name: &str| reference.attributes().contains_key(name);
     let tree = match reference.kind() {
-        "path" if !has("narHash") && (asker != Asker::Expression || may_be_named(ev, reference)) => {
+        "path" if !has("narHash") => {
             let path = resolve(reference.local_path().unwrap_or_default().as_bytes(), base);
-            Some(LocalTree { root: ev.real_path(&path)?, is_git: false, submodules: false })
+            let root = ev.real_path(&path)?;
+            // Pure evaluation takes a directory that an expression names from the store alone, whose
+            // names are as good as hashes.
+            let is_in_store = ev.shared.options.store_model.split(&root.to_string_lossy()).is_ok();
+            let may_be_named = asker != Asker::Expression || !ev.shared.options.pure || is_in_store;
+            may_be_named.then_some(LocalTree { root, is_git: false, submodules: false })
         }
         "git" if asker == Asker::User && !["rev", "ref", "narHash"].iter().any(|name| has(name)) => {
             match reference.text("url").and_then(local_file) {
@@ -263,8 +261,8 @@ pub(super) fn local_tree(
 }
 
 impl FlakeRef {
-    /// Returns the directory of this machine that the flake is read from, if it is read where it
-    /// lies: that of a path, or of the working tree of a repository.
+    /// Returns the directory of this machine that the flake is read from, if it is read in
+    /// place: that of a path, or of the working tree of a repository.
     pub fn local_directory(&self) -> Option<PathBuf> {
         let is_pinned = ["rev", "ref", "narHash"].iter().any(|name| self.attributes().contains_key(*name));
         let root = match self.kind() {

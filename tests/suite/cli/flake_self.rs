@@ -81,6 +81,19 @@ fn what_may_be_read_is_the_flakes_and_not_the_directorys() {
         ),
     );
     std::os::unix::fs::symlink("../secret", workspace.path().join("outside/flake/link")).expect("it is ours");
+    // A path that begins in the store may lead out of it.
+    workspace.write(
+        "outside/user/flake.nix",
+        "{ outputs = { self }: { up = builtins.getFlake \"path:${self}/../../../@\"; link = builtins.getFlake \"path:${self}/link\"; }; }"
+            .replace('@', &format!("{}/outside/flake", workspace.path().display()).trim_start_matches('/'))
+            .as_str(),
+    );
+    let target = workspace.path().join("outside/flake");
+    std::os::unix::fs::symlink(target, workspace.path().join("outside/user/link")).expect("it is ours");
+    for attribute in ["up.read", "link.read"] {
+        let text = run(&workspace, &["expr", &format!("./outside/user#{attribute}")]);
+        assert!(text.contains("requires a hash or a revision"), "{attribute}: {text}");
+    }
     let forbidden = "is forbidden in pure evaluation mode";
     let unlocked = "error[lang::unlocked_fetch]: cannot call 'getFlake' on unlocked flake reference";
     for directory in ["outside", "outside/flake", "."] {

@@ -356,7 +356,7 @@ impl Host for StoreHost {
 
     fn ensure_path(&self, path: &StorePath) -> HostResult<()> {
         self.write_derivations().map_err(store_failed)?;
-        if self.store.is_valid(path).map_err(store_failed)? {
+        if os::lock(&self.named).contains_key(path) || self.store.is_valid(path).map_err(store_failed)? {
             return Ok(());
         }
         Err(HostError::new(HostErrorKind::NotFound, format!("`{}` is not in the store", self.model.print(path))))

@@ -342,7 +342,8 @@ impl Sources {
             "path" => {
                 let path = text(request, "path").ok_or_else(|| other("a reference of type 'path' has no 'path'"))?;
                 let mut obtained = Obtained::tree(PathBuf::from(path));
-                if size_exceeds(&obtained.path, LARGE_BYTES) {
+                // One that is locked was copied before.
+                if request.expected.is_none() && size_exceeds(&obtained.path, LARGE_BYTES) {
                     let advice = match git_tree_of(&obtained.path) {
                         Some(_) => ", also files that Git does not track; `git+file:` takes the tracked ones",
                         None => "",
