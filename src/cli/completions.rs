@@ -24,7 +24,7 @@ use workspace::{Access, EvalSettings, ExpressionSource, Hooks, Session, Settings
 const VARIABLE: &str = "EVAL_COMPLETE";
 
 /// Time after which a shell gets no attributes: it waits for the answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(1500);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// All names of the program.
 const NAMES: [&str; 3] = ["ev", "build", "eval"];

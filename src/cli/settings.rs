@@ -26,8 +26,9 @@ impl Global {
             memory_max_bytes: self.max_eval_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             profile: self.eval_profile.is_some(),
             refresh: evaluation.source.locking.refresh,
-            warn_dirty: !(evaluation.source.no_warn_dirty || self.quiet)
-                && !matches!(environment.text("EVAL_WARN_DIRTY"), Some("0" | "false" | "no")),
+            warn_dirty: !(evaluation.source.no_warn_dirty
+                || self.quiet
+                || matches!(environment.text("EVAL_WARN_DIRTY"), Some("0" | "false" | "no"))),
             ..evaluation.source.settings()?
         };
         let locking = &evaluation.source.locking;

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::slice::from_ref;
 use store::LocalStore;
 
 #[derive(Debug, Args)]
@@ -51,8 +52,8 @@ struct Chains<'a> {
 impl WhyDepends {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let session = CommandSession::quiet(global, &self.evaluation)?;
-        let start = one(&self.package, session.built_paths(&[self.package.clone()])?)?;
-        let target = one(&self.dependency, session.paths(&[self.dependency.clone()])?)?;
+        let start = one(&self.package, session.built_paths(from_ref(&self.package))?)?;
+        let target = one(&self.dependency, session.paths(from_ref(&self.dependency))?)?;
         let chains = Chains::find(&session.store, &start, target)?;
         let found = chains.distance.contains_key(&start);
         if self.json {

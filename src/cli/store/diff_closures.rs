@@ -36,7 +36,7 @@ const BYTES_MIN: u64 = 8 << 10;
 impl DiffClosures {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         let session = CommandSession::quiet(global, &self.evaluation)?;
-        let closure = |name: &String| packages(&session.store, &session.built_paths(&[name.clone()])?);
+        let closure = |name: &String| packages(&session.store, &session.built_paths(std::slice::from_ref(name))?);
         let (before, after) = (closure(&self.before)?, closure(&self.after)?);
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         let mut shown = serde_json::Map::new();

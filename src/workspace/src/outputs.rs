@@ -30,7 +30,7 @@ impl Session {
         self.cached_answer(installable, "packages", || {
             let mut found = Vec::new();
             for (path, value) in self.tops(installable)? {
-                self.visit(value, &path, &mut found)?;
+                self.visit(value, &path, true, &mut found)?;
             }
             found.sort_by(|a, b| a.path.cmp(&b.path));
             Ok(found)
@@ -94,7 +94,7 @@ impl Session {
         Ok(tops)
     }
 
-    fn visit(&self, value: Value, path: &str, found: &mut Vec<Package>) -> Result<(), Error> {
+    fn visit(&self, value: Value, path: &str, is_top: bool, found: &mut Vec<Package>) -> Result<(), Error> {
         let Some(value) = self.unless_broken(|evaluator| evaluator.force(value))? else { return Ok(()) };
         let Some(set) = value.as_attrs() else { return Ok(()) };
         if self.text_of(value, "type")?.as_deref() == Some("derivation") {
@@ -111,18 +111,18 @@ impl Session {
         let recurses = match path.split('.').next() {
             Some("packages") => depth <= 2,
             Some("legacyPackages") if depth <= 2 => true,
-            _ if depth == 0 => true,
+            _ if is_top => true,
             _ => self.unless_broken(|evaluator| evaluator.attr(value, "recurseForDerivations"))?.flatten().is_some_and(
                 |flag| matches!(self.unless_broken(|evaluator| evaluator.force(flag)), Ok(Some(flag)) if flag.as_bool() == Some(true)),
             ),
         };
-        if !recurses && !found.is_empty() || !recurses && depth > 0 {
+        if !recurses {
             return Ok(());
         }
         for attr in set.iter() {
             let name = String::from_utf8_lossy(attr.name.name());
             let path = if path.is_empty() { name.into_owned() } else { format!("{path}.{name}") };
-            self.visit(attr.value, &path, found)?;
+            self.visit(attr.value, &path, false, found)?;
         }
         Ok(())
     }
