@@ -274,7 +274,7 @@ pub fn failure_json(failure: &DerivationFailure, files: Option<&EditableFiles>) 
         "builderSignal": signal,
         "unreachableHost": failure.error.unreachable().map(|(host, _)| host),
         "hash": hash,
-        "kept": failure.kept,
+        "kept": failure.kept.as_ref().map(|kept| &kept.path),
     })
 }
 
