@@ -138,8 +138,8 @@ const FOLDS: &[(&str, &str)] = &[
     ("stringLength (foldl' (s: i: \"item ${toString i};${s}\") \"\" (genList (i: i) 40000))", "428890"),
     ("stringLength (foldl' (s: i: concatStringsSep \",\" [ s (toString i) ]) \"\" (genList (i: i) 40000))", "228890"),
     (
-        "let go = s: if s == \"\" then 0 else 1 + go (substring 2 (-1) s); in go (concatStringsSep \"\" (genList (i: \"12\") 8000))",
-        "8000",
+        "stringLength (foldl' (s: i: substring 2 (-1) s) (concatStringsSep \"\" (genList (i: \"12\") 40000)) (genList (i: i) 30000))",
+        "20000",
     ),
     ("length (attrNames (foldl' (a: i: a // { \"k${toString i}\" = i; }) { } (genList (i: i) 40000)))", "40000"),
     ("length (attrNames (foldl' (a: i: { \"k${toString i}\" = i; } // a) { } (genList (i: i) 40000)))", "40000"),
@@ -149,12 +149,12 @@ const FOLDS: &[(&str, &str)] = &[
         "1000",
     ),
     (
-        "let big = listToAttrs (genList (i: { name = \"p${toString i}\"; value = i; }) 10000);
+        "let big = listToAttrs (genList (i: { name = \"p${toString i}\"; value = i; }) 40000);
         extends = overlay: f: final: let previous = f final; in previous // overlay final previous;
-        overlays = genList (i: final: previous: { x = (previous.x or 0) + 1; }) 1000;
+        overlays = genList (i: final: previous: { x = (previous.x or 0) + 1; }) 150;
         fix = f: let x = f x; in x;
       in (fix (foldl' (f: overlay: extends overlay f) (final: big) overlays)).x",
-        "1000",
+        "150",
     ),
 ];
 

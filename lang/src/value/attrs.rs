@@ -488,7 +488,7 @@ impl Attrs {
                 return self.layered(right.flat_set(), 0);
             }
         } else if right_len >= LARGE_MIN && left_len * LAYER_RATIO <= right_len {
-            // The right one grows: what it lacks becomes its top.
+            // The right one grows: the attributes that it lacks become its top.
             let missing: Vec<Attr> = self.iter().filter(|attr| !right.contains(attr.name)).collect();
             if missing.is_empty() {
                 return right.value();

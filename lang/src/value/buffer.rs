@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A list that grows by `++`, or a string by `+`, is a range of the slots of a buffer. When the
-//! range ends where the claimed slots end, what is appended goes into the slots behind it, and the
-//! result is a longer range of the same buffer; the old one stays as it is. So a fold that appends
+//! range ends where the claimed slots end, new elements are written into the slots behind it, and
+//! the result is a longer range of the same buffer; the old one stays as it is. So a fold that appends
 //! copies each element a few times in all, not once in each step. It is the same at the start.
 //!
 //! Claimed slots are written once, by the thread whose claim succeeded, before the value that
@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const HEAD_WORDS: usize = 3;
-/// An end or start of a buffer that was outgrown: nobody claims there again.
+/// An end or start of a buffer that was outgrown: no value claims slots there again.
 const CLOSED: usize = usize::MAX;
 
 /// An end of a buffer.
@@ -33,8 +33,8 @@ pub(super) enum End {
 pub(super) enum Claim<T> {
     /// They are the caller's, from this address on.
     Slots(*mut T),
-    /// There are too few, and so many free ones at the other end. The caller alone was told so: for
-    /// later ones the slots are taken.
+    /// There are too few, and so many free ones at the other end. Later claims at this end find the
+    /// slots taken.
     Full { opposite: usize },
     /// Another value has them.
     Taken,

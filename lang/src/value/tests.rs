@@ -326,7 +326,7 @@ fn names_are_removed_by_layers() {
         let with_one_back = set.update(back).as_attrs().unwrap();
         assert_eq!(with_one_back.get(name(20)).and_then(Value::as_int), Some(1000));
         assert_eq!(with_one_back.len() as i64, 99 - number + 2 - i64::from(number < 20));
-        // Merged anew on either side, the removed name stays away.
+        // A removal is of this set alone.
         let on_whole = whole.update(set).as_attrs().unwrap();
         assert_eq!(on_whole.len(), 100);
         if number % 30 == 0 {

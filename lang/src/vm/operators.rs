@@ -235,7 +235,8 @@ impl Evaluator {
                 let len = texts.iter().fold(0, |sum: usize, text| sum.saturating_add(text.bytes().len()));
                 self.expect_room(len)?;
                 let context = texts.iter().fold(Context::EMPTY, |all, text| all.union(text.context()));
-                let sum = Value::string_from_parts(len, context, texts.iter().map(|text| text.bytes()));
+                let middle = texts[1..texts.len() - 1].iter().map(|text| text.bytes());
+                let sum = Value::string_joined(len, context, texts[0], middle, texts[texts.len() - 1]);
                 (sum, &values[texts.len()..])
             }
         };
