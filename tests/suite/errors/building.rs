@@ -268,7 +268,7 @@ fn keep_going_builds_independent_targets() {
           "firstError": null,
           "hash": null,
           "help": null,
-          "kept": null,
+          "kept": "[STORE]/failed/[HASH]-bad.drv",
           "lastLines": [
             "no luck"
           ],
