@@ -183,10 +183,10 @@ fn derivations_and_functions_are_shown_short() {
     «derivation /eval/store/[HASH]-x.drv»
     status: 0
     --- stdout
-    [ «lambda @ [DIR]/default.nix:4:25» «primop map» «partially applied primop map» ]
+    [ «lambda @ [DIR]/default.nix:4:26» «primop map» «partially applied primop map» ]
     status: 0
     --- stdout
-    { d = «derivation /eval/store/[HASH]-x.drv»; functions = [ «lambda @ [DIR]/default.nix:4:25» «primop map» «partially applied primop map» ]; twice = [ «repeated» «repeated» ]; wrong = «derivation /eval/store/[HASH]-x.drv»; }
+    { d = «derivation /eval/store/[HASH]-x.drv»; functions = [ «lambda @ [DIR]/default.nix:4:26» «primop map» «partially applied primop map» ]; twice = [ «repeated» «repeated» ]; wrong = «derivation /eval/store/[HASH]-x.drv»; }
     "#);
     let whole = workspace.check("nix-instantiate --eval --strict default.nix -A d");
     assert!(whole.contains("builder = \"none\"; drvAttrs = {"), "{whole}");
