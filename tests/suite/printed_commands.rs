@@ -148,7 +148,9 @@ fn tell(page: &Path, steps: &[Step], shell: &str, program: &Path, store: Option<
     for name in ["ev", "eval", "build"] {
         symlink(program, workspace.path().join("bin").join(name)).unwrap();
     }
-    if steps.iter().any(|step| matches!(step, Step::File { text, .. } | Step::Command { line: text, .. } if text.contains(CLONE)))
+    if steps
+        .iter()
+        .any(|step| matches!(step, Step::File { text, .. } | Step::Command { line: text, .. } if text.contains(CLONE)))
     {
         copy_of_this_tree(&clone);
     }
@@ -176,7 +178,8 @@ fn tell(page: &Path, steps: &[Step], shell: &str, program: &Path, store: Option<
     let mut command = match store {
         None => workspace.prepare(Command::new(shell), ["-c", &script]),
         Some(_) => {
-            let empty = "mount -t tmpfs -o mode=755 tmpfs /usr/local && mount -t tmpfs -o mode=755 tmpfs /opt || exit 1";
+            let empty =
+                "mount -t tmpfs -o mode=755 tmpfs /usr/local && mount -t tmpfs -o mode=755 tmpfs /opt || exit 1";
             let script = format!("{empty}\n{script}");
             workspace.prepare(Command::new("unshare"), ["--map-root-user", "--mount", shell, "-c", &script])
         }
@@ -240,10 +243,8 @@ fn copy_of_this_tree(directory: &Path) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::create_dir(directory).expect("the directory is new");
     let repository = gix::init(directory).expect("a repository can be made");
-    let entries = vec![
-        copy(&repository, &top.join("flake.nix"), directory),
-        copy(&repository, &top.join("corpus"), directory),
-    ];
+    let entries =
+        vec![copy(&repository, &top.join("flake.nix"), directory), copy(&repository, &top.join("corpus"), directory)];
     let tree = tree(&repository, entries);
     let head = commit(&repository, tree, None, 1_000_000_000);
     let git = directory.join(".git");
@@ -264,7 +265,8 @@ fn copy(repository: &gix::Repository, from: &Path, to: &Path) -> Entry {
         (EntryKind::Tree, tree(repository, inner.collect()))
     } else {
         fs::copy(from, &to).unwrap();
-        let executable = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(from).unwrap().permissions()) & 0o100 != 0;
+        let executable =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(from).unwrap().permissions()) & 0o100 != 0;
         let kind = if executable { EntryKind::BlobExecutable } else { EntryKind::Blob };
         (kind, repository.write_blob(fs::read(from).unwrap()).expect("objects can be written").detach())
     };
