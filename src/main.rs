@@ -87,10 +87,7 @@ fn command() -> u8 {
         json: wants_json(&cli.command),
         error_format: cli.global.error_format,
     };
-    // JSON after a part of the result would make both unreadable.
-    interrupt::before_end(move || {
-        ReportForm { json: form.json && !print::has_begun(), ..form }.report(&Failure::interrupted());
-    });
+    interrupt::before_end(move || form.report(&Failure::interrupted()));
     let result = run(cli);
     let interrupted = interrupt::claim_report();
     match result {
@@ -136,7 +133,9 @@ struct ReportForm {
 
 impl ReportForm {
     fn report(&self, failure: &Failure) {
-        if self.json {
+        // JSON after a part of the result, or after an object with all findings, would make both
+        // unreadable.
+        if self.json && !print::has_begun() {
             // A second failure would hide the first.
             let _ = say!("{}", failure.to_json());
         }

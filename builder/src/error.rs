@@ -223,7 +223,8 @@ pub struct HashMismatch {
 impl fmt::Display for HashMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the contents have another hash than the derivation says")?;
-        writeln!(f, "  specified: {}", self.specified)?;
+        let specified = if self.specified.is_empty() { "(nothing)" } else { &self.specified };
+        writeln!(f, "  specified: {specified}")?;
         write!(f, "  got:       {}", self.actual)?;
         for url in &self.urls {
             write!(f, "\n  url:       {url}")?;
@@ -235,7 +236,7 @@ impl fmt::Display for HashMismatch {
 /// Prints `hash` in the form in which the user wrote another one.
 fn in_form_of(written: &str, hash: &Hash) -> String {
     let algorithm = hash.algorithm().name();
-    if written.strip_prefix(algorithm).is_some_and(|rest| rest.starts_with('-')) {
+    if written.is_empty() || written.strip_prefix(algorithm).is_some_and(|rest| rest.starts_with('-')) {
         return hash.sri();
     }
     let labelled = written.strip_prefix(algorithm).and_then(|rest| rest.strip_prefix(':'));

@@ -94,7 +94,10 @@ enum Outcome {
 impl Repl {
     pub fn run(mut self, global: &Global) -> Result<(), Failure> {
         // Loaded like the other files, and not the source of attributes.
-        let file = self.evaluation.source.file.take();
+        let source = &mut self.evaluation.source;
+        let file = source.file.take();
+        // As in Nix: what is typed may read what its author may.
+        source.impure = !source.pure && !source.restrict;
         let session = CommandSession::quiet(global, &self.evaluation)?;
         let cwd = session.settings().directory.clone();
         let state = Interpreter {

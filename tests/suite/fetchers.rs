@@ -227,14 +227,14 @@ fn restricted_evaluation_fetches_what_it_is_allowed() {
     --- stderr
     error:
            … while calling the 'fetchGit' builtin
-             at «string»:1:1:
+             at «string»:1:2:
                   1| (fetchGit "file://[DIR]/repository").rev
-                   | ^
+                   |  ^
 
            error: access to absolute path '[DIR]/repository' is forbidden in restricted mode
-           at «string»:1:1:
+           at «string»:1:2:
                 1| (fetchGit "file://[DIR]/repository").rev
-                 | ^
+                 |  ^
     "#);
     let allowed = format!("repository={}/repository", workspace.path().display());
     let arguments = ["nix-instantiate", "--eval", "--restrict-eval", "-I", &allowed, "-E", &expression];

@@ -171,7 +171,7 @@ fn a_fixed_output_that_differs_shows_both_hashes_as_they_were_written() {
         let error = world.error(&drv);
         assert!(error.contains(&format!("specified: {}", form(&wrong))), "{error}");
         assert!(error.contains(&format!("got:       {}", form(&right))), "{error}");
-        assert!(error.contains("the fixed output `fixed` has another hash"), "{error}");
+        assert!(error.contains("`fixed` failed: the contents have another hash"), "{error}");
     }
 }
 

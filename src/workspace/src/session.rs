@@ -193,8 +193,10 @@ impl Session {
 pub struct EditableFiles(Vec<PathBuf>);
 
 impl EditableFiles {
-    /// Returns `file:line` of each occurrence of a text, in order.
-    pub fn occurrences_of(&self, text: &str) -> Vec<String> {
+    /// Returns `file:line` of each occurrence of a hash, in order; of the empty hash, of each
+    /// attribute for a hash that is empty.
+    pub fn occurrences_of(&self, hash: &str) -> Vec<String> {
+        let occurs = |line: &str| if hash.is_empty() { has_empty_hash(line) } else { line.contains(hash) };
         const FILE_LEN_MAX: u64 = 16 << 20;
         let mut places = Vec::new();
         let mut directories = self.0.clone();
@@ -209,7 +211,7 @@ impl EditableFiles {
                     && entry.metadata().is_ok_and(|meta| meta.len() <= FILE_LEN_MAX)
                     && let Ok(content) = std::fs::read_to_string(&path)
                 {
-                    let lines = content.lines().enumerate().filter(|(_, line)| line.contains(text));
+                    let lines = content.lines().enumerate().filter(|(_, line)| occurs(line));
                     places.extend(lines.map(|(number, _)| format!("{}:{}", path.display(), number + 1)));
                 }
             }
@@ -219,6 +221,14 @@ impl EditableFiles {
         places.dedup();
         places
     }
+}
+
+/// Returns true for a line such as `hash = "";`, in the language or in JSON.
+fn has_empty_hash(line: &str) -> bool {
+    let dense: String = line.split_whitespace().collect();
+    ["ash", "sha256", "sha512", "sha1", "md5"]
+        .iter()
+        .any(|name| dense.contains(&format!("{name}=\"\"")) || dense.contains(&format!("{name}\":\"\"")))
 }
 
 fn surroundings(

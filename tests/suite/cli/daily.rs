@@ -173,7 +173,7 @@ fn deletion_of_paths() {
     assert_eq!(workspace.stdout(&format!("store delete --dry-run {app}")), app);
     assert_eq!(workspace.stdout(&format!("store delete {app}")), app);
     assert_eq!(workspace.stdout(&format!("path-info {lib}")), lib);
-    // What refers to it goes with it.
+    // Its referrers are deleted with it.
     assert_eq!(workspace.stdout(&format!("store delete {lib}")).lines().count(), 2);
     assert_snapshot!(workspace.check(&format!("store cat {lib}/lib/x")), @r#"
     status: 1

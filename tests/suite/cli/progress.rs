@@ -124,6 +124,7 @@ fn fail_fast_stops_the_others() {
         > no luck
      |
      = help: the whole log: `ev log /eval/store/[HASH]-bad.drv`
+             enter it as it failed: `ev shell --failed bad`
     stopped  slow
     1 failed, 1 stopped, 1 blocked by failures in [TIME]
     error[build::failed]: `bad` failed, as reported above
@@ -151,6 +152,7 @@ fn logs_are_groups_in_pipelines() {
         > two
      |
      = help: the whole log: `ev log /eval/store/[HASH]-toy.drv`
+             enter it as it failed: `ev shell --failed toy`
     ::group::log of toy
     > ::warning::x
     > two

@@ -54,6 +54,20 @@ fn hash_mismatch_fixed_by_the_help() {
 }
 
 #[test]
+fn an_empty_hash_is_a_question() {
+    let workspace = Workspace::with_own_store("");
+    workspace.write("source.txt", "what the server has now\n");
+    let url = format!("file://{}/source.txt", workspace.path().display());
+    workspace.write(
+        "default.nix",
+        &format!("(import ./prelude.nix).fetchurl {{\n  urls = [ \"{url}\" ];\n  sha256 = \"\";\n}}\n"),
+    );
+    let said = workspace.check("build -f default.nix");
+    assert!(said.contains("specified: (nothing)\n") && said.contains("got:       sha256-XwO/H6tr"), "{said}");
+    assert!(said.contains("write the new hash in `[DIR]/default.nix:3`\n"), "{said}");
+}
+
+#[test]
 fn all_mirrors_dead_names_every_url() {
     let source = format!(
         "(import ./prelude.nix).fetchurl {{
