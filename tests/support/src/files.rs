@@ -17,11 +17,26 @@ pub struct Files {
     /// Texts by path, as the language writes it.
     texts: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
     messages: Mutex<Vec<String>>,
+    /// Directories of the trees that were copied, by their paths in the store.
+    trees: Mutex<BTreeMap<PathBuf, PathBuf>>,
 }
 
 impl Files {
     pub fn new(model: StoreModel) -> Files {
-        Files { model, derivations: Mutex::default(), texts: Mutex::default(), messages: Mutex::default() }
+        Files {
+            model,
+            derivations: Mutex::default(),
+            texts: Mutex::default(),
+            messages: Mutex::default(),
+            trees: Mutex::default(),
+        }
+    }
+
+    /// Returns the place on disk of a path.
+    fn place(&self, path: &Path) -> PathBuf {
+        let trees = self.trees.lock().expect(LOCK);
+        let within = trees.iter().find_map(|(copy, root)| Some(root.join(path.strip_prefix(copy).ok()?)));
+        within.unwrap_or_else(|| path.to_owned())
     }
 
     /// Returns the traces and warnings since the last call.
@@ -106,7 +121,7 @@ impl Host for Files {
     fn read_file(&self, path: &Path, bytes_max: usize) -> HostResult<Vec<u8>> {
         match self.texts.lock().expect(LOCK).get(path) {
             Some(text) => Ok(text.clone()),
-            None => match std::fs::read(path) {
+            None => match std::fs::read(self.place(path)) {
                 Ok(bytes) if bytes.len() > bytes_max => {
                     Err(failed("read", path, &std::io::ErrorKind::FileTooLarge.into()))
                 }
@@ -120,7 +135,7 @@ impl Host for Files {
     }
 
     fn read_dir(&self, path: &Path) -> HostResult<Vec<(Vec<u8>, FileType)>> {
-        let entries = std::fs::read_dir(path).map_err(|error| failed("read directory", path, &error))?;
+        let entries = std::fs::read_dir(self.place(path)).map_err(|error| failed("read directory", path, &error))?;
         entries
             .map(|entry| {
                 let entry = entry.map_err(|error| failed("read directory", path, &error))?;
@@ -134,11 +149,11 @@ impl Host for Files {
         if self.texts.lock().expect(LOCK).contains_key(path) {
             return Ok(Some(FileType::Regular));
         }
-        Ok(std::fs::symlink_metadata(path).ok().map(|meta| kind_of(meta.file_type())))
+        Ok(std::fs::symlink_metadata(self.place(path)).ok().map(|meta| kind_of(meta.file_type())))
     }
 
     fn read_link(&self, path: &Path) -> HostResult<PathBuf> {
-        std::fs::read_link(path).map_err(|error| failed("read link", path, &error))
+        std::fs::read_link(self.place(path)).map_err(|error| failed("read link", path, &error))
     }
 
     fn add_source(
@@ -193,6 +208,26 @@ impl Host for Files {
 
     fn fetch(&self, _request: &FetchRequest) -> HostResult<Fetched> {
         Err(HostError::unsupported("fetching"))
+    }
+
+    /// Trees are plain directories, whose newest file is from 1970.
+    fn local(&self, tree: &LocalTree, fact: LocalFact) -> HostResult<LocalFacts> {
+        let mut facts = LocalFacts::default();
+        match fact {
+            LocalFact::Opened | LocalFact::RevCount => {}
+            LocalFact::Attributes => {
+                facts.attributes.insert("lastModified".to_owned(), FetchValue::Int(0));
+                facts.attributes.insert("lastModifiedDate".to_owned(), FetchValue::String("19700101000000".to_owned()));
+            }
+            LocalFact::StorePath => {
+                let name = "source".parse().expect("it is a name");
+                let path = self.add_source(&tree.root, &name, Ingestion::Recursive, None, None)?;
+                self.trees.lock().expect(LOCK).insert(self.model.print(&path).into(), tree.root.clone());
+                facts.path = Some(path);
+            }
+            LocalFact::NarHash => return Err(HostError::unsupported("hashing a tree")),
+        }
+        Ok(facts)
     }
 
     fn env_var(&self, name: &[u8]) -> Option<Vec<u8>> {
