@@ -20,15 +20,19 @@ use std::sync::Arc;
 use test_support::files::Files;
 
 /// Files about features newer than Nix 2.8: there, overrides of an input's input need a `url`,
-/// `getFlake` and content-addressed outputs need a setting, and a list that contains itself is
-/// printed one level less deep.
+/// `getFlake` and content-addressed outputs need a setting, a list that contains itself is
+/// printed one level less deep, floats in JSON have six digits, sets of one name merge one level
+/// deep, and a source that is a link is the link.
 const NEWER_THAN_REFERENCE: &[&str] = &[
     "eval-okay-content-addressed",
     "eval-okay-flake",
     "eval-okay-flake-locked",
     "eval-okay-flake-relocked",
+    "eval-okay-json-floats",
+    "eval-okay-merge-sets",
     "eval-okay-printing-repeated",
     "eval-okay-printing-root",
+    "eval-okay-source-links",
 ];
 
 fn workspace() -> &'static Path {

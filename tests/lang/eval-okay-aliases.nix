@@ -19,10 +19,7 @@ let
     j = i;
     inherit (block') k;
     l = k;
-    # In Nix it is one value only when it comes after the other.
-    later = m;
-    m = x: x;
-    all = [ ([ g ] == [ h ]) ([ h ] == [ f ]) ([ i ] == [ j ]) ([ k ] == [ l ]) ([ later ] == [ m ]) ];
+    all = [ ([ g ] == [ h ]) ([ h ] == [ f ]) ([ i ] == [ j ]) ([ k ] == [ l ]) ];
   };
   block' = { k = x: x; };
   defaults = { a ? f, b ? a, c ? b, d ? throw "a default" }: [ a b c ] == [ f f f ];
