@@ -59,6 +59,15 @@ impl Exit {
     }
 }
 
+/// Ends the process with the status of the program that the user ran.
+pub fn leave(status: u8) -> ! {
+    let interrupted = interrupt::claim_report();
+    // A reader that is gone needs no rest of the output.
+    let _ = std::io::stdout().flush();
+    let status = if interrupted { interrupt::exit().status() } else { status };
+    signal_hook::low_level::exit(status.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +114,4 @@ mod tests {
             assert!(codes().any(|code| Exit::of_code(code) == exit), "{exit:?}");
         }
     }
-}
-
-/// Ends the process with the status of the program that the user ran.
-pub fn leave(status: u8) -> ! {
-    let interrupted = interrupt::claim_report();
-    // A reader that is gone needs no rest of the output.
-    let _ = std::io::stdout().flush();
-    let status = if interrupted { interrupt::exit().status() } else { status };
-    signal_hook::low_level::exit(status.into())
 }

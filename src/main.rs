@@ -17,9 +17,9 @@ mod print;
 mod progress;
 mod report;
 
-use clap::FromArgMatches;
 use clap::builder::Styles;
 use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use cli::nix_instantiate::{NixInstantiate, is_name};
 use cli::{Cli, ColorChoice, Command};
 use exit::Exit;
@@ -56,14 +56,14 @@ fn command() -> u8 {
         return NixInstantiate::main(words.into_iter().skip(if own_name { 1 } else { 2 }).collect());
     }
     let mut words = arguments();
-    let command = match cli::config::configured(cli::help::command(), &mut words) {
+    let command = match cli::config::configured(Cli::command(), &mut words) {
         Ok(command) => command,
         Err(failure) => {
             failure.print(false);
             return failure.exit.status();
         }
     };
-    let parsed = command.clone().try_get_matches_from(&words).and_then(|matches| {
+    let parsed = command.try_get_matches_from(&words).and_then(|matches| {
         let root_is_option = matches.value_source("root") == Some(ValueSource::CommandLine);
         Cli::from_arg_matches(&matches).map(|mut cli| {
             cli.global.root_is_option = root_is_option;
@@ -72,7 +72,13 @@ fn command() -> u8 {
     });
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return print_clap(error, command, &words),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayVersion => return print_parsed(&error, false),
+        Err(error) => {
+            // The texts of help take a third of a short command: only who reads them pays.
+            let command = cli::config::configured_again(cli::help::command());
+            let with_help = command.clone().try_get_matches_from(&words);
+            return print_clap(with_help.err().unwrap_or(error), command, &words);
+        }
     };
     match cli.global.color {
         ColorChoice::Auto => {}

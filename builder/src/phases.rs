@@ -114,7 +114,7 @@ fn split(script: &str) -> (String, Vec<(&str, String)>) {
     }
     let own = |line: &&str| {
         let line = line.trim();
-        line != "exec </dev/null" && !(line.starts_with("set -") && !line.contains([';', '&', '|']))
+        line != "exec </dev/null" && (!line.starts_with("set -") || line.contains([';', '&', '|']))
     };
     let preamble = preamble.lines().filter(own).map(|line| format!("{line}\n")).collect();
     (preamble, phases)

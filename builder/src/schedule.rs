@@ -233,7 +233,7 @@ impl<T: Send, E: Send> Scheduler<'_, T, E> {
             let cancelled = self.cancelled.load(Ordering::Relaxed);
             state.stop |= cancelled;
             let may_fetch = !cancelled && self.policy.all_fetches && kind == NodeKind::Fetch;
-            if state.left == 0 || state.stop && !(may_fetch && !state.ready[kind as usize].is_empty()) {
+            if state.left == 0 || state.stop && (!may_fetch || state.ready[kind as usize].is_empty()) {
                 return;
             }
             let free = state.running[kind as usize] < self.policy.budgets.of(kind);

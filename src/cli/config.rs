@@ -115,6 +115,14 @@ pub fn configured(command: Command, arguments: &mut Vec<OsString>) -> Result<Com
     Ok(command)
 }
 
+/// Returns the command line with the defaults that [`configured`] has read.
+pub fn configured_again(command: Command) -> Command {
+    match CONFIGURATION.get() {
+        Some(configuration) if !configuration.given.is_empty() => with_defaults(command, &configuration.given),
+        _ => command,
+    }
+}
+
 /// Returns the text of a file, or `None` when there is none.
 fn read(path: &Path) -> Result<Option<String>, Failure> {
     match std::fs::read_to_string(path) {

@@ -331,7 +331,7 @@ impl Fetcher {
         match kind {
             TransferErrorKind::Unreachable => {
                 let proxy = self.config.proxies.proxy_for(url.scheme, &url.host, url.port);
-                AttemptKind::Unreachable { host: proxy.map_or_else(|| url.authority(), |p| url::authority_of(p)) }
+                AttemptKind::Unreachable { host: proxy.map_or_else(|| url.authority(), url::authority_of) }
             }
             TransferErrorKind::Flaky => AttemptKind::Transient,
             _ => AttemptKind::Final,

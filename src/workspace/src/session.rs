@@ -184,13 +184,13 @@ impl Session {
 
     /// Returns the files that the user can edit, as far as they are known by now.
     pub fn editable(&self) -> EditableFiles {
-        EditableFiles(self.editable.borrow().clone())
+        EditableFiles(self.editable.borrow().as_slice().into())
     }
 }
 
 /// Directories whose files the user can edit.
 #[derive(Debug, Clone, Default)]
-pub struct EditableFiles(Vec<PathBuf>);
+pub struct EditableFiles(Arc<[PathBuf]>);
 
 impl EditableFiles {
     /// Returns `file:line` of each occurrence of a hash, in order; of the empty hash, of each
@@ -199,7 +199,7 @@ impl EditableFiles {
         let occurs = |line: &str| if hash.is_empty() { has_empty_hash(line) } else { line.contains(hash) };
         const FILE_LEN_MAX: u64 = 16 << 20;
         let mut places = Vec::new();
-        let mut directories = self.0.clone();
+        let mut directories = self.0.to_vec();
         while let Some(directory) = directories.pop() {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
                 let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));

@@ -85,7 +85,7 @@ fn what_may_be_read_is_the_flakes_and_not_the_directorys() {
     workspace.write(
         "outside/user/flake.nix",
         "{ outputs = { self }: { up = builtins.getFlake \"path:${self}/../../../@\"; link = builtins.getFlake \"path:${self}/link\"; }; }"
-            .replace('@', &format!("{}/outside/flake", workspace.path().display()).trim_start_matches('/'))
+            .replace('@', format!("{}/outside/flake", workspace.path().display()).trim_start_matches('/'))
             .as_str(),
     );
     let target = workspace.path().join("outside/flake");
