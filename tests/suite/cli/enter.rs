@@ -156,7 +156,7 @@ fn a_shell_on_a_terminal_has_a_terminal_of_its_own() {
     terminal.wait_for("left", 1);
     terminal.wait_for("42", 1);
     // Ctrl-C is for the program in the foreground, and job control works.
-    terminal.type_keys("sh -c 'echo be\"\"gun; exec sleep 1000'\n");
+    terminal.type_keys("bash -c 'echo be\"\"gun; exec sleep 1000'\n");
     terminal.wait_for("begun", 1);
     terminal.type_keys(CTRL_C);
     terminal.wait_for("^C", 1);
